@@ -1,0 +1,1 @@
+//! The SQS client: queue set, receive, send, acknowledge, lease extension.

@@ -1,0 +1,1 @@
+//! Layered settings: defaults, YAML file, environment, flags.

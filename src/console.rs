@@ -1,0 +1,1 @@
+//! The operator's terminal console: a client of [`crate::control`].

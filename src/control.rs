@@ -1,0 +1,1 @@
+//! The store that folds events into a snapshot, and the links that carry it to consoles.

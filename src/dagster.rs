@@ -1,0 +1,1 @@
+//! The client of a Dagster webserver's GraphQL endpoint.

@@ -1,0 +1,1 @@
+//! Plain types that every layer shares: no I/O.

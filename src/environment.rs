@@ -1,0 +1,1 @@
+//! The embedded Python packages and the managed Python environment.

@@ -1,0 +1,1 @@
+//! Supervises the warm Python hosts that run the steps.

@@ -1,0 +1,1 @@
+//! The embedded, durable SQS-compatible server.

@@ -1,0 +1,1 @@
+//! Tracing to rolling files and to a bounded ring.

@@ -1,0 +1,1 @@
+//! What crosses SQS: Taskiq messages, labels, results.

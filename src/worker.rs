@@ -1,0 +1,1 @@
+//! The pool: scheduling, task life cycle, drain and shutdown.
