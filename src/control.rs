@@ -1,1 +1,69 @@
 //! The store that folds events into a snapshot, and the links that carry it to consoles.
+//!
+//! A console holds a [`Handle`]: the latest [`Snapshot`] and a way to send [`Command`]s. Behind it
+//! is a hub that links worker sockets and Dagster's webserver; the console does not know which.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::domain::{Command, Reply, Snapshot};
+
+/// A command on its way to whoever carries it out.
+#[derive(Debug)]
+pub struct Request {
+    /// The worker it is for; `None` is every linked worker (or Dagster, by the command's kind).
+    pub worker: Option<String>,
+    /// What to do.
+    pub command: Command,
+    /// Where the outcome goes.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// A console's end of the control layer. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Handle {
+    /// A handle over a snapshot channel and a request queue. 64 requests are more than a person
+    /// sends before an answer; a full queue is an immediate refusal.
+    #[must_use]
+    pub fn new(snapshot: watch::Receiver<Arc<Snapshot>>, requests: mpsc::Sender<Request>) -> Self {
+        Self { snapshot, requests }
+    }
+
+    /// The latest snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// A receiver that wakes at each new snapshot.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    /// Sends a command without waiting; the outcome arrives on the returned channel.
+    #[must_use = "the outcome is shown to the operator"]
+    pub fn request(&self, worker: Option<String>, command: Command) -> oneshot::Receiver<Reply> {
+        let (reply, outcome) = oneshot::channel();
+        let request = Request {
+            worker,
+            command,
+            reply,
+        };
+        if let Err(error) = self.requests.try_send(request) {
+            let (mpsc::error::TrySendError::Full(request)
+            | mpsc::error::TrySendError::Closed(request)) = error;
+            let verb = request.command.verb();
+            let text = format!("{verb} was not sent: the control layer is busy or gone; try again");
+            // The receiver is in this function's hands: it cannot be gone.
+            let _ = request.reply.send(Reply::Failed(text));
+        }
+        outcome
+    }
+}

@@ -1,1 +1,5 @@
 //! What crosses SQS: Taskiq messages, labels, results.
+
+pub mod message;
+
+pub use message::{DecodeError, TaskMessage};
