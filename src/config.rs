@@ -1,1 +1,18 @@
-//! Layered settings: defaults, YAML file, environment, flags.
+//! Layered settings: defaults < YAML file < environment < flags. Each value knows where it came
+//! from, so that an error can name the line, the variable or the flag to change.
+
+mod file;
+mod partial;
+mod region;
+mod settings;
+
+pub use file::{ConfigError, read_file};
+pub use partial::{Band, Partial, WorkerLost};
+pub use region::{is_loopback, region_of_queue_url};
+pub use settings::{Origin, Setting, Settings, from_environment};
+
+/// Where the embedded broker listens when nobody says otherwise.
+pub const EMBEDDED_ENDPOINT: &str = "http://127.0.0.1:9324";
+
+/// The base queue on the embedded broker when nobody says otherwise.
+pub const EMBEDDED_QUEUE: &str = "dagster-tasks";
