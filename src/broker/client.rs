@@ -1,0 +1,447 @@
+//! The client itself: connects, resolves the queue set, and makes one call per method.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, MessageSystemAttributeName,
+    QueueAttributeName,
+};
+use tracing::warn;
+
+use super::delivery::Delivery;
+use super::embedded;
+use super::error::BrokerError;
+use super::queue_set::{Queue, QueueSet};
+use crate::config::{Settings, is_loopback, region_of_queue_url};
+use crate::domain::QueueCounts;
+
+/// Longest wait of one receive, SQS's own limit: an idle worker costs three requests a minute.
+pub const LONG_POLL: Duration = Duration::from_secs(20);
+
+/// A receive may take [`LONG_POLL`] and the network's time on top.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection to SQS. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    client: Client,
+    http: reqwest::Client,
+    endpoint: String,
+    embedded: bool,
+    visibility: Duration,
+}
+
+impl Broker {
+    /// Prepares a client; the first call to SQS is [`Self::resolve`].
+    pub async fn connect(settings: &Settings) -> Self {
+        let endpoint = settings
+            .endpoint_url
+            .value
+            .clone()
+            .or_else(|| endpoint_of_queue_url(&settings.queue_url.value));
+        let region = settings.region.value.clone();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(region.clone()))
+            .retry_config(RetryConfig::standard())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(5))
+                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                    .build(),
+            );
+        if let Some(url) = &endpoint {
+            loader = loader.endpoint_url(url);
+            if is_loopback(url) && !has_credentials() {
+                // The embedded broker takes any; a look-up at the metadata service would only
+                // cost a newcomer's laptop some seconds.
+                let any = Credentials::new("embedded", "embedded", None, None, "loopback");
+                loader = loader.credentials_provider(any);
+            }
+        }
+        let client = Client::new(&loader.load().await);
+        let http = reqwest::Client::new();
+        let embedded = match &endpoint {
+            Some(url) => embedded::is_ours(&http, url).await,
+            None => false,
+        };
+        let endpoint = endpoint.unwrap_or_else(|| format!("https://sqs.{region}.amazonaws.com"));
+        Self {
+            client,
+            http,
+            endpoint,
+            embedded,
+            visibility: settings.visibility_timeout.value,
+        }
+    }
+
+    /// The endpoint, for people.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Whether the endpoint is this project's embedded broker. There a receive may be abandoned;
+    /// on AWS an abandoned receive can hide messages until their visibility timeout.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.embedded
+    }
+
+    /// The visibility timeout asked for at each receive.
+    #[must_use]
+    pub fn visibility(&self) -> Duration {
+        self.visibility
+    }
+
+    /// Finds out which of the configured queues exist. On the embedded broker missing ones are
+    /// created: there is nobody else to do it.
+    ///
+    /// # Errors
+    /// When the first queue is missing or SQS cannot be asked. A missing band, named or runs queue
+    /// is only warned of: senders fall back to the base queue.
+    pub async fn resolve(&self, configured: QueueSet) -> Result<QueueSet, BrokerError> {
+        let mut resolved = QueueSet::default();
+        let mut missing = None;
+        for queue in configured.steps {
+            match self.resolve_one(&queue).await {
+                Ok(found) => resolved.steps.push(Arc::new(found)),
+                Err(error) if error.is_no_such_queue() && !is_base(&queue) => {
+                    warn!("{error}; going on without it");
+                    missing = missing.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let (true, Some(error)) = (resolved.steps.is_empty(), missing) {
+            return Err(error);
+        }
+        if let Some(queue) = configured.runs {
+            match self.resolve_one(&queue).await {
+                Ok(found) => resolved.runs = Some(Arc::new(found)),
+                Err(error) if error.is_no_such_queue() => {
+                    warn!(
+                        "there is no queue {}: runs share the base queue",
+                        queue.name
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(resolved)
+    }
+
+    async fn resolve_one(&self, queue: &Queue) -> Result<Queue, BrokerError> {
+        let first = self.redrive_policy(queue).await;
+        let policy = match first {
+            Err(error) if self.embedded && error.is_no_such_queue() => {
+                self.create(queue).await?;
+                self.redrive_policy(queue).await?
+            }
+            other => other?,
+        };
+        let mut queue = queue.clone();
+        if let Some(name) = policy.as_deref().and_then(dead_letter_name) {
+            let answer = self.client.get_queue_url().queue_name(&name).send().await;
+            match answer {
+                Ok(found) => queue.dead_letter_url = found.queue_url,
+                Err(error) => {
+                    let attempt = format!("look up the dead-letter queue {name}");
+                    warn!("{}", BrokerError::new(attempt, &self.endpoint, &error));
+                }
+            }
+        }
+        Ok(queue)
+    }
+
+    async fn redrive_policy(&self, queue: &Queue) -> Result<Option<String>, BrokerError> {
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&queue.url)
+            .attribute_names(QueueAttributeName::All)
+            .send()
+            .await
+            .map_err(|e| self.error(&format!("use the queue {}", queue.url), &e))?;
+        Ok(answer
+            .attributes
+            .and_then(|mut all| all.remove(&QueueAttributeName::RedrivePolicy)))
+    }
+
+    /// Creates a queue by its name, with AWS's defaults. Idempotent.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn create(&self, queue: &Queue) -> Result<(), BrokerError> {
+        let mut request = self.client.create_queue().queue_name(&queue.name);
+        if queue.is_fifo() {
+            request = request.attributes(QueueAttributeName::FifoQueue, "true");
+        }
+        let attempt = format!("create the queue {}", queue.name);
+        request.send().await.map_err(|e| self.error(&attempt, &e))?;
+        Ok(())
+    }
+
+    /// Receives up to `max` (1-10) messages, waiting up to `wait` (at most 20 s).
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn receive(
+        &self,
+        queue: &Arc<Queue>,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, BrokerError> {
+        let answer = self
+            .client
+            .receive_message()
+            .queue_url(&queue.url)
+            .max_number_of_messages(i32::try_from(max.clamp(1, 10)).unwrap_or(10))
+            .wait_time_seconds(seconds(wait))
+            .visibility_timeout(seconds(self.visibility))
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
+            .send()
+            .await
+            .map_err(|e| self.error(&format!("receive from {}", queue.name), &e))?;
+        let messages = answer.messages.unwrap_or_default();
+        Ok(messages
+            .into_iter()
+            .map(|message| Delivery::new(queue, message))
+            .collect())
+    }
+
+    /// Deletes a message: its effect is in Dagster's event log.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the message comes back when its lease ends, and is acknowledged then.
+    pub async fn delete(&self, delivery: &Delivery) -> Result<(), BrokerError> {
+        self.client
+            .delete_message()
+            .queue_url(&delivery.queue.url)
+            .receipt_handle(&delivery.receipt_handle)
+            .send()
+            .await
+            .map_err(|e| {
+                let attempt = format!(
+                    "delete message {} from {}",
+                    delivery.message_id, delivery.queue.name
+                );
+                self.error(&attempt, &e)
+            })?;
+        Ok(())
+    }
+
+    /// Sets for how long a message stays hidden from now; zero gives it back at once.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the message then stays hidden until its lease ends.
+    pub async fn hide(&self, delivery: &Delivery, time: Duration) -> Result<(), BrokerError> {
+        self.client
+            .change_message_visibility()
+            .queue_url(&delivery.queue.url)
+            .receipt_handle(&delivery.receipt_handle)
+            .visibility_timeout(seconds(time))
+            .send()
+            .await
+            .map_err(|e| {
+                let (id, queue) = (&delivery.message_id, &delivery.queue.name);
+                self.error(
+                    &format!("change the visibility of message {id} on {queue}"),
+                    &e,
+                )
+            })?;
+        Ok(())
+    }
+
+    /// Renews up to ten leases of one queue. Returns, for each that was refused, its receipt
+    /// handle and SQS's words.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the call as a whole failed.
+    pub(super) async fn extend(
+        &self,
+        queue: &Queue,
+        handles: &[String],
+    ) -> Result<Vec<(String, String)>, BrokerError> {
+        let mut request = self
+            .client
+            .change_message_visibility_batch()
+            .queue_url(&queue.url);
+        for (id, handle) in handles.iter().enumerate() {
+            let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(id.to_string())
+                .receipt_handle(handle)
+                .visibility_timeout(seconds(self.visibility))
+                .build();
+            // Id and handle are set on the line above, the only reasons to fail.
+            if let Ok(entry) = entry {
+                request = request.entries(entry);
+            }
+        }
+        let attempt = format!("renew {} leases on {}", handles.len(), queue.name);
+        let answer = request.send().await.map_err(|e| self.error(&attempt, &e))?;
+        let refused = answer.failed.into_iter().filter_map(|failed| {
+            let handle = failed
+                .id
+                .parse::<usize>()
+                .ok()
+                .and_then(|id| handles.get(id))?;
+            Some((handle.clone(), failed.message.unwrap_or(failed.code)))
+        });
+        Ok(refused.collect())
+    }
+
+    /// Moves a message to its queue's dead-letter queue, with the reason as an attribute: sent
+    /// there first, deleted here after; dying between the two leaves it in both, never in none.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn dead_letter(
+        &self,
+        delivery: &Delivery,
+        target: &str,
+        reason: &str,
+    ) -> Result<(), BrokerError> {
+        let attempt = format!(
+            "move message {} to the dead-letter queue {target}",
+            delivery.message_id
+        );
+        let text = |value: &str| {
+            MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(value)
+                .build()
+        };
+        let mut request = self
+            .client
+            .send_message()
+            .queue_url(target)
+            .message_body(&delivery.body);
+        let attributes = [
+            ("dtq_reason", reason),
+            ("dtq_source_queue", &delivery.queue.name),
+        ];
+        for (name, value) in attributes {
+            if let Ok(value) = text(value) {
+                request = request.message_attributes(name, value);
+            }
+        }
+        if let Some(group) = &delivery.group {
+            request = request
+                .message_group_id(group)
+                .message_deduplication_id(uuid::Uuid::new_v4().simple().to_string());
+        }
+        request.send().await.map_err(|e| self.error(&attempt, &e))?;
+        self.delete(delivery).await
+    }
+
+    /// Approximate counts of a queue.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn counts(&self, queue: &Queue) -> Result<QueueCounts, BrokerError> {
+        use QueueAttributeName as Name;
+        let names = [
+            Name::ApproximateNumberOfMessages,
+            Name::ApproximateNumberOfMessagesNotVisible,
+            Name::ApproximateNumberOfMessagesDelayed,
+        ];
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&queue.url)
+            .set_attribute_names(Some(names.to_vec()))
+            .send()
+            .await
+            .map_err(|e| self.error(&format!("count the messages of {}", queue.name), &e))?;
+        let all = answer.attributes.unwrap_or_default();
+        let count = |name: &Name| all.get(name).and_then(|n| n.parse().ok()).unwrap_or(0);
+        let [visible, in_flight, delayed] = names.each_ref().map(count);
+        Ok(QueueCounts {
+            visible,
+            in_flight,
+            delayed,
+        })
+    }
+
+    /// Exact waiting counts by priority, where the broker is the embedded one.
+    pub async fn waiting_by_priority(&self, queue: &Queue) -> Option<Vec<(i64, u64)>> {
+        if !self.embedded {
+            return None;
+        }
+        embedded::waiting(&self.http, &self.endpoint, &queue.name).await
+    }
+
+    fn error<E>(&self, attempt: &str, error: &aws_sdk_sqs::error::SdkError<E>) -> BrokerError
+    where
+        E: aws_sdk_sqs::error::ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        BrokerError::new(attempt.to_owned(), &self.endpoint, error)
+    }
+}
+
+fn is_base(queue: &Queue) -> bool {
+    queue.role == crate::domain::QueueRole::Base
+}
+
+/// Whole seconds, as SQS counts.
+fn seconds(time: Duration) -> i32 {
+    i32::try_from(time.as_secs()).unwrap_or(i32::MAX)
+}
+
+/// A queue URL that is not AWS's names its own endpoint.
+fn endpoint_of_queue_url(url: &str) -> Option<String> {
+    if region_of_queue_url(url).is_some() || url.contains(".amazonaws.com") {
+        return None;
+    }
+    let (scheme, rest) = url.split_once("://")?;
+    Some(format!("{scheme}://{}", rest.split('/').next()?))
+}
+
+/// Whether the environment names credentials.
+fn has_credentials() -> bool {
+    ["AWS_ACCESS_KEY_ID", "AWS_PROFILE"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// The queue name at the end of a redrive policy's `deadLetterTargetArn`.
+fn dead_letter_name(policy: &str) -> Option<String> {
+    let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
+    policy
+        .get("deadLetterTargetArn")?
+        .as_str()?
+        .rsplit(':')
+        .next()
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_url_outside_aws_names_its_endpoint() {
+        let url = "http://127.0.0.1:9324/000000000000/tasks";
+        assert_eq!(
+            endpoint_of_queue_url(url).as_deref(),
+            Some("http://127.0.0.1:9324")
+        );
+        let aws = "https://sqs.us-east-1.amazonaws.com/123456789012/tasks";
+        assert_eq!(endpoint_of_queue_url(aws), None);
+    }
+
+    #[test]
+    fn the_dead_letter_queue_is_read_from_the_redrive_policy() {
+        let policy =
+            r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:dead","maxReceiveCount":5}"#;
+        assert_eq!(dead_letter_name(policy).as_deref(), Some("dead"));
+        assert_eq!(dead_letter_name("{}"), None);
+    }
+}

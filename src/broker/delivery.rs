@@ -1,0 +1,56 @@
+//! A received message.
+
+use std::sync::Arc;
+
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use jiff::Timestamp;
+
+use super::queue_set::Queue;
+
+/// One receive of one message: the receipt handle is good for this receive only.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The queue it came from.
+    pub queue: Arc<Queue>,
+    /// SQS's message id.
+    pub message_id: String,
+    /// Handle of this receive.
+    pub receipt_handle: String,
+    /// The body.
+    pub body: String,
+    /// `ApproximateReceiveCount`, from 1.
+    pub receive_count: u32,
+    /// `SentTimestamp`.
+    pub sent_at: Option<Timestamp>,
+    /// When it was received here.
+    pub received_at: Timestamp,
+    /// `MessageGroupId` of a FIFO queue.
+    pub group: Option<String>,
+}
+
+impl Delivery {
+    /// Takes over what SQS answered. A message without id, handle or body cannot be: SQS promises
+    /// all three, so an absent one becomes empty and the body's decoding names the fault.
+    pub(super) fn new(queue: &Arc<Queue>, message: Message) -> Self {
+        let attribute = |name: &MessageSystemAttributeName| {
+            message.attributes.as_ref().and_then(|all| all.get(name))
+        };
+        let receive_count = attribute(&MessageSystemAttributeName::ApproximateReceiveCount)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1);
+        let sent_at = attribute(&MessageSystemAttributeName::SentTimestamp)
+            .and_then(|text| text.parse().ok())
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let group = attribute(&MessageSystemAttributeName::MessageGroupId).cloned();
+        Self {
+            queue: Arc::clone(queue),
+            message_id: message.message_id.unwrap_or_default(),
+            receipt_handle: message.receipt_handle.unwrap_or_default(),
+            body: message.body.unwrap_or_default(),
+            receive_count,
+            sent_at,
+            received_at: Timestamp::now(),
+            group,
+        }
+    }
+}

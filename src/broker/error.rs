@@ -1,0 +1,162 @@
+//! What can go wrong with SQS, in words an operator can act on.
+
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// A failed call to SQS.
+#[derive(Debug, Error)]
+pub enum BrokerError {
+    /// No connection, or no answer in time.
+    #[error(
+        "cannot {attempt}: SQS at {endpoint} does not answer ({reason}); check that it runs and \
+         that endpoint_url or DAGSTER_TASKIQ_SQS_ENDPOINT_URL is right"
+    )]
+    Unreachable {
+        /// What was tried, on what.
+        attempt: String,
+        /// The endpoint.
+        endpoint: String,
+        /// Why.
+        reason: String,
+    },
+    /// The queue does not exist.
+    #[error(
+        "cannot {attempt}: SQS at {endpoint} has no such queue; create it with \
+         `dagster-taskiq-tui queue create`, or correct queue_url or DAGSTER_TASKIQ_SQS_QUEUE_URL"
+    )]
+    NoSuchQueue {
+        /// What was tried, on what.
+        attempt: String,
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// There are no credentials, or SQS does not accept them.
+    #[error(
+        "cannot {attempt}: SQS at {endpoint} got no credentials it accepts ({reason}); set \
+         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give this host a role"
+    )]
+    Credentials {
+        /// What was tried, on what.
+        attempt: String,
+        /// The endpoint.
+        endpoint: String,
+        /// SQS's or the SDK's words.
+        reason: String,
+    },
+    /// The credentials are good, but may not do this.
+    #[error("cannot {attempt}: access denied ({reason}); grant the worker that SQS permission")]
+    Denied {
+        /// What was tried, on what.
+        attempt: String,
+        /// SQS's words.
+        reason: String,
+    },
+    /// SQS answered with another error.
+    #[error("cannot {attempt}: SQS answered {code}: {reason}")]
+    Refused {
+        /// What was tried, on what.
+        attempt: String,
+        /// SQS's error code.
+        code: String,
+        /// SQS's words.
+        reason: String,
+    },
+    /// The archive of a drain cannot be written.
+    #[error("cannot write the archive {path}: {source}; no message that is not in it was deleted")]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Error codes that mean: these credentials are no good.
+const BAD_CREDENTIALS: [&str; 6] = [
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "SignatureDoesNotMatch",
+    "InvalidSecurity",
+    "ExpiredToken",
+    "MissingAuthenticationToken",
+];
+
+impl BrokerError {
+    /// Classifies an SDK error. `attempt` reads after "cannot": "receive from tasks".
+    pub(super) fn new<E, R>(attempt: String, endpoint: &str, error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+        R: std::fmt::Debug + 'static,
+    {
+        let endpoint = endpoint.to_owned();
+        let Some(service) = error.as_service_error() else {
+            return Self::without_answer(attempt, endpoint, error);
+        };
+        let code = service
+            .code()
+            .unwrap_or("an error without a code")
+            .to_owned();
+        let reason = service.message().unwrap_or("no message").to_owned();
+        if code.contains("QueueDoesNotExist") || code.contains("NonExistentQueue") {
+            Self::NoSuchQueue { attempt, endpoint }
+        } else if BAD_CREDENTIALS.iter().any(|bad| code.contains(bad)) {
+            Self::Credentials {
+                attempt,
+                endpoint,
+                reason: format!("{code}: {reason}"),
+            }
+        } else if code.contains("AccessDenied") {
+            Self::Denied { attempt, reason }
+        } else {
+            Self::Refused {
+                attempt,
+                code,
+                reason,
+            }
+        }
+    }
+
+    fn without_answer<E, R>(attempt: String, endpoint: String, error: &SdkError<E, R>) -> Self
+    where
+        E: StdError + 'static,
+        R: std::fmt::Debug + 'static,
+    {
+        let whole = DisplayErrorContext(error).to_string();
+        if whole.to_lowercase().contains("credentials") {
+            let reason = "none were found in the environment, the profile or a role".to_owned();
+            return Self::Credentials {
+                attempt,
+                endpoint,
+                reason,
+            };
+        }
+        Self::Unreachable {
+            attempt,
+            endpoint,
+            reason: innermost(error),
+        }
+    }
+
+    /// Whether trying again later may help without anybody changing anything.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Refused { .. })
+    }
+
+    /// Whether it says that the queue does not exist.
+    #[must_use]
+    pub fn is_no_such_queue(&self) -> bool {
+        matches!(self, Self::NoSuchQueue { .. })
+    }
+}
+
+/// The cause at the bottom: "Connection refused", not five wrappers around it.
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut cause: &dyn StdError = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,175 @@
+//! Leases: the visibility of every message in hand is renewed from receipt until it is released.
+//!
+//! A release is awaited before the message is deleted or given back, so that a renewal on its way
+//! cannot hide it again afterwards.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, warn};
+
+use super::client::Broker;
+use super::delivery::Delivery;
+use super::error::BrokerError;
+use super::queue_set::Queue;
+
+/// SQS renews ten leases in a call.
+const BATCH: usize = 10;
+
+/// Leases that fall due within this time are renewed together.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// The leases of a worker. Cloning is cheap; renewal ends when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    shared: Arc<Shared>,
+    _keeper: Arc<AbortOnDropHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    broker: Broker,
+    held: Mutex<HashMap<String, Lease>>,
+    /// Held while renewals are on their way.
+    renewing: AsyncMutex<()>,
+    registered: Notify,
+}
+
+#[derive(Debug)]
+struct Lease {
+    queue: Arc<Queue>,
+    message_id: String,
+    due: Instant,
+}
+
+impl Leases {
+    /// Starts the keeper of a broker's leases.
+    #[must_use]
+    pub fn start(broker: Broker) -> Self {
+        let shared = Arc::new(Shared {
+            broker,
+            held: Mutex::new(HashMap::new()),
+            renewing: AsyncMutex::new(()),
+            registered: Notify::new(),
+        });
+        let keeper = tokio::spawn(keep(Arc::clone(&shared)));
+        Self {
+            shared,
+            _keeper: Arc::new(AbortOnDropHandle::new(keeper)),
+        }
+    }
+
+    /// Renews this delivery's lease from now on.
+    pub fn register(&self, delivery: &Delivery) {
+        let lease = Lease {
+            queue: Arc::clone(&delivery.queue),
+            message_id: delivery.message_id.clone(),
+            due: Instant::now() + self.shared.period(),
+        };
+        self.shared
+            .held()
+            .insert(delivery.receipt_handle.clone(), lease);
+        self.shared.registered.notify_one();
+    }
+
+    /// Stops renewing, and waits for a renewal that is on its way.
+    pub async fn release(&self, delivery: &Delivery) {
+        self.shared.held().remove(&delivery.receipt_handle);
+        drop(self.shared.renewing.lock().await);
+    }
+}
+
+impl Shared {
+    /// A third of the visibility timeout: two renewals may fail before the lease is lost.
+    fn period(&self) -> Duration {
+        self.broker.visibility() / 3
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, Lease>> {
+        // The map is whole after every statement that changes it: a panic elsewhere spoils nothing.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the next lease falls due.
+    fn next_due(&self) -> Option<Instant> {
+        self.held().values().map(|lease| lease.due).min()
+    }
+
+    /// Handles that are due, by queue.
+    fn due(&self) -> Vec<(Arc<Queue>, Vec<String>)> {
+        let until = Instant::now() + GATHER;
+        let mut by_queue: HashMap<String, (Arc<Queue>, Vec<String>)> = HashMap::new();
+        for (handle, lease) in self.held().iter().filter(|(_, lease)| lease.due <= until) {
+            let (_, handles) = by_queue
+                .entry(lease.queue.url.clone())
+                .or_insert_with(|| (Arc::clone(&lease.queue), Vec::new()));
+            handles.push(handle.clone());
+        }
+        by_queue.into_values().collect()
+    }
+
+    /// Renews all that is due.
+    async fn renew(&self) {
+        let _on_its_way = self.renewing.lock().await;
+        for (queue, handles) in self.due() {
+            for batch in handles.chunks(BATCH) {
+                self.renew_batch(&queue, batch).await;
+            }
+        }
+    }
+
+    async fn renew_batch(&self, queue: &Queue, handles: &[String]) {
+        let asked = Instant::now();
+        let (period, refused) = match self.broker.extend(queue, handles).await {
+            Ok(refused) => (self.period(), refused),
+            Err(problem @ BrokerError::Denied { .. }) => {
+                error!(
+                    "{problem}: steps longer than {} s will be delivered again",
+                    self.broker.visibility().as_secs()
+                );
+                (self.period(), Vec::new())
+            }
+            Err(problem) => {
+                warn!("{problem}; trying again");
+                // Soon, but not in a hot loop.
+                (self.period() / 4, Vec::new())
+            }
+        };
+        let mut held = self.held();
+        for handle in handles {
+            if let Some(lease) = held.get_mut(handle) {
+                lease.due = asked + period;
+            }
+        }
+        for (handle, reason) in refused {
+            if let Some(lease) = held.remove(&handle) {
+                warn!(
+                    "the lease of message {} on {} cannot be renewed ({reason}); another worker \
+                     may receive it, and will find its claim held",
+                    lease.message_id, queue.name
+                );
+            }
+        }
+    }
+}
+
+async fn keep(shared: Arc<Shared>) {
+    loop {
+        let due = shared.next_due();
+        tokio::select! {
+            () = shared.registered.notified() => {}
+            () = sleep_until(due) => shared.renew().await,
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

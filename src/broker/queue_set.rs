@@ -1,0 +1,166 @@
+//! The queues a worker serves: the base, its bands, the runs queue and the named ones.
+
+use std::sync::Arc;
+
+use crate::config::{Band, Settings};
+use crate::domain::QueueRole;
+
+/// One queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Name: the last part of the URL.
+    pub name: String,
+    /// Full URL.
+    pub url: String,
+    /// Its part in the set.
+    pub role: QueueRole,
+    /// How many messages may come from it before a lower one gets a turn; see the worker's sweep.
+    pub weight: u32,
+    /// URL of its dead-letter queue, where its redrive policy names one.
+    pub dead_letter_url: Option<String>,
+}
+
+impl Queue {
+    /// A queue by its URL.
+    #[must_use]
+    pub fn new(url: String, role: QueueRole, weight: u32) -> Self {
+        let name = url.rsplit('/').next().unwrap_or(&url).to_owned();
+        Self {
+            name,
+            url,
+            role,
+            weight,
+            dead_letter_url: None,
+        }
+    }
+
+    /// Whether its name makes it a FIFO queue.
+    #[must_use]
+    pub fn is_fifo(&self) -> bool {
+        std::path::Path::new(&self.name)
+            .extension()
+            .is_some_and(|ending| ending == "fifo")
+    }
+}
+
+/// All queues of a worker, highest band first, the runs queue last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueSet {
+    /// Queues that carry steps (and runs, where there is no runs queue).
+    pub steps: Vec<Arc<Queue>>,
+    /// The queue that carries runs, where it exists.
+    pub runs: Option<Arc<Queue>>,
+}
+
+impl QueueSet {
+    /// What the settings name; which of them exist is for the broker to find out.
+    #[must_use]
+    pub fn configured(settings: &Settings) -> Self {
+        let base = &settings.queue_url.value;
+        let subscribed = |name: &str| {
+            let wanted = &settings.subscribe.value;
+            wanted.is_empty() || wanted.iter().any(|n| n == name)
+        };
+        let base_queue = Queue::new(base.clone(), QueueRole::Base, 3);
+        let serves_base = subscribed(&base_queue.name) || subscribed(&settings.default_queue.value);
+        let mut steps = Vec::new();
+        if serves_base {
+            steps = band_queues(base, &settings.priority_bands.value);
+            if steps.is_empty() {
+                steps.push(base_queue);
+            }
+        }
+        for (name, url) in &settings.queues.value {
+            if subscribed(name) && !steps.iter().any(|queue| queue.url == *url) {
+                steps.push(Queue::new(url.clone(), QueueRole::Named(name.clone()), 3));
+            }
+        }
+        let runs = serves_base
+            .then(|| Arc::new(Queue::new(sibling_url(base, "runs"), QueueRole::Runs, 3)));
+        Self {
+            steps: steps.into_iter().map(Arc::new).collect(),
+            runs,
+        }
+    }
+
+    /// Every queue, once.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Queue>> {
+        self.steps.iter().chain(&self.runs)
+    }
+}
+
+/// Bands weigh 8:3:1 from the top; a fourth and later one as the third.
+fn band_queues(base: &str, bands: &[Band]) -> Vec<Queue> {
+    let weights = [8, 3, 1];
+    bands
+        .iter()
+        .enumerate()
+        .map(|(rank, band)| {
+            let weight = weights.get(rank).copied().unwrap_or(1);
+            if band.name == "normal" {
+                Queue::new(base.to_owned(), QueueRole::Base, weight)
+            } else {
+                let role = QueueRole::Band(band.name.clone());
+                Queue::new(sibling_url(base, &band.name), role, weight)
+            }
+        })
+        .collect()
+}
+
+/// `<base>-<suffix>`, with `.fifo` staying last: works on URLs and on bare names.
+#[must_use]
+pub fn sibling_url(base: &str, suffix: &str) -> String {
+    match base.strip_suffix(".fifo") {
+        Some(stem) => format!("{stem}-{suffix}.fifo"),
+        None => format!("{base}-{suffix}"),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+    use crate::config::{Origin, Partial};
+
+    fn set(yaml: &str) -> QueueSet {
+        let partial: Partial = serde_yaml::from_str(yaml).unwrap();
+        QueueSet::configured(&Settings::merge(&[(Origin::Flags, partial)], false).unwrap())
+    }
+
+    fn names(set: &QueueSet) -> Vec<&str> {
+        set.all().map(|queue| queue.name.as_str()).collect()
+    }
+
+    #[test]
+    fn fifo_stays_last_in_the_name_of_a_sibling() {
+        assert_eq!(
+            sibling_url("http://h/1/tasks", "low"),
+            "http://h/1/tasks-low"
+        );
+        assert_eq!(
+            sibling_url("http://h/1/tasks.fifo", "low"),
+            "http://h/1/tasks-low.fifo"
+        );
+    }
+
+    #[test]
+    fn the_normal_band_is_the_base_queue_and_bands_come_highest_first() {
+        let bands = "[{name: high, min: 8}, {name: normal, min: 3}, {name: low}]";
+        let set = set(&format!(
+            "{{queue_url: 'http://h/1/t', priority_bands: {bands}}}"
+        ));
+        assert_eq!(names(&set), ["t-high", "t", "t-low", "t-runs"]);
+        let weights: Vec<u32> = set.steps.iter().map(|queue| queue.weight).collect();
+        assert_eq!(weights, [8, 3, 1]);
+    }
+
+    #[test]
+    fn a_worker_subscribed_to_a_named_queue_serves_only_that() {
+        let yaml = "{queue_url: 'http://h/1/t', queues: {gpu: 'http://h/1/g'}, subscribe: [gpu]}";
+        assert_eq!(names(&set(yaml)), ["g"]);
+        let yaml = "{queue_url: 'http://h/1/t', queues: {gpu: 'http://h/1/g'}}";
+        assert_eq!(names(&set(yaml)), ["t", "g", "t-runs"]);
+        let yaml = "{queue_url: 'http://h/1/t', subscribe: [dagster]}";
+        assert_eq!(names(&set(yaml)), ["t", "t-runs"]);
+    }
+}
