@@ -11,7 +11,7 @@ mod error;
 mod lease;
 mod queue_set;
 
-pub use archive::{ArchiveSummary, Archived};
+pub use archive::{Archive, Archived};
 pub use client::{Broker, LONG_POLL};
 pub use delivery::Delivery;
 pub use error::BrokerError;

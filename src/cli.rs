@@ -1,27 +1,74 @@
 //! The command line: one file per subcommand. Parses, dispatches, and turns an error into one
 //! sentence on standard error and a non-zero exit code.
 
+mod connection;
+mod console;
+mod queue;
+mod worker;
+
+use std::error::Error;
+use std::future::Future;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use worker::StartArgs;
+
 /// The console, the worker pool and the SQS broker for Dagster steps sent over Taskiq messages.
+///
+/// Without a subcommand it opens the console; with --no-ui it is the headless worker
+/// (`worker start`).
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, max_term_width = 100, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Verb>,
+    /// Run headless: the same as `worker start`
+    #[arg(long)]
+    no_ui: bool,
+    #[command(flatten)]
+    start: StartArgs,
+    #[command(flatten)]
+    console: console::ConsoleArgs,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    /// Run and control workers
+    #[command(subcommand)]
+    Worker(worker::WorkerVerb),
+    /// Create and look at queues
+    #[command(subcommand)]
+    Queue(queue::QueueVerb),
+}
 
 /// Parses the process's arguments and runs what they ask for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { command } = Cli::parse();
+    let Cli { command, no_ui, start, console } = Cli::parse();
     match command {
-        None => ExitCode::SUCCESS,
-        Some(verb) => match verb {},
+        Some(Verb::Worker(verb)) => outcome(worker::run(verb)),
+        Some(Verb::Queue(verb)) => outcome(queue::run(verb)),
+        None if no_ui => outcome(worker::run(worker::WorkerVerb::Start(Box::new(start)))),
+        None => outcome(console::run(start, console)),
     }
+}
+
+/// An error becomes one sentence and a non-zero exit code.
+fn outcome<E: Error>(result: Result<ExitCode, E>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("dagster-taskiq-tui: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs a command's future on a runtime of its own. What it leaves behind is not waited for: a
+/// read of standard input may block for ever.
+fn block_on<T, E: From<std::io::Error>>(
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    result
 }

@@ -1,1 +1,17 @@
 //! The pool: scheduling, task life cycle, drain and shutdown.
+//!
+//! One actor ([`Pool`]) owns every decision: what to receive, what to start, when to end. The life
+//! of one task ([`life`]) is a future of its own; it ends with the message deleted, given back or
+//! dead-lettered, never in between.
+
+mod credits;
+mod drain_queue;
+mod held;
+mod life;
+mod orders;
+mod polls;
+mod pool;
+mod reporter;
+
+pub use orders::Order;
+pub use pool::{Pool, PoolOptions};

@@ -1,19 +1,15 @@
-//! Draining a queue: every message is written to a JSONL archive, and is on disk, before it is
-//! deleted. An archive may hold whatever a body holds, so its file is for its owner alone (0600).
+//! The JSONL archive of a drained queue: a message is on disk in it before it is deleted. It may
+//! hold whatever a body holds, so the file is for its owner alone (0600).
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::Broker;
 use super::delivery::Delivery;
 use super::error::BrokerError;
-use super::queue_set::Queue;
 
 /// One line of an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,57 +27,81 @@ pub struct Archived {
     pub body: String,
 }
 
-/// What a drain did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArchiveSummary {
-    /// The archive; it does not exist when the queue was empty.
-    pub path: PathBuf,
-    /// The archived and deleted messages.
-    pub messages: Vec<Archived>,
-}
-
-impl Broker {
-    /// Moves every waiting message of a queue into a new JSONL file `path`. Ends at the first
-    /// receive that finds nothing; messages in flight elsewhere stay.
-    ///
-    /// # Errors
-    /// [`BrokerError`]; what is already archived is in the file, what is not archived is still in
-    /// the queue (hidden for at most the visibility timeout).
-    pub async fn drain(
-        &self,
-        queue: &Arc<Queue>,
-        path: PathBuf,
-    ) -> Result<ArchiveSummary, BrokerError> {
-        let mut file: Option<File> = None;
-        let mut messages = Vec::new();
-        loop {
-            // One second lets SQS ask all of its hosts; zero would miss messages.
-            let batch = self.receive(queue, 10, Duration::from_secs(1)).await?;
-            if batch.is_empty() {
-                return Ok(ArchiveSummary { path, messages });
-            }
-            let lines: Vec<Archived> = batch.iter().map(archived).collect();
-            if file.is_none() {
-                file = Some(create(&path).map_err(|source| archive_error(&path, source))?);
-            }
-            if let Some(file) = &mut file {
-                append(file, &lines).map_err(|source| archive_error(&path, source))?;
-            }
-            for delivery in &batch {
-                self.delete(delivery).await?;
-            }
-            messages.extend(lines);
+impl From<&Delivery> for Archived {
+    fn from(delivery: &Delivery) -> Self {
+        Self {
+            queue: delivery.queue.name.clone(),
+            message_id: delivery.message_id.clone(),
+            sent_at_ms: delivery.sent_at.map(jiff::Timestamp::as_millisecond),
+            group: delivery.group.clone(),
+            body: delivery.body.clone(),
         }
     }
 }
 
-fn archived(delivery: &Delivery) -> Archived {
-    Archived {
-        queue: delivery.queue.name.clone(),
-        message_id: delivery.message_id.clone(),
-        sent_at_ms: delivery.sent_at.map(jiff::Timestamp::as_millisecond),
-        group: delivery.group.clone(),
-        body: delivery.body.clone(),
+/// An archive being written. Its file is made at the first message.
+#[derive(Debug)]
+pub struct Archive {
+    path: PathBuf,
+    file: Option<File>,
+    messages: usize,
+}
+
+impl Archive {
+    /// An archive at `path`, which must not exist.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            file: None,
+            messages: 0,
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many messages are in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages
+    }
+
+    /// Whether nothing was archived, and so no file made.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// Writes messages and waits until they are on disk.
+    ///
+    /// # Errors
+    /// [`BrokerError::Archive`]; then none of these messages may be deleted.
+    pub fn append(&mut self, deliveries: &[Delivery]) -> Result<(), BrokerError> {
+        self.write(deliveries)
+            .map_err(|source| BrokerError::Archive {
+                path: self.path.clone(),
+                source,
+            })?;
+        self.messages += deliveries.len();
+        Ok(())
+    }
+
+    fn write(&mut self, deliveries: &[Delivery]) -> std::io::Result<()> {
+        let mut text = Vec::new();
+        for delivery in deliveries {
+            serde_json::to_writer(&mut text, &Archived::from(delivery))?;
+            text.push(b'\n');
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(create(&self.path)?),
+        };
+        file.write_all(&text)?;
+        file.sync_data()
     }
 }
 
@@ -94,21 +114,4 @@ fn create(path: &Path) -> std::io::Result<File> {
         .append(true)
         .mode(0o600)
         .open(path)
-}
-
-fn append(file: &mut File, lines: &[Archived]) -> std::io::Result<()> {
-    let mut text = Vec::new();
-    for line in lines {
-        serde_json::to_writer(&mut text, line)?;
-        text.push(b'\n');
-    }
-    file.write_all(&text)?;
-    file.sync_data()
-}
-
-fn archive_error(path: &Path, source: std::io::Error) -> BrokerError {
-    BrokerError::Archive {
-        path: path.to_owned(),
-        source,
-    }
 }

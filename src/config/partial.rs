@@ -65,8 +65,6 @@ pub struct Partial {
     pub name: Option<String>,
     /// Seconds for which a received message is hidden; renewed while it is in hand.
     pub visibility_timeout: Option<u32>,
-    /// Executions after which a message is poison.
-    pub max_deliveries: Option<u32>,
     /// What happens to a step whose worker is lost.
     pub on_worker_lost: Option<WorkerLost>,
     /// Attempts that may be lost with their worker, per step.

@@ -67,7 +67,8 @@ pub struct Settings {
     pub workers: Setting<u32>,
     /// Run slots.
     pub run_slots: Setting<u32>,
-    /// Messages held beyond the free slots.
+    /// Messages held beyond the free slots. None by default: a message in hand may wait here while
+    /// another worker is idle.
     pub prefetch: Setting<u32>,
     /// Python for the steps.
     pub python: Setting<Option<PathBuf>>,
@@ -77,8 +78,6 @@ pub struct Settings {
     pub name: Setting<Option<String>>,
     /// Visibility timeout asked for at each receive.
     pub visibility_timeout: Setting<Duration>,
-    /// Executions after which a message is poison.
-    pub max_deliveries: Setting<u32>,
     /// What happens to a step whose worker is lost.
     pub on_worker_lost: Setting<WorkerLost>,
     /// Attempts that may be lost, per step.
@@ -117,9 +116,6 @@ impl Settings {
         };
         let bands = pick(layers, Vec::new(), |p| p.priority_bands.clone());
         check_bands(&bands)?;
-        // Without bands one message in hand hides the queue's round trip; with bands it could be
-        // a low one that stands in the way of a high one.
-        let prefetch = u32::from(bands.value.is_empty());
         let visibility = pick(layers, 60, |p| p.visibility_timeout);
         if !(10..=MAX_VISIBILITY_SECONDS).contains(&visibility.value) {
             return Err(bad(
@@ -136,12 +132,11 @@ impl Settings {
             subscribe: pick(layers, Vec::new(), |p| p.subscribe.clone()),
             workers: pick(layers, u32::try_from(cores).unwrap_or(4), |p| p.workers),
             run_slots: pick(layers, 4, |p| p.run_slots),
-            prefetch: pick(layers, prefetch, |p| p.prefetch),
+            prefetch: pick(layers, 0, |p| p.prefetch),
             python: optional(layers, |p| p.python.clone()),
             dagster_home: optional(layers, |p| p.dagster_home.clone()),
             name: optional(layers, |p| p.name.clone()),
             visibility_timeout: visibility.map(|s| Duration::from_secs(s.into())),
-            max_deliveries: pick(layers, 10, |p| p.max_deliveries),
             on_worker_lost: pick(layers, WorkerLost::Retry, |p| p.on_worker_lost),
             max_worker_lost_retries: pick(layers, 2, |p| p.max_worker_lost_retries),
             cancel_grace: pick(layers, 10, |p| p.cancel_grace)
@@ -370,10 +365,7 @@ mod tests {
             let yaml = format!("{{queue_url: 'http://q/1/t', priority_bands: {bands}}}");
             Settings::merge(&[layer(Origin::Flags, &yaml)], false).map(|s| s.prefetch.value)
         };
-        assert_eq!(
-            check("[{name: high, min: 8}, {name: normal, min: 3}, {name: low}]").unwrap(),
-            0
-        );
+        assert!(check("[{name: high, min: 8}, {name: normal, min: 3}, {name: low}]").is_ok());
         let error = check("[{name: high, min: 8}, {name: normal, min: 3}]").unwrap_err();
         assert!(error.to_string().contains("leave out its min"), "{error}");
         let error = check("[{name: high, min: 2}, {name: mid, min: 3}, {name: normal}]");

@@ -1,0 +1,1 @@
+//! The console: attaches to the workers of this host.

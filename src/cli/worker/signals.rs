@@ -1,0 +1,48 @@
+//! SIGTERM and SIGINT: the first drains, the second stops.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::info;
+
+use crate::domain::Command;
+use crate::worker::Order;
+
+/// The signals that end a worker.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes over both signals from now on.
+    pub fn install() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Completes at the next of them.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Turns them into orders for as long as the pool lives.
+    pub async fn into_orders(mut self, orders: mpsc::Sender<Order>) {
+        self.next().await;
+        info!("signal: finishing what runs, giving the rest back; a second signal interrupts");
+        order(&orders, Command::Drain).await;
+        self.next().await;
+        info!("second signal: interrupting what runs");
+        order(&orders, Command::Stop).await;
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn order(orders: &mpsc::Sender<Order>, command: Command) {
+    let (reply, _) = oneshot::channel();
+    // A pool that is gone has done what was asked.
+    let _ = orders.send(Order { command, reply }).await;
+}

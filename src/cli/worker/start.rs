@@ -1,0 +1,217 @@
+//! Puts a worker together: settings, log, queues, Python hosts, control socket, pool.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::signals::Signals;
+use super::{StartArgs, WorkerError};
+use crate::broker::{Broker, QueueSet};
+use crate::config::{Settings, WorkerLost};
+use crate::control::audit::AuditLog;
+use crate::control::server::{Server, ServerOptions};
+use crate::control::store::{self, Store};
+use crate::control::{Request, runtime};
+use crate::domain::{
+    EventSink, HostView, Slots, Timestamp, WorkerState, WorkerView,
+};
+use crate::environment::packages;
+use crate::host::{HostNotice, HostSettings, Hosts, LostPolicy, WorkerIdentity};
+use crate::telemetry;
+use crate::worker::{Order, Pool, PoolOptions};
+
+/// Commands that may wait for the pool: it answers each within a turn of its loop.
+const ORDERS: usize = 64;
+
+/// Notices that may wait to be logged.
+const NOTICES: usize = 256;
+
+pub(super) async fn start(args: StartArgs) -> Result<ExitCode, WorkerError> {
+    let settings = args.settings(false)?;
+    let mut signals = Signals::install()?;
+    let (events, received) = EventSink::channel();
+    let _log = telemetry::init(telemetry::Options {
+        folder: args.log_dir.clone(),
+        stderr: Some(args.log_format),
+        events: Some(events.clone()),
+    })?;
+    let worker = tokio::select! {
+        worker = assemble(&args, &settings, events, received) => worker?,
+        // Nothing was received yet: there is nothing to finish.
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    worker.run(signals).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A worker whose parts all started.
+struct Worker {
+    pool: Pool,
+    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
+    requests: mpsc::Receiver<Request>,
+    server: Server,
+    store: tokio::task::JoinHandle<()>,
+}
+
+impl Worker {
+    async fn run(self, signals: Signals) {
+        let Self { pool, orders: (send, receive), mut requests, server, store } = self;
+        let forward = {
+            let send = send.clone();
+            async move {
+                while let Some(Request { command, reply, .. }) = requests.recv().await {
+                    if send.send(Order { command, reply }).await.is_err() {
+                        break;
+                    }
+                }
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = pool.run(receive) => {}
+            () = signals.into_orders(send) => {}
+            () = forward => {}
+        }
+        // The pool held the last sink but the log's: the store may fold what is left, but is not
+        // waited for beyond the socket's own time.
+        server.close().await;
+        store.abort();
+    }
+}
+
+async fn assemble(
+    args: &StartArgs,
+    settings: &Settings,
+    events: EventSink,
+    received: mpsc::Receiver<crate::domain::Event>,
+) -> Result<Worker, WorkerError> {
+    let identity = identity(settings);
+    let broker = Broker::connect(settings).await;
+    let queues = broker.resolve(QueueSet::configured(settings)).await?;
+    let (notices, heard) = mpsc::channel(NOTICES);
+    tokio::spawn(log_notices(heard));
+    let hosts = Hosts::start(host_settings(settings, &identity)?, notices).await?;
+    let dropped = events.drop_counter();
+    let (published, store) = store::spawn(Store::new(view(&identity, settings)), received, dropped);
+    let (requests_in, requests) = mpsc::channel(ORDERS);
+    let options = ServerOptions {
+        folder: args.runtime_dir.clone().unwrap_or_else(runtime::folder),
+        worker: identity.id.clone(),
+        read_only: settings.read_only.value,
+        audit: AuditLog::default_path(),
+    };
+    let server = Server::start(options, published, requests_in).await?;
+    let names: Vec<&str> = queues.all().map(|queue| queue.name.as_str()).collect();
+    info!(
+        "worker {} ready: {} step slots, {} run slots, queues {}, control socket {}",
+        identity.id,
+        settings.workers.value,
+        settings.run_slots.value,
+        names.join(" "),
+        server.path().display()
+    );
+    let options = PoolOptions {
+        worker: identity.id,
+        steps: settings.workers.value,
+        runs: settings.run_slots.value,
+        prefetch: settings.prefetch.value,
+        grace: settings.cancel_grace.value,
+        archives: state_folder().join("archive"),
+    };
+    let pool = Pool::new(options, broker, queues, hosts, events);
+    Ok(Worker { pool, orders: mpsc::channel(ORDERS), requests, server, store })
+}
+
+fn identity(settings: &Settings) -> WorkerIdentity {
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let id = match &settings.name.value {
+        Some(name) => name.clone(),
+        None => format!("{hostname}-{}", std::process::id()),
+    };
+    WorkerIdentity { id, hostname, version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+fn host_settings(
+    settings: &Settings,
+    identity: &WorkerIdentity,
+) -> Result<HostSettings, WorkerError> {
+    let max = settings.max_worker_lost_retries.value;
+    Ok(HostSettings {
+        python: settings.python.value.clone().or_else(find_python).ok_or(WorkerError::NoPython)?,
+        dagster_home: settings.dagster_home.value.clone(),
+        trust_message_instance: settings.trust_message_instance.value,
+        worker: identity.clone(),
+        cancel_grace: settings.cancel_grace.value,
+        on_worker_lost: match settings.on_worker_lost.value {
+            WorkerLost::Retry => LostPolicy::Retry { max },
+            WorkerLost::Fail => LostPolicy::Fail,
+        },
+        packages: packages::unpack()?,
+    })
+}
+
+/// `$VIRTUAL_ENV`, then PATH.
+fn find_python() -> Option<PathBuf> {
+    let bin = std::env::var_os("VIRTUAL_ENV").map(|folder| PathBuf::from(folder).join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    bin.into_iter()
+        .chain(std::env::split_paths(&path))
+        .flat_map(|folder| [folder.join("python3"), folder.join("python")])
+        .find(|candidate| candidate.is_file())
+}
+
+fn state_folder() -> PathBuf {
+    directories::BaseDirs::new().map_or_else(std::env::temp_dir, |folders| {
+        folders.state_dir().unwrap_or_else(|| folders.data_local_dir()).join("dagster-taskiq-tui")
+    })
+}
+
+fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
+    let now = Timestamp::now();
+    WorkerView {
+        id: identity.id.clone(),
+        hostname: identity.hostname.clone(),
+        pid: std::process::id(),
+        version: identity.version.clone(),
+        state: WorkerState::Starting,
+        steps: Slots { target: settings.workers.value, busy: 0 },
+        runs: Slots { target: settings.run_slots.value, busy: 0 },
+        started_at: now,
+        heartbeat_at: now,
+        hosts: Vec::<HostView>::new(),
+        finished: 0,
+        failed: 0,
+    }
+}
+
+async fn log_notices(mut notices: mpsc::Receiver<HostNotice>) {
+    use HostNotice as Notice;
+    use tracing::{error, warn};
+    while let Some(notice) = notices.recv().await {
+        match notice {
+            Notice::Ready { location, pid, loaded_ms } => {
+                info!("{location} loaded in {loaded_ms} ms (pid {pid})");
+            }
+            Notice::NotForking { location, threads } => warn!(
+                "{location} starts threads when it is imported ({}): every step runs in a fresh \
+                 process, which takes seconds longer",
+                threads.join(", ")
+            ),
+            Notice::LoadFailed { location, reason } => error!("{location} does not load: {reason}"),
+            Notice::Died { location, pid } => {
+                warn!("the Python host of {location} (pid {pid}) died; its tasks are looked after");
+            }
+            Notice::Line { location, line } => info!("{location}: {line}"),
+            Notice::VersionDiffers { location, installed } => warn!(
+                "{location}: the Python package dagster_taskiq is {installed}, this binary is {}",
+                env!("CARGO_PKG_VERSION")
+            ),
+            Notice::Canceling { task_id, status } => {
+                info!("task {task_id} is interrupted: its run is {status}");
+            }
+            Notice::LedgerError { reason } => warn!("{reason}"),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Verbs for a worker that runs on this host: they speak to its control socket.
+
+use std::process::ExitCode;
+
+use super::{TargetArgs, WorkerError, WorkerVerb};
+use crate::control::client::{self, WorkerSocket, discover_in};
+use crate::control::runtime;
+use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
+
+pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
+    match verb {
+        WorkerVerb::Start(args) => super::start::start(*args).await,
+        WorkerVerb::List(target) => list(&target).await,
+        WorkerVerb::Status(target) => status(&target).await,
+        WorkerVerb::Pause(target) => send(&target, Command::Pause).await,
+        WorkerVerb::Resume(target) => send(&target, Command::Resume).await,
+        WorkerVerb::Drain(target) => send(&target, Command::Drain).await,
+        WorkerVerb::Stop(target) => send(&target, Command::Stop).await,
+        WorkerVerb::Reload(target) => send(&target, Command::Reload).await,
+        WorkerVerb::Scale(args) => send(&args.target, Command::Scale { steps: args.steps }).await,
+    }
+}
+
+async fn sockets(target: &TargetArgs) -> Vec<WorkerSocket> {
+    match &target.runtime_dir {
+        Some(folder) => discover_in(std::slice::from_ref(folder)).await,
+        None => client::discover().await,
+    }
+}
+
+/// The one worker that is meant.
+async fn the_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
+    let mut found = sockets(target).await;
+    if let Some(name) = &target.worker {
+        found.retain(|socket| socket.worker == *name);
+    }
+    if found.len() > 1 {
+        let names: Vec<String> = found.into_iter().map(|socket| socket.worker).collect();
+        return Err(WorkerError::WhichWorker { names: names.join(", ") });
+    }
+    found.pop().ok_or_else(|| WorkerError::NoWorker {
+        named: target.worker.as_ref().map(|name| format!(" {name}")).unwrap_or_default(),
+        folder: target
+            .runtime_dir
+            .clone()
+            .unwrap_or_else(runtime::folder)
+            .display()
+            .to_string(),
+    })
+}
+
+async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerError> {
+    let socket = the_worker(target).await?;
+    match client::call(&socket.path, command).await? {
+        Reply::Done(text) if target.json => {
+            println!("{}", serde_json::json!({"worker": socket.worker, "done": text}));
+        }
+        Reply::Done(text) => println!("{}: {text}", socket.worker),
+        Reply::Failed(reason) => {
+            return Err(WorkerError::Refused { worker: socket.worker, reason });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
+    for socket in sockets(target).await {
+        if target.json {
+            let line = serde_json::json!({"worker": socket.worker, "pid": socket.pid,
+                "version": socket.version, "socket": socket.path});
+            println!("{line}");
+        } else {
+            println!("{} pid {} version {}", socket.worker, socket.pid, socket.version);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
+    let socket = the_worker(target).await?;
+    let snapshot = client::status(&socket.path).await?;
+    if target.json {
+        // A snapshot is plain data: it always serializes.
+        println!("{}", serde_json::to_string(&*snapshot).unwrap_or_default());
+    } else {
+        print_status(&snapshot);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_status(snapshot: &WorkerSnapshot) {
+    let worker = &snapshot.worker;
+    println!(
+        "{} {}: steps {}/{}, runs {}/{}, finished {}, failed {}",
+        worker.id,
+        worker.state.word(),
+        worker.steps.busy,
+        worker.steps.target,
+        worker.runs.busy,
+        worker.runs.target,
+        worker.finished,
+        worker.failed
+    );
+    for TaskView { job, run_id, queue, priority, attempt, .. } in
+        snapshot.tasks.iter().filter(|task| task.is_running())
+    {
+        let job = job.as_deref().unwrap_or("?");
+        println!("  {job} {run_id} from {queue}, priority {priority}, attempt {attempt}");
+    }
+}

@@ -1,0 +1,191 @@
+//! Tasks in hand that wait for a slot: highest priority first, then oldest, and no starvation.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::broker::Delivery;
+use crate::wire::TaskMessage;
+
+/// A decoded message in hand.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    /// The message as it was received.
+    pub delivery: Delivery,
+    /// What it says.
+    pub message: TaskMessage,
+}
+
+impl Task {
+    /// When it began to wait: when it was sent, or received where SQS does not tell.
+    fn waiting_since(&self) -> Timestamp {
+        self.delivery.sent_at.unwrap_or(self.delivery.received_at)
+    }
+}
+
+/// A message older than this may go ahead of its turn …
+const AGED: Duration = Duration::from_mins(1);
+
+/// … but only at one start in this many, so that priority means something under a backlog.
+const TURN: u32 = 8;
+
+/// The waiting tasks of one kind of slot. They are few (the prefetch and what came at once), so
+/// they are searched, not sorted.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    tasks: Vec<Task>,
+    starts_since_aged: u32,
+}
+
+impl Held {
+    pub fn push(&mut self, task: Task) {
+        self.tasks.push(task);
+    }
+
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub fn contains(&self, task_id: &str) -> bool {
+        self.tasks
+            .iter()
+            .any(|task| task.message.task_id == task_id)
+    }
+
+    /// Takes the task whose turn it is.
+    pub fn pop(&mut self, now: Timestamp) -> Option<Task> {
+        let index = if let Some(aged) = self.aged(now) {
+            self.starts_since_aged = 0;
+            aged
+        } else {
+            self.starts_since_aged = self.starts_since_aged.saturating_add(1);
+            self.first()?
+        };
+        Some(self.tasks.swap_remove(index))
+    }
+
+    /// Takes one task by its id.
+    pub fn remove(&mut self, task_id: &str) -> Option<Task> {
+        let index = self
+            .tasks
+            .iter()
+            .position(|task| task.message.task_id == task_id)?;
+        Some(self.tasks.swap_remove(index))
+    }
+
+    /// Takes all of them.
+    pub fn take_all(&mut self) -> Vec<Task> {
+        std::mem::take(&mut self.tasks)
+    }
+
+    /// The tasks beyond `room`, last in turn first.
+    pub fn take_excess(&mut self, room: usize) -> Vec<Task> {
+        self.tasks
+            .sort_by_key(|t| (Reverse(t.message.priority), t.waiting_since()));
+        self.tasks.split_off(room.min(self.tasks.len()))
+    }
+
+    fn first(&self) -> Option<usize> {
+        let order = |t: &Task| (Reverse(t.message.priority), t.waiting_since());
+        (0..self.tasks.len()).min_by_key(|&index| order(&self.tasks[index]))
+    }
+
+    /// The oldest task, where it is its turn to go ahead.
+    fn aged(&self, now: Timestamp) -> Option<usize> {
+        if self.starts_since_aged + 1 < TURN {
+            return None;
+        }
+        let oldest =
+            (0..self.tasks.len()).min_by_key(|&index| self.tasks[index].waiting_since())?;
+        let age = now.duration_since(self.tasks[oldest].waiting_since());
+        if age.unsigned_abs() < AGED || age.is_negative() {
+            return None;
+        }
+        Some(oldest)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::broker::Queue;
+    use crate::domain::{QueueRole, TaskKind};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn task(name: &str, priority: i64, age_seconds: i64) -> Task {
+        let sent = Timestamp::from_second(NOW - age_seconds).unwrap();
+        let queue = Arc::new(Queue::new("http://h/1/q".into(), QueueRole::Base, 3));
+        Task {
+            delivery: Delivery {
+                queue,
+                message_id: name.into(),
+                receipt_handle: name.into(),
+                body: String::new(),
+                receive_count: 1,
+                sent_at: Some(sent),
+                received_at: sent,
+                group: None,
+            },
+            message: TaskMessage {
+                task_id: name.into(),
+                kind: TaskKind::ExecutePlan,
+                run_id: "run".into(),
+                step_key: Some(name.into()),
+                job: None,
+                priority,
+                attempt: 1,
+                ours: true,
+                kwargs: serde_json::Map::new(),
+            },
+        }
+    }
+
+    fn order(mut held: Held) -> Vec<String> {
+        let now = Timestamp::from_second(NOW).unwrap();
+        std::iter::from_fn(|| held.pop(now))
+            .map(|task| task.message.task_id)
+            .collect()
+    }
+
+    #[test]
+    fn the_highest_priority_goes_first_and_the_older_of_two_equals() {
+        let mut held = Held::default();
+        for (name, priority, age) in [("a", 5, 1), ("b", 9, 1), ("c", 5, 3), ("d", 0, 9)] {
+            held.push(task(name, priority, age));
+        }
+        assert_eq!(order(held), ["b", "c", "a", "d"]);
+    }
+
+    #[test]
+    fn an_old_low_message_takes_the_eighth_start_and_no_more() {
+        let mut held = Held::default();
+        for index in 0..16 {
+            held.push(task(&format!("high{index}"), 9, 1));
+        }
+        held.push(task("old", 0, 61));
+        held.push(task("older", 0, 90));
+        let order = order(held);
+        assert_eq!(order[7], "older");
+        assert_eq!(order[15], "old");
+    }
+
+    #[test]
+    fn the_excess_is_what_would_have_started_last() {
+        let mut held = Held::default();
+        for (name, priority) in [("low", 0), ("high", 9), ("mid", 5)] {
+            held.push(task(name, priority, 1));
+        }
+        let excess: Vec<String> = held
+            .take_excess(1)
+            .into_iter()
+            .map(|t| t.message.task_id)
+            .collect();
+        assert_eq!(excess, ["mid", "low"]);
+        assert_eq!(order(held), ["high"]);
+    }
+}

@@ -1,0 +1,398 @@
+//! The actor that owns every decision of a worker.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::drain_queue::drain_queue;
+use super::held::{Held, Task};
+use super::life::{Context, jitter};
+use super::orders::Order;
+use super::polls::{Polled, Polls};
+use super::reporter::{self, Standing};
+use crate::broker::{Broker, Delivery, Leases, QueueSet};
+use crate::domain::{Command, Event, EventSink, Phase, Reply, Slots, TaskView, WorkerState};
+use crate::host::Hosts;
+use crate::wire::TaskMessage;
+
+/// What a pool is made of.
+#[derive(Debug)]
+pub struct PoolOptions {
+    /// This worker's id.
+    pub worker: String,
+    /// Step slots at the start.
+    pub steps: u32,
+    /// Run slots.
+    pub runs: u32,
+    /// Messages held beyond the free slots.
+    pub prefetch: u32,
+    /// How long a stop waits for interrupted children.
+    pub grace: Duration,
+    /// Folder for the archives of drained queues.
+    pub archives: std::path::PathBuf,
+}
+
+/// A worker's pool. [`Pool::run`] is its whole life.
+pub struct Pool {
+    options: PoolOptions,
+    context: Context,
+    queues: QueueSet,
+    state: WorkerState,
+    steps: Slots,
+    runs: Slots,
+    held_steps: Held,
+    held_runs: Held,
+    running: HashSet<String>,
+    polls: Polls,
+    lives: JoinSet<Task>,
+    /// Small jobs whose end nobody waits for but the shutdown: giving back, dead-lettering, drains.
+    chores: JoinSet<()>,
+    standing: watch::Sender<Standing>,
+}
+
+/// A run message that finds no run slot and came by a queue it shares with steps goes back for
+/// 10 to 30 seconds: long enough to be no hot loop, jittered so that workers do not move together.
+fn misplaced_run_pause() -> Duration {
+    Duration::from_secs(10).mul_f64(1.0 + 2.0 * jitter())
+}
+
+impl Pool {
+    /// A pool over a connected broker, its resolved queues and started hosts.
+    #[must_use]
+    pub fn new(
+        options: PoolOptions,
+        broker: Broker,
+        queues: QueueSet,
+        hosts: Hosts,
+        events: EventSink,
+    ) -> Self {
+        let leases = Leases::start(broker.clone());
+        let polls = Polls::new(broker.clone(), &queues);
+        let steps = Slots {
+            target: options.steps,
+            busy: 0,
+        };
+        let runs = Slots {
+            target: options.runs,
+            busy: 0,
+        };
+        let (standing, _) = watch::channel(Standing {
+            state: WorkerState::Starting,
+            steps,
+            runs,
+        });
+        Self {
+            context: Context {
+                broker,
+                leases,
+                hosts,
+                events,
+            },
+            options,
+            queues,
+            state: WorkerState::Starting,
+            steps,
+            runs,
+            held_steps: Held::default(),
+            held_runs: Held::default(),
+            running: HashSet::new(),
+            polls,
+            lives: JoinSet::new(),
+            chores: JoinSet::new(),
+            standing,
+        }
+    }
+
+    /// Receives and runs until a drain or a stop has ended. Every message is settled by then.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let reports = reporter::start(&self.context, &self.queues, self.standing.subscribe());
+        self.send_slots();
+        self.become_state(WorkerState::Running);
+        loop {
+            self.schedule();
+            if self.is_over() {
+                break;
+            }
+            let retry = self.polls.next_retry();
+            tokio::select! {
+                polled = self.polls.next() => self.polled(polled),
+                Some(ended) = self.lives.join_next() => self.ended(ended),
+                Some(_) = self.chores.join_next() => {}
+                Some(order) = orders.recv() => self.obey(order).await,
+                () = retry_at(retry) => {}
+            }
+        }
+        while self.chores.join_next().await.is_some() {}
+        drop(reports);
+        self.context
+            .hosts
+            .clone()
+            .shutdown(self.options.grace)
+            .await;
+        self.become_state(WorkerState::Stopped);
+    }
+
+    /// Whether an ending pool has nothing left to do.
+    fn is_over(&self) -> bool {
+        matches!(self.state, WorkerState::Draining | WorkerState::Stopping)
+            && self.lives.is_empty()
+            && self.polls.open() == 0
+    }
+
+    /// Starts what can start, then asks for what could start next.
+    fn schedule(&mut self) {
+        if self.state.receives() {
+            let now = Timestamp::now();
+            while self.steps.busy < self.steps.target
+                && let Some(task) = self.held_steps.pop(now)
+            {
+                self.steps.busy += 1;
+                self.start(task);
+            }
+            while self.runs.busy < self.runs.target
+                && let Some(task) = self.held_runs.pop(now)
+            {
+                self.runs.busy += 1;
+                self.start(task);
+            }
+            self.give_back_excess();
+            let room = self.steps.target.saturating_sub(self.steps.busy) + self.options.prefetch;
+            let steps = (room as usize).saturating_sub(self.held_steps.len());
+            let runs = self.runs.target.saturating_sub(self.runs.busy) as usize;
+            self.polls.demand(steps, runs);
+        }
+        let standing = Standing {
+            state: self.state,
+            steps: self.steps,
+            runs: self.runs,
+        };
+        self.standing
+            .send_if_modified(|old| std::mem::replace(old, standing) != standing);
+    }
+
+    /// Several queues may answer at once: what cannot start soon goes back at once, for a worker
+    /// that is idle.
+    fn give_back_excess(&mut self) {
+        for task in self.held_steps.take_excess(self.options.prefetch as usize) {
+            self.give_back(task, Duration::ZERO, "no free slot");
+        }
+        for task in self.held_runs.take_all() {
+            self.give_back(task, misplaced_run_pause(), "no free run slot");
+        }
+    }
+
+    fn start(&mut self, task: Task) {
+        self.running.insert(task.message.task_id.clone());
+        self.lives.spawn(self.context.clone().live(task));
+    }
+
+    fn ended(&mut self, ended: Result<Task, tokio::task::JoinError>) {
+        match ended {
+            Ok(task) => {
+                self.running.remove(&task.message.task_id);
+                let slots = if task.message.kind.is_run() {
+                    &mut self.runs
+                } else {
+                    &mut self.steps
+                };
+                slots.busy = slots.busy.saturating_sub(1);
+            }
+            // A panic in a task's life: its message comes back when its lease ends, and its slot
+            // stays taken, which is safer than running one too many.
+            Err(problem) => warn!("a task's supervision ended: {problem}"),
+        }
+    }
+
+    fn polled(&mut self, polled: Polled) {
+        match polled.result {
+            Ok(deliveries) => {
+                for delivery in deliveries {
+                    self.receive(delivery);
+                }
+            }
+            Err(problem) => warn!("{problem}; trying again"),
+        }
+    }
+
+    fn receive(&mut self, delivery: Delivery) {
+        self.context.leases.register(&delivery);
+        let context = self.context.clone();
+        let message = match TaskMessage::decode(&delivery.body) {
+            Ok(message) => message,
+            Err(problem) => {
+                self.chores.spawn(async move {
+                    context.poison(&delivery, &problem.to_string()).await;
+                });
+                return;
+            }
+        };
+        let task = Task { delivery, message };
+        if self.has(&task.message.task_id) {
+            // A second delivery of what this very worker has in hand. The other receive's lease
+            // is good; this one waits its time out and is recognised then.
+            let pause = context.broker.visibility();
+            self.chores.spawn(async move {
+                context.leases.release(&task.delivery).await;
+                if let Err(problem) = context.broker.hide(&task.delivery, pause).await {
+                    warn!("{problem}");
+                }
+            });
+            return;
+        }
+        self.context.events.send(Event::Received {
+            task: Box::new(self.view(&task)),
+        });
+        if !self.state.receives() {
+            self.give_back(task, Duration::ZERO, "the worker takes no more");
+        } else if task.message.kind.is_run() {
+            self.held_runs.push(task);
+        } else {
+            self.held_steps.push(task);
+        }
+    }
+
+    fn has(&self, task_id: &str) -> bool {
+        self.running.contains(task_id)
+            || self.held_steps.contains(task_id)
+            || self.held_runs.contains(task_id)
+    }
+
+    fn give_back(&mut self, task: Task, after: Duration, reason: &'static str) {
+        let context = self.context.clone();
+        self.chores
+            .spawn(async move { context.give_back(&task, after, reason).await });
+    }
+
+    async fn obey(&mut self, Order { command, reply }: Order) {
+        let answer = match command {
+            Command::Pause => self.change(WorkerState::Paused, "paused: nothing new is received"),
+            Command::Resume => self.change(WorkerState::Running, "running"),
+            Command::Drain => self.change(WorkerState::Draining, "draining: ends when idle"),
+            Command::Stop => self.stop(),
+            Command::Scale { steps } => {
+                self.steps.target = steps;
+                self.send_slots();
+                Reply::Done(format!("{steps} step slots"))
+            }
+            Command::Reload => {
+                self.context.hosts.reload().await;
+                Reply::Done("user code is loaded again for new work".to_owned())
+            }
+            Command::CancelTask { task_id } => self.cancel(&task_id),
+            Command::DrainQueue { queue } => return self.drain_queue(&queue, reply),
+            Command::LaunchRun { .. } | Command::TerminateRuns { .. } => {
+                let verb = command.verb();
+                Reply::Failed(format!(
+                    "{verb} is for Dagster's webserver, not for a worker"
+                ))
+            }
+        };
+        // Whoever asked may have gone.
+        let _ = reply.send(answer);
+    }
+
+    fn change(&mut self, next: WorkerState, done: &str) -> Reply {
+        if self.state == next {
+            return Reply::Done(format!("already {}", next.word()));
+        }
+        if !self.state.may_become(next) {
+            let (now, next) = (self.state.word(), next.word());
+            return Reply::Failed(format!("a worker that is {now} cannot become {next}"));
+        }
+        self.become_state(next);
+        Reply::Done(done.to_owned())
+    }
+
+    fn stop(&mut self) -> Reply {
+        let reply = self.change(WorkerState::Stopping, "stopping: interrupts what runs");
+        if self.state == WorkerState::Stopping {
+            let (hosts, grace) = (self.context.hosts.clone(), self.options.grace);
+            self.chores.spawn(hosts.shutdown(grace));
+        }
+        reply
+    }
+
+    fn cancel(&mut self, task_id: &str) -> Reply {
+        if let Some(task) = self.held_steps.remove(task_id) {
+            self.give_back(task, Duration::ZERO, "cancelled before it started");
+            return Reply::Done("it had not started: its message went back".to_owned());
+        }
+        if !self.running.contains(task_id) {
+            return Reply::Failed(format!("no task {task_id} is in hand here"));
+        }
+        let (hosts, task_id) = (self.context.hosts.clone(), task_id.to_owned());
+        self.chores
+            .spawn(async move { hosts.cancel(&task_id).await });
+        Reply::Done("interrupted; it is killed if it does not end in its grace period".to_owned())
+    }
+
+    fn drain_queue(&mut self, name: &str, reply: tokio::sync::oneshot::Sender<Reply>) {
+        let Some(queue) = self
+            .queues
+            .all()
+            .find(|queue| queue.name == name)
+            .map(Arc::clone)
+        else {
+            let _ = reply.send(Reply::Failed(format!("this worker serves no queue {name}")));
+            return;
+        };
+        let (context, folder) = (self.context.clone(), self.options.archives.clone());
+        self.chores.spawn(async move {
+            let _ = reply.send(drain_queue(&context, &queue, &folder).await);
+        });
+    }
+
+    fn become_state(&mut self, state: WorkerState) {
+        info!("worker {} is {}", self.options.worker, state.word());
+        self.state = state;
+        self.context.events.send(Event::State { state });
+        if !state.receives() {
+            let held: Vec<Task> = self
+                .held_steps
+                .take_all()
+                .into_iter()
+                .chain(self.held_runs.take_all())
+                .collect();
+            for task in held {
+                self.give_back(task, Duration::ZERO, "the worker takes no more");
+            }
+            self.polls.abandon();
+        }
+    }
+
+    fn send_slots(&self) {
+        let (steps, runs) = (self.steps.target, self.runs.target);
+        self.context.events.send(Event::Slots { steps, runs });
+    }
+
+    fn view(&self, task: &Task) -> TaskView {
+        TaskView {
+            task_id: task.message.task_id.clone(),
+            message_id: task.delivery.message_id.clone(),
+            queue: task.delivery.queue.name.clone(),
+            kind: task.message.kind,
+            run_id: task.message.run_id.clone(),
+            job: task.message.job.clone(),
+            step_key: task.message.step_key.clone(),
+            priority: task.message.priority,
+            attempt: task.message.attempt,
+            receive_count: task.delivery.receive_count,
+            sent_at: task.delivery.sent_at,
+            received_at: task.delivery.received_at,
+            phase: Phase::Held,
+            worker: self.options.worker.clone(),
+        }
+    }
+}
+
+async fn retry_at(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

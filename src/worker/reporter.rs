@@ -1,0 +1,127 @@
+//! What a worker tells of itself at intervals: queue counts, hosts, its heartbeat in Dagster's
+//! storage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+
+use super::life::Context;
+use crate::broker::{Queue, QueueSet};
+use crate::host::HostState;
+use crate::domain::{Event, HostView, QueueView, Slots, Source, SourceHealth, SourceKind, WorkerState};
+
+/// What the pool lets the reporter know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub state: WorkerState,
+    pub steps: Slots,
+    pub runs: Slots,
+}
+
+/// Counts are a request per queue: every two seconds costs little and looks alive.
+const COUNTS: Duration = Duration::from_secs(2);
+
+/// Dagster's own daemons beat every 30 s; a lost worker should be noticed sooner.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Starts reporting; it ends when the handles are dropped.
+pub(super) fn start(
+    context: &Context,
+    queues: &QueueSet,
+    standing: watch::Receiver<Standing>,
+) -> [AbortOnDropHandle<()>; 2] {
+    let queues: Vec<Arc<Queue>> = queues.all().map(Arc::clone).collect();
+    let counts = tokio::spawn(report_queues(context.clone(), queues));
+    let beats = tokio::spawn(beat(context.clone(), standing));
+    [
+        AbortOnDropHandle::new(counts),
+        AbortOnDropHandle::new(beats),
+    ]
+}
+
+async fn report_queues(context: Context, queues: Vec<Arc<Queue>>) {
+    let mut seen_at = None;
+    let mut ticks = tokio::time::interval(COUNTS);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut health = SourceHealth::Up;
+        for queue in &queues {
+            let view = count(&context, queue).await;
+            match &view.error {
+                Some(reason) => {
+                    health = SourceHealth::Down {
+                        reason: reason.clone(),
+                    }
+                }
+                None => seen_at = view.counted_at,
+            }
+            context.events.send(Event::Queue { queue: view });
+            if let Some(counts) = context.broker.waiting_by_priority(queue).await {
+                let queue = queue.name.clone();
+                context.events.send(Event::Waiting { queue, counts });
+            }
+        }
+        let address = context.broker.endpoint().to_owned();
+        let source = Source {
+            kind: SourceKind::Broker,
+            address,
+            health,
+            seen_at,
+        };
+        context.events.send(Event::Source { source });
+        context.events.send(Event::Hosts {
+            hosts: context.hosts.states(),
+        });
+    }
+}
+
+fn host_view(state: HostState) -> HostView {
+    HostView {
+        pid: state.pid,
+        location: state.location,
+        phase: state.phase,
+        load_ms: (state.loaded_ms > 0).then_some(state.loaded_ms),
+        children: state.children,
+        pss_bytes: (state.pss_kib > 0).then_some(state.pss_kib * 1024),
+    }
+}
+
+async fn count(context: &Context, queue: &Queue) -> QueueView {
+    let (counts, error) = match context.broker.counts(queue).await {
+        Ok(counts) => (Some(counts), None),
+        Err(problem) => (None, Some(problem.to_string())),
+    };
+    QueueView {
+        name: queue.name.clone(),
+        url: queue.url.clone(),
+        role: queue.role.clone(),
+        counted_at: counts.map(|_| Timestamp::now()),
+        counts,
+        error,
+    }
+}
+
+async fn beat(context: Context, standing: watch::Receiver<Standing>) {
+    let mut ticks = tokio::time::interval(HEARTBEAT);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Standing { state, steps, runs } = *standing.borrow();
+        let body = json!({
+            "time": Timestamp::now().as_millisecond(),
+            "state": state.word(),
+            "slots": {"steps": steps.target, "runs": runs.target},
+            "in_flight": {"steps": steps.busy, "runs": runs.busy},
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        if let Err(problem) = context.hosts.heartbeat(body).await {
+            warn!("{problem}");
+        }
+    }
+}
