@@ -19,7 +19,9 @@ TERMINAL = frozenset(
     }
 )
 STARTS = frozenset({DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED})
-LOOKED_AT = TERMINAL | STARTS | {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_WORKER_STARTED}
+LOOKED_AT = (
+    TERMINAL | STARTS | {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_WORKER_STARTED}
+)
 
 WORKER_LOST = "dagster_taskiq.WorkerLost"
 """Class name of the error in an event that was written on behalf of a lost worker."""
