@@ -1,1 +1,24 @@
-//! Plain types that every layer shares: no I/O.
+//! Plain types that every layer shares: what a queue, a task, a worker and a run are, what happened
+//! ([`Event`]), how things stand ([`Snapshot`]) and what an operator may ask for ([`Command`]). No I/O.
+
+mod command;
+mod event;
+mod log;
+mod queue;
+mod run;
+mod snapshot;
+mod source;
+mod task;
+mod worker;
+
+pub use command::{Command, Danger, Reply};
+pub use event::{Event, EventSink};
+pub use log::{LogLevel, LogLine};
+pub use queue::{DEFAULT_PRIORITY, PriorityCount, QueueCounts, QueueRole, QueueView};
+pub use run::{JobRef, RunStatus, RunView};
+pub use snapshot::{MAX_RECENT_TASKS, Snapshot, WorkerSnapshot};
+pub use source::{Source, SourceHealth, SourceKind};
+pub use task::{Phase, TaskKind, TaskOutcome, TaskView};
+pub use worker::{HostPhase, HostView, Slots, WorkerState, WorkerView};
+
+pub use jiff::Timestamp;

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import traceback
-from typing import Any
 
 from dagster import DagsterInstance
 from dagster._utils.hosted_user_process import recon_repository_from_origin

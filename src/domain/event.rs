@@ -1,0 +1,118 @@
+//! What happens in a worker. Every transition is an [`Event`]; the control store folds them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::{HostView, LogLine, QueueView, Source, TaskOutcome, TaskView, Timestamp, WorkerState};
+
+/// Something that happened in a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The pool's state changed.
+    State {
+        /// The new state.
+        state: WorkerState,
+    },
+    /// The slot targets changed.
+    Slots {
+        /// Step slots.
+        steps: u32,
+        /// Run slots.
+        runs: u32,
+    },
+    /// A message was received and decoded.
+    Received {
+        /// The task, in phase `Held`.
+        task: Box<TaskView>,
+    },
+    /// A task was given to a host.
+    Started {
+        /// Taskiq's task id.
+        task_id: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Its child was forked.
+    Forked {
+        /// Taskiq's task id.
+        task_id: String,
+        /// The child's process id.
+        pid: u32,
+    },
+    /// The task is over, as far as this worker is concerned.
+    Finished {
+        /// Taskiq's task id.
+        task_id: String,
+        /// When.
+        at: Timestamp,
+        /// How.
+        outcome: TaskOutcome,
+    },
+    /// A queue's counts were read, or could not be.
+    Queue {
+        /// The queue.
+        queue: QueueView,
+    },
+    /// Exact waiting counts per priority of one queue, which only the embedded broker can tell.
+    Waiting {
+        /// Queue name.
+        queue: String,
+        /// (priority, waiting) pairs.
+        counts: Vec<(i64, u64)>,
+    },
+    /// A source answered, or did not.
+    Source {
+        /// The source.
+        source: Source,
+    },
+    /// The Python hosts, all of them.
+    Hosts {
+        /// Their present states.
+        hosts: Vec<HostView>,
+    },
+    /// A line was logged.
+    Log {
+        /// The line.
+        line: LogLine,
+    },
+}
+
+/// Where a worker reports its events: bounded, never blocks; what does not fit is counted.
+///
+/// 8,192 events are some eight seconds of 1,000 events per second: longer than the store is ever
+/// away.
+#[derive(Clone, Debug)]
+pub struct EventSink {
+    sender: mpsc::Sender<Event>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl EventSink {
+    /// How many events may wait for the store.
+    pub const CAPACITY: usize = 8192;
+
+    /// A sink and the end from which its events are read.
+    #[must_use]
+    pub fn channel() -> (Self, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(Self::CAPACITY);
+        let dropped = Arc::new(AtomicU64::new(0));
+        (Self { sender, dropped }, receiver)
+    }
+
+    /// Reports an event. Never waits: a full queue drops the event and counts it.
+    pub fn send(&self, event: Event) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.sender.try_send(event) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many events were dropped since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,33 @@
+//! Log lines: the worker's own, and what steps print.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Severity, lowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was written.
+    pub at: Timestamp,
+    /// Severity.
+    pub level: LogLevel,
+    /// Module, `step`, or a host's location.
+    pub target: String,
+    /// The run it belongs to, where known.
+    pub run_id: Option<String>,
+    /// The step it belongs to, where known.
+    pub step_key: Option<String>,
+    /// The text, without its line end.
+    pub message: String,
+}

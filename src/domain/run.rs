@@ -1,0 +1,64 @@
+//! Dagster's runs and jobs as its webserver tells of them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Dagster's run status, in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the names are Dagster's")]
+pub enum RunStatus {
+    Queued,
+    NotStarted,
+    Managed,
+    Starting,
+    Started,
+    Success,
+    Failure,
+    Canceling,
+    Canceled,
+}
+
+impl RunStatus {
+    /// Whether nothing can follow it.
+    #[must_use]
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Success | Self::Failure | Self::Canceled)
+    }
+}
+
+/// A run as the console shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunView {
+    /// Run id.
+    pub run_id: String,
+    /// Job name.
+    pub job: String,
+    /// Status.
+    pub status: RunStatus,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Steps that succeeded so far.
+    pub steps_succeeded: u32,
+    /// Steps that failed so far.
+    pub steps_failed: u32,
+    /// Steps it was launched with, where Dagster tells.
+    pub steps_total: Option<u32>,
+    /// `dagster-taskiq/run_priority`, where the tag is set.
+    pub priority: Option<i64>,
+}
+
+/// A job that can be launched: what GraphQL's job selector needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobRef {
+    /// Code location name.
+    pub location: String,
+    /// Repository name.
+    pub repository: String,
+    /// Job name.
+    pub job: String,
+}

@@ -1,0 +1,47 @@
+//! Where the figures on the screen come from, and how each source fares.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A kind of source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// SQS, or the embedded broker.
+    Broker,
+    /// Dagster's webserver.
+    Webserver,
+    /// A worker's control socket.
+    Worker,
+}
+
+/// How a source fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "health", rename_all = "snake_case")]
+pub enum SourceHealth {
+    /// Not configured: there is nothing to show and nothing wrong.
+    Absent,
+    /// No answer yet.
+    Connecting,
+    /// Answers.
+    Up,
+    /// Does not answer; what is shown is as old as the source's `seen_at`.
+    Down {
+        /// One sentence.
+        reason: String,
+    },
+}
+
+/// One source of the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Which.
+    pub kind: SourceKind,
+    /// Endpoint, address or socket, for people.
+    pub address: String,
+    /// How it fares.
+    #[serde(flatten)]
+    pub health: SourceHealth,
+    /// When it last answered.
+    pub seen_at: Option<Timestamp>,
+}

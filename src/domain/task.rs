@@ -1,0 +1,189 @@
+//! A task is one Taskiq message on its way through a worker: a step of a run, or a run itself.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a message asks a worker to do: Taskiq's `task_name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// Run one step of a run.
+    ExecutePlan,
+    /// Be the run worker of a run.
+    ExecuteJob,
+    /// Take over a run whose run worker is gone.
+    ResumeJob,
+}
+
+impl TaskKind {
+    /// The kind that a Taskiq `task_name` stands for.
+    #[must_use]
+    pub fn from_task_name(name: &str) -> Option<Self> {
+        match name {
+            "execute_plan" => Some(Self::ExecutePlan),
+            "execute_job" => Some(Self::ExecuteJob),
+            "resume_job" => Some(Self::ResumeJob),
+            _ => None,
+        }
+    }
+
+    /// The Taskiq `task_name`.
+    #[must_use]
+    pub fn task_name(self) -> &'static str {
+        match self {
+            Self::ExecutePlan => "execute_plan",
+            Self::ExecuteJob => "execute_job",
+            Self::ResumeJob => "resume_job",
+        }
+    }
+
+    /// Whether the task occupies a run slot (a run worker) rather than a step slot.
+    #[must_use]
+    pub fn is_run(self) -> bool {
+        !matches!(self, Self::ExecutePlan)
+    }
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.task_name())
+    }
+}
+
+/// Where a task is in its life in this worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Received, its lease renewed, waiting for a slot.
+    Held,
+    /// Given to a warm host; `pid` is known once the child is forked.
+    Running {
+        /// When it was given to the host.
+        since: Timestamp,
+        /// Process id of the step's child on the worker's host.
+        pid: Option<u32>,
+    },
+    /// Over, as far as this worker is concerned.
+    Done {
+        /// When it ended.
+        at: Timestamp,
+        /// When it was given to the host; absent if it never was.
+        started: Option<Timestamp>,
+        /// How it ended.
+        outcome: TaskOutcome,
+    },
+}
+
+/// How a task ended in this worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum TaskOutcome {
+    /// The step or run succeeded.
+    Success,
+    /// The step or run failed; its failure event is in Dagster's log.
+    Failure {
+        /// One sentence.
+        reason: String,
+    },
+    /// The step's attempt failed and Dagster will send the next one.
+    UpForRetry,
+    /// The step was skipped, or there was nothing to do (already finished, run over).
+    Skipped {
+        /// Why nothing ran.
+        reason: String,
+    },
+    /// The step or run was cancelled.
+    Canceled,
+    /// The message went back to the queue.
+    GivenBack {
+        /// Why.
+        reason: String,
+    },
+    /// The message was moved to the dead-letter queue, or is kept because there is none.
+    DeadLettered {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl TaskOutcome {
+    /// One short word for tables.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure { .. } => "failure",
+            Self::UpForRetry => "retry",
+            Self::Skipped { .. } => "skipped",
+            Self::Canceled => "canceled",
+            Self::GivenBack { .. } => "given back",
+            Self::DeadLettered { .. } => "dead letter",
+        }
+    }
+
+    /// The reason, where there is one.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Failure { reason }
+            | Self::Skipped { reason }
+            | Self::GivenBack { reason }
+            | Self::DeadLettered { reason } => Some(reason),
+            Self::Success | Self::UpForRetry | Self::Canceled => None,
+        }
+    }
+}
+
+/// A task as the console shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Taskiq's `task_id`.
+    pub task_id: String,
+    /// SQS's `MessageId`.
+    pub message_id: String,
+    /// Name of the queue it was received from.
+    pub queue: String,
+    /// What it asks for.
+    pub kind: TaskKind,
+    /// The Dagster run it belongs to.
+    pub run_id: String,
+    /// Job name, where the message tells.
+    pub job: Option<String>,
+    /// Step key; absent for a run.
+    pub step_key: Option<String>,
+    /// Run priority plus step priority.
+    pub priority: i64,
+    /// Total attempt number, from 1; 0 where the sender did not say.
+    pub attempt: u32,
+    /// SQS's `ApproximateReceiveCount`.
+    pub receive_count: u32,
+    /// When the message was sent (SQS's `SentTimestamp`).
+    pub sent_at: Option<Timestamp>,
+    /// When this worker received it.
+    pub received_at: Timestamp,
+    /// Where it is now.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// Id of the worker that holds it.
+    pub worker: String,
+}
+
+impl TaskView {
+    /// What a person calls it: the step key, or the kind of run task.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.step_key.as_deref().unwrap_or(match self.kind {
+            TaskKind::ExecutePlan => "(step)",
+            TaskKind::ExecuteJob => "(run)",
+            TaskKind::ResumeJob => "(resumed run)",
+        })
+    }
+
+    /// Whether a child runs it now.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running { .. })
+    }
+}
