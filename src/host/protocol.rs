@@ -122,6 +122,9 @@ pub(super) struct Exit {
     pub signal: Option<i32>,
     pub outcome: Option<Said>,
     pub retry: Option<Retry>,
+    /// Whether it was being cancelled.
+    pub canceled: bool,
+    /// Whether its host sent it SIGKILL.
     pub killed: bool,
     pub cpu_ms: u64,
     pub max_rss_kib: u64,

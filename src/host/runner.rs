@@ -48,7 +48,10 @@ struct Inner {
     tasks: Mutex<HashMap<String, Task>>,
     phase: Mutex<HostPhase>,
     loaded_ms: AtomicU64,
+    /// News that nobody took here.
     dropped: AtomicU64,
+    /// Frames the host itself dropped, as it last told.
+    dropped_there: AtomicU64,
     dead: watch::Sender<bool>,
     loaded: Mutex<Option<oneshot::Sender<Result<(), String>>>>,
     retired: AtomicBool,
@@ -81,6 +84,7 @@ impl Runner {
             phase: Mutex::new(HostPhase::Loading),
             loaded_ms: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            dropped_there: AtomicU64::new(0),
             dead: watch::Sender::new(false),
             loaded: Mutex::new(Some(loaded)),
             retired: AtomicBool::new(false),
@@ -197,7 +201,8 @@ impl Runner {
             loaded_ms: inner.loaded_ms.load(Ordering::Relaxed),
             children: u32::try_from(lock(&inner.tasks).len()).unwrap_or(u32::MAX),
             pss_kib: memory::pss_kib(inner.pid).unwrap_or(0),
-            dropped: inner.dropped.load(Ordering::Relaxed),
+            dropped: inner.dropped.load(Ordering::Relaxed)
+                + inner.dropped_there.load(Ordering::Relaxed),
         }
     }
 }
@@ -263,7 +268,7 @@ impl Inner {
                 self.progress(&id, Progress::Log { stream, line });
             }
             FromHost::Exit(exit) => {
-                self.dropped.fetch_max(exit.dropped, Ordering::Relaxed);
+                self.dropped_there.store(exit.dropped, Ordering::Relaxed);
                 let id = exit.id.clone();
                 self.end(&id, Ended::Exit(exit));
             }
