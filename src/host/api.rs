@@ -1,0 +1,291 @@
+//! What a worker gives to the hosts and gets back from them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::{HostPhase, TaskKind};
+use crate::environment::packages::Unpacked;
+
+/// How this worker is named in events and heartbeats.
+#[derive(Clone, Debug)]
+pub struct WorkerIdentity {
+    /// Unique among the workers of a deployment; a reused name takes over the old one's heartbeat.
+    pub id: String,
+    /// The host's own name, as an operator knows it.
+    pub hostname: String,
+    /// Version of this binary.
+    pub version: String,
+}
+
+/// What happens to a step whose worker or host died while it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostPolicy {
+    /// Have Dagster's executor send the next attempt.
+    Retry {
+        /// How many lost workers a step may have before it fails.
+        max: u32,
+    },
+    /// Fail the step.
+    Fail,
+}
+
+/// Everything the supervisor needs to know.
+#[derive(Clone, Debug)]
+pub struct HostSettings {
+    /// The user's Python interpreter; it must have dagster.
+    pub python: PathBuf,
+    /// Folder of `dagster.yaml`; none means the `DAGSTER_HOME` of this process.
+    pub dagster_home: Option<PathBuf>,
+    /// Open the `DagsterInstance` that a message names instead of this worker's own.
+    pub trust_message_instance: bool,
+    /// Who this worker is.
+    pub worker: WorkerIdentity,
+    /// How long a cancelled step has between SIGINT and SIGTERM.
+    pub cancel_grace: Duration,
+    /// What happens to a step whose worker died.
+    pub on_worker_lost: LostPolicy,
+    /// Where the embedded Python packages were unpacked.
+    pub packages: Unpacked,
+}
+
+/// One message to be executed.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// Taskiq's `task_id`.
+    pub task_id: String,
+    /// Its `task_name`.
+    pub kind: TaskKind,
+    /// Its `kwargs`, as they are.
+    pub kwargs: serde_json::Value,
+    /// Total attempt of the step, from 1; 0 where the sender did not say (it is then derived from
+    /// the message's `known_state`).
+    pub attempt: u32,
+    /// SQS's `ApproximateReceiveCount`.
+    pub receive_count: u32,
+    /// SQS's `MessageId`.
+    pub message_id: String,
+    /// Name of the queue it came from.
+    pub queue: String,
+}
+
+/// Which output stream a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// The task's standard output.
+    Stdout,
+    /// The task's standard error.
+    Stderr,
+    /// The host's own output.
+    Host,
+}
+
+/// News of a running task. When the receiver is slow, news is dropped; [`HostState::dropped`]
+/// counts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The task's process exists.
+    Forked {
+        /// Its process id.
+        pid: u32,
+    },
+    /// Dagster recorded an event.
+    Event {
+        /// `DagsterEventType`'s value, such as `STEP_START`.
+        event_type: String,
+        /// The step it belongs to.
+        step_key: Option<String>,
+        /// At most 500 characters.
+        message: String,
+        /// When the host passed it on, in Unix milliseconds.
+        timestamp_ms: i64,
+    },
+    /// The task wrote a line of output.
+    Log {
+        /// Where to.
+        stream: Stream,
+        /// At most 2000 characters.
+        line: String,
+    },
+}
+
+/// How a task's process ended without saying what became of its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExitKind {
+    /// It left with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It ended with this exception, outside of user code.
+    Raised(String),
+    /// Its host died and took it along.
+    HostLost,
+}
+
+/// How a step or run ended, by its terminal event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepStatus {
+    /// `STEP_SUCCESS`.
+    Success,
+    /// `STEP_FAILURE`.
+    Failure,
+    /// `STEP_UP_FOR_RETRY`.
+    UpForRetry,
+    /// `STEP_SKIPPED`.
+    Skipped,
+    /// `RESOURCE_INIT_FAILURE`: the executor writes the step's end when it reads this event.
+    ResourceFailure,
+    /// The run succeeded.
+    RunSuccess,
+    /// The run failed.
+    RunFailure,
+    /// The run was cancelled.
+    RunCanceled,
+}
+
+/// What a task's process used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system CPU time, in milliseconds.
+    pub cpu_ms: u64,
+    /// Largest resident set, in KiB.
+    pub max_rss_kib: u64,
+}
+
+/// What became of a task: enough to decide what happens to its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran and its terminal event is in the log: acknowledge.
+    Finished {
+        /// How it ended.
+        status: StepStatus,
+        /// What it used.
+        usage: Usage,
+    },
+    /// A redelivery: the attempt's terminal event was there already. Acknowledge.
+    AlreadyFinished {
+        /// The event's type.
+        event: String,
+    },
+    /// The run has ended or is being cancelled; nothing was run. Acknowledge.
+    RunFinished {
+        /// `DagsterRunStatus`'s value, such as `CANCELED`.
+        status: String,
+    },
+    /// Another process runs this attempt: give back with full visibility.
+    ClaimHeld,
+    /// A worker or host died while it ran this attempt, and that was written down. Acknowledge.
+    Lost {
+        /// The type of the event that was written on its behalf.
+        reported: String,
+    },
+    /// The task's process ended without a terminal event and one was written for it. Acknowledge.
+    Crashed {
+        /// How it ended.
+        exit: ExitKind,
+        /// The type of the event that was written.
+        reported: String,
+    },
+    /// A run stopped before its end and is to be resumed: give back.
+    Interrupted {
+        /// Why.
+        reason: String,
+    },
+    /// Nothing was run and nothing written. The worker decides.
+    Unrunnable {
+        /// Why, in one sentence.
+        reason: String,
+    },
+}
+
+/// The end of a message that nobody will run any more.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What the message asked for.
+    pub kind: TaskKind,
+    /// Its `kwargs`, as they are.
+    pub kwargs: serde_json::Value,
+    /// As in [`Execution::attempt`].
+    pub attempt: u32,
+    /// Why it will not be run, in one sentence for Dagster's event log.
+    pub reason: String,
+}
+
+/// News of the hosts themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostNotice {
+    /// A host has loaded its code location.
+    Ready {
+        /// The code location.
+        location: String,
+        /// Its process id.
+        pid: u32,
+        /// How long loading took.
+        loaded_ms: u64,
+    },
+    /// Loading left threads behind, so every task gets a fresh process.
+    NotForking {
+        /// The code location.
+        location: String,
+        /// The names of the threads.
+        threads: Vec<String>,
+    },
+    /// A code location does not load.
+    LoadFailed {
+        /// The code location.
+        location: String,
+        /// The exception's last line.
+        reason: String,
+    },
+    /// A host or the ledger died; its tasks are being resolved.
+    Died {
+        /// The code location, or `ledger`.
+        location: String,
+        /// Its process id.
+        pid: u32,
+    },
+    /// A line on a host's own output.
+    Line {
+        /// The code location, or `ledger`.
+        location: String,
+        /// The line.
+        line: String,
+    },
+    /// The host's Python has a `dagster_taskiq` of another version than this binary.
+    VersionDiffers {
+        /// The code location.
+        location: String,
+        /// The installed version.
+        installed: String,
+    },
+    /// A task is being interrupted because its run has ended or is being cancelled.
+    Canceling {
+        /// Taskiq's `task_id`.
+        task_id: String,
+        /// The run's status.
+        status: String,
+    },
+    /// Cancelled runs cannot be noticed for now: Dagster's storage does not answer.
+    LedgerError {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// One host, as the console shows it.
+#[derive(Clone, Debug)]
+pub struct HostState {
+    /// Process id; 0 while there is none.
+    pub pid: u32,
+    /// The code location.
+    pub location: String,
+    /// Where it is in its life.
+    pub phase: HostPhase,
+    /// How long loading took, in milliseconds; 0 before.
+    pub loaded_ms: u64,
+    /// How many tasks it runs.
+    pub children: u32,
+    /// Proportional set size of the host process itself, in KiB.
+    pub pss_kib: u64,
+    /// Events and log lines that were dropped because nobody took them.
+    pub dropped: u64,
+}

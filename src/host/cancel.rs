@@ -1,0 +1,69 @@
+//! Notices runs that are being cancelled, were cancelled or have failed, and interrupts their tasks.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::api::HostNotice;
+use super::supervisor::Supervisor;
+use super::sync::lock;
+
+/// One query over all runs in flight per this time: an operator's "terminate" is seen within it.
+const PERIOD: Duration = Duration::from_millis(1500);
+
+/// Starts watching; it ends with the supervisor.
+pub(super) fn watch(supervisor: &Arc<Supervisor>) {
+    tokio::spawn(poll(Arc::downgrade(supervisor)));
+}
+
+async fn poll(supervisor: Weak<Supervisor>) {
+    // A run's own process writes FAILURE shortly before it ends; only one that is still there at the
+    // next look is interrupted.
+    let mut failed_before = HashSet::new();
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        let Some(supervisor) = supervisor.upgrade() else { return };
+        failed_before = look(&supervisor, &failed_before).await;
+    }
+}
+
+/// Interrupts what is to be interrupted; returns the runs that were seen to have failed.
+async fn look(supervisor: &Supervisor, failed_before: &HashSet<String>) -> HashSet<String> {
+    let mut failed = HashSet::new();
+    for (instance, tasks) in in_flight(supervisor) {
+        let run_ids: HashSet<String> = tasks.iter().map(|(_, run_id)| run_id.clone()).collect();
+        let ending = match supervisor.ledger(instance.as_deref()).await {
+            Ok(ledger) => ledger.ending_runs(run_ids.into_iter().collect()).await,
+            Err(error) => Err(error),
+        };
+        let ending = match ending {
+            Ok(ending) => ending,
+            Err(error) => {
+                let notice = HostNotice::LedgerError { reason: error.to_string() };
+                let _ = supervisor.notices.try_send(notice);
+                continue;
+            }
+        };
+        for (task_id, run_id) in tasks {
+            let Some(status) = ending.get(&run_id) else { continue };
+            if status == "FAILURE" && !failed_before.contains(&run_id) {
+                failed.insert(run_id);
+                continue;
+            }
+            let status = status.clone();
+            let _ = supervisor.notices.try_send(HostNotice::Canceling { task_id: task_id.clone(), status });
+            supervisor.cancel(&task_id).await;
+        }
+    }
+    failed
+}
+
+/// Tasks that are not being cancelled yet (id and run), by instance.
+fn in_flight(supervisor: &Supervisor) -> HashMap<Option<String>, Vec<(String, String)>> {
+    let mut found: HashMap<Option<String>, Vec<(String, String)>> = HashMap::new();
+    for (id, running) in lock(&supervisor.tasks).iter().filter(|(_, running)| !running.canceled) {
+        let entry = found.entry(running.instance.clone()).or_default();
+        entry.push((id.clone(), running.run_id.clone()));
+    }
+    found
+}

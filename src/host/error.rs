@@ -1,0 +1,55 @@
+//! What can go wrong between the worker and its Python hosts.
+
+use std::path::PathBuf;
+
+/// Each says what was tried, on what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The interpreter cannot be started.
+    #[error("cannot run {}: {source}; set `python` to an interpreter that has dagster", python.display())]
+    Spawn {
+        /// What was run.
+        python: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The ledger said why it cannot serve.
+    #[error("{reason}")]
+    Unusable {
+        /// One sentence.
+        reason: String,
+    },
+    /// The ledger ended or never answered while it was starting.
+    #[error("{} did not start the ledger: {reason}", python.display())]
+    NoLedger {
+        /// What was run.
+        python: PathBuf,
+        /// What is known: how it ended, the last line it wrote.
+        reason: String,
+    },
+    /// Dagster's storage refused a request.
+    #[error("{request} failed in Dagster's storage: {reason}")]
+    Request {
+        /// What was asked.
+        request: &'static str,
+        /// The exception.
+        reason: String,
+    },
+    /// The ledger died or did not answer in time.
+    #[error("the ledger did not answer {request} ({reason}); it is being restarted")]
+    NoAnswer {
+        /// What was asked.
+        request: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The message's `kwargs` lack what a report needs.
+    #[error("the message cannot be reported: {reason}")]
+    Unreadable {
+        /// What is missing.
+        reason: String,
+    },
+    /// The hosts have been shut down.
+    #[error("the hosts are shutting down")]
+    ShuttingDown,
+}

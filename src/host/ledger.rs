@@ -1,0 +1,246 @@
+//! The ledger: the Python process that speaks to Dagster's storage for this worker. It imports no
+//! user code, is restarted when it dies, and answers one request after the other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::api::{HostNotice, HostSettings};
+use super::error::HostError;
+use super::link::{Link, News};
+use super::protocol::{FromHost, PROTOCOL, ReportBody, ToHost};
+use super::spawner::{Mode, Spawner};
+use super::sync::lock;
+
+/// Importing dagster takes 2-3 s; a loaded machine several times that.
+const START: Duration = Duration::from_secs(120);
+
+/// Longer than SQLite's busy timeout (60 s) in Dagster.
+const ANSWER: Duration = Duration::from_secs(90);
+
+/// How long a request waits for a ledger that is being restarted.
+const RESTARTED: Duration = Duration::from_secs(40);
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+const LAST_BACKOFF: Duration = Duration::from_secs(30);
+
+type Waiting = Mutex<HashMap<u64, oneshot::Sender<Result<Value, String>>>>;
+
+/// Handle to the ledger of one `DagsterInstance`.
+pub(super) struct Ledger {
+    link: watch::Receiver<Option<Link>>,
+    waiting: Arc<Waiting>,
+    next: AtomicU64,
+    stopped: Arc<AtomicBool>,
+}
+
+/// What restarting needs.
+struct Keeper {
+    settings: Arc<HostSettings>,
+    spawner: Arc<Spawner>,
+    instance: Option<String>,
+    notices: mpsc::Sender<HostNotice>,
+    waiting: Arc<Waiting>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Ledger {
+    /// Starts the process and waits until it has opened the instance.
+    pub async fn start(
+        settings: Arc<HostSettings>,
+        spawner: Arc<Spawner>,
+        instance: Option<String>,
+        notices: mpsc::Sender<HostNotice>,
+    ) -> Result<Self, HostError> {
+        let waiting = Arc::new(Waiting::default());
+        let stopped = Arc::new(AtomicBool::new(false));
+        let keeper = Keeper {
+            settings,
+            spawner,
+            instance,
+            notices,
+            waiting: Arc::clone(&waiting),
+            stopped: Arc::clone(&stopped),
+        };
+        let (link, news) = keeper.start().await?;
+        let (publish, link) = watch::channel(Some(link));
+        tokio::spawn(keeper.keep(news, publish));
+        Ok(Self { link, waiting, next: AtomicU64::new(1), stopped })
+    }
+
+    /// Which of the runs are being cancelled, were cancelled or have failed, with their status.
+    pub async fn ending_runs(&self, run_ids: Vec<String>) -> Result<HashMap<String, String>, HostError> {
+        let ask = |id| ToHost::EndingRuns { id, run_ids: run_ids.clone() };
+        let value = self.request("the status of runs", ask).await?;
+        serde_json::from_value(value).map_err(|error| HostError::Request {
+            request: "the status of runs",
+            reason: error.to_string(),
+        })
+    }
+
+    /// Writes the end of an attempt; the answer says what was found or written.
+    pub async fn report(&self, report: &ReportBody) -> Result<Value, HostError> {
+        let ask = |id| ToHost::Report { id, report: report.clone() };
+        self.request("a report", ask).await
+    }
+
+    /// Writes this worker's heartbeat.
+    pub async fn heartbeat(&self, worker: &str, body: &Value) -> Result<(), HostError> {
+        let ask = |id| ToHost::Heartbeat { id, worker: worker.to_owned(), body: body.clone() };
+        self.request("a heartbeat", ask).await.map(drop)
+    }
+
+    /// Process id; 0 while it is being restarted.
+    pub fn pid(&self) -> u32 {
+        self.link.borrow().as_ref().map_or(0, |link| link.pid)
+    }
+
+    /// Ends the process for good.
+    pub async fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let link = self.link.borrow().clone();
+        if let Some(link) = link {
+            link.send(ToHost::Stop { drain: false }).await;
+        }
+        let mut link = self.link.clone();
+        let _ = tokio::time::timeout(Duration::from_secs(5), link.wait_for(Option::is_none)).await;
+    }
+
+    /// Every request looks before it writes, so one that got no answer is simply made again.
+    async fn request(
+        &self,
+        name: &'static str,
+        frame: impl Fn(u64) -> ToHost,
+    ) -> Result<Value, HostError> {
+        let mut reason = "it died";
+        for _ in 0..2 {
+            let mut link = self.link.clone();
+            let up = tokio::time::timeout(RESTARTED, link.wait_for(Option::is_some)).await;
+            let Ok(Ok(current)) = up.map(|up| up.map(|link| link.clone())) else {
+                reason = "it does not start";
+                break;
+            };
+            let id = self.next.fetch_add(1, Ordering::Relaxed);
+            let (answer, answered) = oneshot::channel();
+            lock(&self.waiting).insert(id, answer);
+            if let Some(link) = current {
+                link.send(frame(id)).await;
+            }
+            match tokio::time::timeout(ANSWER, answered).await {
+                Ok(Ok(Ok(value))) => return Ok(value),
+                Ok(Ok(Err(reason))) => return Err(HostError::Request { request: name, reason }),
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    lock(&self.waiting).remove(&id);
+                    reason = "no answer in 90 s";
+                    break;
+                }
+            }
+        }
+        Err(HostError::NoAnswer { request: name, reason })
+    }
+}
+
+impl Keeper {
+    /// Starts a process and waits for its `ready`.
+    async fn start(&self) -> Result<(Link, mpsc::Receiver<News>), HostError> {
+        let python = &self.settings.python;
+        let started = self
+            .spawner
+            .spawn(Mode::Ledger)
+            .await
+            .map_err(|source| HostError::Spawn { python: python.clone(), source })?;
+        let (link, mut news) = Link::new(started);
+        let load = ToHost::Load { origin: Value::Null, instance_ref: self.instance.clone() };
+        link.send(load).await;
+        match tokio::time::timeout(START, self.wait_ready(&mut news)).await {
+            Ok(Ok(())) => Ok((link, news)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(self.no_ledger(format!("not ready after {} s", START.as_secs()))),
+        }
+    }
+
+    async fn wait_ready(&self, news: &mut mpsc::Receiver<News>) -> Result<(), HostError> {
+        while let Some(item) = news.recv().await {
+            match item {
+                News::Frame(FromHost::Ready { .. }) => return Ok(()),
+                News::Frame(FromHost::LoadError { reason }) => {
+                    return Err(HostError::Unusable { reason });
+                }
+                News::Frame(FromHost::Hello { protocol, .. }) if protocol != PROTOCOL => {
+                    return Err(self.no_ledger(format!("it speaks protocol {protocol}")));
+                }
+                News::Died(reason) => return Err(self.no_ledger(reason)),
+                News::Line(line) => self.line(line),
+                News::Frame(_) => {}
+            }
+        }
+        Err(self.no_ledger("it ended".to_owned()))
+    }
+
+    fn no_ledger(&self, reason: String) -> HostError {
+        HostError::NoLedger { python: self.settings.python.clone(), reason }
+    }
+
+    fn line(&self, line: String) {
+        let _ = self.notices.try_send(HostNotice::Line { location: "ledger".to_owned(), line });
+    }
+
+    /// Hands answers to those who wait, and starts the process again when it dies.
+    async fn keep(self, mut news: mpsc::Receiver<News>, publish: watch::Sender<Option<Link>>) {
+        loop {
+            self.pump(&mut news).await;
+            let pid = publish.borrow().as_ref().map_or(0, |link| link.pid);
+            publish.send_replace(None);
+            lock(&self.waiting).clear();
+            if self.stopped.load(Ordering::SeqCst) || publish.is_closed() {
+                return;
+            }
+            let _ = self.notices.try_send(HostNotice::Died { location: "ledger".to_owned(), pid });
+            let Some((link, fresh)) = self.restart(&publish).await else { return };
+            news = fresh;
+            publish.send_replace(Some(link));
+        }
+    }
+
+    async fn pump(&self, news: &mut mpsc::Receiver<News>) {
+        while let Some(item) = news.recv().await {
+            match item {
+                News::Frame(FromHost::Answer { id, value, error }) => {
+                    if let Some(answer) = lock(&self.waiting).remove(&id) {
+                        let _ = answer.send(error.map_or(Ok(value.unwrap_or_default()), Err));
+                    }
+                }
+                News::Line(line) => self.line(line),
+                News::Died(_) => return,
+                News::Frame(_) => {}
+            }
+        }
+    }
+
+    async fn restart(
+        &self,
+        publish: &watch::Sender<Option<Link>>,
+    ) -> Option<(Link, mpsc::Receiver<News>)> {
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            tokio::time::sleep(backoff).await;
+            if self.stopped.load(Ordering::SeqCst) || publish.is_closed() {
+                return None;
+            }
+            match self.start().await {
+                Ok(started) => return Some(started),
+                Err(error) => {
+                    let notice = HostNotice::LedgerError { reason: error.to_string() };
+                    let _ = self.notices.try_send(notice);
+                }
+            }
+            backoff = (backoff * 2).min(LAST_BACKOFF);
+        }
+    }
+}

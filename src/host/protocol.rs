@@ -1,0 +1,178 @@
+//! The frames between this process and a Python host: a 4-byte big-endian length, then JSON.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version both sides speak; they come from the same binary.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// Bytes. A Taskiq message is at most 1 MiB inline; one that was read from S3 may be larger.
+pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
+
+/// How this worker is named in Dagster's events.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Worker {
+    pub id: String,
+    pub hostname: String,
+    /// Process id of this process, as text.
+    pub pid: String,
+}
+
+/// The lost-worker policy.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Lost {
+    pub policy: &'static str,
+    pub max: u32,
+}
+
+/// A task to run.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Job {
+    pub id: String,
+    /// Taskiq's `task_name`.
+    pub task: &'static str,
+    pub run_id: String,
+    pub kwargs: Value,
+    pub attempt: u32,
+    pub receive_count: u32,
+    pub message_id: String,
+    pub queue: String,
+    pub worker: Worker,
+    pub lost: Lost,
+}
+
+/// What to write about an attempt; see `reports.Report` on the other side.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ReportBody {
+    pub run_id: String,
+    pub step_key: Option<String>,
+    pub attempt: u32,
+    pub mode: &'static str,
+    pub reason: String,
+    pub retries_disabled: bool,
+    pub retry_allowed: bool,
+    pub retry_delay: Option<f64>,
+    pub lost_policy: &'static str,
+    pub lost_max: u32,
+}
+
+/// To a host or the ledger.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum ToHost {
+    Load {
+        origin: Value,
+        /// The instance as JSON text; none means the worker's own.
+        instance_ref: Option<String>,
+    },
+    Step(Box<Job>),
+    Run(Box<Job>),
+    Cancel {
+        id: String,
+        grace_ms: u64,
+    },
+    Kill {
+        id: String,
+    },
+    Stop {
+        drain: bool,
+    },
+    Heartbeat {
+        id: u64,
+        worker: String,
+        body: Value,
+    },
+    EndingRuns {
+        id: u64,
+        run_ids: Vec<String>,
+    },
+    Report {
+        id: u64,
+        report: ReportBody,
+    },
+}
+
+/// Whether a crashed step's own `RetryPolicy` has an attempt left.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Retry {
+    pub allowed: bool,
+    pub delay: Option<f64>,
+}
+
+/// What a task's process said before it ended; see `outcomes` on the other side.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub(super) enum Said {
+    Finished { status: String },
+    AlreadyFinished { event: String },
+    RunFinished { status: String },
+    ClaimHeld,
+    Lost { reported: String },
+    Raised { reason: String },
+    Interrupted { reason: String },
+    Unrunnable { reason: String },
+}
+
+/// A task's process was reaped.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Exit {
+    pub id: String,
+    pub pid: u32,
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub outcome: Option<Said>,
+    pub retry: Option<Retry>,
+    /// Whether it was being cancelled.
+    pub canceled: bool,
+    /// Whether its host sent it SIGKILL.
+    pub killed: bool,
+    pub cpu_ms: u64,
+    pub max_rss_kib: u64,
+    /// Bytes of output that were not shown.
+    pub skipped: u64,
+    /// Frames the host has dropped since it started.
+    pub dropped: u64,
+}
+
+/// From a host or the ledger.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum FromHost {
+    Hello {
+        protocol: u32,
+        dagster_taskiq: Option<String>,
+    },
+    Ready {
+        load_ms: u64,
+        threads: Vec<String>,
+        forks: bool,
+    },
+    LoadError {
+        reason: String,
+    },
+    /// The user's code has changed on disk since it was loaded: nothing was started.
+    Stale {
+        id: String,
+    },
+    Forked {
+        id: String,
+        pid: u32,
+    },
+    Event {
+        id: String,
+        event_type: String,
+        step_key: Option<String>,
+        message: String,
+    },
+    Log {
+        id: String,
+        stream: String,
+        line: String,
+    },
+    Exit(Box<Exit>),
+    Answer {
+        id: u64,
+        value: Option<Value>,
+        error: Option<String>,
+    },
+}

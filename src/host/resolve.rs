@@ -1,0 +1,194 @@
+//! From the end of a task's process to the outcome the worker acts on. A process that ended without
+//! saying what became of its task is looked up in Dagster's log, and its end is written if need be.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::api::{ExitKind, Outcome, StepStatus, Usage};
+use super::error::HostError;
+use super::location::{LocationKey, Subject};
+use super::protocol::{Exit, ReportBody, Retry, Said};
+use super::supervisor::Supervisor;
+
+/// A claim is free as soon as its holder is dead; on Postgres the server may take 15 s to notice.
+const CLAIM_TRIES: u32 = 80;
+const CLAIM_PAUSE: Duration = Duration::from_millis(250);
+
+/// The outcome of a task whose process was reaped.
+pub(super) async fn exited(
+    supervisor: &Supervisor,
+    subject: &Subject,
+    key: &LocationKey,
+    exit: Exit,
+) -> Result<Outcome, HostError> {
+    if exit.skipped > 0 {
+        tracing::debug!(bytes = exit.skipped, "output was skipped in the live view");
+    }
+    let usage = Usage { cpu_ms: exit.cpu_ms, max_rss_kib: exit.max_rss_kib };
+    let kind = match &exit.outcome {
+        Some(Said::Raised { reason }) => ExitKind::Raised(reason.clone()),
+        Some(said) => return Ok(told(said, usage)),
+        None => match (exit.code, exit.signal) {
+            (_, Some(signal)) => ExitKind::Signal(signal),
+            (code, None) => ExitKind::Code(code.unwrap_or(-1)),
+        },
+    };
+    if exit.killed && supervisor.stopping.load(Ordering::SeqCst) {
+        return lost(supervisor, subject, key, "it was stopped with its worker").await;
+    }
+    let reason = describe(supervisor, subject, &exit, &kind);
+    let retry = exit.retry.filter(|_| !exit.canceled);
+    let body = body(supervisor, subject, "crashed", reason, retry.as_ref());
+    let answer = report(supervisor, key, &body).await?;
+    Ok(reported(&answer, usage, subject, |reported| Outcome::Crashed { exit: kind, reported }))
+}
+
+/// The outcome of a task whose host died under it.
+pub(super) async fn host_died(
+    supervisor: &Supervisor,
+    subject: &Subject,
+    key: &LocationKey,
+    pid: u32,
+) -> Result<Outcome, HostError> {
+    lost(supervisor, subject, key, &format!("the host of its process {pid} died")).await
+}
+
+/// Writes the failure of a task that nobody will run.
+pub(super) async fn unstarted(
+    supervisor: &Supervisor,
+    subject: &Subject,
+    key: &LocationKey,
+    reason: &str,
+) -> Result<(), HostError> {
+    let body = body(supervisor, subject, "unstarted", reason.to_owned(), None);
+    let ledger = supervisor.ledger(key.instance.as_deref()).await?;
+    ledger.report(&body).await.map(drop)
+}
+
+fn told(said: &Said, usage: Usage) -> Outcome {
+    match said.clone() {
+        Said::Finished { status } => Outcome::Finished { status: status_of(&status), usage },
+        Said::AlreadyFinished { event } => Outcome::AlreadyFinished { event },
+        Said::RunFinished { status } => Outcome::RunFinished { status },
+        Said::ClaimHeld => Outcome::ClaimHeld,
+        Said::Lost { reported } => Outcome::Lost { reported },
+        Said::Interrupted { reason } => Outcome::Interrupted { reason },
+        Said::Raised { reason } | Said::Unrunnable { reason } => Outcome::Unrunnable { reason },
+    }
+}
+
+/// The status that an event's type or a run's status stands for.
+fn status_of(name: &str) -> StepStatus {
+    match name {
+        "STEP_SUCCESS" => StepStatus::Success,
+        "STEP_UP_FOR_RETRY" => StepStatus::UpForRetry,
+        "STEP_SKIPPED" => StepStatus::Skipped,
+        "RESOURCE_INIT_FAILURE" => StepStatus::ResourceFailure,
+        "SUCCESS" => StepStatus::RunSuccess,
+        "FAILURE" | "PIPELINE_FAILURE" => StepStatus::RunFailure,
+        "CANCELED" | "PIPELINE_CANCELED" => StepStatus::RunCanceled,
+        _ => StepStatus::Failure,
+    }
+}
+
+fn describe(supervisor: &Supervisor, subject: &Subject, exit: &Exit, kind: &ExitKind) -> String {
+    let how = match kind {
+        ExitKind::Code(code) => format!("left with exit code {code}"),
+        ExitKind::Signal(signal) => format!("was ended by signal {signal}{}", signal_name(*signal)),
+        ExitKind::Raised(reason) => format!("ended with {reason}"),
+        ExitKind::HostLost => "died with its host".to_owned(),
+    };
+    let what = if subject.step_key.is_some() { "step's" } else { "run's" };
+    format!(
+        "The {what} process {how} without recording an end (host {}, pid {}).",
+        supervisor.settings.worker.hostname, exit.pid
+    )
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        2 => " (SIGINT)",
+        6 => " (SIGABRT)",
+        7 => " (SIGBUS)",
+        9 => " (SIGKILL; the kernel's out-of-memory killer sends it too)",
+        11 => " (SIGSEGV)",
+        15 => " (SIGTERM)",
+        _ => "",
+    }
+}
+
+/// A step is reported as lost; a run is left to be resumed by whoever receives its message next.
+async fn lost(
+    supervisor: &Supervisor,
+    subject: &Subject,
+    key: &LocationKey,
+    why: &str,
+) -> Result<Outcome, HostError> {
+    if subject.step_key.is_none() {
+        return Ok(Outcome::Interrupted { reason: format!("the run's process ended: {why}") });
+    }
+    let host = &supervisor.settings.worker.hostname;
+    let reason = format!("Attempt {} on host {host} was lost: {why}.", subject.attempt);
+    let body = body(supervisor, subject, "lost", reason, None);
+    let answer = report(supervisor, key, &body).await?;
+    Ok(reported(&answer, Usage::default(), subject, |reported| Outcome::Lost { reported }))
+}
+
+fn body(
+    supervisor: &Supervisor,
+    subject: &Subject,
+    mode: &'static str,
+    reason: String,
+    retry: Option<&Retry>,
+) -> ReportBody {
+    let (lost_policy, lost_max) = supervisor.lost_policy();
+    ReportBody {
+        run_id: subject.run_id.clone(),
+        step_key: subject.step_key.clone(),
+        attempt: subject.attempt,
+        mode,
+        reason,
+        retries_disabled: subject.retries_disabled,
+        retry_allowed: retry.is_some_and(|retry| retry.allowed),
+        retry_delay: retry.and_then(|retry| retry.delay),
+        lost_policy,
+        lost_max,
+    }
+}
+
+/// Has the ledger write the report, waiting for the dead process's claim to become free.
+async fn report(supervisor: &Supervisor, key: &LocationKey, body: &ReportBody) -> Result<Value, HostError> {
+    let ledger = supervisor.ledger(key.instance.as_deref()).await?;
+    let mut answer = ledger.report(body).await?;
+    for _ in 0..CLAIM_TRIES {
+        if answer["result"] != "held" {
+            break;
+        }
+        tokio::time::sleep(CLAIM_PAUSE).await;
+        answer = ledger.report(body).await?;
+    }
+    Ok(answer)
+}
+
+fn reported(
+    answer: &Value,
+    usage: Usage,
+    subject: &Subject,
+    written: impl FnOnce(String) -> Outcome,
+) -> Outcome {
+    let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+    match answer["result"].as_str() {
+        Some("written") => written(text("event")),
+        Some("terminal") => Outcome::Finished { status: status_of(&text("event")), usage },
+        Some("run_finished") if subject.step_key.is_none() => {
+            Outcome::Finished { status: status_of(&text("status")), usage }
+        }
+        Some("run_finished") => Outcome::RunFinished { status: text("status") },
+        Some("held") => Outcome::ClaimHeld,
+        _ => Outcome::Unrunnable {
+            reason: format!("run {} does not exist in this worker's instance", subject.run_id),
+        },
+    }
+}

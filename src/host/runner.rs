@@ -1,0 +1,338 @@
+//! One warm step host: its life, and the tasks it runs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::api::{HostNotice, HostState, Progress, Stream};
+use super::link::{Link, News};
+use super::memory;
+use super::protocol::{Exit, FromHost, Job, PROTOCOL, ToHost};
+use super::spawner::{Mode, Spawner};
+use super::sync::lock;
+use crate::domain::{HostPhase, TaskKind, Timestamp};
+
+/// Loading user code may query databases and import a great deal.
+const LOAD: Duration = Duration::from_mins(10);
+
+/// Added to a cancel's own signals before a host that does not react is killed: SIGTERM to SIGKILL
+/// takes 5 s on the other side.
+const UNRESPONSIVE: Duration = Duration::from_secs(15);
+
+/// How a task ended, as far as its host goes.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Its process was reaped.
+    Exit(Box<Exit>),
+    /// It was not started: the user's code changed on disk.
+    Stale,
+    /// The host died; the pid is the task's, if it had one.
+    HostDied { pid: Option<u32> },
+}
+
+struct Task {
+    progress: mpsc::Sender<Progress>,
+    done: oneshot::Sender<Ended>,
+    pid: Option<u32>,
+}
+
+struct Inner {
+    pid: u32,
+    location: String,
+    notices: mpsc::Sender<HostNotice>,
+    tasks: Mutex<HashMap<String, Task>>,
+    phase: Mutex<HostPhase>,
+    loaded_ms: AtomicU64,
+    /// News that nobody took here.
+    dropped: AtomicU64,
+    /// Frames the host itself dropped, as it last told.
+    dropped_there: AtomicU64,
+    dead: watch::Sender<bool>,
+    loaded: Mutex<Option<oneshot::Sender<Result<(), String>>>>,
+    retired: AtomicBool,
+    used: Mutex<Instant>,
+}
+
+/// Handle to a host. Dropping it closes the socket, and with that ends the host.
+pub(super) struct Runner {
+    inner: Arc<Inner>,
+    link: Link,
+    loading: tokio::sync::Mutex<Option<oneshot::Receiver<Result<(), String>>>>,
+}
+
+impl Runner {
+    /// Starts a process and tells it what to load.
+    pub async fn spawn(
+        spawner: &Spawner,
+        location: String,
+        origin: serde_json::Value,
+        instance_ref: Option<String>,
+        notices: mpsc::Sender<HostNotice>,
+    ) -> std::io::Result<Self> {
+        let (link, news) = Link::new(spawner.spawn(Mode::Step).await?);
+        let (loaded, loading) = oneshot::channel();
+        let inner = Arc::new(Inner {
+            pid: link.pid,
+            location,
+            notices,
+            tasks: Mutex::default(),
+            phase: Mutex::new(HostPhase::Loading),
+            loaded_ms: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            dropped_there: AtomicU64::new(0),
+            dead: watch::Sender::new(false),
+            loaded: Mutex::new(Some(loaded)),
+            retired: AtomicBool::new(false),
+            used: Mutex::new(Instant::now()),
+        });
+        tokio::spawn(Arc::clone(&inner).pump(news));
+        link.send(ToHost::Load { origin, instance_ref }).await;
+        Ok(Self { inner, link, loading: tokio::sync::Mutex::new(Some(loading)) })
+    }
+
+    /// Waits until the code location is loaded; the error is the exception's last line.
+    pub async fn loaded(&self) -> Result<(), String> {
+        let Some(loading) = self.loading.lock().await.take() else { return Ok(()) };
+        let result = match tokio::time::timeout(LOAD, loading).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err("the host ended while it loaded the code location".to_owned()),
+            Err(_) => Err(format!("not loaded after {} s", LOAD.as_secs())),
+        };
+        if let Err(reason) = &result {
+            *lock(&self.inner.phase) = HostPhase::Failed(reason.clone());
+            self.kill();
+        }
+        result
+    }
+
+    /// Runs a task to its end.
+    pub async fn run(&self, kind: TaskKind, job: Job, progress: mpsc::Sender<Progress>) -> Ended {
+        let (done, ended) = oneshot::channel();
+        let id = job.id.clone();
+        *lock(&self.inner.used) = Instant::now();
+        lock(&self.inner.tasks).insert(id.clone(), Task { progress, done, pid: None });
+        let frame = if kind.is_run() { ToHost::Run(Box::new(job)) } else { ToHost::Step(Box::new(job)) };
+        if !self.link.send(frame).await || *self.inner.dead.borrow() {
+            lock(&self.inner.tasks).remove(&id);
+        }
+        let ended = ended.await.unwrap_or(Ended::HostDied { pid: None });
+        *lock(&self.inner.used) = Instant::now();
+        ended
+    }
+
+    /// SIGINT, after `grace` SIGTERM, then SIGKILL. A host that does not react is killed itself.
+    pub async fn cancel(&self, id: &str, grace: Duration) {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let asked = self.link.send(ToHost::Cancel { id: id.to_owned(), grace_ms });
+        let _ = tokio::time::timeout(UNRESPONSIVE, asked).await;
+        self.watch_end(id, grace + UNRESPONSIVE);
+    }
+
+    /// SIGKILL at once, to everything the task started.
+    pub async fn kill_task(&self, id: &str) {
+        let asked = self.link.send(ToHost::Kill { id: id.to_owned() });
+        let _ = tokio::time::timeout(UNRESPONSIVE, asked).await;
+        self.watch_end(id, UNRESPONSIVE);
+    }
+
+    fn watch_end(&self, id: &str, patience: Duration) {
+        let inner = Arc::clone(&self.inner);
+        let id = id.to_owned();
+        tokio::spawn(async move {
+            tokio::time::sleep(patience).await;
+            if lock(&inner.tasks).contains_key(&id) {
+                signal_group(inner.pid, Signal::KILL);
+            }
+        });
+    }
+
+    /// Takes no new work; ends when its tasks have.
+    pub async fn retire(&self) {
+        self.inner.retired.store(true, Ordering::SeqCst);
+        {
+            let mut phase = lock(&self.inner.phase);
+            if *phase == HostPhase::Ready {
+                *phase = HostPhase::Draining;
+            }
+        }
+        self.link.send(ToHost::Stop { drain: true }).await;
+    }
+
+    /// Whether it may be given new work.
+    pub fn takes_work(&self) -> bool {
+        !self.inner.retired.load(Ordering::SeqCst) && !*self.inner.dead.borrow()
+    }
+
+    /// Whether its process has ended.
+    pub fn is_dead(&self) -> bool {
+        *self.inner.dead.borrow()
+    }
+
+    /// Waits for the end of its process.
+    pub async fn ended(&self) {
+        let _ = self.inner.dead.subscribe().wait_for(|dead| *dead).await;
+    }
+
+    /// Ends the process without its consent.
+    pub fn kill(&self) {
+        self.inner.retired.store(true, Ordering::SeqCst);
+        if !self.is_dead() {
+            signal(self.inner.pid, Signal::KILL);
+        }
+    }
+
+    /// When it last began or ended a task; none while it runs one.
+    pub fn idle_since(&self) -> Option<Instant> {
+        lock(&self.inner.tasks).is_empty().then(|| *lock(&self.inner.used))
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> HostState {
+        let inner = &self.inner;
+        HostState {
+            pid: inner.pid,
+            location: inner.location.clone(),
+            phase: lock(&inner.phase).clone(),
+            loaded_ms: inner.loaded_ms.load(Ordering::Relaxed),
+            children: u32::try_from(lock(&inner.tasks).len()).unwrap_or(u32::MAX),
+            pss_kib: memory::pss_kib(inner.pid).unwrap_or(0),
+            dropped: inner.dropped.load(Ordering::Relaxed)
+                + inner.dropped_there.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Inner {
+    /// Takes the host's news until it is dead, then resolves what it ran.
+    async fn pump(self: Arc<Self>, mut news: mpsc::Receiver<News>) {
+        let mut why = String::new();
+        while let Some(item) = news.recv().await {
+            match item {
+                News::Frame(frame) => self.take(frame),
+                News::Line(line) => self.notice(HostNotice::Line { location: self.location.clone(), line }),
+                News::Died(reason) => {
+                    why = reason;
+                    break;
+                }
+            }
+        }
+        self.dead.send_replace(true);
+        if let Some(loaded) = lock(&self.loaded).take() {
+            let _ = loaded.send(Err(format!("the host ended while it loaded: {why}")));
+        }
+        let tasks: Vec<Task> = lock(&self.tasks).drain().map(|(_, task)| task).collect();
+        if !tasks.is_empty() || !self.retired.load(Ordering::SeqCst) {
+            self.notice(HostNotice::Died { location: self.location.clone(), pid: self.pid });
+        }
+        for task in tasks {
+            // The kernel ended the task's own process with the host; what that started lives on in
+            // its process group.
+            if let Some(pid) = task.pid {
+                signal_group(pid, Signal::KILL);
+            }
+            let _ = task.done.send(Ended::HostDied { pid: task.pid });
+        }
+    }
+
+    fn notice(&self, notice: HostNotice) {
+        let _ = self.notices.try_send(notice);
+    }
+
+    fn take(&self, frame: FromHost) {
+        match frame {
+            FromHost::Hello { protocol, dagster_taskiq } => self.greeted(protocol, dagster_taskiq),
+            FromHost::Ready { load_ms, threads, forks } => self.ready(load_ms, threads, forks),
+            FromHost::LoadError { reason } => {
+                if let Some(loaded) = lock(&self.loaded).take() {
+                    let _ = loaded.send(Err(reason));
+                }
+            }
+            FromHost::Stale { id } => self.end(&id, Ended::Stale),
+            FromHost::Forked { id, pid } => {
+                if let Some(task) = lock(&self.tasks).get_mut(&id) {
+                    task.pid = Some(pid);
+                }
+                self.progress(&id, Progress::Forked { pid });
+            }
+            FromHost::Event { id, event_type, step_key, message } => {
+                let timestamp_ms = Timestamp::now().as_millisecond();
+                self.progress(&id, Progress::Event { event_type, step_key, message, timestamp_ms });
+            }
+            FromHost::Log { id, stream, line } => {
+                let stream = if stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
+                self.progress(&id, Progress::Log { stream, line });
+            }
+            FromHost::Exit(exit) => {
+                self.dropped_there.store(exit.dropped, Ordering::Relaxed);
+                let id = exit.id.clone();
+                self.end(&id, Ended::Exit(exit));
+            }
+            FromHost::Answer { .. } => {}
+        }
+    }
+
+    fn greeted(&self, protocol: u32, installed: Option<String>) {
+        if protocol != PROTOCOL {
+            tracing::error!(protocol, "a Python host speaks another protocol");
+        }
+        if let Some(installed) = installed.filter(|version| version != env!("CARGO_PKG_VERSION")) {
+            let location = self.location.clone();
+            self.notice(HostNotice::VersionDiffers { location, installed });
+        }
+    }
+
+    fn ready(&self, load_ms: u64, threads: Vec<String>, forks: bool) {
+        self.loaded_ms.store(load_ms, Ordering::Relaxed);
+        {
+            let mut phase = lock(&self.phase);
+            if *phase == HostPhase::Loading {
+                *phase = HostPhase::Ready;
+            }
+        }
+        let location = self.location.clone();
+        self.notice(HostNotice::Ready { location: location.clone(), pid: self.pid, loaded_ms: load_ms });
+        if !forks {
+            self.notice(HostNotice::NotForking { location, threads });
+        }
+        if let Some(loaded) = lock(&self.loaded).take() {
+            let _ = loaded.send(Ok(()));
+        }
+    }
+
+    fn end(&self, id: &str, ended: Ended) {
+        if let Some(task) = lock(&self.tasks).remove(id) {
+            let _ = task.done.send(ended);
+        }
+    }
+
+    /// News for whoever follows the task; what it does not take is dropped and counted.
+    fn progress(&self, id: &str, progress: Progress) {
+        let tasks = lock(&self.tasks);
+        if let Some(task) = tasks.get(id)
+            && let Err(mpsc::error::TrySendError::Full(_)) = task.progress.try_send(progress)
+        {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn as_pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = as_pid(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn signal_group(pid: u32, signal: Signal) {
+    if let Some(pid) = as_pid(pid) {
+        let _ = kill_process_group(pid, signal);
+    }
+}

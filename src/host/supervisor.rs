@@ -1,0 +1,387 @@
+//! The hosts of this worker: which code location has which, and which task runs where.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::api::{
+    Execution, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress, Report,
+};
+use super::error::HostError;
+use super::ledger::Ledger;
+use super::location::{LocationKey, Subject};
+use super::protocol::{Job, Lost, Worker};
+use super::runner::{Ended, Runner};
+use super::spawner::Spawner;
+use super::sync::lock;
+use super::{memory, resolve};
+use crate::domain::HostPhase;
+
+/// How long a location that failed to load is not tried again: long enough not to spin on a queue
+/// full of its messages, short enough for a fixed file to be picked up.
+const REMEMBER_FAILURE: Duration = Duration::from_secs(5);
+
+/// A task that found its host dead or outdated before it was started is given to a fresh one.
+const TRIES: u32 = 3;
+
+/// Hosts without a task beyond this number end, the longest idle first: each holds 100 MB and more.
+const MAX_IDLE: usize = 8;
+
+/// How long killed processes may take to be reaped and reported at shutdown.
+const REAP: Duration = Duration::from_secs(20);
+
+/// A task that is in flight.
+pub(super) struct Running {
+    pub run_id: String,
+    pub instance: Option<String>,
+    pub runner: Option<Arc<Runner>>,
+    pub canceled: bool,
+}
+
+/// The host of one code location; locked while it is being started.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Runner>>>>;
+
+struct LoadFailure {
+    at: Instant,
+    location: String,
+    reason: String,
+}
+
+/// Shared by all clones of [`super::Hosts`].
+pub(super) struct Supervisor {
+    pub settings: Arc<HostSettings>,
+    pub notices: mpsc::Sender<HostNotice>,
+    pub tasks: Mutex<HashMap<String, Running>>,
+    pub stopping: AtomicBool,
+    spawner: Arc<Spawner>,
+    own_ledger: Arc<Ledger>,
+    /// Of instances that messages named, where those are trusted.
+    other_ledgers: tokio::sync::Mutex<HashMap<String, Arc<Ledger>>>,
+    slots: Mutex<HashMap<LocationKey, Slot>>,
+    runners: Mutex<Vec<Arc<Runner>>>,
+    failures: Mutex<HashMap<LocationKey, LoadFailure>>,
+}
+
+impl Supervisor {
+    pub async fn start(
+        settings: HostSettings,
+        notices: mpsc::Sender<HostNotice>,
+    ) -> Result<Arc<Self>, HostError> {
+        let spawner = Spawner::start(&settings)
+            .map_err(|source| HostError::Spawn { python: settings.python.clone(), source })?;
+        let (settings, spawner) = (Arc::new(settings), Arc::new(spawner));
+        let own_ledger =
+            Ledger::start(Arc::clone(&settings), Arc::clone(&spawner), None, notices.clone()).await?;
+        Ok(Arc::new(Self {
+            settings,
+            notices,
+            tasks: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            spawner,
+            own_ledger: Arc::new(own_ledger),
+            other_ledgers: tokio::sync::Mutex::default(),
+            slots: Mutex::default(),
+            runners: Mutex::default(),
+            failures: Mutex::default(),
+        }))
+    }
+
+    pub async fn execute(
+        &self,
+        execution: Execution,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<Outcome, HostError> {
+        let subject = match Subject::read(execution.kind, &execution.kwargs, execution.attempt) {
+            Ok(subject) => subject,
+            Err(reason) => return Ok(Outcome::Unrunnable { reason }),
+        };
+        let key = subject.key(self.settings.trust_message_instance);
+        let id = execution.task_id.clone();
+        lock(&self.tasks).insert(
+            id.clone(),
+            Running {
+                run_id: subject.run_id.clone(),
+                instance: key.instance.clone(),
+                runner: None,
+                canceled: false,
+            },
+        );
+        let outcome = self.run(execution, &subject, &key, progress).await;
+        lock(&self.tasks).remove(&id);
+        self.end_idle().await;
+        outcome
+    }
+
+    async fn run(
+        &self,
+        execution: Execution,
+        subject: &Subject,
+        key: &LocationKey,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<Outcome, HostError> {
+        let kind = execution.kind;
+        let id = execution.task_id.clone();
+        let job = self.job(execution, subject);
+        for _ in 0..TRIES {
+            let runner = match self.runner(subject, key).await? {
+                Ok(runner) => runner,
+                Err(reason) => return Ok(Outcome::Unrunnable { reason }),
+            };
+            let canceled = self.assign(&id, &runner);
+            let running = runner.run(kind, job.clone(), progress.clone());
+            let ended = if canceled {
+                let grace = self.settings.cancel_grace;
+                tokio::join!(running, runner.cancel(&id, grace)).0
+            } else {
+                running.await
+            };
+            match ended {
+                Ended::Stale => runner.retire().await,
+                Ended::HostDied { pid: None } => {}
+                Ended::HostDied { pid: Some(pid) } => {
+                    return resolve::host_died(self, subject, key, pid).await;
+                }
+                Ended::Exit(exit) => return resolve::exited(self, subject, key, *exit).await,
+            }
+        }
+        Ok(Outcome::Unrunnable {
+            reason: format!("the host of {} ended {TRIES} times before the task began", subject.location()),
+        })
+    }
+
+    /// Notes which host runs the task; tells whether the task was cancelled meanwhile.
+    fn assign(&self, id: &str, runner: &Arc<Runner>) -> bool {
+        let mut tasks = lock(&self.tasks);
+        let Some(running) = tasks.get_mut(id) else { return false };
+        running.runner = Some(Arc::clone(runner));
+        running.canceled
+    }
+
+    fn job(&self, execution: Execution, subject: &Subject) -> Job {
+        let worker = &self.settings.worker;
+        let (policy, max) = self.lost_policy();
+        Job {
+            id: execution.task_id,
+            task: execution.kind.task_name(),
+            run_id: subject.run_id.clone(),
+            kwargs: execution.kwargs,
+            attempt: subject.attempt,
+            receive_count: execution.receive_count,
+            message_id: execution.message_id,
+            queue: execution.queue,
+            worker: Worker {
+                id: worker.id.clone(),
+                hostname: worker.hostname.clone(),
+                pid: std::process::id().to_string(),
+            },
+            lost: Lost { policy, max },
+        }
+    }
+
+    pub fn lost_policy(&self) -> (&'static str, u32) {
+        match self.settings.on_worker_lost {
+            LostPolicy::Retry { max } => ("retry", max),
+            LostPolicy::Fail => ("fail", 0),
+        }
+    }
+
+    /// The host of a code location, started and loaded if need be. The inner error is the reason why
+    /// the location does not load.
+    async fn runner(
+        &self,
+        subject: &Subject,
+        key: &LocationKey,
+    ) -> Result<Result<Arc<Runner>, String>, HostError> {
+        let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_default());
+        let mut current = slot.lock().await;
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(HostError::ShuttingDown);
+        }
+        if let Some(runner) = current.as_ref().filter(|runner| runner.takes_work()) {
+            return Ok(Ok(Arc::clone(runner)));
+        }
+        *current = None;
+        if let Some(reason) = self.recent_failure(key) {
+            return Ok(Err(reason));
+        }
+        let runner = self.start_runner(subject, key).await?;
+        match runner.loaded().await {
+            Ok(()) => {
+                lock(&self.failures).remove(key);
+                *current = Some(Arc::clone(&runner));
+                Ok(Ok(runner))
+            }
+            Err(reason) => Ok(Err(self.load_failed(subject, key, &reason))),
+        }
+    }
+
+    async fn start_runner(&self, subject: &Subject, key: &LocationKey) -> Result<Arc<Runner>, HostError> {
+        let runner = Runner::spawn(
+            &self.spawner,
+            subject.location(),
+            subject.origin.clone(),
+            key.instance.clone(),
+            self.notices.clone(),
+        )
+        .await
+        .map_err(|source| HostError::Spawn { python: self.settings.python.clone(), source })?;
+        let runner = Arc::new(runner);
+        let mut runners = lock(&self.runners);
+        runners.retain(|runner| !runner.is_dead());
+        runners.push(Arc::clone(&runner));
+        Ok(runner)
+    }
+
+    fn recent_failure(&self, key: &LocationKey) -> Option<String> {
+        let failures = lock(&self.failures);
+        let failure = failures.get(key).filter(|failure| failure.at.elapsed() < REMEMBER_FAILURE)?;
+        Some(sentence(&failure.location, &failure.reason))
+    }
+
+    fn load_failed(&self, subject: &Subject, key: &LocationKey, reason: &str) -> String {
+        let location = subject.location();
+        let text = sentence(&location, reason);
+        let failure =
+            LoadFailure { at: Instant::now(), location: location.clone(), reason: reason.to_owned() };
+        lock(&self.failures).insert(key.clone(), failure);
+        let _ = self.notices.try_send(HostNotice::LoadFailed { location, reason: reason.to_owned() });
+        text
+    }
+
+    /// The ledger of an instance; started when the first message that names it needs one.
+    pub async fn ledger(&self, instance: Option<&str>) -> Result<Arc<Ledger>, HostError> {
+        let Some(instance) = instance else { return Ok(Arc::clone(&self.own_ledger)) };
+        let mut others = self.other_ledgers.lock().await;
+        if let Some(ledger) = others.get(instance) {
+            return Ok(Arc::clone(ledger));
+        }
+        let (settings, spawner) = (Arc::clone(&self.settings), Arc::clone(&self.spawner));
+        let named = Some(instance.to_owned());
+        let ledger = Arc::new(Ledger::start(settings, spawner, named, self.notices.clone()).await?);
+        others.insert(instance.to_owned(), Arc::clone(&ledger));
+        Ok(ledger)
+    }
+
+    pub async fn cancel(&self, task_id: &str) {
+        let runner = {
+            let mut tasks = lock(&self.tasks);
+            let Some(running) = tasks.get_mut(task_id) else { return };
+            running.canceled = true;
+            running.runner.clone()
+        };
+        if let Some(runner) = runner {
+            runner.cancel(task_id, self.settings.cancel_grace).await;
+        }
+    }
+
+    pub async fn report_unstarted(&self, report: &Report) -> Result<(), HostError> {
+        let subject = Subject::read(report.kind, &report.kwargs, report.attempt)
+            .map_err(|reason| HostError::Unreadable { reason })?;
+        let key = subject.key(self.settings.trust_message_instance);
+        resolve::unstarted(self, &subject, &key, &report.reason).await
+    }
+
+    pub async fn heartbeat(&self, body: &Value) -> Result<(), HostError> {
+        self.own_ledger.heartbeat(&self.settings.worker.id, body).await
+    }
+
+    pub fn states(&self) -> Vec<HostState> {
+        let pid = self.own_ledger.pid();
+        let ledger = HostState {
+            pid,
+            location: "ledger".to_owned(),
+            phase: if pid == 0 { HostPhase::Loading } else { HostPhase::Ready },
+            loaded_ms: 0,
+            children: 0,
+            pss_kib: memory::pss_kib(pid).unwrap_or(0),
+            dropped: 0,
+        };
+        let mut runners = lock(&self.runners).clone();
+        runners.retain(|runner| !runner.is_dead());
+        let failed = lock(&self.failures).values().map(LoadFailure::state).collect::<Vec<_>>();
+        std::iter::once(ledger)
+            .chain(runners.iter().map(|runner| runner.state()))
+            .chain(failed)
+            .collect()
+    }
+
+    pub async fn reload(&self) {
+        lock(&self.failures).clear();
+        let runners = lock(&self.runners).clone();
+        for runner in runners {
+            runner.retire().await;
+        }
+    }
+
+    /// Ends hosts that have long had nothing to do, when there are many.
+    async fn end_idle(&self) {
+        let mut idle: Vec<(Instant, Arc<Runner>)> = lock(&self.runners)
+            .iter()
+            .filter(|runner| runner.takes_work())
+            .filter_map(|runner| Some((runner.idle_since()?, Arc::clone(runner))))
+            .collect();
+        if idle.len() > MAX_IDLE {
+            idle.sort_by_key(|(since, _)| *since);
+            let surplus = idle.len() - MAX_IDLE;
+            for (_, runner) in idle.into_iter().take(surplus) {
+                runner.retire().await;
+            }
+        }
+    }
+
+    pub async fn shutdown(&self, grace: Duration) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wait_idle(grace).await;
+        let left: Vec<(String, Arc<Runner>)> = lock(&self.tasks)
+            .iter()
+            .filter_map(|(id, running)| Some((id.clone(), running.runner.clone()?)))
+            .collect();
+        for (id, runner) in left {
+            runner.kill_task(&id).await;
+        }
+        self.wait_idle(REAP).await;
+        let runners = std::mem::take(&mut *lock(&self.runners));
+        lock(&self.slots).clear();
+        for runner in runners {
+            runner.retire().await;
+            if tokio::time::timeout(REAP, runner.ended()).await.is_err() {
+                runner.kill();
+            }
+        }
+        for (_, ledger) in self.other_ledgers.lock().await.drain() {
+            ledger.stop().await;
+        }
+        self.own_ledger.stop().await;
+    }
+
+    /// Waits until no task is in flight, at most `patience`.
+    async fn wait_idle(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while !lock(&self.tasks).is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl LoadFailure {
+    fn state(&self) -> HostState {
+        HostState {
+            pid: 0,
+            location: self.location.clone(),
+            phase: HostPhase::Failed(self.reason.clone()),
+            loaded_ms: 0,
+            children: 0,
+            pss_kib: 0,
+            dropped: 0,
+        }
+    }
+}
+
+fn sentence(location: &str, reason: &str) -> String {
+    format!("code location {location} does not load: {reason}")
+}

@@ -1,0 +1,36 @@
+"""The engine event with which a worker says that it runs a step or run, and where."""
+
+import os
+import socket
+
+from dagster import DagsterInstance, DagsterRun, MetadataValue
+from dagster._core.events import EngineEventData
+
+from . import history, liveness
+from .messages import Task
+
+
+def announce(instance: DagsterInstance, run: DagsterRun, task: Task) -> None:
+    """Writes the event. Its metadata lets another worker tell whether this process still lives."""
+    pid = os.getpid()
+    worker = task.worker
+    host = worker["hostname"]
+    facts = {
+        history.OWNER_KEY: worker["id"],
+        "host": socket.gethostname(),
+        "pid": str(pid),
+        "worker_pid": worker["pid"],
+        "started": liveness.process_started(pid) or "",
+        "boot": liveness.boot_id(),
+        "queue": task.queue,
+        "message_id": task.message_id,
+        "attempt": str(task.attempt),
+        "receive_count": str(task.receive_count),
+    }
+    what = f'step "{task.step_key}"' if task.is_step else "the run"
+    instance.report_engine_event(
+        f"Worker {worker['id']} on {host} runs {what} in process {pid}.",
+        run,
+        EngineEventData(metadata={key: MetadataValue.text(text) for key, text in facts.items()}),
+        step_key=task.step_key,
+    )

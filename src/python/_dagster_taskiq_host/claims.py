@@ -1,0 +1,173 @@
+"""Who may run an attempt: a claim, held by the process that runs the step while it runs.
+
+The kind follows Dagster's storage: SQLite an fcntl lock on a file in the instance's local folder,
+Postgres an advisory lock, MySQL ``GET_LOCK``. All three end with the process that holds them.
+"""
+
+import fcntl
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from dagster import DagsterInstance
+
+from . import instances
+
+CLAIM_URL = "DAGSTER_TASKIQ_CLAIM_URL"
+"""Database URL for claims, where the storage's own goes through a transaction-mode pooler."""
+
+KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
+"""libpq: the server learns of a dead client within 15 s."""
+
+
+class Claim(ABC):
+    """One name that at most one process holds."""
+
+    definite = False
+    """Whether a claim that is free proves that its former holder is gone."""
+
+    @abstractmethod
+    def acquire(self) -> bool:
+        """Takes the claim without waiting; false when another process holds it."""
+
+    @abstractmethod
+    def ensure(self) -> bool:
+        """Whether the claim is still held, taking it again if the database dropped it."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Gives the claim up."""
+
+
+class FileClaim(Claim):
+    """An fcntl lock. It belongs to the process: a forked child does not inherit it."""
+
+    definite = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def acquire(self) -> bool:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                os.close(fd)
+                return False
+            if self._is_current(fd):
+                self._fd = fd
+                return True
+            # The former holder removed the file between our open and our lock.
+            os.close(fd)
+
+    def _is_current(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def ensure(self) -> bool:
+        return self._fd is not None
+
+    def release(self) -> None:
+        if self._fd is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = None
+
+
+class SqlClaim(Claim):
+    """A lock of the database server's, on a connection of its own."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._digest = hashlib.sha256(name.encode()).digest()
+        self._connection: Any = None
+
+    def acquire(self) -> bool:
+        from sqlalchemy import create_engine
+        from sqlalchemy.pool import NullPool
+
+        engine = create_engine(
+            self._url,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args=self._connect_args(),
+        )
+        connection = engine.connect()
+        if self._try_lock(connection):
+            self._connection = connection
+            return True
+        connection.close()
+        return False
+
+    def ensure(self) -> bool:
+        if self._connection is not None and self._answers(self._connection):
+            return True
+        self._connection = None
+        return self.acquire()
+
+    def _answers(self, connection: Any) -> bool:
+        from sqlalchemy import text
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        return True
+
+    def release(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @abstractmethod
+    def _connect_args(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def _try_lock(self, connection: Any) -> bool: ...
+
+
+class PostgresClaim(SqlClaim):
+    """A session-level advisory lock; the key is 63 bits of the name's hash."""
+
+    def _connect_args(self) -> dict[str, Any]:
+        return dict(KEEPALIVE)
+
+    def _try_lock(self, connection: Any) -> bool:
+        from sqlalchemy import text
+
+        key = int.from_bytes(self._digest[:8], "big") >> 1
+        statement = text("SELECT pg_try_advisory_lock(:key)")
+        return bool(connection.execute(statement, {"key": key}).scalar())
+
+
+class MySqlClaim(SqlClaim):
+    """``GET_LOCK``; names have at most 64 characters there."""
+
+    def _connect_args(self) -> dict[str, Any]:
+        return {}
+
+    def _try_lock(self, connection: Any) -> bool:
+        from sqlalchemy import text
+
+        name = f"dagster-taskiq:{self._digest.hex()[:40]}"
+        statement = text("SELECT GET_LOCK(:name, 0)")
+        return connection.execute(statement, {"name": name}).scalar() == 1
+
+
+def claim(instance: DagsterInstance, run_id: str, step_key: str | None, attempt: int) -> Claim:
+    """The claim for one attempt of a step, or for a run when there is no step."""
+    name = f"{run_id}/{step_key}/{attempt}" if step_key is not None else run_id
+    kind = instances.storage_kind(instance)
+    if kind in ("postgresql", "mysql"):
+        url = os.environ.get(CLAIM_URL) or instances.storage_url(instance)
+        return PostgresClaim(url, name) if kind == "postgresql" else MySqlClaim(url, name)
+    digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return FileClaim(instances.claims_folder(instance) / f"{digest}.lock")

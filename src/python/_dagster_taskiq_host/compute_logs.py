@@ -1,0 +1,57 @@
+"""Direct compute logs: the step's output goes straight into the files that the stock
+``LocalComputeLogManager`` reads, instead of through two ``tail`` processes and their two watchers
+for every capture. Managers of any other class keep their own behaviour.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from dagster import DagsterInstance
+from dagster._core.storage.compute_log_manager import CapturedLogContext
+from dagster._core.storage.local_compute_log_manager import (
+    IO_TYPE_EXTENSION,
+    ComputeIOType,
+    LocalComputeLogManager,
+)
+
+
+def use_direct_logs(instance: DagsterInstance, tell: Callable[[str, str], None]) -> None:
+    """Makes the instance's manager capture directly; ``tell`` is given each stream and its file."""
+    manager = instance.compute_log_manager
+    if type(manager) is not LocalComputeLogManager:
+        return
+
+    @contextmanager
+    def capture_logs(log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        paths = [
+            manager.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind])
+            for kind in (ComputeIOType.STDOUT, ComputeIOType.STDERR)
+        ]
+        for stream, path in zip(("stdout", "stderr"), paths, strict=True):
+            tell(stream, path)
+        with _redirected(1, paths[0]), _redirected(2, paths[1]):
+            yield CapturedLogContext(log_key)
+        # The empty file that tells readers that the capture is complete.
+        with open(manager.complete_artifact_path(log_key), "ab"):
+            pass
+
+    manager.capture_logs = capture_logs  # type: ignore[method-assign]
+
+
+@contextmanager
+def _redirected(fd: int, path: str) -> Iterator[None]:
+    stream = sys.stdout if fd == 1 else sys.stderr
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    saved = os.dup(fd)
+    stream.flush()
+    os.dup2(target, fd)
+    os.close(target)
+    try:
+        yield
+    finally:
+        stream.flush()
+        os.dup2(saved, fd)
+        os.close(saved)

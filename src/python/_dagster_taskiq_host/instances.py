@@ -1,0 +1,88 @@
+"""Opens the DagsterInstance that this worker serves.
+
+It comes from the worker's own ``DAGSTER_HOME``. The one a message names (classes, a storage
+configuration) is only compared, and obeyed under ``trust_message_instance`` alone.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dagster import DagsterInstance
+from dagster._core.instance import InstanceRef
+from dagster._serdes import unpack_value
+
+
+class InstanceUnusable(Exception):
+    """No DagsterInstance can be opened; the text says why and what to do."""
+
+
+def open_instance(packed_ref: str | None) -> DagsterInstance:
+    """The instance of ``DAGSTER_HOME``, or of a packed reference (JSON) when one is given."""
+    if packed_ref is not None:
+        return DagsterInstance.from_ref(unpack_value(json.loads(packed_ref), as_type=InstanceRef))
+    home = os.environ.get("DAGSTER_HOME")
+    if not home:
+        raise InstanceUnusable("DAGSTER_HOME is not set; set it to the folder of dagster.yaml")
+    if not Path(home).is_dir():
+        raise InstanceUnusable(f"DAGSTER_HOME names {home}, which is not a folder")
+    try:
+        return DagsterInstance.get()
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise InstanceUnusable(
+            f"dagster.yaml of {home} does not load: {type(error).__name__}: {text}"
+        ) from error
+
+
+def difference(instance: DagsterInstance, ref: InstanceRef | None) -> str | None:
+    """How a message's storage differs from ours, in class names only: values may be secret."""
+    if ref is None:
+        return None
+    own = instance.get_ref()
+
+    def classes(of: InstanceRef) -> list[Any]:
+        return [
+            data.class_name if data is not None else None
+            for data in (of.run_storage_data, of.event_storage_data)
+        ]
+
+    if classes(own) != classes(ref):
+        return f"the message's instance uses {classes(ref)}, this worker's {classes(own)}"
+    if own.run_storage_data != ref.run_storage_data:
+        return "the message's instance has another storage configuration than this worker's"
+    return None
+
+
+def _event_storage(instance: DagsterInstance) -> Any:
+    """The event log storage itself, also where Dagster wraps it in a ``LegacyEventLogStorage``."""
+    storage = instance.event_log_storage
+    inner = getattr(storage, "_storage", None)
+    return inner.event_log_storage if inner is not None else storage
+
+
+def storage_kind(instance: DagsterInstance) -> str:
+    """``sqlite``, ``postgresql``, ``mysql`` or ``other``: decides the kind of claim."""
+    for cls in type(_event_storage(instance)).__mro__:
+        name = cls.__name__.lower()
+        if "postgres" in name:
+            return "postgresql"
+        for kind in ("sqlite", "mysql"):
+            if kind in name:
+                return kind
+    return "other"
+
+
+def storage_url(instance: DagsterInstance) -> str:
+    """The SQLAlchemy URL of a Postgres or MySQL event log storage."""
+    storage = _event_storage(instance)
+    url = getattr(storage, "postgres_url", None) or getattr(storage, "mysql_url", None)
+    if url is None:
+        raise InstanceUnusable(f"{type(storage).__name__} does not tell its database URL")
+    return str(url)
+
+
+def claims_folder(instance: DagsterInstance) -> Path:
+    """Where claim files live: in the instance's local storage, shared by the workers of a host."""
+    return Path(instance.storage_directory()) / ".dagster-taskiq" / "claims"

@@ -1,0 +1,63 @@
+"""The ledger: speaks for the worker to Dagster's storage, and imports no user code.
+
+It beats the worker's heart, looks for cancelled runs and writes the end of steps whose process is
+gone. One request after the other; each answer carries its request's id.
+"""
+
+import selectors
+import traceback
+from typing import Any
+
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+from . import liveness, reports
+from .frames import Channel, Closed, Frame
+
+ENDING = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE)
+"""Statuses in which a run's steps are interrupted."""
+
+
+def serve(channel: Channel, instance: DagsterInstance) -> None:
+    """Answers requests until the worker closes the socket."""
+    while True:
+        with selectors.PollSelector() as selector:
+            writing = selectors.EVENT_WRITE if channel.wants_write else 0
+            selector.register(channel, selectors.EVENT_READ | writing)
+            events = selector.select()[0][1]
+        try:
+            if events & selectors.EVENT_WRITE:
+                channel.flush()
+            if events & selectors.EVENT_READ:
+                for frame in channel.receive():
+                    channel.send(_answer(instance, frame))
+        except Closed:
+            return
+
+
+def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
+    try:
+        value = _perform(instance, frame)
+    except Exception as error:
+        traceback.print_exc()
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {"kind": "answer", "id": frame["id"], "error": text[:500]}
+    return {"kind": "answer", "id": frame["id"], "value": value}
+
+
+def _perform(instance: DagsterInstance, frame: Frame) -> Any:
+    kind = frame["kind"]
+    if kind == "heartbeat":
+        liveness.beat(instance, frame["worker"], frame["body"])
+        return None
+    if kind == "ending_runs":
+        return _ending_runs(instance, frame["run_ids"])
+    if kind == "report":
+        return reports.write(instance, reports.Report(**frame["report"]))
+    raise ValueError(f"unknown request {kind}")
+
+
+def _ending_runs(instance: DagsterInstance, run_ids: list[str]) -> dict[str, str]:
+    """Those of the runs that are being cancelled, were cancelled or have failed."""
+    filters = RunsFilter(run_ids=run_ids, statuses=list(ENDING))
+    records = instance.get_run_records(filters)
+    return {record.dagster_run.run_id: record.dagster_run.status.value for record in records}

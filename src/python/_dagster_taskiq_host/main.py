@@ -1,0 +1,124 @@
+"""Entry points: ``step`` and ``ledger`` speak frames on standard input; ``one`` runs one task.
+
+Called as ``python -c <bootstrap> <folder of this package> <folder of dagster_taskiq> …``.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+
+from . import PROTOCOL, linux
+from .frames import Channel
+
+BOOTSTRAP = (
+    "import sys; sys.path[0] = sys.argv[1]; from _dagster_taskiq_host.main import main; main()"
+)
+"""``-c`` puts the working directory first on the path; this package's folder takes its place."""
+
+
+def main() -> None:
+    """Dispatches on the third argument."""
+    host_folder, library_folder, mode, *rest = sys.argv[1:]
+    # Last on the path: what the user installed wins over what the binary carries.
+    sys.path.append(library_folder)
+    bootstrap = [sys.executable, "-c", BOOTSTRAP, host_folder, library_folder]
+    # User code that looks at its arguments finds a bare interpreter.
+    sys.argv = [sys.argv[0]]
+    if mode == "one":
+        _one(int(rest[0]))
+    elif mode == "ledger":
+        _ledger(int(rest[0]))
+    else:
+        _step(int(rest[0]), bootstrap)
+
+
+def _channel() -> Channel:
+    """Takes the socket from standard input and puts ``/dev/null`` there instead."""
+    own = os.dup(0)
+    os.set_inheritable(own, False)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.stdin = open(os.devnull)
+    return Channel(socket.socket(fileno=own))
+
+
+def _hello(channel: Channel) -> None:
+    installed = None
+    if find_spec("dagster_taskiq") is not None:
+        try:
+            installed = metadata.version("dagster-taskiq-tui")
+        except metadata.PackageNotFoundError:
+            pass
+    channel.send(
+        {
+            "kind": "hello",
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "python": sys.version.split()[0],
+            "dagster": metadata.version("dagster"),
+            "dagster_taskiq": installed,
+        }
+    )
+
+
+def _step(parent: int, bootstrap: list[str]) -> None:
+    # While user code is loaded there are no children, so the kernel may end this at once.
+    linux.die_with_parent(parent, signal.SIGKILL)
+    linux.become_subreaper()
+    channel = _channel()
+    from .step_host import StepHost
+
+    _hello(channel)
+    StepHost(channel, bootstrap).run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _ledger(parent: int) -> None:
+    linux.die_with_parent(parent, signal.SIGKILL)
+    channel = _channel()
+    try:
+        import dagster  # noqa: F401
+    except ImportError as error:
+        channel.send({"kind": "load_error", "reason": f"{sys.executable} has no dagster: {error}"})
+        return
+    from . import ledger
+    from .instances import InstanceUnusable, open_instance
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _hello(channel)
+    request = _first(channel)
+    try:
+        instance = open_instance(request["instance_ref"])
+    except InstanceUnusable as error:
+        channel.send({"kind": "load_error", "reason": str(error)})
+        return
+    channel.send({"kind": "ready", "load_ms": 0, "threads": [], "forks": False})
+    ledger.serve(channel, instance)
+
+
+def _first(channel: Channel) -> dict:
+    import select
+
+    while True:
+        select.select([channel], [], [])
+        frames = channel.receive()
+        if frames:
+            return frames[0]
+
+
+def _one(news: int) -> None:
+    job = json.load(sys.stdin)
+    linux.die_with_parent(job["parent"], signal.SIGKILL)
+    from . import work
+    from .instances import open_instance
+
+    with open_instance(job["instance_ref"]) as instance:
+        code = work.perform(instance, job["frame"], news)
+    sys.exit(code)

@@ -1,0 +1,156 @@
+"""Writes the end of a step or run that can no longer write it itself.
+
+A second terminal event for one attempt breaks Dagster's executor, so every function here looks
+for one first, and callers hold the attempt's claim.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, StepRetryData
+from dagster._utils.error import SerializableErrorInfo
+
+from . import claims, history
+
+LOST = "lost"
+CRASHED = "crashed"
+UNSTARTED = "unstarted"
+
+_ERROR_NAMES = {
+    LOST: history.WORKER_LOST,
+    CRASHED: "dagster_taskiq.StepCrashed",
+    UNSTARTED: "dagster_taskiq.MessageRemoved",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What to write about an attempt, and why."""
+
+    run_id: str
+    step_key: str | None
+    attempt: int
+    mode: str
+    """``lost``: its worker is gone. ``crashed``: it ended by itself without a terminal event.
+    ``unstarted``: its message was removed."""
+    reason: str
+    retries_disabled: bool = False
+    retry_allowed: bool = False
+    """Whether the step's own RetryPolicy has an attempt left; used for ``crashed``."""
+    retry_delay: float | None = None
+    lost_policy: str = "retry"
+    lost_max: int = 2
+
+
+def write(instance: DagsterInstance, report: Report) -> dict[str, Any]:
+    """Takes the claim, writes the report and says what was done.
+
+    The answer's ``result`` is ``written`` (with ``event``), ``terminal`` (an end was there),
+    ``run_finished`` (with ``status``), ``held`` (somebody runs it) or ``missing`` (no such run).
+    """
+    claim = claims.claim(instance, report.run_id, report.step_key, report.attempt)
+    if not claim.acquire():
+        return {"result": "held"}
+    try:
+        return write_held(instance, report)
+    finally:
+        claim.release()
+
+
+def write_held(instance: DagsterInstance, report: Report) -> dict[str, Any]:
+    """As ``write``, for a caller that holds the claim."""
+    run = instance.get_run_by_id(report.run_id)
+    if run is None:
+        return {"result": "missing"}
+    if run.is_finished:
+        return {"result": "run_finished", "status": run.status.value}
+    if report.step_key is None:
+        return _write_run(instance, run, report)
+    if run.status == DagsterRunStatus.CANCELING:
+        return {"result": "run_finished", "status": run.status.value}
+    return _write_step(instance, run, report.step_key, report)
+
+
+def _write_run(instance: DagsterInstance, run: DagsterRun, report: Report) -> dict[str, Any]:
+    if run.status == DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, f"The run was canceled. {report.reason}")
+        return {"result": "written", "event": DagsterEventType.RUN_CANCELED.value}
+    data = JobFailureData(
+        error=_error(report), failure_reason=RunFailureReason.UNEXPECTED_TERMINATION
+    )
+    instance.report_run_failed(run, report.reason, data)
+    return {"result": "written", "event": DagsterEventType.RUN_FAILURE.value}
+
+
+def _write_step(
+    instance: DagsterInstance, run: DagsterRun, step_key: str, report: Report
+) -> dict[str, Any]:
+    past = history.read(instance, run.run_id, step_key)
+    attempt = past.attempt(report.attempt)
+    if attempt.terminal is not None:
+        return {"result": "terminal", "event": attempt.terminal.event_type_value}
+    if _retries(report, past.lost):
+        event_type = DagsterEventType.STEP_UP_FOR_RETRY
+        delay = report.retry_delay if report.mode == CRASHED else None
+        data: Any = StepRetryData(error=_error(report), seconds_to_wait=delay)
+    else:
+        event_type = DagsterEventType.STEP_FAILURE
+        data = StepFailureData(
+            error=_error(report), user_failure_data=None, error_source=ErrorSource.UNEXPECTED_ERROR
+        )
+    _store(instance, run, step_key, attempt.start, event_type, data, report.reason)
+    _free_slot(instance, run.run_id, step_key)
+    return {"result": "written", "event": event_type.value}
+
+
+def _retries(report: Report, lost_before: int) -> bool:
+    if report.retries_disabled:
+        return False
+    if report.mode == LOST:
+        return report.lost_policy == "retry" and lost_before < report.lost_max
+    return report.mode == CRASHED and report.retry_allowed
+
+
+def _error(report: Report) -> SerializableErrorInfo:
+    return SerializableErrorInfo(
+        message=report.reason + "\n", stack=[], cls_name=_ERROR_NAMES[report.mode]
+    )
+
+
+def _store(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    step_key: str,
+    start: DagsterEvent | None,
+    event_type: DagsterEventType,
+    data: Any,
+    reason: str,
+) -> None:
+    failed = event_type == DagsterEventType.STEP_FAILURE
+    # The handles come from the attempt's own start event; a step that never started has only
+    # its key, which is what executor and UI go by.
+    event = DagsterEvent(
+        event_type_value=event_type.value,
+        job_name=run.job_name,
+        step_handle=start.step_handle if start else None,
+        node_handle=start.node_handle if start else None,
+        step_kind_value=start.step_kind_value if start else None,
+        logging_tags=start.logging_tags if start else None,
+        event_specific_data=data,
+        message=f'Execution of step "{step_key}" '
+        + ("failed. " if failed else "ended and will be tried again. ")
+        + reason,
+        step_key=step_key,
+    )
+    level = logging.ERROR if failed else logging.WARNING
+    instance.report_dagster_event(event, run_id=run.run_id, log_level=level)
+
+
+def _free_slot(instance: DagsterInstance, run_id: str, step_key: str) -> None:
+    """Gives back the concurrency pool slot that a dead step still holds."""
+    storage = instance.event_log_storage
+    if storage.supports_global_concurrency_limits:
+        storage.free_concurrency_slot_for_step(run_id, step_key)

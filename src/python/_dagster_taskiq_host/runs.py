@@ -1,0 +1,89 @@
+"""Runs a whole run: the bodies of ``dagster api execute_run`` and ``resume_run`` under a claim.
+
+A redelivered ``execute_job`` whose run has started is resumed: the execute body would fail it.
+"""
+
+import sys
+from typing import Any
+
+from dagster import DagsterEvent, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
+
+from . import announce, claims, liveness, outcomes
+from .history import owner_of
+from .messages import RESUME_JOB, Task
+from .outcomes import Outcome
+from .steps import Tell, _no_such_run, _tell_event
+
+
+def run_run(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
+    """Decides by run status and claim whether the run is executed, resumed or ended."""
+    run = instance.get_run_by_id(task.run_id)
+    if run is None:
+        return outcomes.unrunnable(_no_such_run(instance, task))
+    if run.is_finished:
+        return outcomes.run_finished(run.status.value)
+    claim = claims.claim(instance, task.run_id, None, task.attempt)
+    if not claim.acquire():
+        return outcomes.claim_held()
+    try:
+        return _run_claimed(instance, run, task, claim, tell)
+    finally:
+        claim.release()
+
+
+def _run_claimed(
+    instance: DagsterInstance, run: DagsterRun, task: Task, claim: claims.Claim, tell: Tell
+) -> Outcome:
+    run = instance.get_run_by_id(run.run_id) or run
+    if run.is_finished:
+        return outcomes.run_finished(run.status.value)
+    if run.status == DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "The run was canceled before its worker received it.")
+        return outcomes.run_finished(DagsterRunStatus.CANCELED.value)
+    started = run.status == DagsterRunStatus.STARTED
+    if started and not claim.definite:
+        owner, seen = _last_owner(instance, run.run_id)
+        if owner is not None and not liveness.owner_is_gone(instance, owner, seen):
+            return outcomes.claim_held()
+    announce.announce(instance, run, task)
+
+    def on_event(event: DagsterEvent) -> None:
+        _tell_event(event, tell)
+
+    body = (
+        _resume_run_command_body
+        if started or task.kind == RESUME_JOB
+        else (_execute_run_command_body)
+    )
+    try:
+        body(run.run_id, instance, on_event, set_exit_code_on_failure=True)
+    except BaseException as error:  # interrupts too: the run's status decides
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return _ended(instance, run.run_id, f"{type(error).__name__}: {error}")
+    return _ended(instance, run.run_id, "the run's execution ended without a terminal event")
+
+
+def _ended(instance: DagsterInstance, run_id: str, otherwise: str) -> Outcome:
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        return outcomes.unrunnable(f"run {run_id} was deleted while it ran")
+    if run.is_finished:
+        return outcomes.finished(run.status.value)
+    if instance.run_will_resume(run_id):
+        return outcomes.interrupted(otherwise)
+    return outcomes.raised(otherwise)
+
+
+def _last_owner(instance: DagsterInstance, run_id: str) -> tuple[dict[str, Any] | None, float]:
+    """Who announced itself last for the run, and when."""
+    from dagster import DagsterEventType
+
+    page = instance.get_records_for_run(
+        run_id, None, of_type=DagsterEventType.ENGINE_EVENT, limit=100, ascending=False
+    )
+    for record in page.records:
+        event = record.event_log_entry.dagster_event
+        if event is not None and event.step_key is None and owner_of(event):
+            return owner_of(event), record.event_log_entry.timestamp
+    return None, 0.0

@@ -1,0 +1,224 @@
+"""Runs one attempt of one step under the delivery rules.
+
+The body follows ``dagster api execute_step``; the rules around it replace its ``verify_step``,
+which is not atomic.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    MetadataValue,
+)
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.events import EngineEventData
+from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
+from dagster._core.execution.context_creation_job import create_context_free_log_manager
+from dagster._core.snowflake_partner import set_snowflake_partner_env_var
+from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster._utils.hosted_user_process import recon_job_from_origin
+from dagster._utils.interrupts import capture_interrupts
+
+from . import announce, claims, history, instances, liveness, outcomes, reports
+from .messages import Task
+from .outcomes import Outcome
+
+Tell = Callable[[dict[str, Any]], None]
+"""Sends one line of news to the host."""
+
+
+def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
+    """Decides by run status, claim and log whether the attempt runs, and runs it."""
+    run = instance.get_run_by_id(task.run_id)
+    if run is None:
+        return outcomes.unrunnable(_no_such_run(instance, task))
+    if run.is_finished or run.status == DagsterRunStatus.CANCELING:
+        return outcomes.run_finished(run.status.value)
+    claim = claims.claim(instance, task.run_id, task.step_key, task.attempt)
+    if not claim.acquire():
+        return outcomes.claim_held()
+    try:
+        past = history.read(instance, task.run_id, _key(task))
+        attempt = past.attempt(task.attempt)
+        if attempt.terminal is not None:
+            return outcomes.already_finished(attempt.terminal.event_type_value)
+        if attempt.start is not None:
+            return _started_elsewhere(instance, task, claim, attempt)
+        _guard(instance, claim)
+        return _execute(instance, run, task, tell)
+    finally:
+        claim.release()
+
+
+def _key(task: Task) -> str:
+    return task.step_key or ""
+
+
+def _no_such_run(instance: DagsterInstance, task: Task) -> str:
+    text = f"run {task.run_id} does not exist in this worker's instance"
+    difference = instances.difference(instance, task.instance_ref)
+    return f"{text}: {difference}" if difference else text
+
+
+def _started_elsewhere(
+    instance: DagsterInstance, task: Task, claim: claims.Claim, attempt: history.Attempt
+) -> Outcome:
+    """The attempt started, has no end, and its claim is free: report it if its owner is gone."""
+    owner = attempt.owner
+    proven = claim.definite and owner is not None
+    if not proven and not liveness.owner_is_gone(instance, owner, attempt.last_timestamp):
+        return outcomes.claim_held()
+    place = f"on host {owner['host']} (pid {owner['pid']})" if owner else "at an unknown worker"
+    report = reports.Report(
+        run_id=task.run_id,
+        step_key=task.step_key,
+        attempt=task.attempt,
+        mode=reports.LOST,
+        reason=f"Attempt {task.attempt} started {place} and its worker is gone; the message was "
+        f"received {task.receive_count} times.",
+        retries_disabled=task.retries_disabled,
+        lost_policy=task.lost["policy"],
+        lost_max=task.lost["max"],
+    )
+    answer = reports.write_held(instance, report)
+    if answer["result"] == "written":
+        return outcomes.lost(answer["event"])
+    if answer["result"] == "terminal":
+        return outcomes.already_finished(answer["event"])
+    return outcomes.run_finished(answer.get("status", "missing"))
+
+
+def _guard(instance: DagsterInstance, claim: claims.Claim) -> None:
+    """Before a terminal event is stored, makes sure of the claim; without it the process ends."""
+    store = instance.handle_new_event
+
+    def handle_new_event(event: Any, *args: Any, **kwargs: Any) -> None:
+        kind = event.dagster_event.event_type if event.dagster_event else None
+        if kind in history.TERMINAL and not claim.ensure():
+            # Another worker runs this attempt by now; a second end would break the run.
+            os.kill(os.getpid(), signal.SIGKILL)
+        store(event, *args, **kwargs)
+
+    instance.handle_new_event = handle_new_event  # type: ignore[method-assign]
+
+
+def _execute(instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell) -> Outcome:
+    status = None
+    with capture_interrupts():
+        try:
+            for event in _events(instance, run, task, tell):
+                _tell_event(event, tell)
+                if event.step_key == task.step_key:
+                    status = _status(event) or status
+        except BaseException as error:  # interrupts too: whatever ended it, the log decides
+            if status is None:
+                return outcomes.raised(f"{type(error).__name__}: {error}")
+    if status is None:
+        return outcomes.raised("the step's execution ended without a terminal event")
+    return outcomes.finished(status)
+
+
+def _status(event: DagsterEvent) -> str | None:
+    if event.event_type in history.TERMINAL:
+        return event.event_type_value
+    if event.event_type == DagsterEventType.RESOURCE_INIT_FAILURE:
+        # The executor writes the step's end when it reads this event; a second one is fatal.
+        return event.event_type_value
+    return None
+
+
+def _tell_event(event: DagsterEvent, tell: Tell) -> None:
+    tell(
+        {
+            "kind": "event",
+            "event_type": event.event_type_value,
+            "step_key": event.step_key,
+            "message": (event.message or "")[:500],
+        }
+    )
+
+
+def _events(
+    instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell
+) -> Iterator[DagsterEvent]:
+    try:
+        announce.announce(instance, run, task)
+        remote = run.remote_job_origin
+        instance.inject_env_vars(remote.location_name if remote else None)
+        set_snowflake_partner_env_var()
+        yield DagsterEvent.step_worker_started(
+            create_context_free_log_manager(instance, run),
+            run.job_name,
+            message=f'Step worker started for "{task.step_key}".',
+            metadata={"pid": MetadataValue.text(str(os.getpid()))},
+            step_key=task.step_key,
+        )
+        yield from _plan_events(instance, run, task, tell)
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        yield instance.report_engine_event(
+            "Step execution terminated by interrupt", run, step_key=task.step_key
+        )
+        raise
+    except Exception:
+        yield instance.report_engine_event(
+            "The step's execution ended with an exception outside of user code.",
+            run,
+            EngineEventData.engine_error(serializable_error_info_from_exc_info(sys.exc_info())),
+            step_key=task.step_key,
+        )
+        raise
+
+
+def _plan_events(
+    instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell
+) -> Iterator[DagsterEvent]:
+    load_data = None
+    if run.has_repository_load_data and run.execution_plan_snapshot_id:
+        snapshot = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+        load_data = snapshot.repository_load_data
+    if run.job_code_origin is None:
+        raise ValueError(f"run {run.run_id} names no code location")
+    job = (
+        recon_job_from_origin(run.job_code_origin)
+        .with_repository_load_data(load_data)
+        .get_subset(
+            op_selection=run.resolved_op_selection,
+            asset_selection=run.asset_selection,
+            asset_check_selection=run.asset_check_selection,
+        )
+    )
+    plan = create_execution_plan(
+        job,
+        run_config=run.run_config,
+        step_keys_to_execute=task.args.step_keys_to_execute,
+        known_state=task.args.known_state,
+        repository_load_data=load_data,
+    )
+    _tell_retry_policy(job.get_definition(), plan, task, tell)
+    yield from execute_plan_iterator(
+        plan,
+        job,
+        run,
+        instance,
+        run_config=run.run_config,
+        retry_mode=task.args.retry_mode,
+    )
+
+
+def _tell_retry_policy(definition: Any, plan: Any, task: Task, tell: Tell) -> None:
+    """Tells the host now what it needs if this process dies: it has no user code to ask."""
+    step = plan.get_step_by_key(task.step_key)
+    policy = definition.get_retry_policy_for_handle(step.node_handle)
+    known = task.args.known_state
+    previous = known.previous_retry_attempts.get(task.step_key, 0) if known else 0
+    allowed = policy is not None and not task.retries_disabled and previous < policy.max_retries
+    delay = policy.calculate_delay(previous + 1) if policy is not None and allowed else None
+    tell({"kind": "retry", "allowed": allowed, "delay": delay})

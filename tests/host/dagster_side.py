@@ -1,0 +1,145 @@
+"""Dagster's side of the host tests: makes runs and messages, reads the event log.
+
+Reads one JSON command per line on standard input and answers with one line of JSON, so that the
+tests pay for the import of dagster once.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.execution.retries import RetryMode
+from dagster._core.remote_origin import (
+    InProcessCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._grpc.types import ExecuteRunArgs, ExecuteStepArgs, ResumeRunArgs
+from dagster._serdes import pack_value
+
+HERE = Path(__file__).parent
+instance = DagsterInstance.get()
+
+
+def repository(file: str) -> ReconstructableRepository:
+    return ReconstructableRepository.for_file(str(HERE / file), "defs", str(HERE))
+
+
+def remote_origin(file: str, job: str) -> RemoteJobOrigin:
+    target = LoadableTargetOrigin(python_file=str(HERE / file), attribute="defs")
+    location = InProcessCodeLocationOrigin(target, location_name="tests")
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job)
+
+
+def make_run(job: str, status: str, file: str = "jobs.py", load: bool = True) -> dict:
+    recon = repository("jobs.py" if not load else file).get_reconstructable_job(job)
+    run = instance.create_run_for_job(
+        job_def=recon.get_definition(),
+        status=DagsterRunStatus(status),
+        job_code_origin=repository(file).get_reconstructable_job(job).get_python_origin(),
+        remote_job_origin=remote_origin(file, job),
+    )
+    return {"run_id": run.run_id}
+
+
+def step_message(run_id: str, step: str, attempt: int = 1, retries: str = "deferred") -> dict:
+    run = instance.get_run_by_id(run_id)
+    args = ExecuteStepArgs(
+        job_origin=run.job_code_origin,
+        run_id=run_id,
+        step_keys_to_execute=[step],
+        instance_ref=instance.get_ref(),
+        retry_mode=RetryMode(retries),
+        known_state=KnownExecutionState(
+            previous_retry_attempts={step: attempt - 1} if attempt > 1 else {}
+        ),
+    )
+    return {"execute_step_args_packed": pack_value(args), "executable_dict": {}}
+
+
+def run_message(run_id: str, resume: bool = False) -> dict:
+    run = instance.get_run_by_id(run_id)
+    args = (ResumeRunArgs if resume else ExecuteRunArgs)(
+        job_origin=run.job_code_origin, run_id=run_id, instance_ref=instance.get_ref()
+    )
+    return {f"{'resume' if resume else 'execute'}_job_args_packed": pack_value(args)}
+
+
+def events(run_id: str, step: str | None = None) -> list:
+    found = []
+    for entry in instance.all_logs(run_id):
+        event = entry.dagster_event
+        if event is None or (step is not None and event.step_key != step):
+            continue
+        data = event.event_specific_data
+        error = getattr(data, "error", None)
+        found.append(
+            {
+                "type": event.event_type_value,
+                "step": event.step_key,
+                "message": event.message or "",
+                "error": error.cls_name if error else None,
+                "wait": getattr(data, "seconds_to_wait", None),
+                "metadata": {
+                    key: str(value.value)
+                    for key, value in (getattr(data, "metadata", None) or {}).items()
+                    if hasattr(value, "value")
+                },
+            }
+        )
+    return found
+
+
+def compute_logs(run_id: str) -> dict:
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.LOGS_CAPTURED):
+        key = [run_id, "compute_logs", entry.dagster_event.logs_captured_data.file_key]
+        data = instance.compute_log_manager.get_log_data(key)
+        return {
+            "stdout": (data.stdout or b"").decode(),
+            "stderr": (data.stderr or b"").decode(),
+            "complete": instance.compute_log_manager.is_capture_complete(key),
+        }
+    return {}
+
+
+def status(run_id: str) -> str:
+    return instance.get_run_by_id(run_id).status.value
+
+
+def set_status(run_id: str, status: str) -> None:
+    run = instance.get_run_by_id(run_id)
+    if status == "CANCELING":
+        instance.report_run_canceling(run)
+    elif status == "CANCELED":
+        instance.report_run_canceled(run)
+
+
+def cursor(key: str) -> str | None:
+    return instance.run_storage.get_cursor_values({key}).get(key)
+
+
+def main() -> None:
+    verbs = {
+        function.__name__: function
+        for function in (
+            make_run,
+            step_message,
+            run_message,
+            events,
+            compute_logs,
+            status,
+            set_status,
+            cursor,
+        )
+    }
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        print(json.dumps(verbs[name](**arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Definitions whose import starts a thread, as some client libraries do."""
+
+import threading
+
+from jobs import defs as defs
+
+threading.Thread(target=threading.Event().wait, name="poller", daemon=True).start()
