@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand. Parses, dispatches, and turns an error into one
 //! sentence on standard error and a non-zero exit code.
 
+mod broker;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -14,7 +16,10 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    /// The embedded SQS-compatible broker
+    Broker(broker::Broker),
+}
 
 /// Parses the process's arguments and runs what they ask for.
 #[must_use]
@@ -22,6 +27,6 @@ pub fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     match command {
         None => ExitCode::SUCCESS,
-        Some(verb) => match verb {},
+        Some(Verb::Broker(broker)) => broker.run(),
     }
 }
