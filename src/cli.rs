@@ -1,8 +1,11 @@
 //! The command line: one file per subcommand. Parses, dispatches, and turns an error into one
 //! sentence on standard error and a non-zero exit code.
 
+mod broker;
 mod connection;
 mod console;
+mod demo;
+mod guard;
 mod queue;
 mod worker;
 
@@ -40,6 +43,12 @@ enum Verb {
     /// Create and look at queues
     #[command(subcommand)]
     Queue(queue::QueueVerb),
+    /// The embedded SQS-compatible broker
+    Broker(broker::Broker),
+    /// Run a sample project on this machine: broker, worker, Dagster and the console
+    Demo(demo::DemoArgs),
+    #[command(hide = true)]
+    Guard(guard::GuardArgs),
 }
 
 /// Parses the process's arguments and runs what they ask for.
@@ -49,6 +58,9 @@ pub fn main() -> ExitCode {
     match command {
         Some(Verb::Worker(verb)) => outcome(worker::run(verb)),
         Some(Verb::Queue(verb)) => outcome(queue::run(verb)),
+        Some(Verb::Broker(broker)) => broker.run(),
+        Some(Verb::Demo(args)) => outcome(demo::run(&args)),
+        Some(Verb::Guard(args)) => outcome(guard::run(&args)),
         None if no_ui => outcome(worker::run(worker::WorkerVerb::Start(Box::new(start)))),
         None => outcome(console::run(start, console)),
     }

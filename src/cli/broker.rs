@@ -1,0 +1,208 @@
+//! `broker serve` and `broker status`.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::local_broker::admin::{SERVER_NAME, Status};
+use crate::local_broker::journal::Durability;
+use crate::local_broker::{LocalBroker, LocalBrokerConfig, LocalBrokerError};
+
+/// The embedded SQS-compatible broker.
+#[derive(Debug, Args)]
+pub struct Broker {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve queues over HTTP, as SQS does, until SIGTERM or SIGINT
+    Serve(Serve),
+    /// Show the queues and disk use of a running broker
+    Status(StatusOf),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// Address and port to listen on; port 0 lets the system choose
+    #[arg(long, default_value = "127.0.0.1:9324")]
+    listen: SocketAddr,
+    /// Folder for queues and messages; made when absent
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// When a request is answered: after its effect is on the disk, or handed to the system
+    #[arg(long, value_enum, default_value_t)]
+    durability: Durability,
+}
+
+#[derive(Debug, Args)]
+struct StatusOf {
+    /// The broker's endpoint
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9324")]
+    endpoint: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum BrokerError {
+    #[error(transparent)]
+    Broker(#[from] LocalBrokerError),
+    #[error("the broker cannot start its runtime: {0}; raise the limit on threads")]
+    Runtime(std::io::Error),
+    #[error("the broker cannot watch for signals: {0}; start it again")]
+    Signals(std::io::Error),
+    #[error("the broker's endpoint cannot be printed: {0}; give it a standard output to write to")]
+    Output(std::io::Error),
+    #[error(
+        "no broker answers at {endpoint}: {detail}; start one with `dagster-taskiq-tui broker \
+         serve`, or name another with --endpoint"
+    )]
+    Unreachable { endpoint: String, detail: String },
+    #[error(
+        "what listens at {endpoint} is not this program's broker; name the right one with \
+         --endpoint"
+    )]
+    Foreign { endpoint: String },
+}
+
+impl Broker {
+    /// Runs the subcommand; an error is one sentence on standard error and exit code 1.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let outcome = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(BrokerError::Runtime)
+            .and_then(|runtime| match self.verb {
+                Verb::Serve(serve) => runtime.block_on(serve.run()),
+                Verb::Status(status) => runtime.block_on(status.run()),
+            });
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl Serve {
+    async fn run(self) -> Result<(), BrokerError> {
+        // Before anything is announced: a signal must never find the default action.
+        let shutdown = shutdown_signal().map_err(BrokerError::Signals)?;
+        let broker = LocalBroker::bind(LocalBrokerConfig {
+            listen: self.listen,
+            data_dir: self.data_dir,
+            durability: self.durability,
+        })
+        .await?;
+        if !broker.address().ip().is_loopback() {
+            eprintln!(
+                "warning: {} is not a loopback address and there is no authentication: whoever \
+                 reaches it can read and change every queue",
+                broker.address()
+            );
+        }
+        announce(&broker.endpoint()).map_err(BrokerError::Output)?;
+        Ok(broker.serve(shutdown).await?)
+    }
+}
+
+fn announce(endpoint: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "endpoint: {endpoint}")?;
+    writeln!(out, "export DAGSTER_TASKIQ_SQS_ENDPOINT_URL={endpoint}")?;
+    writeln!(
+        out,
+        "export DAGSTER_TASKIQ_SQS_QUEUE_URL={endpoint}/{}/dagster-tasks",
+        crate::local_broker::actions::ACCOUNT
+    )?;
+    writeln!(
+        out,
+        "export AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+    )?;
+    out.flush()
+}
+
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+impl StatusOf {
+    async fn run(self) -> Result<(), BrokerError> {
+        let endpoint = self.endpoint.trim_end_matches('/').to_owned();
+        let unreachable = |error: reqwest::Error| BrokerError::Unreachable {
+            endpoint: endpoint.clone(),
+            detail: innermost(&error),
+        };
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .no_proxy()
+            .build()
+            .map_err(unreachable)?;
+        let response = client
+            .get(format!("{endpoint}/_dtq/status"))
+            .send()
+            .await
+            .map_err(unreachable)?;
+        let status = response.json::<Status>().await.ok();
+        let status = status
+            .filter(|status| status.server == SERVER_NAME)
+            .ok_or(BrokerError::Foreign { endpoint })?;
+        print(&status).map_err(BrokerError::Output)
+    }
+}
+
+fn print(status: &Status) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "broker {} (pid {}), {:.1} MiB on disk",
+        status.version,
+        status.pid,
+        status.disk_bytes as f64 / f64::from(1 << 20)
+    )?;
+    let width = status
+        .queues
+        .keys()
+        .map(String::len)
+        .chain([5])
+        .max()
+        .unwrap_or_default();
+    writeln!(
+        out,
+        "{:width$}  {:>9}  {:>9}  {:>9}",
+        "queue", "waiting", "in flight", "delayed"
+    )?;
+    for (name, counts) in &status.queues {
+        let (waiting, in_flight, delayed) = (counts.waiting, counts.in_flight, counts.delayed);
+        writeln!(
+            out,
+            "{name:width$}  {waiting:>9}  {in_flight:>9}  {delayed:>9}"
+        )?;
+    }
+    Ok(())
+}
+
+/// What is at the bottom of a chain of errors: "connection refused" says more than "error
+/// sending request".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,144 @@
+//! SQS's actions: each reads its input, runs on the engine, and writes its output.
+
+mod attributes;
+mod batch;
+mod delete;
+mod message_attributes;
+mod move_tasks;
+mod priority;
+mod queues;
+mod receive;
+mod send;
+mod tags;
+mod visibility;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::engine::Engine;
+use super::error::{ErrorKind, SqsError};
+use super::receipt::{Receipt, ReceiptSealer};
+
+/// The account every queue belongs to.
+pub const ACCOUNT: &str = "000000000000";
+
+/// What an action has at hand.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The queues.
+    pub engine: &'a Engine,
+    /// Makes and reads receipt handles.
+    pub sealer: &'a ReceiptSealer,
+    /// The host the client used, with its port.
+    pub host: &'a str,
+    /// The region the client signed for.
+    pub region: &'a str,
+}
+
+impl Context<'_> {
+    /// A queue's URL, at the host the client used.
+    #[must_use]
+    pub fn url(&self, name: &str) -> String {
+        format!("http://{}/{ACCOUNT}/{name}", self.host)
+    }
+
+    /// A queue's ARN, in the region the client signed for.
+    #[must_use]
+    pub fn arn(&self, name: &str) -> String {
+        format!("arn:aws:sqs:{}:{ACCOUNT}:{name}", self.region)
+    }
+
+    fn receipt(&self, handle: Option<String>) -> Result<Receipt, SqsError> {
+        let handle = required(handle, "ReceiptHandle")?;
+        self.sealer.open(&handle).ok_or_else(|| {
+            SqsError::new(
+                ErrorKind::ReceiptHandleIsInvalid,
+                format!("The input receipt handle \"{handle}\" is not a valid receipt handle."),
+            )
+        })
+    }
+}
+
+/// Runs one action.
+///
+/// # Errors
+/// The action's own, or an unknown action's.
+pub async fn dispatch(ctx: &Context<'_>, action: &str, body: &[u8]) -> Result<Bytes, SqsError> {
+    match action {
+        "AddPermission" => write(&attributes::add_permission(ctx, read(body)?).await?),
+        "CancelMessageMoveTask" => write(&move_tasks::cancel(ctx, read(body)?).await?),
+        "ChangeMessageVisibility" => write(&visibility::change(ctx, read(body)?).await?),
+        "ChangeMessageVisibilityBatch" => write(&visibility::change_batch(ctx, read(body)?).await?),
+        "CreateQueue" => write(&queues::create(ctx, read(body)?).await?),
+        "DeleteMessage" => write(&delete::delete(ctx, read(body)?).await?),
+        "DeleteMessageBatch" => write(&delete::delete_batch(ctx, read(body)?).await?),
+        "DeleteQueue" => write(&queues::delete(ctx, read(body)?).await?),
+        "GetQueueAttributes" => write(&attributes::get(ctx, read(body)?).await?),
+        "GetQueueUrl" => write(&queues::get_url(ctx, read(body)?).await?),
+        "ListDeadLetterSourceQueues" => write(&queues::list_sources(ctx, read(body)?).await?),
+        "ListMessageMoveTasks" => write(&move_tasks::list(ctx, read(body)?).await?),
+        "ListQueueTags" => write(&tags::list(ctx, read(body)?).await?),
+        "ListQueues" => write(&queues::list(ctx, read(body)?).await?),
+        "PurgeQueue" => write(&queues::purge(ctx, read(body)?).await?),
+        "ReceiveMessage" => write(&receive::receive(ctx, read(body)?).await?),
+        "RemovePermission" => write(&attributes::remove_permission(ctx, read(body)?).await?),
+        "SendMessage" => write(&send::send(ctx, read(body)?).await?),
+        "SendMessageBatch" => write(&send::send_batch(ctx, read(body)?).await?),
+        "SetQueueAttributes" => write(&attributes::set(ctx, read(body)?).await?),
+        "StartMessageMoveTask" => write(&move_tasks::start(ctx, read(body)?).await?),
+        "TagQueue" => write(&tags::tag(ctx, read(body)?).await?),
+        "UntagQueue" => write(&tags::untag(ctx, read(body)?).await?),
+        unknown => Err(SqsError::new(
+            ErrorKind::InvalidAction,
+            format!("The action {unknown} is not valid for this endpoint."),
+        )),
+    }
+}
+
+/// The output of an action that has none.
+#[derive(Debug, Serialize)]
+struct Empty {}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsError> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| SqsError::new(ErrorKind::Serialization, error.to_string()))
+}
+
+fn write<T: Serialize>(output: &T) -> Result<Bytes, SqsError> {
+    serde_json::to_vec(output)
+        .map(Bytes::from)
+        .map_err(|error| SqsError::new(ErrorKind::InternalFailure, error.to_string()))
+}
+
+/// A member that must be there and not be empty.
+fn required(value: Option<String>, name: &str) -> Result<String, SqsError> {
+    value
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| SqsError::missing(name))
+}
+
+/// The queue a URL names: the last part of its path, whatever its host.
+fn queue_in(url: Option<String>) -> Result<String, SqsError> {
+    let url = required(url, "QueueUrl")?;
+    let path = url
+        .split(['?', '#'])
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('/');
+    Ok(path.rsplit('/').next().unwrap_or_default().to_owned())
+}
+
+/// A number that must lie in a range when it is given.
+fn in_range(
+    value: Option<i64>,
+    name: &str,
+    range: std::ops::RangeInclusive<i64>,
+    reason: &str,
+) -> Result<Option<i64>, SqsError> {
+    match value {
+        Some(number) if !range.contains(&number) => Err(SqsError::invalid(name, number, reason)),
+        good => Ok(good),
+    }
+}

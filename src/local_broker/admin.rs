@@ -1,0 +1,104 @@
+//! What this server answers beyond SQS: who it is, exact waiting counts by priority, and its
+//! state for `broker status`.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, Uri, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::http::App;
+use super::state::queue::Counts;
+
+/// The name by which the server identifies itself at `GET /`.
+pub const SERVER_NAME: &str = "dagster-taskiq-tui";
+
+/// The answer of `GET /_dtq/status`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SERVER_NAME`].
+    pub server: String,
+    /// The server's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Bytes of its database on disk.
+    pub disk_bytes: u64,
+    /// Its queues, by name.
+    pub queues: BTreeMap<String, Counts>,
+}
+
+/// Answers a plain GET.
+pub async fn answer(app: &App, uri: &Uri) -> Response<Body> {
+    match uri.path() {
+        "/" => respond(StatusCode::OK, &identity()),
+        "/_dtq/priorities" => priorities(app, uri).await,
+        "/_dtq/status" => status(app).await,
+        path => {
+            let error = format!("there is nothing at {path}; SQS requests are POSTs");
+            respond(StatusCode::NOT_FOUND, &json!({ "error": error }))
+        }
+    }
+}
+
+fn identity() -> Value {
+    json!({
+        "server": SERVER_NAME,
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+    })
+}
+
+async fn priorities(app: &App, uri: &Uri) -> Response<Body> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let Some(name) = pairs.filter_map(|pair| pair.strip_prefix("queue=")).next() else {
+        let error = "name a queue: /_dtq/priorities?queue=NAME";
+        return respond(StatusCode::BAD_REQUEST, &json!({ "error": error }));
+    };
+    let queue = name.to_owned();
+    let waiting = app
+        .engine
+        .run(move |broker, _| Ok(broker.queue(&queue)?.waiting_by_priority().clone()))
+        .await;
+    match waiting {
+        Ok(waiting) => respond(
+            StatusCode::OK,
+            &json!({ "queue": name, "waiting": waiting }),
+        ),
+        Err(error) => respond(error.kind.status(), &json!({ "error": error.message })),
+    }
+}
+
+async fn status(app: &App) -> Response<Body> {
+    let queues = app.engine.run(|broker, _| {
+        Ok(broker
+            .queues()
+            .map(|queue| (queue.name.to_string(), queue.counts()))
+            .collect())
+    });
+    match queues.await {
+        Ok(queues) => {
+            let status = Status {
+                server: SERVER_NAME.to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                disk_bytes: app.folder.disk_bytes(),
+                queues,
+            };
+            respond(StatusCode::OK, &status)
+        }
+        Err(error) => respond(error.kind.status(), &json!({ "error": error.message })),
+    }
+}
+
+fn respond(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    let text = serde_json::to_string(body).unwrap_or_default();
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}

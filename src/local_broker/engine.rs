@@ -1,0 +1,356 @@
+//! The one thread that owns the state machine and the journal. It takes every request that
+//! waits, applies them, commits once, and answers them all: a call is answered only after its
+//! effect is on disk, and many calls share one flush. Receives that found nothing are parked here
+//! until something can be received or their time is over.
+
+mod polls;
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
+
+use super::error::SqsError;
+use super::journal::Journal;
+use super::receipt::Receipt;
+use super::state::Broker;
+use super::state::message::{Millis, Payload, Received};
+use super::state::receiving::ReceiveAsk;
+use polls::{Poll, Polls};
+
+/// Requests waiting for the engine. A connection has at most one, so this bounds busy
+/// connections; one more is answered with `ServiceUnavailable`, which SDKs try again.
+const WAITING_LIMIT: usize = 16_384;
+/// Requests that share one commit: a bound on how long the first of them waits.
+const GROUP_LIMIT: usize = 1_024;
+/// The engine looks at the clock at least this often, should it have been set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+type Answer = Box<dyn FnOnce(Result<(), SqsError>) + Send>;
+type Job = Box<dyn FnOnce(Result<(&mut Broker, Millis), SqsError>) -> Answer + Send>;
+type Reply = oneshot::Sender<Result<Delivery, SqsError>>;
+
+enum Order {
+    Job(Job),
+    Receive(Poll),
+    GiveBack {
+        queue: String,
+        receipts: Vec<Receipt>,
+    },
+    Quiesce,
+}
+
+/// Hands requests to the engine's thread. When the last clone is dropped the thread ends.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    orders: SyncSender<Order>,
+}
+
+/// A received message with its body.
+#[derive(Debug)]
+pub struct Delivered {
+    /// What memory knows.
+    pub received: Received,
+    /// What was on disk.
+    pub payload: Payload,
+}
+
+/// Received messages on their way to a client. Dropped before [`Delivery::take`], they are given
+/// back: nobody was there to get them.
+#[derive(Debug)]
+pub struct Delivery {
+    queue: String,
+    messages: Vec<Delivered>,
+    orders: SyncSender<Order>,
+}
+
+impl Delivery {
+    /// The messages; from here on they count as delivered.
+    #[must_use]
+    pub fn take(mut self) -> Vec<Delivered> {
+        std::mem::take(&mut self.messages)
+    }
+
+    fn receipts(&self) -> Vec<Receipt> {
+        self.messages
+            .iter()
+            .map(|one| receipt_of(&one.received))
+            .collect()
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.messages.is_empty() {
+            let order = Order::GiveBack {
+                queue: self.queue.clone(),
+                receipts: self.receipts(),
+            };
+            // When the engine has no room or is gone, the visibility timeout gives them back.
+            let _ = self.orders.try_send(order);
+        }
+    }
+}
+
+/// The receipt of a received message.
+#[must_use]
+pub fn receipt_of(received: &Received) -> Receipt {
+    Receipt {
+        store: received.store,
+        seq: received.seq,
+        receive: received.message.receive_count,
+    }
+}
+
+impl Engine {
+    /// Starts the thread on what was loaded.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start(journal: Journal, broker: Broker) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (orders, waiting) = sync_channel(WAITING_LIMIT);
+        let thread = std::thread::Builder::new()
+            .name("broker-engine".to_owned())
+            .spawn(move || Worker::new(journal, broker).run(&waiting))?;
+        Ok((Self { orders }, thread))
+    }
+
+    /// Runs `job` on the state machine and answers once its changes are on disk.
+    ///
+    /// # Errors
+    /// The job's own, or `ServiceUnavailable` when storage fails or the engine is overloaded.
+    pub async fn run<T, F>(&self, job: F) -> Result<T, SqsError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Broker, Millis) -> Result<T, SqsError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |state| {
+            let outcome = state.and_then(|(broker, now)| job(broker, now));
+            Box::new(move |written| {
+                // A client that hung up does not read its answer.
+                let _ = reply.send(written.and(outcome));
+            })
+        });
+        self.give(Order::Job(job))?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Receives messages, waiting up to `wait` for the first.
+    ///
+    /// # Errors
+    /// As [`Broker::receive`], or `ServiceUnavailable`.
+    pub async fn receive(
+        &self,
+        queue: String,
+        ask: ReceiveAsk,
+        wait: Option<Duration>,
+    ) -> Result<Delivery, SqsError> {
+        let (reply, answer) = oneshot::channel();
+        let orders = self.orders.clone();
+        self.give(Order::Receive(Poll {
+            queue,
+            ask,
+            wait,
+            reply,
+            orders,
+        }))?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Answers every parked receive now and parks no more.
+    pub fn quiesce(&self) {
+        let _ = self.orders.send(Order::Quiesce);
+    }
+
+    fn give(&self, order: Order) -> Result<(), SqsError> {
+        self.orders.try_send(order).map_err(|error| match error {
+            TrySendError::Full(_) => SqsError::new(
+                super::error::ErrorKind::ServiceUnavailable,
+                "Too many requests are waiting for the broker's disk; try again.",
+            ),
+            TrySendError::Disconnected(_) => stopped(),
+        })
+    }
+}
+
+fn stopped() -> SqsError {
+    SqsError::new(
+        super::error::ErrorKind::ServiceUnavailable,
+        "The broker is shutting down.",
+    )
+}
+
+/// Milliseconds since the epoch.
+#[must_use]
+pub fn wall_clock() -> Millis {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// Answers that wait for the commit.
+#[derive(Default)]
+struct Group {
+    answers: Vec<Answer>,
+    receives: Vec<(Poll, Vec<Received>)>,
+}
+
+struct Worker {
+    journal: Journal,
+    broker: Broker,
+    polls: Polls,
+    /// Why the state has to be read again before anything else.
+    broken: Option<String>,
+    untidy: bool,
+}
+
+impl Worker {
+    fn new(journal: Journal, broker: Broker) -> Self {
+        Self {
+            journal,
+            broker,
+            polls: Polls::default(),
+            broken: None,
+            untidy: true,
+        }
+    }
+
+    fn run(mut self, waiting: &Receiver<Order>) {
+        loop {
+            let first = match waiting.recv_timeout(self.patience()) {
+                Ok(order) => Some(order),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let is_idle = first.is_none();
+            let now = wall_clock();
+            let mut group = Group::default();
+            self.recover();
+            self.broker.tick(now);
+            for order in first
+                .into_iter()
+                .chain(waiting.try_iter().take(GROUP_LIMIT))
+            {
+                self.take(order, now, &mut group);
+            }
+            self.polls.serve(&mut self.broker, now, &mut group);
+            self.finish(group, now);
+            if is_idle && self.untidy {
+                self.tidy();
+            }
+        }
+    }
+
+    /// How long there is nothing to do unless a request comes.
+    fn patience(&self) -> Duration {
+        if self.untidy {
+            return Duration::from_millis(2);
+        }
+        let timer = self.broker.next_wake().map_or(LONGEST_SLEEP, |at| {
+            Duration::from_millis(u64::try_from(at - wall_clock()).unwrap_or(0))
+        });
+        let poll = self.polls.next_deadline().map_or(LONGEST_SLEEP, |at| {
+            at.saturating_duration_since(Instant::now())
+        });
+        timer.min(poll).min(LONGEST_SLEEP)
+    }
+
+    fn take(&mut self, order: Order, now: Millis, group: &mut Group) {
+        match order {
+            Order::Job(job) => {
+                let state = match &self.broken {
+                    None => Ok((&mut self.broker, now)),
+                    Some(detail) => Err(SqsError::storage(detail)),
+                };
+                group.answers.push(job(state));
+            }
+            Order::Receive(poll) => match &self.broken {
+                None => self.polls.take(poll, &mut self.broker, now, group),
+                Some(detail) => poll.refuse(SqsError::storage(detail)),
+            },
+            Order::GiveBack { queue, receipts } => self.broker.give_back(now, &queue, &receipts),
+            Order::Quiesce => self.polls.quiesce(),
+        }
+    }
+
+    /// Commits what the group changed and answers it.
+    fn finish(&mut self, group: Group, now: Millis) {
+        match self.write(&group) {
+            Ok(payloads) => {
+                group.answers.into_iter().for_each(|answer| answer(Ok(())));
+                let mut undelivered = false;
+                for ((poll, received), payloads) in group.receives.into_iter().zip(payloads) {
+                    if let Some((queue, receipts)) = poll.deliver(received, payloads) {
+                        self.broker.give_back(now, &queue, &receipts);
+                        undelivered = true;
+                    }
+                }
+                if undelivered {
+                    self.finish(Group::default(), now);
+                }
+            }
+            Err(error) => {
+                let detail = error.to_string();
+                tracing::error!(error = detail, "the broker's journal cannot be written");
+                self.journal.roll_back();
+                let refusal = SqsError::storage(&detail);
+                group
+                    .answers
+                    .into_iter()
+                    .for_each(|answer| answer(Err(refusal.clone())));
+                group
+                    .receives
+                    .into_iter()
+                    .for_each(|(poll, _)| poll.refuse(refusal.clone()));
+                self.broken = Some(detail);
+            }
+        }
+    }
+
+    fn write(&mut self, group: &Group) -> rusqlite::Result<Vec<Vec<Option<Payload>>>> {
+        let changes = self.broker.take_changes();
+        self.untidy |= changes
+            .iter()
+            .any(super::state::change::Change::frees_space);
+        self.journal.write(changes)?;
+        let read = |received: &Received| self.journal.payload(received.seq);
+        let payloads = group
+            .receives
+            .iter()
+            .map(|(_, received)| received.iter().map(read).collect())
+            .collect::<Result<_, _>>()?;
+        self.journal.commit()?;
+        Ok(payloads)
+    }
+
+    /// After a failed write memory is ahead of the disk; the disk is right.
+    fn recover(&mut self) {
+        if self.broken.is_none() {
+            return;
+        }
+        match self.journal.load() {
+            Ok(loaded) => {
+                self.broker = loaded.broker;
+                self.broken = None;
+            }
+            Err(error) => {
+                self.broker = Broker::default();
+                self.broken = Some(error.to_string());
+            }
+        }
+    }
+
+    fn tidy(&mut self) {
+        match self.journal.tidy() {
+            Ok(more) => self.untidy = more,
+            Err(error) => {
+                tracing::warn!(error = error.to_string(), "space could not be given back");
+                self.journal.roll_back();
+                self.untidy = false;
+            }
+        }
+    }
+}

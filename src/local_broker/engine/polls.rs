@@ -1,0 +1,181 @@
+//! Receives that wait: served in the order they came, as soon as their queue has something.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use super::{Delivered, Delivery, Group, Order, Reply, receipt_of};
+use crate::local_broker::error::{ErrorKind, SqsError};
+use crate::local_broker::receipt::Receipt;
+use crate::local_broker::state::Broker;
+use crate::local_broker::state::message::{Millis, Payload, Received};
+use crate::local_broker::state::receiving::ReceiveAsk;
+
+/// A receive that was asked for.
+pub struct Poll {
+    pub queue: String,
+    pub ask: ReceiveAsk,
+    /// How long to wait; the queue's own time when absent.
+    pub wait: Option<Duration>,
+    pub reply: Reply,
+    pub orders: SyncSender<Order>,
+}
+
+impl Poll {
+    pub fn refuse(self, error: SqsError) {
+        // A client that hung up does not read its answer.
+        let _ = self.reply.send(Err(error));
+    }
+
+    /// Answers; returns what nobody was there to get.
+    pub fn deliver(
+        self,
+        received: Vec<Received>,
+        payloads: Vec<Option<Payload>>,
+    ) -> Option<(String, Vec<Receipt>)> {
+        let messages = received
+            .into_iter()
+            .zip(payloads)
+            .filter_map(|(received, payload)| {
+                Some(Delivered {
+                    received,
+                    payload: payload?,
+                })
+            })
+            .collect();
+        let delivery = Delivery {
+            queue: self.queue,
+            messages,
+            orders: self.orders,
+        };
+        let Err(Ok(delivery)) = self.reply.send(Ok(delivery)) else {
+            return None;
+        };
+        let queue = delivery.queue.clone();
+        let receipts = delivery
+            .take()
+            .iter()
+            .map(|one| receipt_of(&one.received))
+            .collect();
+        Some((queue, receipts))
+    }
+}
+
+#[derive(Default)]
+pub struct Polls {
+    parked: HashMap<String, VecDeque<(Instant, Poll)>>,
+    /// No parked receive's time is over before this.
+    next_deadline: Option<Instant>,
+    quiet: bool,
+}
+
+impl Polls {
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline
+    }
+
+    /// Serves a new receive, or parks it.
+    pub fn take(&mut self, poll: Poll, broker: &mut Broker, now: Millis, group: &mut Group) {
+        if poll.reply.is_closed() {
+            return;
+        }
+        let wait = match (poll.wait, broker.queue(&poll.queue)) {
+            (_, Err(error)) => return poll.refuse(error),
+            (Some(wait), Ok(_)) => wait,
+            (None, Ok(queue)) => {
+                Duration::from_secs(u64::try_from(queue.settings.wait).unwrap_or(0))
+            }
+        };
+        let may_wait = !wait.is_zero() && !self.quiet;
+        match broker.receive(now, &poll.queue, &poll.ask) {
+            Ok(received) if !received.is_empty() || !may_wait => {
+                group.receives.push((poll, received));
+            }
+            // A long poll waits until there is room in flight; only a short one is told.
+            Err(error) if error.kind != ErrorKind::OverLimit || !may_wait => poll.refuse(error),
+            _ => self.park(poll, Instant::now() + wait),
+        }
+    }
+
+    /// Serves parked receives whose queue has something, and ends those whose time is over.
+    pub fn serve(&mut self, broker: &mut Broker, now: Millis, group: &mut Group) {
+        self.parked.retain(|name, polls| {
+            serve_queue(name, polls, broker, now, group);
+            !polls.is_empty()
+        });
+        if self.next_deadline.is_some_and(|at| at <= Instant::now()) {
+            self.end_overdue(Instant::now(), group);
+        }
+    }
+
+    /// Ends every parked receive at the next [`Polls::serve`], and parks no more.
+    pub fn quiesce(&mut self) {
+        self.quiet = true;
+        let now = Instant::now();
+        for polls in self.parked.values_mut() {
+            polls.iter_mut().for_each(|(deadline, _)| *deadline = now);
+        }
+        self.next_deadline = Some(now);
+    }
+
+    fn park(&mut self, poll: Poll, deadline: Instant) {
+        self.next_deadline = Some(
+            self.next_deadline
+                .map_or(deadline, |next| next.min(deadline)),
+        );
+        self.parked
+            .entry(poll.queue.clone())
+            .or_default()
+            .push_back((deadline, poll));
+    }
+
+    fn end_overdue(&mut self, now: Instant, group: &mut Group) {
+        let mut next: Option<Instant> = None;
+        self.parked.retain(|_, polls| {
+            for (deadline, poll) in std::mem::take(polls) {
+                if deadline <= now {
+                    group.receives.push((poll, Vec::new()));
+                } else if !poll.reply.is_closed() {
+                    next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                    polls.push_back((deadline, poll));
+                }
+            }
+            !polls.is_empty()
+        });
+        self.next_deadline = next;
+    }
+}
+
+fn serve_queue(
+    name: &str,
+    polls: &mut VecDeque<(Instant, Poll)>,
+    broker: &mut Broker,
+    now: Millis,
+    group: &mut Group,
+) {
+    while !polls.is_empty() {
+        match broker.queue(name) {
+            Ok(queue) if !queue.has_receivable() => return,
+            _ => {}
+        }
+        let Some((deadline, poll)) = polls.pop_front() else {
+            return;
+        };
+        if poll.reply.is_closed() {
+            continue;
+        }
+        match broker.receive(now, name, &poll.ask) {
+            Ok(received) if received.is_empty() => {
+                // Everything receivable was dead-lettered, or a FIFO queue has no room.
+                polls.push_front((deadline, poll));
+                return;
+            }
+            Ok(received) => group.receives.push((poll, received)),
+            Err(error) if error.kind == ErrorKind::OverLimit => {
+                polls.push_front((deadline, poll));
+                return;
+            }
+            Err(error) => poll.refuse(error),
+        }
+    }
+}

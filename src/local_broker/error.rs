@@ -1,0 +1,249 @@
+//! SQS's own errors: one enum, from which both protocols take name, code and HTTP status.
+
+use axum::http::StatusCode;
+
+/// Which of SQS's errors an answer carries. Names, query codes and statuses are those of the
+/// service's model; where the JSON name and the query code differ, `aws-query-error` clients
+/// compare the latter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No queue of that name.
+    QueueDoesNotExist,
+    /// `CreateQueue` with attributes that differ from the existing queue's.
+    QueueNameExists,
+    /// A value that is out of range or of the wrong form.
+    InvalidParameterValue,
+    /// A required member is absent.
+    MissingParameter,
+    /// An attribute name SQS does not know.
+    InvalidAttributeName,
+    /// An attribute's value is not allowed.
+    InvalidAttributeValue,
+    /// A body with characters SQS refuses.
+    InvalidMessageContents,
+    /// A string that is no receipt handle of this queue.
+    ReceiptHandleIsInvalid,
+    /// Visibility of a message that nobody holds.
+    MessageNotInflight,
+    /// A batch without entries.
+    EmptyBatchRequest,
+    /// More than ten entries.
+    TooManyEntriesInBatchRequest,
+    /// Two entries with one id.
+    BatchEntryIdsNotDistinct,
+    /// An entry's id is malformed.
+    InvalidBatchEntryId,
+    /// The entries together are over the size limit.
+    BatchRequestTooLong,
+    /// A second purge within 60 seconds.
+    PurgeQueueInProgress,
+    /// More messages in flight than a standard queue may have.
+    OverLimit,
+    /// A move task or its queue is unknown.
+    ResourceNotFound,
+    /// The action cannot be done on this queue.
+    UnsupportedOperation,
+    /// An action name SQS does not have.
+    InvalidAction,
+    /// A JSON body that cannot be read as the action's input.
+    Serialization,
+    /// The request's signature is absent.
+    MissingAuthenticationToken,
+    /// The request is signed with a key this server does not know.
+    InvalidClientTokenId,
+    /// The request's signature is wrong.
+    SignatureDoesNotMatch,
+    /// The server cannot take the request now.
+    ServiceUnavailable,
+    /// The server failed.
+    InternalFailure,
+}
+
+impl ErrorKind {
+    /// The error's name in the JSON protocol (`__type`, after the `#`), its code in the query
+    /// protocol and in the `x-amzn-query-error` header, and its HTTP status.
+    fn facts(self) -> (&'static str, &'static str, u16) {
+        match self {
+            Self::QueueDoesNotExist => (
+                "QueueDoesNotExist",
+                "AWS.SimpleQueueService.NonExistentQueue",
+                400,
+            ),
+            Self::QueueNameExists => ("QueueNameExists", "QueueAlreadyExists", 400),
+            Self::InvalidParameterValue => (
+                "InvalidParameterValueException",
+                "InvalidParameterValue",
+                400,
+            ),
+            Self::MissingParameter => {
+                ("MissingRequiredParameterException", "MissingParameter", 400)
+            }
+            Self::InvalidAttributeName => ("InvalidAttributeName", "InvalidAttributeName", 400),
+            Self::InvalidAttributeValue => ("InvalidAttributeValue", "InvalidAttributeValue", 400),
+            Self::InvalidMessageContents => {
+                ("InvalidMessageContents", "InvalidMessageContents", 400)
+            }
+            Self::ReceiptHandleIsInvalid => {
+                ("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid", 400)
+            }
+            Self::MessageNotInflight => (
+                "MessageNotInflight",
+                "AWS.SimpleQueueService.MessageNotInflight",
+                400,
+            ),
+            Self::EmptyBatchRequest => (
+                "EmptyBatchRequest",
+                "AWS.SimpleQueueService.EmptyBatchRequest",
+                400,
+            ),
+            Self::TooManyEntriesInBatchRequest => (
+                "TooManyEntriesInBatchRequest",
+                "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+                400,
+            ),
+            Self::BatchEntryIdsNotDistinct => (
+                "BatchEntryIdsNotDistinct",
+                "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+                400,
+            ),
+            Self::InvalidBatchEntryId => (
+                "InvalidBatchEntryId",
+                "AWS.SimpleQueueService.InvalidBatchEntryId",
+                400,
+            ),
+            Self::BatchRequestTooLong => (
+                "BatchRequestTooLong",
+                "AWS.SimpleQueueService.BatchRequestTooLong",
+                400,
+            ),
+            Self::PurgeQueueInProgress => (
+                "PurgeQueueInProgress",
+                "AWS.SimpleQueueService.PurgeQueueInProgress",
+                403,
+            ),
+            Self::OverLimit => ("OverLimit", "OverLimit", 403),
+            Self::ResourceNotFound => (
+                "ResourceNotFoundException",
+                "ResourceNotFoundException",
+                404,
+            ),
+            Self::UnsupportedOperation => (
+                "UnsupportedOperation",
+                "AWS.SimpleQueueService.UnsupportedOperation",
+                400,
+            ),
+            Self::InvalidAction => ("UnknownOperationException", "InvalidAction", 400),
+            Self::Serialization => ("SerializationException", "MalformedInput", 400),
+            Self::MissingAuthenticationToken => (
+                "MissingAuthenticationTokenException",
+                "MissingAuthenticationToken",
+                403,
+            ),
+            Self::InvalidClientTokenId => {
+                ("UnrecognizedClientException", "InvalidClientTokenId", 403)
+            }
+            Self::SignatureDoesNotMatch => {
+                ("InvalidSignatureException", "SignatureDoesNotMatch", 403)
+            }
+            Self::ServiceUnavailable => ("ServiceUnavailableException", "ServiceUnavailable", 503),
+            Self::InternalFailure => ("InternalFailure", "InternalFailure", 500),
+        }
+    }
+
+    /// The error's name in the JSON protocol (`__type`, after the `#`).
+    #[must_use]
+    pub fn shape(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// The error's code in the query protocol and in the `x-amzn-query-error` header.
+    #[must_use]
+    pub fn query_code(self) -> &'static str {
+        self.facts().1
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.facts().2).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Whether the client is to blame.
+    #[must_use]
+    pub fn is_sender_fault(self) -> bool {
+        self.facts().2 < 500
+    }
+}
+
+/// An error as an SQS client sees it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", kind.query_code())]
+pub struct SqsError {
+    /// Which error.
+    pub kind: ErrorKind,
+    /// The text beside it.
+    pub message: String,
+}
+
+impl SqsError {
+    /// An error of this kind with this text.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// No queue of that name.
+    #[must_use]
+    pub fn no_such_queue() -> Self {
+        Self::new(
+            ErrorKind::QueueDoesNotExist,
+            "The specified queue does not exist.",
+        )
+    }
+
+    /// A required member is absent.
+    #[must_use]
+    pub fn missing(parameter: &str) -> Self {
+        Self::new(
+            ErrorKind::MissingParameter,
+            format!("The request must contain the parameter {parameter}."),
+        )
+    }
+
+    /// A value that is out of range or of the wrong form, in SQS's usual words.
+    pub fn invalid(parameter: &str, value: impl std::fmt::Display, reason: &str) -> Self {
+        Self::new(
+            ErrorKind::InvalidParameterValue,
+            format!("Value {value} for parameter {parameter} is invalid. Reason: {reason}"),
+        )
+    }
+
+    /// An attribute's value is not allowed.
+    #[must_use]
+    pub fn invalid_attribute(name: &str) -> Self {
+        Self::new(
+            ErrorKind::InvalidAttributeValue,
+            format!("Invalid value for the parameter {name}."),
+        )
+    }
+
+    /// An attribute SQS does not know.
+    #[must_use]
+    pub fn unknown_attribute(name: &str) -> Self {
+        Self::new(
+            ErrorKind::InvalidAttributeName,
+            format!("Unknown Attribute {name}."),
+        )
+    }
+
+    /// The storage failed under a request; the client may try again.
+    #[must_use]
+    pub fn storage(detail: &str) -> Self {
+        Self::new(
+            ErrorKind::ServiceUnavailable,
+            format!("The broker could not write to its data folder: {detail}"),
+        )
+    }
+}

@@ -1,0 +1,1 @@
+//! The query protocol: form parameters in, XML out.

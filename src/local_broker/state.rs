@@ -1,0 +1,153 @@
+//! All queues of the broker: one state machine, moved by one thread. Calls change the memory at
+//! once and leave behind, as [`Change`]s, what has to be on disk before they may be answered.
+
+pub mod attempts;
+pub mod change;
+pub mod dedup;
+pub mod message;
+pub mod move_task;
+pub mod order;
+pub mod queue;
+pub mod queues;
+pub mod receiving;
+pub mod sending;
+pub mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use change::Change;
+use message::{Message, Millis, Seq};
+use move_task::MoveTask;
+use queue::{Queue, QueueRecord};
+use settings::Settings;
+use uuid::Uuid;
+
+use super::error::SqsError;
+
+/// Retention is looked after at most this often, in milliseconds: the shortest is a minute.
+const RETENTION_STEP: Millis = 1_000;
+
+/// All queues.
+#[derive(Debug, Default)]
+pub struct Broker {
+    queues: BTreeMap<Arc<str>, Queue>,
+    tasks: Vec<MoveTask>,
+    last_seq: Seq,
+    last_store: i64,
+    retention_looked_at: Millis,
+    changes: Vec<Change>,
+}
+
+impl Broker {
+    /// Lets everything happen that happens by itself by now: delays and visibility timeouts end,
+    /// messages pass their retention, move tasks go on.
+    pub fn tick(&mut self, now: Millis) {
+        self.end_timers(now);
+        self.go_on_moving(now);
+        if now >= self.retention_looked_at + RETENTION_STEP {
+            self.retention_looked_at = now;
+            self.drop_expired(now);
+        }
+    }
+
+    /// When [`Broker::tick`] has something to do next.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Millis> {
+        let timers = self.queues.values().filter_map(Queue::next_timer).min();
+        let expiry = self
+            .queues
+            .values()
+            .filter_map(Queue::next_expiry)
+            .min()
+            .map(|at| at.max(self.retention_looked_at + RETENTION_STEP));
+        [timers, expiry, self.next_move()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What has to be written since the last call.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The queue of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn queue(&self, name: &str) -> Result<&Queue, SqsError> {
+        self.queues.get(name).ok_or_else(SqsError::no_such_queue)
+    }
+
+    /// All queues, by name.
+    pub fn queues(&self) -> impl Iterator<Item = &Queue> {
+        self.queues.values()
+    }
+
+    /// Puts back a queue from disk.
+    ///
+    /// # Errors
+    /// Its attributes are not understood.
+    pub fn restore_queue(&mut self, record: &QueueRecord) -> Result<(), SqsError> {
+        let fifo = record.name.ends_with(".fifo");
+        let settings = Settings::parse(record.attributes.clone(), fifo)?;
+        self.last_store = self.last_store.max(record.store);
+        self.queues
+            .insert(record.name.clone(), Queue::new(record, settings));
+        Ok(())
+    }
+
+    /// Puts back a message from disk; `false` when its queue is gone.
+    pub fn restore_message(&mut self, store: i64, seq: Seq, message: Message) -> bool {
+        self.last_seq = self.last_seq.max(seq);
+        self.last_store = self.last_store.max(store);
+        let queue = self.queues.values_mut().find(|queue| queue.store == store);
+        queue.map(|queue| queue.insert(seq, message)).is_some()
+    }
+
+    /// Puts back a deduplication id from disk; calls come in the order of the expiries.
+    pub fn restore_dedup(
+        &mut self,
+        name: &str,
+        key: String,
+        expires_at: Millis,
+        first: (Uuid, Seq),
+    ) {
+        self.last_seq = self.last_seq.max(first.1);
+        if let Some(queue) = self.queues.get_mut(name) {
+            queue.dedup.remember(key, expires_at, first.0, first.1);
+        }
+    }
+
+    /// Puts back a move task from disk.
+    pub fn restore_task(&mut self, task: MoveTask) {
+        self.tasks.push(task);
+    }
+
+    fn queue_mut(&mut self, name: &str) -> Result<&mut Queue, SqsError> {
+        self.queues
+            .get_mut(name)
+            .ok_or_else(SqsError::no_such_queue)
+    }
+
+    fn next_seq(&mut self, now: Millis) -> Seq {
+        self.last_seq = (self.last_seq + 1).max(now * 1_000);
+        self.last_seq
+    }
+
+    fn drop_expired(&mut self, now: Millis) {
+        for queue in self.queues.values_mut() {
+            for seq in queue.past_retention(now) {
+                queue.remove(seq);
+                self.changes.push(Change::Deleted(seq));
+            }
+            if queue.dedup.expire(now) {
+                self.changes.push(Change::DedupExpired {
+                    queue: queue.name.clone(),
+                    until: now,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What the journal has to write: the difference an action made.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::message::{Message, Millis, Payload, Seq};
+use super::move_task::MoveTask;
+use super::queue::QueueRecord;
+
+/// One step of difference, written in order within one transaction.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A queue is new, or its attributes, tags or storage id changed.
+    QueueSaved(Arc<QueueRecord>),
+    /// A queue is gone; its messages are garbage.
+    QueueRemoved {
+        /// The queue's name.
+        name: Arc<str>,
+    },
+    /// These messages are garbage, to be removed bit by bit.
+    Discarded(Vec<Seq>),
+    /// A message arrived.
+    Inserted {
+        /// The queue's storage id.
+        store: i64,
+        /// Its place.
+        seq: Seq,
+        /// Its mutable part.
+        message: Message,
+        /// Its fixed part.
+        payload: Box<Payload>,
+    },
+    /// A message's mutable part changed.
+    Updated {
+        /// Its place.
+        seq: Seq,
+        /// Its mutable part.
+        message: Message,
+    },
+    /// A message is gone.
+    Deleted(Seq),
+    /// A message went from one queue to another.
+    Moved {
+        /// Its place before.
+        from: Seq,
+        /// The storage id of the queue it is in now.
+        store: i64,
+        /// Its place now.
+        to: Seq,
+        /// Its mutable part now.
+        message: Message,
+        /// The new message id, when the move makes a new message of it.
+        identity: Option<Uuid>,
+    },
+    /// A deduplication id was used.
+    DedupSaved {
+        /// The queue's name.
+        queue: Arc<str>,
+        /// The id, with its group where the scope is the group.
+        key: String,
+        /// When it may be used again.
+        expires_at: Millis,
+        /// The id of the message that used it.
+        message_id: Uuid,
+        /// That message's place.
+        seq: Seq,
+    },
+    /// Deduplication ids of a queue that expired by then.
+    DedupExpired {
+        /// The queue's name.
+        queue: Arc<str>,
+        /// The moment.
+        until: Millis,
+    },
+    /// A move task started, went on or ended.
+    TaskSaved(Box<MoveTask>),
+}
+
+impl Change {
+    /// Whether it leaves free space behind in the database.
+    #[must_use]
+    pub fn frees_space(&self) -> bool {
+        matches!(self, Self::Deleted(_) | Self::Discarded(_))
+    }
+}

@@ -1,0 +1,137 @@
+//! What the broker knows of a message in memory; the body stays on disk.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Milliseconds since the Unix epoch, by the server's clock.
+pub type Millis = i64;
+
+/// A message's place in the broker's order: microseconds since the epoch at its arrival, made
+/// unique. Never used twice, also across restarts, so that an old receipt handle cannot name a
+/// younger message.
+pub type Seq = i64;
+
+/// Where a message is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Can be received.
+    Waiting,
+    /// Not to be received before its delay is over.
+    Delayed,
+    /// Received, and hidden until its visibility timeout.
+    InFlight,
+}
+
+/// A message's mutable part and what decisions need; around 100 bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// When it was sent.
+    pub sent_at: Millis,
+    /// When it can be received again; meaningful while delayed or in flight.
+    pub due_at: Millis,
+    /// When it was last received; 0 before.
+    pub received_at: Millis,
+    /// When it was first received; 0 before.
+    pub first_received_at: Millis,
+    /// How often it was received.
+    pub receive_count: u32,
+    /// The priority label of its body; 5 without one.
+    pub priority: i32,
+    /// Its message group, if any.
+    pub group: Option<Arc<str>>,
+    /// The name of the queue it was dead-lettered from.
+    pub source: Option<Arc<str>>,
+}
+
+/// The part of a message that never changes, kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    /// The id SQS clients see.
+    pub message_id: Uuid,
+    /// The body.
+    pub body: String,
+    /// What only some messages have.
+    pub extra: Option<Extra>,
+}
+
+/// Attributes and FIFO ids of a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extra {
+    /// User attributes by name, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<(String, AttributeValue)>,
+    /// The `AWSTraceHeader` system attribute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// The message group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The deduplication id, given or computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<String>,
+    /// The FIFO sequence number it was sent with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<i64>,
+}
+
+/// A message attribute as it travels in the JSON protocol.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AttributeValue {
+    /// `String`, `Number` or `Binary`, with an optional label after a dot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_type: Option<String>,
+    /// The value of a string or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub string_value: Option<String>,
+    /// The value of a binary, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary_value: Option<String>,
+}
+
+/// A message on its way into a queue, checked for everything that does not depend on the queue.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// The id it gets.
+    pub message_id: Uuid,
+    /// The body.
+    pub body: String,
+    /// Body and attributes in bytes, as SQS counts them.
+    pub size: usize,
+    /// The message's own delay, in seconds.
+    pub delay: Option<i64>,
+    /// User attributes by name, sorted.
+    pub attributes: Vec<(String, AttributeValue)>,
+    /// The `AWSTraceHeader` system attribute.
+    pub trace: Option<String>,
+    /// The message group.
+    pub group: Option<String>,
+    /// The deduplication id.
+    pub dedup: Option<String>,
+    /// The priority label of its body.
+    pub priority: i32,
+}
+
+/// What a send answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The message's id, or the first one's when this was a duplicate.
+    pub message_id: Uuid,
+    /// The place in order, on FIFO queues.
+    pub sequence: Option<Seq>,
+}
+
+/// A received message as far as memory knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The queue's storage id.
+    pub store: i64,
+    /// The message.
+    pub seq: Seq,
+    /// Its state after the receive.
+    pub message: Message,
+}

@@ -1,0 +1,288 @@
+//! Moving messages out of a dead-letter queue: `StartMessageMoveTask` and what follows it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Broker;
+use super::change::Change;
+use super::message::{Millis, Seq, Stage};
+use super::settings::name_in_arn;
+use crate::local_broker::error::{ErrorKind, SqsError};
+
+/// Messages an unlimited task moves between two looks at other requests.
+const STEP: usize = 500;
+/// Ended tasks kept for `ListMessageMoveTasks`, per source; AWS lists at most ten.
+const KEPT: usize = 10;
+
+/// How a task is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskStatus {
+    /// At work.
+    Running,
+    /// Everything was moved.
+    Completed,
+    /// Stopped by `CancelMessageMoveTask`.
+    Cancelled,
+    /// Stopped by an error.
+    Failed,
+}
+
+impl TaskStatus {
+    /// The status in SQS's words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Completed => "COMPLETED",
+            Self::Cancelled => "CANCELLED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+/// A move task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveTask {
+    /// Names the task.
+    pub id: Uuid,
+    /// The dead-letter queue's name.
+    pub source: Arc<str>,
+    /// The source as the client named it.
+    pub source_arn: String,
+    /// Where messages go; `None`: where each came from.
+    pub destination_arn: Option<String>,
+    /// At most so many a second.
+    pub rate: Option<u32>,
+    /// How it is doing.
+    pub status: TaskStatus,
+    /// Messages moved so far.
+    pub moved: u64,
+    /// Messages there were at the start.
+    pub to_move: u64,
+    /// When it was started.
+    pub started_at: Millis,
+    /// The last message it has to look at: younger ones are not its business.
+    pub until: Seq,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+/// What `StartMessageMoveTask` asks for.
+#[derive(Debug, Clone)]
+pub struct MoveRequest {
+    /// The id the task gets.
+    pub id: Uuid,
+    /// The dead-letter queue.
+    pub source_arn: String,
+    /// Where messages go; `None`: where each came from.
+    pub destination_arn: Option<String>,
+    /// At most so many a second, 1 to 500.
+    pub rate: Option<u32>,
+}
+
+impl MoveTask {
+    /// When it may move its next message.
+    fn next_at(&self) -> Option<Millis> {
+        if self.status != TaskStatus::Running {
+            return None;
+        }
+        let after = self.rate.map_or(0, |rate| {
+            i64::try_from(self.moved).unwrap_or(i64::MAX / 1_000) * 1_000 / i64::from(rate)
+        });
+        Some(self.started_at + after)
+    }
+}
+
+impl Broker {
+    /// Starts moving messages out of a dead-letter queue.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` for an unknown queue, `InvalidParameterValue` when the source
+    /// is no dead-letter queue or has a running task.
+    pub fn start_move_task(&mut self, now: Millis, ask: MoveRequest) -> Result<(), SqsError> {
+        let source = self.queue_of_arn("SourceArn", &ask.source_arn)?;
+        if let Some(arn) = &ask.destination_arn {
+            self.queue_of_arn("DestinationArn", arn)?;
+        }
+        let refuse = |reason: &str| SqsError::new(ErrorKind::InvalidParameterValue, reason);
+        if self.sources_of(&source).is_empty() {
+            return Err(refuse(
+                "Source queue must be configured as a Dead Letter Queue.",
+            ));
+        }
+        if self
+            .tasks
+            .iter()
+            .any(|t| t.source == source && t.status == TaskStatus::Running)
+        {
+            return Err(refuse(
+                "There is already a task running. Only one active task is allowed for a source \
+                 queue arn at a given time.",
+            ));
+        }
+        let queue = self.queue(&source)?;
+        let task = MoveTask {
+            id: ask.id,
+            source_arn: ask.source_arn,
+            destination_arn: ask.destination_arn,
+            rate: ask.rate,
+            status: TaskStatus::Running,
+            moved: 0,
+            to_move: queue.counts().waiting as u64,
+            started_at: now,
+            until: queue.iter().last().map_or(0, |(seq, _)| seq),
+            failure: None,
+            source,
+        };
+        self.changes.push(Change::TaskSaved(Box::new(task.clone())));
+        self.tasks.push(task);
+        Ok(())
+    }
+
+    /// The tasks of a dead-letter queue, the youngest first.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` for an unknown queue.
+    pub fn move_tasks(&self, source_arn: &str) -> Result<Vec<&MoveTask>, SqsError> {
+        let source = self.queue_of_arn("SourceArn", source_arn)?;
+        Ok(self
+            .tasks
+            .iter()
+            .rev()
+            .filter(|task| task.source == source)
+            .take(KEPT)
+            .collect())
+    }
+
+    /// Stops a task; says how many messages it moved.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` for an unknown task or one that is not running.
+    pub fn cancel_move_task(&mut self, id: Uuid) -> Result<u64, SqsError> {
+        let task = self
+            .tasks
+            .iter_mut()
+            .find(|task| task.id == id)
+            .ok_or_else(|| SqsError::new(ErrorKind::ResourceNotFound, "Task does not exist."))?;
+        if task.status != TaskStatus::Running {
+            return Err(SqsError::new(
+                ErrorKind::InvalidParameterValue,
+                "Only active tasks can be cancelled",
+            ));
+        }
+        task.status = TaskStatus::Cancelled;
+        self.changes.push(Change::TaskSaved(Box::new(task.clone())));
+        Ok(task.moved)
+    }
+
+    /// When the next message of a running task may be moved.
+    pub(super) fn next_move(&self) -> Option<Millis> {
+        self.tasks.iter().filter_map(MoveTask::next_at).min()
+    }
+
+    /// Lets each running task move what it may by now.
+    pub(super) fn go_on_moving(&mut self, now: Millis) {
+        for index in 0..self.tasks.len() {
+            if self.tasks[index].next_at().is_some_and(|at| at <= now) {
+                self.go_on_with(index, now);
+            }
+        }
+    }
+
+    fn go_on_with(&mut self, index: usize, now: Millis) {
+        for _ in 0..STEP {
+            let task = &self.tasks[index];
+            if task.next_at().is_none_or(|at| at > now) {
+                break;
+            }
+            let (source, until) = (task.source.clone(), task.until);
+            let next = self
+                .queues
+                .get(&source)
+                .and_then(|queue| queue.pick(1).into_iter().find(|seq| *seq <= until));
+            let Some(seq) = next else {
+                self.tasks[index].status = TaskStatus::Completed;
+                break;
+            };
+            match self.move_one(index, seq, now) {
+                Ok(()) => self.tasks[index].moved += 1,
+                Err(failure) => {
+                    self.tasks[index].status = TaskStatus::Failed;
+                    self.tasks[index].failure = Some(failure.to_owned());
+                }
+            }
+        }
+        self.changes
+            .push(Change::TaskSaved(Box::new(self.tasks[index].clone())));
+    }
+
+    fn move_one(&mut self, index: usize, seq: Seq, now: Millis) -> Result<(), &'static str> {
+        let task = &self.tasks[index];
+        let (from, destination) = (task.source.clone(), task.destination_arn.clone());
+        let source = self
+            .queues
+            .get(&from)
+            .and_then(|queue| queue.get(seq))
+            .cloned();
+        let mut message = source.ok_or("QueueDoesNotExist")?;
+        let target: Arc<str> = match (&destination, &message.source) {
+            (Some(arn), _) => name_in_arn(arn).into(),
+            (None, Some(source)) => source.clone(),
+            (None, None) => return Err("CouldNotDetermineMessageSource"),
+        };
+        let to = self.next_seq(now);
+        let target = self
+            .queues
+            .get_mut(&target)
+            .ok_or("AWS.SimpleQueueService.NonExistentQueue")?;
+        message.sent_at = now;
+        message.receive_count = 0;
+        message.received_at = 0;
+        message.first_received_at = 0;
+        message.source = None;
+        message.stage = Stage::Waiting;
+        target.insert(to, message.clone());
+        let store = target.store;
+        if let Some(queue) = self.queues.get_mut(&from) {
+            queue.remove(seq);
+        }
+        // A moved message is a new one with an id of its own; the id is derived, so that the
+        // state machine needs no source of randomness.
+        let identity = Some(derived_id(self.tasks[index].id, to));
+        self.changes.push(Change::Moved {
+            from: seq,
+            store,
+            to,
+            message,
+            identity,
+        });
+        Ok(())
+    }
+
+    fn queue_of_arn(&self, parameter: &str, arn: &str) -> Result<Arc<str>, SqsError> {
+        if !arn.starts_with("arn:") {
+            return Err(SqsError::invalid(
+                parameter,
+                arn,
+                "It is not a queue's ARN.",
+            ));
+        }
+        self.queues.get(name_in_arn(arn)).map(|queue| queue.name.clone()).ok_or_else(|| {
+            SqsError::new(
+                ErrorKind::ResourceNotFound,
+                format!(
+                    "The resource that you specified for the {parameter} parameter doesn't exist."
+                ),
+            )
+        })
+    }
+}
+
+fn derived_id(task: Uuid, seq: Seq) -> Uuid {
+    uuid::Builder::from_random_bytes(
+        (task.as_u128() ^ u128::from(seq.unsigned_abs())).to_be_bytes(),
+    )
+    .into_uuid()
+}

@@ -1,0 +1,273 @@
+//! Making, changing and removing queues.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Broker;
+use super::change::Change;
+use super::message::{Millis, Stage};
+use super::queue::{Queue, QueueRecord};
+use super::settings::{Settings, name_in_arn};
+use crate::local_broker::error::{ErrorKind, SqsError};
+
+/// How long a purge keeps the next one off.
+const PURGE_PAUSE: Millis = 60_000;
+/// Tags a queue may have.
+const MAX_TAGS: usize = 50;
+
+impl Broker {
+    /// Makes a queue; an existing one with the same attributes is left as it is.
+    ///
+    /// # Errors
+    /// A name or attribute SQS refuses; an existing queue that differs in a given attribute.
+    pub fn create_queue(
+        &mut self,
+        now: Millis,
+        name: &str,
+        mut attributes: BTreeMap<String, String>,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), SqsError> {
+        let fifo = attributes
+            .get("FifoQueue")
+            .is_some_and(|value| value == "true");
+        check_name(name, fifo)?;
+        if fifo {
+            attributes
+                .entry("FifoQueue".to_owned())
+                .or_insert_with(|| "true".to_owned());
+        }
+        let settings = Settings::parse(attributes, fifo)?;
+        if let Some(existing) = self.queues.get(name) {
+            return match first_difference(&settings, &existing.settings) {
+                None => Ok(()),
+                Some(attribute) => Err(SqsError::new(
+                    ErrorKind::QueueNameExists,
+                    format!(
+                        "A queue already exists with the same name and a different value for \
+                         attribute {attribute}"
+                    ),
+                )),
+            };
+        }
+        self.check_redrive(name, &settings)?;
+        if tags.len() > MAX_TAGS {
+            return Err(too_many_tags(name));
+        }
+        self.last_store += 1;
+        let record = QueueRecord {
+            name: Arc::from(name),
+            store: self.last_store,
+            attributes: settings.raw().clone(),
+            tags,
+            created_at: now,
+            modified_at: now,
+            purged_at: None,
+        };
+        let queue = Queue::new(&record, settings);
+        self.queues.insert(record.name.clone(), queue);
+        self.changes.push(Change::QueueSaved(Arc::new(record)));
+        Ok(())
+    }
+
+    /// Removes a queue and its messages.
+    ///
+    /// # Errors
+    /// No such queue.
+    pub fn delete_queue(&mut self, name: &str) -> Result<(), SqsError> {
+        let mut queue = self
+            .queues
+            .remove(name)
+            .ok_or_else(SqsError::no_such_queue)?;
+        self.changes.push(Change::QueueRemoved {
+            name: queue.name.clone(),
+        });
+        self.changes.push(Change::Discarded(queue.clear()));
+        Ok(())
+    }
+
+    /// Removes every message of a queue, those in flight and delayed included.
+    ///
+    /// # Errors
+    /// No such queue; another purge within the last 60 seconds.
+    pub fn purge(&mut self, now: Millis, name: &str) -> Result<(), SqsError> {
+        let store = self.last_store + 1;
+        let queue = self.queue_mut(name)?;
+        if queue.purged_at.is_some_and(|at| now < at + PURGE_PAUSE) {
+            return Err(SqsError::new(
+                ErrorKind::PurgeQueueInProgress,
+                format!("Only one PurgeQueue operation on {name} is allowed every 60 seconds."),
+            ));
+        }
+        queue.purged_at = Some(now);
+        queue.store = store;
+        let gone = queue.clear();
+        let record = queue.record();
+        self.last_store = store;
+        self.changes.push(record);
+        self.changes.push(Change::Discarded(gone));
+        Ok(())
+    }
+
+    /// Replaces some attributes.
+    ///
+    /// # Errors
+    /// No such queue; an attribute SQS refuses.
+    pub fn set_attributes(
+        &mut self,
+        now: Millis,
+        name: &str,
+        attributes: BTreeMap<String, String>,
+    ) -> Result<(), SqsError> {
+        let settings = self.queue(name)?.settings.with(attributes)?;
+        self.check_redrive(name, &settings)?;
+        let queue = self.queue_mut(name)?;
+        let delay = (settings.fifo && settings.delay != queue.settings.delay)
+            .then_some(settings.delay * 1_000);
+        queue.settings = settings;
+        queue.modified_at = now;
+        let record = queue.record();
+        self.changes.push(record);
+        if let Some(delay) = delay {
+            self.delay_anew(name, delay);
+        }
+        Ok(())
+    }
+
+    /// Adds or replaces tags.
+    ///
+    /// # Errors
+    /// No such queue; more than 50 tags.
+    pub fn tag(&mut self, name: &str, tags: BTreeMap<String, String>) -> Result<(), SqsError> {
+        let queue = self.queue_mut(name)?;
+        let mut all = queue.tags.clone();
+        all.extend(tags);
+        if all.len() > MAX_TAGS {
+            return Err(too_many_tags(name));
+        }
+        queue.tags = all;
+        let record = queue.record();
+        self.changes.push(record);
+        Ok(())
+    }
+
+    /// Removes tags.
+    ///
+    /// # Errors
+    /// No such queue.
+    pub fn untag(&mut self, name: &str, keys: &[String]) -> Result<(), SqsError> {
+        let queue = self.queue_mut(name)?;
+        queue.tags.retain(|key, _| !keys.contains(key));
+        let record = queue.record();
+        self.changes.push(record);
+        Ok(())
+    }
+
+    /// The queues that dead-letter into this one.
+    #[must_use]
+    pub fn sources_of(&self, name: &str) -> Vec<&Queue> {
+        self.queues
+            .values()
+            .filter(|queue| {
+                let target = queue.settings.redrive.as_ref();
+                target.is_some_and(|redrive| name_in_arn(&redrive.target_arn) == name)
+            })
+            .collect()
+    }
+
+    /// On FIFO queues a changed delay holds for messages that are already there.
+    fn delay_anew(&mut self, name: &str, delay: Millis) {
+        let Some(queue) = self.queues.get_mut(name) else {
+            return;
+        };
+        let delayed: Vec<_> = queue
+            .iter()
+            .filter(|(_, message)| message.stage == Stage::Delayed)
+            .map(|(seq, _)| seq)
+            .collect();
+        for seq in delayed {
+            let changed = queue.update(seq, |message| message.due_at = message.sent_at + delay);
+            if let Some(message) = changed.cloned() {
+                self.changes.push(Change::Updated { seq, message });
+            }
+        }
+    }
+
+    fn check_redrive(&self, name: &str, settings: &Settings) -> Result<(), SqsError> {
+        let Some(redrive) = &settings.redrive else {
+            return Ok(());
+        };
+        let value = settings
+            .raw()
+            .get("RedrivePolicy")
+            .map_or("", String::as_str);
+        let refuse = |reason: &str| SqsError::invalid("RedrivePolicy", value, reason);
+        let target = self
+            .queues
+            .get(name_in_arn(&redrive.target_arn))
+            .filter(|_| redrive.target_arn.starts_with("arn:"))
+            .ok_or_else(|| refuse("Dead letter target does not exist."))?;
+        if target.settings.fifo != settings.fifo {
+            return Err(refuse(
+                "Dead-letter queue must be same type of queue as the source.",
+            ));
+        }
+        let allowed = target.settings.redrive_allow.as_ref().is_none_or(|allow| {
+            match allow.redrive_permission.as_str() {
+                "denyAll" => false,
+                "byQueue" => allow
+                    .source_queue_arns
+                    .iter()
+                    .any(|arn| name_in_arn(arn) == name),
+                _ => true,
+            }
+        });
+        if allowed {
+            Ok(())
+        } else {
+            Err(refuse(
+                "The dead-letter queue's redrive permission does not allow this source queue.",
+            ))
+        }
+    }
+}
+
+/// The first given attribute in which an existing queue differs.
+fn first_difference(given: &Settings, existing: &Settings) -> Option<String> {
+    let shown = existing.shown();
+    given
+        .raw()
+        .iter()
+        .find(|(name, value)| shown.get(name.as_str()).is_none_or(|other| other != value))
+        .map(|(name, _)| name.clone())
+}
+
+fn check_name(name: &str, fifo: bool) -> Result<(), SqsError> {
+    let stem = if fifo {
+        name.strip_suffix(".fifo")
+    } else {
+        Some(name)
+    };
+    let is_good = stem.is_some_and(|stem| {
+        !stem.is_empty()
+            && stem
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    });
+    if is_good && name.len() <= 80 {
+        return Ok(());
+    }
+    let reason = if fifo {
+        "The name of a FIFO queue can only include alphanumeric characters, hyphens, or \
+         underscores, must end with .fifo suffix and be 1 to 80 in length."
+    } else {
+        "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"
+    };
+    Err(SqsError::new(ErrorKind::InvalidParameterValue, reason))
+}
+
+fn too_many_tags(name: &str) -> SqsError {
+    SqsError::new(
+        ErrorKind::InvalidParameterValue,
+        format!("Too many tags added for queue {name}. Maximum number of tags allowed is 50."),
+    )
+}

@@ -1,0 +1,294 @@
+//! A queue's attributes: what a client set, checked, beside the typed values the state machine
+//! works with. Defaults and limits are AWS's.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+
+use crate::local_broker::error::{ErrorKind, SqsError};
+
+/// The largest message and the largest batch, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 1_048_576;
+/// The longest visibility timeout, in seconds.
+pub const MAX_VISIBILITY_SECONDS: i64 = 43_200;
+
+/// Attributes with an integer value: name, allowed values, default. All but the last are always
+/// answered.
+const INTEGERS: [(&str, RangeInclusive<i64>, i64); 6] = [
+    ("VisibilityTimeout", 0..=MAX_VISIBILITY_SECONDS, 30),
+    ("DelaySeconds", 0..=900, 0),
+    ("MessageRetentionPeriod", 60..=1_209_600, 345_600),
+    ("ReceiveMessageWaitTimeSeconds", 0..=20, 0),
+    ("MaximumMessageSize", 1_024..=1_048_576, 1_048_576),
+    ("KmsDataKeyReusePeriodSeconds", 60..=86_400, 300),
+];
+
+/// Attributes only FIFO queues have: name, allowed values, default.
+const FIFO_ONLY: [(&str, &[&str], &str); 3] = [
+    ("ContentBasedDeduplication", &["true", "false"], "false"),
+    ("DeduplicationScope", &["queue", "messageGroup"], "queue"),
+    (
+        "FifoThroughputLimit",
+        &["perQueue", "perMessageGroupId"],
+        "perQueue",
+    ),
+];
+
+/// Attributes kept as they were given; an empty value removes them.
+const TEXTS: [&str; 4] = [
+    "Policy",
+    "RedrivePolicy",
+    "RedriveAllowPolicy",
+    "KmsMasterKeyId",
+];
+
+/// Attributes SQS computes; they can be asked for and not set.
+pub const COMPUTED: [&str; 6] = [
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+    "CreatedTimestamp",
+    "LastModifiedTimestamp",
+    "QueueArn",
+];
+
+/// A queue's attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    raw: BTreeMap<String, String>,
+    /// Whether it is a FIFO queue.
+    pub fifo: bool,
+    /// For how long a received message is hidden, in seconds.
+    pub visibility: i64,
+    /// For how long a sent message is hidden, in seconds.
+    pub delay: i64,
+    /// After how many seconds a message is dropped.
+    pub retention: i64,
+    /// For how long a receive waits when it does not say, in seconds.
+    pub wait: i64,
+    /// The largest message, in bytes.
+    pub max_message_bytes: usize,
+    /// Whether a missing deduplication id is computed from the body.
+    pub content_based_deduplication: bool,
+    /// Whether deduplication ids count within their group only.
+    pub deduplicate_per_group: bool,
+    /// Where messages go that were received too often.
+    pub redrive: Option<RedrivePolicy>,
+    /// Which queues may dead-letter into this one.
+    pub redrive_allow: Option<RedriveAllowPolicy>,
+}
+
+/// The `RedrivePolicy` attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedrivePolicy {
+    /// The dead-letter queue's ARN.
+    pub target_arn: String,
+    /// Receives after which a message is moved.
+    pub max_receive_count: u32,
+}
+
+/// The `RedriveAllowPolicy` attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedriveAllowPolicy {
+    /// `allowAll`, `denyAll` or `byQueue`.
+    pub redrive_permission: String,
+    /// The sources of `byQueue`.
+    #[serde(default)]
+    pub source_queue_arns: Vec<String>,
+}
+
+/// The queue's name in an ARN or in a URL's path.
+#[must_use]
+pub fn name_in_arn(arn: &str) -> &str {
+    arn.rsplit(':').next().unwrap_or(arn)
+}
+
+impl Settings {
+    /// Checks and reads attributes as a client gives them, for a queue of this kind.
+    ///
+    /// # Errors
+    /// `InvalidAttributeName` and `InvalidAttributeValue`, or `InvalidParameterValue` for a
+    /// malformed policy, as SQS answers them.
+    pub fn parse(raw: BTreeMap<String, String>, fifo: bool) -> Result<Self, SqsError> {
+        for (name, value) in &raw {
+            check(name, value, fifo)?;
+        }
+        let raw: BTreeMap<_, _> = raw
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        let integer = |name: &str| {
+            raw.get(name)
+                .and_then(|value| value.parse().ok())
+                .unwrap_or_else(|| default_of(name))
+        };
+        let is = |name: &str, value: &str| raw.get(name).is_some_and(|given| given == value);
+        if is("FifoThroughputLimit", "perMessageGroupId")
+            && !is("DeduplicationScope", "messageGroup")
+        {
+            return Err(SqsError::new(
+                ErrorKind::InvalidAttributeValue,
+                "The perMessageGroupId value of FifoThroughputLimit is allowed only when the value \
+                 of DeduplicationScope is messageGroup.",
+            ));
+        }
+        Ok(Self {
+            fifo,
+            visibility: integer("VisibilityTimeout"),
+            delay: integer("DelaySeconds"),
+            retention: integer("MessageRetentionPeriod"),
+            wait: integer("ReceiveMessageWaitTimeSeconds"),
+            max_message_bytes: usize::try_from(integer("MaximumMessageSize"))
+                .unwrap_or(MAX_MESSAGE_BYTES),
+            content_based_deduplication: is("ContentBasedDeduplication", "true"),
+            deduplicate_per_group: is("DeduplicationScope", "messageGroup"),
+            redrive: raw
+                .get("RedrivePolicy")
+                .map(|text| parse_redrive(text))
+                .transpose()?,
+            redrive_allow: raw
+                .get("RedriveAllowPolicy")
+                .map(|text| parse_redrive_allow(text))
+                .transpose()?,
+            raw,
+        })
+    }
+
+    /// These attributes with some replaced; an empty value removes one.
+    ///
+    /// # Errors
+    /// As [`Settings::parse`].
+    pub fn with(&self, changes: BTreeMap<String, String>) -> Result<Self, SqsError> {
+        let mut raw = self.raw.clone();
+        raw.extend(changes);
+        Self::parse(raw, self.fifo)
+    }
+
+    /// The attributes as they were set.
+    #[must_use]
+    pub fn raw(&self) -> &BTreeMap<String, String> {
+        &self.raw
+    }
+
+    /// Every attribute that is answered for this queue, computed ones excepted, with its value or
+    /// default.
+    #[must_use]
+    pub fn shown(&self) -> BTreeMap<&str, &str> {
+        let mut shown = BTreeMap::from([
+            ("VisibilityTimeout", "30"),
+            ("DelaySeconds", "0"),
+            ("MessageRetentionPeriod", "345600"),
+            ("ReceiveMessageWaitTimeSeconds", "0"),
+            ("MaximumMessageSize", "1048576"),
+            ("SqsManagedSseEnabled", "true"),
+        ]);
+        if self.fifo {
+            shown.insert("FifoQueue", "true");
+            shown.extend(FIFO_ONLY.iter().map(|(name, _, default)| (*name, *default)));
+        }
+        if self.raw.contains_key("KmsMasterKeyId") {
+            shown.insert("KmsDataKeyReusePeriodSeconds", "300");
+            shown.insert("SqsManagedSseEnabled", "false");
+        }
+        shown.extend(
+            self.raw
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        shown
+    }
+}
+
+/// Whether an attribute of this name can be asked for.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    COMPUTED.contains(&name)
+        || TEXTS.contains(&name)
+        || INTEGERS.iter().any(|(known, ..)| *known == name)
+        || FIFO_ONLY.iter().any(|(known, ..)| *known == name)
+        || matches!(name, "All" | "FifoQueue" | "SqsManagedSseEnabled")
+}
+
+fn default_of(name: &str) -> i64 {
+    INTEGERS
+        .iter()
+        .find(|(known, ..)| *known == name)
+        .map_or(0, |(.., default)| *default)
+}
+
+fn check(name: &str, value: &str, fifo: bool) -> Result<(), SqsError> {
+    let allowed = if let Some((_, range, _)) = INTEGERS.iter().find(|(known, ..)| *known == name) {
+        value
+            .parse()
+            .is_ok_and(|number: i64| range.contains(&number))
+    } else if let Some((_, values, _)) = FIFO_ONLY.iter().find(|(known, ..)| *known == name) {
+        if !fifo {
+            return Err(SqsError::unknown_attribute(name));
+        }
+        values.contains(&value)
+    } else if TEXTS.contains(&name) {
+        true
+    } else {
+        match name {
+            "FifoQueue" if fifo => value == "true",
+            "SqsManagedSseEnabled" => matches!(value, "true" | "false"),
+            _ => return Err(SqsError::unknown_attribute(name)),
+        }
+    };
+    if allowed {
+        Ok(())
+    } else {
+        Err(SqsError::invalid_attribute(name))
+    }
+}
+
+fn parse_redrive(text: &str) -> Result<RedrivePolicy, SqsError> {
+    let refuse = |reason: &str| SqsError::invalid("RedrivePolicy", text, reason);
+    let policy: serde_json::Value = serde_json::from_str(text)
+        .map_err(|_| refuse("Redrive policy is not a valid JSON map."))?;
+    if !policy.is_object() {
+        return Err(refuse("Redrive policy is not a valid JSON map."));
+    }
+    let target_arn = policy["deadLetterTargetArn"].as_str().ok_or_else(|| {
+        refuse("Redrive policy does not contain mandatory attribute: deadLetterTargetArn.")
+    })?;
+    let count = match &policy["maxReceiveCount"] {
+        serde_json::Value::Null => {
+            let reason = "Redrive policy does not contain mandatory attribute: maxReceiveCount.";
+            return Err(refuse(reason));
+        }
+        serde_json::Value::String(digits) => digits.parse().ok(),
+        number => number.as_u64(),
+    };
+    let max_receive_count = count
+        .and_then(|count| u32::try_from(count).ok())
+        .filter(|count| (1..=1_000).contains(count))
+        .ok_or_else(|| {
+            refuse("Invalid value for maxReceiveCount: it must be between 1 and 1000.")
+        })?;
+    Ok(RedrivePolicy {
+        target_arn: target_arn.to_owned(),
+        max_receive_count,
+    })
+}
+
+fn parse_redrive_allow(text: &str) -> Result<RedriveAllowPolicy, SqsError> {
+    let refuse = |reason: &str| SqsError::invalid("RedriveAllowPolicy", text, reason);
+    let policy: RedriveAllowPolicy = serde_json::from_str(text).map_err(|_| {
+        refuse(
+            "Amazon SQS can't create the redrive allow policy, as it's in an unsupported format.",
+        )
+    })?;
+    let sources = policy.source_queue_arns.len();
+    match policy.redrive_permission.as_str() {
+        "allowAll" | "denyAll" if sources == 0 => Ok(policy),
+        "byQueue" if (1..=10).contains(&sources) => Ok(policy),
+        "byQueue" => Err(refuse("byQueue needs 1 to 10 sourceQueueArns.")),
+        "allowAll" | "denyAll" => Err(refuse("Only byQueue takes sourceQueueArns.")),
+        _ => Err(refuse(
+            "redrivePermission must be allowAll, denyAll or byQueue.",
+        )),
+    }
+}
