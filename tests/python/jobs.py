@@ -241,9 +241,11 @@ BUILDERS = {
 }
 
 taskiq = {name: build(taskiq_executor, name) for name, build in BUILDERS.items()}
-multiprocess = {
-    name: build(multiprocess_executor, f"{name}_multiprocess") for name, build in BUILDERS.items()
-}
+# Forked from a process that has imported Dagster: the same executor, in a fraction of the time.
+forking = multiprocess_executor.configured(
+    {"start_method": {"forkserver": {"preload_modules": ["dagster", "dagster_taskiq"]}}}
+)
+multiprocess = {name: build(forking, f"{name}_multiprocess") for name, build in BUILDERS.items()}
 
 asset_job = define_asset_job(
     "asset_job", selection=[AssetKey("raw"), AssetKey("doubled")], executor_def=taskiq_executor
@@ -251,7 +253,7 @@ asset_job = define_asset_job(
 asset_job_multiprocess = define_asset_job(
     "asset_job_multiprocess",
     selection=[AssetKey("raw"), AssetKey("doubled")],
-    executor_def=multiprocess_executor,
+    executor_def=forking,
 )
 
 defs = Definitions(

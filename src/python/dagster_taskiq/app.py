@@ -11,10 +11,10 @@ are in hand at a time, and ``DAGSTER_TASKIQ_QUEUES``, further queues by URL, sep
 import os
 from typing import Annotated, Any
 
-from taskiq import Context, TaskiqDepends
+from taskiq import Context, TaskiqDepends, TaskiqEvents
 
 from dagster_taskiq.python_worker.broker import SqsBroker
-from dagster_taskiq.python_worker.processes import run_in_process
+from dagster_taskiq.python_worker.processes import Processes
 from dagster_taskiq.tags import TASK_EXECUTE_RUN, TASK_EXECUTE_STEP, TASK_RESUME_RUN
 
 broker = SqsBroker(
@@ -22,6 +22,8 @@ broker = SqsBroker(
     max_runs=int(os.environ.get("DAGSTER_TASKIQ_PYTHON_RUNS") or 4),
     further_queues=[url for url in os.environ.get("DAGSTER_TASKIQ_QUEUES", "").split(",") if url],
 )
+processes = Processes()
+broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, lambda _state: processes.close())
 
 
 @broker.task(task_name=TASK_EXECUTE_STEP)
@@ -32,16 +34,16 @@ async def execute_plan(
 ) -> int:
     """Run one step; returns its process's exit code."""
     labels = context.message.labels if context else {}
-    return await run_in_process(TASK_EXECUTE_STEP, execute_step_args_packed, labels)
+    return await processes.run(TASK_EXECUTE_STEP, execute_step_args_packed, labels)
 
 
 @broker.task(task_name=TASK_EXECUTE_RUN)
 async def execute_job(execute_job_args_packed: dict[str, Any]) -> int:
     """Run one run's orchestration; returns its process's exit code."""
-    return await run_in_process(TASK_EXECUTE_RUN, execute_job_args_packed, {})
+    return await processes.run(TASK_EXECUTE_RUN, execute_job_args_packed, {})
 
 
 @broker.task(task_name=TASK_RESUME_RUN)
 async def resume_job(resume_job_args_packed: dict[str, Any]) -> int:
     """Go on with a run whose worker was lost; returns its process's exit code."""
-    return await run_in_process(TASK_RESUME_RUN, resume_job_args_packed, {})
+    return await processes.run(TASK_RESUME_RUN, resume_job_args_packed, {})

@@ -1,11 +1,11 @@
-"""The process that does one message's work: reads its order as JSON from standard input.
+"""What a process does for one message.
 
 The DagsterInstance is this machine's own; the one that a message names is not used, since it says
 which classes to load and where to connect.
 """
 
-import json
 import sys
+from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._cli import api
@@ -25,9 +25,8 @@ _ENDS = {
 }
 
 
-def main() -> int:
-    """Do the work; returns the exit code."""
-    order = json.load(sys.stdin)
+def work(order: dict[str, Any]) -> int:
+    """Do one order's work; returns the exit code."""
     packed = order["packed"]
     with DagsterInstance.get() as instance, capture_interrupts():
         run = instance.get_run_by_id(packed["pipeline_run_id"])
@@ -90,7 +89,3 @@ def _report(
             message=text.strip(),
         )
         instance.report_dagster_event(event, run.run_id)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
