@@ -28,6 +28,7 @@ from dagster import (
     job,
     multiprocess_executor,
     op,
+    resource,
     success_hook,
 )
 
@@ -119,19 +120,52 @@ def sleep(config: SleepConfig) -> None:
     time.sleep(config.seconds)
 
 
-class BigConfig(Config):
-    """How long a text to carry in the run's tags is, in characters."""
+@op
+def ranked() -> None:
+    """Has a priority."""
 
-    note: str = ""
+
+@op(pool="scarce")
+def pooled() -> int:
+    """Needs a slot of the pool."""
+    return 1
+
+
+@op(retry_policy=RetryPolicy(max_retries=1, delay=1.0))
+def later(context) -> int:
+    """Fails once and succeeds a second later."""
+    if context.retry_number < 1:
+        raise ValueError("once")
+    return 1
+
+
+@op(tags={"dagster-taskiq/queue": "gpu"})
+def on_gpu() -> None:
+    """Wants the queue gpu."""
+
+
+@op(tags={"dagster-taskiq/queue": "nowhere"})
+def on_nowhere() -> None:
+    """Wants a queue that is not configured."""
+
+
+@resource
+def broken() -> None:
+    """Cannot be made."""
+    raise ValueError("broken")
+
+
+@op(required_resource_keys={"broken"})
+def needy() -> None:
+    """Needs it."""
 
 
 @op
-def note_priority(context, number: int) -> None:
-    """Appends its mapping key or name to the file in DTQ_TEST_ORDER_FILE."""
-    path = os.environ.get("DTQ_TEST_ORDER_FILE")
-    if path:
-        with Path(path).open("a") as file:
-            file.write(f"{context.op.name}\n")
+def gate() -> None:
+    """Waits until the file in DTQ_TEST_GATE is there."""
+    path = Path(os.environ["DTQ_TEST_GATE"])
+    while not path.exists():
+        time.sleep(0.05)
 
 
 @success_hook
@@ -221,10 +255,45 @@ def sleeper(executor: ExecutorDefinition, name: str) -> JobDefinition:
 def priorities(executor: ExecutorDefinition, name: str) -> JobDefinition:
     @job(executor_def=executor, name=name)
     def built():
-        start = one()
-        for priority in (1, 9, 5):
-            tags = {"dagster-taskiq/priority": str(priority)}
-            note_priority.alias(f"priority_{priority}").tag(tags)(start)
+        for priority in ("1", "9", "5", "high"):
+            ranked.alias(f"priority_{priority}").tag({"dagster-taskiq/priority": priority})()
+
+    return built
+
+
+def resumable(executor: ExecutorDefinition, name: str) -> JobDefinition:
+    @job(executor_def=executor, name=name)
+    def built():
+        add_one.alias("after_skipped")(add_one(maybe()))
+        add_one.alias("after_pooled")(pooled())
+        later()
+        gate()
+        add_one.alias("after_failed")(boom(one()))
+
+    return built
+
+
+def lost(executor: ExecutorDefinition, name: str) -> JobDefinition:
+    @job(executor_def=executor, name=name)
+    def built():
+        later()
+
+    return built
+
+
+def queues(executor: ExecutorDefinition, name: str) -> JobDefinition:
+    @job(executor_def=executor, name=name)
+    def built():
+        on_gpu()
+        on_nowhere()
+
+    return built
+
+
+def broken_resource(executor: ExecutorDefinition, name: str) -> JobDefinition:
+    @job(executor_def=executor, name=name, resource_defs={"broken": broken})
+    def built():
+        needy()
 
     return built
 
@@ -238,6 +307,10 @@ BUILDERS = {
     "dynamic_job": dynamic,
     "sleep_job": sleeper,
     "priority_job": priorities,
+    "resume_job": resumable,
+    "lost_job": lost,
+    "queue_job": queues,
+    "broken_resource_job": broken_resource,
 }
 
 taskiq = {name: build(taskiq_executor, name) for name, build in BUILDERS.items()}

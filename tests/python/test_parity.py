@@ -3,7 +3,8 @@
 import pytest
 from dagster import DagsterInstance, DagsterRun
 
-from conftest import execute
+from conftest import Queue, counted, execute, wait_for
+from jobs import FAN_SIZE
 
 # Which process said that it starts or captures logs differs between executors by design.
 _OWN = {"ENGINE_EVENT", "LOGS_CAPTURED"}
@@ -32,22 +33,20 @@ def events_of(instance: DagsterInstance, run: DagsterRun) -> set[tuple[str, str,
     ],
 )
 def test_a_run_has_the_events_of_a_multiprocess_run(
-    name: str, instance: DagsterInstance, worker: object
+    name: str, shared: tuple[DagsterInstance, Queue]
 ) -> None:
+    instance, _ = shared
     expected = execute(f"{name}_multiprocess", instance)
     run = execute(name, instance)
     assert run.status == expected.status
     assert events_of(instance, run) == events_of(instance, expected)
 
 
-def test_a_fan_of_steps_runs_each_once(
-    instance: DagsterInstance, worker: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fan_of_steps_runs_each_once(shared: tuple[DagsterInstance, Queue]) -> None:
+    instance, queue = shared
     run = execute("fan_job", instance)
     assert run.is_success
-    successes = [
-        entry.step_key
-        for entry in instance.all_logs(run.run_id)
-        if entry.dagster_event and entry.dagster_event.is_step_success
-    ]
-    assert len(successes) == len(set(successes))
+    successes = counted(instance, run.run_id, "STEP_SUCCESS")
+    assert set(successes.values()) == {1}
+    assert len(successes) == FAN_SIZE
+    wait_for(lambda: queue.depth() == 0, "the acknowledgement of every message")

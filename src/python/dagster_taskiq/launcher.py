@@ -105,6 +105,10 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         )
         self._send(run, TASK_EXECUTE_RUN, {"execute_job_args_packed": pack_value(args)}, 0)
 
+    def dispose(self) -> None:
+        """Let go of the connection; the next launch makes a new one."""
+        self._sender = None
+
     @property
     def supports_resume_run(self) -> bool:
         """A run whose worker was lost can go on with another one."""
