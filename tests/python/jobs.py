@@ -161,6 +161,12 @@ def needy() -> None:
 
 
 @op
+def crash() -> None:
+    """Ends its process."""
+    os._exit(3)
+
+
+@op
 def gate() -> None:
     """Waits until the file in DTQ_TEST_GATE is there."""
     path = Path(os.environ["DTQ_TEST_GATE"])
@@ -298,6 +304,14 @@ def broken_resource(executor: ExecutorDefinition, name: str) -> JobDefinition:
     return built
 
 
+def crashing(executor: ExecutorDefinition, name: str) -> JobDefinition:
+    @job(executor_def=executor, name=name)
+    def built():
+        crash()
+
+    return built
+
+
 BUILDERS = {
     "chain_job": chain,
     "fan_job": fan,
@@ -309,6 +323,7 @@ BUILDERS = {
     "priority_job": priorities,
     "resume_job": resumable,
     "lost_job": lost,
+    "crash_job": crashing,
     "queue_job": queues,
     "broken_resource_job": broken_resource,
 }

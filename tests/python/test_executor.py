@@ -4,6 +4,7 @@ import time
 
 import pytest
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
+from dagster._core.errors import DagsterResourceFunctionError
 from dagster._core.execution.plan.objects import StepRetryData, StepSuccessData
 from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import unpack_value
@@ -101,7 +102,9 @@ def test_a_failed_resource_ends_its_step_when_nobody_else_does(
     instance: DagsterInstance, queue: Queue
 ) -> None:
     run = Background("broken_resource_job", instance, queue)
-    run.work(run.message())
+    message = run.message()
+    with pytest.raises(DagsterResourceFunctionError):
+        run.work(message)
     assert run.finish().status == DagsterRunStatus.FAILURE
     assert counted(instance, run.run.run_id, "STEP_FAILURE") == {"needy": 1}
 

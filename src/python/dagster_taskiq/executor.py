@@ -42,11 +42,6 @@ class TaskiqExecutor(Executor):
         max_concurrent: int | None = None,
         tag_concurrency_limits: list[dict[str, Any]] | None = None,
     ):
-        if max_concurrent is not None and max_concurrent < 1:
-            raise ConfigurationError(
-                f"max_concurrent is {max_concurrent}; give a number above 0, or leave it out for"
-                " no limit."
-            )
         self.config = config
         self.max_concurrent = max_concurrent
         self.tag_concurrency_limits = tag_concurrency_limits or []
@@ -63,6 +58,11 @@ class TaskiqExecutor(Executor):
         """Execute a run's plan, or go on with it after its run worker was lost."""
         from dagster_taskiq.run_loop import RunLoop
 
+        if self.max_concurrent is not None and self.max_concurrent < 1:
+            raise ConfigurationError(
+                f"max_concurrent is {self.max_concurrent}; give a number above 0, or leave it out"
+                " for no limit."
+            )
         yield from RunLoop(self, plan_context, execution_plan).events()
 
 

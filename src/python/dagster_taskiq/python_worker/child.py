@@ -73,11 +73,24 @@ def _ended(args: ExecuteStepArgs, instance: DagsterInstance) -> int:
     return sum(entry.step_key in keys for entry in entries)
 
 
+def _resources_failed(args: ExecuteStepArgs, instance: DagsterInstance) -> bool:
+    """Whether the last thing the log says about the step is that its resources failed."""
+    keys = set(args.step_keys_to_execute or ())
+    kinds = {DagsterEventType.STEP_WORKER_STARTED, DagsterEventType.RESOURCE_INIT_FAILURE}
+    entries = [e for e in instance.all_logs(args.run_id, of_type=kinds) if e.step_key in keys]
+    if not entries:
+        return False
+    return entries[-1].get_dagster_event().is_resource_init_failure
+
+
 def _report(
     args: ExecuteStepArgs, run: DagsterRun, instance: DagsterInstance, attempt: int, reason: str
 ) -> None:
-    """Fail a step whose process ended without a word."""
-    if _ended(args, instance) >= max(attempt, 1):
+    """Fail a step whose process ended without a word.
+
+    The executor itself ends a step whose resources failed, as its RetryPolicy has it.
+    """
+    if _ended(args, instance) >= max(attempt, 1) or _resources_failed(args, instance):
         return
     for key in args.step_keys_to_execute or ():
         text = f'The process of step "{key}" ended before the step did: {reason}.\n'
