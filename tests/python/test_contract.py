@@ -4,13 +4,13 @@ import inspect
 from collections.abc import Callable
 
 import pytest
+from dagster import DagsterEvent
 from dagster._cli import api
 from dagster._core.event_api import EventLogCursor
 from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
-from dagster._core.executor.base import Executor
 from dagster._core.launcher.base import RunLauncher
 from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.runs.base import RunStorage
@@ -39,10 +39,11 @@ from dagster._utils.error import SerializableErrorInfo
         (ActiveExecution.plan_events_iterator, "job_context"),
         (ActiveExecution.concurrency_event_iterator, "plan_context"),
         (InstanceConcurrencyContext.free_step, "step_key"),
-        (
-            Executor.log_failure_or_retry_event_after_error,
-            "step_context err_info known_state",
-        ),
+        (DagsterEvent.step_failure_event, "step_context step_failure_data"),
+        (DagsterEvent.step_retry_event, "step_context step_retry_data"),
+        (DagsterEvent.step_worker_starting, "step_context message metadata"),
+        (DagsterEvent.step_skipped_event, "step_context"),
+        (DagsterEvent.engine_event, "plan_context message event_specific_data"),
         (EventLogCursor.from_storage_id, "storage_id"),
         (EventLogStorage.default_run_scoped_event_tailer_offset, ""),
         (EventLogStorage.free_concurrency_slot_for_step, "run_id step_key"),

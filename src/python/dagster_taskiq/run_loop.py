@@ -9,13 +9,13 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
-from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._utils.error import SerializableErrorInfo
 
 from dagster_taskiq.care import Care
 from dagster_taskiq.config import queue_name, resolve
+from dagster_taskiq.endings import end_step, fail_step
 from dagster_taskiq.errors import BrokerUnreachableError, DagsterTaskiqError, MessageTooLargeError
 from dagster_taskiq.log_tail import LogTail
 from dagster_taskiq.progress import Flight, RunProgress
@@ -161,11 +161,8 @@ class RunLoop:
             return
         for key, unended in due:
             step = self._progress.get_step_by_key(key)
-            self._executor.log_failure_or_retry_event_after_error(
-                self._context.for_step(step),
-                unended.error,
-                self._progress.known_state_for(step),
-            )
+            attempts = self._progress.user_attempt(key)
+            end_step(self._context.for_step(step), unended.error, attempts)
             del self._progress.unended[key]
 
     def _launch_ready(self) -> bool:
@@ -230,10 +227,7 @@ class RunLoop:
     def _not_sent(self, flight: Flight, error: DagsterTaskiqError) -> None:
         if isinstance(error, MessageTooLargeError):
             info = SerializableErrorInfo(f"{error}\n", [], type(error).__name__)
-            DagsterEvent.step_failure_event(
-                self._context.for_step(flight.step),
-                StepFailureData(error=info, user_failure_data=None),
-            )
+            fail_step(self._context.for_step(flight.step), info)
             return
         if not isinstance(error, BrokerUnreachableError):
             raise error
