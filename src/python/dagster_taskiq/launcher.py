@@ -1,0 +1,257 @@
+"""``TaskiqRunLauncher``: sends whole runs to the workers behind an SQS queue."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import DagsterRun, DagsterRunStatus, MetadataValue
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.events import EngineEventData
+from dagster._core.launcher.base import (
+    CheckRunHealthResult,
+    LaunchRunContext,
+    ResumeRunContext,
+    RunLauncher,
+    WorkerStatus,
+)
+from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
+from dagster._serdes import ConfigurableClass, ConfigurableClassData, pack_value
+from typing_extensions import Self
+
+from dagster_taskiq import message, registry
+from dagster_taskiq.config import queue_config_fields, resolve
+from dagster_taskiq.errors import ConfigurationError
+from dagster_taskiq.routing import Router
+from dagster_taskiq.sqs import Outgoing, Sender, deduplication_id, group_id
+from dagster_taskiq.tags import (
+    DAGSTER_TASKIQ_TASK_ID_TAG,
+    TASK_EXECUTE_RUN,
+    TASK_RESUME_RUN,
+)
+
+#: A run's owner must have been silent for this long, in seconds, before the run counts as lost:
+#: by then its message has been delivered to another worker many times over.
+_LOST_AFTER = 900.0
+
+_NOT_YET_STARTED = {
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+}
+
+
+class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
+    """Launches runs on workers, reached through Amazon SQS (or a compatible broker).
+
+    Runs travel on the queue ``<base>-runs``; where that does not exist, on the base queue. Every
+    configuration key is optional; without a queue in the configuration and in
+    ``DAGSTER_TASKIQ_SQS_QUEUE_URL``, the broker that ``dagster-taskiq-tui`` starts on this machine
+    is used.
+    """
+
+    def __init__(
+        self,
+        queue_url: str | None = None,
+        region_name: str | None = None,
+        endpoint_url: str | None = None,
+        default_queue: str | None = None,
+        config_source: Mapping[str, Any] | None = None,
+        queues: Mapping[str, str] | None = None,
+        priority_bands: list[Mapping[str, Any]] | None = None,
+        inst_data: ConfigurableClassData | None = None,
+    ):
+        self._inst_data = inst_data
+        self._config: dict[str, Any] = {
+            "queue_url": queue_url,
+            "region_name": region_name,
+            "endpoint_url": endpoint_url,
+            "default_queue": default_queue,
+            "config_source": config_source,
+            "queues": queues,
+            "priority_bands": priority_bands,
+        }
+        self._sender: Sender | None = None
+        super().__init__()
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        """How dagster.yaml names this class, where it does."""
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """The keys under ``run_launcher.config`` in dagster.yaml."""
+        return queue_config_fields()
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> Self:
+        """Build the launcher from dagster.yaml."""
+        return cls(inst_data=inst_data, **config_value)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Send the run.
+
+        Raises:
+            DagsterTaskiqError: it could not be sent; Dagster marks the run as failed with it.
+
+        """
+        run = context.dagster_run
+        args = ExecuteRunArgs(
+            job_origin=_origin(run),
+            run_id=run.run_id,
+            instance_ref=self._instance.get_ref(),
+            set_exit_code_on_failure=True,
+        )
+        self._send(run, TASK_EXECUTE_RUN, {"execute_job_args_packed": pack_value(args)}, 0)
+
+    def dispose(self) -> None:
+        """Let go of the connection; the next launch makes a new one."""
+        self._sender = None
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """A run whose worker was lost can go on with another one."""
+        return True
+
+    def resume_run(self, context: ResumeRunContext) -> None:
+        """Send a run again, to go on where its lost worker stopped.
+
+        Raises:
+            DagsterTaskiqError: it could not be sent.
+
+        """
+        run = context.dagster_run
+        args = ResumeRunArgs(
+            job_origin=_origin(run),
+            run_id=run.run_id,
+            instance_ref=self._instance.get_ref(),
+            set_exit_code_on_failure=True,
+        )
+        kwargs = {"resume_job_args_packed": pack_value(args)}
+        self._send(run, TASK_RESUME_RUN, kwargs, context.resume_attempt_number or 1)
+
+    def terminate(self, run_id: str) -> bool:
+        """Cancel a run; False where there is nothing to cancel.
+
+        A run that has not started is cancelled at once, and its message is then dropped by the
+        worker that receives it. A started one becomes CANCELING, which its workers notice.
+        """
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        if run.status != DagsterRunStatus.CANCELING:
+            self._instance.report_run_canceling(run)
+        if run.status in _NOT_YET_STARTED:
+            self._instance.report_run_canceled(run, "The run was cancelled before it started.")
+        return True
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Dagster's run monitoring may ask for the health of a run's worker."""
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """What the workers' reports say about the one that has this run.
+
+        Anything but RUNNING makes Dagster resume or fail the run, and a message in SQS is delivered
+        again by itself: so only a run that nobody has picked up from a long silent worker, while
+        others are alive, counts as lost.
+        """
+        found = registry.workers(self._instance)
+        owners = [worker for worker in found if worker.holds(run.run_id, None)]
+        if not owners:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "No worker has reported this run.")
+        owner = min(owners, key=lambda worker: worker.age)
+        text = (
+            f"Worker {owner.id} on {owner.host or 'unknown host'} reported {owner.age:.0f} s ago."
+        )
+        others_alive = any(worker.is_alive for worker in found)
+        if owner.age > _LOST_AFTER and others_alive:
+            return CheckRunHealthResult(WorkerStatus.FAILED, text, run_worker_id=owner.id)
+        return CheckRunHealthResult(WorkerStatus.RUNNING, text, run_worker_id=owner.id)
+
+    def get_run_worker_debug_info(
+        self,
+        run: DagsterRun,
+        include_container_logs: bool | None = True,  # noqa: ARG002
+    ) -> str | None:
+        """Lines on where the run is, for Dagster's log."""
+        lines = [f"Task id: {run.tags.get(DAGSTER_TASKIQ_TASK_ID_TAG, 'unknown')}"]
+        lines.append(f"Status: {run.status.value}")
+        found = registry.workers(self._instance)
+        for worker in found:
+            if worker.holds(run.run_id, None):
+                lines.append(
+                    f"Worker: {worker.id}, host {worker.host or 'unknown'}, pid"
+                    f" {worker.pid or 'unknown'}, version {worker.version or 'unknown'},"
+                    f" last report {worker.age:.0f} s ago"
+                )
+                details = worker.task(run.run_id, None)
+                lines.extend(
+                    f"  {name}: {value}"
+                    for name, value in sorted(details.items())
+                    if name not in ("run_id", "step_key")
+                )
+        if len(lines) == 2:
+            alive = sum(worker.is_alive for worker in found)
+            lines.append(f"No worker has reported this run; workers alive: {alive}.")
+        return "\n".join(lines)
+
+    def _send(self, run: DagsterRun, task: str, kwargs: Mapping[str, Any], attempt: int) -> None:
+        if self._sender is None:
+            settings = resolve(self._config)
+            self._sender = Sender(settings)
+            self._settings = settings
+        router = Router(self._settings, self._sender.base_url, run.tags)
+        route = router.run()
+        task_id = message.new_task_id()
+        body = message.encode(
+            task_id,
+            task,
+            message.labels(
+                priority=route.priority,
+                queue=route.queue,
+                run_id=run.run_id,
+                attempt=attempt + 1,
+                job=run.job_name,
+            ),
+            kwargs,
+        )
+        # Before sending: a worker may start the run before this process gets to its next line.
+        self._instance.add_run_tags(run.run_id, {DAGSTER_TASKIQ_TASK_ID_TAG: task_id})
+        outcome = self._sender.send(
+            [
+                Outgoing(
+                    key=f"run {run.run_id}",
+                    task_id=task_id,
+                    body=body,
+                    url=route.url,
+                    fallback_url=route.fallback_url,
+                    group=group_id(run.run_id),
+                    deduplication=deduplication_id(run.run_id, task, attempt),
+                )
+            ]
+        )
+        for error in outcome.failed.values():
+            raise error
+        url = next(iter(outcome.sent.values()))
+        for warning in route.warnings:
+            self._instance.report_engine_event(warning, run, cls=self.__class__)
+        self._instance.report_engine_event(
+            f"Sent the run to {url}.",
+            run,
+            EngineEventData(
+                {"task id": MetadataValue.text(task_id), "url": MetadataValue.text(url)}
+            ),
+            cls=self.__class__,
+        )
+
+
+def _origin(run: DagsterRun) -> Any:
+    if run.job_code_origin is None:
+        raise ConfigurationError(
+            f"Run {run.run_id} does not say where its job is defined, so no worker can load it;"
+            " launch it from a code location or with `dagster job launch`."
+        )
+    return run.job_code_origin

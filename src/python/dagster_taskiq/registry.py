@@ -1,0 +1,113 @@
+"""The fleet's workers, as they report themselves in Dagster's key-value store.
+
+Each worker writes ``dagster-taskiq/worker/<id>`` every 5 seconds; ``dagster-taskiq/workers`` lists
+the ids. Both are JSON. This module only reads.
+"""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster import DagsterInstance
+
+INDEX_KEY = "dagster-taskiq/workers"
+WORKER_KEY_PREFIX = "dagster-taskiq/worker/"
+#: A worker whose last report is older than this, in seconds, may be gone.
+ALIVE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One worker's last report.
+
+    Attributes:
+        reported_at: seconds since the epoch, by the worker's clock.
+        queues: names of the queues it serves; empty where it does not say.
+        in_flight: for each task in hand its run id and step key (None for a whole run).
+
+    """
+
+    id: str
+    reported_at: float
+    host: str = ""
+    pid: int | None = None
+    version: str = ""
+    queues: frozenset[str] = frozenset()
+    in_flight: tuple[tuple[str, str | None], ...] = ()
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last report."""
+        return time.time() - self.reported_at
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has reported lately."""
+        return self.age <= ALIVE_SECONDS
+
+    def holds(self, run_id: str, step_key: str | None) -> bool:
+        """Whether it has said that it works on this step (or, with None, on this run)."""
+        return (run_id, step_key) in self.in_flight
+
+    def task(self, run_id: str, step_key: str | None) -> dict[str, Any]:
+        """Everything it reported about one task."""
+        for item in self.raw.get("in_flight") or ():
+            if not isinstance(item, dict) or item.get("run_id") != run_id:
+                continue
+            if (item.get("step_key") or None) == step_key:
+                return item
+        return {}
+
+
+def workers(instance: DagsterInstance) -> list[Worker]:
+    """All workers that have reported; none where the storage has no key-value store."""
+    storage = instance.run_storage
+    try:
+        index = storage.get_cursor_values({INDEX_KEY}).get(INDEX_KEY)
+    except NotImplementedError:
+        return []
+    keys = {WORKER_KEY_PREFIX + worker_id for worker_id in _ids(index)}
+    if not keys:
+        return []
+    found = storage.get_cursor_values(keys)
+    parsed = (_parse(key.removeprefix(WORKER_KEY_PREFIX), text) for key, text in found.items())
+    return [worker for worker in parsed if worker is not None]
+
+
+def _ids(index: str | None) -> Iterable[str]:
+    try:
+        value = json.loads(index or "[]")
+    except ValueError:
+        return []
+    return [str(item) for item in value] if isinstance(value, (list, dict)) else []
+
+
+def _parse(worker_id: str, text: str) -> Worker | None:
+    try:
+        value = json.loads(text)
+        reported_at = float(value["time"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    in_flight = value.get("in_flight")
+    pid = value.get("pid")
+    return Worker(
+        id=worker_id,
+        reported_at=reported_at,
+        host=str(value.get("host", "")),
+        pid=pid if isinstance(pid, int) else None,
+        version=str(value.get("version", "")),
+        queues=frozenset(str(name) for name in value.get("queues") or ()),
+        in_flight=tuple(_tasks(in_flight)) if isinstance(in_flight, list) else (),
+        raw=value,
+    )
+
+
+def _tasks(items: list[Any]) -> Iterable[tuple[str, str | None]]:
+    for item in items:
+        if isinstance(item, dict) and item.get("run_id"):
+            yield str(item["run_id"]), (str(item["step_key"]) if item.get("step_key") else None)
+        elif isinstance(item, (list, tuple)) and item:
+            yield str(item[0]), (str(item[1]) if len(item) > 1 and item[1] else None)

@@ -1,0 +1,311 @@
+"""The loop that takes one run from its first ready step to its end."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dagster import DagsterEvent, DagsterRunStatus, EventLogRecord, MetadataValue
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.events import EngineEventData
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.step import ExecutionStep
+from dagster._utils.error import SerializableErrorInfo
+
+from dagster_taskiq.care import Care
+from dagster_taskiq.config import queue_name, resolve
+from dagster_taskiq.endings import end_step, fail_step
+from dagster_taskiq.errors import BrokerUnreachableError, DagsterTaskiqError, MessageTooLargeError
+from dagster_taskiq.log_tail import LogTail
+from dagster_taskiq.progress import Flight, RunProgress
+from dagster_taskiq.routing import Route, Router, step_priority
+from dagster_taskiq.sqs import MAX_BATCH_ENTRIES, Sender
+from dagster_taskiq.step_messages import StepMessages
+
+if TYPE_CHECKING:
+    from dagster_taskiq.executor import TaskiqExecutor
+
+T = TypeVar("T")
+
+#: Steps sent between two looks at the log, so that a large fan-out does not make the run deaf.
+_LAUNCH_AT_ONCE = 5 * MAX_BATCH_ENTRIES
+_STATUS_INTERVAL = 2.0
+#: How long an unreachable broker or database is waited for in mid-run, in seconds.
+_PATIENCE = 120.0
+
+_STOPPED = {DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE}
+
+
+class RunLoop:
+    """One execution of a run's plan by ``TaskiqExecutor``."""
+
+    def __init__(
+        self,
+        executor: "TaskiqExecutor",
+        context: PlanOrchestrationContext,
+        plan: ExecutionPlan,
+    ):
+        self._executor = executor
+        self._context = context
+        self._plan = plan
+        self._instance = context.instance
+        self._run_id = context.run_id
+        self._tail = LogTail(self._instance, self._run_id)
+        self._said: set[str] = set()
+        self._unsent: list[Flight] = []
+        self._unsent_since: float | None = None
+        self._send_again_at = 0.0
+        self._status_checked_at = time.monotonic()
+
+    def events(self) -> Iterator[DagsterEvent]:
+        """Execute; yields every event of the run that is in its log.
+
+        Raises:
+            DagsterExecutionInterruptedError: the run was interrupted or cancelled.
+            DagsterTaskiqError: the steps cannot be sent.
+
+        """
+        if self._is_stopped():
+            raise DagsterExecutionInterruptedError("The run was cancelled before it could go on.")
+        settings = resolve(self._executor.config)
+        self._sender = Sender(settings)
+        self._sender.check_base_queue()
+        self._router = Router(settings, self._sender.base_url, self._context.dagster_run.tags)
+        self._messages = StepMessages(self._context, self._executor.retries)
+        self._care = Care(self._instance, self._run_id, self._sender)
+        self._say(f"Sending steps to the queue {queue_name(self._sender.base_url)}.")
+        if settings.unknown_keys:
+            self._say(
+                f"config_source has unknown keys, ignored: {', '.join(settings.unknown_keys)}."
+            )
+        pools = InstanceConcurrencyContext(self._instance, self._context.dagster_run)
+        with pools, self._new_progress(pools) as progress:
+            self._progress = progress
+            try:
+                if self._context.resume_from_failure:
+                    yield from self._resume()
+                yield from self._loop()
+            except DagsterTaskiqError:
+                if progress.flights:
+                    self._say(f"Giving up with steps in flight: {sorted(progress.flights)}.")
+                raise
+
+    def _new_progress(self, pools: InstanceConcurrencyContext) -> RunProgress:
+        storage = self._instance.event_log_storage
+        return RunProgress(
+            self._plan,
+            retry_mode=self._executor.retries,
+            sort_key_fn=lambda step: -step_priority(step.tags or {}),
+            max_concurrent=self._executor.max_concurrent,
+            tag_concurrency_limits=self._executor.tag_concurrency_limits,
+            instance_concurrency_context=pools,
+            free_slot=lambda key: storage.free_concurrency_slot_for_step(self._run_id, key),
+        )
+
+    def _loop(self) -> Iterator[DagsterEvent]:
+        progress = self._progress
+        while not progress.is_complete:
+            if progress.check_for_interrupts() or self._is_stopped_now():
+                self._interrupt()
+                return
+            records = self._patiently(self._tail.read_to_end)
+            yield from self._take_in(records)
+            self._end_unended(quiet=not records)
+            list(progress.plan_events_iterator(self._context))
+            list(progress.concurrency_event_iterator(self._context))
+            launched = self._launch_ready()
+            self._look_after()
+            if not (records or launched or progress.is_complete):
+                time.sleep(self._tail.wait_seconds())
+        yield from self._take_in(self._patiently(self._tail.read_to_end))
+
+    def _resume(self) -> Iterator[DagsterEvent]:
+        """Rebuild the state from the log, and adopt what its earlier worker has sent.
+
+        What was sent is still in the queue or with a worker: a message is deleted only after its
+        step has ended. Only the last batch may have been announced but not sent.
+        """
+        self._say("Going on with the run after its run worker was lost.")
+        records = self._patiently(self._tail.read_to_end)
+        self._progress.replay(records, self._context)
+        for flight in self._progress.flights.values():
+            flight.url = self._router.step(flight.step.tags or {}).url
+        starting = [key for key in map(_announced_step, records) if key]
+        for key in dict.fromkeys(starting[-MAX_BATCH_ENTRIES:]):
+            flight = self._progress.flights.get(key)
+            if flight is not None and not flight.alive:
+                flight.resends += 1
+                self._unsent.append(flight)
+        if self._progress.flights:
+            self._say(f"Steps in flight: {sorted(self._progress.flights)}.")
+        yield from _events_to_yield(records)
+
+    def _take_in(self, records: list[EventLogRecord]) -> Iterator[DagsterEvent]:
+        for record in records:
+            event = record.event_log_entry.dagster_event
+            if event is not None and event.is_step_skipped:
+                # Written by this loop; a step's own process does not skip it.
+                if event.step_key in self._progress.flights:
+                    self._progress.flights.pop(event.step_key)
+                    self._progress.verify_complete(self._context, event.step_key)
+                continue
+            self._progress.apply(record)
+        yield from _events_to_yield(records)
+
+    def _end_unended(self, quiet: bool) -> None:
+        """End steps that nobody else ends, once the log has nothing more to say."""
+        now = time.monotonic()
+        due = [(k, u) for k, u in self._progress.unended.items() if now >= u.due]
+        if not quiet or not due:
+            return
+        for key, unended in due:
+            step = self._progress.get_step_by_key(key)
+            attempts = self._progress.user_attempt(key)
+            end_step(self._context.for_step(step), unended.error, attempts)
+            del self._progress.unended[key]
+
+    def _launch_ready(self) -> bool:
+        progress = self._progress
+        flights: list[Flight] = []
+        if self._unsent and time.monotonic() >= self._send_again_at:
+            flights, self._unsent = self._unsent, []
+        elif not self._unsent:
+            limit = _LAUNCH_AT_ONCE
+            if self._executor.max_concurrent is not None:
+                limit = min(limit, self._executor.max_concurrent - len(progress.flights))
+            steps = self._patiently(lambda: progress.get_steps_to_execute(max(0, limit)))
+            flights = [progress.launch(step) for step in steps]
+        for start in range(0, len(flights), MAX_BATCH_ENTRIES):
+            self._send(flights[start : start + MAX_BATCH_ENTRIES])
+        return bool(flights)
+
+    def _send(self, flights: list[Flight]) -> None:
+        """Announce attempts in the log, then send them.
+
+        In that order, so that everything an attempt writes comes after its announcement.
+        """
+        outgoing = []
+        by_key = {flight.step.key: flight for flight in flights}
+        for flight in flights:
+            route = self._router.step(flight.step.tags or {})
+            for warning in route.warnings:
+                self._say(warning, flight.step)
+            known = self._progress.known_state_for(flight.step)
+            attempt = self._progress.user_attempt(flight.step.key)
+            built = self._messages.build(flight, route, known, attempt)
+            outgoing.append(built)
+            if not flight.announced and not flight.announcement_written:
+                self._announce(flight, route, built.task_id)
+        outcome = self._sender.send(outgoing)
+        for notice in outcome.notices:
+            self._say(notice)
+        for key, url in outcome.sent.items():
+            by_key[key].url = url
+        if outcome.sent:
+            self._tail.touch()
+            self._unsent_since = None
+        for key, error in outcome.failed.items():
+            self._not_sent(by_key[key], error)
+
+    def _announce(self, flight: Flight, route: Route, task_id: str) -> None:
+        metadata: dict[str, Any] = {
+            "queue": MetadataValue.text(route.queue),
+            "priority": MetadataValue.int(route.priority),
+            "attempt": MetadataValue.int(flight.attempt),
+            "task id": MetadataValue.text(task_id),
+        }
+        self._patiently(
+            lambda: DagsterEvent.step_worker_starting(
+                self._context.for_step(flight.step),
+                f'Sending step "{flight.step.key}" to the queue {route.queue}.',
+                metadata,
+            )
+        )
+        flight.announcement_written = True
+
+    def _not_sent(self, flight: Flight, error: DagsterTaskiqError) -> None:
+        if isinstance(error, MessageTooLargeError):
+            info = SerializableErrorInfo(f"{error}\n", [], type(error).__name__)
+            fail_step(self._context.for_step(flight.step), info)
+            return
+        if not isinstance(error, BrokerUnreachableError):
+            raise error
+        now = time.monotonic()
+        if self._unsent_since is None:
+            self._unsent_since = now
+            self._say(f"{error} Trying again for {_PATIENCE:.0f} seconds.", again=True)
+        if now - self._unsent_since > _PATIENCE:
+            raise error
+        self._send_again_at = now + 1.0
+        self._unsent.append(flight)
+
+    def _look_after(self) -> None:
+        """Say what keeps steps from starting, and send again what seems to be lost."""
+        for sentence in self._care.sentences(self._progress.flights.values()):
+            self._say(sentence, again=True)
+        for flight in self._care.lost_messages(self._progress.flights.values()):
+            flight.resends += 1
+            self._say(
+                f'No worker has started step "{flight.step.key}" and its queue is empty: sending'
+                " it again.",
+                flight.step,
+                again=True,
+            )
+            self._unsent.append(flight)
+
+    def _interrupt(self) -> None:
+        """End as interrupted; the workers stop the steps when they see the run's status."""
+        self._progress.mark_interrupted()
+        in_flight = sorted(self._progress.flights)
+        DagsterEvent.engine_event(
+            self._context,
+            f"Run interrupted; steps in flight: {in_flight}. Their workers stop them.",
+            EngineEventData.interrupted(in_flight),
+        )
+
+    def _is_stopped_now(self) -> bool:
+        if time.monotonic() - self._status_checked_at < _STATUS_INTERVAL:
+            return False
+        self._status_checked_at = time.monotonic()
+        return self._patiently(self._is_stopped)
+
+    def _is_stopped(self) -> bool:
+        run = self._instance.get_run_by_id(self._run_id)
+        return run is None or run.status in _STOPPED
+
+    def _say(self, sentence: str, step: ExecutionStep | None = None, again: bool = False) -> None:
+        """Write an engine event; unless told otherwise, each sentence once per run."""
+        if sentence in self._said and not again:
+            return
+        self._said.add(sentence)
+        context = self._context.for_step(step) if step else self._context
+        DagsterEvent.engine_event(context, sentence, EngineEventData())
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Call; while the database is away, wait and call again."""
+        from sqlalchemy.exc import InterfaceError, OperationalError
+
+        give_up_at = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return call()
+            except (OperationalError, InterfaceError):
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(1.0)
+
+
+def _announced_step(record: EventLogRecord) -> str | None:
+    event = record.event_log_entry.dagster_event
+    if event is None or event.event_type_value != "STEP_WORKER_STARTING":
+        return None
+    return event.step_key
+
+
+def _events_to_yield(records: list[EventLogRecord]) -> Iterator[DagsterEvent]:
+    """The run's events without its own status changes, which the caller yields itself."""
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        if event is not None and not event.is_job_event:
+            yield event

@@ -1,0 +1,37 @@
+"""The package as a whole."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster_taskiq
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_the_package_has_the_version_of_the_binary() -> None:
+    manifest = (ROOT / "Cargo.toml").read_text()
+    found = re.search(r'^version = "(.*)"$', manifest, re.MULTILINE)
+    assert found is not None
+    assert dagster_taskiq.__version__ == found.group(1)
+
+
+def test_importing_the_package_imports_neither_boto3_nor_taskiq() -> None:
+    """Every process of a user's code location pays for what the package imports."""
+    code = "import sys, dagster_taskiq; print({'boto3', 'taskiq'} & set(sys.modules))"
+    path = str(ROOT / "src" / "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_lock_names_exact_versions_and_no_index() -> None:
+    for line in (ROOT / "src" / "python" / "requirements.lock").read_text().splitlines():
+        assert re.match(r"^[a-z0-9-]+==[^ ]+( ; .*)?$", line), line
