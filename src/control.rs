@@ -3,9 +3,24 @@
 //! A console holds a [`Handle`]: the latest [`Snapshot`] and a way to send [`Command`]s. Behind it
 //! is a hub that links worker sockets and Dagster's webserver; the console does not know which.
 
+pub mod audit;
+pub mod client;
+mod error;
+pub mod hub;
+pub mod logs;
+mod pace;
+pub mod protocol;
+pub mod runtime;
+pub mod server;
+pub mod store;
+
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+
+pub use client::{WorkerSocket, discover, wait_for_socket};
+pub use error::ControlError;
+pub use hub::{Hub, HubOptions};
 
 use crate::domain::{Command, Reply, Snapshot};
 

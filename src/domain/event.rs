@@ -115,4 +115,11 @@ impl EventSink {
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
+
+    /// The count behind [`EventSink::dropped`]: whoever reads the events can watch it without
+    /// keeping the channel open.
+    #[must_use]
+    pub fn drop_counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dropped)
+    }
 }

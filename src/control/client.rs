@@ -1,0 +1,328 @@
+//! The client's end of a control socket: one connection, and the one-shot calls that the command
+//! line is made of.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::protocol::{
+    ClientFrame, ClientHello, FrameReader, FrameWriter, LogStart, PROTOCOL, ServerFrame,
+    ServerHello, decode, encode, own_name, reader, writer,
+};
+use super::{ControlError, runtime};
+use crate::domain::{Command, Reply, WorkerSnapshot};
+
+/// How long a worker may take to greet, or to send its first snapshot. It does both at once; a
+/// busy machine may not.
+pub const GREETING: Duration = Duration::from_secs(5);
+
+/// How often [`wait_for_socket`] looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A connection whose worker has greeted.
+#[derive(Debug)]
+pub struct Connection {
+    /// Who answers.
+    pub hello: ServerHello,
+    path: PathBuf,
+    input: FrameReader<OwnedReadHalf>,
+    output: FrameWriter<OwnedWriteHalf>,
+}
+
+/// What a client wants to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Refuse this client's commands.
+    pub read_only: bool,
+    /// Snapshots.
+    pub snapshots: bool,
+    /// Log lines.
+    pub logs: LogStart,
+}
+
+/// The receiving half of a [`Connection`].
+#[derive(Debug)]
+pub struct Input {
+    path: PathBuf,
+    frames: FrameReader<OwnedReadHalf>,
+}
+
+/// The sending half of a [`Connection`].
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    frames: FrameWriter<OwnedWriteHalf>,
+}
+
+impl Connection {
+    /// Connects and reads the worker's greeting.
+    ///
+    /// # Errors
+    /// When nobody answers in [`GREETING`], refuses, or speaks something else.
+    pub async fn open(path: &Path) -> Result<Self, ControlError> {
+        let within = timeout(GREETING, Self::open_slowly(path)).await;
+        within.unwrap_or_else(|_| Err(late(path, "greet", GREETING)))
+    }
+
+    async fn open_slowly(path: &Path) -> Result<Self, ControlError> {
+        let connect = |source| ControlError::Connect {
+            path: path.to_owned(),
+            source,
+        };
+        let (read, write) = UnixStream::connect(path)
+            .await
+            .map_err(connect)?
+            .into_split();
+        let path = path.to_owned();
+        let mut input = Input {
+            path: path.clone(),
+            frames: reader(read),
+        };
+        match input.next().await? {
+            ServerFrame::Hello(hello) if hello.protocol == PROTOCOL => Ok(Self {
+                hello,
+                path,
+                input: input.frames,
+                output: writer(write),
+            }),
+            ServerFrame::Hello(hello) => Err(ControlError::Version {
+                path,
+                version: hello.version,
+                theirs: hello.protocol,
+                ours: PROTOCOL,
+            }),
+            _ => Err(ControlError::NotAWorker {
+                path,
+                reason: "its first frame is no greeting".to_owned(),
+            }),
+        }
+    }
+
+    /// Says who we are and what we want; frames can be read and commands sent from then on.
+    ///
+    /// # Errors
+    /// When the link is broken.
+    pub async fn start(self, wants: Wants) -> Result<(Input, Output), ControlError> {
+        let Self {
+            path,
+            input,
+            output,
+            ..
+        } = self;
+        let Wants {
+            read_only,
+            snapshots,
+            logs,
+        } = wants;
+        let input = Input {
+            path: path.clone(),
+            frames: input,
+        };
+        let mut output = Output {
+            path,
+            frames: output,
+        };
+        let hello = ClientHello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            from: own_name(),
+            read_only,
+            snapshots,
+            logs,
+        };
+        output.send(&ClientFrame::Hello(hello)).await?;
+        Ok((input, output))
+    }
+}
+
+impl Input {
+    /// The next frame. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// When the link ended, or what arrives cannot be read, or the worker refuses this client.
+    pub async fn next(&mut self) -> Result<ServerFrame, ControlError> {
+        let path = || self.path.clone();
+        let bytes = match self.frames.next().await {
+            Some(Ok(bytes)) => bytes,
+            // A length beyond the largest frame: these are no frames.
+            Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+                return Err(not_a_worker(path(), &error));
+            }
+            Some(Err(source)) => {
+                return Err(ControlError::Link {
+                    path: path(),
+                    source,
+                });
+            }
+            None => return Err(ControlError::Closed { path: path() }),
+        };
+        match decode(&bytes).map_err(|error| not_a_worker(path(), &error))? {
+            ServerFrame::Refused { reason } => Err(ControlError::NotAWorker {
+                path: path(),
+                reason,
+            }),
+            frame => Ok(frame),
+        }
+    }
+}
+
+impl Output {
+    /// Sends a command; its reply carries the same id.
+    ///
+    /// # Errors
+    /// When the link is broken.
+    pub async fn command(&mut self, id: u64, command: Command) -> Result<(), ControlError> {
+        self.send(&ClientFrame::Command { id, command }).await
+    }
+
+    async fn send(&mut self, frame: &ClientFrame) -> Result<(), ControlError> {
+        let failed = |source| ControlError::Link {
+            path: self.path.clone(),
+            source,
+        };
+        let bytes = encode(frame).map_err(failed)?;
+        self.frames.send(bytes).await.map_err(failed)
+    }
+}
+
+/// How long the outcome of a command may take. Draining a queue reads and archives every message.
+#[must_use]
+pub fn answer_within(command: &Command) -> Duration {
+    match command {
+        Command::DrainQueue { .. } => Duration::from_hours(1),
+        _ => Duration::from_secs(30),
+    }
+}
+
+/// Sends one command to the worker behind a socket and waits for its outcome.
+///
+/// # Errors
+/// When the worker cannot be reached, or does not answer within [`answer_within`].
+pub async fn call(socket: &Path, command: Command) -> Result<Reply, ControlError> {
+    const ID: u64 = 1;
+    let limit = answer_within(&command);
+    let wants = Wants {
+        read_only: false,
+        snapshots: false,
+        logs: LogStart::Never,
+    };
+    let answer = async {
+        let (mut input, mut output) = Connection::open(socket).await?.start(wants).await?;
+        output.command(ID, command).await?;
+        loop {
+            if let ServerFrame::Reply { id: ID, reply } = input.next().await? {
+                return Ok(reply);
+            }
+        }
+    };
+    let within = timeout(limit, answer).await;
+    within.unwrap_or_else(|_| Err(late(socket, "answer", limit)))
+}
+
+/// The present state of the worker behind a socket.
+///
+/// # Errors
+/// When the worker cannot be reached or does not send its state.
+pub async fn status(socket: &Path) -> Result<Arc<WorkerSnapshot>, ControlError> {
+    let wants = Wants {
+        read_only: true,
+        snapshots: true,
+        logs: LogStart::Never,
+    };
+    let state = async {
+        let (mut input, _output) = Connection::open(socket).await?.start(wants).await?;
+        loop {
+            if let ServerFrame::Snapshot { snapshot, .. } = input.next().await? {
+                return Ok(snapshot);
+            }
+        }
+    };
+    let within = timeout(GREETING, state).await;
+    within.unwrap_or_else(|_| Err(late(socket, "send its state", GREETING)))
+}
+
+/// A worker that answers on its control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerSocket {
+    /// The socket.
+    pub path: PathBuf,
+    /// Worker id.
+    pub worker: String,
+    /// Process id.
+    pub pid: u32,
+    /// Version of its binary.
+    pub version: String,
+    /// It refuses commands.
+    pub read_only: bool,
+}
+
+/// The workers of this user that answer on this host, by socket; those that do not are left out.
+pub async fn discover() -> Vec<WorkerSocket> {
+    discover_in(&runtime::folders()).await
+}
+
+/// The workers that answer in these folders.
+pub async fn discover_in(folders: &[PathBuf]) -> Vec<WorkerSocket> {
+    let asked = folders
+        .iter()
+        .flat_map(|folder| runtime::sockets(folder))
+        .map(|path| async move {
+            let ServerHello {
+                version,
+                worker,
+                pid,
+                read_only,
+                ..
+            } = Connection::open(&path).await.ok()?.hello;
+            Some(WorkerSocket {
+                path,
+                worker,
+                pid,
+                version,
+                read_only,
+            })
+        });
+    let answers = futures::future::join_all(asked).await;
+    answers.into_iter().flatten().collect()
+}
+
+/// Waits until a worker that was just started greets on its socket
+/// ([`runtime::socket_path`]). Race it with the process's end.
+///
+/// # Errors
+/// When it does not within `limit`, or what answers is no worker.
+pub async fn wait_for_socket(path: &Path, limit: Duration) -> Result<ServerHello, ControlError> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match Connection::open(path).await {
+            Ok(connection) => return Ok(connection.hello),
+            Err(ControlError::Connect { .. } | ControlError::Closed { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if Instant::now() >= deadline {
+            return Err(late(path, "listen", limit));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn late(path: &Path, what: &'static str, after: Duration) -> ControlError {
+    ControlError::Timeout {
+        path: path.to_owned(),
+        what,
+        after,
+    }
+}
+
+fn not_a_worker(path: PathBuf, error: &io::Error) -> ControlError {
+    ControlError::NotAWorker {
+        path,
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,95 @@
+//! What can go wrong between a worker's socket and a console.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One sentence each: what was tried, on what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The runtime folder cannot be used.
+    #[error("cannot use the runtime folder {path}: {reason}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Another process serves this worker id.
+    #[error(
+        "a worker named {worker} already runs on this host ({path}); give this one another --name"
+    )]
+    Taken {
+        /// The worker id.
+        worker: String,
+        /// Its socket.
+        path: PathBuf,
+    },
+    /// The socket could not be made.
+    #[error("cannot listen on the control socket {path}: {source}")]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answers on the socket.
+    #[error("cannot reach a worker at {path}: {source}")]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The link broke.
+    #[error("the link to the worker at {path} broke: {source}")]
+    Link {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The worker closed the link.
+    #[error("the worker at {path} closed the link")]
+    Closed {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// What arrived is not this protocol.
+    #[error("{path} does not speak the worker's control protocol: {reason}")]
+    NotAWorker {
+        /// The socket.
+        path: PathBuf,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// Another version of the protocol.
+    #[error(
+        "the worker at {path} (version {version}) speaks control protocol {theirs}, this program {ours}; use the worker's version of dagster-taskiq-tui"
+    )]
+    Version {
+        /// The socket.
+        path: PathBuf,
+        /// The worker's version.
+        version: String,
+        /// Its protocol.
+        theirs: u32,
+        /// Ours.
+        ours: u32,
+    },
+    /// No answer in time.
+    #[error("the worker at {path} did not {what} within {}", seconds(*.after))]
+    Timeout {
+        /// The socket.
+        path: PathBuf,
+        /// What was waited for.
+        what: &'static str,
+        /// For how long.
+        after: Duration,
+    },
+}
+
+/// `2 s`, `0.5 s`.
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}

@@ -1,0 +1,7 @@
+//! stub
+/// stub
+#[derive(Debug)]
+pub struct Hub;
+/// stub
+#[derive(Debug)]
+pub struct HubOptions;

@@ -1,0 +1,199 @@
+//! What crosses a control socket: a 4-byte big-endian length, then one JSON value per frame.
+//!
+//! The server speaks first ([`ServerFrame::Hello`]), the client answers with
+//! [`ClientFrame::Hello`]; from then on both send whenever they have something. A worker and a
+//! console of different versions understand each other as long as [`PROTOCOL`] is the same.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec, length_delimited};
+
+use crate::domain::{Command, LogLine, Reply, Timestamp, WorkerSnapshot};
+
+/// Raised when a frame changes its meaning; a new optional field does not.
+pub const PROTOCOL: u32 = 1;
+
+/// Largest frame, in bytes. A snapshot of 500 finished and 1,000 held tasks with every text at its
+/// bound is under 4 MiB.
+pub const MAX_FRAME: usize = 16 * 1024 * 1024;
+
+/// The receiving half of a link.
+pub type FrameReader<R> = FramedRead<R, LengthDelimitedCodec>;
+
+/// The sending half of a link.
+pub type FrameWriter<W> = FramedWrite<W, LengthDelimitedCodec>;
+
+/// Frames out of a byte stream.
+pub fn reader<R: AsyncRead>(stream: R) -> FrameReader<R> {
+    codec().new_read(stream)
+}
+
+/// Frames into a byte stream.
+pub fn writer<W: AsyncWrite>(stream: W) -> FrameWriter<W> {
+    codec().new_write(stream)
+}
+
+fn codec() -> length_delimited::Builder {
+    let mut builder = LengthDelimitedCodec::builder();
+    builder.max_frame_length(MAX_FRAME);
+    builder
+}
+
+/// Turns a value into a frame's bytes.
+///
+/// # Errors
+/// When it cannot be JSON or is larger than a frame may be.
+pub fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
+    let bytes = serde_json::to_vec(value)?;
+    if bytes.len() > MAX_FRAME {
+        let size = bytes.len();
+        return Err(io::Error::other(format!(
+            "a frame of {size} bytes is too large"
+        )));
+    }
+    Ok(bytes.into())
+}
+
+/// Reads a frame's bytes.
+///
+/// # Errors
+/// When they are not the JSON of such a value.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// The first frame of either side carries this, whatever the protocol's version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerHello {
+    /// [`PROTOCOL`] of the worker.
+    pub protocol: u32,
+    /// Version of the worker's binary.
+    pub version: String,
+    /// Worker id.
+    pub worker: String,
+    /// Process id of the worker, on its own host.
+    pub pid: u32,
+    /// The worker refuses commands from every client.
+    pub read_only: bool,
+}
+
+/// What a client says of itself and wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientHello {
+    /// [`PROTOCOL`] of the client.
+    pub protocol: u32,
+    /// Version of the client's binary.
+    pub version: String,
+    /// `user@host`, as the client says; the audit log keeps it beside what the kernel says.
+    pub from: String,
+    /// Refuse this client's commands.
+    pub read_only: bool,
+    /// Send snapshots.
+    pub snapshots: bool,
+    /// Which log lines to send.
+    pub logs: LogStart,
+}
+
+/// Which log lines a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStart {
+    /// None.
+    Never,
+    /// The last ones, then every new one.
+    Tail,
+    /// Those after a position that an earlier link to the same process reached.
+    After(u64),
+}
+
+/// From the worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerFrame {
+    /// First of all.
+    Hello(ServerHello),
+    /// The whole state.
+    Snapshot {
+        /// The state.
+        snapshot: Arc<WorkerSnapshot>,
+        /// Snapshots this client was too slow for, since it came.
+        skipped: u64,
+    },
+    /// Log lines, oldest first.
+    Logs {
+        /// The lines.
+        lines: Vec<LogLine>,
+        /// The position after them.
+        next: u64,
+        /// Lines this client was too slow for, just before these.
+        missed: u64,
+    },
+    /// What came of a command.
+    Reply {
+        /// The command's id.
+        id: u64,
+        /// The outcome.
+        reply: Reply,
+    },
+    /// Nothing new, but alive.
+    Heartbeat {
+        /// When, by the worker's clock.
+        at: Timestamp,
+    },
+    /// The client is refused; the link ends.
+    Refused {
+        /// Why, in one sentence.
+        reason: String,
+    },
+}
+
+/// From the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientFrame {
+    /// First of all.
+    Hello(ClientHello),
+    /// Do something.
+    Command {
+        /// Chosen by the client; the reply carries it.
+        id: u64,
+        /// What.
+        command: Command,
+    },
+}
+
+/// `user@host` of this process, for [`ClientHello::from`].
+#[must_use]
+pub fn own_name() -> String {
+    let user = user_name(rustix::process::geteuid().as_raw());
+    format!("{user}@{}", own_host())
+}
+
+/// This host's name.
+#[must_use]
+pub fn own_host() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The name of a user id in `/etc/passwd`, or `uid <number>`.
+#[must_use]
+pub fn user_name(uid: u32) -> String {
+    let number = uid.to_string();
+    std::fs::read_to_string("/etc/passwd")
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)? == number).then(|| name.to_owned())
+        })
+        .unwrap_or_else(|| format!("uid {number}"))
+}

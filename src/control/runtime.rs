@@ -1,0 +1,182 @@
+//! Where control sockets live: a folder only their owner can enter.
+
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::ControlError;
+
+const NAME: &str = "dagster-taskiq-tui";
+
+/// A socket's path may be 108 bytes with its end mark (`sun_path` of unix(7), Linux); the BSDs
+/// allow 104.
+const MAX_PATH: usize = 103;
+
+/// The folder in which this process makes its socket: `$XDG_RUNTIME_DIR/dagster-taskiq-tui`, or
+/// `/tmp/dagster-taskiq-tui-<uid>` where there is no such folder for the user.
+#[must_use]
+pub fn folder() -> PathBuf {
+    session_folder().unwrap_or_else(shared_folder)
+}
+
+/// Every folder a worker of this user may have chosen. A service has no `XDG_RUNTIME_DIR` where a
+/// login session of the same user has one.
+#[must_use]
+pub fn folders() -> Vec<PathBuf> {
+    session_folder()
+        .into_iter()
+        .chain([shared_folder()])
+        .collect()
+}
+
+fn session_folder() -> Option<PathBuf> {
+    let session = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
+    (session.is_absolute() && session.is_dir()).then(|| session.join(NAME))
+}
+
+fn shared_folder() -> PathBuf {
+    let uid = rustix::process::geteuid().as_raw();
+    PathBuf::from(format!("/tmp/{NAME}-{uid}"))
+}
+
+/// Makes the folder (mode 0700) if need be, and checks that nobody else can enter it.
+///
+/// # Errors
+/// When it cannot be made, is not a folder, belongs to another user or is open to others.
+pub fn prepare(folder: &Path) -> Result<(), ControlError> {
+    let refused = |reason: String| ControlError::Folder {
+        path: folder.to_owned(),
+        reason,
+    };
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(refused(format!("it cannot be made: {error}"))),
+    }
+    check(folder).map_err(refused)
+}
+
+/// Whether a folder is one that only this user (or root) could have put sockets in.
+pub(crate) fn check(folder: &Path) -> Result<(), String> {
+    // Not `metadata`: in /tmp anybody may leave a link to somewhere else.
+    let found =
+        fs::symlink_metadata(folder).map_err(|error| format!("it cannot be read: {error}"))?;
+    let uid = rustix::process::geteuid().as_raw();
+    if !found.is_dir() {
+        return Err("it is not a folder; remove it".to_owned());
+    }
+    if found.uid() != uid {
+        let owner = found.uid();
+        return Err(format!(
+            "it belongs to user {owner}, not to {uid}; remove it or set XDG_RUNTIME_DIR"
+        ));
+    }
+    if found.mode() & 0o077 != 0 {
+        let mode = found.mode() & 0o777;
+        return Err(format!(
+            "others may enter it (mode {mode:o}); run chmod 700 on it"
+        ));
+    }
+    Ok(())
+}
+
+/// The socket of a worker: `<id>.sock`. An id that cannot be a file name, or would make the path
+/// too long for a socket, is shortened and marked with a hash.
+#[must_use]
+pub fn socket_path(folder: &Path, worker: &str) -> PathBuf {
+    let plain: String = worker
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    let path = folder.join(format!("{plain}.sock"));
+    if plain == worker && !plain.starts_with('.') && path.as_os_str().len() <= MAX_PATH {
+        return path;
+    }
+    let hash = Sha256::digest(worker.as_bytes());
+    let mark = hash.iter().take(4).fold(String::new(), |mut mark, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(mark, "{byte:02x}");
+        mark
+    });
+    let room = MAX_PATH.saturating_sub(folder.as_os_str().len() + "/-.sock".len() + mark.len());
+    let start = plain.trim_start_matches('.');
+    let start = start.get(..room.min(start.len())).unwrap_or("");
+    folder.join(format!("{start}-{mark}.sock"))
+}
+
+/// The sockets in a folder, by name. A folder that is not there, or not ours, holds none.
+#[must_use]
+pub fn sockets(folder: &Path) -> Vec<PathBuf> {
+    if check(folder).is_err() {
+        return Vec::new();
+    }
+    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "sock"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_new_folder_is_private_and_an_open_one_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("run");
+        prepare(&folder).unwrap();
+        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let refusal = prepare(&folder).unwrap_err().to_string();
+        assert!(
+            refusal.contains("others may enter it (mode 755)"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let parent = tempfile::tempdir().unwrap();
+        let link = parent.path().join("link");
+        symlink(parent.path(), &link).unwrap();
+        let refusal = prepare(&link).unwrap_err().to_string();
+        assert!(refusal.contains("it is not a folder"), "{refusal}");
+    }
+
+    #[test]
+    fn a_worker_id_that_is_no_file_name_gets_a_socket_inside_the_folder() {
+        let folder = Path::new("/run/user/1000/dagster-taskiq-tui");
+        assert_eq!(socket_path(folder, "host-1"), folder.join("host-1.sock"));
+        for id in [
+            "../../etc/x",
+            ".hidden",
+            "a/b",
+            "ünï",
+            "",
+            &"long".repeat(50),
+        ] {
+            let path = socket_path(folder, id);
+            assert_eq!(path.parent(), Some(folder), "{id}");
+            assert!(path.as_os_str().len() <= MAX_PATH, "{id}");
+        }
+        assert_ne!(socket_path(folder, "a/b"), socket_path(folder, "a:b"));
+    }
+}

@@ -1,0 +1,156 @@
+//! A worker's control socket: any number of consoles see its snapshots and log lines, and send it
+//! commands. A slow client misses snapshots and lines, counted; it never holds the worker up.
+
+mod connection;
+mod socket;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::audit::AuditLog;
+use super::protocol::{PROTOCOL, ServerHello};
+use super::store::Published;
+use super::{ControlError, Request};
+
+pub(crate) use socket::is_live;
+
+/// Consoles at once: more than people look at one worker, few enough to bound the memory.
+const MAX_CLIENTS: usize = 64;
+
+/// How long the last frames may take when the worker ends.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// How a control socket behaves.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Folder of the socket, made with mode 0700: [`runtime::folder`](super::runtime::folder).
+    pub folder: PathBuf,
+    /// Worker id.
+    pub worker: String,
+    /// Refuse every command that is not safe, whoever sends it.
+    pub read_only: bool,
+    /// Where disruptive and destructive commands are recorded:
+    /// [`AuditLog::default_path`].
+    pub audit: Option<PathBuf>,
+}
+
+/// A control socket that is being served. Dropping it ends it at once; [`Server::close`] lets
+/// consoles see the last state first.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    ending: CancellationToken,
+    accepting: Option<JoinHandle<()>>,
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+struct Context {
+    hello: ServerHello,
+    published: Published,
+    requests: mpsc::Sender<Request>,
+    audit: Option<AuditLog>,
+}
+
+impl Server {
+    /// Makes the socket (mode 0600), removes those of workers that are gone, and serves it.
+    /// Commands go to `requests`.
+    ///
+    /// # Errors
+    /// When the folder is not private, a worker of this name already runs, or the socket cannot
+    /// be made.
+    pub async fn start(
+        options: ServerOptions,
+        published: Published,
+        requests: mpsc::Sender<Request>,
+    ) -> Result<Self, ControlError> {
+        let ServerOptions {
+            folder,
+            worker,
+            read_only,
+            audit,
+        } = options;
+        let (listener, path) = socket::bind(folder, worker.clone()).await?;
+        let context = Context {
+            hello: ServerHello {
+                protocol: PROTOCOL,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                worker,
+                pid: std::process::id(),
+                read_only,
+            },
+            published,
+            requests,
+            audit: audit.map(AuditLog::new),
+        };
+        let ending = CancellationToken::new();
+        let accepting = tokio::spawn(accept(listener, Arc::new(context), ending.clone()));
+        Ok(Self {
+            path,
+            ending,
+            accepting: Some(accepting),
+        })
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sends every console the last snapshot and log lines, for at most a second, and ends.
+    pub async fn close(mut self) {
+        // No new console finds the socket while the last ones are served.
+        let _ = std::fs::remove_file(&self.path);
+        self.ending.cancel();
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.ending.cancel();
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+async fn accept(listener: UnixListener, context: Arc<Context>, ending: CancellationToken) {
+    let room = Arc::new(Semaphore::new(MAX_CLIENTS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = ending.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let permit = Arc::clone(&room).try_acquire_owned().ok();
+                let context = Arc::clone(&context);
+                let ending = ending.child_token();
+                connections.spawn(async move {
+                    connection::serve(stream, context, permit.is_some(), ending).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: others must end before one can be had.
+                tracing::warn!("cannot accept a console on the control socket: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    let served = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FLUSH, served).await;
+}

@@ -1,0 +1,366 @@
+//! One console's link: a reader of commands, two feeders (snapshots, log lines) and a writer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::FuturesUnordered;
+use futures::{SinkExt, StreamExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use crate::control::Request;
+use crate::control::audit::Entry;
+use crate::control::logs::LogRing;
+use crate::control::protocol::{
+    ClientFrame, ClientHello, FrameReader, FrameWriter, LogStart, PROTOCOL, ServerFrame, decode,
+    encode, reader, user_name, writer,
+};
+use crate::domain::{Command, Danger, Reply, Timestamp, WorkerSnapshot};
+
+/// How long a client may take to say who it is.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// At most ten snapshots and ten batches of lines a second.
+const SEND_EVERY: Duration = Duration::from_millis(100);
+
+/// A quiet worker says that it lives.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+
+/// Lines and message bytes per batch, and lines of history for a console that attaches.
+const BATCH_LINES: usize = 500;
+const BATCH_BYTES: usize = 256 * 1024;
+const HISTORY_LINES: usize = 1_000;
+
+/// Commands of one client that wait for their outcome; a person sends one at a time.
+const MAX_PENDING: usize = 16;
+
+/// Who is at the other end.
+struct Peer {
+    user: String,
+    from: String,
+    read_only: bool,
+}
+
+/// Serves one client until it leaves or `ending` is cancelled.
+pub(super) async fn serve(
+    stream: UnixStream,
+    context: Arc<Context>,
+    room: bool,
+    ending: CancellationToken,
+) {
+    let uid = stream.peer_cred().map(|peer| peer.uid());
+    let (read, write) = stream.into_split();
+    let (mut input, mut output) = (reader(read), writer(write));
+    let hello = match greet(
+        &context,
+        room,
+        uid.as_ref().ok().copied(),
+        &mut input,
+        &mut output,
+    )
+    .await
+    {
+        Ok(hello) => hello,
+        Err(refusal) => {
+            if let Some(reason) = refusal {
+                tracing::warn!("refused a console: {reason}");
+                let _ = send(&mut output, &ServerFrame::Refused { reason }).await;
+            }
+            return;
+        }
+    };
+    let peer = Peer {
+        user: uid.map_or_else(|_| "?".to_owned(), user_name),
+        from: hello.from,
+        read_only: hello.read_only,
+    };
+    // One waiting frame of each kind: what is newer waits at its source, where it is bounded.
+    let (replies, replies_out) = mpsc::channel(1);
+    let (snapshots, snapshots_out) = mpsc::channel(1);
+    let (logs, logs_out) = mpsc::channel(1);
+    let published = &context.published;
+    let feed_snapshots = async {
+        if hello.snapshots {
+            feed_snapshots(published.snapshot.clone(), snapshots, &ending).await;
+        }
+    };
+    tokio::join!(
+        async {
+            commands(&mut input, &context, &peer, replies, &ending).await;
+            ending.cancel();
+        },
+        feed_snapshots,
+        feed_logs(&published.logs, hello.logs, logs, &ending),
+        async {
+            // A client that reads no more must not keep its place for ever.
+            let give_up = async {
+                ending.cancelled().await;
+                sleep(super::FLUSH).await;
+            };
+            tokio::select! {
+                _ = write_frames(output, replies_out, snapshots_out, logs_out) => ending.cancel(),
+                () = give_up => {}
+            }
+        },
+    );
+}
+
+/// Both sides say who they are. `Err(None)` is a client that just left.
+async fn greet(
+    context: &Context,
+    room: bool,
+    uid: Option<u32>,
+    input: &mut FrameReader<OwnedReadHalf>,
+    output: &mut FrameWriter<OwnedWriteHalf>,
+) -> Result<ClientHello, Option<String>> {
+    let own = rustix::process::geteuid().as_raw();
+    if uid.is_none_or(|uid| uid != own && uid != 0) {
+        return Err(Some(
+            "the control socket is for its owner and root only".to_owned(),
+        ));
+    }
+    if !room {
+        return Err(Some(
+            "this worker has as many consoles as it takes; close one".to_owned(),
+        ));
+    }
+    let hello = ServerFrame::Hello(context.hello.clone());
+    send(output, &hello).await.map_err(|_| None)?;
+    let first = match timeout(HELLO_WITHIN, input.next()).await {
+        Ok(Some(Ok(first))) => first,
+        Ok(_) => return Err(None),
+        Err(_) => return Err(Some("the client did not say who it is".to_owned())),
+    };
+    match decode(&first) {
+        Ok(ClientFrame::Hello(hello)) if hello.protocol == PROTOCOL => Ok(hello),
+        Ok(ClientFrame::Hello(hello)) => Err(Some(format!(
+            "this worker speaks control protocol {PROTOCOL}, the client (version {}) {}",
+            hello.version, hello.protocol
+        ))),
+        Ok(ClientFrame::Command { .. }) => Err(Some("the first frame must be a hello".to_owned())),
+        Err(error) => Err(Some(format!(
+            "the client's first frame cannot be read: {error}"
+        ))),
+    }
+}
+
+async fn send(output: &mut FrameWriter<OwnedWriteHalf>, frame: &ServerFrame) -> io::Result<()> {
+    output.send(encode(frame)?).await
+}
+
+/// Reads commands and answers each, in the order in which they are over. When the client leaves,
+/// what it asked for is still carried out and recorded.
+async fn commands(
+    input: &mut FrameReader<OwnedReadHalf>,
+    context: &Context,
+    peer: &Peer,
+    replies: mpsc::Sender<Bytes>,
+    ending: &CancellationToken,
+) {
+    let mut pending = FuturesUnordered::new();
+    let mut listening = true;
+    while listening || !pending.is_empty() {
+        tokio::select! {
+            frame = input.next(), if listening && pending.len() < MAX_PENDING => {
+                match frame.and_then(Result::ok).map(|bytes| decode(&bytes)) {
+                    Some(Ok(ClientFrame::Command { id, command })) => {
+                        pending.push(async move {
+                            let reply = carry_out(context, peer, command).await;
+                            ServerFrame::Reply { id, reply }
+                        });
+                    }
+                    Some(Ok(ClientFrame::Hello(_))) => {}
+                    Some(Err(error)) => {
+                        tracing::warn!("a console sent what is no command ({error}); closing its link");
+                        listening = false;
+                        ending.cancel();
+                    }
+                    None => {
+                        listening = false;
+                        ending.cancel();
+                    }
+                }
+            }
+            Some(reply) = pending.next() => {
+                if let Ok(bytes) = encode(&reply) {
+                    // Fails when the client has left: nobody is there to be told.
+                    let _ = replies.send(bytes).await;
+                }
+            }
+            () = ending.cancelled(), if listening => listening = false,
+        }
+    }
+}
+
+async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
+    let reply = match refusal(context, peer, &command) {
+        Some(reason) => Reply::Failed(reason),
+        None => forward(context, command.clone()).await,
+    };
+    let worker = &context.hello.worker;
+    let entry = Entry::new(&peer.user, &peer.from, worker, &command, &reply);
+    if let (Some(audit), Some(entry)) = (&context.audit, entry) {
+        audit.record(entry).await;
+    }
+    reply
+}
+
+fn refusal(context: &Context, peer: &Peer, command: &Command) -> Option<String> {
+    let verb = command.verb();
+    let worker = &context.hello.worker;
+    if command.danger() != Danger::Safe {
+        if context.hello.read_only {
+            return Some(format!("{verb} was refused: worker {worker} is read-only"));
+        }
+        if peer.read_only {
+            return Some(format!("{verb} was refused: this console is read-only"));
+        }
+    }
+    match command {
+        Command::LaunchRun { .. } | Command::TerminateRuns { .. } => Some(format!(
+            "{verb} goes to Dagster's webserver, not to worker {worker}"
+        )),
+        _ => None,
+    }
+}
+
+async fn forward(context: &Context, command: Command) -> Reply {
+    let worker = &context.hello.worker;
+    let verb = command.verb();
+    let (reply, outcome) = oneshot::channel();
+    let request = Request {
+        worker: Some(worker.clone()),
+        command,
+        reply,
+    };
+    match context.requests.try_send(request) {
+        Ok(()) => outcome.await.unwrap_or_else(|_| {
+            Reply::Failed(format!("worker {worker} ended before it answered {verb}"))
+        }),
+        Err(TrySendError::Full(_)) => Reply::Failed(format!(
+            "{verb} was not sent: worker {worker} is busy; try again"
+        )),
+        Err(TrySendError::Closed(_)) => {
+            Reply::Failed(format!("{verb} was not sent: worker {worker} is ending"))
+        }
+    }
+}
+
+/// Sends the latest snapshot, at most ten a second; one that waits for a slow client is replaced
+/// by the next, and counted. The last state is sent before the end.
+async fn feed_snapshots(
+    mut published: watch::Receiver<Arc<WorkerSnapshot>>,
+    out: mpsc::Sender<Bytes>,
+    ending: &CancellationToken,
+) {
+    let mut skipped = 0;
+    let mut store_lives = true;
+    published.mark_changed();
+    while !out.is_closed() {
+        let last = tokio::select! {
+            biased;
+            changed = published.changed(), if store_lives => {
+                store_lives = changed.is_ok();
+                false
+            }
+            () = ending.cancelled() => true,
+            () = sleep(HEARTBEAT_EVERY) => {
+                let heartbeat = ServerFrame::Heartbeat { at: Timestamp::now() };
+                let _ = encode(&heartbeat).map(|bytes| out.try_send(bytes));
+                continue;
+            }
+        };
+        let permit = loop {
+            tokio::select! {
+                biased;
+                permit = out.reserve() => break permit,
+                Ok(()) = published.changed() => skipped += 1,
+            }
+        };
+        let snapshot = Arc::clone(&published.borrow_and_update());
+        let frame = ServerFrame::Snapshot { snapshot, skipped };
+        match (permit, encode(&frame)) {
+            (Ok(permit), Ok(bytes)) => permit.send(bytes),
+            (Err(_), _) => return,
+            (_, Err(error)) => tracing::error!("cannot send a snapshot: {error}"),
+        }
+        if last {
+            return;
+        }
+        pause(ending).await;
+    }
+}
+
+/// Sends log lines in batches; lines that the ring lost before the client took them are counted.
+async fn feed_logs(
+    ring: &LogRing,
+    start: LogStart,
+    out: mpsc::Sender<Bytes>,
+    ending: &CancellationToken,
+) {
+    let mut after = match start {
+        LogStart::Never => return,
+        LogStart::Tail => ring.tail(HISTORY_LINES),
+        LogStart::After(position) => position,
+    };
+    let mut written = ring.watch();
+    while let Ok(permit) = out.reserve().await {
+        written.borrow_and_update();
+        let batch = ring.read(after, BATCH_LINES, BATCH_BYTES);
+        if batch.lines.is_empty() {
+            if ending.is_cancelled() {
+                return;
+            }
+            tokio::select! {
+                _ = written.changed() => {}
+                () = ending.cancelled() => {}
+            }
+            continue;
+        }
+        after = batch.next;
+        let frame = ServerFrame::Logs {
+            lines: batch.lines,
+            next: batch.next,
+            missed: batch.missed,
+        };
+        match encode(&frame) {
+            Ok(bytes) => permit.send(bytes),
+            Err(error) => tracing::error!("cannot send log lines: {error}"),
+        }
+        pause(ending).await;
+    }
+}
+
+/// The time between two frames of a kind, unless the end has come.
+async fn pause(ending: &CancellationToken) {
+    tokio::select! {
+        () = sleep(SEND_EVERY) => {}
+        () = ending.cancelled() => {}
+    }
+}
+
+/// Writes what the others prepare, replies first, until all of them have ended.
+async fn write_frames(
+    mut output: FrameWriter<OwnedWriteHalf>,
+    mut replies: mpsc::Receiver<Bytes>,
+    mut snapshots: mpsc::Receiver<Bytes>,
+    mut logs: mpsc::Receiver<Bytes>,
+) -> io::Result<()> {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            Some(frame) = replies.recv() => frame,
+            Some(frame) = snapshots.recv() => frame,
+            Some(frame) = logs.recv() => frame,
+            else => return Ok(()),
+        };
+        output.send(frame).await?;
+    }
+}

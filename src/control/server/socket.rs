@@ -1,0 +1,100 @@
+//! Making the socket, so that two workers never share one and dead ones do not stay.
+
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use tokio::net::UnixListener;
+
+use crate::control::{ControlError, runtime};
+
+/// Another worker holds the folder's lock for a few milliseconds while it starts.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Binds the worker's socket. Must be called inside a Tokio runtime.
+pub(super) async fn bind(
+    folder: PathBuf,
+    worker: String,
+) -> Result<(UnixListener, PathBuf), ControlError> {
+    let path = runtime::socket_path(&folder, &worker);
+    let failed = |source| ControlError::Listen {
+        path: path.clone(),
+        source,
+    };
+    let place = path.clone();
+    let bound = tokio::task::spawn_blocking(move || bind_locked(&folder, worker, &place))
+        .await
+        .map_err(|error| failed(io::Error::other(error)))??;
+    bound.set_nonblocking(true).map_err(failed)?;
+    let listener = UnixListener::from_std(bound).map_err(failed)?;
+    Ok((listener, path))
+}
+
+/// The lock orders workers that start at the same moment: between looking whether a socket is
+/// dead and making a new one, nobody else may do the same.
+fn bind_locked(
+    folder: &Path,
+    worker: String,
+    path: &Path,
+) -> Result<std::os::unix::net::UnixListener, ControlError> {
+    runtime::prepare(folder)?;
+    let failed = |source| ControlError::Listen {
+        path: path.to_owned(),
+        source,
+    };
+    let _lock = lock(folder).map_err(failed)?;
+    for socket in runtime::sockets(folder) {
+        if !is_live(&socket) {
+            let _ = fs::remove_file(socket);
+        }
+    }
+    if path.exists() {
+        let path = path.to_owned();
+        return Err(ControlError::Taken { worker, path });
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
+    // The folder kept others out until here.
+    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+fn lock(folder: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(folder.join(".lock"))?;
+    let begin = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK_WAIT => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let folder = folder.display();
+                return Err(io::Error::other(format!(
+                    "another worker holds {folder}/.lock"
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// Whether a process listens on a socket. Never waits: a stopped process whose queue of
+/// connections is full still lives.
+pub(crate) fn is_live(path: &Path) -> bool {
+    let connected = || -> Result<(), Errno> {
+        let address = SocketAddrUnix::new(path)?;
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        rustix::net::connect(&socket, &address)
+    };
+    !matches!(connected(), Err(Errno::CONNREFUSED | Errno::NOENT))
+}

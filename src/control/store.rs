@@ -1,0 +1,362 @@
+//! The store: the only writer of a worker's snapshot. It folds [`Event`]s, in order, and publishes
+//! the result for the control server (and an embedded console).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::logs::{LogRing, MAX_LINES, cut};
+use super::pace::Pace;
+use crate::domain::{
+    Event, MAX_RECENT_TASKS, Phase, PriorityCount, QueueView, Source, TaskOutcome, TaskView,
+    Timestamp, WorkerSnapshot, WorkerView,
+};
+
+/// At most twenty publications a second: twice what a socket client is sent.
+const PUBLISH_EVERY: Duration = Duration::from_millis(50);
+
+/// Events folded before a publication is considered; a full channel takes eight rounds.
+const FOLD_AT_ONCE: usize = 1024;
+
+/// Longest reason kept in a finished task, in bytes; 500 of them travel in every snapshot.
+const MAX_REASON: usize = 2 * 1024;
+
+/// What an event changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The snapshot is another one.
+    Snapshot,
+    /// Only the log grew.
+    Log,
+    /// Nothing.
+    Nothing,
+}
+
+/// Folds a worker's events into what its consoles see.
+#[derive(Debug)]
+pub struct Store {
+    worker: WorkerView,
+    queues: Vec<QueueView>,
+    sources: Vec<Source>,
+    tasks: HashMap<String, Entry>,
+    recent: VecDeque<TaskView>,
+    waiting: BTreeMap<String, BTreeMap<i64, u64>>,
+    logs: LogRing,
+    dropped: u64,
+}
+
+/// A task that is held or runs.
+#[derive(Debug)]
+struct Entry {
+    view: TaskView,
+    /// Deliveries of the same task that are not over: SQS may deliver a message again while its
+    /// first delivery runs, and that one is given back without ending the task.
+    deliveries: u32,
+}
+
+impl Store {
+    /// A store of a worker that has done nothing yet.
+    #[must_use]
+    pub fn new(worker: WorkerView) -> Self {
+        Self {
+            worker,
+            queues: Vec::new(),
+            sources: Vec::new(),
+            tasks: HashMap::new(),
+            recent: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            logs: LogRing::new(MAX_LINES),
+            dropped: 0,
+        }
+    }
+
+    /// The log lines, shared with the store.
+    #[must_use]
+    pub fn logs(&self) -> LogRing {
+        self.logs.clone()
+    }
+
+    /// Folds one event.
+    pub fn apply(&mut self, event: &Event) -> Change {
+        let changed = match event {
+            Event::State { state } => replace(&mut self.worker.state, *state),
+            Event::Slots { steps, runs } => {
+                let steps = replace(&mut self.worker.steps.target, *steps);
+                replace(&mut self.worker.runs.target, *runs) || steps
+            }
+            Event::Received { task } => self.received(task),
+            Event::Started { task_id, at } => self.started(task_id, *at),
+            Event::Forked { task_id, pid } => self.forked(task_id, *pid),
+            Event::Finished {
+                task_id,
+                at,
+                outcome,
+            } => self.finished(task_id, *at, outcome),
+            Event::Queue { queue } => {
+                put(&mut self.queues, queue, |one, other| one.url == other.url)
+            }
+            Event::Waiting { queue, counts } => {
+                let counts = counts.iter().copied().collect();
+                self.waiting.insert(queue.clone(), counts);
+                true
+            }
+            Event::Source { source } => put(&mut self.sources, source, |one, other| {
+                one.kind == other.kind && one.address == other.address
+            }),
+            Event::Hosts { hosts } => {
+                let differ = self.worker.hosts != *hosts;
+                self.worker.hosts.clone_from(hosts);
+                differ
+            }
+            Event::Log { line } => {
+                self.logs.push(line.clone());
+                return Change::Log;
+            }
+        };
+        if changed {
+            Change::Snapshot
+        } else {
+            Change::Nothing
+        }
+    }
+
+    fn received(&mut self, task: &TaskView) -> bool {
+        if let Some(entry) = self.tasks.get_mut(&task.task_id) {
+            entry.deliveries += 1;
+            entry.view.receive_count = entry.view.receive_count.max(task.receive_count);
+        } else {
+            let view = task.clone();
+            let entry = Entry {
+                view,
+                deliveries: 1,
+            };
+            self.tasks.insert(task.task_id.clone(), entry);
+        }
+        true
+    }
+
+    fn started(&mut self, task_id: &str, since: Timestamp) -> bool {
+        let Some(entry) = self.tasks.get_mut(task_id) else {
+            return false;
+        };
+        entry.view.phase = Phase::Running { since, pid: None };
+        true
+    }
+
+    fn forked(&mut self, task_id: &str, child: u32) -> bool {
+        match self
+            .tasks
+            .get_mut(task_id)
+            .map(|entry| &mut entry.view.phase)
+        {
+            Some(Phase::Running { pid, .. }) => replace(pid, Some(child)),
+            _ => false,
+        }
+    }
+
+    fn finished(&mut self, task_id: &str, at: Timestamp, outcome: &TaskOutcome) -> bool {
+        let Some(entry) = self.tasks.get_mut(task_id) else {
+            return false;
+        };
+        let ran_nothing = matches!(
+            outcome,
+            TaskOutcome::GivenBack { .. } | TaskOutcome::Skipped { .. }
+        );
+        if entry.deliveries > 1 && ran_nothing {
+            entry.deliveries -= 1;
+            return false;
+        }
+        let Some(Entry { mut view, .. }) = self.tasks.remove(task_id) else {
+            return false;
+        };
+        let started = match view.phase {
+            Phase::Running { since, .. } => Some(since),
+            Phase::Held | Phase::Done { .. } => None,
+        };
+        self.count(&view, outcome);
+        let outcome = shorten(outcome.clone());
+        view.phase = Phase::Done {
+            at,
+            started,
+            outcome,
+        };
+        self.recent.push_front(view);
+        self.recent.truncate(MAX_RECENT_TASKS);
+        true
+    }
+
+    /// Counts steps that ran to an end; what was given back or had nothing to do did not.
+    fn count(&mut self, task: &TaskView, outcome: &TaskOutcome) {
+        let (ended, failed) = match outcome {
+            TaskOutcome::Success | TaskOutcome::UpForRetry | TaskOutcome::Canceled => (1, 0),
+            TaskOutcome::Failure { .. } => (1, 1),
+            TaskOutcome::Skipped { .. }
+            | TaskOutcome::GivenBack { .. }
+            | TaskOutcome::DeadLettered { .. } => (0, 0),
+        };
+        if !task.kind.is_run() {
+            self.worker.finished += ended;
+            self.worker.failed += failed;
+        }
+    }
+
+    /// What the worker's consoles see now; `heartbeat_at` says when it was true.
+    #[must_use]
+    pub fn snapshot(&self, heartbeat_at: Timestamp) -> WorkerSnapshot {
+        let mut tasks: Vec<TaskView> = self
+            .tasks
+            .values()
+            .map(|entry| entry.view.clone())
+            .collect();
+        tasks.sort_by(|one, other| {
+            (one.received_at, &one.task_id).cmp(&(other.received_at, &other.task_id))
+        });
+        let mut worker = self.worker.clone();
+        worker.heartbeat_at = heartbeat_at;
+        worker.steps.busy = running(&tasks, false);
+        worker.runs.busy = running(&tasks, true);
+        WorkerSnapshot {
+            worker,
+            queues: self.queues.clone(),
+            priorities: self.priorities(&tasks),
+            tasks,
+            recent: self.recent.clone(),
+            sources: self.sources.clone(),
+            dropped_events: self.dropped,
+        }
+    }
+
+    /// Rows per queue and priority, highest priority first. A queue whose waiting messages were
+    /// counted says 0 where none waits; any other queue says nothing.
+    fn priorities(&self, tasks: &[TaskView]) -> Vec<PriorityCount> {
+        let mut rows: BTreeMap<(&str, i64), (u64, u64)> = BTreeMap::new();
+        for (queue, counts) in &self.waiting {
+            for priority in counts
+                .iter()
+                .filter(|(_, count)| **count > 0)
+                .map(|(key, _)| *key)
+            {
+                rows.entry((queue, priority)).or_default();
+            }
+        }
+        for task in tasks {
+            let (held, running) = rows.entry((&task.queue, task.priority)).or_default();
+            *(if task.is_running() { running } else { held }) += 1;
+        }
+        let mut rows: Vec<PriorityCount> = rows
+            .into_iter()
+            .map(|((queue, priority), (held, running))| PriorityCount {
+                queue: queue.to_owned(),
+                priority,
+                waiting: self
+                    .waiting
+                    .get(queue)
+                    .map(|counts| counts.get(&priority).copied().unwrap_or(0)),
+                held,
+                running,
+            })
+            .collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.priority));
+        rows
+    }
+}
+
+/// Sets a value; whether it was another one.
+fn replace<T: PartialEq>(place: &mut T, value: T) -> bool {
+    let differs = *place != value;
+    *place = value;
+    differs
+}
+
+/// Puts an item in the place of the one it updates, or at the end; whether anything changed.
+fn put<T: Clone + PartialEq>(items: &mut Vec<T>, item: &T, same: impl Fn(&T, &T) -> bool) -> bool {
+    if let Some(known) = items.iter_mut().find(|known| same(known, item)) {
+        replace(known, item.clone())
+    } else {
+        items.push(item.clone());
+        true
+    }
+}
+
+fn running(tasks: &[TaskView], runs: bool) -> u32 {
+    let count = tasks
+        .iter()
+        .filter(|task| task.is_running() && task.kind.is_run() == runs)
+        .count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn shorten(mut outcome: TaskOutcome) -> TaskOutcome {
+    match &mut outcome {
+        TaskOutcome::Failure { reason }
+        | TaskOutcome::Skipped { reason }
+        | TaskOutcome::GivenBack { reason }
+        | TaskOutcome::DeadLettered { reason } => cut(reason, MAX_REASON),
+        TaskOutcome::Success | TaskOutcome::UpForRetry | TaskOutcome::Canceled => {}
+    }
+    outcome
+}
+
+/// What a running store offers to readers. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The latest snapshot.
+    pub snapshot: watch::Receiver<Arc<WorkerSnapshot>>,
+    /// The last log lines.
+    pub logs: LogRing,
+}
+
+/// Runs a store on a task of its own until every sink of `events` is gone. `dropped` is the sink's
+/// [`drop_counter`](crate::domain::EventSink::drop_counter).
+///
+/// # Panics
+/// Outside a Tokio runtime.
+#[must_use = "nobody else can see what the store publishes"]
+pub fn spawn(
+    store: Store,
+    events: mpsc::Receiver<Event>,
+    dropped: Arc<AtomicU64>,
+) -> (Published, tokio::task::JoinHandle<()>) {
+    let (publish, snapshot) = watch::channel(Arc::new(store.snapshot(Timestamp::now())));
+    let logs = store.logs();
+    let task = tokio::spawn(run(store, events, dropped, publish));
+    (Published { snapshot, logs }, task)
+}
+
+async fn run(
+    mut store: Store,
+    mut events: mpsc::Receiver<Event>,
+    dropped: Arc<AtomicU64>,
+    publish: watch::Sender<Arc<WorkerSnapshot>>,
+) {
+    let mut pace = Pace::new(PUBLISH_EVERY);
+    let mut batch = Vec::with_capacity(FOLD_AT_ONCE);
+    loop {
+        tokio::select! {
+            count = events.recv_many(&mut batch, FOLD_AT_ONCE) => {
+                if count == 0 {
+                    break;
+                }
+                for event in batch.drain(..) {
+                    if store.apply(&event) == Change::Snapshot {
+                        pace.touch();
+                    }
+                }
+                if replace(&mut store.dropped, dropped.load(Ordering::Relaxed)) {
+                    pace.touch();
+                }
+            }
+            () = pace.due() => {
+                pace.published();
+                publish.send_replace(Arc::new(store.snapshot(Timestamp::now())));
+            }
+        }
+    }
+    publish.send_replace(Arc::new(store.snapshot(Timestamp::now())));
+}
+
+#[cfg(test)]
+mod tests;

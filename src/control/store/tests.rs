@@ -1,0 +1,293 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{
+    QueueCounts, QueueRole, Slots, SourceHealth, SourceKind, TaskKind, WorkerState,
+};
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn worker() -> WorkerView {
+    WorkerView {
+        id: "host-1".to_owned(),
+        hostname: "host".to_owned(),
+        pid: 1,
+        version: "0.1.0".to_owned(),
+        state: WorkerState::Starting,
+        steps: Slots::default(),
+        runs: Slots::default(),
+        started_at: NOW,
+        heartbeat_at: NOW,
+        hosts: Vec::new(),
+        finished: 0,
+        failed: 0,
+    }
+}
+
+fn received(id: &str, priority: i64) -> Event {
+    Event::Received {
+        task: Box::new(TaskView {
+            task_id: id.to_owned(),
+            message_id: format!("m-{id}"),
+            queue: "q".to_owned(),
+            kind: TaskKind::ExecutePlan,
+            run_id: "run".to_owned(),
+            job: None,
+            step_key: Some("step".to_owned()),
+            priority,
+            attempt: 1,
+            receive_count: 1,
+            sent_at: None,
+            received_at: NOW,
+            phase: Phase::Held,
+            worker: "host-1".to_owned(),
+        }),
+    }
+}
+
+fn started(id: &str) -> Event {
+    Event::Started {
+        task_id: id.to_owned(),
+        at: NOW,
+    }
+}
+
+fn finished(id: &str, outcome: TaskOutcome) -> Event {
+    Event::Finished {
+        task_id: id.to_owned(),
+        at: NOW,
+        outcome,
+    }
+}
+
+fn given_back() -> TaskOutcome {
+    TaskOutcome::GivenBack {
+        reason: "held elsewhere".to_owned(),
+    }
+}
+
+fn folded(events: &[Event]) -> WorkerSnapshot {
+    let mut store = Store::new(worker());
+    for event in events {
+        store.apply(event);
+    }
+    store.snapshot(NOW)
+}
+
+#[test]
+fn a_step_goes_from_held_to_running_to_recent() {
+    let forked = Event::Forked {
+        task_id: "a".to_owned(),
+        pid: 42,
+    };
+    let mut events = vec![received("a", 5), started("a"), forked];
+    let snapshot = folded(&events);
+    assert_eq!(snapshot.worker.steps.busy, 1);
+    let running = Phase::Running {
+        since: NOW,
+        pid: Some(42),
+    };
+    assert_eq!(snapshot.tasks[0].phase, running);
+
+    events.push(finished("a", TaskOutcome::Success));
+    let snapshot = folded(&events);
+    assert!(snapshot.tasks.is_empty());
+    assert_eq!(snapshot.worker.steps.busy, 0);
+    assert_eq!(snapshot.worker.finished, 1);
+    let done = Phase::Done {
+        at: NOW,
+        started: Some(NOW),
+        outcome: TaskOutcome::Success,
+    };
+    assert_eq!(snapshot.recent[0].phase, done);
+}
+
+#[test]
+fn failures_and_retries_are_counted_and_given_back_steps_are_not() {
+    let failure = TaskOutcome::Failure {
+        reason: "boom".to_owned(),
+    };
+    let mut events: Vec<Event> = ["a", "b", "c"].map(|id| received(id, 5)).into();
+    events.push(finished("a", failure));
+    events.push(finished("b", TaskOutcome::UpForRetry));
+    events.push(finished("c", given_back()));
+    let snapshot = folded(&events);
+    assert_eq!((snapshot.worker.finished, snapshot.worker.failed), (2, 1));
+}
+
+#[test]
+fn a_second_delivery_that_is_given_back_does_not_end_the_running_step() {
+    let events = [
+        received("a", 5),
+        started("a"),
+        received("a", 5),
+        finished("a", given_back()),
+    ];
+    let snapshot = folded(&events);
+    assert!(snapshot.tasks[0].is_running());
+    assert!(snapshot.recent.is_empty());
+}
+
+#[test]
+fn waiting_counts_are_absent_until_the_broker_tells_and_then_zero_where_none_waits() {
+    let mut events = vec![received("a", 5), received("b", 9), started("b")];
+    let rows = folded(&events).priorities;
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| (row.priority, row.waiting, row.held, row.running))
+        .collect();
+    assert_eq!(seen, [(9, None, 0, 1), (5, None, 1, 0)]);
+
+    events.push(Event::Waiting {
+        queue: "q".to_owned(),
+        counts: vec![(5, 3), (1, 2), (0, 0)],
+    });
+    let rows = folded(&events).priorities;
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| (row.priority, row.waiting, row.held, row.running))
+        .collect();
+    assert_eq!(
+        seen,
+        [(9, Some(0), 0, 1), (5, Some(3), 1, 0), (1, Some(2), 0, 0)]
+    );
+}
+
+#[test]
+fn queues_and_sources_are_updated_in_place() {
+    let queue = |visible| Event::Queue {
+        queue: QueueView {
+            name: "q".to_owned(),
+            url: "http://127.0.0.1/q".to_owned(),
+            role: QueueRole::Base,
+            counts: Some(QueueCounts {
+                visible,
+                ..QueueCounts::default()
+            }),
+            counted_at: Some(NOW),
+            error: None,
+        },
+    };
+    let source = |health| Event::Source {
+        source: Source {
+            kind: SourceKind::Broker,
+            address: "http://127.0.0.1".to_owned(),
+            health,
+            seen_at: Some(NOW),
+        },
+    };
+    let snapshot = folded(&[
+        queue(1),
+        source(SourceHealth::Connecting),
+        queue(7),
+        source(SourceHealth::Up),
+    ]);
+    assert_eq!(snapshot.queues.len(), 1);
+    assert_eq!(snapshot.queues[0].counts.unwrap().visible, 7);
+    assert_eq!(snapshot.sources.len(), 1);
+    assert_eq!(snapshot.sources[0].health, SourceHealth::Up);
+}
+
+#[test]
+fn an_event_that_changes_nothing_is_not_a_change() {
+    let mut store = Store::new(worker());
+    let slots = Event::Slots { steps: 4, runs: 1 };
+    assert_eq!(store.apply(&slots), Change::Snapshot);
+    assert_eq!(store.apply(&slots), Change::Nothing);
+    assert_eq!(store.apply(&started("unknown")), Change::Nothing);
+}
+
+#[test]
+fn a_huge_reason_is_cut() {
+    let reason = "x".repeat(1 << 20);
+    let snapshot = folded(&[
+        received("a", 5),
+        finished("a", TaskOutcome::Failure { reason }),
+    ]);
+    let Phase::Done { outcome, .. } = &snapshot.recent[0].phase else {
+        panic!("the task is not done");
+    };
+    assert!(outcome.reason().unwrap().len() <= MAX_REASON);
+}
+
+#[tokio::test]
+async fn a_change_is_published_at_once_and_the_last_state_when_the_worker_ends() {
+    let (sink, events) = crate::domain::EventSink::channel();
+    let (mut published, task) = spawn(Store::new(worker()), events, sink.drop_counter());
+    sink.send(Event::State {
+        state: WorkerState::Running,
+    });
+    published.snapshot.changed().await.unwrap();
+    assert_eq!(
+        published.snapshot.borrow_and_update().worker.state,
+        WorkerState::Running
+    );
+    sink.send(Event::State {
+        state: WorkerState::Stopped,
+    });
+    drop(sink);
+    task.await.unwrap();
+    assert_eq!(
+        published.snapshot.borrow().worker.state,
+        WorkerState::Stopped
+    );
+}
+
+#[tokio::test]
+async fn a_stream_of_events_is_published_at_most_twenty_times_a_second() {
+    let (sink, events) = crate::domain::EventSink::channel();
+    let (mut published, _task) = spawn(Store::new(worker()), events, sink.drop_counter());
+    let begin = std::time::Instant::now();
+    let feeder = tokio::spawn(async move {
+        for steps in 1..=300 {
+            sink.send(Event::Slots { steps, runs: 1 });
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let mut publications = 0;
+    while published.snapshot.changed().await.is_ok() {
+        publications += 1;
+    }
+    feeder.await.unwrap();
+    assert_eq!(published.snapshot.borrow().worker.steps.target, 300);
+    // One at the start, one at the end, and one per interval between.
+    let allowed = begin.elapsed().as_millis() / PUBLISH_EVERY.as_millis() + 2;
+    assert!(
+        (2..=allowed).contains(&publications),
+        "{publications} publications, {allowed} allowed"
+    );
+}
+
+/// One step's life as far as it got, as events.
+fn life() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(0_u8..12, 0..200)
+}
+
+proptest! {
+    /// Whatever the order of events: every received task is in exactly one place, and the counts
+    /// per priority are those of the tasks.
+    #[test]
+    fn counts_agree_with_the_tasks(steps in life()) {
+        let mut store = Store::new(worker());
+        for step in steps {
+            let id = (step % 4).to_string();
+            let event = match step / 4 {
+                0 => received(&id, i64::from(step % 2)),
+                1 => started(&id),
+                _ => finished(&id, TaskOutcome::Success),
+            };
+            store.apply(&event);
+        }
+        let snapshot = store.snapshot(NOW);
+        let running: u64 = snapshot.priorities.iter().map(|row| row.running).sum();
+        let held: u64 = snapshot.priorities.iter().map(|row| row.held).sum();
+        prop_assert_eq!(running, u64::from(snapshot.worker.steps.busy));
+        prop_assert_eq!(held + running, snapshot.tasks.len() as u64);
+        prop_assert_eq!(usize::try_from(snapshot.worker.finished).ok(), Some(snapshot.recent.len()));
+        let mut sorted = snapshot.priorities.clone();
+        sorted.sort_by_key(|row| std::cmp::Reverse(row.priority));
+        prop_assert_eq!(sorted, snapshot.priorities);
+    }
+}

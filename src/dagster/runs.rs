@@ -1,0 +1,294 @@
+//! Runs: lists, step counts, and one run with its steps.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{self, seconds};
+use super::jobs::Tag;
+use super::{Client, DagsterError};
+use crate::domain::{RunStatus, RunView, Timestamp};
+
+/// The tag that sets a run's priority.
+const RUN_PRIORITY: &str = "dagster-taskiq/run_priority";
+
+/// Which runs; the default is all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Only these.
+    pub run_ids: Option<Vec<String>>,
+    /// Only in these statuses.
+    pub statuses: Option<Vec<RunStatus>>,
+    /// Only of this job.
+    pub job: Option<String>,
+}
+
+impl RunFilter {
+    /// GraphQL's `RunsFilter`.
+    fn value(&self) -> Value {
+        let mut filter = json!({});
+        if let Some(run_ids) = &self.run_ids {
+            filter["runIds"] = json!(run_ids);
+        }
+        if let Some(statuses) = &self.statuses {
+            filter["statuses"] = json!(statuses);
+        }
+        if let Some(job) = &self.job {
+            filter["pipelineName"] = json!(job);
+        }
+        filter
+    }
+}
+
+/// Runs, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunPage {
+    /// The runs. Their step counts are 0: ask [`Client::run_stats`], which costs Dagster a look
+    /// into each run's log.
+    pub runs: Vec<RunView>,
+    /// Where the next page starts, if this one was full.
+    pub next: Option<String>,
+}
+
+/// Steps of a run that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunStats {
+    /// The run was over at that moment: the counts will not change.
+    pub finished: bool,
+    /// Steps that succeeded.
+    pub succeeded: u32,
+    /// Steps that failed.
+    pub failed: u32,
+}
+
+/// One run in full.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunDetail {
+    /// Run id.
+    pub run_id: String,
+    /// Status.
+    pub status: RunStatus,
+    /// Job name.
+    #[serde(rename = "jobName")]
+    pub job: String,
+    /// Its configuration, as YAML.
+    #[serde(rename = "runConfigYaml")]
+    pub config: String,
+    /// Dagster would terminate it safely.
+    pub can_terminate: bool,
+    /// The webserver allows to run it again.
+    #[serde(rename = "hasReExecutePermission")]
+    pub can_reexecute: bool,
+    /// The steps that began.
+    #[serde(rename = "stepStats")]
+    pub steps: Vec<StepStats>,
+    /// The steps it consists of; absent where its plan was not kept.
+    #[serde(rename = "executionPlan", deserialize_with = "plan")]
+    pub plan: Vec<PlanStep>,
+}
+
+/// A step that began.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepStats {
+    /// Step key.
+    pub key: String,
+    /// `SUCCESS`, `FAILURE`, `SKIPPED`, `IN_PROGRESS`; absent where Dagster does not tell.
+    pub status: Option<String>,
+    /// When its last attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Start and end of each attempt.
+    pub attempts: Vec<(Option<Timestamp>, Option<Timestamp>)>,
+}
+
+/// A step of a plan and the steps before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanStep {
+    /// Step key.
+    pub key: String,
+    /// Keys of the steps whose outputs it needs.
+    pub depends_on: Vec<String>,
+}
+
+impl Client {
+    /// A page of runs, newest first, after `cursor`.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn runs(
+        &self,
+        filter: &RunFilter,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<RunPage, DagsterError> {
+        let variables = json!({"filter": filter.value(), "limit": limit, "cursor": cursor});
+        let answer = self
+            .read(include_str!("queries/runs.graphql"), variables)
+            .await?;
+        let runs: Results<RawRun> = answer::expect(answer, "Runs")?;
+        let runs: Vec<RunView> = runs.results.into_iter().map(RawRun::view).collect();
+        let full = u32::try_from(runs.len()).is_ok_and(|count| count == limit);
+        let next = runs.last().filter(|_| full).map(|run| run.run_id.clone());
+        Ok(RunPage { runs, next })
+    }
+
+    /// The step counts of these runs; a run Dagster does not know is left out.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn run_stats(
+        &self,
+        run_ids: &[String],
+    ) -> Result<HashMap<String, RunStats>, DagsterError> {
+        let variables = json!({"filter": {"runIds": run_ids}, "limit": run_ids.len()});
+        let answer = self
+            .read(include_str!("queries/run_stats.graphql"), variables)
+            .await?;
+        let runs: Results<RawStats> = answer::expect(answer, "Runs")?;
+        Ok(runs
+            .results
+            .into_iter()
+            .filter_map(RawStats::counted)
+            .collect())
+    }
+
+    /// One run with its steps.
+    ///
+    /// # Errors
+    /// See [`DagsterError`]; an unknown run is `Refused`.
+    pub async fn run(&self, run_id: &str) -> Result<RunDetail, DagsterError> {
+        let document = include_str!("queries/run_detail.graphql");
+        let answer = self.read(document, json!({"id": run_id})).await?;
+        answer::expect(answer, "Run")
+    }
+}
+
+#[derive(Deserialize)]
+struct Results<T> {
+    results: Vec<T>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawRun {
+    run_id: String,
+    job_name: String,
+    status: RunStatus,
+    creation_time: Option<f64>,
+    start_time: Option<f64>,
+    end_time: Option<f64>,
+    tags: Vec<Tag>,
+    step_keys_to_execute: Option<Vec<String>>,
+}
+
+impl RawRun {
+    fn view(self) -> RunView {
+        let total = self.step_keys_to_execute.map(|keys| keys.len());
+        let priority = self.tags.iter().find(|tag| tag.key == RUN_PRIORITY);
+        RunView {
+            run_id: self.run_id,
+            job: self.job_name,
+            status: self.status,
+            created_at: seconds(self.creation_time),
+            started_at: seconds(self.start_time),
+            ended_at: seconds(self.end_time),
+            steps_succeeded: 0,
+            steps_failed: 0,
+            steps_total: total.and_then(|total| u32::try_from(total).ok()),
+            priority: priority.and_then(|tag| tag.value.trim().parse().ok()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawStats {
+    run_id: String,
+    status: RunStatus,
+    stats: StepCounts,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StepCounts {
+    steps_succeeded: Option<u32>,
+    steps_failed: Option<u32>,
+}
+
+impl RawStats {
+    fn counted(self) -> Option<(String, RunStats)> {
+        let stats = RunStats {
+            finished: self.status.is_finished(),
+            succeeded: self.stats.steps_succeeded?,
+            failed: self.stats.steps_failed?,
+        };
+        Some((self.run_id, stats))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Span {
+    start_time: Option<f64>,
+    end_time: Option<f64>,
+}
+
+impl<'de> Deserialize<'de> for StepStats {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Raw {
+            step_key: String,
+            status: Option<String>,
+            #[serde(flatten)]
+            span: Span,
+            attempts: Vec<Span>,
+        }
+        let raw = Raw::deserialize(deserializer)?;
+        let ends = |span: &Span| (seconds(span.start_time), seconds(span.end_time));
+        let (started_at, ended_at) = ends(&raw.span);
+        Ok(Self {
+            key: raw.step_key,
+            status: raw.status,
+            started_at,
+            ended_at,
+            attempts: raw.attempts.iter().map(ends).collect(),
+        })
+    }
+}
+
+fn plan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PlanStep>, D::Error> {
+    #[derive(Deserialize)]
+    struct Plan {
+        steps: Vec<Step>,
+    }
+    #[derive(Deserialize)]
+    struct Step {
+        key: String,
+        inputs: Vec<Input>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Input {
+        depends_on: Vec<Key>,
+    }
+    #[derive(Deserialize)]
+    struct Key {
+        key: String,
+    }
+    let plan = Option::<Plan>::deserialize(deserializer)?;
+    let steps = plan.map(|plan| plan.steps).unwrap_or_default();
+    Ok(steps
+        .into_iter()
+        .map(|step| {
+            let before = step.inputs.into_iter().flat_map(|input| input.depends_on);
+            PlanStep {
+                key: step.key,
+                depends_on: before.map(|step| step.key).collect(),
+            }
+        })
+        .collect())
+}
