@@ -1,6 +1,9 @@
 //! The command line: one file per subcommand. Parses, dispatches, and turns an error into one
 //! sentence on standard error and a non-zero exit code.
 
+mod demo;
+mod guard;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -14,7 +17,12 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    /// Run a sample project on this machine: broker, worker, Dagster and the console.
+    Demo(demo::DemoArgs),
+    #[command(hide = true)]
+    Guard(guard::GuardArgs),
+}
 
 /// Parses the process's arguments and runs what they ask for.
 #[must_use]
@@ -22,6 +30,15 @@ pub fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     match command {
         None => ExitCode::SUCCESS,
-        Some(verb) => match verb {},
+        Some(Verb::Demo(args)) => code(demo::run(&args)),
+        Some(Verb::Guard(args)) => code(guard::run(&args)),
     }
+}
+
+/// An error becomes one sentence and a non-zero exit code.
+fn code<E: std::error::Error>(outcome: Result<ExitCode, E>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("dagster-taskiq-tui: {error}");
+        ExitCode::FAILURE
+    })
 }

@@ -1,1 +1,3 @@
 //! The embedded Python packages and the managed Python environment.
+
+pub mod managed;
