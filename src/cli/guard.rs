@@ -12,7 +12,6 @@ use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,10 +56,7 @@ pub fn run(args: &GuardArgs) -> Result<ExitCode, GuardError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let code = runtime.block_on(watch(args));
-    // A read of standard input may still be under way on a thread of its own.
-    runtime.shutdown_background();
-    code
+    runtime.block_on(watch(args))
 }
 
 async fn watch(args: &GuardArgs) -> Result<ExitCode, GuardError> {
@@ -99,10 +95,15 @@ fn start(command: &[OsString]) -> Result<Child, GuardError> {
         })
 }
 
+/// Standard input is read on a thread of its own, which ends with the process.
 async fn end_of_input() {
-    let mut input = tokio::io::stdin();
-    let mut ignored = [0; 64];
-    while let Ok(1..) = input.read(&mut ignored).await {}
+    let (closed, seen) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // Whatever it says, its end is what counts; so is an error.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    let _ = seen.await;
 }
 
 /// SIGTERM to the group, SIGKILL after the grace period.
