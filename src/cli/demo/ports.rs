@@ -1,0 +1,31 @@
+//! Loopback ports for the demo's servers.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+
+/// The wanted port where nobody listens on it, else a free one.
+///
+/// Another process may take it before the server does; the server then says so and the demo ends
+/// with its sentence.
+pub(super) fn free(wanted: u16) -> io::Result<u16> {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).is_ok() {
+        return Ok(wanted);
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failing test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_replaced_by_a_free_one() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let other = free(port).unwrap();
+        assert_ne!(other, port);
+        assert_eq!(free(other).unwrap(), other);
+    }
+}

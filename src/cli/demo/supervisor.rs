@@ -1,0 +1,276 @@
+//! The demo's child processes: each in a process group of its own, under a guard that ends it when
+//! the demo asks or dies, with a log file, and ready when a condition says so.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+/// How often a readiness condition is tried.
+const TRY_EVERY: Duration = Duration::from_millis(50);
+
+/// How much longer than its grace period a guard may take to end everything.
+const GUARD_MARGIN: Duration = Duration::from_secs(5);
+
+/// How many of a failed program's last log lines are quoted.
+const QUOTED_LINES: usize = 3;
+
+/// Why a child process is not there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SupervisorError {
+    /// Its log file cannot be made.
+    #[error("cannot create {}: {source}", path.display())]
+    Log { path: PathBuf, source: io::Error },
+    /// The guard did not start.
+    #[error("cannot start {name}: {source}")]
+    Start {
+        name: &'static str,
+        source: io::Error,
+    },
+    /// It ended when it should not have.
+    #[error("{name} ended ({status}): {last_lines}; its log is {}", log.display())]
+    Ended {
+        name: &'static str,
+        status: ExitStatus,
+        last_lines: String,
+        log: PathBuf,
+    },
+    /// It is there but does not become ready.
+    #[error("{name} was not ready after {} s; its log is {}", patience.as_secs(), log.display())]
+    NotReady {
+        name: &'static str,
+        patience: Duration,
+        log: PathBuf,
+    },
+}
+
+/// What to start.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// For people, and the name of its log file.
+    pub name: &'static str,
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    pub env: Vec<(&'static str, OsString)>,
+    /// Working directory.
+    pub folder: PathBuf,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Duration,
+}
+
+struct Running {
+    name: &'static str,
+    log: PathBuf,
+    grace: Duration,
+    /// The guard. Dropping its standard input ends the program.
+    guard: Child,
+}
+
+/// All child processes, in the order they were started.
+pub(super) struct Supervisor {
+    guard: PathBuf,
+    logs: PathBuf,
+    running: Vec<Running>,
+}
+
+impl Supervisor {
+    /// `guard` is this program's own binary; log files go to `logs`.
+    pub fn new(guard: PathBuf, logs: PathBuf) -> Self {
+        Self {
+            guard,
+            logs,
+            running: Vec::new(),
+        }
+    }
+
+    /// The log file of a program.
+    pub fn log_of(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+
+    /// Starts a program, without waiting for it.
+    pub fn start(&mut self, program: Program) -> Result<(), SupervisorError> {
+        let log = self.log_of(program.name);
+        let failed = |source| SupervisorError::Log {
+            path: log.clone(),
+            source,
+        };
+        let output = File::create(&log).map_err(failed)?;
+        let errors = output.try_clone().map_err(failed)?;
+        let guard = Command::new(&self.guard)
+            .args(["guard", "--grace"])
+            .arg(program.grace.as_secs().to_string())
+            .arg("--")
+            .arg(&program.program)
+            .args(&program.args)
+            .envs(program.env)
+            // Meant for other Pythons, or ruinous here: without cached byte code every process
+            // would compile dagster again.
+            .env_remove("PYTHONDONTWRITEBYTECODE")
+            .env_remove("PYTHONHOME")
+            .current_dir(&program.folder)
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(errors)
+            .process_group(0)
+            .spawn()
+            .map_err(|source| SupervisorError::Start {
+                name: program.name,
+                source,
+            })?;
+        self.running.push(Running {
+            name: program.name,
+            log,
+            grace: program.grace,
+            guard,
+        });
+        Ok(())
+    }
+
+    /// Waits until `probe` gives a value, or any child ends, or patience does.
+    pub async fn ready<T>(
+        &mut self,
+        name: &'static str,
+        patience: Duration,
+        mut probe: impl AsyncFnMut() -> Option<T>,
+    ) -> Result<T, SupervisorError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(value) = probe().await {
+                return Ok(value);
+            }
+            self.check()?;
+            if Instant::now() >= deadline {
+                let log = self.log_of(name);
+                return Err(SupervisorError::NotReady {
+                    name,
+                    patience,
+                    log,
+                });
+            }
+            tokio::time::sleep(TRY_EVERY).await;
+        }
+    }
+
+    /// An error if any child has ended by itself.
+    pub fn check(&mut self) -> Result<(), SupervisorError> {
+        for child in &mut self.running {
+            if let Ok(Some(status)) = child.guard.try_wait() {
+                return Err(SupervisorError::Ended {
+                    name: child.name,
+                    status,
+                    last_lines: last_lines(&child.log),
+                    log: child.log.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the named children at the same time, and waits for them.
+    pub async fn stop(&mut self, names: &[&str]) {
+        let (mut ending, rest) = std::mem::take(&mut self.running)
+            .into_iter()
+            .partition::<Vec<_>, _>(|child| names.contains(&child.name));
+        self.running = rest;
+        for child in &mut ending {
+            drop(child.guard.stdin.take());
+        }
+        for mut child in ending {
+            let patience = child.grace + GUARD_MARGIN;
+            if tokio::time::timeout(patience, child.guard.wait())
+                .await
+                .is_err()
+            {
+                // The guard itself hangs: its program is in uninterruptible sleep.
+                let _ = child.guard.kill().await;
+            }
+        }
+    }
+
+    /// Ends all children: the later ones first depend on the earlier ones, so the first one
+    /// started (the broker) is ended last.
+    pub async fn stop_all(&mut self) {
+        let names: Vec<_> = self.running.iter().map(|child| child.name).collect();
+        if let Some((first, others)) = names.split_first() {
+            self.stop(others).await;
+            self.stop(&[first]).await;
+        }
+    }
+}
+
+/// The last lines of a log that say something, as one.
+fn last_lines(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
+    match lines.len() {
+        0 => "it said nothing".to_owned(),
+        n => lines[n.saturating_sub(QUOTED_LINES)..].join(" | "),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failing test may panic")]
+mod tests {
+    use super::*;
+
+    /// Unit tests have no binary of the project: a shell stands in for the guard, dropping the
+    /// guard's own four words.
+    fn supervisor(folder: &Path) -> Supervisor {
+        use std::os::unix::fs::PermissionsExt as _;
+        let guard = folder.join("guard.sh");
+        fs::write(&guard, "#!/bin/sh\nshift 4\nexec \"$@\"\n").unwrap();
+        fs::set_permissions(&guard, fs::Permissions::from_mode(0o755)).unwrap();
+        Supervisor::new(guard, folder.to_owned())
+    }
+
+    fn shell(name: &'static str, script: &str, folder: &Path) -> Program {
+        Program {
+            name,
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            env: Vec::new(),
+            folder: folder.to_owned(),
+            grace: Duration::from_secs(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_that_ends_before_it_is_ready_is_quoted_with_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut supervisor = supervisor(folder.path());
+        let program = shell("broker", "echo port taken; exit 3", folder.path());
+        supervisor.start(program).unwrap();
+        let patience = Duration::from_secs(20);
+        let error = supervisor
+            .ready("broker", patience, async || None::<()>)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("exit status: 3"), "{error}");
+        assert!(error.contains("port taken"), "{error}");
+        assert!(error.contains("broker.log"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn closing_standard_input_ends_a_child() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut supervisor = supervisor(folder.path());
+        supervisor
+            .start(shell("a", "read line", folder.path()))
+            .unwrap();
+        supervisor.check().unwrap();
+        supervisor.stop_all().await;
+        assert!(supervisor.running.is_empty());
+    }
+}

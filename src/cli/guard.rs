@@ -1,0 +1,131 @@
+//! `guard -- PROGRAM ARGS`: runs a program that must not outlive whoever started it.
+//!
+//! Whoever starts the guard holds the other end of its standard input. When that closes (the
+//! owner asked for it, or died, by whatever signal), or on SIGTERM, the program's process group
+//! gets SIGTERM, after the grace period SIGKILL; then everything the program left behind is ended
+//! too, sessions of its own included: on Linux orphans of a subreaper become its children.
+
+mod descendants;
+
+use std::ffi::OsString;
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long leftovers may take to end after SIGTERM.
+const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
+
+/// How often a process that is not our child is looked at while it ends.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Runs a program and ends it, with all its descendants, when standard input closes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GuardArgs {
+    /// Seconds between SIGTERM and SIGKILL.
+    #[arg(long, default_value_t = 10)]
+    grace: u64,
+    /// The program and its arguments.
+    #[arg(trailing_var_arg = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Why the program could not be guarded.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// It did not start.
+    #[error("cannot start {program}: {source}; check that it is installed and executable")]
+    Start {
+        /// What was started.
+        program: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The runtime or a signal handler could not be set up.
+    #[error("cannot watch over the program: {0}")]
+    Setup(#[from] std::io::Error),
+}
+
+/// Runs the program; its exit code is the guard's (128 + signal where a signal ended it).
+///
+/// # Errors
+/// [`GuardError`]
+pub fn run(args: &GuardArgs) -> Result<ExitCode, GuardError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(watch(args))
+}
+
+async fn watch(args: &GuardArgs) -> Result<ExitCode, GuardError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // A closed terminal closes standard input too, where the owner is gone with it.
+    let mut hangup = signal(SignalKind::hangup())?;
+    descendants::adopt_orphans()?;
+    let mut child = start(&args.command)?;
+    let status = tokio::select! {
+        status = child.wait() => Some(status?),
+        () = end_of_input() => None,
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        _ = hangup.recv() => None,
+    };
+    let status = match status {
+        Some(status) => status,
+        None => end(&mut child, Duration::from_secs(args.grace)).await?,
+    };
+    descendants::end_all(LEFTOVER_GRACE, LOOK).await;
+    Ok(exit_code(status))
+}
+
+fn start(command: &[OsString]) -> Result<Child, GuardError> {
+    let mut words = command.iter();
+    let program = words.next().cloned().unwrap_or_default();
+    Command::new(&program)
+        .args(words)
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(|source| GuardError::Start {
+            program: program.to_string_lossy().into_owned(),
+            source,
+        })
+}
+
+/// Standard input is read on a thread of its own, which ends with the process.
+async fn end_of_input() {
+    let (closed, seen) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // Whatever it says, its end is what counts; so is an error.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    let _ = seen.await;
+}
+
+/// SIGTERM to the group, SIGKILL after the grace period.
+async fn end(child: &mut Child, grace: Duration) -> std::io::Result<ExitStatus> {
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    signal_group(group, Signal::TERM);
+    if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
+        return status;
+    }
+    signal_group(group, Signal::KILL);
+    child.wait().await
+}
+
+/// A group that is gone already is what was wanted.
+fn signal_group(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}

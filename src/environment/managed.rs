@@ -1,0 +1,249 @@
+//! The Python environment that `demo` and the tests run on: made once from the committed lock of
+//! exact versions, kept in the user's cache folder, shared by every process that wants it.
+//!
+//! It is built under a file lock in a folder beside its final place and then renamed, so that a
+//! half-made environment is never taken for a whole one. A changed lock is a new folder.
+
+mod install;
+mod interpreter;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// The lock the environment is made from.
+const LOCK: &str = include_str!("../python/requirements.lock");
+
+/// Names the cache folder; without it the user's own cache folder is taken.
+pub const CACHE_DIR_VARIABLE: &str = "DAGSTER_TASKIQ_CACHE_DIR";
+
+/// Names the Python the environment is made with; without it one is looked for on `PATH`.
+pub const PYTHON_VARIABLE: &str = "DAGSTER_TASKIQ_BASE_PYTHON";
+
+/// Why there is no managed environment.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    /// Neither the variable nor a home folder is known.
+    #[error(
+        "there is no folder to keep the Python environment in: set {CACHE_DIR_VARIABLE} or HOME"
+    )]
+    NoCacheFolder,
+    /// A file operation of our own failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// No usable Python.
+    #[error(
+        "no Python from 3.10 to 3.13 was found (tried {tried}): install one (Debian: `apt install \
+         python3 python3-venv`) or name one in {PYTHON_VARIABLE}"
+    )]
+    NoPython {
+        /// What was tried, with what came of it.
+        tried: String,
+    },
+    /// The Python found has neither pip nor ensurepip.
+    #[error(
+        "{} cannot install packages, it has neither pip nor ensurepip: run `apt install \
+         python{version}-venv` (Debian, Ubuntu), or install pip or uv", python.display()
+    )]
+    NoPip {
+        /// The interpreter.
+        python: PathBuf,
+        /// Its version, `3.11`.
+        version: String,
+    },
+    /// A program that makes the environment failed.
+    #[error(
+        "making the Python environment in {} failed at `{command}`: {detail}", folder.display()
+    )]
+    Build {
+        /// The environment's final folder.
+        folder: PathBuf,
+        /// The command, shortened.
+        command: String,
+        /// Its last lines, as one.
+        detail: String,
+    },
+}
+
+impl EnvironmentError {
+    fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// A finished environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagedPython {
+    /// Its interpreter.
+    pub python: PathBuf,
+    /// The folder of its programs (`python`, `dagster`, `taskiq`, `ruff`, `pytest`).
+    pub bin: PathBuf,
+}
+
+/// The folder everything this program may rebuild is kept in: `$DAGSTER_TASKIQ_CACHE_DIR`, else
+/// `dagster-taskiq-tui` in the user's cache folder. It is not created here.
+///
+/// # Errors
+/// [`EnvironmentError::NoCacheFolder`] where neither is known.
+pub fn cache_folder() -> Result<PathBuf, EnvironmentError> {
+    if let Some(named) = std::env::var_os(CACHE_DIR_VARIABLE).filter(|value| !value.is_empty()) {
+        return Ok(PathBuf::from(named));
+    }
+    directories::BaseDirs::new()
+        .map(|dirs| dirs.cache_dir().join("dagster-taskiq-tui"))
+        .ok_or(EnvironmentError::NoCacheFolder)
+}
+
+/// Gives the managed environment, making it first if there is none. `progress` is told what takes
+/// time, one sentence at a time; it hears nothing when the environment is already there.
+///
+/// # Errors
+/// [`EnvironmentError`], one sentence each, when it is not there and cannot be made.
+pub fn ensure(progress: &mut dyn FnMut(&str)) -> Result<ManagedPython, EnvironmentError> {
+    let base = std::env::var_os(PYTHON_VARIABLE).filter(|value| !value.is_empty());
+    ensure_in(
+        &cache_folder()?,
+        base.map(PathBuf::from).as_deref(),
+        progress,
+    )
+}
+
+/// As [`ensure`], with the cache folder and the interpreter to build with (`None`: the first
+/// suitable one on `PATH`) given by the caller.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_in(
+    cache: &Path,
+    base: Option<&Path>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<ManagedPython, EnvironmentError> {
+    let name = folder_name(base);
+    let folder = cache.join(&name);
+    if let Some(finished) = finished(&folder) {
+        return Ok(finished);
+    }
+    fs::create_dir_all(cache).map_err(EnvironmentError::file("create", cache))?;
+    let _lock = take_lock(&cache.join(format!("{name}.lock")), progress)?;
+    // Another process may have finished it while this one waited for the lock.
+    if let Some(finished) = finished(&folder) {
+        return Ok(finished);
+    }
+    remove_leftovers(cache, &name)?;
+    install::build(cache, &folder, LOCK, base, progress)?;
+    finished(&folder).ok_or_else(|| EnvironmentError::Build {
+        folder: folder.clone(),
+        command: "venv".to_owned(),
+        detail: "the finished environment has no bin/python".to_owned(),
+    })
+}
+
+/// The environment in a folder, if it is whole. The rename that puts the folder there is the last
+/// step of a build; a `python` that does not resolve means that the system's own Python is gone.
+fn finished(folder: &Path) -> Option<ManagedPython> {
+    let bin = folder.join("bin");
+    let python = bin.join("python");
+    fs::metadata(&python)
+        .is_ok_and(|metadata| metadata.is_file())
+        .then_some(ManagedPython { python, bin })
+}
+
+/// `env-` and 12 hex digits of the lock's SHA-256; a named interpreter has environments of its own.
+fn folder_name(base: Option<&Path>) -> String {
+    let mut digest = Sha256::new();
+    digest.update(LOCK.as_bytes());
+    if let Some(base) = base {
+        digest.update(base.as_os_str().as_encoded_bytes());
+    }
+    let digest = digest.finalize();
+    let number = digest
+        .iter()
+        .take(6)
+        .fold(0_u64, |n, byte| (n << 8) | u64::from(*byte));
+    format!("env-{number:012x}")
+}
+
+fn take_lock(path: &Path, progress: &mut dyn FnMut(&str)) -> Result<File, EnvironmentError> {
+    let file = File::create(path).map_err(EnvironmentError::file("create", path))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            progress("Waiting for another process that is making the Python environment");
+        }
+        Err(TryLockError::Error(source)) => {
+            return Err(EnvironmentError::file("lock", path)(source));
+        }
+    }
+    file.lock().map_err(EnvironmentError::file("lock", path))?;
+    Ok(file)
+}
+
+/// Removes what killed builds left behind, and an environment whose Python is gone.
+fn remove_leftovers(cache: &Path, name: &str) -> Result<(), EnvironmentError> {
+    let entries = fs::read_dir(cache).map_err(EnvironmentError::file("read", cache))?;
+    let partial = format!("{name}.partial");
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let found = found.to_string_lossy();
+        if *found == *name || found.starts_with(&partial) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).map_err(EnvironmentError::file("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failing test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_interpreter_has_an_environment_of_its_own() {
+        assert_ne!(
+            folder_name(None),
+            folder_name(Some(Path::new("/opt/python")))
+        );
+        assert_eq!(folder_name(None).len(), "env-".len() + 12);
+    }
+
+    #[test]
+    fn an_environment_whose_python_is_gone_is_not_finished_and_is_removed() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("env-abc");
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        std::os::unix::fs::symlink("/nowhere/python3", folder.join("bin/python")).unwrap();
+        fs::create_dir(cache.path().join("env-abc.partial-1")).unwrap();
+        fs::create_dir(cache.path().join("env-other")).unwrap();
+
+        assert_eq!(finished(&folder), None);
+        remove_leftovers(cache.path(), "env-abc").unwrap();
+
+        let left: Vec<_> = fs::read_dir(cache.path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].file_name(), "env-other");
+    }
+
+    #[test]
+    fn an_interpreter_that_does_not_exist_is_named_in_the_error() {
+        let cache = tempfile::tempdir().unwrap();
+        let base = Path::new("/nowhere/python3");
+        let error = ensure_in(cache.path(), Some(base), &mut |_| ()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("/nowhere/python3"), "{text}");
+        assert!(text.contains(PYTHON_VARIABLE), "{text}");
+    }
+}

@@ -1,0 +1,23 @@
+"""What Dagster loads: two jobs of ops, one of assets, all with their steps on the queue."""
+
+from dagster import Definitions, define_asset_job, load_assets_from_modules
+from dagster_taskiq import taskiq_executor
+
+from demo_project import sales
+from demo_project.invoices import invoice_import
+from demo_project.regions import regional_scores
+
+#: The worker of the demo is told the same bands.
+executor = taskiq_executor.configured(
+    {"priority_bands": [{"name": "high", "min": 8}, {"name": "normal", "min": 3}, {"name": "low"}]}
+)
+
+defs = Definitions(
+    assets=load_assets_from_modules([sales]),
+    jobs=[
+        define_asset_job("daily_sales", tags={"dagster-taskiq/run_priority": "1"}),
+        regional_scores.to_job(),
+        invoice_import.to_job(tags={"dagster-taskiq/run_priority": "2"}),
+    ],
+    executor=executor,
+)
