@@ -22,7 +22,12 @@ use worker::StartArgs;
 /// Without a subcommand it opens the console; with --no-ui it is the headless worker
 /// (`worker start`).
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Verb>,
@@ -54,7 +59,12 @@ enum Verb {
 /// Parses the process's arguments and runs what they ask for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { command, no_ui, start, console } = Cli::parse();
+    let Cli {
+        command,
+        no_ui,
+        start,
+        console,
+    } = Cli::parse();
     match command {
         Some(Verb::Worker(verb)) => outcome(worker::run(verb)),
         Some(Verb::Queue(verb)) => outcome(queue::run(verb)),
@@ -79,7 +89,9 @@ fn outcome<E: Error>(result: Result<ExitCode, E>) -> ExitCode {
 fn block_on<T, E: From<std::io::Error>>(
     future: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();
     result

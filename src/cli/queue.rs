@@ -66,7 +66,10 @@ async fn create(args: QueueArgs) -> Result<ExitCode, QueueError> {
     for queue in QueueSet::configured(&settings).all() {
         broker.create(queue).await?;
         if args.json {
-            println!("{}", serde_json::json!({"queue": queue.name, "url": queue.url}));
+            println!(
+                "{}",
+                serde_json::json!({"queue": queue.name, "url": queue.url})
+            );
         } else {
             println!("{}", queue.url);
         }
@@ -82,7 +85,10 @@ async fn list(args: QueueArgs) -> Result<ExitCode, QueueError> {
             Ok(counts) => counts,
             // Only the base must exist: senders fall back to it.
             Err(error) if error.is_no_such_queue() && queue.url != settings.queue_url.value => {
-                eprintln!("{}: does not exist; the base queue serves for it", queue.name);
+                eprintln!(
+                    "{}: does not exist; the base queue serves for it",
+                    queue.name
+                );
                 continue;
             }
             Err(error) => return Err(error.into()),

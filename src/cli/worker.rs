@@ -16,7 +16,7 @@ use super::connection::ConnectionArgs;
 use crate::broker::BrokerError;
 use crate::config::{ConfigError, Partial};
 use crate::control::ControlError;
-use crate::environment::packages::PackagesError;
+use crate::environment::packages::UnpackError;
 use crate::host::HostError;
 use crate::telemetry::{LogFormat, TelemetryError};
 
@@ -132,7 +132,7 @@ pub enum WorkerError {
     Host(#[from] HostError),
     /// The embedded Python packages.
     #[error(transparent)]
-    Packages(#[from] PackagesError),
+    Packages(#[from] UnpackError),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -149,7 +149,9 @@ pub enum WorkerError {
     )]
     NoPython,
     /// The verb's worker is not here.
-    #[error("no worker{named} runs on this host ({folder}); start one with `dagster-taskiq-tui worker start`")]
+    #[error(
+        "no worker{named} runs on this host ({folder}); start one with `dagster-taskiq-tui worker start`"
+    )]
     NoWorker {
         /// ` NAME`, or nothing.
         named: String,

@@ -119,7 +119,10 @@ impl Context {
             }
             Ok(Outcome::Lost { reported }) => {
                 warn!(run_id = %run, "{name}: its worker was lost; wrote {reported}");
-                (ended_for_it(&reported, "its worker was lost"), Settlement::Delete)
+                (
+                    ended_for_it(&reported, "its worker was lost"),
+                    Settlement::Delete,
+                )
             }
             Ok(Outcome::Crashed { exit, reported }) => {
                 let how = crash(&exit);
@@ -128,7 +131,10 @@ impl Context {
             }
             Ok(Outcome::Interrupted { reason }) => {
                 info!(run_id = %run, "{name} was interrupted ({reason}) and goes on elsewhere");
-                (TaskOutcome::GivenBack { reason }, Settlement::Hide(Duration::ZERO))
+                (
+                    TaskOutcome::GivenBack { reason },
+                    Settlement::Hide(Duration::ZERO),
+                )
             }
             Ok(Outcome::Unrunnable { reason }) => {
                 error!(run_id = %run, "{name} cannot be run: {reason}");
@@ -263,7 +269,9 @@ fn skipped(reason: &str) -> TaskOutcome {
 }
 
 fn finished(status: StepStatus) -> TaskOutcome {
-    let failure = |reason: &str| TaskOutcome::Failure { reason: reason.to_owned() };
+    let failure = |reason: &str| TaskOutcome::Failure {
+        reason: reason.to_owned(),
+    };
     match status {
         StepStatus::Success | StepStatus::RunSuccess => TaskOutcome::Success,
         StepStatus::Failure => failure("the step failed: see its event"),
@@ -280,7 +288,9 @@ fn ended_for_it(event: &str, reason: &str) -> TaskOutcome {
     if event == "STEP_UP_FOR_RETRY" {
         TaskOutcome::UpForRetry
     } else {
-        TaskOutcome::Failure { reason: reason.to_owned() }
+        TaskOutcome::Failure {
+            reason: reason.to_owned(),
+        }
     }
 }
 

@@ -12,8 +12,10 @@ use tracing::warn;
 
 use super::life::Context;
 use crate::broker::{Queue, QueueSet};
+use crate::domain::{
+    Event, HostView, QueueView, Slots, Source, SourceHealth, SourceKind, WorkerState,
+};
 use crate::host::HostState;
-use crate::domain::{Event, HostView, QueueView, Slots, Source, SourceHealth, SourceKind, WorkerState};
 
 /// What the pool lets the reporter know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +78,7 @@ async fn report_queues(context: Context, queues: Vec<Arc<Queue>>) {
         };
         context.events.send(Event::Source { source });
         context.events.send(Event::Hosts {
-            hosts: context.hosts.states(),
+            hosts: context.hosts.states().into_iter().map(host_view).collect(),
         });
     }
 }

@@ -14,9 +14,7 @@ use crate::control::audit::AuditLog;
 use crate::control::server::{Server, ServerOptions};
 use crate::control::store::{self, Store};
 use crate::control::{Request, runtime};
-use crate::domain::{
-    EventSink, HostView, Slots, Timestamp, WorkerState, WorkerView,
-};
+use crate::domain::{EventSink, HostView, Slots, Timestamp, WorkerState, WorkerView};
 use crate::environment::packages;
 use crate::host::{HostNotice, HostSettings, Hosts, LostPolicy, WorkerIdentity};
 use crate::telemetry;
@@ -57,7 +55,13 @@ struct Worker {
 
 impl Worker {
     async fn run(self, signals: Signals) {
-        let Self { pool, orders: (send, receive), mut requests, server, store } = self;
+        let Self {
+            pool,
+            orders: (send, receive),
+            mut requests,
+            server,
+            store,
+        } = self;
         let forward = {
             let send = send.clone();
             async move {
@@ -121,16 +125,29 @@ async fn assemble(
         archives: state_folder().join("archive"),
     };
     let pool = Pool::new(options, broker, queues, hosts, events);
-    Ok(Worker { pool, orders: mpsc::channel(ORDERS), requests, server, store })
+    Ok(Worker {
+        pool,
+        orders: mpsc::channel(ORDERS),
+        requests,
+        server,
+        store,
+    })
 }
 
 fn identity(settings: &Settings) -> WorkerIdentity {
-    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let hostname = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     let id = match &settings.name.value {
         Some(name) => name.clone(),
         None => format!("{hostname}-{}", std::process::id()),
     };
-    WorkerIdentity { id, hostname, version: env!("CARGO_PKG_VERSION").to_owned() }
+    WorkerIdentity {
+        id,
+        hostname,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 fn host_settings(
@@ -139,7 +156,12 @@ fn host_settings(
 ) -> Result<HostSettings, WorkerError> {
     let max = settings.max_worker_lost_retries.value;
     Ok(HostSettings {
-        python: settings.python.value.clone().or_else(find_python).ok_or(WorkerError::NoPython)?,
+        python: settings
+            .python
+            .value
+            .clone()
+            .or_else(find_python)
+            .ok_or(WorkerError::NoPython)?,
         dagster_home: settings.dagster_home.value.clone(),
         trust_message_instance: settings.trust_message_instance.value,
         worker: identity.clone(),
@@ -164,7 +186,10 @@ fn find_python() -> Option<PathBuf> {
 
 fn state_folder() -> PathBuf {
     directories::BaseDirs::new().map_or_else(std::env::temp_dir, |folders| {
-        folders.state_dir().unwrap_or_else(|| folders.data_local_dir()).join("dagster-taskiq-tui")
+        folders
+            .state_dir()
+            .unwrap_or_else(|| folders.data_local_dir())
+            .join("dagster-taskiq-tui")
     })
 }
 
@@ -176,8 +201,14 @@ fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
         pid: std::process::id(),
         version: identity.version.clone(),
         state: WorkerState::Starting,
-        steps: Slots { target: settings.workers.value, busy: 0 },
-        runs: Slots { target: settings.run_slots.value, busy: 0 },
+        steps: Slots {
+            target: settings.workers.value,
+            busy: 0,
+        },
+        runs: Slots {
+            target: settings.run_slots.value,
+            busy: 0,
+        },
         started_at: now,
         heartbeat_at: now,
         hosts: Vec::<HostView>::new(),
@@ -191,7 +222,11 @@ async fn log_notices(mut notices: mpsc::Receiver<HostNotice>) {
     use tracing::{error, warn};
     while let Some(notice) = notices.recv().await {
         match notice {
-            Notice::Ready { location, pid, loaded_ms } => {
+            Notice::Ready {
+                location,
+                pid,
+                loaded_ms,
+            } => {
                 info!("{location} loaded in {loaded_ms} ms (pid {pid})");
             }
             Notice::NotForking { location, threads } => warn!(
@@ -204,7 +239,10 @@ async fn log_notices(mut notices: mpsc::Receiver<HostNotice>) {
                 warn!("the Python host of {location} (pid {pid}) died; its tasks are looked after");
             }
             Notice::Line { location, line } => info!("{location}: {line}"),
-            Notice::VersionDiffers { location, installed } => warn!(
+            Notice::VersionDiffers {
+                location,
+                installed,
+            } => warn!(
                 "{location}: the Python package dagster_taskiq is {installed}, this binary is {}",
                 env!("CARGO_PKG_VERSION")
             ),

@@ -36,10 +36,16 @@ async fn the_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
     }
     if found.len() > 1 {
         let names: Vec<String> = found.into_iter().map(|socket| socket.worker).collect();
-        return Err(WorkerError::WhichWorker { names: names.join(", ") });
+        return Err(WorkerError::WhichWorker {
+            names: names.join(", "),
+        });
     }
     found.pop().ok_or_else(|| WorkerError::NoWorker {
-        named: target.worker.as_ref().map(|name| format!(" {name}")).unwrap_or_default(),
+        named: target
+            .worker
+            .as_ref()
+            .map(|name| format!(" {name}"))
+            .unwrap_or_default(),
         folder: target
             .runtime_dir
             .clone()
@@ -53,11 +59,17 @@ async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerE
     let socket = the_worker(target).await?;
     match client::call(&socket.path, command).await? {
         Reply::Done(text) if target.json => {
-            println!("{}", serde_json::json!({"worker": socket.worker, "done": text}));
+            println!(
+                "{}",
+                serde_json::json!({"worker": socket.worker, "done": text})
+            );
         }
         Reply::Done(text) => println!("{}: {text}", socket.worker),
         Reply::Failed(reason) => {
-            return Err(WorkerError::Refused { worker: socket.worker, reason });
+            return Err(WorkerError::Refused {
+                worker: socket.worker,
+                reason,
+            });
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -70,7 +82,10 @@ async fn list(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
                 "version": socket.version, "socket": socket.path});
             println!("{line}");
         } else {
-            println!("{} pid {} version {}", socket.worker, socket.pid, socket.version);
+            println!(
+                "{} pid {} version {}",
+                socket.worker, socket.pid, socket.version
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -101,8 +116,14 @@ fn print_status(snapshot: &WorkerSnapshot) {
         worker.finished,
         worker.failed
     );
-    for TaskView { job, run_id, queue, priority, attempt, .. } in
-        snapshot.tasks.iter().filter(|task| task.is_running())
+    for TaskView {
+        job,
+        run_id,
+        queue,
+        priority,
+        attempt,
+        ..
+    } in snapshot.tasks.iter().filter(|task| task.is_running())
     {
         let job = job.as_deref().unwrap_or("?");
         println!("  {job} {run_id} from {queue}, priority {priority}, attempt {attempt}");
