@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use thiserror::Error;
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, fmt};
@@ -51,7 +51,7 @@ pub enum TelemetryError {
         /// The folder.
         folder: PathBuf,
         /// Why.
-        source: InitError,
+        source: std::io::Error,
     },
     /// Somebody set a subscriber before.
     #[error("logging was set up twice in this process: {0}")]
@@ -80,15 +80,18 @@ impl Guard {
 /// [`TelemetryError`]
 pub fn init(options: Options) -> Result<Guard, TelemetryError> {
     let folder = options.folder.unwrap_or_else(default_folder);
+    // The appender makes it too, but looks into it for old files first, and complains.
+    std::fs::create_dir_all(&folder)
+        .map_err(|source| TelemetryError::Folder { folder: folder.clone(), source })?;
     let appender = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix("dagster-taskiq-tui")
         .filename_suffix("log")
         .max_log_files(KEEP_DAYS)
         .build(&folder)
-        .map_err(|source| TelemetryError::Folder {
+        .map_err(|error| TelemetryError::Folder {
             folder: folder.clone(),
-            source,
+            source: std::io::Error::other(error),
         })?;
     let (writer, files) = tracing_appender::non_blocking(appender);
     let file = fmt::layer().with_ansi(false).with_writer(writer);
