@@ -61,7 +61,7 @@ class StepHost:
             if self.wakeup is not None:
                 selector.register(self.wakeup[0], selectors.EVENT_READ)
             for child in self.children.values():
-                for fd in (child.news, *(s.fd for s in child.streams if not s.is_file)):
+                for fd in child.watched():
                     selector.register(fd, selectors.EVENT_READ)
             ready = {key.fd: events for key, events in selector.select(self._timeout())}
         if self.terminated:
