@@ -106,7 +106,7 @@ class StepHost:
             self.instance = open_instance(self.instance_ref)
             origin = unpack_origin(frame["origin"])
             recon_repository_from_origin(origin).get_definition()
-        except BaseException as error:  # user code may raise anything, SystemExit too
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
             last = traceback.format_exception_only(error)[-1].strip()
             cause = _root(error)
             if cause is not error:
@@ -167,7 +167,7 @@ class StepHost:
         if storage_kind(self.instance) == "sqlite":
             try:
                 self.instance.get_run_step_stats(run_id, step_keys=[""])
-            except Exception as error:  # the child meets it again and says so
+            except Exception as error:  # noqa: BLE001 - the child meets it again
                 print(f"run {run_id}: {type(error).__name__}: {error}", file=sys.stderr)
 
     def _fork(self, frame: Frame, pipes: list[tuple[int, int]]) -> Child:
@@ -188,7 +188,7 @@ class StepHost:
             linux.reseed()
             assert self.instance is not None
             code = work.perform(self.instance, frame, pipes[0][1])
-        except BaseException:  # nothing may unwind into the host's loop
+        except BaseException:  # noqa: BLE001 - nothing may unwind into the loop
             traceback.print_exc()
         finally:
             work.leave(code)
