@@ -25,8 +25,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use api::{
-    Execution, ExitKind, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress, Report,
-    StepStatus, Stream, Usage, WorkerIdentity,
+    Execution, ExitKind, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress,
+    Report, StepStatus, Stream, Usage, WorkerIdentity,
 };
 pub use error::HostError;
 

@@ -1,7 +1,11 @@
 //! Deaths and cancellations: of a step's process, its host, the worker, a run. What must hold
 //! afterwards: the log has exactly one end per attempt, and no process is left.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "host/support.rs"]
 mod support;
@@ -28,7 +32,12 @@ fn start(
 }
 
 fn host_pid(hosts: &Hosts) -> u32 {
-    hosts.states().iter().find(|state| state.location != "ledger").unwrap().pid
+    hosts
+        .states()
+        .iter()
+        .find(|state| state.location != "ledger")
+        .unwrap()
+        .pid
 }
 
 #[test]
@@ -39,9 +48,18 @@ fn a_step_whose_process_is_killed_fails_by_that_signal() {
         let task = start(&hosts, run.step("hangs", 1));
         kill(run.traced_pid("hangs").await);
         let reported = "STEP_FAILURE".to_owned();
-        assert_eq!(task.await.unwrap(), Outcome::Crashed { exit: ExitKind::Signal(9), reported });
+        assert_eq!(
+            task.await.unwrap(),
+            Outcome::Crashed {
+                exit: ExitKind::Signal(9),
+                reported
+            }
+        );
         let message = run.last("hangs", "STEP_FAILURE")["message"].to_string();
-        assert!(message.contains("signal 9") && message.contains("test-host"), "{message}");
+        assert!(
+            message.contains("signal 9") && message.contains("test-host"),
+            "{message}"
+        );
     });
 }
 
@@ -54,12 +72,24 @@ fn an_attempt_that_two_workers_receive_at_once_runs_once() {
         let first = start(&one, run.step("slow", 1));
         let second = start(&two.hosts, run.step("slow", 1));
         run.traced_pid("slow").await;
-        until("one of them gives way", || first.is_finished() || second.is_finished()).await;
+        until("one of them gives way", || {
+            first.is_finished() || second.is_finished()
+        })
+        .await;
         fs::write(run.trace("go"), "").unwrap();
         let mut outcomes = [first.await.unwrap(), second.await.unwrap()];
         outcomes.sort_by_key(|outcome| *outcome != Outcome::ClaimHeld);
         assert_eq!(outcomes[0], Outcome::ClaimHeld);
-        assert!(matches!(outcomes[1], Outcome::Finished { status: StepStatus::Success, .. }), "{outcomes:?}");
+        assert!(
+            matches!(
+                outcomes[1],
+                Outcome::Finished {
+                    status: StepStatus::Success,
+                    ..
+                }
+            ),
+            "{outcomes:?}"
+        );
         assert_eq!(run.count("slow", "STEP_START"), 1);
         two.hosts.shutdown(Duration::ZERO).await;
     });
@@ -74,12 +104,23 @@ fn a_step_host_that_dies_takes_its_children_along_and_the_step_is_retried() {
         let child = run.traced_pid("has_grandchild").await;
         let grandchild = run.traced_pid("grandchild").await;
         kill(host_pid(&worker.hosts));
-        assert_eq!(task.await.unwrap(), Outcome::Lost { reported: "STEP_UP_FOR_RETRY".to_owned() });
-        until("the child and the grandchild are gone", || !alive(child) && !alive(grandchild)).await;
+        assert_eq!(
+            task.await.unwrap(),
+            Outcome::Lost {
+                reported: "STEP_UP_FOR_RETRY".to_owned()
+            }
+        );
+        until("the child and the grandchild are gone", || {
+            !alive(child) && !alive(grandchild)
+        })
+        .await;
         let event = run.last("has_grandchild", "STEP_UP_FOR_RETRY");
         assert_eq!(event["error"], "dagster_taskiq.WorkerLost");
         let (outcome, _) = execute(&worker.hosts, run.step("good", 1)).await;
-        assert!(matches!(outcome, Outcome::Finished { .. }), "a new host serves: {outcome:?}");
+        assert!(
+            matches!(outcome, Outcome::Finished { .. }),
+            "a new host serves: {outcome:?}"
+        );
         worker.hosts.shutdown(Duration::ZERO).await;
     });
 }
@@ -96,7 +137,12 @@ fn a_step_that_loses_its_worker_too_often_fails() {
             let task = start(&worker.hosts, run.step("hangs", attempt));
             run.traced_pid("hangs").await;
             kill(host_pid(&worker.hosts));
-            assert_eq!(task.await.unwrap(), Outcome::Lost { reported: reported.to_owned() });
+            assert_eq!(
+                task.await.unwrap(),
+                Outcome::Lost {
+                    reported: reported.to_owned()
+                }
+            );
         }
         worker.hosts.shutdown(Duration::ZERO).await;
     });
@@ -113,10 +159,19 @@ fn terminating_a_run_interrupts_its_steps_and_what_they_started() {
         run.set_status("CANCELING");
         let outcome = task.await.unwrap();
         assert!(
-            matches!(outcome, Outcome::Finished { status: StepStatus::Failure, .. }),
+            matches!(
+                outcome,
+                Outcome::Finished {
+                    status: StepStatus::Failure,
+                    ..
+                }
+            ),
             "{outcome:?}"
         );
-        until("the child and the grandchild are gone", || !alive(child) && !alive(grandchild)).await;
+        until("the child and the grandchild are gone", || {
+            !alive(child) && !alive(grandchild)
+        })
+        .await;
         assert_eq!(run.count("has_grandchild", "STEP_UP_FOR_RETRY"), 0);
     });
 }
@@ -162,7 +217,13 @@ fn terminating_a_run_ends_its_run_worker_as_canceled() {
         run.set_status("CANCELING");
         let outcome = task.await.unwrap();
         assert!(
-            matches!(outcome, Outcome::Finished { status: StepStatus::RunCanceled, .. }),
+            matches!(
+                outcome,
+                Outcome::Finished {
+                    status: StepStatus::RunCanceled,
+                    ..
+                }
+            ),
             "{outcome:?}"
         );
         assert_eq!(run.status(), "CANCELED");
@@ -177,7 +238,13 @@ fn a_run_worker_that_crashes_fails_its_run() {
         let outcome = execute(&hosts, run.whole(false)).await.0;
         // The default executor runs steps in processes of their own, so the run fails by itself.
         assert!(
-            matches!(outcome, Outcome::Finished { status: StepStatus::RunFailure, .. }),
+            matches!(
+                outcome,
+                Outcome::Finished {
+                    status: StepStatus::RunFailure,
+                    ..
+                }
+            ),
             "{outcome:?}"
         );
         assert_eq!(run.status(), "FAILURE");
@@ -193,7 +260,10 @@ fn a_redelivered_run_whose_worker_is_gone_is_resumed() {
         assert!(matches!(outcome, Outcome::Finished { .. }), "{outcome:?}");
         let events = ask("events", &json!({"run_id": run.id}));
         let resumed = events.as_array().unwrap().iter().any(|event| {
-            event["message"].as_str().unwrap().starts_with("Started process for resuming")
+            event["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("Started process for resuming")
         });
         assert!(resumed, "{events}");
     });
@@ -203,10 +273,18 @@ fn a_redelivered_run_whose_worker_is_gone_is_resumed() {
 fn a_location_whose_import_starts_threads_runs_steps_in_fresh_processes() {
     runtime().block_on(async {
         let mut worker = Worker::start(settings("threaded")).await;
-        let run = Run::of(json!({"job": "steps", "status": "STARTED", "file": "threaded.py", "load": false}));
+        let run = Run::of(
+            &json!({"job": "steps", "status": "STARTED", "file": "threaded.py", "load": false}),
+        );
         let (outcome, _) = execute(&worker.hosts, run.step("good", 1)).await;
         assert!(
-            matches!(outcome, Outcome::Finished { status: StepStatus::Success, .. }),
+            matches!(
+                outcome,
+                Outcome::Finished {
+                    status: StepStatus::Success,
+                    ..
+                }
+            ),
             "{outcome:?}"
         );
         let mut said = false;
@@ -222,9 +300,13 @@ fn a_location_whose_import_starts_threads_runs_steps_in_fresh_processes() {
 fn a_location_that_does_not_load_names_the_exception() {
     runtime().block_on(async {
         let hosts = shared().await;
-        let run = Run::of(json!({"job": "steps", "status": "STARTED", "file": "broken.py", "load": false}));
+        let run = Run::of(
+            &json!({"job": "steps", "status": "STARTED", "file": "broken.py", "load": false}),
+        );
         let (outcome, _) = execute(&hosts, run.step("good", 1)).await;
-        let Outcome::Unrunnable { reason } = outcome else { panic!("{outcome:?}") };
+        let Outcome::Unrunnable { reason } = outcome else {
+            panic!("{outcome:?}")
+        };
         assert!(reason.contains("the warehouse is closed"), "{reason}");
     });
 }
@@ -253,7 +335,12 @@ fn a_heartbeat_is_in_dagsters_key_value_store() {
     runtime().block_on(async {
         let hosts = shared().await;
         hosts.heartbeat(json!({"pid": 17})).await.unwrap();
-        let read = |key: &str| ask("cursor", &json!({"key": key})).as_str().unwrap().to_owned();
+        let read = |key: &str| {
+            ask("cursor", &json!({"key": key}))
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
         assert!(read("dagster-taskiq/worker/shared").contains("\"pid\": 17"));
         assert!(read("dagster-taskiq/workers").contains("shared"));
     });
@@ -264,7 +351,11 @@ fn a_missing_dagster_home_is_said_in_one_sentence() {
     runtime().block_on(async {
         let mut settings = settings("homeless");
         settings.dagster_home = Some(home().join("nowhere"));
-        let error = Hosts::start(settings, mpsc::channel(16).0).await.err().unwrap().to_string();
+        let error = Hosts::start(settings, mpsc::channel(16).0)
+            .await
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("nowhere, which is not a folder"), "{error}");
     });
 }
@@ -277,10 +368,25 @@ fn a_shutdown_hands_a_running_step_to_the_next_worker_and_leaves_no_process() {
         let task = start(&worker.hosts, run.step("has_grandchild", 1));
         let child = run.traced_pid("has_grandchild").await;
         let grandchild = run.traced_pid("grandchild").await;
-        let hosts: Vec<u32> = worker.hosts.states().iter().map(|state| state.pid).collect();
+        let hosts: Vec<u32> = worker
+            .hosts
+            .states()
+            .iter()
+            .map(|state| state.pid)
+            .collect();
         worker.hosts.shutdown(Duration::from_millis(50)).await;
-        assert_eq!(task.await.unwrap(), Outcome::Lost { reported: "STEP_UP_FOR_RETRY".to_owned() });
-        let all = || hosts.iter().chain([&child, &grandchild]).any(|pid| alive(*pid));
+        assert_eq!(
+            task.await.unwrap(),
+            Outcome::Lost {
+                reported: "STEP_UP_FOR_RETRY".to_owned()
+            }
+        );
+        let all = || {
+            hosts
+                .iter()
+                .chain([&child, &grandchild])
+                .any(|pid| alive(*pid))
+        };
         until("every process is gone", || !all()).await;
     });
 }
@@ -288,7 +394,9 @@ fn a_shutdown_hands_a_running_step_to_the_next_worker_and_leaves_no_process() {
 /// Not a test by itself: the worker process that the next test kills.
 #[test]
 fn worker_process() {
-    let Some(kwargs) = std::env::var_os("DTQ_TEST_WORKER") else { return };
+    let Some(kwargs) = std::env::var_os("DTQ_TEST_WORKER") else {
+        return;
+    };
     runtime().block_on(async {
         let mut settings = settings("victim");
         settings.dagster_home = Some(std::env::var_os("DTQ_TEST_HOME").unwrap().into());
@@ -321,12 +429,23 @@ fn a_killed_worker_leaves_no_process_and_the_next_one_reports_the_loss() {
         let child = run.traced_pid("has_grandchild").await;
         let grandchild = run.traced_pid("grandchild").await;
         let below = descendants(victim.id());
-        assert!(below.contains(&child) && below.contains(&grandchild), "{below:?}");
+        assert!(
+            below.contains(&child) && below.contains(&grandchild),
+            "{below:?}"
+        );
         victim.kill().unwrap();
         victim.wait().unwrap();
-        until("every process of the worker is gone", || !below.iter().any(|pid| alive(*pid))).await;
+        until("every process of the worker is gone", || {
+            !below.iter().any(|pid| alive(*pid))
+        })
+        .await;
         let (outcome, _) = execute(&shared().await, message).await;
-        assert_eq!(outcome, Outcome::Lost { reported: "STEP_UP_FOR_RETRY".to_owned() });
+        assert_eq!(
+            outcome,
+            Outcome::Lost {
+                reported: "STEP_UP_FOR_RETRY".to_owned()
+            }
+        );
     });
 }
 
@@ -334,7 +453,12 @@ fn a_killed_worker_leaves_no_process_and_the_next_one_reports_the_loss() {
 fn descendants(root: u32) -> Vec<u32> {
     let parent = |pid: u32| -> Option<u32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+        stat.rsplit(')')
+            .next()?
+            .split_whitespace()
+            .nth(1)?
+            .parse()
+            .ok()
     };
     let all: Vec<u32> = fs::read_dir("/proc")
         .unwrap()
@@ -344,7 +468,11 @@ fn descendants(root: u32) -> Vec<u32> {
     let mut seen = 0;
     while seen < found.len() {
         let above = found[seen];
-        found.extend(all.iter().copied().filter(|pid| parent(*pid) == Some(above)));
+        found.extend(
+            all.iter()
+                .copied()
+                .filter(|pid| parent(*pid) == Some(above)),
+        );
         seen += 1;
     }
     found

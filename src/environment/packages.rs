@@ -58,12 +58,17 @@ pub fn unpack() -> Result<Unpacked, UnpackError> {
 pub fn unpack_below(cache: &Path) -> Result<Unpacked, UnpackError> {
     let files = files();
     let target = cache.join(format!("python-{}", fingerprint(&files)));
-    let unpacked = Unpacked { host: target.join("host"), library: target.join("lib") };
+    let unpacked = Unpacked {
+        host: target.join("host"),
+        library: target.join("lib"),
+    };
     if target.is_dir() {
         return Ok(unpacked);
     }
-    write(&files, cache, &target)
-        .map_err(|source| UnpackError::Write { folder: target, source })?;
+    write(&files, cache, &target).map_err(|source| UnpackError::Write {
+        folder: target,
+        source,
+    })?;
     Ok(unpacked)
 }
 
@@ -79,9 +84,14 @@ fn files() -> Vec<(PathBuf, &'static File<'static>)> {
     found
 }
 
-fn collect(folder: &'static Dir<'static>, place: &Path, found: &mut Vec<(PathBuf, &'static File<'static>)>) {
+fn collect(
+    folder: &'static Dir<'static>,
+    place: &Path,
+    found: &mut Vec<(PathBuf, &'static File<'static>)>,
+) {
     let unwanted = |path: &Path| {
-        path.file_name().is_some_and(|name| name == "__pycache__" || name == "tests")
+        path.file_name()
+            .is_some_and(|name| name == "__pycache__" || name == "tests")
             || path.extension().is_some_and(|extension| extension == "pyc")
     };
     for file in folder.files().filter(|file| !unwanted(file.path())) {
@@ -101,12 +111,16 @@ fn fingerprint(files: &[(PathBuf, &File<'_>)]) -> String {
             digest.update(part);
         }
     }
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let digest = digest.finalize();
+    let half: [u8; 8] = std::array::from_fn(|index| digest[index]);
+    format!("{:016x}", u64::from_be_bytes(half))
 }
 
 fn write(files: &[(PathBuf, &File<'_>)], cache: &Path, target: &Path) -> io::Result<()> {
     fs::create_dir_all(cache)?;
-    let beside = tempfile::Builder::new().prefix(".python-").tempdir_in(cache)?;
+    let beside = tempfile::Builder::new()
+        .prefix(".python-")
+        .tempdir_in(cache)?;
     for (path, file) in files {
         let path = beside.path().join(path);
         if let Some(folder) = path.parent() {
@@ -138,12 +152,20 @@ mod tests {
     fn many_processes_that_unpack_at_once_agree_on_one_complete_folder() {
         let cache = tempfile::tempdir().unwrap();
         let all: Vec<Unpacked> = thread::scope(|scope| {
-            let handles: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| unpack_below(cache.path()).unwrap())).collect();
-            handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+            let handles: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| unpack_below(cache.path()).unwrap()))
+                .collect();
+            handles
+                .into_iter()
+                .map(|handle| handle.join().unwrap())
+                .collect()
         });
         assert!(all.iter().all(|unpacked| unpacked == &all[0]));
-        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1, "temporary folders are left over");
+        assert_eq!(
+            fs::read_dir(cache.path()).unwrap().count(),
+            1,
+            "temporary folders are left over"
+        );
         assert!(all[0].host.join("_dagster_taskiq_host/main.py").is_file());
     }
 
@@ -151,7 +173,10 @@ mod tests {
     fn neither_compiled_files_nor_tests_are_carried() {
         for (path, _) in files() {
             let text = path.to_string_lossy().into_owned();
-            assert!(!text.contains("__pycache__") && !text.contains("tests"), "{text}");
+            assert!(
+                !text.contains("__pycache__") && !text.contains("tests"),
+                "{text}"
+            );
         }
     }
 }

@@ -22,7 +22,9 @@ async fn poll(supervisor: Weak<Supervisor>) {
     let mut failed_before = HashSet::new();
     loop {
         tokio::time::sleep(PERIOD).await;
-        let Some(supervisor) = supervisor.upgrade() else { return };
+        let Some(supervisor) = supervisor.upgrade() else {
+            return;
+        };
         failed_before = look(&supervisor, &failed_before).await;
     }
 }
@@ -39,19 +41,26 @@ async fn look(supervisor: &Supervisor, failed_before: &HashSet<String>) -> HashS
         let ending = match ending {
             Ok(ending) => ending,
             Err(error) => {
-                let notice = HostNotice::LedgerError { reason: error.to_string() };
+                let notice = HostNotice::LedgerError {
+                    reason: error.to_string(),
+                };
                 let _ = supervisor.notices.try_send(notice);
                 continue;
             }
         };
         for (task_id, run_id) in tasks {
-            let Some(status) = ending.get(&run_id) else { continue };
+            let Some(status) = ending.get(&run_id) else {
+                continue;
+            };
             if status == "FAILURE" && !failed_before.contains(&run_id) {
                 failed.insert(run_id);
                 continue;
             }
             let status = status.clone();
-            let _ = supervisor.notices.try_send(HostNotice::Canceling { task_id: task_id.clone(), status });
+            let _ = supervisor.notices.try_send(HostNotice::Canceling {
+                task_id: task_id.clone(),
+                status,
+            });
             supervisor.cancel(&task_id).await;
         }
     }
@@ -61,7 +70,10 @@ async fn look(supervisor: &Supervisor, failed_before: &HashSet<String>) -> HashS
 /// Tasks that are not being cancelled yet (id and run), by instance.
 fn in_flight(supervisor: &Supervisor) -> HashMap<Option<String>, Vec<(String, String)>> {
     let mut found: HashMap<Option<String>, Vec<(String, String)>> = HashMap::new();
-    for (id, running) in lock(&supervisor.tasks).iter().filter(|(_, running)| !running.canceled) {
+    for (id, running) in lock(&supervisor.tasks)
+        .iter()
+        .filter(|(_, running)| !running.canceled)
+    {
         let entry = found.entry(running.instance.clone()).or_default();
         entry.push((id.clone(), running.run_id.clone()));
     }

@@ -18,9 +18,9 @@ use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 
 /// Importing dagster takes 2-3 s; a loaded machine several times that.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
-/// Longer than SQLite's busy timeout (60 s) in Dagster.
+/// Longer than the busy timeout (60 s) that Dagster gives `SQLite`.
 const ANSWER: Duration = Duration::from_secs(90);
 
 /// How long a request waits for a ledger that is being restarted.
@@ -70,12 +70,23 @@ impl Ledger {
         let (link, news) = keeper.start().await?;
         let (publish, link) = watch::channel(Some(link));
         tokio::spawn(keeper.keep(news, publish));
-        Ok(Self { link, waiting, next: AtomicU64::new(1), stopped })
+        Ok(Self {
+            link,
+            waiting,
+            next: AtomicU64::new(1),
+            stopped,
+        })
     }
 
     /// Which of the runs are being cancelled, were cancelled or have failed, with their status.
-    pub async fn ending_runs(&self, run_ids: Vec<String>) -> Result<HashMap<String, String>, HostError> {
-        let ask = |id| ToHost::EndingRuns { id, run_ids: run_ids.clone() };
+    pub async fn ending_runs(
+        &self,
+        run_ids: Vec<String>,
+    ) -> Result<HashMap<String, String>, HostError> {
+        let ask = |id| ToHost::EndingRuns {
+            id,
+            run_ids: run_ids.clone(),
+        };
         let value = self.request("the status of runs", ask).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request: "the status of runs",
@@ -85,13 +96,20 @@ impl Ledger {
 
     /// Writes the end of an attempt; the answer says what was found or written.
     pub async fn report(&self, report: &ReportBody) -> Result<Value, HostError> {
-        let ask = |id| ToHost::Report { id, report: report.clone() };
+        let ask = |id| ToHost::Report {
+            id,
+            report: report.clone(),
+        };
         self.request("a report", ask).await
     }
 
     /// Writes this worker's heartbeat.
     pub async fn heartbeat(&self, worker: &str, body: &Value) -> Result<(), HostError> {
-        let ask = |id| ToHost::Heartbeat { id, worker: worker.to_owned(), body: body.clone() };
+        let ask = |id| ToHost::Heartbeat {
+            id,
+            worker: worker.to_owned(),
+            body: body.clone(),
+        };
         self.request("a heartbeat", ask).await.map(drop)
     }
 
@@ -133,7 +151,12 @@ impl Ledger {
             }
             match tokio::time::timeout(ANSWER, answered).await {
                 Ok(Ok(Ok(value))) => return Ok(value),
-                Ok(Ok(Err(reason))) => return Err(HostError::Request { request: name, reason }),
+                Ok(Ok(Err(reason))) => {
+                    return Err(HostError::Request {
+                        request: name,
+                        reason,
+                    });
+                }
                 Ok(Err(_)) => {}
                 Err(_) => {
                     lock(&self.waiting).remove(&id);
@@ -142,7 +165,10 @@ impl Ledger {
                 }
             }
         }
-        Err(HostError::NoAnswer { request: name, reason })
+        Err(HostError::NoAnswer {
+            request: name,
+            reason,
+        })
     }
 }
 
@@ -150,13 +176,19 @@ impl Keeper {
     /// Starts a process and waits for its `ready`.
     async fn start(&self) -> Result<(Link, mpsc::Receiver<News>), HostError> {
         let python = &self.settings.python;
-        let started = self
-            .spawner
-            .spawn(Mode::Ledger)
-            .await
-            .map_err(|source| HostError::Spawn { python: python.clone(), source })?;
+        let started =
+            self.spawner
+                .spawn(Mode::Ledger)
+                .await
+                .map_err(|source| HostError::Spawn {
+                    python: python.clone(),
+                    source,
+                })?;
         let (link, mut news) = Link::new(started);
-        let load = ToHost::Load { origin: Value::Null, instance_ref: self.instance.clone() };
+        let load = ToHost::Load {
+            origin: Value::Null,
+            instance_ref: self.instance.clone(),
+        };
         link.send(load).await;
         match tokio::time::timeout(START, self.wait_ready(&mut news)).await {
             Ok(Ok(())) => Ok((link, news)),
@@ -184,11 +216,17 @@ impl Keeper {
     }
 
     fn no_ledger(&self, reason: String) -> HostError {
-        HostError::NoLedger { python: self.settings.python.clone(), reason }
+        HostError::NoLedger {
+            python: self.settings.python.clone(),
+            reason,
+        }
     }
 
     fn line(&self, line: String) {
-        let _ = self.notices.try_send(HostNotice::Line { location: "ledger".to_owned(), line });
+        let _ = self.notices.try_send(HostNotice::Line {
+            location: "ledger".to_owned(),
+            line,
+        });
     }
 
     /// Hands answers to those who wait, and starts the process again when it dies.
@@ -201,8 +239,13 @@ impl Keeper {
             if self.stopped.load(Ordering::SeqCst) || publish.is_closed() {
                 return;
             }
-            let _ = self.notices.try_send(HostNotice::Died { location: "ledger".to_owned(), pid });
-            let Some((link, fresh)) = self.restart(&publish).await else { return };
+            let _ = self.notices.try_send(HostNotice::Died {
+                location: "ledger".to_owned(),
+                pid,
+            });
+            let Some((link, fresh)) = self.restart(&publish).await else {
+                return;
+            };
             news = fresh;
             publish.send_replace(Some(link));
         }
@@ -236,7 +279,9 @@ impl Keeper {
             match self.start().await {
                 Ok(started) => return Some(started),
                 Err(error) => {
-                    let notice = HostNotice::LedgerError { reason: error.to_string() };
+                    let notice = HostNotice::LedgerError {
+                        reason: error.to_string(),
+                    };
                     let _ = self.notices.try_send(notice);
                 }
             }

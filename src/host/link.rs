@@ -48,7 +48,10 @@ impl Link {
         if let Some(output) = child.stdout.take() {
             tokio::spawn(read_lines(output, news.clone()));
         }
-        let errors = child.stderr.take().map(|output| tokio::spawn(read_lines(output, news.clone())));
+        let errors = child
+            .stderr
+            .take()
+            .map(|output| tokio::spawn(read_lines(output, news.clone())));
         tokio::spawn(async move {
             read_frames(read, &news).await;
             let _ = news.send(News::Died(wait(child, errors).await)).await;
@@ -63,7 +66,10 @@ impl Link {
 }
 
 fn codec() -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder().length_field_length(4).max_frame_length(MAX_FRAME).new_codec()
+    LengthDelimitedCodec::builder()
+        .length_field_length(4)
+        .max_frame_length(MAX_FRAME)
+        .new_codec()
 }
 
 async fn write_frames(write: OwnedWriteHalf, mut outgoing: mpsc::Receiver<ToHost>) {
@@ -117,7 +123,11 @@ async fn wait(mut child: Child, errors: Option<tokio::task::JoinHandle<Option<St
     // A stray grandchild may hold the stream open: take what is there, do not wait for its end.
     let patience = std::time::Duration::from_millis(500);
     let last = match errors {
-        Some(task) => tokio::time::timeout(patience, task).await.ok().and_then(Result::ok).flatten(),
+        Some(task) => tokio::time::timeout(patience, task)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .flatten(),
         None => None,
     };
     match last {

@@ -51,7 +51,10 @@ impl Subject {
             return Err(missing("pipeline_origin.repository_origin.code_pointer"));
         }
         let step_key = if kind == TaskKind::ExecutePlan {
-            Some(text(&args["step_keys_to_execute"][0]).ok_or_else(|| missing("step_keys_to_execute"))?)
+            Some(
+                text(&args["step_keys_to_execute"][0])
+                    .ok_or_else(|| missing("step_keys_to_execute"))?,
+            )
         } else {
             None
         };
@@ -75,7 +78,8 @@ impl Subject {
     pub fn key(&self, trust_message_instance: bool) -> LocationKey {
         let origin = &self.origin;
         LocationKey {
-            origin: serde_json::json!([origin["code_pointer"], origin["container_image"]]).to_string(),
+            origin: serde_json::json!([origin["code_pointer"], origin["container_image"]])
+                .to_string(),
             instance: (trust_message_instance && !self.instance_ref.is_null())
                 .then(|| self.instance_ref.to_string()),
         }
@@ -85,7 +89,9 @@ impl Subject {
     pub fn location(&self) -> String {
         let pointer = &self.origin["code_pointer"];
         let text = |key: &str| pointer[key].as_str();
-        let Some(target) = text("python_file").or_else(|| text("module")).or_else(|| text("package"))
+        let Some(target) = text("python_file")
+            .or_else(|| text("module"))
+            .or_else(|| text("package"))
         else {
             return pointer.to_string();
         };
@@ -133,13 +139,20 @@ mod tests {
     #[test]
     fn an_unknown_attempt_is_derived_from_the_known_state() {
         let kwargs = step("python", &json!({"hello": 2, "other": 7}));
-        let read = |attempt| Subject::read(TaskKind::ExecutePlan, &kwargs, attempt).unwrap().attempt;
+        let read = |attempt| {
+            Subject::read(TaskKind::ExecutePlan, &kwargs, attempt)
+                .unwrap()
+                .attempt
+        };
         assert_eq!((read(0), read(5)), (3, 5));
     }
 
     #[test]
     fn a_message_without_a_run_says_so() {
         let error = Subject::read(TaskKind::ExecuteJob, &json!({}), 1).unwrap_err();
-        assert_eq!(error, "execute_job: the message has no execute_job_args_packed.pipeline_run_id");
+        assert_eq!(
+            error,
+            "execute_job: the message has no execute_job_args_packed.pipeline_run_id"
+        );
     }
 }

@@ -26,7 +26,10 @@ pub(super) async fn exited(
     if exit.skipped > 0 {
         tracing::debug!(bytes = exit.skipped, "output was skipped in the live view");
     }
-    let usage = Usage { cpu_ms: exit.cpu_ms, max_rss_kib: exit.max_rss_kib };
+    let usage = Usage {
+        cpu_ms: exit.cpu_ms,
+        max_rss_kib: exit.max_rss_kib,
+    };
     let kind = match &exit.outcome {
         Some(Said::Raised { reason }) => ExitKind::Raised(reason.clone()),
         Some(said) => return Ok(told(said, usage)),
@@ -42,7 +45,12 @@ pub(super) async fn exited(
     let retry = exit.retry.filter(|_| !exit.canceled);
     let body = body(supervisor, subject, "crashed", reason, retry.as_ref());
     let answer = report(supervisor, key, &body).await?;
-    Ok(reported(&answer, usage, subject, |reported| Outcome::Crashed { exit: kind, reported }))
+    Ok(reported(&answer, usage, subject, |reported| {
+        Outcome::Crashed {
+            exit: kind,
+            reported,
+        }
+    }))
 }
 
 /// The outcome of a task whose host died under it.
@@ -52,7 +60,13 @@ pub(super) async fn host_died(
     key: &LocationKey,
     pid: u32,
 ) -> Result<Outcome, HostError> {
-    lost(supervisor, subject, key, &format!("the host of its process {pid} died")).await
+    lost(
+        supervisor,
+        subject,
+        key,
+        &format!("the host of its process {pid} died"),
+    )
+    .await
 }
 
 /// Writes the failure of a task that nobody will run.
@@ -69,7 +83,10 @@ pub(super) async fn unstarted(
 
 fn told(said: &Said, usage: Usage) -> Outcome {
     match said.clone() {
-        Said::Finished { status } => Outcome::Finished { status: status_of(&status), usage },
+        Said::Finished { status } => Outcome::Finished {
+            status: status_of(&status),
+            usage,
+        },
         Said::AlreadyFinished { event } => Outcome::AlreadyFinished { event },
         Said::RunFinished { status } => Outcome::RunFinished { status },
         Said::ClaimHeld => Outcome::ClaimHeld,
@@ -100,7 +117,11 @@ fn describe(supervisor: &Supervisor, subject: &Subject, exit: &Exit, kind: &Exit
         ExitKind::Raised(reason) => format!("ended with {reason}"),
         ExitKind::HostLost => "died with its host".to_owned(),
     };
-    let what = if subject.step_key.is_some() { "step's" } else { "run's" };
+    let what = if subject.step_key.is_some() {
+        "step's"
+    } else {
+        "run's"
+    };
     format!(
         "The {what} process {how} without recording an end (host {}, pid {}).",
         supervisor.settings.worker.hostname, exit.pid
@@ -127,13 +148,20 @@ async fn lost(
     why: &str,
 ) -> Result<Outcome, HostError> {
     if subject.step_key.is_none() {
-        return Ok(Outcome::Interrupted { reason: format!("the run's process ended: {why}") });
+        return Ok(Outcome::Interrupted {
+            reason: format!("the run's process ended: {why}"),
+        });
     }
     let host = &supervisor.settings.worker.hostname;
-    let reason = format!("Attempt {} on host {host} was lost: {why}.", subject.attempt);
+    let reason = format!(
+        "Attempt {} on host {host} was lost: {why}.",
+        subject.attempt
+    );
     let body = body(supervisor, subject, "lost", reason, None);
     let answer = report(supervisor, key, &body).await?;
-    Ok(reported(&answer, Usage::default(), subject, |reported| Outcome::Lost { reported }))
+    Ok(reported(&answer, Usage::default(), subject, |reported| {
+        Outcome::Lost { reported }
+    }))
 }
 
 fn body(
@@ -159,7 +187,11 @@ fn body(
 }
 
 /// Has the ledger write the report, waiting for the dead process's claim to become free.
-async fn report(supervisor: &Supervisor, key: &LocationKey, body: &ReportBody) -> Result<Value, HostError> {
+async fn report(
+    supervisor: &Supervisor,
+    key: &LocationKey,
+    body: &ReportBody,
+) -> Result<Value, HostError> {
     let ledger = supervisor.ledger(key.instance.as_deref()).await?;
     let mut answer = ledger.report(body).await?;
     for _ in 0..CLAIM_TRIES {
@@ -181,14 +213,23 @@ fn reported(
     let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
     match answer["result"].as_str() {
         Some("written") => written(text("event")),
-        Some("terminal") => Outcome::Finished { status: status_of(&text("event")), usage },
-        Some("run_finished") if subject.step_key.is_none() => {
-            Outcome::Finished { status: status_of(&text("status")), usage }
-        }
-        Some("run_finished") => Outcome::RunFinished { status: text("status") },
+        Some("terminal") => Outcome::Finished {
+            status: status_of(&text("event")),
+            usage,
+        },
+        Some("run_finished") if subject.step_key.is_none() => Outcome::Finished {
+            status: status_of(&text("status")),
+            usage,
+        },
+        Some("run_finished") => Outcome::RunFinished {
+            status: text("status"),
+        },
         Some("held") => Outcome::ClaimHeld,
         _ => Outcome::Unrunnable {
-            reason: format!("run {} does not exist in this worker's instance", subject.run_id),
+            reason: format!(
+                "run {} does not exist in this worker's instance",
+                subject.run_id
+            ),
         },
     }
 }

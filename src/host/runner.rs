@@ -91,13 +91,23 @@ impl Runner {
             used: Mutex::new(Instant::now()),
         });
         tokio::spawn(Arc::clone(&inner).pump(news));
-        link.send(ToHost::Load { origin, instance_ref }).await;
-        Ok(Self { inner, link, loading: tokio::sync::Mutex::new(Some(loading)) })
+        link.send(ToHost::Load {
+            origin,
+            instance_ref,
+        })
+        .await;
+        Ok(Self {
+            inner,
+            link,
+            loading: tokio::sync::Mutex::new(Some(loading)),
+        })
     }
 
     /// Waits until the code location is loaded; the error is the exception's last line.
     pub async fn loaded(&self) -> Result<(), String> {
-        let Some(loading) = self.loading.lock().await.take() else { return Ok(()) };
+        let Some(loading) = self.loading.lock().await.take() else {
+            return Ok(());
+        };
         let result = match tokio::time::timeout(LOAD, loading).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err("the host ended while it loaded the code location".to_owned()),
@@ -115,8 +125,19 @@ impl Runner {
         let (done, ended) = oneshot::channel();
         let id = job.id.clone();
         *lock(&self.inner.used) = Instant::now();
-        lock(&self.inner.tasks).insert(id.clone(), Task { progress, done, pid: None });
-        let frame = if kind.is_run() { ToHost::Run(Box::new(job)) } else { ToHost::Step(Box::new(job)) };
+        lock(&self.inner.tasks).insert(
+            id.clone(),
+            Task {
+                progress,
+                done,
+                pid: None,
+            },
+        );
+        let frame = if kind.is_run() {
+            ToHost::Run(Box::new(job))
+        } else {
+            ToHost::Step(Box::new(job))
+        };
         if !self.link.send(frame).await || *self.inner.dead.borrow() {
             lock(&self.inner.tasks).remove(&id);
         }
@@ -128,7 +149,10 @@ impl Runner {
     /// SIGINT, after `grace` SIGTERM, then SIGKILL. A host that does not react is killed itself.
     pub async fn cancel(&self, id: &str, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        let asked = self.link.send(ToHost::Cancel { id: id.to_owned(), grace_ms });
+        let asked = self.link.send(ToHost::Cancel {
+            id: id.to_owned(),
+            grace_ms,
+        });
         let _ = tokio::time::timeout(UNRESPONSIVE, asked).await;
         self.watch_end(id, grace + UNRESPONSIVE);
     }
@@ -188,7 +212,9 @@ impl Runner {
 
     /// When it last began or ended a task; none while it runs one.
     pub fn idle_since(&self) -> Option<Instant> {
-        lock(&self.inner.tasks).is_empty().then(|| *lock(&self.inner.used))
+        lock(&self.inner.tasks)
+            .is_empty()
+            .then(|| *lock(&self.inner.used))
     }
 
     /// How it stands.
@@ -214,7 +240,10 @@ impl Inner {
         while let Some(item) = news.recv().await {
             match item {
                 News::Frame(frame) => self.take(frame),
-                News::Line(line) => self.notice(HostNotice::Line { location: self.location.clone(), line }),
+                News::Line(line) => self.notice(HostNotice::Line {
+                    location: self.location.clone(),
+                    line,
+                }),
                 News::Died(reason) => {
                     why = reason;
                     break;
@@ -227,7 +256,10 @@ impl Inner {
         }
         let tasks: Vec<Task> = lock(&self.tasks).drain().map(|(_, task)| task).collect();
         if !tasks.is_empty() || !self.retired.load(Ordering::SeqCst) {
-            self.notice(HostNotice::Died { location: self.location.clone(), pid: self.pid });
+            self.notice(HostNotice::Died {
+                location: self.location.clone(),
+                pid: self.pid,
+            });
         }
         for task in tasks {
             // The kernel ended the task's own process with the host; what that started lives on in
@@ -245,8 +277,15 @@ impl Inner {
 
     fn take(&self, frame: FromHost) {
         match frame {
-            FromHost::Hello { protocol, dagster_taskiq } => self.greeted(protocol, dagster_taskiq),
-            FromHost::Ready { load_ms, threads, forks } => self.ready(load_ms, threads, forks),
+            FromHost::Hello {
+                protocol,
+                dagster_taskiq,
+            } => self.greeted(protocol, dagster_taskiq),
+            FromHost::Ready {
+                load_ms,
+                threads,
+                forks,
+            } => self.ready(load_ms, threads, forks),
             FromHost::LoadError { reason } => {
                 if let Some(loaded) = lock(&self.loaded).take() {
                     let _ = loaded.send(Err(reason));
@@ -259,12 +298,29 @@ impl Inner {
                 }
                 self.progress(&id, Progress::Forked { pid });
             }
-            FromHost::Event { id, event_type, step_key, message } => {
+            FromHost::Event {
+                id,
+                event_type,
+                step_key,
+                message,
+            } => {
                 let timestamp_ms = Timestamp::now().as_millisecond();
-                self.progress(&id, Progress::Event { event_type, step_key, message, timestamp_ms });
+                self.progress(
+                    &id,
+                    Progress::Event {
+                        event_type,
+                        step_key,
+                        message,
+                        timestamp_ms,
+                    },
+                );
             }
             FromHost::Log { id, stream, line } => {
-                let stream = if stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
+                let stream = if stream == "stderr" {
+                    Stream::Stderr
+                } else {
+                    Stream::Stdout
+                };
                 self.progress(&id, Progress::Log { stream, line });
             }
             FromHost::Exit(exit) => {
@@ -282,7 +338,10 @@ impl Inner {
         }
         if let Some(installed) = installed.filter(|version| version != env!("CARGO_PKG_VERSION")) {
             let location = self.location.clone();
-            self.notice(HostNotice::VersionDiffers { location, installed });
+            self.notice(HostNotice::VersionDiffers {
+                location,
+                installed,
+            });
         }
     }
 
@@ -295,7 +354,11 @@ impl Inner {
             }
         }
         let location = self.location.clone();
-        self.notice(HostNotice::Ready { location: location.clone(), pid: self.pid, loaded_ms: load_ms });
+        self.notice(HostNotice::Ready {
+            location: location.clone(),
+            pid: self.pid,
+            loaded_ms: load_ms,
+        });
         if !forks {
             self.notice(HostNotice::NotForking { location, threads });
         }

@@ -58,13 +58,15 @@ impl Spawner {
             library_folder: settings.packages.library.clone(),
         };
         let runtime = Handle::current();
-        thread::Builder::new().name("host-spawner".to_owned()).spawn(move || {
-            let _context = runtime.enter();
-            for request in inbox {
-                // A caller that went away takes the process with it: its socket closes.
-                let _ = request.reply.send(recipe.start(request.mode));
-            }
-        })?;
+        thread::Builder::new()
+            .name("host-spawner".to_owned())
+            .spawn(move || {
+                let _context = runtime.enter();
+                for request in inbox {
+                    // A caller that went away takes the process with it: its socket closes.
+                    let _ = request.reply.send(recipe.start(request.mode));
+                }
+            })?;
         Ok(Self { requests })
     }
 
@@ -72,7 +74,9 @@ impl Spawner {
     pub async fn spawn(&self, mode: Mode) -> io::Result<Started> {
         let (reply, started) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes has ended");
-        self.requests.send(Request { mode, reply }).map_err(|_| gone())?;
+        self.requests
+            .send(Request { mode, reply })
+            .map_err(|_| gone())?;
         started.await.map_err(|_| gone())?
     }
 }
@@ -106,6 +110,9 @@ impl Recipe {
             command.env("DAGSTER_HOME", home);
         }
         let child = command.spawn()?;
-        Ok(Started { child, socket: UnixStream::from_std(ours)? })
+        Ok(Started {
+            child,
+            socket: UnixStream::from_std(ours)?,
+        })
     }
 }

@@ -72,11 +72,18 @@ impl Supervisor {
         settings: HostSettings,
         notices: mpsc::Sender<HostNotice>,
     ) -> Result<Arc<Self>, HostError> {
-        let spawner = Spawner::start(&settings)
-            .map_err(|source| HostError::Spawn { python: settings.python.clone(), source })?;
+        let spawner = Spawner::start(&settings).map_err(|source| HostError::Spawn {
+            python: settings.python.clone(),
+            source,
+        })?;
         let (settings, spawner) = (Arc::new(settings), Arc::new(spawner));
-        let own_ledger =
-            Ledger::start(Arc::clone(&settings), Arc::clone(&spawner), None, notices.clone()).await?;
+        let own_ledger = Ledger::start(
+            Arc::clone(&settings),
+            Arc::clone(&spawner),
+            None,
+            notices.clone(),
+        )
+        .await?;
         Ok(Arc::new(Self {
             settings,
             notices,
@@ -150,14 +157,19 @@ impl Supervisor {
             }
         }
         Ok(Outcome::Unrunnable {
-            reason: format!("the host of {} ended {TRIES} times before the task began", subject.location()),
+            reason: format!(
+                "the host of {} ended {TRIES} times before the task began",
+                subject.location()
+            ),
         })
     }
 
     /// Notes which host runs the task; tells whether the task was cancelled meanwhile.
     fn assign(&self, id: &str, runner: &Arc<Runner>) -> bool {
         let mut tasks = lock(&self.tasks);
-        let Some(running) = tasks.get_mut(id) else { return false };
+        let Some(running) = tasks.get_mut(id) else {
+            return false;
+        };
         running.runner = Some(Arc::clone(runner));
         running.canceled
     }
@@ -220,7 +232,11 @@ impl Supervisor {
         }
     }
 
-    async fn start_runner(&self, subject: &Subject, key: &LocationKey) -> Result<Arc<Runner>, HostError> {
+    async fn start_runner(
+        &self,
+        subject: &Subject,
+        key: &LocationKey,
+    ) -> Result<Arc<Runner>, HostError> {
         let runner = Runner::spawn(
             &self.spawner,
             subject.location(),
@@ -229,7 +245,10 @@ impl Supervisor {
             self.notices.clone(),
         )
         .await
-        .map_err(|source| HostError::Spawn { python: self.settings.python.clone(), source })?;
+        .map_err(|source| HostError::Spawn {
+            python: self.settings.python.clone(),
+            source,
+        })?;
         let runner = Arc::new(runner);
         let mut runners = lock(&self.runners);
         runners.retain(|runner| !runner.is_dead());
@@ -239,23 +258,33 @@ impl Supervisor {
 
     fn recent_failure(&self, key: &LocationKey) -> Option<String> {
         let failures = lock(&self.failures);
-        let failure = failures.get(key).filter(|failure| failure.at.elapsed() < REMEMBER_FAILURE)?;
+        let failure = failures
+            .get(key)
+            .filter(|failure| failure.at.elapsed() < REMEMBER_FAILURE)?;
         Some(sentence(&failure.location, &failure.reason))
     }
 
     fn load_failed(&self, subject: &Subject, key: &LocationKey, reason: &str) -> String {
         let location = subject.location();
         let text = sentence(&location, reason);
-        let failure =
-            LoadFailure { at: Instant::now(), location: location.clone(), reason: reason.to_owned() };
+        let failure = LoadFailure {
+            at: Instant::now(),
+            location: location.clone(),
+            reason: reason.to_owned(),
+        };
         lock(&self.failures).insert(key.clone(), failure);
-        let _ = self.notices.try_send(HostNotice::LoadFailed { location, reason: reason.to_owned() });
+        let _ = self.notices.try_send(HostNotice::LoadFailed {
+            location,
+            reason: reason.to_owned(),
+        });
         text
     }
 
     /// The ledger of an instance; started when the first message that names it needs one.
     pub async fn ledger(&self, instance: Option<&str>) -> Result<Arc<Ledger>, HostError> {
-        let Some(instance) = instance else { return Ok(Arc::clone(&self.own_ledger)) };
+        let Some(instance) = instance else {
+            return Ok(Arc::clone(&self.own_ledger));
+        };
         let mut others = self.other_ledgers.lock().await;
         if let Some(ledger) = others.get(instance) {
             return Ok(Arc::clone(ledger));
@@ -270,7 +299,9 @@ impl Supervisor {
     pub async fn cancel(&self, task_id: &str) {
         let runner = {
             let mut tasks = lock(&self.tasks);
-            let Some(running) = tasks.get_mut(task_id) else { return };
+            let Some(running) = tasks.get_mut(task_id) else {
+                return;
+            };
             running.canceled = true;
             running.runner.clone()
         };
@@ -287,7 +318,9 @@ impl Supervisor {
     }
 
     pub async fn heartbeat(&self, body: &Value) -> Result<(), HostError> {
-        self.own_ledger.heartbeat(&self.settings.worker.id, body).await
+        self.own_ledger
+            .heartbeat(&self.settings.worker.id, body)
+            .await
     }
 
     pub fn states(&self) -> Vec<HostState> {
@@ -295,7 +328,11 @@ impl Supervisor {
         let ledger = HostState {
             pid,
             location: "ledger".to_owned(),
-            phase: if pid == 0 { HostPhase::Loading } else { HostPhase::Ready },
+            phase: if pid == 0 {
+                HostPhase::Loading
+            } else {
+                HostPhase::Ready
+            },
             loaded_ms: 0,
             children: 0,
             pss_kib: memory::pss_kib(pid).unwrap_or(0),
@@ -303,7 +340,10 @@ impl Supervisor {
         };
         let mut runners = lock(&self.runners).clone();
         runners.retain(|runner| !runner.is_dead());
-        let failed = lock(&self.failures).values().map(LoadFailure::state).collect::<Vec<_>>();
+        let failed = lock(&self.failures)
+            .values()
+            .map(LoadFailure::state)
+            .collect::<Vec<_>>();
         std::iter::once(ledger)
             .chain(runners.iter().map(|runner| runner.state()))
             .chain(failed)

@@ -41,7 +41,8 @@ pub fn runtime() -> &'static Runtime {
 pub fn home() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     HOME.get_or_init(|| {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("host-{}", std::process::id()));
+        let home =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("host-{}", std::process::id()));
         let _ = fs::remove_dir_all(&home);
         fs::create_dir_all(&home).unwrap();
         fs::write(home.join("dagster.yaml"), "telemetry: {enabled: false}\n").unwrap();
@@ -67,20 +68,27 @@ impl Side {
             .unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        Self { _child: child, input, output }
+        Self {
+            _child: child,
+            input,
+            output,
+        }
     }
 
     fn call(&mut self, verb: &str, arguments: &Value) -> Value {
         writeln!(self.input, "{}", json!([verb, arguments])).unwrap();
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("{verb}: the helper answered {line:?}"))
+        serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("{verb}: the helper answered {line:?}"))
     }
 }
 
 fn side() -> MutexGuard<'static, Side> {
     static SIDE: OnceLock<Mutex<Side>> = OnceLock::new();
-    SIDE.get_or_init(|| Mutex::new(Side::start())).lock().unwrap_or_else(PoisonError::into_inner)
+    SIDE.get_or_init(|| Mutex::new(Side::start()))
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks Dagster's side.
@@ -95,11 +103,14 @@ pub struct Run {
 
 impl Run {
     pub fn new(job: &str, status: &str) -> Self {
-        Self::of(json!({"job": job, "status": status}))
+        Self::of(&json!({"job": job, "status": status}))
     }
 
-    pub fn of(arguments: Value) -> Self {
-        let id = ask("make_run", &arguments)["run_id"].as_str().unwrap().to_owned();
+    pub fn of(arguments: &Value) -> Self {
+        let id = ask("make_run", arguments)["run_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         fs::create_dir_all(home().join("traces").join(&id)).unwrap();
         Self { id }
     }
@@ -107,13 +118,25 @@ impl Run {
     /// The message for one attempt of a step.
     pub fn step(&self, step: &str, attempt: u32) -> Execution {
         let arguments = json!({"run_id": self.id, "step": step, "attempt": attempt});
-        execution(TaskKind::ExecutePlan, ask("step_message", &arguments), attempt)
+        execution(
+            TaskKind::ExecutePlan,
+            ask("step_message", &arguments),
+            attempt,
+        )
     }
 
     /// The message for the run itself.
     pub fn whole(&self, resume: bool) -> Execution {
-        let kind = if resume { TaskKind::ResumeJob } else { TaskKind::ExecuteJob };
-        execution(kind, ask("run_message", &json!({"run_id": self.id, "resume": resume})), 1)
+        let kind = if resume {
+            TaskKind::ResumeJob
+        } else {
+            TaskKind::ExecuteJob
+        };
+        execution(
+            kind,
+            ask("run_message", &json!({"run_id": self.id, "resume": resume})),
+            1,
+        )
     }
 
     /// The step's events, oldest first.
@@ -124,7 +147,10 @@ impl Run {
 
     /// How many of the step's events have this type.
     pub fn count(&self, step: &str, event_type: &str) -> usize {
-        self.events(step).iter().filter(|event| event["type"] == event_type).count()
+        self.events(step)
+            .iter()
+            .filter(|event| event["type"] == event_type)
+            .count()
     }
 
     /// The step's last event of this type.
@@ -138,7 +164,10 @@ impl Run {
     }
 
     pub fn status(&self) -> String {
-        ask("status", &json!({"run_id": self.id})).as_str().unwrap().to_owned()
+        ask("status", &json!({"run_id": self.id}))
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     pub fn set_status(&self, status: &str) {
@@ -153,8 +182,17 @@ impl Run {
     /// Waits for a trace and returns the process id in it.
     pub async fn traced_pid(&self, name: &str) -> u32 {
         let path = self.trace(name);
-        until(name, || fs::read_to_string(&path).is_ok_and(|text| text.ends_with('\n'))).await;
-        fs::read_to_string(&path).unwrap().lines().last().unwrap().parse().unwrap()
+        until(name, || {
+            fs::read_to_string(&path).is_ok_and(|text| text.ends_with('\n'))
+        })
+        .await;
+        fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .last()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 }
 
@@ -196,7 +234,10 @@ pub struct Worker {
 impl Worker {
     pub async fn start(settings: HostSettings) -> Self {
         let (sender, notices) = mpsc::channel(4096);
-        Self { hosts: Hosts::start(settings, sender).await.unwrap(), notices }
+        Self {
+            hosts: Hosts::start(settings, sender).await.unwrap(),
+            notices,
+        }
     }
 }
 
@@ -239,8 +280,14 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Whether a process exists and is not a zombie.
 pub fn alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .trim_start()
+            .starts_with('Z')
+    })
 }
 
 /// Sends SIGKILL to one process.
