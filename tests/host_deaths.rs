@@ -11,6 +11,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -32,12 +33,15 @@ fn start(
 }
 
 fn host_pid(hosts: &Hosts) -> u32 {
-    hosts
-        .states()
-        .iter()
-        .find(|state| state.location != "ledger")
-        .unwrap()
-        .pid
+    host_pids(hosts)[0]
+}
+
+fn host_pids(hosts: &Hosts) -> Vec<u32> {
+    let states = hosts.states().into_iter();
+    states
+        .filter(|state| state.location != "ledger")
+        .map(|state| state.pid)
+        .collect()
 }
 
 #[test]
@@ -308,6 +312,79 @@ fn a_location_that_does_not_load_names_the_exception() {
             panic!("{outcome:?}")
         };
         assert!(reason.contains("the warehouse is closed"), "{reason}");
+    });
+}
+
+#[test]
+fn code_that_changed_on_disk_is_loaded_afresh_for_the_next_step() {
+    runtime().block_on(async {
+        let worker = Worker::start(settings("changing")).await;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host/jobs.py");
+        let copy = home().join("changing.py");
+        fs::copy(source, &copy).unwrap();
+        let run =
+            Run::of(&json!({"job": "steps", "status": "STARTED", "file": copy, "load": false}));
+        execute(&worker.hosts, run.step("good", 1)).await;
+        let before = host_pid(&worker.hosts);
+        // The host looks at most once a second; an execution that comes earlier still runs.
+        let mut attempt = 1;
+        let text = fs::read_to_string(&copy).unwrap();
+        fs::write(&copy, text.replace("hello from stdout", "hello again")).unwrap();
+        until("the old host is gone", || {
+            host_pids(&worker.hosts) != [before] || {
+                attempt += 1;
+                let step = run.step("retrying", attempt);
+                tokio::task::block_in_place(|| {
+                    runtime().handle().block_on(execute(&worker.hosts, step))
+                });
+                host_pids(&worker.hosts) != [before]
+            }
+        })
+        .await;
+        worker.hosts.shutdown(Duration::ZERO).await;
+    });
+}
+
+#[test]
+fn a_reload_gives_new_work_to_a_new_host_while_the_old_one_finishes() {
+    runtime().block_on(async {
+        let worker = Worker::start(settings("reloading")).await;
+        let run = Run::new("steps", "STARTED");
+        let slow = start(&worker.hosts, run.step("slow", 1));
+        run.traced_pid("slow").await;
+        let old = host_pid(&worker.hosts);
+        worker.hosts.reload().await;
+        let (outcome, _) = execute(&worker.hosts, run.step("good", 1)).await;
+        assert!(matches!(outcome, Outcome::Finished { .. }), "{outcome:?}");
+        assert_eq!(
+            host_pids(&worker.hosts).len(),
+            2,
+            "the old host drains beside the new one"
+        );
+        fs::write(run.trace("go"), "").unwrap();
+        let outcome = slow.await.unwrap();
+        assert!(
+            matches!(
+                outcome,
+                Outcome::Finished {
+                    status: StepStatus::Success,
+                    ..
+                }
+            ),
+            "{outcome:?}"
+        );
+        until("the old host is gone", || !alive(old)).await;
+        worker.hosts.shutdown(Duration::ZERO).await;
+    });
+}
+
+#[test]
+fn a_ledger_that_dies_is_started_again_and_answers() {
+    runtime().block_on(async {
+        let worker = Worker::start(settings("ledger-dies")).await;
+        kill(worker.hosts.states()[0].pid);
+        worker.hosts.heartbeat(json!({"pid": 1})).await.unwrap();
+        worker.hosts.shutdown(Duration::ZERO).await;
     });
 }
 

@@ -29,6 +29,8 @@ def serve(channel: Channel, instance: DagsterInstance) -> None:
                 channel.flush()
             if events & selectors.EVENT_READ:
                 for frame in channel.receive():
+                    if frame["kind"] == "stop":
+                        return
                     channel.send(_answer(instance, frame))
         except Closed:
             return

@@ -21,6 +21,7 @@ from .children import Child, Stream
 from .frames import Channel, Closed, Frame
 from .instances import open_instance, storage_kind
 from .messages import unpack_origin
+from .sources import Sources
 
 TICK = 0.25
 """Seconds between looks at compute log files and at signals that are due."""
@@ -42,6 +43,7 @@ class StepHost:
         self.terminated = False
         self.forks = linux.AVAILABLE
         self.touched: set[str] = set()
+        self.sources: Sources | None = None
         self.wakeup: tuple[int, int] | None = None
 
     def run(self) -> None:
@@ -140,6 +142,7 @@ class StepHost:
         signal.signal(signal.SIGTERM, self._terminate)
         # From here on there may be children to clean up after, which SIGKILL would not let us.
         linux.die_with_parent(os.getppid(), signal.SIGTERM)
+        self.sources = Sources()
         gc.collect()
         gc.freeze()
 
@@ -147,6 +150,9 @@ class StepHost:
         self.terminated = True
 
     def _start(self, frame: Frame) -> None:
+        if self.sources is not None and self.sources.changed():
+            self.channel.send({"kind": "stale", "id": frame["id"]})
+            return
         self._touch_database(frame)
         if self.forks and len(linux.thread_names()) > 1:
             self.forks = False
