@@ -111,12 +111,9 @@ fn fingerprint(files: &[(PathBuf, &File<'_>)]) -> String {
             digest.update(part);
         }
     }
-    digest
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digest = digest.finalize();
+    let half: [u8; 8] = std::array::from_fn(|index| digest[index]);
+    format!("{:016x}", u64::from_be_bytes(half))
 }
 
 fn write(files: &[(PathBuf, &File<'_>)], cache: &Path, target: &Path) -> io::Result<()> {

@@ -18,9 +18,9 @@ use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 
 /// Importing dagster takes 2-3 s; a loaded machine several times that.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
-/// Longer than SQLite's busy timeout (60 s) in Dagster.
+/// Longer than the busy timeout (60 s) that Dagster gives `SQLite`.
 const ANSWER: Duration = Duration::from_secs(90);
 
 /// How long a request waits for a ledger that is being restarted.

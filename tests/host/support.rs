@@ -1,3 +1,5 @@
+#![allow(dead_code, reason = "each test file uses a part")]
+
 //! What the host tests share: a Dagster home, Dagster's side of the story, and hosts to run steps.
 //!
 //! Starting Python with dagster takes seconds, so tests share one home, one helper process and one
@@ -101,11 +103,11 @@ pub struct Run {
 
 impl Run {
     pub fn new(job: &str, status: &str) -> Self {
-        Self::of(json!({"job": job, "status": status}))
+        Self::of(&json!({"job": job, "status": status}))
     }
 
-    pub fn of(arguments: Value) -> Self {
-        let id = ask("make_run", &arguments)["run_id"]
+    pub fn of(arguments: &Value) -> Self {
+        let id = ask("make_run", arguments)["run_id"]
             .as_str()
             .unwrap()
             .to_owned();

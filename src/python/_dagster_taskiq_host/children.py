@@ -33,6 +33,8 @@ class Stream:
     name: str
     fd: int
     is_file: bool = False
+    ended: bool = False
+    """Whether nobody writes to the pipe any more."""
     rest: bytes = b""
     skipped: int = 0
 
@@ -44,6 +46,7 @@ class Stream:
             data = os.read(self.fd, READ)
         except BlockingIOError:
             return
+        self.ended = not data and not self.is_file
         *whole, self.rest = (self.rest + data).split(b"\n")
         if len(self.rest) > LINE:
             whole.append(self.rest)
@@ -70,6 +73,8 @@ class Child:
     streams: list[Stream]
     outcome: dict[str, Any] | None = None
     retry: dict[str, Any] | None = None
+    silent: bool = False
+    """Whether the news pipe was closed at the other end."""
     killed: bool = False
     canceled: bool = False
     plan: list[tuple[float, int]] = field(default_factory=list)
@@ -81,6 +86,11 @@ class Child:
     def fds(self) -> list[int]:
         return [self.news, *(stream.fd for stream in self.streams)]
 
+    def watched(self) -> list[int]:
+        """Descriptors that tell when there is something to read."""
+        pipes = [s.fd for s in self.streams if not s.is_file and not s.ended]
+        return pipes if self.silent else [self.news, *pipes]
+
     def read_news(self) -> list[dict[str, Any]]:
         """Events and the like; outcome and retry policy are kept here instead."""
         passed_on = []
@@ -90,6 +100,7 @@ class Child:
             except BlockingIOError:
                 break
             if not data:
+                self.silent = True
                 break
             *whole, self._rest = (self._rest + data).split(b"\n")
             for line in whole:
@@ -113,8 +124,10 @@ class Child:
         return True
 
     def _follow(self, name: str, path: str) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        os.lseek(fd, 0, os.SEEK_END)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # only the live view lacks it
         self.streams.append(Stream(name, fd, is_file=True))
 
     def cancel(self, grace: float) -> None:

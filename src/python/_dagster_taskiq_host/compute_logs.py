@@ -29,9 +29,9 @@ def use_direct_logs(instance: DagsterInstance, tell: Callable[[str, str], None])
             manager.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind])
             for kind in (ComputeIOType.STDOUT, ComputeIOType.STDERR)
         ]
-        for stream, path in zip(("stdout", "stderr"), paths, strict=True):
-            tell(stream, path)
         with _redirected(1, paths[0]), _redirected(2, paths[1]):
+            for stream, path in zip(("stdout", "stderr"), paths, strict=True):
+                tell(stream, path)
             yield CapturedLogContext(log_key)
         # The empty file that tells readers that the capture is complete.
         with open(manager.complete_artifact_path(log_key), "ab"):

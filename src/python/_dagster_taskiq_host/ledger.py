@@ -29,6 +29,8 @@ def serve(channel: Channel, instance: DagsterInstance) -> None:
                 channel.flush()
             if events & selectors.EVENT_READ:
                 for frame in channel.receive():
+                    if frame["kind"] == "stop":
+                        return
                     channel.send(_answer(instance, frame))
         except Closed:
             return
@@ -37,7 +39,7 @@ def serve(channel: Channel, instance: DagsterInstance) -> None:
 def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
     try:
         value = _perform(instance, frame)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - one failed request must not end the ledger
         traceback.print_exc()
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return {"kind": "answer", "id": frame["id"], "error": text[:500]}

@@ -89,11 +89,11 @@ def send_group(group: int, signum: int) -> None:
 
 
 def reset_signals() -> None:
-    """Undoes the host's handlers, so that user code finds what Python sets up by itself."""
+    """Undoes the host's handlers. SIGINT stays ignored until Dagster captures it, so that a
+    cancellation that comes early cannot end the child before it has looked at its task."""
     signal.set_wakeup_fd(-1)
     for signum in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(signum, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 

@@ -43,7 +43,7 @@ def _channel() -> Channel:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)
-    sys.stdin = open(os.devnull)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open for the life of the process
     return Channel(socket.socket(fileno=own))
 
 

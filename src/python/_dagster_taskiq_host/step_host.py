@@ -21,6 +21,7 @@ from .children import Child, Stream
 from .frames import Channel, Closed, Frame
 from .instances import open_instance, storage_kind
 from .messages import unpack_origin
+from .sources import Sources
 
 TICK = 0.25
 """Seconds between looks at compute log files and at signals that are due."""
@@ -42,6 +43,7 @@ class StepHost:
         self.terminated = False
         self.forks = linux.AVAILABLE
         self.touched: set[str] = set()
+        self.sources: Sources | None = None
         self.wakeup: tuple[int, int] | None = None
 
     def run(self) -> None:
@@ -61,7 +63,7 @@ class StepHost:
             if self.wakeup is not None:
                 selector.register(self.wakeup[0], selectors.EVENT_READ)
             for child in self.children.values():
-                for fd in (child.news, *(s.fd for s in child.streams if not s.is_file)):
+                for fd in child.watched():
                     selector.register(fd, selectors.EVENT_READ)
             ready = {key.fd: events for key, events in selector.select(self._timeout())}
         if self.terminated:
@@ -106,7 +108,7 @@ class StepHost:
             self.instance = open_instance(self.instance_ref)
             origin = unpack_origin(frame["origin"])
             recon_repository_from_origin(origin).get_definition()
-        except BaseException as error:  # user code may raise anything, SystemExit too
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
             last = traceback.format_exception_only(error)[-1].strip()
             cause = _root(error)
             if cause is not error:
@@ -140,6 +142,7 @@ class StepHost:
         signal.signal(signal.SIGTERM, self._terminate)
         # From here on there may be children to clean up after, which SIGKILL would not let us.
         linux.die_with_parent(os.getppid(), signal.SIGTERM)
+        self.sources = Sources()
         gc.collect()
         gc.freeze()
 
@@ -147,6 +150,9 @@ class StepHost:
         self.terminated = True
 
     def _start(self, frame: Frame) -> None:
+        if self.sources is not None and self.sources.changed():
+            self.channel.send({"kind": "stale", "id": frame["id"]})
+            return
         self._touch_database(frame)
         if self.forks and len(linux.thread_names()) > 1:
             self.forks = False
@@ -167,7 +173,7 @@ class StepHost:
         if storage_kind(self.instance) == "sqlite":
             try:
                 self.instance.get_run_step_stats(run_id, step_keys=[""])
-            except Exception as error:  # the child meets it again and says so
+            except Exception as error:  # noqa: BLE001 - the child meets it again
                 print(f"run {run_id}: {type(error).__name__}: {error}", file=sys.stderr)
 
     def _fork(self, frame: Frame, pipes: list[tuple[int, int]]) -> Child:
@@ -188,7 +194,7 @@ class StepHost:
             linux.reseed()
             assert self.instance is not None
             code = work.perform(self.instance, frame, pipes[0][1])
-        except BaseException:  # nothing may unwind into the host's loop
+        except BaseException:  # noqa: BLE001 - nothing may unwind into the loop
             traceback.print_exc()
         finally:
             work.leave(code)

@@ -25,7 +25,6 @@ from dagster._core.execution.context_creation_job import create_context_free_log
 from dagster._core.snowflake_partner import set_snowflake_partner_env_var
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster._utils.hosted_user_process import recon_job_from_origin
-from dagster._utils.interrupts import capture_interrupts
 
 from . import announce, claims, history, instances, liveness, outcomes, reports
 from .messages import Task
@@ -112,15 +111,14 @@ def _guard(instance: DagsterInstance, claim: claims.Claim) -> None:
 
 def _execute(instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell) -> Outcome:
     status = None
-    with capture_interrupts():
-        try:
-            for event in _events(instance, run, task, tell):
-                _tell_event(event, tell)
-                if event.step_key == task.step_key:
-                    status = _status(event) or status
-        except BaseException as error:  # interrupts too: whatever ended it, the log decides
-            if status is None:
-                return outcomes.raised(f"{type(error).__name__}: {error}")
+    try:
+        for event in _events(instance, run, task, tell):
+            _tell_event(event, tell)
+            if event.step_key == task.step_key:
+                status = _status(event) or status
+    except BaseException as error:  # noqa: BLE001 - interrupts too: the log decides
+        if status is None:
+            return outcomes.raised(f"{type(error).__name__}: {error}")
     if status is None:
         return outcomes.raised("the step's execution ended without a terminal event")
     return outcomes.finished(status)

@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from dagster import DagsterInstance
+from dagster._utils.interrupts import capture_interrupts
 
 from . import outcomes
 from .compute_logs import use_direct_logs
@@ -37,7 +38,9 @@ def perform(instance: DagsterInstance, frame: dict[str, Any], news: int) -> int:
         tell({"kind": "outcome", **outcomes.unrunnable(str(error))})
         return 0
     body = run_step if task.is_step else run_run
-    outcome = body(instance, task, tell)
+    # As in ``dagster api``: interrupts are raised where Dagster is prepared for them.
+    with capture_interrupts():
+        outcome = body(instance, task, tell)
     tell({"kind": "outcome", **outcome})
     return EXIT_RAISED if outcome["outcome"] == "raised" else 0
 
