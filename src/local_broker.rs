@@ -1,6 +1,6 @@
 //! The embedded, durable SQS-compatible server. HTTP requests ([`http`]) become actions
 //! ([`actions`]) on one state machine ([`state`]), owned by one thread ([`engine`]) that writes
-//! each group of changes to SQLite ([`journal`]) before it answers. Used by `cli` alone; everybody
+//! each group of changes to `SQLite` ([`journal`]) before it answers. Used by `cli` alone; everybody
 //! else speaks to it as to SQS.
 
 pub mod actions;
@@ -87,7 +87,7 @@ pub enum LocalBrokerError {
     Database {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// What `SQLite` says.
         source: rusqlite::Error,
     },
     /// The system has no thread to give.

@@ -170,10 +170,10 @@ fn print(status: &Status) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "broker {} (pid {}), {:.1} MiB on disk",
+        "broker {} (pid {}), {} KiB on disk",
         status.version,
         status.pid,
-        status.disk_bytes as f64 / f64::from(1 << 20)
+        status.disk_bytes.div_ceil(1_024)
     )?;
     let width = status
         .queues

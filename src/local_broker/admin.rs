@@ -51,8 +51,8 @@ fn identity() -> Value {
 }
 
 async fn priorities(app: &App, uri: &Uri) -> Response<Body> {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    let Some(name) = pairs.filter_map(|pair| pair.strip_prefix("queue=")).next() else {
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    let Some(name) = pairs.find_map(|pair| pair.strip_prefix("queue=")) else {
         let error = "name a queue: /_dtq/priorities?queue=NAME";
         return respond(StatusCode::BAD_REQUEST, &json!({ "error": error }));
     };

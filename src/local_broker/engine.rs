@@ -25,7 +25,7 @@ const WAITING_LIMIT: usize = 16_384;
 /// Requests that share one commit: a bound on how long the first of them waits.
 const GROUP_LIMIT: usize = 1_024;
 /// The engine looks at the clock at least this often, should it have been set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 type Answer = Box<dyn FnOnce(Result<(), SqsError>) + Send>;
 type Job = Box<dyn FnOnce(Result<(&mut Broker, Millis), SqsError>) -> Answer + Send>;

@@ -13,7 +13,7 @@ use super::admin;
 use super::engine::Engine;
 use super::error::{ErrorKind, SqsError};
 use super::folder::DataFolder;
-use super::protocol::json;
+use super::protocol::{json, query};
 use super::receipt::ReceiptSealer;
 
 /// The largest request body: a full batch whose every byte JSON escapes as `\u00xx`, and room for
@@ -73,17 +73,33 @@ async fn route(app: &App, request: Request, request_id: &str) -> Response<Body> 
         host: host_of(&parts.headers, &parts.uri).unwrap_or(&app.address),
         region: region_of(&parts.headers).unwrap_or("us-east-1"),
     };
-    let Some(target) = target else {
-        let _ = request_id;
-        return json::failure(&SqsError::new(
-            ErrorKind::InvalidAction,
-            "No action was named.",
-        ));
-    };
-    match actions::dispatch(&ctx, json::action_of(target), &body).await {
-        Ok(body) => json::answer(body),
-        Err(error) => json::failure(&error),
+    match target {
+        Some(target) => match actions::dispatch(&ctx, json::action_of(target), &body).await {
+            Ok(output) => json::answer(output),
+            Err(error) => json::failure(&error),
+        },
+        None => answer_query(&ctx, &parts.uri, &body, request_id).await,
     }
+}
+
+/// The query protocol's parameters are in the body of a POST or in the URL.
+async fn answer_query(
+    ctx: &Context<'_>,
+    uri: &Uri,
+    body: &[u8],
+    request_id: &str,
+) -> Response<Body> {
+    let in_url = uri.query().unwrap_or_default().as_bytes();
+    let parameters = [body, in_url].join(&b'&');
+    let outcome = match query::parse(uri.path(), &parameters) {
+        Ok(request) => {
+            actions::dispatch(ctx, &request.action, request.input.to_string().as_bytes())
+                .await
+                .map(|output| query::answer(&request.action, &output, request_id))
+        }
+        Err(error) => Err(error),
+    };
+    outcome.unwrap_or_else(|error| query::failure(&error, request_id))
 }
 
 fn is_query(uri: &Uri) -> bool {

@@ -1,4 +1,4 @@
-//! The broker's memory on disk: SQLite in WAL mode, one transaction per group of requests. What
+//! The broker's memory on disk: `SQLite` in WAL mode, one transaction per group of requests. What
 //! changes often (`message`) is apart from bodies (`payload`), so that a receive or a change of
 //! visibility rewrites a small row.
 
@@ -75,7 +75,7 @@ impl Journal {
     /// Opens or makes the database.
     ///
     /// # Errors
-    /// SQLite's, for a file that cannot be read, written or understood.
+    /// `SQLite`'s, for a file that cannot be read, written or understood.
     pub fn open(path: &Path, durability: Durability) -> rusqlite::Result<Self> {
         let db = Connection::open(path)?;
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -102,7 +102,7 @@ impl Journal {
     /// Writes changes, in order. They are kept at the next [`Journal::commit`].
     ///
     /// # Errors
-    /// SQLite's; nothing since the last commit is kept then.
+    /// `SQLite`'s; nothing since the last commit is kept then.
     pub fn write(&mut self, changes: Vec<Change>) -> rusqlite::Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -116,7 +116,7 @@ impl Journal {
     /// Makes what was written durable.
     ///
     /// # Errors
-    /// SQLite's; nothing since the last commit is kept then.
+    /// `SQLite`'s; nothing since the last commit is kept then.
     pub fn commit(&mut self) -> rusqlite::Result<()> {
         if self.open {
             self.db.prepare_cached("COMMIT")?.execute([])?;
@@ -137,7 +137,7 @@ impl Journal {
     /// The fixed part of a message.
     ///
     /// # Errors
-    /// SQLite's.
+    /// `SQLite`'s.
     pub fn payload(&self, seq: Seq) -> rusqlite::Result<Option<Payload>> {
         self.db
             .prepare_cached("SELECT message_id, body, extra FROM payload WHERE id = ?1")?
@@ -162,7 +162,7 @@ impl Journal {
     /// whether there is more to do.
     ///
     /// # Errors
-    /// SQLite's.
+    /// `SQLite`'s.
     pub fn tidy(&mut self) -> rusqlite::Result<bool> {
         let some = self.discarded.len().saturating_sub(TIDY_STEP);
         let step = self.discarded.split_off(some);

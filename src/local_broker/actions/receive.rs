@@ -36,6 +36,10 @@ pub struct Messages {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "these are the names of SQS's members"
+)]
 struct Message {
     message_id: Uuid,
     receipt_handle: String,

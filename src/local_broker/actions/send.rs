@@ -60,7 +60,7 @@ pub struct SendResult {
 }
 
 impl SendResult {
-    fn of(sums: Sums, sent: Sent) -> Self {
+    fn of(sums: Sums, sent: &Sent) -> Self {
         let sequence_number = sent.sequence.map(sequence_number);
         Self {
             sums,
@@ -78,7 +78,7 @@ pub async fn send(ctx: &Context<'_>, input: SendMessage) -> Result<SendResult, S
             // That there is no such queue is said before anything is said of the message.
             broker.queue(&queue)?;
             let (new, sums) = checked?;
-            Ok(SendResult::of(sums, broker.send(now, &queue, new)?))
+            Ok(SendResult::of(sums, &broker.send(now, &queue, new)?))
         })
         .await
 }
@@ -135,7 +135,7 @@ pub async fn send_batch(
             broker.queue(&queue)?;
             let outcomes = ids.into_iter().zip(checked).map(|(id, checked)| {
                 let outcome = checked.and_then(|(new, sums)| {
-                    let result = SendResult::of(sums, broker.send(now, &queue, new)?);
+                    let result = SendResult::of(sums, &broker.send(now, &queue, new)?);
                     Ok(SentEntry {
                         id: id.clone(),
                         result,

@@ -113,7 +113,9 @@ impl Polls {
         self.quiet = true;
         let now = Instant::now();
         for polls in self.parked.values_mut() {
-            polls.iter_mut().for_each(|(deadline, _)| *deadline = now);
+            for (deadline, _) in polls.iter_mut() {
+                *deadline = now;
+            }
         }
         self.next_deadline = Some(now);
     }

@@ -23,7 +23,7 @@ impl Journal {
     /// Reads everything. Messages of queues that are gone are noted for removal.
     ///
     /// # Errors
-    /// SQLite's, or a record that is not understood.
+    /// `SQLite`'s, or a record that is not understood.
     pub fn load(&mut self) -> rusqlite::Result<Loaded> {
         let mut broker = Broker::default();
         for record in self.records("SELECT record FROM queue")? {
@@ -105,12 +105,12 @@ impl Journal {
 
 fn message_of(row: &Row<'_>, names: &mut HashSet<Arc<str>>) -> rusqlite::Result<Message> {
     let mut shared = |name: Option<Arc<str>>| {
-        name.map(|name| match names.get(&name) {
-            Some(known) => known.clone(),
-            None => {
-                names.insert(name.clone());
-                name
+        name.map(|name| {
+            if let Some(known) = names.get(&name) {
+                return known.clone();
             }
+            names.insert(name.clone());
+            name
         })
     };
     Ok(Message {

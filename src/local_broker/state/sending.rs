@@ -11,6 +11,9 @@ use super::message::{Extra, Message, Millis, NewMessage, Payload, Sent, Stage};
 use super::queue::Queue;
 use crate::local_broker::error::{ErrorKind, SqsError};
 
+/// Why a parameter of the other kind of queue is refused.
+const WRONG_TYPE: &str = "The request include parameter that is not valid for this queue type.";
+
 impl Broker {
     /// Puts a message into a queue. On FIFO queues a message whose deduplication id was used
     /// within five minutes is answered with the first one and not put in.
@@ -115,7 +118,6 @@ fn check(queue: &Queue, new: &NewMessage) -> Result<(), SqsError> {
             ),
         ));
     }
-    const WRONG_TYPE: &str = "The request include parameter that is not valid for this queue type.";
     if !settings.fifo {
         return match &new.dedup {
             Some(id) => Err(SqsError::invalid("MessageDeduplicationId", id, WRONG_TYPE)),
