@@ -72,6 +72,11 @@ def stop(process: "subprocess.Popen[Any]", seconds: float = 15.0) -> None:
             process.wait(seconds)
 
 
+def own_binary() -> str | None:
+    """Path of the project's binary, where there is one."""
+    return os.environ.get("DTQ_TEST_BINARY") or shutil.which("dagster-taskiq-tui")
+
+
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of an SQS endpoint."""
@@ -79,24 +84,29 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    binary = os.environ.get("DTQ_TEST_BINARY") or shutil.which("dagster-taskiq-tui")
+    binary = own_binary()
     if not binary:
         pytest.skip("neither DTQ_TEST_ENDPOINT nor DTQ_TEST_BINARY is set")
-    data = tmp_path_factory.mktemp("broker")
-    command = [binary, "broker", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(data)]
+    with broker(binary, tmp_path_factory.mktemp("broker")) as (found, _):
+        yield found
+
+
+@contextmanager
+def broker(
+    binary: str, data: Path, listen: str = "127.0.0.1:0"
+) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
+    """The project's own broker: its URL and its process."""
+    command = [binary, "broker", "serve", "--listen", listen, "--data-dir", str(data)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
             assert process.stdout is not None
-            found = ""
-            for line in process.stdout:
-                if line.startswith("endpoint: "):
-                    found = line.removeprefix("endpoint: ").strip()
-                    break
+            lines = (line for line in process.stdout if line.startswith("endpoint: "))
+            found = next(lines, "").removeprefix("endpoint: ").strip()
             assert found, f"{binary} did not print its endpoint"
             threading.Thread(target=process.stdout.read, daemon=True).start()
-            yield found
+            yield found, process
         finally:
             stop(process)
 

@@ -11,6 +11,7 @@ from dagster._serdes import unpack_value
 from dagster._utils.error import SerializableErrorInfo
 
 from conftest import Background, Queue, counted, execute, job_named, wait_for
+from dagster_taskiq import care
 
 LOST = StepRetryData(
     error=SerializableErrorInfo("host gone\n", [], "dagster_taskiq.WorkerLost"),
@@ -183,6 +184,41 @@ def test_a_fifo_queue_gets_a_group_per_step_and_an_id_per_attempt(
     assert raw["Attributes"]["MessageGroupId"] == f"{run.run.run_id}/one"
     assert len(raw["Attributes"]["MessageDeduplicationId"]) == 64
     for message in (raw["decoded"], None, None):
+        run.work(message or run.message())
+    assert run.finish().is_success
+
+
+def test_a_queue_that_no_live_worker_serves_is_said_once(
+    instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(care, "_INTERVAL", 0.2)
+    monkeypatch.setattr(care, "_SILENCE_SECONDS", 0.5)
+    run = Background("chain_job", instance, queue)
+
+    def said() -> list[str]:
+        logs = instance.all_logs(run.run.run_id)
+        return [e.message for e in logs if "no live worker has reported" in e.message]
+
+    wait_for(said, "the sentence")
+    for _ in range(3):
+        run.work(run.message())
+    assert run.finish().is_success
+    assert len(said()) == 1
+
+
+def test_a_step_whose_message_is_gone_is_sent_again(
+    instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(care, "_INTERVAL", 0.2)
+    monkeypatch.setattr(care, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(care, "_RESEND_AFTER", 1.0)
+    run = Background("chain_job", instance, queue)
+    lost = run.message()
+    again = run.message()
+    assert again["labels"]["step_key"] == lost["labels"]["step_key"]
+    assert again["labels"]["attempt"] == lost["labels"]["attempt"] == "1"
+    monkeypatch.setattr(care, "_RESEND_AFTER", 900.0)
+    for message in (again, None, None):
         run.work(message or run.message())
     assert run.finish().is_success
 

@@ -29,11 +29,11 @@ broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, lambda _state: processes.
 @broker.task(task_name=TASK_EXECUTE_STEP)
 async def execute_plan(
     execute_step_args_packed: dict[str, Any],
+    context: Annotated[Context, TaskiqDepends()],
     executable_dict: dict[str, Any] | None = None,  # noqa: ARG001 - part of the message
-    context: Annotated[Context, TaskiqDepends()] = None,  # type: ignore[assignment]
 ) -> int:
     """Run one step; returns its process's exit code."""
-    labels = context.message.labels if context else {}
+    labels = context.message.labels
     return await processes.run(TASK_EXECUTE_STEP, execute_step_args_packed, labels)
 
 

@@ -7,13 +7,14 @@ keeps attempts lost with a worker apart from those the user's RetryPolicy counts
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, EventLogRecord
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.outputs import StepOutputHandle
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._utils.error import SerializableErrorInfo
@@ -80,7 +81,7 @@ class RunProgress(ActiveExecution):
             self._plan.known_state.get_retry_state().snapshot_attempts()
         )
         self._lost: Counter[str] = Counter()
-        self._mapping_keys: set[tuple[str, str, str]] = set()
+        self._mapping_keys: dict[str, set[tuple[str, str]]] = {}
         self._silent_skips: set[str] = set()
         # Steps launched by an earlier run worker: their pool slots are not known to this one's
         # InstanceConcurrencyContext, which therefore would not free them.
@@ -97,23 +98,27 @@ class RunProgress(ActiveExecution):
 
     def launch(self, step: ExecutionStep) -> Flight:
         """Note that a step given out by ``get_steps_to_execute`` is sent now."""
-        self._forget_mapping_keys(step.key)
+        self._mapping_keys.pop(step.key, None)
         flight = Flight(step, self.next_attempt(step.key), time.time())
         self.flights[step.key] = flight
         return flight
 
-    def known_state_for(self, step: ExecutionStep) -> KnownExecutionState:
-        """What a step's process must know: only its own attempts and what it depends on.
+    def known_states(self, steps: Iterable[ExecutionStep]) -> Iterator[KnownExecutionState]:
+        """What each step's process must know: only its own attempts and what it depends on.
 
         The whole state grows with the run, and with it every message.
         """
         state = self.get_known_state()
-        needed = {key for step_input in step.step_inputs for key in step_input.dependency_keys}
-        attempts = self.user_attempt(step.key) - 1
-        return state._replace(
-            previous_retry_attempts={step.key: attempts} if attempts else {},
-            ready_outputs={out for out in state.ready_outputs if out.step_key in needed},
-        )
+        ready: dict[str, set[StepOutputHandle]] = {}
+        for output in state.ready_outputs:
+            ready.setdefault(output.step_key, set()).add(output)
+        for step in steps:
+            needed = {key for step_input in step.step_inputs for key in step_input.dependency_keys}
+            attempts = self.user_attempt(step.key) - 1
+            yield state._replace(
+                previous_retry_attempts={step.key: attempts} if attempts else {},
+                ready_outputs=set().union(*(ready.get(key, ()) for key in needed)),
+            )
 
     def replay(self, records: list[EventLogRecord], context: PlanOrchestrationContext) -> None:
         """Rebuild the state from an earlier run worker's log, whatever limits apply now."""
@@ -205,14 +210,12 @@ class RunProgress(ActiveExecution):
         handle = event.step_output_data.step_output_handle
         if handle.mapping_key is None:
             return True
-        seen = (step_key, handle.output_name, handle.mapping_key)
-        if seen in self._mapping_keys:
+        known = self._mapping_keys.setdefault(step_key, set())
+        seen = (handle.output_name, handle.mapping_key)
+        if seen in known:
             return False
-        self._mapping_keys.add(seen)
+        known.add(seen)
         return True
-
-    def _forget_mapping_keys(self, step_key: str) -> None:
-        self._mapping_keys = {seen for seen in self._mapping_keys if seen[0] != step_key}
 
     def _take_up(self, step_key: str) -> None:
         """Put a ready step in flight as the earlier run worker did.

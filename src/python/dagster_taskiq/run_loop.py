@@ -135,7 +135,6 @@ class RunLoop:
         for key in dict.fromkeys(starting[-MAX_BATCH_ENTRIES:]):
             flight = self._progress.flights.get(key)
             if flight is not None and not flight.alive:
-                flight.resends += 1
                 self._unsent.append(flight)
         if self._progress.flights:
             self._say(f"Steps in flight: {sorted(self._progress.flights)}.")
@@ -169,7 +168,8 @@ class RunLoop:
         progress = self._progress
         flights: list[Flight] = []
         if self._unsent and time.monotonic() >= self._send_again_at:
-            flights, self._unsent = self._unsent, []
+            unsent, self._unsent = self._unsent, []
+            flights = [f for f in unsent if progress.flights.get(f.step.key) is f]
         elif not self._unsent:
             limit = _LAUNCH_AT_ONCE
             if self._executor.max_concurrent is not None:
@@ -187,11 +187,11 @@ class RunLoop:
         """
         outgoing = []
         by_key = {flight.step.key: flight for flight in flights}
-        for flight in flights:
+        states = self._progress.known_states(flight.step for flight in flights)
+        for flight, known in zip(flights, states, strict=True):
             route = self._router.step(flight.step.tags or {})
             for warning in route.warnings:
                 self._say(warning, flight.step)
-            known = self._progress.known_state_for(flight.step)
             attempt = self._progress.user_attempt(flight.step.key)
             built = self._messages.build(flight, route, known, attempt)
             outgoing.append(built)

@@ -1,0 +1,35 @@
+"""A broker that is killed and started again in the middle of a run."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance
+
+from conftest import Background, broker, fresh_queue, own_binary, wait_for
+
+
+def test_a_run_goes_on_when_its_broker_was_killed_and_started_again(
+    instance: DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = own_binary()
+    if not binary:
+        pytest.skip("DTQ_TEST_BINARY is not set")
+    data = tmp_path / "data"
+    with broker(binary, data) as (url, process):
+        queue = fresh_queue(url, monkeypatch)
+        run = Background("chain_job", instance, queue)
+        first = run.message()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run.work(first)
+
+    def is_said() -> bool:
+        logs = instance.all_logs(run.run.run_id)
+        return any("Trying again for" in entry.message for entry in logs)
+
+    wait_for(is_said, "the sentence on the broker")
+    with broker(binary, data, url.removeprefix("http://")):
+        run.work(run.message())
+        run.work(run.message())
+        assert run.finish().is_success
