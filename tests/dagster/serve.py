@@ -16,7 +16,14 @@ def main() -> int:
     definitions, port, home = sys.argv[1:4]
     address = ["--host", "127.0.0.1", "--port", port]
     server = subprocess.Popen(
-        [sys.executable, "-m", "dagster_webserver", "--python-file", definitions, *address],
+        [
+            sys.executable,
+            "-m",
+            "dagster_webserver",
+            "--python-file",
+            definitions,
+            *address,
+        ],
         env={**os.environ, "DAGSTER_HOME": home, "DAGSTER_DISABLE_TELEMETRY": "1"},
         stdin=subprocess.DEVNULL,
         start_new_session=True,

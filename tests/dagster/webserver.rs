@@ -12,6 +12,15 @@ use tokio::sync::OnceCell;
 /// The only webserver of this process; it ends when the process does, with its standard input.
 static WEBSERVER: OnceCell<Webserver> = OnceCell::const_new();
 
+/// Runs start at once: the default coordinator would leave them to a daemon that does not run.
+const INSTANCE: &str = "\
+telemetry:
+  enabled: false
+run_coordinator:
+  module: dagster.core.run_coordinator
+  class: DefaultRunCoordinator
+";
+
 /// A running webserver.
 pub struct Webserver {
     /// Its address.
@@ -36,7 +45,7 @@ async fn start() -> Webserver {
         .tempdir()
         .unwrap()
         .keep();
-    std::fs::write(home.join("dagster.yaml"), "telemetry:\n  enabled: false\n").unwrap();
+    std::fs::write(home.join("dagster.yaml"), INSTANCE).unwrap();
     let log = home.join("webserver.log");
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
