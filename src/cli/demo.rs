@@ -1,11 +1,177 @@
-//! stub
+//! `demo`: everything on one machine, for a look at it and as an end-to-end check.
+//!
+//! Makes the managed Python environment if there is none, then starts the embedded broker, a
+//! headless worker, Dagster's webserver and daemon as child processes with a `DAGSTER_HOME` of
+//! their own, launches the sample project's runs, and shows them: in the console, or as lines.
+
+mod console;
 mod ports;
+mod queues;
+mod runs;
+mod services;
+mod setup;
 mod state;
 mod supervisor;
-/// stub
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::environment::{managed, packages};
+
+use services::Services;
+use state::State;
+use supervisor::Supervisor;
+
+/// A run that ended badly, or an interrupted demo that was to wait for its runs.
+const UNFINISHED: u8 = 1;
+
+/// Runs a sample project on this machine.
 #[derive(Clone, Debug, clap::Args)]
-pub struct DemoArgs {}
-/// stub
-pub fn run(_: &DemoArgs) -> Result<std::process::ExitCode, std::io::Error> {
-    Ok(std::process::ExitCode::SUCCESS)
+pub struct DemoArgs {
+    /// Print progress lines instead of opening the console.
+    #[arg(long)]
+    no_ui: bool,
+    /// End when the runs have, with exit code 0 only if all succeeded; implied without a terminal.
+    #[arg(long, requires = "no_ui")]
+    exit_when_done: bool,
+    /// Folder for the demo's data, emptied at each start [default: in the user's cache folder].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Steps of the sample's fan-out.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    steps: u32,
+    /// Steps that run at once.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: u32,
+}
+
+/// Why the demo did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// No Python environment.
+    #[error(transparent)]
+    Environment(#[from] managed::EnvironmentError),
+    /// The embedded packages cannot be unpacked.
+    #[error(transparent)]
+    Packages(#[from] packages::UnpackError),
+    /// No folder for the data.
+    #[error(transparent)]
+    State(#[from] state::StateError),
+    /// A child process failed.
+    #[error(transparent)]
+    Supervisor(#[from] supervisor::SupervisorError),
+    /// The embedded broker refused a queue.
+    #[error(transparent)]
+    Queue(#[from] queues::QueueError),
+    /// Dagster refused something.
+    #[error(transparent)]
+    Dagster(#[from] crate::dagster::DagsterError),
+    /// The runs do not get on.
+    #[error(transparent)]
+    Runs(#[from] runs::RunsError),
+    /// The console failed.
+    #[error(transparent)]
+    Console(#[from] console::ConsoleError),
+    /// The system refused a runtime, a signal handler or a port.
+    #[error("the demo cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// Progress lines, with the time since the start.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    since: Instant,
+}
+
+impl Progress {
+    fn say(&self, text: &str) {
+        println!("[{:6.1}s] {text}", self.since.elapsed().as_secs_f64());
+    }
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// [`DemoError`], when something could not be started or a run could not be followed.
+pub fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
+    let progress = Progress {
+        since: Instant::now(),
+    };
+    let python = managed::ensure(&mut |text| progress.say(text))?;
+    let cache = managed::cache_folder()?;
+    let library = packages::unpack_below(&cache)?.library;
+    let state = State::take(args.dir.as_deref(), &cache)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start its runtime"))?;
+    let binary = std::env::current_exe().map_err(system("find its own binary"))?;
+    let mut supervisor = Supervisor::new(binary, state.logs());
+    let services = Services {
+        args,
+        state: &state,
+        python: &python,
+        library: &library,
+        progress,
+    };
+    runtime.block_on(async {
+        let outcome = tokio::select! {
+            outcome = show(&services, &mut supervisor) => outcome,
+            interrupted = interrupted() => interrupted,
+        };
+        progress.say("Ending all processes");
+        supervisor.stop_all().await;
+        outcome
+    })
+}
+
+async fn show(services: &Services<'_>, supervisor: &mut Supervisor) -> Result<ExitCode, DemoError> {
+    let args = services.args;
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let up = services.start(supervisor).await?;
+    let client = crate::dagster::Client::new(&up.webserver)?;
+    let launched = runs::launch(&client, services.progress).await?;
+    if terminal && !args.no_ui {
+        console::open(&up).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let succeeded = runs::follow(&client, &launched, supervisor, services.progress).await?;
+    if terminal && !args.exit_when_done {
+        let text = format!("Dagster is at {}; Ctrl-C ends the demo", up.webserver);
+        services.progress.say(&text);
+        std::future::pending::<()>().await;
+    }
+    Ok(if succeeded {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(UNFINISHED)
+    })
+}
+
+/// Waits for SIGINT, SIGTERM or SIGHUP.
+async fn interrupted() -> Result<ExitCode, DemoError> {
+    let watch = |kind| signal(kind).map_err(system("watch for signals"));
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    let mut terminate = watch(SignalKind::terminate())?;
+    let mut hangup = watch(SignalKind::hangup())?;
+    let number = tokio::select! {
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = hangup.recv() => SignalKind::hangup(),
+    };
+    let code = 128 + number.as_raw_value();
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(UNFINISHED)))
+}
+
+fn system(action: &'static str) -> impl FnOnce(std::io::Error) -> DemoError {
+    move |source| DemoError::System { action, source }
 }

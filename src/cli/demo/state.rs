@@ -12,7 +12,7 @@ const SIDE_BY_SIDE: u32 = 8;
 
 /// Why there is no folder for the demo.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StateError {
+pub enum StateError {
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
@@ -75,10 +75,12 @@ impl State {
             Err(TryLockError::Error(error)) => return Err(file("lock", &marker)(error)),
         }
         empty(&folder)?;
-        for name in ["home", "broker", "logs"] {
+        for name in ["home", "broker", "logs", "project"] {
             let path = folder.join(name);
             fs::create_dir(&path).map_err(file("create", &path))?;
         }
+        let sample = folder.join("project/demo_project");
+        fs::create_dir(&sample).map_err(file("create", &sample))?;
         Ok(Self {
             folder,
             _lock: lock,

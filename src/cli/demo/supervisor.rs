@@ -11,6 +11,20 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+/// Variables of the user's that children do not get: they are meant for other Pythons or another
+/// SQS, or ruinous here (without cached byte code every process would compile dagster again).
+const UNWANTED: [&str; 9] = [
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHOME",
+    "VIRTUAL_ENV",
+    "AWS_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_SQS",
+    "DAGSTER_TASKIQ_S3_BUCKET_NAME",
+    "DAGSTER_TASKIQ_S3_ENDPOINT_URL",
+];
+
 /// How often a readiness condition is tried.
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
@@ -22,7 +36,7 @@ const QUOTED_LINES: usize = 3;
 
 /// Why a child process is not there.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SupervisorError {
+pub enum SupervisorError {
     /// Its log file cannot be made.
     #[error("cannot create {}: {source}", path.display())]
     Log { path: PathBuf, source: io::Error },
@@ -54,7 +68,8 @@ pub(super) enum SupervisorError {
 pub(super) struct Program {
     /// For people, and the name of its log file.
     pub name: &'static str,
-    pub program: PathBuf,
+    /// `None`: this program itself.
+    pub program: Option<PathBuf>,
     pub args: Vec<OsString>,
     pub env: Vec<(&'static str, OsString)>,
     /// Working directory.
@@ -88,6 +103,11 @@ impl Supervisor {
         }
     }
 
+    /// The folder of the log files.
+    pub fn logs(&self) -> &Path {
+        &self.logs
+    }
+
     /// The log file of a program.
     pub fn log_of(&self, name: &str) -> PathBuf {
         self.logs.join(format!("{name}.log"))
@@ -102,17 +122,17 @@ impl Supervisor {
         };
         let output = File::create(&log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
-        let guard = Command::new(&self.guard)
+        let mut command = Command::new(&self.guard);
+        for variable in UNWANTED {
+            command.env_remove(variable);
+        }
+        let guard = command
             .args(["guard", "--grace"])
             .arg(program.grace.as_secs().to_string())
             .arg("--")
-            .arg(&program.program)
+            .arg(program.program.as_ref().unwrap_or(&self.guard))
             .args(&program.args)
             .envs(program.env)
-            // Meant for other Pythons, or ruinous here: without cached byte code every process
-            // would compile dagster again.
-            .env_remove("PYTHONDONTWRITEBYTECODE")
-            .env_remove("PYTHONHOME")
             .current_dir(&program.folder)
             .stdin(Stdio::piped())
             .stdout(output)
@@ -237,7 +257,7 @@ mod tests {
     fn shell(name: &'static str, script: &str, folder: &Path) -> Program {
         Program {
             name,
-            program: "/bin/sh".into(),
+            program: Some("/bin/sh".into()),
             args: vec!["-c".into(), script.into()],
             env: Vec::new(),
             folder: folder.to_owned(),

@@ -1,0 +1,59 @@
+//! Creating the demo's queues on the embedded broker, through its HTTP interface.
+
+use serde::Deserialize;
+
+/// The base queue, the other bands, and the queue that runs travel on.
+const NAMES: [&str; 4] = [
+    "dagster-tasks",
+    "dagster-tasks-high",
+    "dagster-tasks-low",
+    "dagster-tasks-runs",
+];
+
+/// A queue could not be created.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot create the queue {name} at {endpoint}: {detail}")]
+pub struct QueueError {
+    name: &'static str,
+    endpoint: String,
+    detail: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Created {
+    queue_url: String,
+}
+
+/// Creates the queues; the base queue's URL.
+pub(super) async fn create(endpoint: &str) -> Result<String, QueueError> {
+    // A proxy has no business on loopback.
+    let client = reqwest::Client::builder().no_proxy().build();
+    let client = client.map_err(|error| failed(NAMES[0], endpoint, &error))?;
+    let mut base = None;
+    for name in NAMES {
+        let answer = client
+            .post(endpoint)
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-target", "AmazonSQS.CreateQueue")
+            .body(serde_json::json!({ "QueueName": name }).to_string())
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(|error| failed(name, endpoint, &error))?;
+        let created: Created = answer
+            .json()
+            .await
+            .map_err(|error| failed(name, endpoint, &error))?;
+        base.get_or_insert(created.queue_url);
+    }
+    Ok(base.unwrap_or_default())
+}
+
+fn failed(name: &'static str, endpoint: &str, error: &reqwest::Error) -> QueueError {
+    QueueError {
+        name,
+        endpoint: endpoint.to_owned(),
+        detail: error.to_string(),
+    }
+}

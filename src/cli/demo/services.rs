@@ -1,0 +1,240 @@
+//! What the demo consists of: how each process is started, and when it is ready.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::control::runtime;
+use crate::environment::managed::ManagedPython;
+
+use super::setup::{self, Files};
+use super::state::State;
+use super::supervisor::{Program, Supervisor};
+use super::{DemoArgs, DemoError, Progress, ports, queues, system};
+
+/// Where the embedded broker and Dagster's webserver listen if nobody else does.
+const BROKER_PORT: u16 = 9324;
+const WEBSERVER_PORT: u16 = 3000;
+
+/// Rust programs are ready in milliseconds; a busy disk may take longer.
+const PATIENCE_BROKER: Duration = Duration::from_secs(20);
+
+/// Dagster's programs import for some seconds, on a slow machine for many.
+const PATIENCE_DAGSTER: Duration = Duration::from_secs(180);
+
+/// Nothing here is worth waiting for once the operator has asked for the end.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// What the demo is made from.
+pub(super) struct Services<'a> {
+    pub args: &'a DemoArgs,
+    pub state: &'a State,
+    pub python: &'a ManagedPython,
+    /// Holds the package `dagster_taskiq`.
+    pub library: &'a Path,
+    pub progress: Progress,
+}
+
+/// Addresses of what was started.
+#[derive(Clone, Debug)]
+pub(super) struct Up {
+    /// Dagster's webserver.
+    pub webserver: String,
+    /// The worker's control socket.
+    pub socket: PathBuf,
+}
+
+impl Services<'_> {
+    /// Starts everything and waits until it is ready.
+    pub async fn start(&self, supervisor: &mut Supervisor) -> Result<Up, DemoError> {
+        let endpoint = self.start_broker(supervisor).await?;
+        self.progress.say(&format!("The broker is at {endpoint}"));
+        let queue_url = queues::create(&endpoint).await?;
+        let files = setup::write(self.state, &endpoint, &queue_url)?;
+        let env = self.environment(&endpoint, &queue_url, &files);
+
+        // All at once: they wait for imports more than for each other.
+        let port = ports::free(WEBSERVER_PORT).map_err(system("find a free port"))?;
+        let webserver = format!("http://127.0.0.1:{port}");
+        let name = format!("demo-{}", std::process::id());
+        let socket = runtime::socket_path(&runtime::folder(), &name);
+        supervisor.start(self.webserver(port, &files, env.clone()))?;
+        supervisor.start(self.worker(&name, &socket, &files, env.clone()))?;
+        supervisor.start(self.daemon(&files, env))?;
+
+        let client = crate::dagster::Client::new(&webserver)?;
+        let ready = async || client.server_info().await.ok();
+        supervisor
+            .ready("webserver", PATIENCE_DAGSTER, ready)
+            .await?;
+        self.progress.say(&format!("Dagster is at {webserver}"));
+        let log = supervisor.log_of("worker");
+        let ready = async || line_with(&log, " ready").map(drop);
+        supervisor.ready("worker", PATIENCE_DAGSTER, ready).await?;
+        let text = format!("The worker {name} runs {} steps at once", self.args.workers);
+        self.progress.say(&text);
+        Ok(Up { webserver, socket })
+    }
+
+    async fn start_broker(&self, supervisor: &mut Supervisor) -> Result<String, DemoError> {
+        let port = ports::free(BROKER_PORT).map_err(system("find a free port"))?;
+        let data = self.state.broker();
+        supervisor.start(self.own(
+            "broker",
+            vec![
+                "broker".into(),
+                "serve".into(),
+                "--listen".into(),
+                format!("127.0.0.1:{port}").into(),
+                "--data-dir".into(),
+                data.into(),
+            ],
+            Vec::new(),
+        ))?;
+        let log = supervisor.log_of("broker");
+        let endpoint = async || {
+            let line = line_with(&log, "endpoint: ")?;
+            line.split_once("endpoint: ")
+                .map(|(_, url)| url.trim().to_owned())
+        };
+        Ok(supervisor
+            .ready("broker", PATIENCE_BROKER, endpoint)
+            .await?)
+    }
+
+    fn worker(
+        &self,
+        name: &str,
+        socket: &Path,
+        files: &Files,
+        env: Vec<(&'static str, OsString)>,
+    ) -> Program {
+        let args = vec![
+            "worker".into(),
+            "start".into(),
+            "--workers".into(),
+            self.args.workers.to_string().into(),
+            "--run-slots".into(),
+            "4".into(),
+            "--python".into(),
+            self.python.python.clone().into(),
+            "--config-yaml".into(),
+            files.worker_config.clone().into(),
+            "--dagster-home".into(),
+            self.state.home().into(),
+            "--name".into(),
+            name.into(),
+            "--control-socket".into(),
+            socket.into(),
+        ];
+        self.own("worker", args, env)
+    }
+
+    fn webserver(&self, port: u16, files: &Files, env: Vec<(&'static str, OsString)>) -> Program {
+        let args = vec![
+            "-m".into(),
+            "dagster_webserver".into(),
+            "--host".into(),
+            "127.0.0.1".into(),
+            "--port".into(),
+            port.to_string().into(),
+            "--workspace".into(),
+            files.workspace.clone().into(),
+        ];
+        self.python("webserver", args, env)
+    }
+
+    fn daemon(&self, files: &Files, env: Vec<(&'static str, OsString)>) -> Program {
+        let args = vec![
+            "-m".into(),
+            "dagster._daemon".into(),
+            "run".into(),
+            "--workspace".into(),
+            files.workspace.clone().into(),
+        ];
+        self.python("daemon", args, env)
+    }
+
+    /// A subcommand of this binary.
+    fn own(
+        &self,
+        name: &'static str,
+        args: Vec<OsString>,
+        env: Vec<(&'static str, OsString)>,
+    ) -> Program {
+        Program {
+            name,
+            program: None,
+            args,
+            env,
+            folder: self.state.folder().to_owned(),
+            grace: GRACE,
+        }
+    }
+
+    fn python(
+        &self,
+        name: &'static str,
+        args: Vec<OsString>,
+        env: Vec<(&'static str, OsString)>,
+    ) -> Program {
+        Program {
+            name,
+            program: Some(self.python.python.clone()),
+            args,
+            env,
+            folder: self.state.folder().to_owned(),
+            grace: GRACE,
+        }
+    }
+
+    /// What every process that knows of Dagster or SQS is told. The credentials are made up: the
+    /// embedded broker takes any, and the user's own have no business here.
+    fn environment(
+        &self,
+        endpoint: &str,
+        queue_url: &str,
+        files: &Files,
+    ) -> Vec<(&'static str, OsString)> {
+        let mut path = vec![self.python.bin.clone()];
+        path.extend(std::env::split_paths(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        ));
+        let python_path = [self.library, &files.project];
+        let mut no_proxy = OsString::from("127.0.0.1,localhost,");
+        no_proxy.push(std::env::var_os("NO_PROXY").unwrap_or_default());
+        vec![
+            ("DAGSTER_HOME", self.state.home().into()),
+            ("DAGSTER_TASKIQ_SQS_QUEUE_URL", queue_url.into()),
+            ("DAGSTER_TASKIQ_SQS_ENDPOINT_URL", endpoint.into()),
+            (
+                "DAGSTER_TASKIQ_DEMO_STEPS",
+                self.args.steps.to_string().into(),
+            ),
+            ("AWS_ACCESS_KEY_ID", "demo".into()),
+            ("AWS_SECRET_ACCESS_KEY", "demo".into()),
+            ("AWS_REGION", "us-east-1".into()),
+            ("AWS_DEFAULT_REGION", "us-east-1".into()),
+            ("NO_PROXY", no_proxy.clone()),
+            ("no_proxy", no_proxy),
+            // A folder with a colon in its name cannot be in a path list; then the defaults stay.
+            (
+                "PYTHONPATH",
+                std::env::join_paths(python_path).unwrap_or_default(),
+            ),
+            ("PATH", std::env::join_paths(path).unwrap_or_default()),
+        ]
+    }
+}
+
+/// The first line of a log that holds these words.
+fn line_with(log: &Path, words: &str) -> Option<String> {
+    let text = std::fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    // A line without its end is still being written.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole
+        .lines()
+        .find(|line| line.contains(words))
+        .map(str::to_owned)
+}

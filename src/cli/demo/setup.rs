@@ -1,0 +1,110 @@
+//! The files the demo writes: the sample project and the configuration of Dagster and the worker.
+
+use std::path::PathBuf;
+
+use include_dir::{Dir, include_dir};
+
+use super::state::{State, StateError};
+
+static SAMPLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/python/demo_project");
+
+/// The bands of `demo_project/definitions.py`.
+const WORKER_CONFIG: &str = "\
+priority_bands:
+  - {name: high, min: 8}
+  - {name: normal, min: 3}
+  - {name: low}
+";
+
+/// Where things are once they are written.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// Holds the package `demo_project`: a copy that may be edited while the demo runs.
+    pub project: PathBuf,
+    /// What webserver and daemon load.
+    pub workspace: PathBuf,
+    /// The worker's configuration.
+    pub worker_config: PathBuf,
+}
+
+/// Writes all of them.
+pub(super) fn write(state: &State, endpoint: &str, queue_url: &str) -> Result<Files, StateError> {
+    let sources = SAMPLE.files().filter_map(|file| {
+        let name = file.path().to_str()?;
+        name.ends_with(".py")
+            .then_some((name, file.contents_utf8()?))
+    });
+    for (name, text) in sources {
+        state.write(&format!("project/demo_project/{name}"), text)?;
+    }
+    let project = state.folder().join("project");
+    state.write("home/dagster.yaml", &dagster_yaml(endpoint, queue_url))?;
+    Ok(Files {
+        workspace: state.write("workspace.yaml", &workspace_yaml(&project))?,
+        worker_config: state.write("worker.yaml", WORKER_CONFIG)?,
+        project,
+    })
+}
+
+fn dagster_yaml(endpoint: &str, queue_url: &str) -> String {
+    format!(
+        "\
+run_launcher:
+  module: dagster_taskiq
+  class: TaskiqRunLauncher
+  config:
+    queue_url: {queue_url}
+    endpoint_url: {endpoint}
+    region_name: us-east-1
+run_coordinator:
+  module: dagster._core.run_coordinator
+  class: QueuedRunCoordinator
+  config:
+    dequeue_interval_seconds: 1
+telemetry:
+  enabled: false
+"
+    )
+}
+
+/// A path in JSON's quotes is one in YAML's, whatever characters it has.
+fn workspace_yaml(project: &std::path::Path) -> String {
+    let folder = serde_json::Value::from(project.to_string_lossy());
+    format!(
+        "\
+load_from:
+  - python_module:
+      module_name: demo_project.definitions
+      working_directory: {folder}
+      location_name: demo
+"
+    )
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failing test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_are_yaml_and_the_sample_is_whole() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("it's: a \"folder\"");
+        let state = State::take(Some(&folder), cache.path()).unwrap();
+        let files = write(&state, "http://127.0.0.1:1", "http://127.0.0.1:1/0/q").unwrap();
+
+        for path in [
+            &files.workspace,
+            &files.worker_config,
+            &state.home().join("dagster.yaml"),
+        ] {
+            let text = std::fs::read_to_string(path).unwrap();
+            serde_yaml::from_str::<serde_yaml::Value>(&text).unwrap();
+        }
+        let workspace = std::fs::read_to_string(&files.workspace).unwrap();
+        let workspace: serde_yaml::Value = serde_yaml::from_str(&workspace).unwrap();
+        let written = &workspace["load_from"][0]["python_module"]["working_directory"];
+        assert_eq!(written.as_str().unwrap(), files.project.to_str().unwrap());
+        assert!(files.project.join("demo_project/definitions.py").is_file());
+    }
+}
