@@ -16,6 +16,8 @@ pub mod options;
 pub mod overlay;
 mod render;
 pub mod rows;
+mod runtime;
+mod terminal;
 pub mod text;
 pub mod theme;
 pub mod throughput;
@@ -24,3 +26,4 @@ pub mod view;
 pub mod words;
 
 pub use options::{ConsoleError, ConsoleOptions, Exit, QuitPolicy};
+pub use runtime::run;

@@ -33,6 +33,8 @@ pub(super) use overlays::completions;
 pub enum Message {
     /// A key was pressed.
     Key(Key),
+    /// Text was pasted.
+    Paste(String),
     /// The terminal has this many columns and rows.
     Resize(u16, u16),
     /// How things stand now.
@@ -153,6 +155,7 @@ impl App {
         let mut effects = Vec::new();
         match message {
             Message::Key(key) => self.key(key, now, &mut effects),
+            Message::Paste(text) => self.paste(&text),
             Message::Resize(columns, rows) => self.size = (columns, rows),
             Message::Snapshot(snapshot) => self.take_snapshot(snapshot),
             Message::Reply { request, reply } => self.take_reply(request, reply, now),

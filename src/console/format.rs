@@ -73,7 +73,9 @@ pub fn count(n: u64) -> String {
 /// The time of day in `zone`.
 #[must_use]
 pub fn clock(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S").to_string()
+    at.to_zoned_datetime(zone.clone())
+        .strftime("%H:%M:%S")
+        .to_string()
 }
 
 /// Date and time of day in `zone`.

@@ -92,6 +92,23 @@ pub(in crate::console) fn completions(text: &str) -> Vec<&'static CommandRow> {
 }
 
 impl App {
+    /// Pasted text goes into an input line, and nowhere else: it is never obeyed as keys. What must be
+    /// typed to confirm must be typed.
+    pub(super) fn paste(&mut self, text: &str) {
+        let printable = text.chars().filter(|c| !c.is_control());
+        match &mut self.overlay {
+            Some(Overlay::Filter { input, .. }) => {
+                input.text.extend(printable);
+                let text = input.text.clone();
+                self.set_filter(&text);
+            }
+            Some(Overlay::Palette { input, .. } | Overlay::Launch { input, .. }) => {
+                input.text.extend(printable);
+            }
+            _ => {}
+        }
+    }
+
     pub(super) fn overlay_key(&mut self, key: Key, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(overlay) = self.overlay.take() else {
             return;
