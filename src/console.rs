@@ -1,1 +1,29 @@
 //! The operator's terminal console: a client of [`crate::control`].
+//!
+//! [`app::App`] is the model: it takes messages, answers with effects and draws itself, without I/O.
+//! The runtime owns the terminal and a thread of its own, so that neither a stalled terminal nor
+//! a panic in drawing reaches the pool.
+
+pub mod alarms;
+pub mod app;
+pub mod command;
+pub mod filter;
+pub mod format;
+pub mod fuzzy;
+pub mod glyphs;
+pub mod key;
+pub mod options;
+pub mod overlay;
+mod render;
+pub mod rows;
+mod runtime;
+mod terminal;
+pub mod text;
+pub mod theme;
+pub mod throughput;
+pub mod toast;
+pub mod view;
+pub mod words;
+
+pub use options::{ConsoleError, ConsoleOptions, Exit, QuitPolicy};
+pub use runtime::run;

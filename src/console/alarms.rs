@@ -1,0 +1,169 @@
+//! What needs an operator: derived from the snapshot, worst first.
+
+use jiff::Timestamp;
+
+use crate::domain::{HostPhase, Phase, QueueRole, Snapshot, SourceHealth};
+
+use super::format::{coarse_age, seconds_between};
+use super::words;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Work stands still, or will.
+    Critical,
+    /// Worth a look.
+    Warning,
+}
+
+/// Something that needs an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// How bad.
+    pub severity: Severity,
+    /// One sentence, with what to do where that is known.
+    pub text: String,
+}
+
+/// A worker that told nothing for this many seconds is late: three of its heartbeats.
+pub const HEARTBEAT_LATE: u64 = 15;
+
+/// A held message that waits this many seconds for a slot is worth telling.
+const HELD_LONG: u64 = 300;
+
+/// All alarms, worst first.
+#[must_use]
+pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    sources(snapshot, now, &mut alarms);
+    consumers(snapshot, &mut alarms);
+    workers(snapshot, now, &mut alarms);
+    queues(snapshot, &mut alarms);
+    held(snapshot, now, &mut alarms);
+    alarms.sort_by_key(|alarm| alarm.severity);
+    alarms
+}
+
+fn push(alarms: &mut Vec<Alarm>, severity: Severity, text: String) {
+    alarms.push(Alarm { severity, text });
+}
+
+fn sources(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
+    for source in &snapshot.sources {
+        let SourceHealth::Down { reason } = &source.health else {
+            continue;
+        };
+        let age = match source.seen_at {
+            Some(at) => format!("for {}", coarse_age(seconds_between(at, now))),
+            None => String::from("yet"),
+        };
+        let (kind, address) = (words::source(source.kind), &source.address);
+        push(
+            alarms,
+            Severity::Critical,
+            format!("{kind} {address} does not answer {age}: {reason}"),
+        );
+    }
+}
+
+fn consumers(snapshot: &Snapshot, alarms: &mut Vec<Alarm>) {
+    let waiting: u64 = snapshot
+        .queues
+        .iter()
+        .filter(|queue| queue.role != QueueRole::DeadLetter)
+        .filter_map(|queue| queue.counts)
+        .map(|counts| counts.visible)
+        .sum();
+    let workers = &snapshot.workers;
+    let slots: u32 = workers
+        .iter()
+        .filter(|w| w.state.receives())
+        .map(|w| w.steps.target)
+        .sum();
+    let receives = workers.iter().any(|worker| worker.state.receives());
+    if workers.is_empty() {
+        push(
+            alarms,
+            Severity::Critical,
+            format!("No worker is linked; ~{waiting} messages wait"),
+        );
+    } else if waiting > 0 && !receives {
+        let state = workers[0].state.word();
+        let what = if workers.len() == 1 {
+            format!("the worker is {state}")
+        } else {
+            String::from("no worker receives")
+        };
+        let todo = if state == "paused" { ": p resumes" } else { "" };
+        push(
+            alarms,
+            Severity::Critical,
+            format!("~{waiting} messages wait and {what}{todo}"),
+        );
+    } else if receives && slots == 0 {
+        push(
+            alarms,
+            Severity::Critical,
+            String::from("The workers have no step slots: + adds one"),
+        );
+    }
+}
+
+fn workers(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
+    for worker in snapshot.workers.iter() {
+        let silent = seconds_between(worker.heartbeat_at, now);
+        if silent >= HEARTBEAT_LATE {
+            let age = coarse_age(silent);
+            push(
+                alarms,
+                Severity::Critical,
+                format!("Worker {} is silent for {age}", worker.id),
+            );
+        }
+        for host in &worker.hosts {
+            if let HostPhase::Failed(reason) = &host.phase {
+                let text = format!("{} does not load on {}: {reason}", host.location, worker.id);
+                push(alarms, Severity::Critical, text);
+            }
+        }
+    }
+}
+
+fn queues(snapshot: &Snapshot, alarms: &mut Vec<Alarm>) {
+    for queue in snapshot.queues.iter() {
+        if let Some(error) = &queue.error {
+            push(
+                alarms,
+                Severity::Critical,
+                format!("Queue {}: {error}", queue.name),
+            );
+        }
+        let dead = queue.counts.map_or(0, |counts| counts.visible);
+        if queue.role == QueueRole::DeadLetter && dead > 0 {
+            push(
+                alarms,
+                Severity::Warning,
+                format!("~{dead} dead letters in {}", queue.name),
+            );
+        }
+    }
+}
+
+fn held(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
+    let oldest = snapshot
+        .tasks
+        .iter()
+        .filter(|task| task.phase == Phase::Held)
+        .min_by_key(|task| task.received_at);
+    if let Some(task) = oldest {
+        let waited = seconds_between(task.received_at, now);
+        if waited >= HELD_LONG {
+            let age = coarse_age(waited);
+            push(
+                alarms,
+                Severity::Warning,
+                format!("{} is held for {age} without a slot", task.name()),
+            );
+        }
+    }
+}

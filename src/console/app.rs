@@ -1,0 +1,269 @@
+//! The console's model: what is looked at, how, and what lies on top.
+//!
+//! [`App::update`] takes a message and answers with effects, without I/O; [`App::render`] draws the
+//! model as it stands. The terminal, the clock and the control layer are [`super::runtime`]'s.
+
+mod dispatch;
+mod list;
+mod operations;
+mod overlays;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::{Command, LogLevel, Reply, Snapshot, SourceHealth};
+
+use super::glyphs::Glyphs;
+use super::key::Key;
+use super::options::{Exit, QuitPolicy};
+use super::overlay::Overlay;
+use super::theme::{Depth, Theme};
+use super::toast::{MAX_TOASTS, Toast, Tone};
+use super::view::View;
+
+pub use list::List;
+pub(super) use overlays::completions;
+
+/// What the model is told.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// A key was pressed.
+    Key(Key),
+    /// Text was pasted.
+    Paste(String),
+    /// The terminal has this many columns and rows.
+    Resize(u16, u16),
+    /// How things stand now.
+    Snapshot(Arc<Snapshot>),
+    /// What came of a command.
+    Reply {
+        /// The request's number, from its effect.
+        request: u64,
+        /// The outcome.
+        reply: Reply,
+    },
+    /// Time has passed.
+    Tick,
+    /// A thread other than the console's panicked.
+    BackgroundPanic(String),
+}
+
+/// What the model wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a command.
+    Request {
+        /// Number for the reply.
+        request: u64,
+        /// The worker it is for; `None` is all of them, or Dagster.
+        worker: Option<String>,
+        /// The command.
+        command: Command,
+    },
+    /// Put text on the clipboard of the operator's terminal.
+    Copy(String),
+    /// Draw every cell again.
+    Redraw,
+    /// Stop this process group until `fg`.
+    Suspend,
+    /// Leave.
+    Exit(Exit),
+}
+
+/// What does not change while the console runs.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Refuse what changes something.
+    pub read_only: bool,
+    /// Shown beside the product's name.
+    pub context: String,
+    /// What `q` does.
+    pub quit: QuitPolicy,
+    /// The signs to draw with.
+    pub glyphs: &'static Glyphs,
+    /// Colours of the terminal.
+    pub depth: Depth,
+    /// Zone of the times shown.
+    pub zone: TimeZone,
+}
+
+/// How the log view shows lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Lowest level shown.
+    pub level: LogLevel,
+    /// Stay at the newest line.
+    pub follow: bool,
+    /// Break long lines.
+    pub wrap: bool,
+}
+
+/// The model.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub(super) setup: Setup,
+    pub(super) theme: Theme,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) view: View,
+    pub(super) lists: [List; View::ALL.len()],
+    pub(super) overlay: Option<Overlay>,
+    pub(super) logs: LogSettings,
+    pub(super) toasts: Vec<Toast>,
+    /// Names typed after `:`, oldest first.
+    pub(super) history: Vec<String>,
+    pub(super) size: (u16, u16),
+    /// Slot targets asked for and not yet seen in a snapshot, by worker: quick presses of `+` add up.
+    wanted_slots: BTreeMap<String, u32>,
+    next_request: u64,
+}
+
+/// With nothing moving on the screen, ages and heartbeats are looked at this often.
+const STALE_CHECK: Duration = Duration::from_secs(5);
+/// With something moving, once a second.
+const MOVING: Duration = Duration::from_secs(1);
+
+impl App {
+    /// A console that has seen nothing yet.
+    #[must_use]
+    pub fn new(setup: Setup, theme: Theme) -> Self {
+        Self {
+            setup,
+            theme,
+            snapshot: Arc::default(),
+            view: View::Overview,
+            lists: Default::default(),
+            overlay: None,
+            logs: LogSettings {
+                level: LogLevel::Info,
+                follow: true,
+                wrap: false,
+            },
+            toasts: Vec::new(),
+            history: Vec::new(),
+            size: (80, 24),
+            wanted_slots: BTreeMap::new(),
+            next_request: 0,
+        }
+    }
+
+    /// Takes a message; says what is to be done.
+    pub fn update(&mut self, message: Message, now: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match message {
+            Message::Key(key) => self.key(key, now, &mut effects),
+            Message::Paste(text) => self.paste(&text),
+            Message::Resize(columns, rows) => self.size = (columns, rows),
+            Message::Snapshot(snapshot) => self.take_snapshot(snapshot),
+            Message::Reply { request, reply } => self.take_reply(request, reply, now),
+            Message::Tick => {}
+            Message::BackgroundPanic(text) => {
+                self.toast(
+                    Tone::Failed,
+                    format!("A background task failed: {text}"),
+                    now,
+                );
+            }
+        }
+        self.toasts.retain(|toast| toast.until > now);
+        self.settle();
+        effects
+    }
+
+    /// How long nothing on the screen changes by time alone.
+    #[must_use]
+    pub fn next_tick(&self, now: Timestamp) -> Duration {
+        let snapshot = &self.snapshot;
+        let just_ended = |at: &Timestamp| now.duration_since(*at) < super::throughput::WINDOW;
+        let moving = !snapshot.tasks.is_empty()
+            || !self.toasts.is_empty()
+            || snapshot.runs.iter().any(|run| !run.status.is_finished())
+            || super::throughput::last_end(snapshot)
+                .as_ref()
+                .is_some_and(just_ended)
+            || snapshot
+                .sources
+                .iter()
+                .any(|source| matches!(source.health, SourceHealth::Down { .. }));
+        if moving { MOVING } else { STALE_CHECK }
+    }
+
+    /// The view on the screen.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// What lies on top of it.
+    #[must_use]
+    pub fn overlay(&self) -> Option<&Overlay> {
+        self.overlay.as_ref()
+    }
+
+    /// The toasts, oldest first.
+    #[must_use]
+    pub fn toasts(&self) -> &[Toast] {
+        &self.toasts
+    }
+
+    pub(super) fn list(&self) -> &List {
+        &self.lists[self.view.index()]
+    }
+
+    fn list_mut(&mut self) -> &mut List {
+        &mut self.lists[self.view.index()]
+    }
+
+    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        self.snapshot = snapshot;
+        let workers = &self.snapshot.workers;
+        self.wanted_slots.retain(|id, wanted| {
+            workers
+                .iter()
+                .any(|worker| worker.id == *id && worker.steps.target != *wanted)
+        });
+        self.list_mut().stale = true;
+    }
+
+    fn take_reply(&mut self, request: u64, reply: Reply, now: Timestamp) {
+        let (tone, text) = match reply {
+            Reply::Done(text) => (Tone::Done, text),
+            Reply::Failed(text) => {
+                self.wanted_slots.clear();
+                (Tone::Failed, text)
+            }
+        };
+        self.toasts.retain(|toast| toast.request != Some(request));
+        self.toast(tone, text, now);
+    }
+
+    fn toast(&mut self, tone: Tone, text: impl Into<String>, now: Timestamp) {
+        let until = now + SignedDuration::from_secs(tone.seconds());
+        if self.toasts.len() == MAX_TOASTS {
+            self.toasts.remove(0);
+        }
+        self.toasts.push(Toast {
+            tone,
+            text: text.into(),
+            until,
+            request: None,
+        });
+    }
+
+    /// Brings rows, cursor and offset of the view on the screen in line with everything else.
+    fn settle(&mut self) {
+        let page = super::render::page_rows(self);
+        let (view, logs) = (self.view, self.logs);
+        let snapshot = Arc::clone(&self.snapshot);
+        let list = self.list_mut();
+        list.refresh(view, &snapshot, logs.level);
+        if view == View::Logs && logs.follow {
+            list.move_to(usize::MAX);
+        }
+        list.remember(view, &snapshot);
+        list.scroll(page);
+    }
+}

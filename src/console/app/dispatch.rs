@@ -1,0 +1,260 @@
+//! From a key or a `:` line to a command of the table, and what the safe ones do.
+
+use jiff::Timestamp;
+
+use super::{App, Effect};
+use crate::console::command::{self, CommandRow, Motion, Verb};
+use crate::console::filter::Filter;
+use crate::console::key::Key;
+use crate::console::overlay::{Input, Overlay};
+use crate::console::rows::{self, Sort, columns};
+use crate::console::theme::{BUILT_IN, Depth, Theme};
+use crate::console::toast::Tone;
+use crate::console::view::View;
+use crate::console::words;
+use crate::domain::{Danger, LogLevel};
+
+impl App {
+    pub(super) fn key(&mut self, key: Key, now: Timestamp, effects: &mut Vec<Effect>) {
+        let command = command::by_key(key, self.view);
+        // These two must work whatever lies on top.
+        let always = command.filter(|row| matches!(row.verb, Verb::Suspend | Verb::Redraw));
+        if let Some(row) = always {
+            self.perform(row, "", now, effects);
+        } else if self.overlay.is_some() {
+            self.overlay_key(key, now, effects);
+        } else if let Some(row) = command {
+            self.perform(row, "", now, effects);
+        }
+    }
+
+    /// Carries out a `:` line.
+    pub(super) fn run_line(&mut self, line: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+        let (name, argument) = line.split_once(' ').unwrap_or((line, ""));
+        if name.is_empty() {
+            return;
+        }
+        self.history.retain(|known| known != line);
+        self.history.push(line.to_owned());
+        match command::by_name(name, self.view) {
+            None => self.toast(
+                Tone::Failed,
+                format!("There is no command `{name}`: press ? for a list"),
+                now,
+            ),
+            Some(row) if !row.scope.covers(self.view) => {
+                let place = row.shown_scope();
+                self.toast(Tone::Failed, format!("`{name}` works in: {place}"), now);
+            }
+            Some(row) => self.perform(row, argument.trim(), now, effects),
+        }
+    }
+
+    pub(super) fn perform(
+        &mut self,
+        row: &CommandRow,
+        argument: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.setup.read_only && row.danger != Danger::Safe {
+            self.toast(
+                Tone::Failed,
+                format!("Read-only: `{}` is refused", row.name),
+                now,
+            );
+            return;
+        }
+        match row.verb {
+            Verb::Show(view) => self.show(view),
+            Verb::NextView => self.show(self.view.step(1)),
+            Verb::PreviousView => self.show(self.view.step(View::ALL.len() - 1)),
+            Verb::Move(motion) => self.move_cursor(motion),
+            Verb::Open => self.open(),
+            Verb::Back => self.back(),
+            Verb::Filter if !argument.is_empty() => self.set_filter(argument),
+            Verb::Filter => self.ask_filter(),
+            Verb::Palette => self.ask_command(),
+            Verb::Help => self.overlay = Some(Overlay::Help { scroll: 0 }),
+            Verb::LogLevel => self.set_level(argument, now),
+            Verb::LogFollow => self.logs.follow = !self.logs.follow,
+            Verb::LogWrap => self.logs.wrap = !self.logs.wrap,
+            Verb::Sort => self.sort(argument, now),
+            Verb::Reverse => self.reverse(),
+            Verb::Copy => self.copy(now, effects),
+            Verb::Theme => self.set_theme(argument, now),
+            Verb::Redraw => effects.push(Effect::Redraw),
+            Verb::Suspend => effects.push(Effect::Suspend),
+            Verb::Quit => self.quit(effects),
+            verb => self.operate(verb, argument, now, effects),
+        }
+    }
+
+    fn show(&mut self, view: View) {
+        self.view = view;
+        self.list_mut().stale = true;
+    }
+
+    pub(super) fn move_cursor(&mut self, motion: Motion) {
+        let page = crate::console::render::page_rows(self).max(1);
+        let list = self.list_mut();
+        let row = match motion {
+            Motion::Down => list.cursor + 1,
+            Motion::Up => list.cursor.saturating_sub(1),
+            Motion::PageDown => list.cursor + page,
+            Motion::PageUp => list.cursor.saturating_sub(page),
+            Motion::Top => 0,
+            Motion::Bottom => usize::MAX,
+        };
+        list.move_to(row);
+        let at_end = list.cursor + 1 >= list.rows.len();
+        if self.view == View::Logs {
+            self.logs.follow =
+                at_end && matches!(motion, Motion::Down | Motion::PageDown | Motion::Bottom);
+        }
+    }
+
+    fn open(&mut self) {
+        if self.list().selected().is_some() {
+            self.overlay = Some(Overlay::Detail { scroll: 0 });
+        }
+    }
+
+    fn back(&mut self) {
+        if !self.list().filter.text().is_empty() {
+            self.set_filter("");
+        } else if !self.toasts.is_empty() {
+            self.toasts.clear();
+        } else {
+            self.show(View::Overview);
+        }
+    }
+
+    pub(super) fn set_filter(&mut self, text: &str) {
+        let list = self.list_mut();
+        list.filter = Filter::parse(text);
+        list.stale = true;
+    }
+
+    fn ask_filter(&mut self) {
+        let before = self.list().filter.text().to_owned();
+        let input = Input {
+            text: before.clone(),
+        };
+        self.overlay = Some(Overlay::Filter { input, before });
+    }
+
+    fn ask_command(&mut self) {
+        let input = Input::default();
+        self.overlay = Some(Overlay::Palette {
+            input,
+            choice: 0,
+            back: 0,
+        });
+    }
+
+    fn set_level(&mut self, argument: &str, now: Timestamp) {
+        const LEVELS: [LogLevel; 5] = [
+            LogLevel::Trace,
+            LogLevel::Debug,
+            LogLevel::Info,
+            LogLevel::Warn,
+            LogLevel::Error,
+        ];
+        let at = LEVELS
+            .iter()
+            .position(|level| *level == self.logs.level)
+            .unwrap_or(0);
+        let named = LEVELS
+            .iter()
+            .find(|level| words::level(**level) == argument);
+        match named {
+            Some(level) => self.logs.level = *level,
+            None if argument.is_empty() => self.logs.level = LEVELS[(at + 1) % LEVELS.len()],
+            None => self.toast(
+                Tone::Failed,
+                format!("There is no log level `{argument}`"),
+                now,
+            ),
+        }
+        self.list_mut().stale = true;
+    }
+
+    fn sort(&mut self, argument: &str, now: Timestamp) {
+        let columns = columns(self.view);
+        let list = self.list_mut();
+        let next = match list.sort {
+            None => Some(0),
+            Some(sort) => Some(sort.column + 1).filter(|next| *next < columns.len()),
+        };
+        let named = columns
+            .iter()
+            .position(|column| column.eq_ignore_ascii_case(argument));
+        let column = if argument.is_empty() { next } else { named };
+        if column.is_none() && !argument.is_empty() {
+            let known = columns.join(", ").to_lowercase();
+            self.toast(
+                Tone::Failed,
+                format!("There is no column `{argument}`: {known}"),
+                now,
+            );
+            return;
+        }
+        list.sort = column.map(|column| Sort {
+            column,
+            descending: false,
+        });
+        list.stale = true;
+        let text = match column {
+            Some(column) => format!("Sorted by {}", columns[column].to_lowercase()),
+            None => String::from("In the order of arrival"),
+        };
+        self.toast(Tone::Note, text, now);
+    }
+
+    fn reverse(&mut self) {
+        let list = self.list_mut();
+        let sort = list.sort.unwrap_or(Sort {
+            column: 0,
+            descending: false,
+        });
+        list.sort = Some(Sort {
+            descending: !sort.descending,
+            ..sort
+        });
+        list.stale = true;
+    }
+
+    fn copy(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let index = self.list().selected();
+        let Some(rows::RowKey::Id(id)) =
+            index.and_then(|index| rows::RowKey::at(self.view, &self.snapshot, index))
+        else {
+            return;
+        };
+        // A task's run is what people paste into Dagster's pages.
+        let task = matches!(self.view, View::Overview | View::Steps)
+            .then(|| index.and_then(|index| rows::task_at(&self.snapshot, index)))
+            .flatten();
+        let text = task.map_or(id, |task| task.run_id.clone());
+        self.toast(Tone::Note, format!("Copied {text}"), now);
+        effects.push(Effect::Copy(text));
+    }
+
+    fn set_theme(&mut self, name: &str, now: Timestamp) {
+        match Theme::built_in(name, self.setup.depth) {
+            Some(_) if self.setup.depth == Depth::Mono => {
+                self.toast(
+                    Tone::Note,
+                    "The terminal has no colours (NO_COLOR or TERM)",
+                    now,
+                );
+            }
+            Some(theme) => self.theme = theme,
+            None => {
+                let known = BUILT_IN.map(|(known, _)| known).join(", ");
+                self.toast(Tone::Failed, format!("Themes: {known}"), now);
+            }
+        }
+    }
+}

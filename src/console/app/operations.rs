@@ -1,0 +1,401 @@
+//! The commands that change something: whom they are for, and what is asked first.
+
+use jiff::Timestamp;
+
+use super::{App, Effect};
+use crate::console::command::Verb;
+use crate::console::format::short_id;
+use crate::console::fuzzy;
+use crate::console::options::{Exit, QuitPolicy};
+use crate::console::overlay::{Confirm, Input, Overlay};
+use crate::console::rows;
+use crate::console::toast::{MAX_TOASTS, Toast, Tone};
+use crate::console::view::View;
+use crate::console::words::plural;
+use crate::domain::{Command, JobRef, RunView, TaskView, WorkerState, WorkerView};
+
+/// More slots than any host runs processes: a slip of the finger.
+const MAX_SLOTS: u32 = 1024;
+
+impl App {
+    pub(super) fn operate(
+        &mut self,
+        verb: Verb,
+        argument: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        match verb {
+            Verb::PauseOrResume => self.pause_or_resume(now, effects),
+            Verb::ScaleUp => self.scale_by(1, now, effects),
+            Verb::ScaleDown => self.scale_by(-1, now, effects),
+            Verb::Scale if argument.is_empty() => {
+                self.overlay = Some(Overlay::Scale {
+                    input: Input::default(),
+                })
+            }
+            Verb::Scale => self.scale_to(argument, now, effects),
+            Verb::Launch => self.pick_job(argument, now, effects),
+            Verb::Reload => self.reload(now, effects),
+            Verb::DrainWorker => self.ask_drain_worker(now),
+            Verb::StopWorker => self.ask_stop_worker(now),
+            Verb::DrainQueue => self.ask_drain_queue(now),
+            Verb::CancelTask => self.ask_cancel(now),
+            Verb::TerminateRun => self.ask_terminate(now),
+            _ => {}
+        }
+    }
+
+    /// Sends a command and says so; the answer takes the toast's place.
+    pub(super) fn send(
+        &mut self,
+        worker: Option<String>,
+        command: Command,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.next_request += 1;
+        let request = self.next_request;
+        let whom = worker
+            .as_deref()
+            .map(|id| format!(" to {id}"))
+            .unwrap_or_default();
+        self.toast(Tone::Sent, format!("Sent {}{whom}", command.verb()), now);
+        if let Some(Toast { request: of, .. }) = self.toasts.last_mut() {
+            *of = Some(request);
+        }
+        debug_assert!(self.toasts.len() <= MAX_TOASTS);
+        effects.push(Effect::Request {
+            request,
+            worker,
+            command,
+        });
+    }
+
+    /// The workers a command is for: the one under the cursor in the workers' view, else all that
+    /// have not ended.
+    fn targets(&self) -> Vec<WorkerView> {
+        let alive = |worker: &&WorkerView| worker.state != WorkerState::Stopped;
+        match (self.view, self.list().selected()) {
+            (View::Workers, Some(index)) => self
+                .snapshot
+                .workers
+                .get(index)
+                .cloned()
+                .into_iter()
+                .collect(),
+            (View::Workers, None) => Vec::new(),
+            _ => self
+                .snapshot
+                .workers
+                .iter()
+                .filter(alive)
+                .cloned()
+                .collect(),
+        }
+    }
+
+    fn targets_or_toast(&mut self, now: Timestamp) -> Vec<WorkerView> {
+        let targets = self.targets();
+        if targets.is_empty() {
+            self.toast(
+                Tone::Failed,
+                "No worker is linked: there is nobody to send it to",
+                now,
+            );
+        }
+        targets
+    }
+
+    fn pause_or_resume(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let targets = self.targets_or_toast(now);
+        let receives = |worker: &&WorkerView| {
+            matches!(worker.state, WorkerState::Running | WorkerState::Starting)
+        };
+        let paused = |worker: &&WorkerView| worker.state == WorkerState::Paused;
+        let (command, ids) = if targets.iter().any(|worker| receives(&worker)) {
+            (Command::Pause, ids(targets.iter().filter(receives)))
+        } else {
+            (Command::Resume, ids(targets.iter().filter(paused)))
+        };
+        if ids.is_empty() && !targets.is_empty() {
+            self.toast(
+                Tone::Failed,
+                "A worker that is ending cannot be paused or resumed",
+                now,
+            );
+        }
+        for id in ids {
+            self.send(Some(id), command.clone(), now, effects);
+        }
+    }
+
+    fn scale_by(&mut self, by: i32, now: Timestamp, effects: &mut Vec<Effect>) {
+        for worker in self.targets_or_toast(now) {
+            let present = self
+                .wanted_slots
+                .get(&worker.id)
+                .copied()
+                .unwrap_or(worker.steps.target);
+            let steps = present.saturating_add_signed(by).min(MAX_SLOTS);
+            if steps != present {
+                self.scale_worker(worker.id, steps, now, effects);
+            }
+        }
+    }
+
+    pub(super) fn scale_to(&mut self, number: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+        match number.parse() {
+            Ok(steps) if steps <= MAX_SLOTS => {
+                for worker in self.targets_or_toast(now) {
+                    self.scale_worker(worker.id, steps, now, effects);
+                }
+            }
+            _ => {
+                let text = format!("`{number}` is no number of slots: 0 to {MAX_SLOTS}");
+                self.toast(Tone::Failed, text, now);
+            }
+        }
+    }
+
+    fn scale_worker(&mut self, id: String, steps: u32, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.wanted_slots.insert(id.clone(), steps);
+        self.send(Some(id), Command::Scale { steps }, now, effects);
+    }
+
+    fn reload(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        for worker in self.targets_or_toast(now) {
+            self.send(Some(worker.id), Command::Reload, now, effects);
+        }
+    }
+
+    /// The jobs that match what was typed, best first.
+    pub(in crate::console) fn matching_jobs(&self, query: &str) -> Vec<&JobRef> {
+        let jobs = &self.snapshot.jobs;
+        let names: Vec<String> = jobs
+            .iter()
+            .map(|job| format!("{} {}", job.job, job.location))
+            .collect();
+        let ranked = fuzzy::rank(query, names.iter().map(String::as_str));
+        ranked.into_iter().map(|index| &jobs[index]).collect()
+    }
+
+    fn pick_job(&mut self, name: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+        let named: Vec<JobRef> = self
+            .snapshot
+            .jobs
+            .iter()
+            .filter(|job| job.job == name)
+            .cloned()
+            .collect();
+        if self.snapshot.jobs.is_empty() {
+            self.toast(
+                Tone::Failed,
+                "No job is known: Dagster's webserver has not told of any",
+                now,
+            );
+        } else if let [job] = named.as_slice() {
+            self.launch(job.clone(), now, effects);
+        } else {
+            let input = Input {
+                text: name.to_owned(),
+            };
+            self.overlay = Some(Overlay::Launch { input, choice: 0 });
+        }
+    }
+
+    pub(super) fn launch(&mut self, job: JobRef, now: Timestamp, effects: &mut Vec<Effect>) {
+        let command = Command::LaunchRun {
+            job,
+            run_config: String::new(),
+            tags: Vec::new(),
+        };
+        self.send(None, command, now, effects);
+    }
+
+    fn ask(
+        &mut self,
+        title: String,
+        body: Vec<String>,
+        typed: Option<&str>,
+        requests: Vec<(Option<String>, Command)>,
+    ) {
+        let typed = typed.map(str::to_owned);
+        self.overlay = Some(Overlay::Confirm(Confirm {
+            title,
+            body,
+            typed,
+            input: Input::default(),
+            requests,
+        }));
+    }
+
+    fn ask_drain_worker(&mut self, now: Timestamp) {
+        let targets = self.targets_or_toast(now);
+        if targets.is_empty() {
+            return;
+        }
+        let (running, held) = self.load_of(&targets);
+        let body = vec![
+            format!("{running} running will finish; {held} held go back to their queues."),
+            format!("Then {} will end.", name_of(&targets)),
+        ];
+        let requests = targets
+            .iter()
+            .map(|worker| (Some(worker.id.clone()), Command::Drain))
+            .collect();
+        self.ask(
+            format!("Drain {}?", name_of(&targets)),
+            body,
+            None,
+            requests,
+        );
+    }
+
+    fn ask_stop_worker(&mut self, now: Timestamp) {
+        let targets = self.targets_or_toast(now);
+        if targets.is_empty() {
+            return;
+        }
+        let (running, held) = self.load_of(&targets);
+        let body = vec![
+            format!("{running} running will be interrupted; {held} held go back to their queues."),
+            format!("Then {} will end.", name_of(&targets)),
+        ];
+        let requests = targets
+            .iter()
+            .map(|worker| (Some(worker.id.clone()), Command::Stop))
+            .collect();
+        self.ask(
+            format!("Stop {}?", name_of(&targets)),
+            body,
+            Some("stop"),
+            requests,
+        );
+    }
+
+    fn ask_drain_queue(&mut self, now: Timestamp) {
+        let Some(queue) = self
+            .list()
+            .selected()
+            .and_then(|index| self.snapshot.queues.get(index))
+            .cloned()
+        else {
+            return self.toast(Tone::Failed, "No queue is under the cursor", now);
+        };
+        let (waiting, in_flight) = match queue.counts {
+            Some(counts) => (
+                format!("~{}", counts.visible),
+                format!("~{}", counts.in_flight),
+            ),
+            None => (String::from("An unknown number of"), String::from("those")),
+        };
+        let body = vec![
+            format!("{waiting} waiting messages will be written to an archive file and deleted;"),
+            format!("{in_flight} in flight are not touched."),
+            String::from("What they stand for will not run until they are restored."),
+        ];
+        let requests = vec![(
+            None,
+            Command::DrainQueue {
+                queue: queue.name.clone(),
+            },
+        )];
+        self.ask(
+            format!("Drain the queue {}?", queue.name),
+            body,
+            Some(&queue.name),
+            requests,
+        );
+    }
+
+    fn ask_cancel(&mut self, now: Timestamp) {
+        let Some(task) = self.selected_task().cloned() else {
+            return self.toast(Tone::Failed, "No step is under the cursor", now);
+        };
+        if !task.is_running() {
+            return self.toast(Tone::Failed, format!("{} does not run", task.name()), now);
+        }
+        let body = vec![
+            format!("Its process on {} will be interrupted.", task.worker),
+            format!("Run {}, attempt {}.", short_id(&task.run_id), task.attempt),
+        ];
+        let command = Command::CancelTask {
+            task_id: task.task_id.clone(),
+        };
+        let requests = vec![(Some(task.worker.clone()), command)];
+        self.ask(
+            format!("Cancel {}?", task.name()),
+            body,
+            Some("cancel"),
+            requests,
+        );
+    }
+
+    fn ask_terminate(&mut self, now: Timestamp) {
+        let Some(run) = self.selected_run().cloned() else {
+            return self.toast(Tone::Failed, "No run is under the cursor", now);
+        };
+        let id = short_id(&run.run_id).to_owned();
+        if run.status.is_finished() {
+            return self.toast(Tone::Failed, format!("Run {id} is over already"), now);
+        }
+        let in_flight = self
+            .snapshot
+            .tasks
+            .iter()
+            .filter(|task| task.run_id == run.run_id)
+            .count();
+        let body = vec![
+            format!(
+                "Job {}. {} of it here will be interrupted or removed.",
+                run.job,
+                plural(in_flight, "task")
+            ),
+            String::from("Dagster marks the run as canceled."),
+        ];
+        let requests = vec![(
+            None,
+            Command::TerminateRuns {
+                run_ids: vec![run.run_id],
+            },
+        )];
+        self.ask(format!("Terminate run {id}?"), body, Some(&id), requests);
+    }
+
+    pub(in crate::console) fn selected_task(&self) -> Option<&TaskView> {
+        rows::task_at(&self.snapshot, self.list().selected()?)
+    }
+
+    pub(in crate::console) fn selected_run(&self) -> Option<&RunView> {
+        self.snapshot.runs.get(self.list().selected()?)
+    }
+
+    /// How many tasks these workers run and hold.
+    fn load_of(&self, workers: &[WorkerView]) -> (usize, usize) {
+        let theirs = |task: &&TaskView| workers.iter().any(|worker| worker.id == task.worker);
+        let tasks = self.snapshot.tasks.iter().filter(theirs);
+        let (running, held): (Vec<_>, Vec<_>) = tasks.partition(|task| task.is_running());
+        (running.len(), held.len())
+    }
+
+    pub(super) fn quit(&mut self, effects: &mut Vec<Effect>) {
+        let asks = self.setup.quit == QuitPolicy::Ask && !self.setup.read_only;
+        if asks && !self.snapshot.tasks.is_empty() {
+            self.overlay = Some(Overlay::Quit);
+        } else {
+            effects.push(Effect::Exit(Exit::Left));
+        }
+    }
+}
+
+fn ids<'a>(workers: impl Iterator<Item = &'a WorkerView>) -> Vec<String> {
+    workers.map(|worker| worker.id.clone()).collect()
+}
+
+fn name_of(workers: &[WorkerView]) -> String {
+    match workers {
+        [worker] => format!("worker {}", worker.id),
+        workers => plural(workers.len(), "worker"),
+    }
+}

@@ -1,0 +1,342 @@
+//! Keys for what lies over the view.
+
+use crossterm::event::KeyCode;
+use jiff::Timestamp;
+
+use super::{App, Effect};
+use crate::console::command::{self, COMMANDS, CommandRow, Motion, Verb};
+use crate::console::fuzzy;
+use crate::console::key::Key;
+use crate::console::options::Exit;
+use crate::console::overlay::{Confirm, Input, Overlay};
+
+/// What became of a key in an input line.
+enum Typed {
+    /// It changed the text.
+    Edited,
+    /// Enter.
+    Given,
+    /// Esc, or Backspace in an empty line.
+    Left,
+    /// Something else.
+    Other,
+}
+
+impl Input {
+    /// Takes a key of the line editor.
+    fn key(&mut self, key: Key) -> Typed {
+        match (key.code, key.ctrl) {
+            (KeyCode::Esc, _) | (KeyCode::Char('c'), true) => Typed::Left,
+            (KeyCode::Enter, _) => Typed::Given,
+            (KeyCode::Backspace, _) | (KeyCode::Char('h'), true) => match self.text.pop() {
+                Some(_) => Typed::Edited,
+                None => Typed::Left,
+            },
+            (KeyCode::Char('u'), true) => {
+                self.text.clear();
+                Typed::Edited
+            }
+            (KeyCode::Char('w'), true) => {
+                let kept = self.text.trim_end().rfind(' ').map_or(0, |at| at + 1);
+                self.text.truncate(kept);
+                Typed::Edited
+            }
+            _ => match key.typed() {
+                Some(c) => {
+                    self.text.push(c);
+                    Typed::Edited
+                }
+                None => Typed::Other,
+            },
+        }
+    }
+}
+
+/// Up and down in a list beside an input line, where letters are text.
+fn choose(key: Key, choice: usize, len: usize) -> usize {
+    let down = matches!(
+        (key.code, key.ctrl),
+        (KeyCode::Down | KeyCode::Tab, _) | (KeyCode::Char('n'), true)
+    );
+    let up = matches!(
+        (key.code, key.ctrl),
+        (KeyCode::Up | KeyCode::BackTab, _) | (KeyCode::Char('p'), true)
+    );
+    match (down, up) {
+        (true, _) => (choice + 1).min(len.saturating_sub(1)),
+        (_, true) => choice.saturating_sub(1),
+        _ => choice,
+    }
+}
+
+/// The commands that `:` offers for what was typed, best first.
+pub(in crate::console) fn completions(text: &str) -> Vec<&'static CommandRow> {
+    let name = text.split(' ').next().unwrap_or_default();
+    if text.contains(' ') {
+        return COMMANDS
+            .iter()
+            .filter(|row| row.name == name || row.aliases.contains(&name))
+            .collect();
+    }
+    let names = COMMANDS.iter().map(|row| row.name);
+    let mut ranked: Vec<_> = fuzzy::rank(name, names)
+        .into_iter()
+        .map(|index| &COMMANDS[index])
+        .collect();
+    // Someone who types an alias means its command.
+    if let Some(row) = COMMANDS.iter().find(|row| row.aliases.contains(&name)) {
+        ranked.retain(|other| other.name != row.name);
+        ranked.insert(0, row);
+    }
+    ranked
+}
+
+impl App {
+    /// Pasted text goes into an input line, and nowhere else: it is never obeyed as keys. What must be
+    /// typed to confirm must be typed.
+    pub(super) fn paste(&mut self, text: &str) {
+        let printable = text.chars().filter(|c| !c.is_control());
+        match &mut self.overlay {
+            Some(Overlay::Filter { input, .. }) => {
+                input.text.extend(printable);
+                let text = input.text.clone();
+                self.set_filter(&text);
+            }
+            Some(Overlay::Palette { input, .. } | Overlay::Launch { input, .. }) => {
+                input.text.extend(printable);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn overlay_key(&mut self, key: Key, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(overlay) = self.overlay.take() else {
+            return;
+        };
+        match overlay {
+            Overlay::Help { scroll } => {
+                self.scroll_key(key, scroll, |scroll| Overlay::Help { scroll }, now, effects)
+            }
+            Overlay::Detail { scroll } => {
+                self.scroll_key(
+                    key,
+                    scroll,
+                    |scroll| Overlay::Detail { scroll },
+                    now,
+                    effects,
+                );
+            }
+            Overlay::Palette {
+                input,
+                choice,
+                back,
+            } => self.palette_key(key, input, (choice, back), now, effects),
+            Overlay::Filter { input, before } => self.filter_key(key, input, before),
+            Overlay::Launch { input, choice } => self.launch_key(key, input, choice, now, effects),
+            Overlay::Scale { input } => self.scale_key(key, input, now, effects),
+            Overlay::Confirm(confirm) => self.confirm_key(key, confirm, now, effects),
+            Overlay::Quit => self.quit_key(key, effects),
+        }
+    }
+
+    /// Help and details: movements scroll, Esc, `q` and Enter close, another command closes it and is
+    /// carried out.
+    fn scroll_key(
+        &mut self,
+        key: Key,
+        scroll: u16,
+        with: fn(u16) -> Overlay,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let most = crate::console::render::overlay_overflow(self, &with(scroll));
+        let Some(row) = command::by_key(key, self.view) else {
+            self.overlay = Some(with(scroll));
+            return;
+        };
+        let page = self.size.1 / 2;
+        let scrolled = match row.verb {
+            Verb::Move(Motion::Down) => scroll.saturating_add(1),
+            Verb::Move(Motion::Up) => scroll.saturating_sub(1),
+            Verb::Move(Motion::PageDown) => scroll.saturating_add(page),
+            Verb::Move(Motion::PageUp) => scroll.saturating_sub(page),
+            Verb::Move(Motion::Top) => 0,
+            Verb::Move(Motion::Bottom) => most,
+            Verb::Back | Verb::Quit | Verb::Open => return,
+            Verb::Help if matches!(with(0), Overlay::Help { .. }) => return,
+            _ => return self.perform(row, "", now, effects),
+        };
+        self.overlay = Some(with(scrolled.min(most)));
+    }
+
+    fn palette_key(
+        &mut self,
+        key: Key,
+        mut input: Input,
+        (choice, back): (usize, usize),
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let offered = completions(&input.text);
+        if key.code == KeyCode::Tab {
+            if let Some(row) = offered.get(choice) {
+                input.text = completed(row);
+            }
+            self.overlay = Some(Overlay::Palette {
+                input,
+                choice: 0,
+                back: 0,
+            });
+            return;
+        }
+        let walks_history = (input.text.is_empty() || back > 0) && !self.history.is_empty();
+        if walks_history && matches!(key.code, KeyCode::Up | KeyCode::Down) {
+            let back = match key.code {
+                KeyCode::Up => (back + 1).min(self.history.len()),
+                _ => back.saturating_sub(1),
+            };
+            let line = self
+                .history
+                .len()
+                .checked_sub(back)
+                .and_then(|at| self.history.get(at));
+            input.text = line.cloned().unwrap_or_default();
+            self.overlay = Some(Overlay::Palette {
+                input,
+                choice: 0,
+                back,
+            });
+            return;
+        }
+        match input.key(key) {
+            Typed::Left => {}
+            Typed::Given => {
+                let line = match offered.get(choice) {
+                    Some(row) if !input.text.contains(' ') => row.name.to_owned(),
+                    _ => input.text.trim().to_owned(),
+                };
+                self.run_line(&line, now, effects);
+            }
+            Typed::Edited => {
+                self.overlay = Some(Overlay::Palette {
+                    input,
+                    choice: 0,
+                    back: 0,
+                })
+            }
+            Typed::Other => {
+                let choice = choose(key, choice, offered.len());
+                self.overlay = Some(Overlay::Palette {
+                    input,
+                    choice,
+                    back,
+                });
+            }
+        }
+    }
+
+    fn filter_key(&mut self, key: Key, mut input: Input, before: String) {
+        match input.key(key) {
+            Typed::Left => self.set_filter(&before),
+            Typed::Given => self.set_filter(&input.text),
+            Typed::Edited => {
+                self.set_filter(&input.text);
+                self.overlay = Some(Overlay::Filter { input, before });
+            }
+            Typed::Other => self.overlay = Some(Overlay::Filter { input, before }),
+        }
+    }
+
+    fn launch_key(
+        &mut self,
+        key: Key,
+        mut input: Input,
+        choice: usize,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        match input.key(key) {
+            Typed::Left => {}
+            Typed::Given => {
+                let job = self
+                    .matching_jobs(&input.text)
+                    .get(choice)
+                    .map(|job| (*job).clone());
+                match job {
+                    Some(job) => self.launch(job, now, effects),
+                    None => self.overlay = Some(Overlay::Launch { input, choice }),
+                }
+            }
+            Typed::Edited => self.overlay = Some(Overlay::Launch { input, choice: 0 }),
+            Typed::Other => {
+                let choice = choose(key, choice, self.matching_jobs(&input.text).len());
+                self.overlay = Some(Overlay::Launch { input, choice });
+            }
+        }
+    }
+
+    fn scale_key(&mut self, key: Key, mut input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
+        // Letters would be an error at Enter; they are not taken in the first place.
+        if key.typed().is_some_and(|c| !c.is_ascii_digit()) {
+            self.overlay = Some(Overlay::Scale { input });
+            return;
+        }
+        match input.key(key) {
+            Typed::Left => {}
+            Typed::Given => self.scale_to(&input.text.clone(), now, effects),
+            Typed::Edited | Typed::Other => self.overlay = Some(Overlay::Scale { input }),
+        }
+    }
+
+    fn confirm_key(
+        &mut self,
+        key: Key,
+        mut confirm: Confirm,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if confirm.typed.is_none() {
+            match key.typed() {
+                Some('y' | 'Y') => self.send_all(confirm, now, effects),
+                Some('n' | 'N' | 'q') => {}
+                _ if key.code == KeyCode::Esc => {}
+                _ => self.overlay = Some(Overlay::Confirm(confirm)),
+            }
+            return;
+        }
+        match confirm.input.key(key) {
+            Typed::Left => {}
+            Typed::Given if confirm.is_given() => self.send_all(confirm, now, effects),
+            Typed::Given | Typed::Edited | Typed::Other => {
+                self.overlay = Some(Overlay::Confirm(confirm))
+            }
+        }
+    }
+
+    fn send_all(&mut self, confirm: Confirm, now: Timestamp, effects: &mut Vec<Effect>) {
+        for (worker, command) in confirm.requests {
+            self.send(worker, command, now, effects);
+        }
+    }
+
+    fn quit_key(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        let exit = match key.typed() {
+            Some('d') => Exit::DrainAndLeave,
+            Some('b') => Exit::LeaveRunning,
+            Some('S') => Exit::Stop,
+            Some('n' | 'q') => return,
+            _ if key.code == KeyCode::Esc => return,
+            _ => {
+                self.overlay = Some(Overlay::Quit);
+                return;
+            }
+        };
+        effects.push(Effect::Exit(exit));
+    }
+}
+
+/// A command's name as Tab writes it: followed by a space where an argument may follow.
+fn completed(row: &CommandRow) -> String {
+    let space = if row.argument.is_empty() { "" } else { " " };
+    format!("{}{space}", row.name)
+}

@@ -1,0 +1,251 @@
+//! The command table: every key, `:` name, hint and help line of the console is a row here.
+//!
+//! A key that is not in the table does not exist, except inside an input line, a dialog or a list
+//! that lies over the view, which say themselves what they take.
+
+use super::key::{self, Key};
+use super::view::View;
+use crate::domain::Danger;
+
+mod table;
+
+pub use table::COMMANDS;
+
+/// What a command does; [`super::app::App`] carries it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Show a view.
+    Show(View),
+    /// The next view.
+    NextView,
+    /// The view before.
+    PreviousView,
+    /// Move the cursor.
+    Move(Motion),
+    /// Details of the row under the cursor.
+    Open,
+    /// One step back: close what lies on top, else clear the filter, else the overview.
+    Back,
+    /// Filter the rows.
+    Filter,
+    /// Type a command's name.
+    Palette,
+    /// What the keys do here.
+    Help,
+    /// Pause, or resume what is paused.
+    PauseOrResume,
+    /// One slot more.
+    ScaleUp,
+    /// One slot fewer.
+    ScaleDown,
+    /// Set the number of slots.
+    Scale,
+    /// Pick a job and launch it.
+    Launch,
+    /// New Python hosts for new work.
+    Reload,
+    /// Finish what runs, then end the worker.
+    DrainWorker,
+    /// Interrupt what runs and end the worker.
+    StopWorker,
+    /// Archive and delete a queue's messages.
+    DrainQueue,
+    /// Interrupt a step.
+    CancelTask,
+    /// Terminate a run.
+    TerminateRun,
+    /// The lowest level of log lines shown.
+    LogLevel,
+    /// Stay at the newest log line.
+    LogFollow,
+    /// Break long log lines.
+    LogWrap,
+    /// Sort by the next column.
+    Sort,
+    /// Turn the order around.
+    Reverse,
+    /// Copy the id under the cursor.
+    Copy,
+    /// Another theme.
+    Theme,
+    /// Draw the whole screen again.
+    Redraw,
+    /// Back to the shell; `fg` returns.
+    Suspend,
+    /// Leave.
+    Quit,
+}
+
+/// A movement of the cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Motion {
+    Down,
+    Up,
+    PageDown,
+    PageUp,
+    Top,
+    Bottom,
+}
+
+/// Where a command can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In every view.
+    Everywhere,
+    /// In these views.
+    In(&'static [View]),
+}
+
+impl Scope {
+    /// Whether it holds in `view`.
+    #[must_use]
+    pub fn covers(self, view: View) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::In(views) => views.contains(&view),
+        }
+    }
+}
+
+/// One command.
+#[derive(Debug)]
+pub struct CommandRow {
+    /// What it does.
+    pub verb: Verb,
+    /// Its name after `:`.
+    pub name: &'static str,
+    /// Other names.
+    pub aliases: &'static [&'static str],
+    /// Its keys, as [`key::parse`] reads them.
+    pub keys: &'static [&'static str],
+    /// Where it can be used.
+    pub scope: Scope,
+    /// How much it can hurt. Destructive ones have an upper-case key and are confirmed by typing.
+    pub danger: Danger,
+    /// A word for the hint bar; empty for commands that are not shown there.
+    pub hint: &'static str,
+    /// What it does, for help and palette.
+    pub help: &'static str,
+    /// What may follow its name after `:`.
+    pub argument: &'static str,
+}
+
+impl CommandRow {
+    /// Its keys.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.keys.iter().flat_map(|keys| key::parse(keys))
+    }
+
+    /// Its keys as people read them: `j Down`.
+    #[must_use]
+    pub fn shown_keys(&self) -> String {
+        let keys: Vec<String> = self.keys().map(|key| key.to_string()).collect();
+        keys.join(" ")
+    }
+
+    /// Where it can be used, in words.
+    #[must_use]
+    pub fn shown_scope(&self) -> String {
+        match self.scope {
+            Scope::Everywhere => String::from("everywhere"),
+            Scope::In(views) => {
+                let titles: Vec<&str> = views.iter().map(|view| view.title()).collect();
+                titles.join(", ")
+            }
+        }
+    }
+}
+
+/// The command of a key in a view.
+#[must_use]
+pub fn by_key(key: Key, view: View) -> Option<&'static CommandRow> {
+    COMMANDS
+        .iter()
+        .find(|row| row.scope.covers(view) && row.keys().any(|known| known == key))
+}
+
+/// The command of a name or alias. Where several views give one name to different commands, the
+/// one of `view` is meant.
+#[must_use]
+pub fn by_name(name: &str, view: View) -> Option<&'static CommandRow> {
+    let named = |row: &&CommandRow| row.name == name || row.aliases.contains(&name);
+    COMMANDS
+        .iter()
+        .filter(named)
+        .max_by_key(|row| row.scope.covers(view))
+}
+
+/// The commands that the hint bar shows in a view, most specific first.
+pub fn hints(view: View) -> impl Iterator<Item = &'static CommandRow> {
+    let shown = move |row: &&CommandRow| !row.hint.is_empty() && row.scope.covers(view);
+    let specific = COMMANDS.iter().filter(|row| row.scope != Scope::Everywhere);
+    let general = COMMANDS.iter().filter(|row| row.scope == Scope::Everywhere);
+    specific.chain(general).filter(shown)
+}
+
+/// The key table as Markdown, for the README.
+#[must_use]
+pub fn key_table() -> String {
+    let mut table = String::from("| Keys | `:` name | Where | What it does |\n|---|---|---|---|\n");
+    for row in COMMANDS {
+        let keys: Vec<String> = row.keys().map(|key| format!("`{key}`")).collect();
+        let name = format!("{} {}", row.name, row.argument);
+        table.push_str(&format!(
+            "| {} | `{}` | {} | {} |\n",
+            keys.join(" ").replace('|', "\\|"),
+            name.trim_end(),
+            row.shown_scope(),
+            row.help,
+        ));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_means_two_things_in_one_view() {
+        for view in View::ALL {
+            let mut seen = Vec::new();
+            for row in COMMANDS.iter().filter(|row| row.scope.covers(view)) {
+                for key in row.keys() {
+                    assert!(!seen.contains(&key), "{key} means two things in {view:?}");
+                    seen.push(key);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn destructive_commands_have_only_upper_case_keys() {
+        for row in COMMANDS
+            .iter()
+            .filter(|row| row.danger == Danger::Destructive)
+        {
+            assert!(row.keys().all(Key::is_uppercase), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn every_name_and_alias_is_given_once() {
+        let mut names: Vec<&str> = Vec::new();
+        for row in COMMANDS {
+            for name in row.aliases.iter().chain([&row.name]) {
+                assert!(!names.contains(name), "{name} is given twice");
+                names.push(name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_written_key_is_one_key() {
+        for row in COMMANDS {
+            for keys in row.keys {
+                assert_eq!(key::parse(keys).len(), 1, "{keys} of {}", row.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The rows of the command table, in the order of help.
+
+use super::{CommandRow, Motion, Scope, Verb};
+use crate::console::view::View::{self, Logs, Overview, Queues, Runs, Steps, Workers};
+use crate::domain::Danger::{self, Destructive, Disruptive, Safe};
+
+const TABLES: Scope = Scope::In(&[Queues, Steps, Runs, Workers]);
+
+const fn row(verb: Verb, name: &'static str, keys: &'static [&'static str]) -> CommandRow {
+    CommandRow {
+        verb,
+        name,
+        aliases: &[],
+        keys,
+        scope: Scope::Everywhere,
+        danger: Safe,
+        hint: "",
+        help: "",
+        argument: "",
+    }
+}
+
+impl CommandRow {
+    const fn aka(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+
+    const fn within(self, views: &'static [View]) -> Self {
+        let scope = Scope::In(views);
+        Self { scope, ..self }
+    }
+
+    const fn scoped(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    const fn risk(self, danger: Danger) -> Self {
+        Self { danger, ..self }
+    }
+
+    const fn hint(self, hint: &'static str) -> Self {
+        Self { hint, ..self }
+    }
+
+    const fn takes(self, argument: &'static str) -> Self {
+        Self { argument, ..self }
+    }
+
+    const fn help(self, help: &'static str) -> Self {
+        Self { help, ..self }
+    }
+}
+
+/// Every command of the console.
+pub static COMMANDS: &[CommandRow] = &[
+    // What an operator does.
+    row(Verb::Launch, "launch", &["l"])
+        .aka(&["run"])
+        .risk(Disruptive)
+        .hint("launch")
+        .takes("[JOB]")
+        .help("pick a job and launch a run of it"),
+    row(Verb::PauseOrResume, "pause", &["p"])
+        .aka(&["resume"])
+        .risk(Disruptive)
+        .hint("pause/resume")
+        .help("pause the pool (held messages go back, running steps go on), or resume it"),
+    row(Verb::ScaleUp, "more", &["+", "="])
+        .risk(Disruptive)
+        .hint("slots")
+        .help("one step slot more"),
+    row(Verb::ScaleDown, "fewer", &["-"])
+        .risk(Disruptive)
+        .hint("")
+        .help("one step slot fewer"),
+    row(Verb::Scale, "scale", &["s"])
+        .risk(Disruptive)
+        .takes("N")
+        .help("set the number of step slots"),
+    row(Verb::Reload, "reload", &["r"])
+        .risk(Disruptive)
+        .help("load user code again: new Python hosts for new work"),
+    row(Verb::DrainWorker, "drain", &["D"])
+        .risk(Disruptive)
+        .hint("drain")
+        .help("finish what runs, give the rest back, then end the worker"),
+    row(Verb::CancelTask, "cancel-step", &["X"])
+        .within(&[Overview, Steps])
+        .aka(&["cancel"])
+        .risk(Destructive)
+        .hint("cancel")
+        .help("interrupt the process of the step under the cursor"),
+    row(Verb::DrainQueue, "drain-queue", &["X"])
+        .within(&[Queues])
+        .risk(Destructive)
+        .hint("drain queue")
+        .help("archive the queue's waiting messages to a file and delete them"),
+    row(Verb::TerminateRun, "terminate", &["X"])
+        .within(&[Runs])
+        .risk(Destructive)
+        .hint("terminate")
+        .help("ask Dagster to terminate the run under the cursor"),
+    row(Verb::StopWorker, "stop-worker", &["X"])
+        .within(&[Workers])
+        .aka(&["stop"])
+        .risk(Destructive)
+        .hint("stop")
+        .help("interrupt what runs and end the worker under the cursor"),
+    // Log view.
+    row(Verb::LogLevel, "level", &["v"])
+        .within(&[Logs])
+        .hint("level")
+        .takes("[trace|debug|info|warn|error]")
+        .help("lowest level of the lines shown"),
+    row(Verb::LogFollow, "follow", &["f"])
+        .within(&[Logs])
+        .hint("follow")
+        .help("stay at the newest line, or hold the screen still"),
+    row(Verb::LogWrap, "wrap", &["w"])
+        .within(&[Logs])
+        .hint("wrap")
+        .help("break long lines, or cut them"),
+    // Rows.
+    row(Verb::Open, "open", &["<enter>"])
+        .within(&[Overview, Queues, Steps, Runs, Workers, Logs])
+        .hint("details")
+        .help("details of the row under the cursor"),
+    row(Verb::Sort, "sort", &["o"])
+        .scoped(TABLES)
+        .hint("sort")
+        .takes("[COLUMN]")
+        .help("sort by the next column"),
+    row(Verb::Reverse, "reverse", &["O"])
+        .scoped(TABLES)
+        .help("turn the order around"),
+    row(Verb::Copy, "copy", &["y"])
+        .within(&[Overview, Queues, Steps, Runs, Workers])
+        .help("copy the id under the cursor to the clipboard (OSC 52)"),
+    row(Verb::Move(Motion::Down), "down", &["j", "<down>"]).help("one row down"),
+    row(Verb::Move(Motion::Up), "up", &["k", "<up>"]).help("one row up"),
+    row(Verb::Move(Motion::PageDown), "page-down", &["<c-d>", "<pgdn>", "<space>"])
+        .help("a page down"),
+    row(Verb::Move(Motion::PageUp), "page-up", &["<c-u>", "<pgup>"]).help("a page up"),
+    row(Verb::Move(Motion::Top), "top", &["g", "<home>"]).help("first row"),
+    row(Verb::Move(Motion::Bottom), "bottom", &["G", "<end>"]).help("last row"),
+    // Ways around.
+    row(Verb::Filter, "filter", &["/"])
+        .hint("filter")
+        .takes("[TERMS]")
+        .help("show matching rows: text, !not, ~fuzzy, re:REGEX, queue: status: run: job: step: worker: prio:>5"),
+    row(Verb::Palette, "command", &[":"])
+        .hint("command")
+        .help("type a command's name, with completion"),
+    row(Verb::Show(Overview), "overview", &["1"]).help("is anything stuck, and where"),
+    row(Verb::Show(Queues), "queues", &["2"]).help("queues, bands, dead letters"),
+    row(Verb::Show(Steps), "steps", &["3"]).help("steps in flight and recent ones"),
+    row(Verb::Show(Runs), "runs", &["4"]).help("Dagster's runs"),
+    row(Verb::Show(Workers), "workers", &["5"]).help("worker processes, slots, Python hosts"),
+    row(Verb::Show(Logs), "logs", &["6"]).help("log lines of workers and steps"),
+    row(Verb::NextView, "next-view", &["<tab>", "<right>"]).help("the next view"),
+    row(Verb::PreviousView, "previous-view", &["<s-tab>", "<left>"]).help("the view before"),
+    row(Verb::Back, "back", &["<esc>"])
+        .help("one step back: close what is open, clear the filter, go to the overview"),
+    row(Verb::Help, "help", &["?", "<f1>"])
+        .hint("help")
+        .help("what the keys do in this view"),
+    row(Verb::Theme, "theme", &[])
+        .takes("NAME")
+        .help("another theme: default, dark, light, high-contrast, mono, colour-blind"),
+    row(Verb::Redraw, "redraw", &["<c-l>"]).help("draw the whole screen again"),
+    row(Verb::Suspend, "suspend", &["<c-z>"]).help("back to the shell; fg returns here"),
+    row(Verb::Quit, "quit", &["q", "<c-c>"])
+        .aka(&["exit"])
+        .hint("quit")
+        .help("leave; asks what to do with steps in flight if the console started the pool"),
+];

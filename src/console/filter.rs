@@ -1,0 +1,221 @@
+//! The filter of `/`: terms that must all hold.
+//!
+//! `text` is a substring, `!term` its opposite, `~text` fuzzy, `re:PATTERN` a regular expression,
+//! `field:value` looks at one field only and `prio:>5` compares. Case does not matter.
+
+use std::borrow::Cow;
+
+use regex::{Regex, RegexBuilder};
+
+use super::fuzzy;
+
+/// Something that can be filtered: its fields by name, and all its text.
+pub trait Searchable {
+    /// The value of a field; `None` if it has no such field.
+    fn field(&self, name: &str) -> Option<Cow<'_, str>>;
+    /// Everything that a bare term is looked for in.
+    fn haystack(&self) -> String;
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Substring(String),
+    Fuzzy(String),
+    Pattern(Regex),
+    AtLeast(i64),
+    AtMost(i64),
+}
+
+#[derive(Clone, Debug)]
+struct Term {
+    inverse: bool,
+    field: Option<String>,
+    test: Test,
+}
+
+/// A filter, ready to use.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    text: String,
+    terms: Vec<Term>,
+    error: Option<String>,
+}
+
+/// Fields a term may name, with their short forms.
+const FIELDS: [(&str, &str); 9] = [
+    ("queue", "queue"),
+    ("status", "status"),
+    ("run", "run"),
+    ("job", "job"),
+    ("step", "step"),
+    ("worker", "worker"),
+    ("level", "level"),
+    ("prio", "prio"),
+    ("priority", "prio"),
+];
+
+impl Filter {
+    /// Reads a filter. A regular expression that does not parse leaves its term out and is told by
+    /// [`Filter::error`].
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut filter = Self {
+            text: text.to_owned(),
+            ..Self::default()
+        };
+        for word in text.split_whitespace() {
+            match Term::parse(word) {
+                Ok(term) => filter.terms.extend(term),
+                Err(error) => filter.error = Some(error),
+            }
+        }
+        filter
+    }
+
+    /// As it was typed.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it lets everything pass.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// What is wrong with it, in one sentence.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Whether a row passes.
+    #[must_use]
+    pub fn matches(&self, row: &impl Searchable) -> bool {
+        self.terms.iter().all(|term| term.holds(row))
+    }
+}
+
+impl Term {
+    /// `None` for a term that is still being typed, such as `queue:`.
+    fn parse(word: &str) -> Result<Option<Self>, String> {
+        let (inverse, word) = match word.strip_prefix('!') {
+            Some(rest) => (true, rest),
+            None => (false, word),
+        };
+        if let Some(pattern) = word.strip_prefix("re:") {
+            let regex = RegexBuilder::new(pattern).case_insensitive(true).build();
+            let regex = regex.map_err(|_| format!("`{pattern}` is not a regular expression"))?;
+            let test = Test::Pattern(regex);
+            return Ok(Some(Self {
+                inverse,
+                field: None,
+                test,
+            }));
+        }
+        let known = |name: &str| FIELDS.iter().find(|(short, _)| *short == name);
+        let (field, value) = match word.split_once(':') {
+            Some((name, value)) if known(name).is_some() => {
+                (known(name).map(|(_, field)| (*field).to_owned()), value)
+            }
+            _ => (None, word),
+        };
+        if value.is_empty() {
+            return Ok(None);
+        }
+        let test = Test::parse(value, field.is_some());
+        Ok(Some(Self {
+            inverse,
+            field,
+            test,
+        }))
+    }
+
+    fn holds(&self, row: &impl Searchable) -> bool {
+        let text = match &self.field {
+            None => Cow::Owned(row.haystack()),
+            Some(name) => match row.field(name) {
+                Some(value) => value,
+                None => return self.inverse,
+            },
+        };
+        self.test.holds(&text) != self.inverse
+    }
+}
+
+impl Test {
+    fn parse(value: &str, compares: bool) -> Self {
+        let number = |prefix: &str| value.strip_prefix(prefix)?.parse::<i64>().ok();
+        let comparison = number(">=")
+            .map(Self::AtLeast)
+            .or_else(|| number("<=").map(Self::AtMost))
+            .or_else(|| number(">").map(|n| Self::AtLeast(n.saturating_add(1))))
+            .or_else(|| number("<").map(|n| Self::AtMost(n.saturating_sub(1))));
+        match (comparison, value.strip_prefix('~')) {
+            (Some(comparison), _) if compares => comparison,
+            (_, Some(fuzzy)) => Self::Fuzzy(fuzzy.to_owned()),
+            _ => Self::Substring(value.to_lowercase()),
+        }
+    }
+
+    fn holds(&self, text: &str) -> bool {
+        match self {
+            Self::Substring(part) => text.to_lowercase().contains(part.as_str()),
+            Self::Fuzzy(query) => fuzzy::score(query, text).is_some(),
+            Self::Pattern(regex) => regex.is_match(text),
+            Self::AtLeast(least) => text.parse().is_ok_and(|n: i64| n >= *least),
+            Self::AtMost(most) => text.parse().is_ok_and(|n: i64| n <= *most),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Row;
+    impl Searchable for Row {
+        fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+            match name {
+                "queue" => Some("tasks-high".into()),
+                "prio" => Some("7".into()),
+                _ => None,
+            }
+        }
+        fn haystack(&self) -> String {
+            String::from("load_orders tasks-high 7")
+        }
+    }
+
+    fn passes(filter: &str) -> bool {
+        Filter::parse(filter).matches(&Row)
+    }
+
+    #[test]
+    fn all_terms_must_hold() {
+        assert!(passes("orders high"));
+        assert!(!passes("orders low"));
+        assert!(passes("LOAD !low"));
+        assert!(!passes("!load"));
+    }
+
+    #[test]
+    fn a_field_narrows_and_a_priority_compares() {
+        assert!(passes("queue:high prio:>6 prio:<=7"));
+        assert!(!passes("prio:>7"));
+        assert!(!passes("queue:orders"));
+        assert!(!passes("job:x") && passes("!job:x"));
+    }
+
+    #[test]
+    fn fuzzy_and_regular_expressions_are_understood_and_a_bad_one_is_told() {
+        assert!(passes("~ldord") && !passes("~xyz"));
+        assert!(passes("re:^load_.*\\d$") && !passes("re:^orders"));
+        assert!(Filter::parse("re:(").error().is_some());
+        assert!(
+            passes("queue:"),
+            "a term that is still being typed hides nothing"
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! Figures as people read them: durations, ages, sizes, counts.
+
+use jiff::{Timestamp, tz::TimeZone};
+
+/// Whole seconds from `since` to `now`; 0 where the clocks disagree.
+#[must_use]
+pub fn seconds_between(since: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.as_second() - since.as_second()).unwrap_or(0)
+}
+
+/// A duration to the second: `7s`, `3m 07s`, `2h 05m`, `3d 04h`.
+#[must_use]
+pub fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    if days > 0 {
+        format!("{days}d {:02}h", hours % 24)
+    } else if hours > 0 {
+        format!("{hours}h {:02}m", minutes % 60)
+    } else if minutes > 0 {
+        format!("{minutes}m {:02}s", seconds % 60)
+    } else {
+        format!("{seconds}s")
+    }
+}
+
+/// An age in coarse steps, so that a screen that shows one rarely changes: `10s`, `20s`, `1m`, `5m`.
+#[must_use]
+pub fn coarse_age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{}s", seconds / 10 * 10),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A duration between two moments with tenths where it is short: `0.4s`, `12.3s`, `3m 07s`.
+#[must_use]
+pub fn span(since: Timestamp, until: Timestamp) -> String {
+    let millis = u64::try_from(until.as_millisecond() - since.as_millisecond()).unwrap_or(0);
+    if millis < 60_000 {
+        format!("{}.{}s", millis / 1000, millis % 1000 / 100)
+    } else {
+        duration(millis / 1000)
+    }
+}
+
+/// Bytes in binary units: `27M`, `1.2G`.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+    if bytes >= GIB {
+        format!("{}.{}G", bytes / GIB, bytes % GIB * 10 / GIB)
+    } else if bytes >= MIB {
+        format!("{}M", bytes / MIB)
+    } else {
+        format!("{}K", bytes / 1024)
+    }
+}
+
+/// A count in at most five columns: `42`, `9999`, `12k`, `3.4M`.
+#[must_use]
+pub fn count(n: u64) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..1_000_000 => format!("{}k", n / 1000),
+        1_000_000..10_000_000 => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
+        _ => format!("{}M", n / 1_000_000),
+    }
+}
+
+/// The time of day in `zone`.
+#[must_use]
+pub fn clock(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned_datetime(zone.clone())
+        .strftime("%H:%M:%S")
+        .to_string()
+}
+
+/// Date and time of day in `zone`.
+#[must_use]
+pub fn date(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned_datetime(zone.clone())
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string()
+}
+
+/// The first eight characters of a run id, as Dagster's own pages show it.
+#[must_use]
+pub fn short_id(id: &str) -> &str {
+    id.char_indices().nth(8).map_or(id, |(at, _)| &id[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_grow_coarser_with_their_length() {
+        let shown: Vec<String> = [7, 187, 7500, 273_600].map(duration).into();
+        assert_eq!(shown, ["7s", "3m 07s", "2h 05m", "3d 04h"]);
+    }
+
+    #[test]
+    fn counts_and_sizes_stay_narrow() {
+        assert_eq!(
+            [9999, 12_345, 3_400_000].map(count),
+            ["9999", "12k", "3.4M"]
+        );
+        assert_eq!([28_311_552, 1_288_490_188].map(bytes), ["27M", "1.1G"]);
+    }
+}

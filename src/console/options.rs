@@ -1,0 +1,112 @@
+//! What a caller asks of the console, and what the console tells it at the end.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::theme::Depth;
+
+/// What `q` does while steps are in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QuitPolicy {
+    /// The pool belongs to somebody else: just leave.
+    #[default]
+    Leave,
+    /// The caller started the pool: ask whether to drain, leave it running or stop it.
+    Ask,
+}
+
+/// How the operator left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// `q`, with nothing to decide: the pool is not the console's, or nothing was in flight.
+    Left,
+    /// Let what runs finish, give the rest back, then end the pool.
+    DrainAndLeave,
+    /// Leave the pool running in the background.
+    LeaveRunning,
+    /// Interrupt what runs and end the pool.
+    Stop,
+    /// SIGTERM or SIGINT asked the process to end.
+    Terminated,
+    /// The terminal went away (SIGHUP).
+    HungUp,
+}
+
+/// How the console is set up.
+#[derive(Clone, Debug)]
+pub struct ConsoleOptions {
+    /// Refuse every command that changes something.
+    pub read_only: bool,
+    /// Theme: a built-in name or the path of a YAML file.
+    pub theme: String,
+    /// What the console looks at, shown beside the product's name (`demo`, a host name).
+    pub context: String,
+    /// What `q` does while steps are in flight.
+    pub quit: QuitPolicy,
+    /// Frames per second at most; `None` is 30, or 10 under ssh.
+    pub max_fps: Option<u32>,
+    /// Draw with ASCII only; `None` follows the locale.
+    pub ascii: Option<bool>,
+    /// Colours to use; `None` follows `NO_COLOR`, `COLORTERM` and `TERM`.
+    pub depth: Option<Depth>,
+}
+
+impl Default for ConsoleOptions {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            theme: String::from("default"),
+            context: String::new(),
+            quit: QuitPolicy::Leave,
+            max_fps: None,
+            ascii: None,
+            depth: None,
+        }
+    }
+}
+
+/// Why the console could not run, in one sentence.
+#[derive(Debug, Error)]
+pub enum ConsoleError {
+    /// Standard input or output is a pipe or a file.
+    #[error(
+        "the console needs a terminal, and {stream} is not one: start it in a terminal, or use --no-ui"
+    )]
+    NotATerminal {
+        /// `standard input` or `standard output`.
+        stream: &'static str,
+    },
+    /// The terminal refused a mode.
+    #[error("could not {action}: {source}")]
+    Terminal {
+        /// What was tried.
+        action: &'static str,
+        /// The terminal's answer.
+        source: std::io::Error,
+    },
+    /// A theme file could not be read.
+    #[error("could not read the theme {path}: {source}")]
+    ThemeFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A theme's text is not a theme.
+    #[error("the theme {name} is not valid: {reason}")]
+    Theme {
+        /// Name or path.
+        name: String,
+        /// Line and reason.
+        reason: String,
+    },
+    /// The console's thread panicked; the pool is not affected.
+    #[error(
+        "the console failed and was closed ({message}); the pool was not touched, please report this"
+    )]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+}

@@ -1,0 +1,82 @@
+//! What can lie over a view, one at a time: input lines, dialogs, lists, details.
+
+use crate::domain::Command;
+
+/// A line of text being typed. Editing is at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    /// What was typed so far.
+    pub text: String,
+}
+
+/// The thing on top.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    /// Keys and what they do in this view.
+    Help {
+        /// Lines scrolled off the top.
+        scroll: u16,
+    },
+    /// Details of the row under the cursor.
+    Detail {
+        /// Lines scrolled off the top.
+        scroll: u16,
+    },
+    /// `:` and a command.
+    Palette {
+        /// What was typed.
+        input: Input,
+        /// The chosen completion.
+        choice: usize,
+        /// How far back in the history, 0 for not at all.
+        back: usize,
+    },
+    /// `/` and a filter; it applies while it is typed.
+    Filter {
+        /// What was typed.
+        input: Input,
+        /// The filter before, for Esc.
+        before: String,
+    },
+    /// The job picker.
+    Launch {
+        /// What was typed.
+        input: Input,
+        /// The chosen row.
+        choice: usize,
+    },
+    /// How many slots.
+    Scale {
+        /// What was typed.
+        input: Input,
+    },
+    /// Do it?
+    Confirm(Confirm),
+    /// What to do with what is in flight.
+    Quit,
+}
+
+/// A question before a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirm {
+    /// What is about to be done.
+    pub title: String,
+    /// What it means: the dry run's counts, one sentence a line.
+    pub body: Vec<String>,
+    /// What must be typed; `None` asks for `y`.
+    pub typed: Option<String>,
+    /// What was typed.
+    pub input: Input,
+    /// What is sent then, and to which worker.
+    pub requests: Vec<(Option<String>, Command)>,
+}
+
+impl Confirm {
+    /// Whether what was asked for was typed.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.typed
+            .as_ref()
+            .is_none_or(|typed| *typed == self.input.text)
+    }
+}

@@ -1,0 +1,163 @@
+//! Drawing: a pure function of model, area and time. One file per region or view.
+//!
+//! ```text
+//! header   product, context, source badges
+//! tabs     1 Overview  2 Queues  3 Steps …
+//! body     the view, with overlay and toasts on top
+//! hints    keys of the view, or the input line
+//! ```
+
+mod chrome;
+mod detail;
+mod dialog;
+mod help;
+mod logs;
+mod overview;
+mod paint;
+mod panel;
+mod prompt;
+mod queues;
+mod runs;
+mod signs;
+mod steps;
+mod table;
+mod workers;
+
+use jiff::Timestamp;
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::domain::Snapshot;
+
+use super::app::App;
+use super::glyphs::Glyphs;
+use super::overlay::Overlay;
+use super::theme::Roles;
+use super::view::View;
+
+/// What every region draws from.
+#[derive(Clone, Copy)]
+struct Ctx<'a> {
+    app: &'a App,
+    snapshot: &'a Snapshot,
+    roles: &'a Roles,
+    glyphs: &'static Glyphs,
+    now: Timestamp,
+}
+
+/// The regions of the screen. On a very low screen only the body is left.
+#[derive(Clone, Copy, Debug)]
+struct Screen {
+    header: Rect,
+    tabs: Rect,
+    body: Rect,
+    hints: Rect,
+}
+
+impl Screen {
+    fn of(area: Rect) -> Self {
+        let line = |y: u16, shown: bool| Rect {
+            x: area.x,
+            y: area.y + y,
+            width: area.width,
+            height: u16::from(shown),
+        };
+        let (top, bottom) = match area.height {
+            0..3 => (0, 0),
+            3..6 => (1, 1),
+            _ => (2, 1),
+        };
+        Self {
+            header: line(0, top > 0),
+            tabs: line(1, top > 1),
+            body: Rect {
+                y: area.y + top,
+                height: area.height - top - bottom,
+                ..area
+            },
+            hints: line(area.height - bottom, bottom > 0),
+        }
+    }
+}
+
+/// Whether there is room for frames around panels.
+fn is_roomy(body: Rect) -> bool {
+    body.width >= 110 && body.height >= 30
+}
+
+impl App {
+    /// Draws the model as of `now`.
+    pub fn render(&self, frame: &mut Frame, now: Timestamp) {
+        self.render_to(frame.buffer_mut(), now);
+    }
+
+    /// Draws the model as of `now` into a buffer.
+    pub fn render_to(&self, buf: &mut Buffer, now: Timestamp) {
+        let area = buf.area;
+        let ctx = Ctx {
+            app: self,
+            snapshot: &self.snapshot,
+            roles: &self.theme.roles,
+            glyphs: self.setup.glyphs,
+            now,
+        };
+        let screen = Screen::of(area);
+        buf.set_style(area, ctx.roles.text);
+        chrome::header(ctx, screen.header, buf);
+        chrome::tabs(ctx, screen.tabs, buf);
+        match self.view {
+            View::Overview => overview::render(ctx, screen.body, buf),
+            View::Queues => queues::render(ctx, screen.body, buf),
+            View::Steps => steps::render(ctx, screen.body, buf),
+            View::Runs => runs::render(ctx, screen.body, buf),
+            View::Workers => workers::render(ctx, screen.body, buf),
+            View::Logs => logs::render(ctx, screen.body, buf),
+        }
+        chrome::hints(ctx, screen.hints, buf);
+        match &self.overlay {
+            None => {}
+            Some(Overlay::Help { scroll }) => help::render(ctx, *scroll, screen.body, buf),
+            Some(Overlay::Detail { scroll }) => detail::render(ctx, *scroll, screen.body, buf),
+            Some(Overlay::Palette { input, choice, .. }) => {
+                prompt::palette(ctx, input, *choice, screen, buf)
+            }
+            Some(Overlay::Filter { input, .. }) => prompt::filter(ctx, input, screen, buf),
+            Some(Overlay::Scale { input }) => prompt::scale(ctx, input, screen, buf),
+            Some(Overlay::Launch { input, choice }) => {
+                dialog::launch(ctx, input, *choice, screen.body, buf)
+            }
+            Some(Overlay::Confirm(confirm)) => dialog::confirm(ctx, confirm, screen.body, buf),
+            Some(Overlay::Quit) => dialog::quit(ctx, screen.body, buf),
+        }
+        chrome::toasts(ctx, screen.body, buf);
+        if !self.setup.glyphs.is_unicode() {
+            paint::to_ascii(buf);
+        }
+    }
+}
+
+/// How many rows of the view on the screen are visible at once.
+pub(super) fn page_rows(app: &App) -> usize {
+    let area = Rect::new(0, 0, app.size.0, app.size.1);
+    let body = Screen::of(area).body;
+    let rows = match app.view {
+        View::Overview => overview::in_flight_rows(app, body),
+        View::Queues => table::body_rows(queues::regions(body).0),
+        View::Steps | View::Runs => table::body_rows(body),
+        View::Workers => table::body_rows(workers::regions(body).0),
+        View::Logs => panel::inner(body).height,
+    };
+    usize::from(rows)
+}
+
+/// How far help or details can be scrolled at most.
+pub(super) fn overlay_overflow(app: &App, overlay: &Overlay) -> u16 {
+    let area = Rect::new(0, 0, app.size.0, app.size.1);
+    let body = Screen::of(area).body;
+    match overlay {
+        Overlay::Help { .. } => help::overflow(app, body),
+        Overlay::Detail { .. } => detail::overflow(app, body),
+        _ => 0,
+    }
+}

@@ -1,0 +1,270 @@
+//! What surrounds every view: header, tabs, hint bar, toasts.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::Ctx;
+use super::paint::{self, Align, span};
+use crate::console::command::{self, CommandRow, Verb};
+use crate::console::format::{coarse_age, seconds_between};
+use crate::console::toast::Tone;
+use crate::console::view::View;
+use crate::console::{format, words};
+use crate::domain::{QueueRole, Source, SourceHealth, SourceKind, WorkerState};
+
+const PRODUCT: &str = "dagster-taskiq";
+
+/// Product and context at the left, a badge per source at the right.
+pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
+    let roles = ctx.roles;
+    let mut left = vec![span(format!(" {PRODUCT}"), roles.product)];
+    if !ctx.app.setup.context.is_empty() {
+        left.push(span(format!("  {}", ctx.app.setup.context), roles.strong));
+    }
+    if ctx.app.setup.read_only {
+        left.push(span("  read-only", roles.warn));
+    }
+    let left = Line::from(left);
+    let room = area.width.saturating_sub(paint::line_width(&left) + 3);
+    let badges = [
+        badges(ctx, true, true),
+        badges(ctx, true, false),
+        badges(ctx, false, false),
+    ];
+    let badges = badges
+        .into_iter()
+        .find(|line| paint::line_width(line) <= room);
+    if let Some(badges) = badges {
+        let at = Rect {
+            width: area.width.saturating_sub(1),
+            ..area
+        };
+        paint::line(ctx, buf, at, &badges, Align::Right);
+    }
+    paint::line(ctx, buf, area, &left, Align::Left);
+}
+
+/// The sources: sign, word, and how long one has been silent; with addresses where there is room.
+fn badges(ctx: Ctx, words: bool, addresses: bool) -> Line<'static> {
+    let mut line: Vec<Span> = Vec::new();
+    let alone = ctx
+        .snapshot
+        .sources
+        .iter()
+        .filter(|s| s.kind != SourceKind::Worker && s.health != SourceHealth::Absent);
+    for source in alone {
+        let word = self::words::source(source.kind);
+        let address = if addresses {
+            format!(" {}", source.address)
+        } else {
+            String::new()
+        };
+        badge(
+            ctx,
+            &mut line,
+            source,
+            if words {
+                format!("{word}{address}")
+            } else {
+                word[..1].to_owned()
+            },
+        );
+    }
+    let workers: Vec<&Source> = ctx
+        .snapshot
+        .sources
+        .iter()
+        .filter(|s| s.kind == SourceKind::Worker)
+        .collect();
+    let up = workers
+        .iter()
+        .filter(|source| source.health == SourceHealth::Up)
+        .count();
+    if let Some(worst) = workers.iter().max_by_key(|source| badness(&source.health)) {
+        let count = format!("{up}/{}", workers.len());
+        badge(
+            ctx,
+            &mut line,
+            worst,
+            if words {
+                format!("workers {count}")
+            } else {
+                format!("w {count}")
+            },
+        );
+    }
+    Line::from(line)
+}
+
+fn badness(health: &SourceHealth) -> u8 {
+    match health {
+        SourceHealth::Absent => 0,
+        SourceHealth::Up => 1,
+        SourceHealth::Connecting => 2,
+        SourceHealth::Down { .. } => 3,
+    }
+}
+
+fn badge(ctx: Ctx, line: &mut Vec<Span>, source: &Source, name: String) {
+    let (sign, style) = ctx.source_sign(&source.health);
+    if !line.is_empty() {
+        line.push(Span::raw("  "));
+    }
+    line.push(span(format!("{sign} "), style));
+    let calm = if source.health == SourceHealth::Up {
+        ctx.roles.text
+    } else {
+        style
+    };
+    line.push(span(name, calm));
+    match (&source.health, source.seen_at) {
+        (SourceHealth::Down { .. }, Some(at)) => {
+            let age = coarse_age(seconds_between(at, ctx.now));
+            line.push(span(format!(" down {age}"), style));
+        }
+        (SourceHealth::Down { .. }, None) => line.push(span(" down", style)),
+        (SourceHealth::Connecting, _) => line.push(span(" connecting", style)),
+        _ => {}
+    }
+}
+
+/// The views, with what is in them; on a narrow screen only the present one has its name.
+pub(super) fn tabs(ctx: Ctx, area: Rect, buf: &mut Buffer) {
+    let wide = tab_line(ctx, |_| true, true);
+    let named = tab_line(ctx, |_| true, false);
+    let short = tab_line(ctx, |view| view == ctx.app.view(), false);
+    let fitting = [wide, named]
+        .into_iter()
+        .find(|line| paint::line_width(line) <= area.width);
+    paint::line(ctx, buf, area, &fitting.unwrap_or(short), Align::Left);
+}
+
+fn tab_line(ctx: Ctx, named: impl Fn(View) -> bool, counted: bool) -> Line<'static> {
+    let roles = ctx.roles;
+    let mut line = vec![Span::raw(" ")];
+    for view in View::ALL {
+        let style = if view == ctx.app.view() {
+            roles.tab_active
+        } else {
+            roles.tab
+        };
+        let title = if named(view) {
+            format!(" {}", view.title())
+        } else {
+            String::new()
+        };
+        line.push(span(format!(" {}{title} ", view.index() + 1), style));
+        if let Some(count) = count_of(ctx, view).filter(|_| counted) {
+            line.push(count);
+            line.push(Span::raw(" "));
+        }
+    }
+    Line::from(line)
+}
+
+/// The figure beside a tab: what is alive in it.
+fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
+    let (snapshot, roles) = (ctx.snapshot, ctx.roles);
+    match view {
+        View::Overview | View::Logs => None,
+        View::Queues => {
+            let counted = snapshot
+                .queues
+                .iter()
+                .filter(|queue| queue.role != QueueRole::DeadLetter);
+            let waiting = counted
+                .filter_map(|queue| Some(queue.counts?.visible))
+                .sum::<u64>();
+            (waiting > 0).then(|| span(format!("~{}", format::count(waiting)), roles.waiting))
+        }
+        View::Steps => {
+            let n = u64::try_from(snapshot.tasks.len()).unwrap_or(u64::MAX);
+            (n > 0).then(|| ctx.exact(n, roles.running))
+        }
+        View::Runs => {
+            let n = snapshot
+                .runs
+                .iter()
+                .filter(|run| !run.status.is_finished())
+                .count();
+            (n > 0).then(|| span(n.to_string(), roles.running))
+        }
+        View::Workers => {
+            let alive = |state| state != WorkerState::Stopped;
+            let n = snapshot
+                .workers
+                .iter()
+                .filter(|worker| alive(worker.state))
+                .count();
+            (n > 0).then(|| span(n.to_string(), roles.running))
+        }
+    }
+}
+
+/// The keys of this view; help and quit always, the others as far as they fit.
+pub(super) fn hints(ctx: Ctx, area: Rect, buf: &mut Buffer) {
+    let last = |row: &&CommandRow| matches!(row.verb, Verb::Help | Verb::Quit);
+    let mut tail = vec![Span::raw(" ")];
+    for row in command::hints(ctx.app.view()).filter(last) {
+        tail.extend(hint(ctx, row));
+    }
+    let tail_width = paint::line_width(&Line::from(tail.clone()));
+    let mut line = vec![Span::raw(" ")];
+    let mut width = 1;
+    for row in command::hints(ctx.app.view()).filter(|row| !last(row)) {
+        let spans = hint(ctx, row);
+        let hint_width = paint::line_width(&Line::from(spans.to_vec()));
+        if width + hint_width + tail_width <= area.width {
+            width += hint_width;
+            line.extend(spans);
+        }
+    }
+    line.extend(tail.into_iter().skip(1));
+    paint::line(ctx, buf, area, &Line::from(line), Align::Left);
+}
+
+fn hint(ctx: Ctx, row: &CommandRow) -> [Span<'static>; 2] {
+    let key = row
+        .keys()
+        .next()
+        .map(|key| key.to_string())
+        .unwrap_or_default();
+    let refused = ctx.app.setup.read_only && row.danger != crate::domain::Danger::Safe;
+    let key_style = if refused {
+        ctx.roles.dim
+    } else {
+        ctx.roles.key
+    };
+    [
+        span(key, key_style),
+        span(format!(" {}  ", row.hint), ctx.roles.hint),
+    ]
+}
+
+/// The toasts, over the end of the body.
+pub(super) fn toasts(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+    for (index, toast) in (1..=body.height).zip(ctx.app.toasts().iter().rev()) {
+        let (sign, style) = match toast.tone {
+            Tone::Sent => (ctx.glyphs.pending, ctx.roles.info),
+            Tone::Done => (ctx.glyphs.done, ctx.roles.ok),
+            Tone::Note => (ctx.glyphs.separator, ctx.roles.info),
+            Tone::Failed => (ctx.glyphs.down, ctx.roles.error),
+        };
+        let text = crate::console::text::clean(&toast.text);
+        let line = Line::from(vec![
+            span(format!(" {sign} "), style),
+            span(text, ctx.roles.strong),
+            Span::raw(" "),
+        ]);
+        let width = paint::line_width(&line).min(body.width);
+        let area = Rect {
+            x: body.right() - width,
+            y: body.bottom() - index,
+            width,
+            height: 1,
+        };
+        paint::clear(ctx, buf, area);
+        paint::line(ctx, buf, area, &line, Align::Left);
+    }
+}

@@ -1,0 +1,290 @@
+//! Details of the row under the cursor: all that is known of it, and the log lines that are its own.
+
+use jiff::Timestamp;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use super::dialog::{box_area, box_inner, boxed};
+use super::paint::{self, span};
+use super::{Ctx, runs};
+use crate::console::app::App;
+use crate::console::view::View;
+use crate::console::words::{self, plural};
+use crate::console::{format, text};
+use crate::domain::{LogLine, Phase, QueueView, RunView, TaskView, WorkerView};
+
+/// Log lines shown at most: the newest.
+const LOG_LINES: usize = 200;
+
+fn size(body: Rect) -> (u16, u16) {
+    (body.width.min(130), body.height)
+}
+
+/// How far the text can be scrolled.
+pub(super) fn overflow(app: &App, body: Rect) -> u16 {
+    let ctx = Ctx {
+        app,
+        snapshot: &app.snapshot,
+        roles: &app.theme.roles,
+        glyphs: app.setup.glyphs,
+        // Times change what the lines say, not how many there are.
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let inner = box_inner(box_area(body, size(body)));
+    let lines = content(ctx, inner.width).map_or(0, |(_, lines)| lines.len());
+    u16::try_from(lines)
+        .unwrap_or(u16::MAX)
+        .saturating_sub(inner.height)
+}
+
+pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
+    let inner_width = box_inner(box_area(body, size(body))).width;
+    let (title, lines) = content(ctx, inner_width).unwrap_or_else(|| {
+        let gone = Line::from(span("It is gone. Esc goes back.", ctx.roles.dim));
+        (String::from("Details"), vec![gone])
+    });
+    let inner = boxed(ctx, buf, body, &title, size(body));
+    let skip = usize::from(scroll).min(lines.len());
+    paint::lines(ctx, buf, inner, &lines[skip..]);
+}
+
+fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
+    let index = ctx.app.list().selected()?;
+    let mut page = Page {
+        ctx,
+        width,
+        lines: Vec::new(),
+    };
+    let title = match ctx.app.view() {
+        View::Overview | View::Steps => page.task(ctx.app.selected_task()?),
+        View::Queues => page.queue(ctx.snapshot.queues.get(index)?),
+        View::Runs => page.run(ctx.app.selected_run()?),
+        View::Workers => page.worker(ctx.snapshot.workers.get(index)?),
+        View::Logs => page.log(ctx.snapshot.logs.get(index)?),
+    };
+    Some((title, page.lines))
+}
+
+/// Lines being put together.
+struct Page<'a> {
+    ctx: Ctx<'a>,
+    width: u16,
+    lines: Vec<Line<'static>>,
+}
+
+/// Columns of the labels.
+const LABEL: u16 = 12;
+
+impl Page<'_> {
+    /// A label and its value, broken to the width.
+    fn field(&mut self, label: &str, value: &str) {
+        let value = text::clean(value);
+        let room = self.width.saturating_sub(LABEL).max(8);
+        let parts = text::wrap(&value, room);
+        for (index, part) in parts.iter().enumerate() {
+            let label = if index == 0 { label } else { "" };
+            self.lines.push(Line::from(vec![
+                span(
+                    format!("{label:<w$}", w = usize::from(LABEL)),
+                    self.ctx.roles.dim,
+                ),
+                span((*part).to_owned(), self.ctx.roles.text),
+            ]));
+        }
+    }
+
+    fn state(&mut self, label: &str, state: Line<'static>) {
+        let mut line = Line::from(span(
+            format!("{label:<w$}", w = usize::from(LABEL)),
+            self.ctx.roles.dim,
+        ));
+        line.spans.extend(state.spans);
+        self.lines.push(line);
+    }
+
+    fn heading(&mut self, text: String) {
+        self.lines.push(Line::default());
+        self.lines
+            .push(Line::from(span(text, self.ctx.roles.header)));
+    }
+
+    fn time(&mut self, label: &str, at: Option<Timestamp>) {
+        if let Some(at) = at {
+            let text = format::date(at, &self.ctx.app.setup.zone);
+            self.field(label, &text);
+        }
+    }
+
+    fn task(&mut self, task: &TaskView) -> String {
+        self.state("state", self.ctx.phase(&task.phase));
+        if let Some(reason) = words::reason(&task.phase) {
+            self.field("reason", reason);
+        }
+        self.field("run", &task.run_id);
+        self.field(
+            "job",
+            task.job.as_deref().unwrap_or("not told by the message"),
+        );
+        self.field("kind", task.kind.task_name());
+        self.field("queue", &task.queue);
+        self.field("priority", &task.priority.to_string());
+        let attempt = if task.attempt == 0 {
+            String::from("not told by the sender")
+        } else {
+            task.attempt.to_string()
+        };
+        self.field("attempt", &attempt);
+        self.field(
+            "received",
+            &plural(usize::try_from(task.receive_count).unwrap_or(0), "time"),
+        );
+        self.time("sent at", task.sent_at);
+        self.time("received at", Some(task.received_at));
+        let (since, ended, pid) = match &task.phase {
+            Phase::Held => (None, None, None),
+            Phase::Running { since, pid } => (Some(*since), None, *pid),
+            Phase::Done { at, started, .. } => (*started, Some(*at), None),
+        };
+        self.time("started at", since);
+        self.time("ended at", ended);
+        self.state("elapsed", self.ctx.elapsed(task));
+        self.state("waited", self.ctx.waited(task));
+        self.field("worker", &task.worker);
+        if let Some(pid) = pid {
+            self.field("pid", &pid.to_string());
+        }
+        self.field("task id", &task.task_id);
+        self.field("message id", &task.message_id);
+        let step = task.step_key.clone();
+        let of_run = |line: &&LogLine| line.run_id.as_ref().is_some_and(|id| *id == task.run_id);
+        self.logs(move |line| of_run(&line) && (step.is_none() || line.step_key == step));
+        task.name().to_owned()
+    }
+
+    fn run(&mut self, run: &RunView) -> String {
+        self.state("status", self.ctx.run_status(run.status));
+        self.field("run", &run.run_id);
+        self.field("job", &run.job);
+        let total = run
+            .steps_total
+            .map_or_else(String::new, |total| format!(" of {total}"));
+        let text = format!(
+            "{}{total} succeeded, {} failed",
+            run.steps_succeeded, run.steps_failed
+        );
+        self.field("steps", &text);
+        if let Some(priority) = run.priority {
+            self.field("priority", &priority.to_string());
+        }
+        self.time("created at", run.created_at);
+        self.time("started at", run.started_at);
+        self.time("ended at", run.ended_at);
+        self.field("duration", &runs::duration(self.ctx, run));
+        let snapshot = self.ctx.snapshot;
+        let tasks: Vec<&TaskView> = snapshot
+            .tasks
+            .iter()
+            .chain(snapshot.recent.iter())
+            .filter(|task| task.run_id == run.run_id)
+            .collect();
+        self.heading(format!("{} of it here", plural(tasks.len(), "task")));
+        for task in tasks {
+            let mut line = Line::from(span("  ", self.ctx.roles.text));
+            line.spans.extend(self.ctx.phase(&task.phase).spans);
+            let name = text::clean(task.name()).into_owned();
+            line.spans
+                .push(span(format!("  {name}  "), self.ctx.roles.strong));
+            line.spans.extend(self.ctx.elapsed(task).spans);
+            let reason = words::reason(&task.phase).unwrap_or_default();
+            line.spans.push(span(
+                format!("  {}", text::clean(reason)),
+                self.ctx.roles.dim,
+            ));
+            self.lines.push(line);
+        }
+        self.logs(|line| line.run_id.as_ref().is_some_and(|id| *id == run.run_id));
+        format!("Run {}", format::short_id(&run.run_id))
+    }
+
+    fn queue(&mut self, queue: &QueueView) -> String {
+        self.field("url", &queue.url);
+        self.field("role", &words::queue_role(&queue.role));
+        match queue.counts {
+            None => self.field("counts", "not read yet"),
+            Some(counts) => {
+                self.field("waiting", &format!("~{}", counts.visible));
+                self.field("in flight", &format!("~{}", counts.in_flight));
+                self.field("delayed", &format!("~{}", counts.delayed));
+            }
+        }
+        self.time("counted at", queue.counted_at);
+        if let Some(error) = &queue.error {
+            self.field("error", error);
+        }
+        queue.name.clone()
+    }
+
+    fn worker(&mut self, worker: &WorkerView) -> String {
+        let (sign, style) = self.ctx.worker_sign(worker.state);
+        self.state("state", self.ctx.sign(sign, worker.state.word(), style));
+        self.field("host", &worker.hostname);
+        self.field("pid", &worker.pid.to_string());
+        self.field("version", &worker.version);
+        self.state("step slots", self.ctx.slots(worker.steps, self.width));
+        self.state("run slots", self.ctx.slots(worker.runs, self.width));
+        self.field(
+            "ended",
+            &format!("{} steps, {} failed", worker.finished, worker.failed),
+        );
+        self.time("started at", Some(worker.started_at));
+        self.time("last heard", Some(worker.heartbeat_at));
+        for host in &worker.hosts {
+            self.heading(format!("Python host {}", host.location));
+            self.state("state", self.ctx.host_phase(&host.phase));
+            if let crate::domain::HostPhase::Failed(reason) = &host.phase {
+                self.field("reason", reason);
+            }
+            self.field("pid", &host.pid.to_string());
+            self.field("children", &host.children.to_string());
+        }
+        format!("Worker {}", worker.id)
+    }
+
+    fn log(&mut self, line: &LogLine) -> String {
+        self.time("at", Some(line.at));
+        self.field("level", words::level(line.level));
+        self.field("target", &line.target);
+        self.field("run", line.run_id.as_deref().unwrap_or_default());
+        self.field("step", line.step_key.as_deref().unwrap_or_default());
+        self.heading(String::from("message"));
+        let message = text::clean(&line.message).into_owned();
+        for part in text::wrap(&message, self.width.max(8)) {
+            self.lines
+                .push(Line::from(span(part.to_owned(), self.ctx.roles.text)));
+        }
+        String::from("Log line")
+    }
+
+    /// The newest log lines that `wanted` takes.
+    fn logs(&mut self, wanted: impl Fn(&LogLine) -> bool) {
+        let snapshot = self.ctx.snapshot;
+        let mut lines: Vec<&LogLine> = snapshot
+            .logs
+            .iter()
+            .rev()
+            .filter(|line| wanted(line))
+            .take(LOG_LINES)
+            .collect();
+        lines.reverse();
+        self.heading(format!("{} of it", plural(lines.len(), "log line")));
+        for line in lines {
+            let (level, style) = self.ctx.level(line.level);
+            self.lines.push(Line::from(vec![
+                span(format!("{} ", self.ctx.clock(line.at)), self.ctx.roles.dim),
+                span(format!("{level:<5} "), style),
+                span(text::clean(&line.message).into_owned(), self.ctx.roles.text),
+            ]));
+        }
+    }
+}

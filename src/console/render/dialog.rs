@@ -1,0 +1,197 @@
+//! Boxes over the view: a question, the job picker, what to do on leaving.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Widget};
+
+use super::Ctx;
+use super::paint::{self, span};
+use super::prompt::typed;
+use crate::console::overlay::{Confirm, Input};
+use crate::console::text;
+use crate::console::words::plural;
+
+/// Draws an empty box in the middle of the body; gives the area inside.
+pub(super) fn boxed(ctx: Ctx, buf: &mut Buffer, body: Rect, title: &str, size: (u16, u16)) -> Rect {
+    let area = box_area(body, size);
+    if area.is_empty() {
+        return area;
+    }
+    paint::clear(ctx, buf, area);
+    let framed = is_framed(area);
+    if framed {
+        let block = Block::bordered()
+            .border_set(ctx.glyphs.border)
+            .border_style(ctx.roles.overlay_border);
+        block.render(area, buf);
+    }
+    let top = Rect {
+        x: area.x + if framed { 2 } else { 0 },
+        width: area.width.saturating_sub(if framed { 4 } else { 0 }),
+        ..paint::row(area, 0)
+    };
+    let title = Line::from(span(format!(" {title} "), ctx.roles.title));
+    paint::line(ctx, buf, top, &title, paint::Align::Left);
+    box_inner(area)
+}
+
+/// Where a box of this size lies.
+pub(super) fn box_area(body: Rect, (width, height): (u16, u16)) -> Rect {
+    let (width, height) = (width.min(body.width), height.min(body.height));
+    Rect {
+        x: body.x + (body.width - width) / 2,
+        y: body.y + (body.height - height) / 3,
+        width,
+        height,
+    }
+}
+
+fn is_framed(area: Rect) -> bool {
+    area.height >= 4 && area.width >= 12
+}
+
+/// The area inside a box.
+pub(super) fn box_inner(area: Rect) -> Rect {
+    let (x, y) = if is_framed(area) {
+        (2, 1)
+    } else {
+        (0, 1.min(area.height))
+    };
+    let bottom = if is_framed(area) { 1 } else { 0 };
+    Rect {
+        x: area.x + x,
+        y: area.y + y,
+        width: area.width.saturating_sub(2 * x),
+        height: area.height.saturating_sub(y + bottom),
+    }
+}
+
+/// The width of a dialog's text.
+fn text_width(body: Rect) -> u16 {
+    body.width.saturating_sub(8).clamp(1, 72)
+}
+
+pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer) {
+    let width = text_width(body);
+    let mut lines: Vec<Line> = Vec::new();
+    for sentence in &confirm.body {
+        for part in text::wrap(sentence, width) {
+            lines.push(Line::from(span(part, ctx.roles.text)));
+        }
+    }
+    match &confirm.typed {
+        None => lines.push(Line::from(vec![
+            span("y", ctx.roles.key),
+            span(" do it   ", ctx.roles.hint),
+            span("Esc", ctx.roles.key),
+            span(" leave it", ctx.roles.hint),
+        ])),
+        Some(expected) => {
+            lines.push(Line::from(vec![
+                span("Type ", ctx.roles.hint),
+                span(expected.as_str(), ctx.roles.warn),
+                span(" and Enter to do it, Esc to leave it.", ctx.roles.hint),
+            ]));
+            lines.push(typed(ctx, ">", &confirm.input, width));
+        }
+    }
+    let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+    let inner = boxed(ctx, buf, body, &confirm.title, (width + 4, height + 2));
+    // Where the box is too low, the end matters: what must be typed.
+    let skip = usize::from(height.saturating_sub(inner.height));
+    paint::lines(ctx, buf, inner, &lines[skip.min(lines.len())..]);
+}
+
+pub(super) fn quit(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+    let in_flight = plural(ctx.snapshot.tasks.len(), "task");
+    let verb = if ctx.snapshot.tasks.len() == 1 {
+        "is"
+    } else {
+        "are"
+    };
+    let row = |key: &'static str, text: &'static str| {
+        Line::from(vec![
+            span(format!("{key:<4}"), ctx.roles.key),
+            span(text, ctx.roles.text),
+        ])
+    };
+    let lines = [
+        Line::from(span(
+            format!("{in_flight} {verb} in flight. The pool was started by this console."),
+            ctx.roles.strong,
+        )),
+        Line::default(),
+        row("d", "drain: finish what runs, give the rest back, then end"),
+        row("b", "leave it running in the background"),
+        row("S", "stop: interrupt what runs and end now"),
+        row("Esc", "stay here"),
+    ];
+    let inner = boxed(ctx, buf, body, "Leave?", (66, 8));
+    let skip = usize::from(inner.height < 6);
+    paint::lines(ctx, buf, inner, &lines[skip * 2..]);
+}
+
+pub(super) fn launch(ctx: Ctx, input: &Input, choice: usize, body: Rect, buf: &mut Buffer) {
+    let jobs = ctx.app.matching_jobs(&input.text);
+    let rows = u16::try_from(jobs.len()).unwrap_or(u16::MAX).clamp(3, 14);
+    let inner = boxed(ctx, buf, body, "Launch a run", (72, rows + 4));
+    let total = ctx.snapshot.jobs.len();
+    let note = Line::from(span(format!("{} of {total}", jobs.len()), ctx.roles.dim));
+    paint::line(
+        ctx,
+        buf,
+        paint::row(inner, 0),
+        &typed(ctx, ">", input, inner.width),
+        paint::Align::Left,
+    );
+    paint::line(
+        ctx,
+        buf,
+        Rect {
+            x: inner.x + inner.width / 2,
+            width: inner.width - inner.width / 2,
+            ..paint::row(inner, 0)
+        },
+        &note,
+        paint::Align::Right,
+    );
+    let hint = Line::from(vec![
+        span("Enter", ctx.roles.key),
+        span(
+            " launches with the job's own configuration   ",
+            ctx.roles.hint,
+        ),
+        span("Esc", ctx.roles.key),
+        span(" leaves", ctx.roles.hint),
+    ]);
+    let list = Rect {
+        y: inner.y + 1.min(inner.height),
+        height: inner.height.saturating_sub(2),
+        ..inner
+    };
+    if jobs.is_empty() {
+        paint::lines(
+            ctx,
+            buf,
+            list,
+            &[Line::from(span("No job of that name.", ctx.roles.dim))],
+        );
+    }
+    let first = (choice + 1).saturating_sub(usize::from(list.height));
+    for (row, (index, job)) in (0..list.height).zip(jobs.iter().enumerate().skip(first)) {
+        let here = index == choice;
+        let line = Line::from(vec![
+            span(if here { ctx.glyphs.cursor } else { " " }, ctx.roles.title),
+            span(format!(" {:<32} ", job.job), ctx.roles.strong),
+            span(job.location.as_str(), ctx.roles.dim),
+        ]);
+        paint::line(ctx, buf, paint::row(list, row), &line, paint::Align::Left);
+        if here {
+            paint::cursor_row(ctx, buf, paint::row(list, row));
+        }
+    }
+    if inner.height >= 3 {
+        paint::lines(ctx, buf, paint::row(inner, inner.height - 1), &[hint]);
+    }
+}

@@ -1,0 +1,120 @@
+//! Help: the commands of this view, from the command table.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use super::Ctx;
+use super::dialog::{box_area, box_inner, boxed};
+use super::paint::{self, span};
+use crate::console::app::App;
+use crate::console::command::{COMMANDS, CommandRow, Scope};
+use crate::console::text;
+use crate::console::view::View;
+use crate::domain::Danger;
+
+/// Columns of keys and names.
+const KEYS: u16 = 20;
+const NAME: u16 = 15;
+
+fn size(body: Rect) -> (u16, u16) {
+    (body.width.min(118), body.height)
+}
+
+/// How far the text can be scrolled.
+pub(super) fn overflow(app: &App, body: Rect) -> u16 {
+    let inner = box_inner(box_area(body, size(body)));
+    let lines = rows(app.view())
+        .map(|row| lines_of(row, inner.width).len())
+        .sum::<usize>()
+        + 2;
+    u16::try_from(lines)
+        .unwrap_or(u16::MAX)
+        .saturating_sub(inner.height)
+}
+
+/// The view's own commands first, then those that hold everywhere.
+fn rows(view: View) -> impl Iterator<Item = &'static CommandRow> {
+    let own = COMMANDS
+        .iter()
+        .filter(move |row| row.scope != Scope::Everywhere && row.scope.covers(view));
+    own.chain(COMMANDS.iter().filter(|row| row.scope == Scope::Everywhere))
+}
+
+fn is_wide(width: u16) -> bool {
+    width >= 60
+}
+
+/// The help text of a row in the lines it takes.
+fn lines_of(row: &CommandRow, width: u16) -> Vec<&str> {
+    let left = if is_wide(width) { KEYS + NAME } else { 9 };
+    text::wrap(row.help, width.saturating_sub(left).max(8))
+}
+
+pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
+    let view = ctx.app.view();
+    let inner = boxed(
+        ctx,
+        buf,
+        body,
+        &format!("Keys in {}", view.title()),
+        size(body),
+    );
+    let mut lines: Vec<Line> = Vec::new();
+    let mut own = true;
+    for row in rows(view) {
+        if own && row.scope == Scope::Everywhere {
+            own = false;
+            lines.push(Line::from(span("everywhere", ctx.roles.header)));
+        }
+        lines.extend(row_lines(ctx, row, inner.width));
+    }
+    lines.push(Line::from(span(
+        "Esc closes; a key listed here also works from here",
+        ctx.roles.dim,
+    )));
+    let skip = usize::from(scroll).min(lines.len());
+    paint::lines(ctx, buf, inner, &lines[skip..]);
+}
+
+fn row_lines(ctx: Ctx, row: &CommandRow, width: u16) -> Vec<Line<'static>> {
+    let roles = ctx.roles;
+    let name = format!("{} {}", row.name, row.argument);
+    let first = row
+        .keys()
+        .next()
+        .map(|key| key.to_string())
+        .unwrap_or_default();
+    let (keys, name) = if is_wide(width) {
+        (
+            format!("{:<w$}", row.shown_keys(), w = usize::from(KEYS)),
+            format!(
+                "{:<w$}",
+                text::prefix(&name, NAME - 1),
+                w = usize::from(NAME)
+            ),
+        )
+    } else {
+        (format!("{first:<9}"), String::new())
+    };
+    let style = match row.danger {
+        Danger::Safe => roles.text,
+        Danger::Disruptive => roles.strong,
+        Danger::Destructive => roles.warn,
+    };
+    let indent = " ".repeat(keys.len() + name.len());
+    let mut lines = Vec::new();
+    for (index, part) in lines_of(row, width).into_iter().enumerate() {
+        let part = span(part.to_owned(), style);
+        lines.push(if index == 0 {
+            Line::from(vec![
+                span(keys.clone(), roles.key),
+                span(name.clone(), roles.dim),
+                part,
+            ])
+        } else {
+            Line::from(vec![span(indent.clone(), roles.dim), part])
+        });
+    }
+    lines
+}

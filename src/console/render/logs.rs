@@ -1,0 +1,182 @@
+//! Log lines, the newest at the bottom.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::paint::{self, Align, span};
+use super::panel::panel;
+use super::{Ctx, is_roomy, prompt};
+use crate::console::{text, words};
+use crate::domain::LogLine;
+
+/// Columns of a line's target where the screen is wide.
+const TARGET: u16 = 22;
+
+pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+    let list = ctx.app.list();
+    let inner = panel(ctx, buf, body, "Logs", &note(ctx), is_roomy(body));
+    if list.rows.is_empty() {
+        let text = prompt::nothing(ctx, "No lines at this level. Press v for another level.");
+        return paint::lines(ctx, buf, inner, &[text]);
+    }
+    if ctx.app.logs.wrap {
+        wrapped(ctx, buf, inner);
+    } else {
+        cut(ctx, buf, inner);
+    }
+}
+
+/// Level, follow, wrap and filter, at the right of the title.
+fn note(ctx: Ctx) -> Line<'static> {
+    let logs = ctx.app.logs;
+    let (sign, word) = if logs.follow {
+        (ctx.glyphs.running, "follow")
+    } else {
+        (ctx.glyphs.paused, "held still")
+    };
+    let mut spans = vec![
+        span(
+            format!("{} and up", words::level(logs.level)),
+            ctx.roles.info,
+        ),
+        span(
+            format!("  {sign} {word}"),
+            if logs.follow {
+                ctx.roles.ok
+            } else {
+                ctx.roles.warn
+            },
+        ),
+    ];
+    if logs.wrap {
+        spans.push(span("  wrap", ctx.roles.info));
+    }
+    let filter = prompt::filter_note(ctx);
+    if !filter.spans.is_empty() {
+        spans.push(Span::raw("  "));
+        spans.extend(filter.spans);
+    }
+    Line::from(spans)
+}
+
+fn at(ctx: Ctx<'_>, row: usize) -> Option<&LogLine> {
+    ctx.snapshot.logs.get(ctx.app.list().rows.get(row)?)
+}
+
+fn cut(ctx: Ctx, buf: &mut Buffer, area: Rect) {
+    let list = ctx.app.list();
+    for row in 0..area.height {
+        let index = list.offset + usize::from(row);
+        let Some(line) = at(ctx, index) else {
+            break;
+        };
+        let place = paint::row(area, row);
+        let mut whole = head(ctx, line, area.width);
+        whole.spans.push(message(ctx, line));
+        paint::line(ctx, buf, place, &whole, Align::Left);
+        mark(ctx, buf, place, index);
+    }
+}
+
+/// Lines broken to the width, upwards from the cursor's line or the end of the page.
+fn wrapped(ctx: Ctx, buf: &mut Buffer, area: Rect) {
+    let list = ctx.app.list();
+    let mut bottom = area.height;
+    // From the cursor up; a short log starts at the top nevertheless.
+    let last = list.cursor.max(
+        usize::from(area.height)
+            .min(list.rows.len())
+            .saturating_sub(1),
+    );
+    let mut blocks = Vec::new();
+    let mut used: u16 = 0;
+    for index in (0..=last).rev() {
+        let Some(line) = at(ctx, index) else {
+            continue;
+        };
+        let block = block(ctx, line, area.width);
+        used = used.saturating_add(u16::try_from(block.len()).unwrap_or(u16::MAX));
+        blocks.push((index, block));
+        if used >= area.height {
+            break;
+        }
+    }
+    if used < area.height {
+        bottom = used;
+    }
+    for (index, block) in blocks {
+        for (back, line) in (1..).zip(block.iter().rev()) {
+            let Some(row) = bottom.checked_sub(back) else {
+                return;
+            };
+            paint::line(ctx, buf, paint::row(area, row), line, Align::Left);
+        }
+        bottom = bottom.saturating_sub(u16::try_from(block.len()).unwrap_or(u16::MAX));
+        mark(ctx, buf, paint::row(area, bottom), index);
+    }
+}
+
+/// A line's head and message on as many rows as it takes; the rows after the first are indented.
+fn block<'a>(ctx: Ctx<'a>, line: &'a LogLine, width: u16) -> Vec<Line<'a>> {
+    let head = head(ctx, line, width);
+    let indent = paint::line_width(&head);
+    let message = text::clean(&line.message);
+    let parts = text::wrap(&message, width.saturating_sub(indent).max(1));
+    let style = message_style(ctx, line);
+    let mut lines = vec![head];
+    for (index, part) in parts.into_iter().enumerate() {
+        let part = span(part.to_owned(), style);
+        if index == 0 {
+            lines[0].spans.push(part);
+        } else {
+            lines.push(Line::from(vec![
+                Span::raw(" ".repeat(usize::from(indent))),
+                part,
+            ]));
+        }
+    }
+    lines
+}
+
+/// Marks the cursor's line while the view does not follow.
+fn mark(ctx: Ctx, buf: &mut Buffer, place: Rect, index: usize) {
+    if index == ctx.app.list().cursor && !ctx.app.logs.follow {
+        let sign = Line::from(span(ctx.glyphs.cursor, ctx.roles.title));
+        paint::line(ctx, buf, place, &sign, Align::Left);
+        paint::cursor_row(ctx, buf, place);
+    }
+}
+
+fn head<'a>(ctx: Ctx<'a>, line: &'a LogLine, width: u16) -> Line<'a> {
+    let roles = ctx.roles;
+    let (level, style) = ctx.level(line.level);
+    let mut spans = vec![
+        span(format!(" {} ", ctx.clock(line.at)), roles.dim),
+        span(format!("{level:<5} "), style),
+    ];
+    if width >= 100 {
+        let target = line.step_key.as_deref().unwrap_or(&line.target);
+        let target = text::clean(target);
+        let target = text::fit(&target, TARGET, ctx.glyphs.ellipsis).into_owned();
+        let pad = TARGET.saturating_sub(text::width(&target)) + 1;
+        spans.push(span(
+            format!("{target}{}", " ".repeat(usize::from(pad))),
+            roles.dim,
+        ));
+    }
+    Line::from(spans)
+}
+
+fn message<'a>(ctx: Ctx<'a>, line: &'a LogLine) -> Span<'a> {
+    span(text::clean(&line.message), message_style(ctx, line))
+}
+
+fn message_style(ctx: Ctx, line: &LogLine) -> ratatui::style::Style {
+    use crate::domain::LogLevel::{Debug, Error, Info, Trace, Warn};
+    match line.level {
+        Trace | Debug => ctx.roles.dim,
+        Info | Warn => ctx.roles.text,
+        Error => ctx.roles.strong,
+    }
+}

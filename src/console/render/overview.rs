@@ -1,0 +1,138 @@
+//! The overview: is anything stuck, and where.
+//!
+//! ```text
+//! status        alarms, or that all is well
+//! queues        | priority × queue
+//! workers       | throughput
+//! in flight     | recent failures
+//! ```
+
+mod matrix;
+mod panels;
+mod status;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::{Ctx, is_roomy, panel};
+use crate::console::app::App;
+use crate::domain::Snapshot;
+
+/// Where everything is. Heights follow the number of queues and workers only, so that nothing jumps
+/// while figures change.
+struct Regions {
+    framed: bool,
+    status: Rect,
+    queues: Rect,
+    matrix: Rect,
+    workers: Rect,
+    throughput: Rect,
+    in_flight: Rect,
+    failures: Rect,
+}
+
+/// Rows of content that each band of panels asks for.
+fn wanted(snapshot: &Snapshot) -> (u16, u16) {
+    let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+    let queues = count(snapshot.queues.len()).clamp(3, 8) + 1;
+    let workers = count(snapshot.workers.len()).clamp(1, 6) + 1;
+    (queues, workers)
+}
+
+impl Regions {
+    fn of(snapshot: &Snapshot, body: Rect) -> Self {
+        let framed = is_roomy(body);
+        let (queues, workers) = wanted(snapshot);
+        let chrome = if framed { 2 } else { 1 };
+        let heights = if framed {
+            [5, queues.max(7) + chrome, workers.max(4) + chrome]
+        } else if body.height >= 18 {
+            [2, queues.min(5) + chrome, workers.min(3) + chrome]
+        } else if body.height >= 11 {
+            [1, queues.min(3) + chrome, chrome + 1]
+        } else {
+            [1.min(body.height), 0, 0]
+        };
+        let mut y = body.y;
+        let mut take = |height: u16| {
+            let height = height.min(body.bottom() - y);
+            let band = Rect { y, height, ..body };
+            y += height;
+            band
+        };
+        let (status, middle, lower) = (take(heights[0]), take(heights[1]), take(heights[2]));
+        let rest = take(u16::MAX);
+        let (queues, matrix) = beside(middle, 52);
+        let (workers, throughput) = beside(lower, 52);
+        let (in_flight, failures) = if framed {
+            beside(rest, 64)
+        } else if rest.height >= 9 {
+            above(rest, 3)
+        } else {
+            (rest, Rect::default())
+        };
+        Self {
+            framed,
+            status,
+            queues,
+            matrix,
+            workers,
+            throughput,
+            in_flight,
+            failures,
+        }
+    }
+}
+
+/// Two areas beside each other, the left one with `percent` of the width.
+fn beside(area: Rect, percent: u32) -> (Rect, Rect) {
+    let left = u16::try_from(u32::from(area.width) * percent / 100).unwrap_or(area.width);
+    let gap = 1.min(area.width - left);
+    (
+        Rect {
+            width: left,
+            ..area
+        },
+        Rect {
+            x: area.x + left + gap,
+            width: area.width - left - gap,
+            ..area
+        },
+    )
+}
+
+/// Two areas on top of each other, the lower one `height` rows high.
+fn above(area: Rect, height: u16) -> (Rect, Rect) {
+    let upper = area.height.saturating_sub(height);
+    (
+        Rect {
+            height: upper,
+            ..area
+        },
+        Rect {
+            y: area.y + upper,
+            height: area.height - upper,
+            ..area
+        },
+    )
+}
+
+/// How many rows the list of tasks in flight shows.
+pub(super) fn in_flight_rows(app: &App, body: Rect) -> u16 {
+    let regions = Regions::of(&app.snapshot, body);
+    panel::within(regions.in_flight, regions.framed)
+        .height
+        .saturating_sub(1)
+}
+
+pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+    let regions = Regions::of(ctx.snapshot, body);
+    let framed = regions.framed;
+    status::render(ctx, regions.status, framed, buf);
+    panels::queues(ctx, regions.queues, framed, buf);
+    matrix::render(ctx, regions.matrix, framed, buf);
+    panels::workers(ctx, regions.workers, framed, buf);
+    panels::throughput(ctx, regions.throughput, framed, buf);
+    panels::in_flight(ctx, regions.in_flight, framed, buf);
+    panels::failures(ctx, regions.failures, framed, buf);
+}

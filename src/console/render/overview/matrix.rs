@@ -1,0 +1,228 @@
+//! Messages by priority and queue: running, held, waiting. What cannot be known is a dot.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::console::render::Ctx;
+use crate::console::render::paint::{self, Align, span};
+use crate::console::render::panel::panel;
+use crate::domain::{PriorityCount, QueueRole};
+
+/// Columns of the priority itself.
+const PRIORITY: u16 = 5;
+
+/// A queue's column: its name, its label, SQS's own count.
+struct QueueColumn<'a> {
+    name: &'a str,
+    label: &'a str,
+    waiting: Option<u64>,
+}
+
+pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
+    let inner = panel(ctx, buf, area, "Priority x queue", &legend(ctx), framed);
+    let columns = columns(ctx);
+    if inner.height < 2 || columns.is_empty() {
+        return;
+    }
+    // Three figures and a gap; narrower where all queues would not fit otherwise.
+    let wanted = u16::try_from(columns.len()).unwrap_or(u16::MAX);
+    let figure = if inner.width >= wanted.saturating_mul(17).saturating_add(PRIORITY) {
+        5
+    } else {
+        3
+    };
+    let cell = figure * 3 + 2;
+    let fitting = usize::from(inner.width.saturating_sub(PRIORITY) / cell);
+    let shown = &columns[..columns.len().min(fitting)];
+    heads(ctx, buf, inner, shown, columns.len(), cell);
+    let mut priorities: Vec<i64> = ctx
+        .snapshot
+        .priorities
+        .iter()
+        .map(|count| count.priority)
+        .collect();
+    priorities.sort_unstable_by(|a, b| b.cmp(a));
+    priorities.dedup();
+    let rows = inner.height - 2;
+    for (row, priority) in (1..=rows).zip(&priorities) {
+        let line = paint::row(inner, row);
+        let hidden = priorities.len().saturating_sub(usize::from(rows));
+        let last = row == rows && hidden > 0;
+        let label = if last {
+            format!("+{} low", hidden + 1)
+        } else {
+            priority.to_string()
+        };
+        let priority_cell = Rect {
+            width: PRIORITY.min(line.width),
+            ..line
+        };
+        paint::line(
+            ctx,
+            buf,
+            priority_cell,
+            &Line::from(span(label, ctx.roles.strong)),
+            Align::Left,
+        );
+        for (index, column) in shown.iter().enumerate() {
+            let of = |count: &&PriorityCount| {
+                count.queue == column.name
+                    && (count.priority == *priority || (last && count.priority < *priority))
+            };
+            let figures = sum(ctx.snapshot.priorities.iter().filter(of));
+            figures_at(ctx, buf, line, index, figure, &figures_line(ctx, figures));
+        }
+    }
+    let total_row = u16::try_from(priorities.len())
+        .unwrap_or(u16::MAX)
+        .min(rows)
+        + 1;
+    totals(ctx, buf, paint::row(inner, total_row), shown, figure);
+}
+
+/// Running, held, and waiting where it is known.
+type Figures = Option<(u64, u64, Option<u64>)>;
+
+fn sum<'a>(counts: impl Iterator<Item = &'a PriorityCount>) -> Figures {
+    counts.fold(None, |sum, count| {
+        let (running, held, waiting) = sum.unwrap_or((0, 0, Some(0)));
+        let waiting = waiting.zip(count.waiting).map(|(a, b)| a + b);
+        Some((running + count.running, held + count.held, waiting))
+    })
+}
+
+fn columns<'a>(ctx: Ctx<'a>) -> Vec<QueueColumn<'a>> {
+    let queues = ctx
+        .snapshot
+        .queues
+        .iter()
+        .filter(|queue| queue.role != QueueRole::DeadLetter);
+    queues
+        .map(|queue| QueueColumn {
+            name: &queue.name,
+            label: ctx.queue_label(&queue.name),
+            waiting: queue.counts.map(|counts| counts.visible),
+        })
+        .collect()
+}
+
+fn legend(ctx: Ctx) -> Line<'static> {
+    let roles = ctx.roles;
+    let slash = || span("/", roles.dim);
+    let words = [
+        ("running", roles.running),
+        ("held", roles.held),
+        ("waiting", roles.waiting),
+    ];
+    let [running, held, waiting] = words.map(|(word, style)| span(word, style));
+    Line::from(vec![running, slash(), held, slash(), waiting])
+}
+
+fn heads(ctx: Ctx, buf: &mut Buffer, inner: Rect, shown: &[QueueColumn], total: usize, cell: u16) {
+    let line = paint::row(inner, 0);
+    let hidden = total - shown.len();
+    let head = if hidden > 0 {
+        format!("+{hidden}")
+    } else {
+        String::from("PRIO")
+    };
+    paint::line(
+        ctx,
+        buf,
+        Rect {
+            width: PRIORITY.min(line.width),
+            ..line
+        },
+        &Line::from(span(head, ctx.roles.header)),
+        Align::Left,
+    );
+    for (index, column) in (0..).zip(shown) {
+        let x = inner.x + PRIORITY + index * cell;
+        let at = Rect {
+            x,
+            width: (cell - 2).min(inner.right().saturating_sub(x)),
+            ..line
+        };
+        paint::line(
+            ctx,
+            buf,
+            at,
+            &Line::from(span(column.label.to_uppercase(), ctx.roles.header)),
+            Align::Right,
+        );
+    }
+}
+
+/// The last row: exact sums of what is here, SQS's estimate of what waits.
+fn totals(ctx: Ctx, buf: &mut Buffer, line: Rect, shown: &[QueueColumn], figure: u16) {
+    let roles = ctx.roles;
+    let all = Line::from(span("all", roles.dim));
+    paint::line(
+        ctx,
+        buf,
+        Rect {
+            width: PRIORITY.min(line.width),
+            ..line
+        },
+        &all,
+        Align::Left,
+    );
+    for (index, column) in shown.iter().enumerate() {
+        let of = ctx
+            .snapshot
+            .priorities
+            .iter()
+            .filter(|count| count.queue == column.name);
+        let (running, held, _) = sum(of).unwrap_or((0, 0, None));
+        let mut cells = vec![
+            Line::from(ctx.exact(running, roles.running)),
+            Line::from(ctx.exact(held, roles.held)),
+        ];
+        cells.push(ctx.about(column.waiting, roles.waiting));
+        figures_at(ctx, buf, line, index, figure, &cells);
+    }
+}
+
+fn figures_line(ctx: Ctx, figures: Figures) -> Vec<Line<'static>> {
+    let roles = ctx.roles;
+    let Some((running, held, waiting)) = figures else {
+        return Vec::new();
+    };
+    let waiting = match waiting {
+        None => Line::from(span(ctx.glyphs.unknown, roles.dim)),
+        Some(n) => Line::from(ctx.exact(n, roles.waiting)),
+    };
+    vec![
+        Line::from(ctx.exact(running, roles.running)),
+        Line::from(ctx.exact(held, roles.held)),
+        waiting,
+    ]
+}
+
+/// Paints the three figures of a queue's column; a slash between them reads them apart without colour.
+fn figures_at(ctx: Ctx, buf: &mut Buffer, line: Rect, index: usize, figure: u16, figures: &[Line]) {
+    let index = u16::try_from(index).unwrap_or(u16::MAX);
+    let start = line.x + PRIORITY + index * (figure * 3 + 2);
+    for (place, each) in (0..).zip(figures) {
+        // Waiting has two columns more: its `~` and thousands.
+        let extra = if place == 2 { 0 } else { 1 };
+        let x = start + place * figure;
+        let width = (figure - extra).min(line.right().saturating_sub(x));
+        paint::line(ctx, buf, Rect { x, width, ..line }, each, Align::Right);
+        if extra == 1 && line.height > 0 && x + width < line.right() {
+            let slash = Line::from(Span::styled("/", ctx.roles.border));
+            paint::line(
+                ctx,
+                buf,
+                Rect {
+                    x: x + width,
+                    width: 1,
+                    ..line
+                },
+                &slash,
+                Align::Left,
+            );
+        }
+    }
+}

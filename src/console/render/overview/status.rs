@@ -1,0 +1,121 @@
+//! The status lines: alarms, worst first, or that nothing is stuck; and the figures of the moment.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::console::alarms::{Alarm, Severity, alarms};
+use crate::console::format;
+use crate::console::render::Ctx;
+use crate::console::render::paint::{self, Align, span};
+use crate::console::render::panel::panel;
+use crate::domain::{Phase, QueueRole, TaskOutcome};
+
+pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
+    let alarms = alarms(ctx.snapshot, ctx.now);
+    if framed {
+        let inner = panel(ctx, buf, area, "Status", &figures(ctx), true);
+        paint::lines(ctx, buf, inner, &alarm_lines(ctx, &alarms, inner.height));
+        return;
+    }
+    let area = Rect {
+        x: area.x + 1.min(area.width),
+        width: area.width.saturating_sub(1),
+        ..area
+    };
+    let lines = alarm_lines(ctx, &alarms, 1);
+    paint::lines(ctx, buf, paint::row(area, 0), &lines);
+    paint::line(ctx, buf, paint::row(area, 1), &figures(ctx), Align::Left);
+}
+
+fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
+    if alarms.is_empty() {
+        let well = span(
+            format!("{} Nothing is stuck", ctx.glyphs.done),
+            ctx.roles.ok,
+        );
+        return vec![Line::from(well)];
+    }
+    let rows = usize::from(rows);
+    let mut lines: Vec<Line> = alarms
+        .iter()
+        .take(rows)
+        .map(|alarm| alarm_line(ctx, alarm))
+        .collect();
+    let more = alarms.len().saturating_sub(rows);
+    if let Some(last) = lines.last_mut().filter(|_| more > 0) {
+        // At the front, where truncation cannot take it.
+        last.spans
+            .insert(0, span(format!("+{more} "), ctx.roles.warn));
+    }
+    lines
+}
+
+fn alarm_line(ctx: Ctx, alarm: &Alarm) -> Line<'static> {
+    let (sign, style) = match alarm.severity {
+        Severity::Critical => (ctx.glyphs.down, ctx.roles.error),
+        Severity::Warning => (ctx.glyphs.warn, ctx.roles.warn),
+    };
+    Line::from(vec![
+        span(format!("{sign} "), style),
+        span(alarm.text.clone(), ctx.roles.strong),
+    ])
+}
+
+/// `3 running · 1 held · ~37 waiting · 2 failed`.
+fn figures(ctx: Ctx) -> Line<'static> {
+    let (snapshot, roles) = (ctx.snapshot, ctx.roles);
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let running = count(
+        snapshot
+            .tasks
+            .iter()
+            .filter(|task| task.is_running())
+            .count(),
+    );
+    let held = count(snapshot.tasks.len()) - running;
+    let live = snapshot
+        .queues
+        .iter()
+        .filter(|queue| queue.role != QueueRole::DeadLetter);
+    let counts: Vec<u64> = live
+        .filter_map(|queue| Some(queue.counts?.visible))
+        .collect();
+    let waiting = (!counts.is_empty()).then(|| counts.iter().sum());
+    let failed = |phase: &Phase| {
+        matches!(
+            phase,
+            Phase::Done {
+                outcome: TaskOutcome::Failure { .. },
+                ..
+            }
+        )
+    };
+    let failures = count(
+        snapshot
+            .recent
+            .iter()
+            .filter(|task| failed(&task.phase))
+            .count(),
+    );
+    let between = || span(format!(" {} ", ctx.glyphs.separator), roles.dim);
+    let mut spans = vec![
+        ctx.exact(running, roles.running),
+        span(" running", roles.dim),
+        between(),
+    ];
+    spans.extend([
+        ctx.exact(held, roles.held),
+        span(" held", roles.dim),
+        between(),
+    ]);
+    spans.extend(ctx.about(waiting, roles.waiting).spans);
+    spans.extend([span(" waiting", roles.dim), between()]);
+    spans.extend([
+        ctx.exact(failures, roles.error),
+        span(" failed of ", roles.dim),
+    ]);
+    spans.push(span(format::count(count(snapshot.recent.len())), roles.dim));
+    spans.push(Span::styled(" recent", roles.dim));
+    Line::from(spans)
+}

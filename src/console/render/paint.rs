@@ -1,0 +1,116 @@
+//! Painting of text that never leaves its area, at any size.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+
+use super::Ctx;
+use crate::console::text;
+
+/// Where a line stands in its area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// The first line of an area; empty if it has none.
+pub(super) fn row(area: Rect, index: u16) -> Rect {
+    let height = u16::from(index < area.height);
+    Rect {
+        y: area.y + index.min(area.height),
+        height,
+        ..area
+    }
+}
+
+/// Columns a line takes.
+pub(super) fn line_width(line: &Line) -> u16 {
+    let width = |span: &Span| text::width(&span.content);
+    line.spans.iter().map(width).fold(0, u16::saturating_add)
+}
+
+/// Paints a line on the first row of an area; what does not fit ends in an ellipsis. Gives the
+/// columns used.
+pub(super) fn line(ctx: Ctx, buf: &mut Buffer, area: Rect, line: &Line, align: Align) -> u16 {
+    let area = area.intersection(buf.area);
+    if area.is_empty() {
+        return 0;
+    }
+    let full = line_width(line);
+    let mut x = match align {
+        Align::Left => area.x,
+        Align::Right => area.right() - full.min(area.width),
+    };
+    let start = x;
+    for (index, span) in line.spans.iter().enumerate() {
+        let room = area.right() - x;
+        let rest = line.spans[index + 1..]
+            .iter()
+            .any(|span| !span.content.is_empty());
+        let fits =
+            text::width(&span.content) < room || (!rest && text::width(&span.content) == room);
+        let style = line.style.patch(span.style);
+        if fits {
+            x = buf
+                .set_stringn(x, area.y, &span.content, usize::from(room), style)
+                .0;
+            continue;
+        }
+        // The ellipsis belongs to the span that is cut, whether within it or right behind it.
+        let wanted = format!("{}{}", span.content, if rest { "  " } else { "" });
+        let cut = text::fit(&wanted, room, ctx.glyphs.ellipsis);
+        x = buf.set_stringn(x, area.y, cut, usize::from(room), style).0;
+        break;
+    }
+    x - start
+}
+
+/// Paints lines from the top of an area, as many as fit.
+pub(super) fn lines(ctx: Ctx, buf: &mut Buffer, area: Rect, lines: &[Line]) {
+    for (index, each) in (0..area.height).zip(lines) {
+        line(ctx, buf, row(area, index), each, Align::Left);
+    }
+}
+
+/// Marks a row as the one under the cursor. Where the theme reverses it, single colours would leave
+/// patches of them as backgrounds, so they go.
+pub(super) fn cursor_row(ctx: Ctx, buf: &mut Buffer, area: Rect) {
+    let style = ctx.roles.cursor;
+    if style.add_modifier.contains(Modifier::REVERSED) {
+        let plain = Style::reset().fg(Color::Reset).bg(Color::Reset);
+        buf.set_style(area.intersection(buf.area), plain);
+    }
+    buf.set_style(area.intersection(buf.area), style);
+}
+
+/// Clears an area to the screen's background.
+pub(super) fn clear(ctx: Ctx, buf: &mut Buffer, area: Rect) {
+    let area = area.intersection(buf.area);
+    for position in area.positions() {
+        // A wide character whose right half lies in the area would spill over its edge.
+        if position.x == area.x && area.x > buf.area.x {
+            let left = &mut buf[(position.x - 1, position.y)];
+            if text::width(left.symbol()) > 1 {
+                left.set_symbol(" ");
+            }
+        }
+        buf[position].reset();
+    }
+    buf.set_style(area, ctx.roles.text);
+}
+
+/// Replaces whatever an ASCII terminal cannot show: names and messages are not ours to choose.
+pub(super) fn to_ascii(buf: &mut Buffer) {
+    for cell in &mut buf.content {
+        if !cell.symbol().is_ascii() {
+            cell.set_symbol("?");
+        }
+    }
+}
+
+/// A span.
+pub(super) fn span<'a>(text: impl Into<std::borrow::Cow<'a, str>>, style: Style) -> Span<'a> {
+    Span::styled(text, style)
+}

@@ -1,0 +1,82 @@
+//! Panels: a titled frame where there is room, a titled rule where there is not.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Widget};
+
+use super::paint::{self, Align, span};
+use super::{Ctx, is_roomy};
+use crate::console::text;
+
+/// Draws a panel with a title, and something at its right end; gives the area inside. `framed` is
+/// the same for all panels of a screen.
+pub(super) fn panel(
+    ctx: Ctx,
+    buf: &mut Buffer,
+    area: Rect,
+    title: &str,
+    right: &Line,
+    framed: bool,
+) -> Rect {
+    if area.is_empty() {
+        return area;
+    }
+    let roles = ctx.roles;
+    if framed {
+        let block = Block::bordered()
+            .border_set(ctx.glyphs.border)
+            .border_style(roles.border);
+        block.render(area.intersection(buf.area), buf);
+    } else {
+        let rule = ctx.glyphs.rule.repeat(usize::from(area.width));
+        let rule = Line::from(span(rule, roles.border));
+        paint::line(ctx, buf, paint::row(area, 0), &rule, Align::Left);
+    }
+    let edge = u16::from(framed) + 1;
+    let top = Rect {
+        x: area.x + edge.min(area.width),
+        width: area.width.saturating_sub(2 * edge),
+        ..paint::row(area, 0)
+    };
+    let title = format!(" {title} ");
+    let title_width = text::width(&title);
+    let right_width = paint::line_width(right);
+    let title = Line::from(span(title, roles.title));
+    if right_width > 0 && title_width + right_width + 4 <= top.width {
+        let at = Rect {
+            x: top.right() - right_width - 2,
+            width: right_width + 2,
+            ..top
+        };
+        let mut spans = vec![span(" ", roles.text)];
+        spans.extend(right.spans.iter().cloned());
+        spans.push(span(" ", roles.text));
+        paint::line(ctx, buf, at, &Line::from(spans), Align::Left);
+    }
+    paint::line(ctx, buf, top, &title, Align::Left);
+    within(area, framed)
+}
+
+/// The area inside a panel.
+pub(super) fn within(area: Rect, framed: bool) -> Rect {
+    if framed {
+        Rect {
+            x: area.x + 2.min(area.width),
+            y: area.y + 1.min(area.height),
+            width: area.width.saturating_sub(4),
+            height: area.height.saturating_sub(2),
+        }
+    } else {
+        Rect {
+            y: area.y + 1.min(area.height),
+            height: area.height.saturating_sub(1),
+            ..area
+        }
+    }
+}
+
+/// The area inside a panel that fills the whole body.
+pub(super) fn inner(body: Rect) -> Rect {
+    within(body, is_roomy(body))
+}

@@ -1,0 +1,140 @@
+//! Input lines in the place of the hint bar, and the palette's completions above it.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::paint::{self, Align, span};
+use super::{Ctx, Screen};
+use crate::console::app::completions;
+use crate::console::overlay::Input;
+use crate::console::rows;
+
+/// How many completions are shown at once.
+const COMPLETIONS: u16 = 10;
+
+/// Draws an input line: a sign, the text, the caret, and a note at the right.
+fn input_line(
+    ctx: Ctx,
+    buf: &mut Buffer,
+    screen: Screen,
+    sign: &str,
+    input: &Input,
+    note: Line<'static>,
+) {
+    // On a screen without a hint bar the body's last line is the input's.
+    let area = if screen.hints.height > 0 {
+        screen.hints
+    } else {
+        paint::row(screen.body, screen.body.height.saturating_sub(1))
+    };
+    paint::clear(ctx, buf, area);
+    let line = typed(ctx, sign, input, area.width);
+    let used = paint::line(ctx, buf, area, &line, Align::Left);
+    if used + paint::line_width(&note) + 2 <= area.width {
+        let at = Rect {
+            width: area.width.saturating_sub(1),
+            ..area
+        };
+        paint::line(ctx, buf, at, &note, Align::Right);
+    }
+}
+
+/// A sign, the text and the caret; of a text that is too long its end.
+pub(super) fn typed(ctx: Ctx, sign: &str, input: &Input, width: u16) -> Line<'static> {
+    let room = usize::from(width).saturating_sub(sign.len() + 2);
+    let skip = input.text.chars().count().saturating_sub(room);
+    let shown: String = input.text.chars().skip(skip).collect();
+    Line::from(vec![
+        span(format!("{sign} "), ctx.roles.key),
+        span(shown, ctx.roles.input),
+        span(ctx.glyphs.caret, ctx.roles.key),
+    ])
+}
+
+pub(super) fn filter(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) {
+    let filter = &ctx.app.list().filter;
+    let note = match filter.error() {
+        Some(error) => span(error.to_owned(), ctx.roles.error),
+        None => span(matching(ctx), ctx.roles.dim),
+    };
+    input_line(ctx, buf, screen, " /", input, Line::from(note));
+}
+
+pub(super) fn scale(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) {
+    let note = Line::from(span("Enter sets them, Esc leaves them", ctx.roles.dim));
+    input_line(ctx, buf, screen, " Step slots per worker:", input, note);
+}
+
+pub(super) fn palette(ctx: Ctx, input: &Input, choice: usize, screen: Screen, buf: &mut Buffer) {
+    let note = Line::from(span("Tab completes, Enter runs", ctx.roles.dim));
+    input_line(ctx, buf, screen, " :", input, note);
+    let offered = completions(&input.text);
+    let height = COMPLETIONS.min(screen.body.height);
+    let count = u16::try_from(offered.len()).unwrap_or(u16::MAX).min(height);
+    let area = Rect {
+        y: screen.body.bottom() - count,
+        height: count,
+        ..screen.body
+    };
+    paint::clear(ctx, buf, area);
+    let first = (choice + 1).saturating_sub(usize::from(count));
+    for (row, command) in (0..count).zip(offered.iter().skip(first)) {
+        let here = first + usize::from(row) == choice;
+        let place = paint::row(area, row);
+        let sign = if here { ctx.glyphs.cursor } else { " " };
+        let name = format!("{} {}", command.name, command.argument);
+        let line = Line::from(vec![
+            span(sign, ctx.roles.title),
+            span(format!(" {name:<24} "), ctx.roles.strong),
+            span(
+                format!(
+                    "{:<8} ",
+                    command
+                        .keys()
+                        .next()
+                        .map(|key| key.to_string())
+                        .unwrap_or_default()
+                ),
+                ctx.roles.key,
+            ),
+            span(command.help, ctx.roles.hint),
+        ]);
+        paint::line(ctx, buf, place, &line, Align::Left);
+        if here {
+            paint::cursor_row(ctx, buf, place);
+        }
+    }
+}
+
+fn matching(ctx: Ctx) -> String {
+    let (shown, total) = (
+        ctx.app.list().rows.len(),
+        rows::total(ctx.app.view(), ctx.snapshot),
+    );
+    format!("{shown} of {total}")
+}
+
+/// The filter and what it lets pass, for the right of a title; without a filter, the count.
+pub(super) fn filter_note(ctx: Ctx) -> Line<'static> {
+    let list = ctx.app.list();
+    if list.filter.text().is_empty() {
+        let total = rows::total(ctx.app.view(), ctx.snapshot);
+        return Line::from(span(format!("{total}"), ctx.roles.dim));
+    }
+    Line::from(vec![
+        span(format!("/{} ", list.filter.text()), ctx.roles.key),
+        Span::styled(matching(ctx), ctx.roles.warn),
+    ])
+}
+
+/// What an empty list says: that the filter hides everything, or what to do next.
+pub(super) fn nothing(ctx: Ctx, text: &'static str) -> Line<'static> {
+    let filtered = !ctx.app.list().filter.text().is_empty();
+    let text = if filtered {
+        "Nothing matches the filter. Esc clears it."
+    } else {
+        text
+    };
+    Line::from(span(text, ctx.roles.dim))
+}

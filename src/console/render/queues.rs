@@ -1,0 +1,197 @@
+//! The queues: SQS's counts, what this side holds and runs of each, and why a reading failed.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use super::paint::{self, span};
+use super::panel::panel;
+use super::table::{self, Column, column};
+use super::{Ctx, is_roomy, prompt};
+use crate::console::format::{self, coarse_age, seconds_between};
+use crate::console::words;
+use crate::domain::{PriorityCount, QueueRole, QueueView};
+
+const COLUMNS: [Column; 10] = [
+    column("QUEUE", 16, 0).grow(44),
+    column("ROLE", 8, 3).grow(14),
+    column("WAITING", 7, 0).right(),
+    column("", 8, 5).grow(30),
+    column("IN FLIGHT", 9, 0).right(),
+    column("DELAYED", 7, 2).right(),
+    column("HELD", 5, 1).right(),
+    column("RUNNING", 7, 1).right(),
+    column("AS OF", 5, 1).right(),
+    column("STATE", 7, 4).grow(60),
+];
+
+/// Counts older than this are shown with their age; younger ones are the last reading or the one
+/// before it.
+const FRESH_SECONDS: u64 = 15;
+
+/// The table, and below it the queue under the cursor where there is room.
+pub(super) fn regions(body: Rect) -> (Rect, Rect) {
+    let lower = if body.height >= 30 {
+        14
+    } else if body.height >= 18 {
+        8
+    } else {
+        0
+    };
+    let upper = Rect {
+        height: body.height - lower,
+        ..body
+    };
+    (
+        upper,
+        Rect {
+            y: upper.bottom(),
+            height: lower,
+            ..body
+        },
+    )
+}
+
+pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+    let framed = is_roomy(body);
+    let (upper, lower) = regions(body);
+    let list = ctx.app.list();
+    let inner = panel(ctx, buf, upper, "Queues", &prompt::filter_note(ctx), framed);
+    if list.rows.is_empty() {
+        let text = prompt::nothing(
+            ctx,
+            "No queue is known yet: a worker tells of the queues it is subscribed to.",
+        );
+        return paint::lines(ctx, buf, inner, &[text]);
+    }
+    let most = ctx
+        .snapshot
+        .queues
+        .iter()
+        .filter_map(|queue| Some(queue.counts?.visible))
+        .max()
+        .unwrap_or(0);
+    table::table(ctx, buf, inner, &COLUMNS, list, |index| {
+        ctx.snapshot
+            .queues
+            .get(index)
+            .map(|queue| cells(ctx, queue, most))
+            .unwrap_or_default()
+    });
+    if let Some(queue) = list
+        .selected()
+        .and_then(|index| ctx.snapshot.queues.get(index))
+    {
+        selected(ctx, buf, lower, queue, framed);
+    }
+}
+
+fn cells<'a>(ctx: Ctx<'a>, queue: &'a QueueView, most: u64) -> Vec<Line<'a>> {
+    let counts = queue.counts;
+    let style = if queue.role == QueueRole::DeadLetter {
+        ctx.roles.warn
+    } else {
+        ctx.roles.waiting
+    };
+    let of = ctx
+        .snapshot
+        .priorities
+        .iter()
+        .filter(|count| count.queue == queue.name);
+    let (held, running) = of.fold((0, 0), |sum, count| {
+        (sum.0 + count.held, sum.1 + count.running)
+    });
+    vec![
+        name(ctx, queue),
+        Line::from(span(words::queue_role(&queue.role), ctx.roles.dim)),
+        ctx.about(counts.map(|counts| counts.visible), style),
+        ctx.bar(
+            counts.map_or(0, |counts| counts.visible),
+            most.max(10),
+            30,
+            style,
+        ),
+        ctx.about(counts.map(|counts| counts.in_flight), ctx.roles.text),
+        ctx.about(counts.map(|counts| counts.delayed), ctx.roles.text),
+        Line::from(ctx.exact(held, ctx.roles.held)),
+        Line::from(ctx.exact(running, ctx.roles.running)),
+        as_of(ctx, queue),
+        state(ctx, queue),
+    ]
+}
+
+fn state<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
+    match &queue.error {
+        Some(error) => Line::from(span(
+            format!("{} {error}", ctx.glyphs.down),
+            ctx.roles.error,
+        )),
+        None if queue.counts.is_some() => ctx.sign(ctx.glyphs.up, "ok", ctx.roles.ok),
+        None => ctx.sign(ctx.glyphs.pending, "not read yet", ctx.roles.info),
+    }
+}
+
+/// A queue's name; a dead-letter queue that is not empty stands out.
+pub(super) fn name<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
+    let dead = queue.role == QueueRole::DeadLetter
+        && queue.counts.is_some_and(|counts| counts.visible > 0);
+    let style = if queue.error.is_some() {
+        ctx.roles.error
+    } else if dead {
+        ctx.roles.warn
+    } else {
+        ctx.roles.text
+    };
+    Line::from(span(queue.name.as_str(), style))
+}
+
+/// How old a queue's counts are: `now` while they are read regularly, then in coarse steps.
+pub(super) fn as_of(ctx: Ctx, queue: &QueueView) -> Line<'static> {
+    match queue.counted_at.map(|at| seconds_between(at, ctx.now)) {
+        None => Line::from(span(ctx.glyphs.unknown, ctx.roles.dim)),
+        Some(age) if age < FRESH_SECONDS => Line::from(span("now", ctx.roles.dim)),
+        Some(age) => Line::from(span(coarse_age(age), ctx.roles.warn)),
+    }
+}
+
+fn selected(ctx: Ctx, buf: &mut Buffer, area: Rect, queue: &QueueView, framed: bool) {
+    const COLUMNS: [Column; 4] = [
+        column("PRIO", 6, 0).right(),
+        column("RUNNING", 8, 0).right(),
+        column("HELD", 8, 0).right(),
+        column("WAITING", 8, 0).right(),
+    ];
+    if area.is_empty() {
+        return;
+    }
+    let inner = panel(ctx, buf, area, &queue.name, &Line::default(), framed);
+    let url = Line::from(vec![
+        span("url  ", ctx.roles.dim),
+        span(queue.url.as_str(), ctx.roles.text),
+    ]);
+    paint::lines(ctx, buf, inner, &[url]);
+    let below = Rect {
+        y: inner.y + 1.min(inner.height),
+        height: inner.height.saturating_sub(1),
+        ..inner
+    };
+    let of = |count: &&PriorityCount| count.queue == queue.name;
+    let mut counts = ctx.snapshot.priorities.iter().filter(of).peekable();
+    if counts.peek().is_none() {
+        let text = "No message of it is held or runs here.";
+        return paint::lines(ctx, buf, below, &[Line::from(span(text, ctx.roles.dim))]);
+    }
+    let rows = counts.map(|count| {
+        let waiting = count.waiting.map_or_else(
+            || span(ctx.glyphs.unknown, ctx.roles.dim),
+            |n| span(format::count(n), ctx.roles.waiting),
+        );
+        vec![
+            Line::from(span(count.priority.to_string(), ctx.roles.strong)),
+            Line::from(ctx.exact(count.running, ctx.roles.running)),
+            Line::from(ctx.exact(count.held, ctx.roles.held)),
+            Line::from(waiting),
+        ]
+    });
+    table::plain(ctx, buf, below, &COLUMNS, rows);
+}

@@ -1,0 +1,109 @@
+//! Dagster's runs, newest first.
+
+use jiff::Timestamp;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::paint::{self, span};
+use super::panel::panel;
+use super::table::{self, Column, column};
+use super::{Ctx, is_roomy, prompt};
+use crate::console::format::{self, seconds_between};
+use crate::domain::{RunStatus, RunView};
+
+const COLUMNS: [Column; 8] = [
+    column("STATUS", 13, 0),
+    column("RUN", 8, 0),
+    column("JOB", 14, 0).grow(40),
+    column("STEPS", 12, 1).grow(32),
+    column("FAILED", 6, 3).right(),
+    column("DURATION", 8, 2).right(),
+    column("CREATED", 19, 5),
+    column("PRIO", 4, 4).right(),
+];
+
+/// Columns of the bar of steps.
+const BAR: u16 = 18;
+
+pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+    let list = ctx.app.list();
+    let inner = panel(
+        ctx,
+        buf,
+        body,
+        "Runs",
+        &prompt::filter_note(ctx),
+        is_roomy(body),
+    );
+    if list.rows.is_empty() {
+        let text = prompt::nothing(ctx, "No runs are known. Press l to launch one.");
+        return paint::lines(ctx, buf, inner, &[text]);
+    }
+    table::table(ctx, buf, inner, &COLUMNS, list, |index| {
+        ctx.snapshot
+            .runs
+            .get(index)
+            .map(|run| cells(ctx, run, inner.width))
+            .unwrap_or_default()
+    });
+}
+
+fn cells<'a>(ctx: Ctx<'a>, run: &'a RunView, width: u16) -> Vec<Line<'a>> {
+    let roles = ctx.roles;
+    let date = |at: Timestamp| format::date(at, &ctx.app.setup.zone);
+    let priority = run
+        .priority
+        .map_or_else(String::new, |priority| priority.to_string());
+    vec![
+        ctx.run_status(run.status),
+        Line::from(format::short_id(&run.run_id)),
+        Line::from(span(run.job.as_str(), roles.strong)),
+        progress(ctx, run, width),
+        Line::from(ctx.exact(u64::from(run.steps_failed), roles.error)),
+        Line::from(duration(ctx, run)),
+        Line::from(span(
+            run.created_at.map(date).unwrap_or_default(),
+            roles.dim,
+        )),
+        Line::from(priority),
+    ]
+}
+
+/// Finished steps of all, as a bar where the table is wide.
+fn progress(ctx: Ctx, run: &RunView, width: u16) -> Line<'static> {
+    let roles = ctx.roles;
+    let ended = run.steps_succeeded + run.steps_failed;
+    let Some(total) = run.steps_total.filter(|total| *total > 0) else {
+        return Line::from(span(
+            format!("{ended} of {}", ctx.glyphs.unknown),
+            roles.dim,
+        ));
+    };
+    let figure = span(format!("{ended}/{total}"), roles.text);
+    if width < 110 {
+        return Line::from(figure);
+    }
+    let style = match run.status {
+        RunStatus::Failure => roles.error,
+        RunStatus::Canceled | RunStatus::Canceling => roles.dim,
+        _ => roles.gauge,
+    };
+    let mut bar = ctx.bar(u64::from(ended), u64::from(total), BAR, style);
+    let used = paint::line_width(&bar);
+    let rest = usize::from(BAR.saturating_sub(used));
+    bar.spans
+        .push(span(ctx.glyphs.bar_rest.repeat(rest), roles.gauge_empty));
+    bar.spans.push(Span::raw(" "));
+    bar.spans.push(figure);
+    bar
+}
+
+/// From start to end, or to now.
+pub(super) fn duration(ctx: Ctx, run: &RunView) -> String {
+    match (run.started_at, run.ended_at) {
+        (Some(started), Some(ended)) => format::span(started, ended),
+        (Some(started), None) => format::duration(seconds_between(started, ctx.now)),
+        _ => String::new(),
+    }
+}

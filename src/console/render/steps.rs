@@ -1,0 +1,94 @@
+//! Steps and run workers: in flight first, then those that ended.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use super::paint::{self, span};
+use super::panel::panel;
+use super::table::{self, Column, column};
+use super::{Ctx, is_roomy, prompt};
+use crate::console::rows::task_at;
+use crate::console::{format, text};
+use crate::domain::{Phase, TaskView};
+
+const COLUMNS: [Column; 13] = [
+    column("STATE", 11, 0),
+    column("STEP", 16, 0).grow(48),
+    column("ELAPSED", 8, 0).right(),
+    column("WAITED", 8, 4).right(),
+    column("PRIO", 4, 2).right(),
+    column("TRY", 3, 5).right(),
+    column("JOB", 12, 1).grow(28),
+    column("RUN", 8, 3),
+    column("QUEUE", 6, 6).grow(12),
+    column("PID", 7, 8).right(),
+    column("RECV", 4, 9).right(),
+    column("ENDED", 8, 5),
+    column("WORKER", 12, 7).grow(28),
+];
+
+pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+    let list = ctx.app.list();
+    let inner = panel(
+        ctx,
+        buf,
+        body,
+        "Steps",
+        &prompt::filter_note(ctx),
+        is_roomy(body),
+    );
+    if list.rows.is_empty() {
+        let text = prompt::nothing(ctx, "No steps yet. Press l to launch a run.");
+        return paint::lines(ctx, buf, inner, &[text]);
+    }
+    table::table(ctx, buf, inner, &COLUMNS, list, |index| {
+        task_at(ctx.snapshot, index)
+            .map(|task| cells(ctx, task))
+            .unwrap_or_default()
+    });
+}
+
+fn cells<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Vec<Line<'a>> {
+    let roles = ctx.roles;
+    let over = matches!(task.phase, Phase::Done { .. });
+    let pid = match task.phase {
+        Phase::Running { pid: Some(pid), .. } => pid.to_string(),
+        _ => String::new(),
+    };
+    let attempt = if task.attempt == 0 {
+        ctx.glyphs.unknown.to_owned()
+    } else {
+        task.attempt.to_string()
+    };
+    let again = if task.receive_count > 1 {
+        roles.warn
+    } else {
+        roles.dim
+    };
+    vec![
+        ctx.phase(&task.phase),
+        Line::from(span(
+            text::clean(task.name()),
+            if over { roles.text } else { roles.strong },
+        )),
+        ctx.elapsed(task),
+        ctx.waited(task),
+        Line::from(task.priority.to_string()),
+        Line::from(span(
+            attempt,
+            if task.attempt > 1 {
+                roles.warn
+            } else {
+                roles.dim
+            },
+        )),
+        Line::from(task.job.as_deref().unwrap_or_default()),
+        Line::from(span(format::short_id(&task.run_id), roles.dim)),
+        Line::from(span(ctx.queue_label(&task.queue), roles.dim)),
+        Line::from(span(pid, roles.dim)),
+        Line::from(span(task.receive_count.to_string(), again)),
+        Line::from(span(ctx.ended(task), roles.dim)),
+        Line::from(span(task.worker.as_str(), roles.dim)),
+    ]
+}

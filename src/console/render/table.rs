@@ -1,0 +1,210 @@
+//! Tables that draw only the rows on the screen: 100,000 rows cost what the visible ones cost.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use super::paint::{self, Align, span};
+use super::{Ctx, panel};
+use crate::console::app::List;
+
+/// A column. Widths come from here and not from the rows, so that columns stay put while scrolling.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    title: &'static str,
+    width: u16,
+    max: u16,
+    align: Align,
+    rank: u8,
+}
+
+/// A column of fixed width. Where the screen is narrow, the columns of the highest rank go first.
+pub(super) const fn column(title: &'static str, width: u16, rank: u8) -> Column {
+    Column {
+        title,
+        width,
+        max: width,
+        align: Align::Left,
+        rank,
+    }
+}
+
+impl Column {
+    /// May grow up to `max` columns.
+    pub(super) const fn grow(self, max: u16) -> Self {
+        Self { max, ..self }
+    }
+
+    /// Stands at the right, as figures do.
+    pub(super) const fn right(self) -> Self {
+        let align = Align::Right;
+        Self { align, ..self }
+    }
+}
+
+/// Columns between two columns.
+fn gap(width: u16) -> u16 {
+    if width >= 120 { 2 } else { 1 }
+}
+
+/// The width of each column in `width`; `None` for those that are left out.
+fn solve(columns: &[Column], width: u16) -> Vec<Option<u16>> {
+    let gap = gap(width);
+    let mut shown = vec![true; columns.len()];
+    let needed = |shown: &[bool]| -> u16 {
+        let widths = columns
+            .iter()
+            .zip(shown)
+            .filter(|(_, shown)| **shown)
+            .map(|(c, _)| c.width + gap);
+        widths.sum::<u16>().saturating_sub(gap)
+    };
+    while needed(&shown) > width {
+        let candidates =
+            (0..columns.len()).filter(|index| shown[*index] && columns[*index].rank > 0);
+        match candidates.max_by_key(|index| (columns[*index].rank, *index)) {
+            Some(index) => shown[index] = false,
+            None => break,
+        }
+    }
+    let mut spare = width.saturating_sub(needed(&shown));
+    let mut widths: Vec<u16> = columns.iter().map(|column| column.width).collect();
+    // One column at a time to each that may grow, the most important ones not before the others:
+    // all get their fair share, and what one cannot use goes to the rest.
+    while spare > 0 {
+        let mut grown = false;
+        for (index, column) in columns.iter().enumerate() {
+            if shown[index] && widths[index] < column.max && spare > 0 {
+                widths[index] += 1;
+                spare -= 1;
+                grown = true;
+            }
+        }
+        if !grown {
+            break;
+        }
+    }
+    let shown_width = |(index, width): (usize, u16)| shown[index].then_some(width);
+    widths.into_iter().enumerate().map(shown_width).collect()
+}
+
+/// How many rows a table that fills a panel over `area` shows.
+pub(super) fn body_rows(area: Rect) -> u16 {
+    panel::inner(area).height.saturating_sub(1)
+}
+
+/// Draws the head and the visible rows of a list. `cells` gives the cells of the row at a position
+/// of the snapshot's list, one per column.
+pub(super) fn table<'a>(
+    ctx: Ctx,
+    buf: &mut Buffer,
+    area: Rect,
+    columns: &[Column],
+    list: &List,
+    cells: impl Fn(usize) -> Vec<Line<'a>>,
+) {
+    // One column at the left is the cursor's.
+    let field = Rect {
+        x: area.x + 1.min(area.width),
+        width: area.width.saturating_sub(1),
+        ..area
+    };
+    let widths = solve(columns, field.width);
+    let sorted = list.sort.map(|sort| {
+        (
+            super::super::rows::columns(ctx.app.view())[sort.column],
+            sort.descending,
+        )
+    });
+    let heads: Vec<Line> = columns
+        .iter()
+        .map(|column| match sorted {
+            Some((title, descending)) if title == column.title => {
+                let sign = if descending { "v" } else { "^" };
+                Line::from(span(format!("{title}{sign}"), ctx.roles.strong))
+            }
+            _ => Line::from(span(column.title, ctx.roles.header)),
+        })
+        .collect();
+    paint_cells(ctx, buf, paint::row(field, 0), columns, &widths, &heads);
+    for row in 0..area.height.saturating_sub(1) {
+        let index = list.offset + usize::from(row);
+        let Some(position) = list.rows.get(index) else {
+            break;
+        };
+        let line = paint::row(field, row + 1);
+        paint_cells(ctx, buf, line, columns, &widths, &cells(position));
+        if index == list.cursor {
+            let whole = paint::row(area, row + 1);
+            let sign = Line::from(span(ctx.glyphs.cursor, ctx.roles.title));
+            paint::line(ctx, buf, whole, &sign, Align::Left);
+            paint::cursor_row(ctx, buf, whole);
+        }
+    }
+}
+
+/// Draws a small table without a cursor, all of its rows that fit.
+pub(super) fn plain<'a>(
+    ctx: Ctx,
+    buf: &mut Buffer,
+    area: Rect,
+    columns: &[Column],
+    rows: impl Iterator<Item = Vec<Line<'a>>>,
+) {
+    let widths = solve(columns, area.width);
+    let heads: Vec<Line> = columns
+        .iter()
+        .map(|column| Line::from(span(column.title, ctx.roles.header)))
+        .collect();
+    paint_cells(ctx, buf, paint::row(area, 0), columns, &widths, &heads);
+    for (index, cells) in (1..area.height).zip(rows) {
+        paint_cells(ctx, buf, paint::row(area, index), columns, &widths, &cells);
+    }
+}
+
+fn paint_cells(
+    ctx: Ctx,
+    buf: &mut Buffer,
+    row: Rect,
+    columns: &[Column],
+    widths: &[Option<u16>],
+    cells: &[Line],
+) {
+    let gap = gap(row.width);
+    let mut x = row.x;
+    for ((column, width), cell) in columns.iter().zip(widths).zip(cells) {
+        let Some(width) = *width else {
+            continue;
+        };
+        let room = row.right().saturating_sub(x).min(width);
+        paint::line(
+            ctx,
+            buf,
+            Rect {
+                x,
+                width: room,
+                ..row
+            },
+            cell,
+            column.align,
+        );
+        x = x.saturating_add(width + gap).min(row.right());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_table_leaves_out_the_least_important_columns_and_a_wide_one_grows() {
+        let columns = [
+            column("A", 5, 0).grow(20),
+            column("B", 5, 2),
+            column("C", 5, 1),
+        ];
+        assert_eq!(solve(&columns, 11), [Some(5), None, Some(5)]);
+        assert_eq!(solve(&columns, 20), [Some(8), Some(5), Some(5)]);
+        assert_eq!(solve(&columns, 3), [Some(5), None, None]);
+    }
+}

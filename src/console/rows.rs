@@ -1,0 +1,151 @@
+//! Which rows a view shows: the snapshot's lists after filter, level and order.
+//!
+//! Without filter and order nothing is computed: the rows are the list itself, however long.
+
+mod fields;
+mod order;
+
+use crate::domain::{LogLevel, LogLine, Snapshot, TaskView, Timestamp};
+
+use super::filter::Filter;
+use super::view::View;
+
+pub use order::{Sort, columns};
+
+/// The rows of a view, as positions in its list.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    /// All of them, in the list's own order.
+    All(usize),
+    /// These, in this order.
+    Picked(Vec<usize>),
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self::All(0)
+    }
+}
+
+impl Rows {
+    /// The rows of `view`.
+    #[must_use]
+    pub fn of(
+        view: View,
+        snapshot: &Snapshot,
+        filter: &Filter,
+        level: LogLevel,
+        sort: Option<Sort>,
+    ) -> Self {
+        let total = total(view, snapshot);
+        let sort = sort.or((view == View::Overview).then_some(Sort::LONGEST_FIRST));
+        let all = filter.is_empty() && (view != View::Logs || level == LogLevel::Trace);
+        if all && sort.is_none() {
+            return Self::All(total);
+        }
+        let passes = |index: &usize| match view {
+            View::Overview | View::Steps => {
+                task_at(snapshot, *index).is_some_and(|task| filter.matches(task))
+            }
+            View::Queues => filter.matches(&snapshot.queues[*index]),
+            View::Runs => filter.matches(&snapshot.runs[*index]),
+            View::Workers => filter.matches(&snapshot.workers[*index]),
+            View::Logs => {
+                let line = &snapshot.logs[*index];
+                line.level >= level && filter.matches(line)
+            }
+        };
+        let mut picked: Vec<usize> = (0..total).filter(passes).collect();
+        if let Some(sort) = sort {
+            sort.apply(view, snapshot, &mut picked);
+        }
+        Self::Picked(picked)
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::All(total) => *total,
+            Self::Picked(picked) => picked.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The position in the list of row `row`.
+    #[must_use]
+    pub fn get(&self, row: usize) -> Option<usize> {
+        match self {
+            Self::All(total) => (row < *total).then_some(row),
+            Self::Picked(picked) => picked.get(row).copied(),
+        }
+    }
+}
+
+/// How many rows a view has before its filter.
+#[must_use]
+pub fn total(view: View, snapshot: &Snapshot) -> usize {
+    match view {
+        View::Overview => snapshot.tasks.len(),
+        View::Queues => snapshot.queues.len(),
+        View::Steps => snapshot.tasks.len() + snapshot.recent.len(),
+        View::Runs => snapshot.runs.len(),
+        View::Workers => snapshot.workers.len(),
+        View::Logs => snapshot.logs.len(),
+    }
+}
+
+/// The task at a position of the steps' list: those in flight, then those that ended.
+#[must_use]
+pub fn task_at(snapshot: &Snapshot, index: usize) -> Option<&TaskView> {
+    let ended = || snapshot.recent.get(index - snapshot.tasks.len());
+    snapshot.tasks.get(index).or_else(ended)
+}
+
+/// What a row is, apart from its place: the cursor stays on it when the list changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowKey {
+    /// A task, queue, run or worker by its id.
+    Id(String),
+    /// A log line.
+    Line(Timestamp, String),
+}
+
+impl RowKey {
+    /// The key of the row at a position of the view's list.
+    #[must_use]
+    pub fn at(view: View, snapshot: &Snapshot, index: usize) -> Option<Self> {
+        if view == View::Logs {
+            let line: &LogLine = snapshot.logs.get(index)?;
+            return Some(Self::Line(line.at, line.message.clone()));
+        }
+        id_at(view, snapshot, index).map(|id| Self::Id(id.to_owned()))
+    }
+
+    /// Whether the row at a position of the view's list is this one.
+    #[must_use]
+    pub fn is_at(&self, view: View, snapshot: &Snapshot, index: usize) -> bool {
+        match self {
+            Self::Id(id) => id_at(view, snapshot, index) == Some(id),
+            Self::Line(at, message) => snapshot
+                .logs
+                .get(index)
+                .is_some_and(|line| line.at == *at && line.message == *message),
+        }
+    }
+}
+
+fn id_at(view: View, snapshot: &Snapshot, index: usize) -> Option<&str> {
+    match view {
+        View::Overview | View::Steps => Some(&task_at(snapshot, index)?.task_id),
+        View::Queues => Some(&snapshot.queues.get(index)?.name),
+        View::Runs => Some(&snapshot.runs.get(index)?.run_id),
+        View::Workers => Some(&snapshot.workers.get(index)?.id),
+        View::Logs => None,
+    }
+}

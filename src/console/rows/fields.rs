@@ -1,0 +1,100 @@
+//! What the filter sees of each kind of row.
+
+use std::borrow::Cow;
+
+use crate::console::filter::Searchable;
+use crate::console::words;
+use crate::domain::{LogLine, QueueView, RunView, TaskView, WorkerView};
+
+impl Searchable for TaskView {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "queue" => Some(Cow::Borrowed(&self.queue)),
+            "status" => Some(Cow::Borrowed(words::phase(&self.phase))),
+            "run" => Some(Cow::Borrowed(&self.run_id)),
+            "job" => self.job.as_deref().map(Cow::Borrowed),
+            "step" => Some(Cow::Borrowed(self.name())),
+            "worker" => Some(Cow::Borrowed(&self.worker)),
+            "prio" => Some(Cow::Owned(self.priority.to_string())),
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        [
+            self.name(),
+            self.job.as_deref().unwrap_or_default(),
+            &self.run_id,
+            &self.queue,
+            &self.worker,
+            words::phase(&self.phase),
+            words::reason(&self.phase).unwrap_or_default(),
+        ]
+        .join(" ")
+    }
+}
+
+impl Searchable for RunView {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "status" => Some(Cow::Borrowed(words::run_status(self.status))),
+            "run" => Some(Cow::Borrowed(&self.run_id)),
+            "job" => Some(Cow::Borrowed(&self.job)),
+            "prio" => Some(Cow::Owned(self.priority?.to_string())),
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        [&self.run_id, &self.job, words::run_status(self.status)].join(" ")
+    }
+}
+
+impl Searchable for QueueView {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "queue" => Some(Cow::Borrowed(&self.name)),
+            "status" => Some(Cow::Borrowed(if self.error.is_some() {
+                "error"
+            } else {
+                "ok"
+            })),
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        let error = self.error.as_deref().unwrap_or_default();
+        [&self.url, words::queue_role(&self.role).as_ref(), error].join(" ")
+    }
+}
+
+impl Searchable for WorkerView {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "worker" => Some(Cow::Borrowed(&self.id)),
+            "status" => Some(Cow::Borrowed(self.state.word())),
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        [&self.id, &self.hostname, self.state.word(), &self.version].join(" ")
+    }
+}
+
+impl Searchable for LogLine {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "level" => Some(Cow::Borrowed(words::level(self.level))),
+            "run" => self.run_id.as_deref().map(Cow::Borrowed),
+            "step" => self.step_key.as_deref().map(Cow::Borrowed),
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        let step = self.step_key.as_deref().unwrap_or_default();
+        [&self.target, step, &self.message].join(" ")
+    }
+}

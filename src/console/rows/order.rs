@@ -1,0 +1,114 @@
+//! Orders of a view's rows.
+
+use std::cmp::Ordering;
+
+use crate::console::rows::task_at;
+use crate::console::view::View;
+use crate::console::words;
+use crate::domain::{Phase, Snapshot, TaskView, Timestamp};
+
+/// An order: a column of [`columns`], and its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// The column, by position in [`columns`].
+    pub column: usize,
+    /// Largest first.
+    pub descending: bool,
+}
+
+/// The columns a view can be sorted by, as they are titled.
+#[must_use]
+pub fn columns(view: View) -> &'static [&'static str] {
+    match view {
+        View::Queues => &["QUEUE", "WAITING", "IN FLIGHT"],
+        View::Overview | View::Steps => {
+            &["SINCE", "STATE", "PRIO", "STEP", "JOB", "QUEUE", "WORKER"]
+        }
+        View::Runs => &["CREATED", "STATUS", "JOB", "PRIO"],
+        View::Workers => &["WORKER", "STATE", "BUSY", "FAILED"],
+        View::Logs => &[],
+    }
+}
+
+impl Sort {
+    /// What has run longest comes first, then what is held.
+    pub(super) const LONGEST_FIRST: Self = Self {
+        column: 0,
+        descending: false,
+    };
+
+    /// Puts positions of the view's list in this order; equal rows keep theirs.
+    pub(super) fn apply(self, view: View, snapshot: &Snapshot, picked: &mut [usize]) {
+        picked.sort_by(|a, b| {
+            let ordering = compare(view, snapshot, self.column, *a, *b);
+            if self.descending {
+                ordering.reverse()
+            } else {
+                ordering
+            }
+        });
+    }
+}
+
+fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -> Ordering {
+    match view {
+        View::Queues => {
+            let (a, b) = (&snapshot.queues[a], &snapshot.queues[b]);
+            match column {
+                0 => a.name.cmp(&b.name),
+                1 => a
+                    .counts
+                    .map(|c| c.visible)
+                    .cmp(&b.counts.map(|c| c.visible)),
+                _ => a
+                    .counts
+                    .map(|c| c.in_flight)
+                    .cmp(&b.counts.map(|c| c.in_flight)),
+            }
+        }
+        View::Overview | View::Steps => match (task_at(snapshot, a), task_at(snapshot, b)) {
+            (Some(a), Some(b)) => compare_tasks(column, a, b),
+            _ => Ordering::Equal,
+        },
+        View::Runs => {
+            let (a, b) = (&snapshot.runs[a], &snapshot.runs[b]);
+            match column {
+                0 => a.created_at.cmp(&b.created_at),
+                1 => words::run_status(a.status).cmp(words::run_status(b.status)),
+                2 => a.job.cmp(&b.job),
+                _ => a.priority.cmp(&b.priority),
+            }
+        }
+        View::Workers => {
+            let (a, b) = (&snapshot.workers[a], &snapshot.workers[b]);
+            match column {
+                0 => a.id.cmp(&b.id),
+                1 => a.state.word().cmp(b.state.word()),
+                2 => a.steps.busy.cmp(&b.steps.busy),
+                _ => a.failed.cmp(&b.failed),
+            }
+        }
+        View::Logs => Ordering::Equal,
+    }
+}
+
+fn compare_tasks(column: usize, a: &TaskView, b: &TaskView) -> Ordering {
+    match column {
+        0 => since(a).cmp(&since(b)),
+        1 => words::phase(&a.phase).cmp(words::phase(&b.phase)),
+        2 => a.priority.cmp(&b.priority),
+        3 => a.name().cmp(b.name()),
+        4 => a.job.cmp(&b.job),
+        5 => a.queue.cmp(&b.queue),
+        _ => a.worker.cmp(&b.worker),
+    }
+}
+
+/// Running before held before ended, each by the moment it began.
+fn since(task: &TaskView) -> (u8, Timestamp) {
+    match &task.phase {
+        Phase::Running { since, .. } => (0, *since),
+        Phase::Held => (1, task.received_at),
+        Phase::Done { at, .. } => (2, *at),
+    }
+}

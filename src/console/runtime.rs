@@ -1,0 +1,302 @@
+//! The loop: terminal events, snapshots, replies, signals and time become messages; effects are
+//! carried out; frames are drawn when something changed, never faster than the limit.
+
+use std::env;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossterm::event::{Event, EventStream};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rustix::process::{Signal, kill_current_process_group};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::control::Handle;
+use crate::domain::{Reply, Snapshot};
+
+use super::app::{App, Effect, Message, Setup};
+use super::glyphs::Glyphs;
+use super::key::Key;
+use super::options::{ConsoleError, ConsoleOptions, Exit};
+use super::terminal::{self, PanicHook, Panics, Screen};
+use super::theme::{Depth, Theme};
+
+/// How long a stop after Ctrl-Z may take to arrive. In an orphaned process group it never does.
+const STOP_ARRIVES: Duration = Duration::from_millis(200);
+
+/// Opens the console and gives the terminal back when the operator leaves.
+///
+/// It runs on a thread of its own: a terminal that does not take bytes stalls nothing else.
+///
+/// # Errors
+/// Standard input or output is no terminal, the theme is not one, the terminal refuses a mode, or the
+/// console's thread panicked (the terminal is restored then too).
+pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, ConsoleError> {
+    terminal::check()?;
+    let depth = options.depth.unwrap_or_else(Depth::from_environment);
+    let theme = Theme::load(&options.theme, depth)?;
+    let setup = Setup {
+        read_only: options.read_only,
+        context: options.context.clone(),
+        quit: options.quit,
+        glyphs: Glyphs::for_locale(options.ascii),
+        depth,
+        zone: TimeZone::system(),
+    };
+    let app = App::new(setup, theme);
+    let frame = frame_time(options.max_fps);
+    let panic = Arc::new(Mutex::new(None));
+    let (sender, ended) = oneshot::channel();
+    let own = Arc::clone(&panic);
+    let console = move || {
+        // Nobody to tell means that the caller was dropped: the terminal is restored all the same.
+        let _ = sender.send(console_thread(app, &handle, frame, own));
+    };
+    let spawned = thread::Builder::new()
+        .name(String::from("console"))
+        .spawn(console);
+    spawned.map_err(|source| ConsoleError::Terminal {
+        action: "start the console's thread",
+        source,
+    })?;
+    match ended.await {
+        Ok(result) => result,
+        Err(_) => {
+            let message = panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Err(ConsoleError::Panicked {
+                message: message.unwrap_or_default(),
+            })
+        }
+    }
+}
+
+/// The least time between two frames. Under ssh every frame is a packet.
+fn frame_time(max_fps: Option<u32>) -> Duration {
+    let usual = if env::var_os("SSH_CONNECTION").is_some() {
+        10
+    } else {
+        30
+    };
+    Duration::from_secs(1) / max_fps.unwrap_or(usual).max(1)
+}
+
+fn console_thread(
+    app: App,
+    handle: &Handle,
+    frame: Duration,
+    own: Arc<Mutex<Option<String>>>,
+) -> Result<Exit, ConsoleError> {
+    let failed = |action| move |source| ConsoleError::Terminal { action, source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed("start the console's event loop"))?;
+    let (_hook, panics) = PanicHook::install(own);
+    let _entered = runtime.enter();
+    let signals = Signals::listen().map_err(failed("listen for signals"))?;
+    let screen = Screen::enter()?;
+    let console = Console {
+        app,
+        handle,
+        screen,
+        replies: FuturesUnordered::new(),
+        frame,
+    };
+    Ok(runtime.block_on(console.run(signals, panics)))
+}
+
+/// The signals the console answers to. SIGWINCH is crossterm's.
+struct Signals {
+    terminate: SignalStream,
+    interrupt: SignalStream,
+    hang_up: SignalStream,
+    resumed: SignalStream,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            resumed: signal(SignalKind::from_raw(Signal::CONT.as_raw()))?,
+        })
+    }
+}
+
+/// What the loop woke for.
+enum Wake {
+    Event(Option<io::Result<Event>>),
+    Snapshot,
+    Reply(u64, Reply),
+    Panic(String),
+    Resumed,
+    Leave(Exit),
+    Time,
+}
+
+struct Console<'a> {
+    app: App,
+    handle: &'a Handle,
+    screen: Screen,
+    /// Answers on their way; the handle's own queue bounds them.
+    replies: FuturesUnordered<BoxFuture<'static, (u64, Reply)>>,
+    frame: Duration,
+}
+
+impl Console<'_> {
+    /// Runs until the operator leaves or the terminal is gone.
+    async fn run(mut self, mut signals: Signals, mut panics: Panics) -> Exit {
+        let mut events = EventStream::new();
+        let mut snapshots = self.handle.watch();
+        let mut linked = true;
+        if let Ok((columns, rows)) = self.screen.size() {
+            self.app
+                .update(Message::Resize(columns, rows), Timestamp::now());
+        }
+        let mut drawn = Instant::now();
+        let (mut changed, mut new_snapshot) = (false, false);
+        if self.take_snapshot(&mut snapshots).is_err() {
+            return Exit::HungUp;
+        }
+        loop {
+            let due = if changed {
+                drawn + self.frame
+            } else {
+                Instant::now() + self.app.next_tick(Timestamp::now())
+            };
+            let wake = tokio::select! {
+                event = events.next() => Wake::Event(event),
+                seen = snapshots.changed(), if linked && !new_snapshot => {
+                    linked = seen.is_ok();
+                    Wake::Snapshot
+                }
+                Some((request, reply)) = self.replies.next() => Wake::Reply(request, reply),
+                Some(panic) = panics.others.recv() => Wake::Panic(panic),
+                _ = signals.terminate.recv() => Wake::Leave(Exit::Terminated),
+                _ = signals.interrupt.recv() => Wake::Leave(Exit::Terminated),
+                _ = signals.hang_up.recv() => Wake::Leave(Exit::HungUp),
+                _ = signals.resumed.recv() => Wake::Resumed,
+                () = sleep_until(due) => Wake::Time,
+            };
+            let now = Timestamp::now();
+            let flow = match wake {
+                Wake::Event(event) => self.event(event, &mut signals).await,
+                Wake::Snapshot => {
+                    new_snapshot = true;
+                    ControlFlow::Continue(())
+                }
+                Wake::Reply(request, reply) => {
+                    self.tell(Message::Reply { request, reply }, &mut signals)
+                        .await
+                }
+                Wake::Panic(text) => {
+                    self.tell(Message::BackgroundPanic(text), &mut signals)
+                        .await
+                }
+                Wake::Resumed => gone(self.screen.enter_again()),
+                Wake::Leave(exit) => ControlFlow::Break(exit),
+                Wake::Time if !changed => self.tell(Message::Tick, &mut signals).await,
+                Wake::Time => ControlFlow::Continue(()),
+            };
+            if let ControlFlow::Break(exit) = flow {
+                return exit;
+            }
+            changed = true;
+            if drawn.elapsed() < self.frame {
+                continue;
+            }
+            // Snapshots are taken once a frame, however many came.
+            let drew = if std::mem::take(&mut new_snapshot) {
+                self.take_snapshot(&mut snapshots)
+            } else {
+                self.screen.draw(&self.app, now)
+            };
+            if drew.is_err() {
+                return Exit::HungUp;
+            }
+            (drawn, changed) = (Instant::now(), false);
+        }
+    }
+
+    fn take_snapshot(&mut self, snapshots: &mut watch::Receiver<Arc<Snapshot>>) -> io::Result<()> {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let now = Timestamp::now();
+        self.app.update(Message::Snapshot(snapshot), now);
+        self.screen.draw(&self.app, now)
+    }
+
+    async fn event(
+        &mut self,
+        event: Option<io::Result<Event>>,
+        signals: &mut Signals,
+    ) -> ControlFlow<Exit> {
+        let message = match event {
+            // Nothing more to read: the terminal is gone.
+            None | Some(Err(_)) => return ControlFlow::Break(Exit::HungUp),
+            Some(Ok(Event::Key(event))) => Key::from_event(event).map(Message::Key),
+            Some(Ok(Event::Paste(text))) => Some(Message::Paste(text)),
+            Some(Ok(Event::Resize(columns, rows))) => Some(Message::Resize(columns, rows)),
+            Some(Ok(_)) => None,
+        };
+        match message {
+            Some(message) => self.tell(message, signals).await,
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Tells the model, and does what it asks for.
+    async fn tell(&mut self, message: Message, signals: &mut Signals) -> ControlFlow<Exit> {
+        for effect in self.app.update(message, Timestamp::now()) {
+            match effect {
+                Effect::Request {
+                    request,
+                    worker,
+                    command,
+                } => {
+                    let verb = command.verb();
+                    let outcome = self.handle.request(worker, command);
+                    self.replies.push(Box::pin(async move {
+                        let lost = || {
+                            Reply::Failed(format!(
+                                "{verb}: no answer came; look whether it was done"
+                            ))
+                        };
+                        (request, outcome.await.unwrap_or_else(|_| lost()))
+                    }));
+                }
+                Effect::Copy(text) => gone(self.screen.copy(&text))?,
+                Effect::Redraw => gone(self.screen.forget())?,
+                Effect::Suspend => self.suspend(signals).await?,
+                Effect::Exit(exit) => return ControlFlow::Break(exit),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Gives the terminal back, stops the process group as Ctrl-Z would have, and returns at `fg`.
+    async fn suspend(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
+        terminal::restore();
+        let stopped = kill_current_process_group(Signal::TSTP);
+        if stopped.is_ok() {
+            let _ = timeout(STOP_ARRIVES, signals.resumed.recv()).await;
+        }
+        gone(self.screen.enter_again())
+    }
+}
+
+/// A terminal that takes no bytes any more has hung up.
+fn gone(result: io::Result<()>) -> ControlFlow<Exit> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(Exit::HungUp),
+    }
+}

@@ -1,0 +1,203 @@
+//! The terminal: entered, left, drawn to and, when the console's thread panics, restored.
+
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use crossterm::cursor::{Hide, Show};
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+    disable_raw_mode, enable_raw_mode,
+};
+use crossterm::{execute, queue};
+use jiff::Timestamp;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use tokio::sync::mpsc;
+
+use super::app::App;
+use super::options::ConsoleError;
+
+/// Whether the terminal is ours at the moment; there is one terminal per process.
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
+/// Panics of other threads that wait to be shown; more than these say nothing new.
+const PANICS: usize = 8;
+
+/// Refuses anything but a terminal on both ends.
+pub(super) fn check() -> Result<(), ConsoleError> {
+    let stream = if !io::stdin().is_terminal() {
+        "standard input"
+    } else if !io::stdout().is_terminal() {
+        "standard output"
+    } else {
+        return Ok(());
+    };
+    Err(ConsoleError::NotATerminal { stream })
+}
+
+/// Gives the terminal back as it was. Does nothing if it is not ours; errors are of no use to
+/// anybody any more (the terminal may be gone).
+pub(super) fn restore() {
+    if ENTERED.swap(false, Ordering::SeqCst) {
+        let _ = execute!(
+            io::stdout(),
+            EndSynchronizedUpdate,
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            Show
+        );
+        let _ = disable_raw_mode();
+    }
+}
+
+/// The terminal, entered; leaves it when dropped.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// What the terminal shows; `None` if that is not known.
+    shown: Option<Buffer>,
+}
+
+impl Screen {
+    /// Enters the alternate screen and raw mode.
+    pub(super) fn enter() -> Result<Self, ConsoleError> {
+        let failed = |action| move |source| ConsoleError::Terminal { action, source };
+        enter_modes().map_err(failed("set up the terminal"))?;
+        // A frame of 200 x 50 is some 40 KB at worst; usually it is a few hundred bytes.
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(1 << 16, io::stdout()));
+        let terminal = Terminal::new(backend)
+            .map_err(failed("ask the terminal for its size"))
+            .inspect_err(|_| restore())?;
+        Ok(Self {
+            terminal,
+            shown: None,
+        })
+    }
+
+    /// Columns and rows.
+    pub(super) fn size(&self) -> io::Result<(u16, u16)> {
+        self.terminal.size().map(|size| (size.width, size.height))
+    }
+
+    /// Draws the model. Writes nothing, not one byte, if the screen would not change.
+    pub(super) fn draw(&mut self, app: &App, now: Timestamp) -> io::Result<()> {
+        let (width, height) = self.size()?;
+        let mut wanted = Buffer::empty(Rect::new(0, 0, width, height));
+        app.render_to(&mut wanted, now);
+        if self.shown.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        self.terminal.draw(|frame| {
+            let buffer = frame.buffer_mut();
+            if buffer.area == wanted.area {
+                buffer.clone_from(&wanted);
+            } else {
+                // Resized a moment ago; the next frame has the new size.
+                app.render_to(buffer, now);
+            }
+        })?;
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
+        self.shown = Some(wanted);
+        Ok(())
+    }
+
+    /// Forgets what is shown: the next frame writes every cell.
+    pub(super) fn forget(&mut self) -> io::Result<()> {
+        self.shown = None;
+        self.terminal.clear()
+    }
+
+    /// Enters the terminal again after [`restore`].
+    pub(super) fn enter_again(&mut self) -> io::Result<()> {
+        enter_modes()?;
+        self.forget()
+    }
+
+    /// Puts text on the clipboard of the terminal the operator sits at (OSC 52), through tmux too.
+    pub(super) fn copy(&mut self, text: &str) -> io::Result<()> {
+        let osc = format!("\x1b]52;c;{}\x07", STANDARD.encode(text));
+        let backend = self.terminal.backend_mut();
+        if std::env::var_os("TMUX").is_some() {
+            write!(backend, "\x1bPtmux;\x1b{osc}\x1b\\")?;
+        } else {
+            write!(backend, "{osc}")?;
+        }
+        io::Write::flush(backend)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+fn enter_modes() -> io::Result<()> {
+    enable_raw_mode()?;
+    ENTERED.store(true, Ordering::SeqCst);
+    // Without bracketed paste, pasted text would be obeyed as commands.
+    execute!(
+        io::stdout(),
+        EnterAlternateScreen,
+        EnableBracketedPaste,
+        Hide
+    )
+    .inspect_err(|_| restore())
+}
+
+/// The process's panic hook while the console is open; the one before it is put back when dropped.
+pub(super) struct PanicHook {
+    previous: Arc<dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync>,
+}
+
+/// What the hook leaves behind.
+pub(super) struct Panics {
+    /// The message of the console's own panic.
+    pub(super) own: Arc<Mutex<Option<String>>>,
+    /// Those of other threads.
+    pub(super) others: mpsc::Receiver<String>,
+}
+
+impl PanicHook {
+    /// Installs the hook; to be called on the console's thread. A panic there restores the terminal
+    /// and is reported as before. A panic elsewhere leaves the screen alone: it is logged and sent.
+    pub(super) fn install(own: Arc<Mutex<Option<String>>>) -> (Self, Panics) {
+        let (sender, others) = mpsc::channel(PANICS);
+        let previous: Arc<dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync> =
+            panic::take_hook().into();
+        let console: ThreadId = thread::current().id();
+        let (before, message) = (Arc::clone(&previous), Arc::clone(&own));
+        panic::set_hook(Box::new(move |info| {
+            if thread::current().id() == console {
+                restore();
+                if let Ok(mut message) = message.lock() {
+                    *message = Some(info.to_string());
+                }
+                before(info);
+            } else {
+                tracing::error!("a thread panicked: {info}");
+                let _ = sender.try_send(info.to_string().replace('\n', ": "));
+            }
+        }));
+        (Self { previous }, Panics { own, others })
+    }
+}
+
+impl Drop for PanicHook {
+    fn drop(&mut self) {
+        // A panicking thread may not change the hook; the process then keeps this one, which calls the
+        // one before it.
+        if !thread::panicking() {
+            let previous = Arc::clone(&self.previous);
+            panic::set_hook(Box::new(move |info| previous(info)));
+        }
+    }
+}

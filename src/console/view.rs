@@ -1,0 +1,55 @@
+//! The console's views, in the order of their digits.
+
+/// One view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum View {
+    /// Is anything stuck, and where.
+    Overview,
+    /// Queues with counts, bands and dead letters.
+    Queues,
+    /// Steps and run workers: in flight, then recent.
+    Steps,
+    /// Dagster's runs.
+    Runs,
+    /// Worker processes, slots, warm hosts.
+    Workers,
+    /// Log lines of workers and steps.
+    Logs,
+}
+
+impl View {
+    /// All of them, by digit.
+    pub const ALL: [Self; 6] = [
+        Self::Overview,
+        Self::Queues,
+        Self::Steps,
+        Self::Runs,
+        Self::Workers,
+        Self::Logs,
+    ];
+
+    /// The tab's title.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Queues => "Queues",
+            Self::Steps => "Steps",
+            Self::Runs => "Runs",
+            Self::Workers => "Workers",
+            Self::Logs => "Logs",
+        }
+    }
+
+    /// Its position, from 0.
+    #[must_use]
+    pub fn index(self) -> usize {
+        Self::ALL.iter().position(|view| *view == self).unwrap_or(0)
+    }
+
+    /// The view `by` places further on, around the end.
+    #[must_use]
+    pub fn step(self, by: usize) -> Self {
+        Self::ALL[(self.index() + by) % Self::ALL.len()]
+    }
+}

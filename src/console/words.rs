@@ -1,0 +1,95 @@
+//! The words for states, in tables and filters.
+
+use std::borrow::Cow;
+
+use crate::domain::{HostPhase, LogLevel, Phase, QueueRole, RunStatus, SourceKind};
+
+/// A task's phase, or its outcome.
+#[must_use]
+pub fn phase(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Held => "held",
+        Phase::Running { .. } => "running",
+        Phase::Done { outcome, .. } => outcome.word(),
+    }
+}
+
+/// Why a task ended as it did.
+#[must_use]
+pub fn reason(phase: &Phase) -> Option<&str> {
+    match phase {
+        Phase::Done { outcome, .. } => outcome.reason(),
+        _ => None,
+    }
+}
+
+/// Dagster's run status.
+#[must_use]
+pub fn run_status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Queued => "queued",
+        RunStatus::NotStarted => "not started",
+        RunStatus::Managed => "managed",
+        RunStatus::Starting => "starting",
+        RunStatus::Started => "started",
+        RunStatus::Success => "success",
+        RunStatus::Failure => "failure",
+        RunStatus::Canceling => "canceling",
+        RunStatus::Canceled => "canceled",
+    }
+}
+
+/// A queue's part in the set.
+#[must_use]
+pub fn queue_role(role: &QueueRole) -> Cow<'_, str> {
+    match role {
+        QueueRole::Base => Cow::Borrowed("base"),
+        QueueRole::Band(name) => Cow::Owned(format!("band {name}")),
+        QueueRole::Runs => Cow::Borrowed("runs"),
+        QueueRole::Named(name) => Cow::Owned(format!("named {name}")),
+        QueueRole::DeadLetter => Cow::Borrowed("dead letter"),
+    }
+}
+
+/// A host's phase.
+#[must_use]
+pub fn host_phase(phase: &HostPhase) -> &'static str {
+    match phase {
+        HostPhase::Loading => "loading",
+        HostPhase::Ready => "ready",
+        HostPhase::Draining => "draining",
+        HostPhase::Failed(_) => "failed",
+    }
+}
+
+/// A log level, in lower case.
+#[must_use]
+pub fn level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "trace",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    }
+}
+
+/// A source.
+#[must_use]
+pub fn source(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Broker => "broker",
+        SourceKind::Webserver => "webserver",
+        SourceKind::Worker => "worker",
+    }
+}
+
+/// `n` and the noun, in the singular where `n` is 1.
+#[must_use]
+pub fn plural(n: usize, noun: &str) -> String {
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
+}
