@@ -30,9 +30,7 @@ def use_direct_logs(instance: DagsterInstance, tell: Callable[[str, str], None])
             for kind in (ComputeIOType.STDOUT, ComputeIOType.STDERR)
         ]
         with _redirected(1, paths[0]), _redirected(2, paths[1]):
-            # The host opens the files when it is told of them: they can be opened from here on.
-        os.makedirs(os.path.dirname(paths[0]), exist_ok=True)
-        for stream, path in zip(("stdout", "stderr"), paths, strict=True):
+            for stream, path in zip(("stdout", "stderr"), paths, strict=True):
                 tell(stream, path)
             yield CapturedLogContext(log_key)
         # The empty file that tells readers that the capture is complete.
@@ -45,6 +43,7 @@ def use_direct_logs(instance: DagsterInstance, tell: Callable[[str, str], None])
 @contextmanager
 def _redirected(fd: int, path: str) -> Iterator[None]:
     stream = sys.stdout if fd == 1 else sys.stderr
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     saved = os.dup(fd)
     stream.flush()
