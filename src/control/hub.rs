@@ -1,7 +1,194 @@
-//! stub
-/// stub
+//! The hub behind a console's [`Handle`]: links every worker socket it is given or finds, asks
+//! Dagster's webserver, merges it all into one [`Snapshot`], and carries commands to whom they are
+//! for. It blocks on nothing and outlives every source; it ends when the last handle is dropped.
+
+mod link;
+mod merge;
+mod poller;
+mod route;
+mod state;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::audit::AuditLog;
+use super::pace::Pace;
+use super::{Handle, Request, runtime};
+use crate::dagster;
+use crate::domain::{Event, Reply, Snapshot};
+use state::State;
+
+/// At most twenty snapshots a second; a terminal draws thirty frames at most.
+const PUBLISH_EVERY: Duration = Duration::from_millis(50);
+
+/// Requests that wait for the hub, which takes them at once.
+const REQUESTS: usize = 64;
+
+/// Commands whose outcome is awaited: more than a person gives before an answer.
+const IN_FLIGHT: usize = 64;
+
+/// News that wait for the hub: a few from each of many links. A full queue slows the links down,
+/// and then the workers skip snapshots.
+const NEWS: usize = 256;
+
+/// What a hub links.
 #[derive(Debug)]
-pub struct Hub;
-/// stub
+pub struct HubOptions {
+    /// Sockets to link whether or not anybody listens there yet.
+    pub sockets: Vec<PathBuf>,
+    /// Folders in which to look for sockets; [`runtime::folders`] holds those of this user.
+    pub discover: Vec<PathBuf>,
+    /// How often to look.
+    pub discover_every: Duration,
+    /// Dagster's webserver, if there is one.
+    pub webserver_url: Option<String>,
+    /// Refuse every command that is not safe.
+    pub read_only: bool,
+    /// How long the last data of a worker whose process ended stay.
+    pub forget_after: Duration,
+    /// Where commands to Dagster are recorded; the workers record their own.
+    pub audit: Option<PathBuf>,
+    /// This process's own events, of which the log lines are shown.
+    pub own_events: Option<mpsc::Receiver<Event>>,
+}
+
+impl Default for HubOptions {
+    /// Every worker of this user on this host, no webserver.
+    fn default() -> Self {
+        Self {
+            sockets: Vec::new(),
+            discover: runtime::folders(),
+            discover_every: Duration::from_secs(1),
+            webserver_url: None,
+            read_only: false,
+            forget_after: Duration::from_mins(1),
+            audit: AuditLog::default_path(),
+            own_events: None,
+        }
+    }
+}
+
+/// The hub; see [`Hub::start`].
 #[derive(Debug)]
-pub struct HubOptions;
+pub struct Hub {
+    state: State,
+    requests: mpsc::Receiver<Request>,
+    publish: watch::Sender<std::sync::Arc<Snapshot>>,
+}
+
+impl Hub {
+    /// Starts a hub on a task of its own. The first snapshot is empty and there at once.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    #[must_use = "the hub ends when its handle is dropped"]
+    pub fn start(options: HubOptions) -> Handle {
+        let (send_request, requests) = mpsc::channel(REQUESTS);
+        let (send_news, news) = mpsc::channel(NEWS);
+        let (tell, told) = mpsc::channel(8);
+        let client = options.webserver_url.as_deref().map(dagster::Client::new);
+        let wake = poller::start(client.clone(), tell);
+        let router = route::Router {
+            read_only: options.read_only,
+            audit: options.audit.clone().map(AuditLog::new),
+            dagster: client,
+            wake,
+        };
+        let mut own_events = options.own_events;
+        let every = options.discover_every;
+        let mut state = State::new(state::Settings {
+            sockets: options.sockets,
+            folders: options.discover,
+            webserver_url: options.webserver_url,
+            read_only: options.read_only,
+            forget_after: options.forget_after,
+            news: send_news,
+        });
+        state.look();
+        state.merge();
+        let (publish, snapshot) = watch::channel(std::sync::Arc::new(state.snapshot()));
+        let hub = Self {
+            state,
+            requests,
+            publish,
+        };
+        let inputs = Inputs {
+            news,
+            told,
+            own: own_events.take(),
+            every,
+        };
+        tokio::spawn(hub.run(inputs, router));
+        Handle::new(snapshot, send_request)
+    }
+
+    async fn run(mut self, mut inputs: Inputs, router: route::Router) {
+        let mut pace = Pace::new(PUBLISH_EVERY);
+        let mut look = interval(inputs.every);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut under_way: JoinSet<()> = JoinSet::new();
+        loop {
+            tokio::select! {
+                request = self.requests.recv() => {
+                    let Some(request) = request else { return };
+                    if under_way.len() < IN_FLIGHT {
+                        under_way.spawn(router.carry(request, &self.state));
+                    } else {
+                        let text = "too many commands wait for their outcome; try again";
+                        // Nobody may be waiting for it any more.
+                        let _ = request.reply.send(Reply::Failed(text.to_owned()));
+                    }
+                }
+                Some(_) = under_way.join_next() => {}
+                Some(news) = inputs.news.recv() => {
+                    self.state.heard(news);
+                    pace.touch();
+                }
+                Some(told) = inputs.told.recv() => {
+                    self.state.told(told);
+                    pace.touch();
+                }
+                event = receive(&mut inputs.own) => {
+                    if let Event::Log { line } = event {
+                        self.state.log([line]);
+                        pace.touch();
+                    }
+                }
+                _ = look.tick() => {
+                    if self.state.look() {
+                        pace.touch();
+                    }
+                }
+                () = pace.due() => {
+                    pace.published();
+                    if self.state.merge() {
+                        self.publish.send_replace(std::sync::Arc::new(self.state.snapshot()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whatever the hub hears from.
+struct Inputs {
+    news: mpsc::Receiver<link::LinkNews>,
+    told: mpsc::Receiver<poller::Told>,
+    own: Option<mpsc::Receiver<Event>>,
+    every: Duration,
+}
+
+/// The next event, or never.
+async fn receive(events: &mut Option<mpsc::Receiver<Event>>) -> Event {
+    if let Some(receiver) = events {
+        if let Some(event) = receiver.recv().await {
+            return event;
+        }
+        *events = None;
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,223 @@
+//! A link to one worker socket: connects, reconnects with back-off, passes on what arrives and
+//! sends commands.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::control::ControlError;
+use crate::control::client::{Connection, Input, Output, Wants};
+use crate::control::protocol::{LogStart, ServerFrame, ServerHello};
+use crate::domain::{Command, LogLine, Reply, Timestamp, WorkerSnapshot};
+
+/// The first wait after a broken link, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A worker says something every 5 s; three misses are silence.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// A command is a few hundred bytes; a worker that does not take it is stuck.
+const SEND_WITHIN: Duration = Duration::from_secs(5);
+
+/// Commands that wait for the link, and those whose reply is awaited.
+const MAX_ASKED: usize = 16;
+
+/// A command for a link.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) command: Command,
+    pub(super) reply: oneshot::Sender<Reply>,
+}
+
+/// What a link has to say.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The worker greeted.
+    Up(ServerHello),
+    /// Its state.
+    State(Arc<WorkerSnapshot>),
+    /// Its log.
+    Logs { lines: Vec<LogLine>, missed: u64 },
+    /// It lives; the time is its own.
+    Alive(Timestamp),
+    /// The link is broken.
+    Down(String),
+}
+
+/// News and whose they are.
+#[derive(Debug)]
+pub(super) struct LinkNews {
+    pub(super) socket: PathBuf,
+    pub(super) news: News,
+}
+
+/// The hub's end of a link; the link ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct LinkHandle {
+    pub(super) asks: mpsc::Sender<Ask>,
+    _end: DropGuard,
+}
+
+/// Starts a link.
+pub(super) fn start(socket: PathBuf, read_only: bool, news: mpsc::Sender<LinkNews>) -> LinkHandle {
+    let (asks, asked) = mpsc::channel(MAX_ASKED);
+    let end = CancellationToken::new();
+    let link = Link {
+        socket,
+        read_only,
+        news,
+        asked,
+        pid: 0,
+        position: None,
+    };
+    let ended = end.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = ended.cancelled() => {}
+            () = link.run() => {}
+        }
+    });
+    LinkHandle {
+        asks,
+        _end: end.drop_guard(),
+    }
+}
+
+struct Link {
+    socket: PathBuf,
+    read_only: bool,
+    news: mpsc::Sender<LinkNews>,
+    asked: mpsc::Receiver<Ask>,
+    /// The process that greeted last.
+    pid: u32,
+    /// The process whose log was read, and how far.
+    position: Option<(u32, u64)>,
+}
+
+impl Link {
+    /// Runs until the hub is gone.
+    async fn run(mut self) {
+        let (shortest, longest) = BACK_OFF;
+        let mut wait = shortest;
+        loop {
+            let error = match self.greet().await {
+                Ok((input, output)) => {
+                    wait = shortest;
+                    self.session(input, output).await
+                }
+                Err(error) => error,
+            };
+            self.tell(News::Down(error.to_string())).await;
+            self.refuse_for(wait).await;
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    async fn greet(&mut self) -> Result<(Input, Output), ControlError> {
+        let connection = Connection::open(&self.socket).await?;
+        let hello = connection.hello.clone();
+        let logs = match self.position {
+            Some((pid, position)) if pid == hello.pid => LogStart::After(position),
+            _ => LogStart::Tail,
+        };
+        let wants = Wants {
+            read_only: self.read_only,
+            snapshots: true,
+            logs,
+        };
+        let ends = connection.start(wants).await?;
+        self.pid = hello.pid;
+        self.tell(News::Up(hello)).await;
+        Ok(ends)
+    }
+
+    /// Serves a connection until it breaks; says why.
+    async fn session(&mut self, mut input: Input, mut output: Output) -> ControlError {
+        let mut pending: HashMap<u64, oneshot::Sender<Reply>> = HashMap::new();
+        let mut last_id = 0;
+        loop {
+            tokio::select! {
+                frame = timeout(SILENCE, input.next()) => match frame {
+                    Ok(Ok(frame)) => self.frame(frame, &mut pending).await,
+                    Ok(Err(error)) => return error,
+                    Err(_) => return self.late("say anything", SILENCE),
+                },
+                Some(Ask { command, reply }) = self.asked.recv() => {
+                    pending.retain(|_, waiting| !waiting.is_closed());
+                    if pending.len() >= MAX_ASKED {
+                        let text = format!("{} was not sent: too many commands wait for this worker", command.verb());
+                        // The asker may have given up.
+                        let _ = reply.send(Reply::Failed(text));
+                        continue;
+                    }
+                    last_id += 1;
+                    pending.insert(last_id, reply);
+                    match timeout(SEND_WITHIN, output.command(last_id, command)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return error,
+                        Err(_) => return self.late("take a command", SEND_WITHIN),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn frame(
+        &mut self,
+        frame: ServerFrame,
+        pending: &mut HashMap<u64, oneshot::Sender<Reply>>,
+    ) {
+        match frame {
+            ServerFrame::Snapshot { snapshot, .. } => self.tell(News::State(snapshot)).await,
+            ServerFrame::Logs {
+                lines,
+                next,
+                missed,
+            } => {
+                self.position = Some((self.pid, next));
+                self.tell(News::Logs { lines, missed }).await;
+            }
+            ServerFrame::Reply { id, reply } => {
+                if let Some(asker) = pending.remove(&id) {
+                    let _ = asker.send(reply);
+                }
+            }
+            ServerFrame::Heartbeat { at } => self.tell(News::Alive(at)).await,
+            ServerFrame::Hello(_) | ServerFrame::Refused { .. } => {}
+        }
+    }
+
+    /// Waits before the next try; whoever asks for something meanwhile is told at once.
+    async fn refuse_for(&mut self, wait: Duration) {
+        let over = sleep(wait);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                Some(Ask { command, reply }) = self.asked.recv() => {
+                    let text = format!("{} was not sent: the link to the worker is down", command.verb());
+                    let _ = reply.send(Reply::Failed(text));
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, news: News) {
+        let socket = self.socket.clone();
+        // Fails when the hub is gone, and this task is about to be.
+        let _ = self.news.send(LinkNews { socket, news }).await;
+    }
+
+    fn late(&self, what: &'static str, after: Duration) -> ControlError {
+        ControlError::Timeout {
+            path: self.socket.clone(),
+            what,
+            after,
+        }
+    }
+}

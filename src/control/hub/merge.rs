@@ -1,0 +1,158 @@
+//! Merging what several workers tell into one set of lists.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::domain::{
+    Phase, PriorityCount, QueueView, Source, SourceHealth, TaskView, Timestamp, WorkerSnapshot,
+    WorkerState, WorkerView,
+};
+
+/// Finished tasks of all workers together.
+const MAX_RECENT: usize = 5_000;
+
+/// One worker's last state.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    pub(super) snapshot: &'a WorkerSnapshot,
+    /// When it last said that it lives.
+    pub(super) heartbeat_at: Timestamp,
+    /// Its process is gone: nothing it told of runs any more.
+    pub(super) ended: bool,
+    /// It is linked now: what it says of its broker is fresh.
+    pub(super) linked: bool,
+}
+
+pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
+    let mut workers: Vec<WorkerView> = told
+        .iter()
+        .map(|told| {
+            let mut worker = told.snapshot.worker.clone();
+            worker.heartbeat_at = worker.heartbeat_at.max(told.heartbeat_at);
+            if told.ended {
+                worker.state = WorkerState::Stopped;
+            }
+            worker
+        })
+        .collect();
+    workers.sort_by(|one, other| one.id.cmp(&other.id));
+    workers
+}
+
+/// Every queue once, in the order of the first worker that has it; the freshest counts win.
+pub(super) fn queues(told: &[Told<'_>]) -> Vec<QueueView> {
+    let mut queues: Vec<QueueView> = Vec::new();
+    for queue in told.iter().flat_map(|told| &told.snapshot.queues) {
+        match queues.iter_mut().find(|known| known.url == queue.url) {
+            Some(known) if known.counted_at < queue.counted_at => known.clone_from(queue),
+            Some(_) => {}
+            None => queues.push(queue.clone()),
+        }
+    }
+    queues
+}
+
+pub(super) fn tasks(told: &[Told<'_>]) -> Vec<TaskView> {
+    let mut tasks: Vec<TaskView> = told
+        .iter()
+        .flat_map(|told| told.snapshot.tasks.clone())
+        .collect();
+    tasks.sort_by(|one, other| {
+        (one.received_at, &one.task_id).cmp(&(other.received_at, &other.task_id))
+    });
+    tasks
+}
+
+pub(super) fn recent(told: &[Told<'_>]) -> Vec<TaskView> {
+    let mut recent: Vec<TaskView> = told
+        .iter()
+        .flat_map(|told| told.snapshot.recent.iter().cloned())
+        .collect();
+    // Stable: tasks of one worker that ended in the same instant keep their order.
+    recent.sort_by_key(|task| Reverse(ended_at(task)));
+    recent.truncate(MAX_RECENT);
+    recent
+}
+
+fn ended_at(task: &TaskView) -> Option<Timestamp> {
+    match task.phase {
+        Phase::Done { at, .. } => Some(at),
+        Phase::Held | Phase::Running { .. } => None,
+    }
+}
+
+/// Held and running are summed; waiting is the queue's own count, which every worker that knows it
+/// has from the same broker: the latest told wins.
+pub(super) fn priorities(told: &[Told<'_>]) -> Vec<PriorityCount> {
+    let mut by_age: Vec<&Told<'_>> = told.iter().filter(|told| !told.ended).collect();
+    by_age.sort_by_key(|told| told.heartbeat_at);
+    let mut rows: BTreeMap<(Reverse<i64>, &str), PriorityCount> = BTreeMap::new();
+    for row in by_age.iter().flat_map(|told| &told.snapshot.priorities) {
+        let key = (Reverse(row.priority), row.queue.as_str());
+        let sum = rows.entry(key).or_insert_with(|| PriorityCount {
+            held: 0,
+            running: 0,
+            ..row.clone()
+        });
+        sum.waiting = row.waiting.or(sum.waiting);
+        sum.held += row.held;
+        sum.running += row.running;
+    }
+    rows.into_values().collect()
+}
+
+/// The sources of linked workers, each once. Where workers disagree the bad news stands, with the
+/// name of who has it: one host without a network is what an operator must see.
+pub(super) fn sources(told: &[Told<'_>]) -> Vec<Source> {
+    let linked = told.iter().filter(|told| told.linked);
+    let several = linked.clone().count() > 1;
+    let mut sources: Vec<Source> = Vec::new();
+    for told in linked {
+        for source in &told.snapshot.sources {
+            let mut source = source.clone();
+            if let SourceHealth::Down { reason } = &mut source.health
+                && several
+            {
+                *reason = format!("{}: {reason}", told.snapshot.worker.id);
+            }
+            let same =
+                |known: &&mut Source| known.kind == source.kind && known.address == source.address;
+            match sources.iter_mut().find(same) {
+                Some(known) => worse(known, source),
+                None => sources.push(source),
+            }
+        }
+    }
+    sources
+}
+
+fn worse(known: &mut Source, other: Source) {
+    let seen_at = known.seen_at.max(other.seen_at);
+    if badness(&other.health) > badness(&known.health) {
+        *known = other;
+    }
+    known.seen_at = seen_at;
+}
+
+fn badness(health: &SourceHealth) -> u8 {
+    match health {
+        SourceHealth::Absent => 0,
+        SourceHealth::Up => 1,
+        SourceHealth::Connecting => 2,
+        SourceHealth::Down { .. } => 3,
+    }
+}
+
+/// Puts a new list in the place of an old one, keeping the old where they are equal; whether they
+/// differed.
+pub(super) fn renew<T: PartialEq>(place: &mut Arc<T>, value: T) -> bool {
+    let differs = **place != value;
+    if differs {
+        *place = Arc::new(value);
+    }
+    differs
+}
+
+#[cfg(test)]
+mod tests;

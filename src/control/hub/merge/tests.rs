@@ -1,0 +1,135 @@
+use super::*;
+use crate::domain::{QueueCounts, QueueRole, Slots, SourceKind};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or_default()
+}
+
+fn snapshot(id: &str) -> WorkerSnapshot {
+    WorkerSnapshot {
+        worker: WorkerView {
+            id: id.to_owned(),
+            hostname: "host".to_owned(),
+            pid: 1,
+            version: "0.1.0".to_owned(),
+            state: WorkerState::Running,
+            steps: Slots::default(),
+            runs: Slots::default(),
+            started_at: at(0),
+            heartbeat_at: at(0),
+            hosts: Vec::new(),
+            finished: 0,
+            failed: 0,
+        },
+        queues: Vec::new(),
+        tasks: Vec::new(),
+        recent: std::collections::VecDeque::new(),
+        priorities: Vec::new(),
+        sources: Vec::new(),
+        dropped_events: 0,
+    }
+}
+
+fn told(snapshot: &WorkerSnapshot, heartbeat: i64) -> Told<'_> {
+    Told {
+        snapshot,
+        heartbeat_at: at(heartbeat),
+        ended: false,
+        linked: true,
+    }
+}
+
+fn row(priority: i64, waiting: Option<u64>, held: u64, running: u64) -> PriorityCount {
+    PriorityCount {
+        queue: "q".to_owned(),
+        priority,
+        waiting,
+        held,
+        running,
+    }
+}
+
+#[test]
+fn held_and_running_are_summed_and_the_latest_waiting_count_wins() {
+    let (mut one, mut two, mut dead) = (snapshot("a"), snapshot("b"), snapshot("c"));
+    one.priorities = vec![row(5, Some(9), 1, 2)];
+    two.priorities = vec![row(8, None, 1, 0), row(5, Some(4), 0, 1)];
+    dead.priorities = vec![row(5, Some(99), 7, 7)];
+    let gone = Told {
+        ended: true,
+        ..told(&dead, 9)
+    };
+    let rows = priorities(&[told(&two, 2), told(&one, 1), gone]);
+    assert_eq!(rows, [row(8, None, 1, 0), row(5, Some(4), 1, 3)]);
+}
+
+#[test]
+fn a_queue_that_two_workers_see_is_shown_once_with_its_freshest_counts() {
+    let queue = |visible, second| QueueView {
+        name: "q".to_owned(),
+        url: "http://127.0.0.1/q".to_owned(),
+        role: QueueRole::Base,
+        counts: Some(QueueCounts {
+            visible,
+            ..QueueCounts::default()
+        }),
+        counted_at: Some(at(second)),
+        error: None,
+    };
+    let (mut one, mut two) = (snapshot("a"), snapshot("b"));
+    one.queues = vec![queue(1, 1)];
+    two.queues = vec![queue(2, 2)];
+    assert_eq!(queues(&[told(&one, 1), told(&two, 1)]), [queue(2, 2)]);
+    assert_eq!(queues(&[told(&two, 1), told(&one, 1)]), [queue(2, 2)]);
+}
+
+#[test]
+fn a_broker_that_one_worker_cannot_reach_is_down_and_says_for_whom() {
+    let source = |health| Source {
+        kind: SourceKind::Broker,
+        address: "http://127.0.0.1".to_owned(),
+        health,
+        seen_at: Some(at(1)),
+    };
+    let (mut one, mut two) = (snapshot("a"), snapshot("b"));
+    one.sources = vec![source(SourceHealth::Up)];
+    let reason = "no route".to_owned();
+    two.sources = vec![source(SourceHealth::Down { reason })];
+    let reason = "b: no route".to_owned();
+    let expected = [source(SourceHealth::Down { reason })];
+    assert_eq!(sources(&[told(&one, 1), told(&two, 1)]), expected);
+    assert_eq!(sources(&[told(&two, 1), told(&one, 1)]), expected);
+
+    let cut_off = Told {
+        linked: false,
+        ..told(&two, 1)
+    };
+    assert_eq!(
+        sources(&[told(&one, 1), cut_off]),
+        [source(SourceHealth::Up)]
+    );
+}
+
+#[test]
+fn a_worker_whose_process_ended_is_stopped() {
+    let one = snapshot("a");
+    let gone = Told {
+        ended: true,
+        ..told(&one, 7)
+    };
+    let views = workers(&[gone]);
+    assert_eq!(
+        views.first().map(|view| view.state),
+        Some(WorkerState::Stopped)
+    );
+    assert_eq!(views.first().map(|view| view.heartbeat_at), Some(at(7)));
+}
+
+#[test]
+fn an_equal_part_keeps_its_place_in_memory() {
+    let mut part = Arc::new(vec![1, 2]);
+    let before = Arc::clone(&part);
+    assert!(!renew(&mut part, vec![1, 2]));
+    assert!(Arc::ptr_eq(&part, &before));
+    assert!(renew(&mut part, vec![3]));
+}

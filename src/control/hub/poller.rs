@@ -1,0 +1,210 @@
+//! Asks Dagster's webserver for runs and jobs, and says how it fares.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep};
+
+use crate::dagster::{Client, DagsterError, RunFilter, RunStats};
+use crate::domain::{JobRef, RunStatus, RunView};
+
+/// How often runs are asked for while some are unfinished, and while none is.
+const BUSY: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(5);
+
+/// How often jobs are.
+const JOBS: Duration = Duration::from_secs(30);
+
+/// The newest runs, and as many unfinished ones beyond them.
+const PAGE: u32 = 100;
+
+/// Runs whose steps are counted per question: each makes Dagster read that run's log.
+const COUNTED_AT_ONCE: usize = 25;
+
+const UNFINISHED: [RunStatus; 6] = [
+    RunStatus::Queued,
+    RunStatus::NotStarted,
+    RunStatus::Managed,
+    RunStatus::Starting,
+    RunStatus::Started,
+    RunStatus::Canceling,
+];
+
+/// What the webserver tells.
+#[derive(Debug)]
+pub(super) enum Told {
+    Runs(Vec<RunView>),
+    Jobs(Vec<JobRef>),
+    Up,
+    Down(String),
+}
+
+/// Lets others have the webserver asked at once. Cloning is cheap.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wake {
+    now: Arc<Notify>,
+    jobs: Arc<AtomicBool>,
+}
+
+impl Wake {
+    /// Ask now, for the jobs too if they may have changed.
+    pub(super) fn ask_now(&self, jobs: bool) {
+        self.jobs.fetch_or(jobs, Ordering::Relaxed);
+        self.now.notify_one();
+    }
+}
+
+/// Starts asking, if there is somebody to ask. It ends when nobody listens.
+pub(super) fn start(
+    client: Option<Result<Client, DagsterError>>,
+    tell: mpsc::Sender<Told>,
+) -> Wake {
+    let wake = Wake::default();
+    match client {
+        Some(Ok(client)) => {
+            let poller = Poller {
+                client,
+                counted: HashMap::new(),
+                jobs_asked: None,
+            };
+            let wake = wake.clone();
+            tokio::spawn(async move {
+                let closed = tell.clone();
+                tokio::select! {
+                    () = poller.run(tell, wake) => {}
+                    () = closed.closed() => {}
+                }
+            });
+        }
+        Some(Err(error)) => {
+            // The queue is new and has room.
+            let _ = tell.try_send(Told::Down(error.to_string()));
+        }
+        None => {}
+    }
+    wake
+}
+
+struct Poller {
+    client: Client,
+    /// Step counts by run id: those of finished runs are asked for once.
+    counted: HashMap<String, RunStats>,
+    jobs_asked: Option<Instant>,
+}
+
+impl Poller {
+    async fn run(mut self, tell: mpsc::Sender<Told>, wake: Wake) {
+        loop {
+            let mut wait = QUIET;
+            let told = match self.ask(&tell, &wake).await {
+                Ok(busy) => {
+                    if busy {
+                        wait = BUSY;
+                    }
+                    Told::Up
+                }
+                Err(error) => Told::Down(error.to_string()),
+            };
+            if tell.send(told).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = wake.now.notified() => {}
+            }
+        }
+    }
+
+    /// One round of questions; whether any run is unfinished.
+    async fn ask(&mut self, tell: &mpsc::Sender<Told>, wake: &Wake) -> Result<bool, DagsterError> {
+        let runs = self.runs().await?;
+        let busy = runs.iter().any(|run| !run.status.is_finished());
+        // The list first, the step counts when Dagster has read the logs.
+        let _ = tell.send(Told::Runs(self.with_counts(runs.clone()))).await;
+        if self.count(&runs).await? {
+            let _ = tell.send(Told::Runs(self.with_counts(runs))).await;
+        }
+        let due = self.jobs_asked.is_none_or(|asked| asked.elapsed() >= JOBS);
+        if wake.jobs.swap(false, Ordering::Relaxed) || due {
+            let locations = self.client.locations().await?;
+            let jobs = locations.into_iter().flat_map(|location| location.jobs);
+            let jobs = jobs.filter(crate::dagster::Job::can_be_launched);
+            let _ = tell
+                .send(Told::Jobs(jobs.map(|job| job.reference).collect()))
+                .await;
+            self.jobs_asked = Some(Instant::now());
+        }
+        Ok(busy)
+    }
+
+    async fn runs(&mut self) -> Result<Vec<RunView>, DagsterError> {
+        let page = self.client.runs(&RunFilter::default(), PAGE, None).await?;
+        let mut runs = page.runs;
+        if page.next.is_some() {
+            let unfinished = RunFilter {
+                statuses: Some(UNFINISHED.to_vec()),
+                ..RunFilter::default()
+            };
+            let listed: HashSet<String> = runs.iter().map(|run| run.run_id.clone()).collect();
+            let more = self.client.runs(&unfinished, PAGE, None).await?.runs;
+            runs.extend(more.into_iter().filter(|run| !listed.contains(&run.run_id)));
+        }
+        Ok(runs)
+    }
+
+    /// Asks for the step counts that are missing or may have changed; whether any are new.
+    async fn count(&mut self, runs: &[RunView]) -> Result<bool, DagsterError> {
+        let listed: HashSet<&str> = runs.iter().map(|run| run.run_id.as_str()).collect();
+        self.counted
+            .retain(|run_id, _| listed.contains(run_id.as_str()));
+        let mut wanted: Vec<&RunView> = runs
+            .iter()
+            .filter(|run| self.may_have_changed(run))
+            .collect();
+        // Runs that are under way before those of the past.
+        wanted.sort_by_key(|run| run.status.is_finished());
+        let wanted: Vec<String> = wanted
+            .into_iter()
+            .take(COUNTED_AT_ONCE)
+            .map(|run| run.run_id.clone())
+            .collect();
+        if wanted.is_empty() {
+            return Ok(false);
+        }
+        let mut counts = self.client.run_stats(&wanted).await?;
+        let mut changed = false;
+        for run_id in wanted {
+            // A run that was deleted meanwhile has none, and is not asked for again.
+            let gone = RunStats {
+                finished: true,
+                ..RunStats::default()
+            };
+            let stats = counts.remove(&run_id).unwrap_or(gone);
+            changed |= self.counted.insert(run_id, stats) != Some(stats);
+        }
+        Ok(changed)
+    }
+
+    fn may_have_changed(&self, run: &RunView) -> bool {
+        match run.status {
+            RunStatus::Queued | RunStatus::NotStarted | RunStatus::Managed => false,
+            _ => self
+                .counted
+                .get(&run.run_id)
+                .is_none_or(|stats| !stats.finished),
+        }
+    }
+
+    fn with_counts(&self, mut runs: Vec<RunView>) -> Vec<RunView> {
+        for run in &mut runs {
+            if let Some(stats) = self.counted.get(&run.run_id) {
+                run.steps_succeeded = stats.succeeded;
+                run.steps_failed = stats.failed;
+            }
+        }
+        runs
+    }
+}

@@ -1,0 +1,276 @@
+//! Carries an operator's command to whom it is for, and makes one sentence of the answers.
+
+use futures::future::{BoxFuture, FutureExt, join_all};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::link::Ask;
+use super::poller::Wake;
+use super::state::State;
+use crate::control::Request;
+use crate::control::audit::{AuditLog, Entry};
+use crate::control::client::answer_within;
+use crate::control::protocol::own_name;
+use crate::dagster::{Client, DagsterError, Launch, TerminationPolicy};
+use crate::domain::{Command, Danger, JobRef, Reply};
+
+/// What a command needs on its way.
+#[derive(Debug)]
+pub(super) struct Router {
+    pub(super) read_only: bool,
+    pub(super) audit: Option<AuditLog>,
+    pub(super) dagster: Option<Result<Client, DagsterError>>,
+    pub(super) wake: Wake,
+}
+
+impl Router {
+    /// What carries a request out, to be run beside the hub. It knows its addressees already.
+    pub(super) fn carry(&self, request: Request, state: &State) -> BoxFuture<'static, ()> {
+        let Request {
+            worker,
+            command,
+            reply,
+        } = request;
+        let outcome = self.outcome(worker.as_deref(), command, state);
+        async move {
+            // Whoever asked may have left; the command is carried out all the same.
+            let _ = reply.send(outcome.await);
+        }
+        .boxed()
+    }
+
+    fn outcome(
+        &self,
+        worker: Option<&str>,
+        command: Command,
+        state: &State,
+    ) -> BoxFuture<'static, Reply> {
+        let verb = command.verb();
+        let to_dagster = matches!(
+            command,
+            Command::LaunchRun { .. } | Command::TerminateRuns { .. }
+        );
+        if self.read_only && command.danger() != Danger::Safe {
+            let refusal = Reply::Failed(format!("{verb} was refused: this console is read-only"));
+            return self.recorded(worker, command, async move { refusal }.boxed());
+        }
+        if to_dagster {
+            let done = self.ask_dagster(command.clone());
+            return self.recorded(worker, command, done);
+        }
+        match addressees(worker, &command, state) {
+            Ok(addressees) => ask_workers(addressees, command).boxed(),
+            Err(reason) => {
+                async move { Reply::Failed(format!("{verb} was not sent: {reason}")) }.boxed()
+            }
+        }
+    }
+
+    /// Records what the workers do not see.
+    fn recorded(
+        &self,
+        worker: Option<&str>,
+        command: Command,
+        outcome: BoxFuture<'static, Reply>,
+    ) -> BoxFuture<'static, Reply> {
+        let audit = self.audit.clone();
+        let worker = worker.unwrap_or("every worker").to_owned();
+        async move {
+            let reply = outcome.await;
+            let from = own_name();
+            let user = from.split('@').next().unwrap_or_default();
+            let entry = Entry::new(user, &from, &worker, &command, &reply);
+            if let (Some(audit), Some(entry)) = (audit, entry) {
+                audit.record(entry).await;
+            }
+            reply
+        }
+        .boxed()
+    }
+
+    fn ask_dagster(&self, command: Command) -> BoxFuture<'static, Reply> {
+        let verb = command.verb();
+        let refused = |reason: String| async move { Reply::Failed(reason) }.boxed();
+        let client = match &self.dagster {
+            Some(Ok(client)) => client.clone(),
+            Some(Err(error)) => return refused(error.to_string()),
+            None => {
+                return refused(format!(
+                    "{verb} was not sent: no Dagster webserver is configured; set its URL"
+                ));
+            }
+        };
+        let wake = self.wake.clone();
+        async move {
+            let reply = match command {
+                Command::LaunchRun {
+                    job,
+                    run_config,
+                    tags,
+                } => launch(&client, job, run_config, tags).await,
+                Command::TerminateRuns { run_ids } => terminate(&client, &run_ids).await,
+                other => Reply::Failed(format!("{} is not for Dagster", other.verb())),
+            };
+            wake.ask_now(true);
+            reply
+        }
+        .boxed()
+    }
+}
+
+async fn launch(
+    client: &Client,
+    job: JobRef,
+    run_config: String,
+    tags: Vec<(String, String)>,
+) -> Reply {
+    let name = job.job.clone();
+    let launch = Launch {
+        run_config,
+        tags,
+        ..Launch::job(job)
+    };
+    match client.launch(&launch).await {
+        Ok(launched) => Reply::Done(format!("launched run {} of {name}", launched.run_id)),
+        Err(error) => Reply::Failed(format!("{name} was not launched: {error}")),
+    }
+}
+
+async fn terminate(client: &Client, run_ids: &[String]) -> Reply {
+    let outcomes = match client.terminate(run_ids, TerminationPolicy::Safe).await {
+        Ok(outcomes) => outcomes,
+        Err(error) => return Reply::Failed(format!("nothing was terminated: {error}")),
+    };
+    let refusals: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| Some(outcome.result.as_ref().err()?.to_string()))
+        .collect();
+    let (asked, refused) = (outcomes.len(), refusals.len());
+    if refused == 0 {
+        let runs = if asked == 1 { "run is" } else { "runs are" };
+        Reply::Done(format!("{asked} {runs} being terminated"))
+    } else {
+        let reasons = refusals.join("; ");
+        Reply::Failed(format!(
+            "{refused} of {asked} runs were not terminated: {reasons}"
+        ))
+    }
+}
+
+/// A worker's id and the way to it.
+type Addressee = (String, mpsc::Sender<Ask>);
+
+/// The workers a command is for. A queue is drained by one of them.
+fn addressees(
+    worker: Option<&str>,
+    command: &Command,
+    state: &State,
+) -> Result<Vec<Addressee>, String> {
+    let mut linked: Vec<_> = state.up().collect();
+    if let Some(id) = worker {
+        linked.retain(|(known, _)| *known == id);
+        if linked.is_empty() {
+            return Err(format!("worker {id} is not linked"));
+        }
+    }
+    if let Command::DrainQueue { queue } = command {
+        let subscribed = linked.iter().position(|(_, link)| {
+            let known = link.snapshot.as_ref();
+            known.is_some_and(|last| last.queues.iter().any(|view| view.name == *queue))
+        });
+        let Some(first) = subscribed else {
+            return Err(format!("no linked worker is subscribed to queue {queue}"));
+        };
+        linked = vec![linked.swap_remove(first)];
+    }
+    if linked.is_empty() {
+        return Err("no worker is linked; start one".to_owned());
+    }
+    Ok(linked
+        .into_iter()
+        .map(|(id, link)| (id.to_owned(), link.handle.asks.clone()))
+        .collect())
+}
+
+async fn ask_workers(addressees: Vec<Addressee>, command: Command) -> Reply {
+    let verb = command.verb();
+    let asked = addressees.into_iter().map(|(id, asks)| {
+        let command = command.clone();
+        async move { (ask(&asks, command).await, id) }
+    });
+    gather(verb, join_all(asked).await)
+}
+
+async fn ask(asks: &mpsc::Sender<Ask>, command: Command) -> Reply {
+    let (verb, limit) = (command.verb(), answer_within(&command));
+    let (reply, outcome) = oneshot::channel();
+    if asks.try_send(Ask { command, reply }).is_err() {
+        return Reply::Failed(format!("{verb} was not sent: too many commands wait"));
+    }
+    match timeout(limit, outcome).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(_)) => Reply::Failed(format!(
+            "the link broke before {verb} was answered; look at its state"
+        )),
+        Err(_) => {
+            let seconds = limit.as_secs();
+            Reply::Failed(format!(
+                "{verb} was not answered within {seconds} s; it may still be done"
+            ))
+        }
+    }
+}
+
+/// One sentence of several answers.
+fn gather(verb: &str, mut replies: Vec<(Reply, String)>) -> Reply {
+    if replies.len() == 1 {
+        return replies.swap_remove(0).0;
+    }
+    let all = replies.len();
+    let mut failures = Vec::new();
+    let mut done = Vec::new();
+    for (reply, id) in replies {
+        match reply {
+            Reply::Done(text) => done.push(text),
+            Reply::Failed(reason) => failures.push(format!("{id}: {reason}")),
+        }
+    }
+    if !failures.is_empty() {
+        let (count, reasons) = (failures.len(), failures.join("; "));
+        return Reply::Failed(format!(
+            "{verb} failed on {count} of {all} workers: {reasons}"
+        ));
+    }
+    done.dedup();
+    Reply::Done(format!("{all} workers: {}", done.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(fine: bool, text: &str, id: &str) -> (Reply, String) {
+        let reply = if fine { Reply::Done } else { Reply::Failed };
+        (reply(text.to_owned()), id.to_owned())
+    }
+
+    #[test]
+    fn one_answer_stands_for_itself_and_several_become_one_sentence() {
+        let one = gather("pause", vec![answer(true, "paused", "a")]);
+        assert_eq!(one, Reply::Done("paused".to_owned()));
+        let same = gather(
+            "pause",
+            vec![answer(true, "paused", "a"), answer(true, "paused", "b")],
+        );
+        assert_eq!(same, Reply::Done("2 workers: paused".to_owned()));
+        let mixed = gather(
+            "pause",
+            vec![
+                answer(true, "paused", "a"),
+                answer(false, "it is ending", "b"),
+            ],
+        );
+        let sentence = "pause failed on 1 of 2 workers: b: it is ending";
+        assert_eq!(mixed, Reply::Failed(sentence.to_owned()));
+    }
+}

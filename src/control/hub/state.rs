@@ -1,0 +1,331 @@
+//! What the hub knows: its links, what each last told, and the snapshot made of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use tokio::sync::mpsc;
+
+use super::link::{self, LinkHandle, LinkNews, News};
+use super::merge::{self, Told};
+use super::poller;
+use crate::control::protocol::{ServerHello, own_host};
+use crate::control::{runtime, server};
+use crate::domain::{
+    LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp, WorkerSnapshot,
+    WorkerState,
+};
+
+/// Log lines of all sources together. The whole deque is copied when it grows while a console
+/// looks at it, at most twenty times a second.
+const MAX_LOGS: usize = 2_000;
+
+/// What never changes.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) sockets: Vec<PathBuf>,
+    pub(super) folders: Vec<PathBuf>,
+    pub(super) webserver_url: Option<String>,
+    pub(super) read_only: bool,
+    pub(super) forget_after: Duration,
+    pub(super) news: mpsc::Sender<LinkNews>,
+}
+
+/// One worker socket.
+#[derive(Debug)]
+pub(super) struct Linked {
+    pub(super) handle: LinkHandle,
+    pub(super) hello: Option<ServerHello>,
+    pub(super) snapshot: Option<Arc<WorkerSnapshot>>,
+    pub(super) health: SourceHealth,
+    seen_at: Option<Timestamp>,
+    heartbeat_at: Timestamp,
+    /// Since when its process is known to be gone.
+    ended: Option<Instant>,
+    /// Named by the user: kept even when nobody listens.
+    explicit: bool,
+}
+
+/// The hub's state.
+#[derive(Debug)]
+pub(super) struct State {
+    settings: Settings,
+    host: String,
+    links: BTreeMap<PathBuf, Linked>,
+    webserver: Source,
+    logs: VecDeque<LogLine>,
+    current: Snapshot,
+    workers_changed: bool,
+    logs_changed: bool,
+    runs_changed: bool,
+}
+
+impl State {
+    pub(super) fn new(settings: Settings) -> Self {
+        let webserver = Source {
+            kind: SourceKind::Webserver,
+            address: settings.webserver_url.clone().unwrap_or_default(),
+            health: match settings.webserver_url {
+                Some(_) => SourceHealth::Connecting,
+                None => SourceHealth::Absent,
+            },
+            seen_at: None,
+        };
+        let mut state = Self {
+            host: own_host(),
+            links: BTreeMap::new(),
+            webserver,
+            logs: VecDeque::new(),
+            current: Snapshot::default(),
+            workers_changed: true,
+            logs_changed: false,
+            runs_changed: false,
+            settings,
+        };
+        for socket in state.settings.sockets.clone() {
+            state.link(socket, true);
+        }
+        state.merge();
+        state
+    }
+
+    /// The links to workers that answer now.
+    pub(super) fn up(&self) -> impl Iterator<Item = (&str, &Linked)> {
+        self.links
+            .values()
+            .filter(|link| link.health == SourceHealth::Up)
+            .filter_map(|link| Some((link.hello.as_ref()?.worker.as_str(), link)))
+    }
+
+    /// The snapshot as it was last merged.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.current.clone()
+    }
+
+    fn link(&mut self, socket: PathBuf, explicit: bool) {
+        let (read_only, news) = (self.settings.read_only, self.settings.news.clone());
+        let linked = Linked {
+            handle: link::start(socket.clone(), read_only, news),
+            hello: None,
+            snapshot: None,
+            health: SourceHealth::Connecting,
+            seen_at: None,
+            heartbeat_at: Timestamp::MIN,
+            ended: None,
+            explicit,
+        };
+        self.links.insert(socket, linked);
+        self.workers_changed = true;
+    }
+
+    /// Looks for new sockets and forgets workers that ended; whether anything changed.
+    pub(super) fn look(&mut self) -> bool {
+        let found: Vec<PathBuf> = self
+            .settings
+            .folders
+            .iter()
+            .flat_map(|folder| runtime::sockets(folder))
+            .collect();
+        for socket in found {
+            // A dead worker's socket is no news.
+            if !self.links.contains_key(&socket) && server::is_live(&socket) {
+                self.link(socket, false);
+            }
+        }
+        let (host, forget_after) = (self.host.as_str(), self.settings.forget_after);
+        let mut changed = false;
+        self.links.retain(|socket, link| {
+            changed |= link.notice_end(host, socket);
+            let forgotten = link
+                .ended
+                .is_some_and(|ended| ended.elapsed() >= forget_after);
+            if forgotten && link.explicit {
+                changed |= link.snapshot.take().is_some();
+            }
+            changed |= forgotten && !link.explicit;
+            link.explicit || !forgotten
+        });
+        self.workers_changed |= changed;
+        self.workers_changed
+    }
+
+    /// Takes in what a link has to say.
+    pub(super) fn heard(&mut self, LinkNews { socket, news }: LinkNews) {
+        let Some(link) = self.links.get_mut(&socket) else {
+            return;
+        };
+        if let News::Logs { lines, missed } = news {
+            let worker = link
+                .hello
+                .as_ref()
+                .map_or("?", |hello| hello.worker.as_str());
+            let gap = (missed > 0).then(|| gap(worker, missed, lines.first()));
+            self.log(gap.into_iter().chain(lines));
+            return;
+        }
+        link.heard(news);
+        self.workers_changed = true;
+    }
+
+    /// Adds log lines, in the order of their times.
+    pub(super) fn log(&mut self, lines: impl IntoIterator<Item = LogLine>) {
+        for line in lines {
+            let at = self.logs.partition_point(|known| known.at <= line.at);
+            if self.logs.len() == MAX_LOGS {
+                if at == 0 {
+                    continue;
+                }
+                self.logs.pop_front();
+                self.logs.insert(at - 1, line);
+            } else {
+                self.logs.insert(at, line);
+            }
+            self.logs_changed = true;
+        }
+    }
+
+    /// Takes in what the webserver has to say.
+    pub(super) fn told(&mut self, told: poller::Told) {
+        match told {
+            poller::Told::Runs(runs) => {
+                self.runs_changed |= merge::renew(&mut self.current.runs, runs);
+            }
+            poller::Told::Jobs(jobs) => {
+                self.runs_changed |= merge::renew(&mut self.current.jobs, jobs);
+            }
+            poller::Told::Up => {
+                self.webserver.health = SourceHealth::Up;
+                self.webserver.seen_at = Some(Timestamp::now());
+            }
+            poller::Told::Down(reason) => self.webserver.health = SourceHealth::Down { reason },
+        }
+    }
+
+    /// Makes the snapshot anew; whether it is another one.
+    pub(super) fn merge(&mut self) -> bool {
+        let mut changed = std::mem::take(&mut self.runs_changed);
+        let told: Vec<Told<'_>> = self.links.values().filter_map(Linked::told).collect();
+        let mut sources = merge::sources(&told);
+        sources.push(self.webserver.clone());
+        sources.extend(self.links.iter().map(|(socket, link)| link.source(socket)));
+        if self.links.is_empty() {
+            let folder = self.settings.folders.first();
+            sources.push(Source {
+                kind: SourceKind::Worker,
+                address: folder
+                    .map(|folder| folder.display().to_string())
+                    .unwrap_or_default(),
+                health: SourceHealth::Absent,
+                seen_at: None,
+            });
+        }
+        let current = &mut self.current;
+        if current.sources != sources {
+            current.sources = sources;
+            changed = true;
+        }
+        if std::mem::take(&mut self.workers_changed) {
+            changed |= merge::renew(&mut current.queues, merge::queues(&told));
+            changed |= merge::renew(&mut current.workers, merge::workers(&told));
+            changed |= merge::renew(&mut current.tasks, merge::tasks(&told));
+            changed |= merge::renew(&mut current.recent, merge::recent(&told));
+            changed |= merge::renew(&mut current.priorities, merge::priorities(&told));
+        }
+        if std::mem::take(&mut self.logs_changed) {
+            current.logs = Arc::new(self.logs.clone());
+            changed = true;
+        }
+        current.revision += u64::from(changed);
+        changed
+    }
+}
+
+impl Linked {
+    fn heard(&mut self, news: News) {
+        let now = Timestamp::now();
+        match news {
+            News::Up(hello) => {
+                let another = self
+                    .hello
+                    .as_ref()
+                    .is_some_and(|known| known.pid != hello.pid);
+                if another {
+                    self.snapshot = None;
+                    self.heartbeat_at = Timestamp::MIN;
+                }
+                self.hello = Some(hello);
+                self.ended = None;
+                self.health = SourceHealth::Up;
+                self.seen_at = Some(now);
+            }
+            News::State(snapshot) => {
+                self.snapshot = Some(snapshot);
+                self.seen_at = Some(now);
+            }
+            News::Alive(at) => {
+                self.heartbeat_at = at;
+                self.seen_at = Some(now);
+            }
+            News::Down(reason) => self.health = SourceHealth::Down { reason },
+            News::Logs { .. } => {}
+        }
+    }
+
+    /// Finds out whether the process behind a broken link is gone; whether that is news.
+    fn notice_end(&mut self, host: &str, socket: &Path) -> bool {
+        let down = matches!(self.health, SourceHealth::Down { .. });
+        if !down || self.ended.is_some() {
+            return false;
+        }
+        let gone = match (&self.snapshot, &self.hello) {
+            (Some(last), _) if last.worker.state == WorkerState::Stopped => true,
+            (Some(last), Some(hello)) if last.worker.hostname == host => is_gone(hello.pid),
+            (Some(_), _) => false,
+            // It never told anything: there is nothing to keep once its socket is gone.
+            (None, _) => !socket.exists(),
+        };
+        if gone {
+            self.ended = Some(Instant::now());
+        }
+        gone
+    }
+
+    fn told(&self) -> Option<Told<'_>> {
+        Some(Told {
+            snapshot: self.snapshot.as_deref()?,
+            heartbeat_at: self.heartbeat_at,
+            ended: self.ended.is_some(),
+            linked: self.health == SourceHealth::Up,
+        })
+    }
+
+    fn source(&self, socket: &Path) -> Source {
+        Source {
+            kind: SourceKind::Worker,
+            address: socket.display().to_string(),
+            health: self.health.clone(),
+            seen_at: self.seen_at,
+        }
+    }
+}
+
+/// Whether a process of this host is no more.
+fn is_gone(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
+}
+
+/// What stands in the log where lines were lost on the way.
+fn gap(worker: &str, missed: u64, next: Option<&LogLine>) -> LogLine {
+    LogLine {
+        at: next.map_or_else(Timestamp::now, |line| line.at),
+        level: LogLevel::Warn,
+        target: "control".to_owned(),
+        run_id: None,
+        step_key: None,
+        message: format!("{missed} log lines of worker {worker} were dropped: they came too fast"),
+    }
+}

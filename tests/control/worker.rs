@@ -1,0 +1,183 @@
+//! A worker as its control socket sees one: events in, requests out. It runs no steps.
+
+use std::path::{Path, PathBuf};
+
+use dagster_taskiq_tui::control::server::{Server, ServerOptions};
+use dagster_taskiq_tui::control::store::{self, Store};
+use dagster_taskiq_tui::control::{ControlError, Request, protocol};
+use dagster_taskiq_tui::domain::{
+    Command, Event, EventSink, LogLevel, LogLine, Phase, QueueRole, QueueView, Reply, Slots,
+    TaskKind, TaskView, Timestamp, WorkerState, WorkerView,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Where a worker keeps its socket and its audit log.
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder }
+    }
+
+    /// The runtime folder.
+    pub fn run(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    pub fn audit(&self) -> PathBuf {
+        self.folder.path().join("state/audit.jsonl")
+    }
+
+    pub async fn worker(&self, id: &str) -> TestWorker {
+        self.try_worker(id, false).await.unwrap()
+    }
+
+    pub async fn try_worker(&self, id: &str, read_only: bool) -> Result<TestWorker, ControlError> {
+        TestWorker::start(self, id, read_only).await
+    }
+}
+
+/// A worker process's control layer.
+pub struct TestWorker {
+    pub id: String,
+    pub sink: EventSink,
+    server: Server,
+    store: JoinHandle<()>,
+    carrying: JoinHandle<()>,
+}
+
+impl TestWorker {
+    async fn start(place: &Place, id: &str, read_only: bool) -> Result<Self, ControlError> {
+        let (sink, events) = EventSink::channel();
+        let (published, store) = store::spawn(Store::new(view(id)), events, sink.drop_counter());
+        let (requests, asked) = mpsc::channel(64);
+        let options = ServerOptions {
+            folder: place.run(),
+            worker: id.to_owned(),
+            read_only,
+            audit: Some(place.audit()),
+        };
+        let server = Server::start(options, published, requests).await?;
+        let carrying = tokio::spawn(carry_out(asked, sink.clone()));
+        Ok(Self {
+            id: id.to_owned(),
+            sink,
+            server,
+            store,
+            carrying,
+        })
+    }
+
+    pub fn socket(&self) -> &Path {
+        self.server.path()
+    }
+
+    pub fn receive(&self, task_id: &str) {
+        let task = Box::new(task(&self.id, task_id));
+        self.sink.send(Event::Received { task });
+    }
+
+    pub fn log(&self, message: &str) {
+        self.sink.send(Event::Log {
+            line: LogLine {
+                at: Timestamp::now(),
+                level: LogLevel::Info,
+                target: "step".to_owned(),
+                run_id: None,
+                step_key: None,
+                message: message.to_owned(),
+            },
+        });
+    }
+
+    /// Ends as a worker does: its last events are folded, its consoles see them.
+    pub async fn stop(self) {
+        self.sink.send(Event::State {
+            state: WorkerState::Stopped,
+        });
+        self.carrying.abort();
+        let _ = self.carrying.await;
+        drop(self.sink);
+        self.store.await.unwrap();
+        self.server.close().await;
+    }
+}
+
+/// Does what the pool would: changes its state and says so.
+async fn carry_out(mut asked: mpsc::Receiver<Request>, sink: EventSink) {
+    while let Some(request) = asked.recv().await {
+        let state = |state| Event::State { state };
+        let (event, text) = match request.command {
+            Command::Pause => (state(WorkerState::Paused), "paused".to_owned()),
+            Command::Resume => (state(WorkerState::Running), "running".to_owned()),
+            Command::Scale { steps } => (
+                Event::Slots { steps, runs: 1 },
+                format!("{steps} step slots"),
+            ),
+            // The pool is gone while it should answer.
+            Command::Stop => continue,
+            other => {
+                let text = format!("no {} here", other.verb());
+                let _ = request.reply.send(Reply::Failed(text));
+                continue;
+            }
+        };
+        sink.send(event);
+        let _ = request.reply.send(Reply::Done(text));
+    }
+}
+
+fn view(id: &str) -> WorkerView {
+    let now = Timestamp::now();
+    WorkerView {
+        id: id.to_owned(),
+        hostname: protocol::own_host(),
+        pid: std::process::id(),
+        version: "0.1.0".to_owned(),
+        state: WorkerState::Running,
+        steps: Slots::default(),
+        runs: Slots::default(),
+        started_at: now,
+        heartbeat_at: now,
+        hosts: Vec::new(),
+        finished: 0,
+        failed: 0,
+    }
+}
+
+fn task(worker: &str, task_id: &str) -> TaskView {
+    TaskView {
+        task_id: task_id.to_owned(),
+        message_id: format!("m-{task_id}"),
+        queue: "dagster-tasks".to_owned(),
+        kind: TaskKind::ExecutePlan,
+        run_id: "run".to_owned(),
+        job: Some("job".to_owned()),
+        step_key: Some(task_id.to_owned()),
+        priority: 5,
+        attempt: 1,
+        receive_count: 1,
+        sent_at: None,
+        received_at: Timestamp::now(),
+        phase: Phase::Held,
+        worker: worker.to_owned(),
+    }
+}
+
+/// A queue a worker is subscribed to.
+pub fn queue(name: &str) -> Event {
+    Event::Queue {
+        queue: QueueView {
+            name: name.to_owned(),
+            url: format!("http://127.0.0.1/{name}"),
+            role: QueueRole::Base,
+            counts: None,
+            counted_at: None,
+            error: None,
+        },
+    }
+}
