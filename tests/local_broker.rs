@@ -1,0 +1,389 @@
+//! The embedded broker as the real binary, spoken to through AWS's own SDKs.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+#[path = "local_broker/server.rs"]
+mod server;
+
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use rustix::process::Signal;
+use server::{BINARY, Server, python, serve_in_vain};
+use tempfile::TempDir;
+
+async fn make_queue(client: &Client, name: &str) -> String {
+    client
+        .create_queue()
+        .queue_name(name)
+        .send()
+        .await
+        .unwrap()
+        .queue_url
+        .unwrap()
+}
+
+async fn send(client: &Client, queue: &str, body: &str) {
+    client
+        .send_message()
+        .queue_url(queue)
+        .message_body(body)
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn receive(client: &Client, queue: &str, wait: i32) -> Vec<aws_sdk_sqs::types::Message> {
+    let call = client
+        .receive_message()
+        .queue_url(queue)
+        .max_number_of_messages(10);
+    call.wait_time_seconds(wait)
+        .send()
+        .await
+        .unwrap()
+        .messages
+        .unwrap_or_default()
+}
+
+/// Visible, in flight, delayed.
+async fn counts(client: &Client, queue: &str) -> [i64; 3] {
+    let call = client.get_queue_attributes().queue_url(queue);
+    let answer = call
+        .attribute_names(QueueAttributeName::All)
+        .send()
+        .await
+        .unwrap();
+    let attributes = answer.attributes.unwrap();
+    [
+        QueueAttributeName::ApproximateNumberOfMessages,
+        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+    ]
+    .map(|name| attributes[&name].parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_message_is_sent_received_and_deleted() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let client = server.client();
+    let queue = make_queue(&client, "q").await;
+    send(&client, &queue, "hello").await;
+    let messages = receive(&client, &queue, 0).await;
+    assert_eq!(messages[0].body(), Some("hello"));
+    assert_eq!(counts(&client, &queue).await, [0, 1, 0]);
+    let handle = messages[0].receipt_handle().unwrap();
+    client
+        .delete_message()
+        .queue_url(&queue)
+        .receipt_handle(handle)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(counts(&client, &queue).await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn everything_answered_survives_a_kill() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let client = server.client();
+    let queue = make_queue(&client, "q").await;
+    for body in ["held", "deleted", "waiting"] {
+        send(&client, &queue, body).await;
+    }
+    let call = client
+        .receive_message()
+        .queue_url(&queue)
+        .max_number_of_messages(2);
+    let taken = call.send().await.unwrap().messages.unwrap();
+    let handles: Vec<_> = taken
+        .iter()
+        .map(|one| one.receipt_handle().unwrap())
+        .collect();
+    client
+        .delete_message()
+        .queue_url(&queue)
+        .receipt_handle(handles[1])
+        .send()
+        .await
+        .unwrap();
+
+    let server = server.crash_and_restart(folder.path());
+    let client = server.client();
+    assert_eq!(counts(&client, &queue).await, [1, 1, 0]);
+    let found = receive(&client, &queue, 0).await;
+    assert_eq!(
+        found
+            .iter()
+            .map(|one| one.body().unwrap())
+            .collect::<Vec<_>>(),
+        ["waiting"]
+    );
+    client
+        .delete_message()
+        .queue_url(&queue)
+        .receipt_handle(handles[0])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(counts(&client, &queue).await, [0, 1, 0]);
+}
+
+#[tokio::test]
+async fn acknowledged_sends_are_there_once_after_kills_under_load() {
+    let folder = TempDir::new().unwrap();
+    let mut server = Server::start(folder.path());
+    let queue = make_queue(&server.client(), "q").await;
+    let mut acknowledged = Vec::new();
+    for round in 0..4 {
+        let client = server.client();
+        let url = queue.clone();
+        let (sent, mut count) = tokio::sync::mpsc::unbounded_channel();
+        let sender = tokio::spawn(async move {
+            for number in 0_u32.. {
+                let body = format!("{round}-{number}");
+                let call = client.send_message().queue_url(&url).message_body(&body);
+                if call.send().await.is_err() || sent.send(body).is_err() {
+                    return;
+                }
+            }
+        });
+        let enough = 40 + round * 7;
+        for _ in 0..enough {
+            acknowledged.push(count.recv().await.unwrap());
+        }
+        server = server.crash_and_restart(folder.path());
+        while let Ok(body) = count.try_recv() {
+            acknowledged.push(body);
+        }
+        sender.abort();
+    }
+    let client = server.client();
+    let mut found = Vec::new();
+    loop {
+        let messages = receive(&client, &queue, 0).await;
+        if messages.is_empty() {
+            break;
+        }
+        found.extend(messages.into_iter().map(|one| one.body.unwrap()));
+    }
+    for body in &acknowledged {
+        let times = found.iter().filter(|other| *other == body).count();
+        assert_eq!(times, 1, "{body} is there {times} times");
+    }
+}
+
+#[tokio::test]
+async fn a_long_poll_wakes_on_a_send() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let client = server.client();
+    let queue = make_queue(&client, "q").await;
+    let began = Instant::now();
+    let poll = tokio::spawn({
+        let (client, queue) = (server.client(), queue.clone());
+        async move { receive(&client, &queue, 20).await }
+    });
+    send(&client, &queue, "now").await;
+    assert_eq!(poll.await.unwrap().len(), 1);
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_in_a_long_poll_takes_no_message() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let client = server.client();
+    let queue = make_queue(&client, "q").await;
+    let body = format!("{{\"QueueUrl\":\"{queue}\",\"WaitTimeSeconds\":20}}");
+    for _ in 0..5 {
+        let mut poll = TcpStream::connect(server.address()).unwrap();
+        write!(
+            poll,
+            "POST / HTTP/1.1\r\nHost: {}\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\n\
+             Content-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n{body}",
+            server.address(),
+            body.len()
+        )
+        .unwrap();
+        drop(poll);
+    }
+    send(&client, &queue, "for somebody who listens").await;
+    let call = client
+        .receive_message()
+        .queue_url(&queue)
+        .wait_time_seconds(5);
+    let call = call.message_system_attribute_names("ApproximateReceiveCount".into());
+    let messages = call.send().await.unwrap().messages.unwrap();
+    assert_eq!(messages.len(), 1);
+    let attributes = messages[0].attributes().unwrap();
+    assert_eq!(
+        attributes.values().collect::<Vec<_>>(),
+        ["1"],
+        "the lost receives do not count"
+    );
+}
+
+#[tokio::test]
+async fn sigterm_and_sigint_with_open_long_polls_end_it_soon() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = TempDir::new().unwrap();
+        let server = Server::start(folder.path());
+        let client = server.client();
+        let queue = make_queue(&client, "q").await;
+        let polls: Vec<_> = (0..8)
+            .map(|_| {
+                let (client, queue) = (client.clone(), queue.clone());
+                tokio::spawn(async move { receive(&client, &queue, 20).await })
+            })
+            .collect();
+        // A later request is answered after the polls have arrived, or before: both are fine.
+        counts(&client, &queue).await;
+        let (took, status) = server.end(signal);
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!(status.success(), "{status}");
+        polls.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+#[tokio::test]
+async fn priorities_are_counted_exactly() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let client = server.client();
+    let queue = make_queue(&client, "q").await;
+    let bodies = [
+        "plain",
+        r#"{"labels":{"priority":"9"}}"#,
+        r#"{"labels":{"priority":9}}"#,
+    ];
+    let entries = bodies.iter().enumerate().map(|(id, body)| {
+        let entry = SendMessageBatchRequestEntry::builder().id(id.to_string());
+        entry.message_body(*body).build().unwrap()
+    });
+    let call = client.send_message_batch().queue_url(&queue);
+    let sent = call
+        .set_entries(Some(entries.collect()))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(sent.successful().len(), 3);
+    let url = format!("{}/_dtq/priorities?queue=q", server.endpoint);
+    let counted: serde_json::Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    assert_eq!(
+        counted,
+        serde_json::json!({"queue": "q", "waiting": {"5": 1, "9": 2}})
+    );
+    let identity = reqwest::get(&server.endpoint).await.unwrap();
+    assert!(
+        identity.headers()["server"]
+            .to_str()
+            .unwrap()
+            .starts_with("dagster-taskiq-tui/")
+    );
+    let identity: serde_json::Value = identity.json().await.unwrap();
+    assert_eq!(identity["server"], "dagster-taskiq-tui");
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_said_in_a_sentence() {
+    let folder = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let server = Server::start(&folder.path().join("used"));
+    let refusals = [
+        (
+            serve_in_vain(&folder.path().join("a"), &address),
+            "--listen",
+        ),
+        (
+            serve_in_vain(&folder.path().join("used"), "127.0.0.1:0"),
+            "another broker process",
+        ),
+        (
+            serve_in_vain(std::path::Path::new("/proc/dtq"), "127.0.0.1:0"),
+            "--data-dir",
+        ),
+    ];
+    drop(server);
+    for (output, hint) in refusals {
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(hint), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+    let usage = Command::new(BINARY)
+        .args(["broker", "serve", "--listen", "x"])
+        .output()
+        .unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[test]
+fn status_shows_queues_and_says_when_nobody_answers() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let status = |endpoint: &str| {
+        Command::new(BINARY)
+            .args(["broker", "status", "--endpoint", endpoint])
+            .output()
+            .unwrap()
+    };
+    let shown = status(&server.endpoint);
+    assert!(shown.status.success());
+    assert!(
+        String::from_utf8(shown.stdout)
+            .unwrap()
+            .contains("KiB on disk")
+    );
+    let endpoint = server.endpoint.clone();
+    drop(server);
+    let refused = status(&endpoint);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        String::from_utf8(refused.stderr)
+            .unwrap()
+            .contains("no broker answers")
+    );
+}
+
+/// Runs the checks of one Python file against a broker of its own.
+fn run_checks(file: &str) {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let checks = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/local_broker");
+    let output = Command::new(python())
+        .arg(checks.join(file))
+        .arg(&server.endpoint)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+}
+
+#[test]
+fn boto3_finds_queues_and_errors_as_in_sqs() {
+    run_checks("checks_queues.py");
+}
+
+#[test]
+fn boto3_finds_messages_as_in_sqs() {
+    run_checks("checks_messages.py");
+}
+
+#[test]
+fn boto3_finds_fifo_and_dead_letter_queues_as_in_sqs() {
+    run_checks("checks_fifo_and_redrive.py");
+}
+
+#[test]
+fn the_query_protocol_answers_as_the_json_protocol_does() {
+    run_checks("checks_query.py");
+}
