@@ -1,11 +1,12 @@
 """A Taskiq broker over SQS, for ``taskiq worker dagster_taskiq.app:broker``.
 
 It is the plain Python alternative to the ``dagster-taskiq-tui`` worker pool: the same messages, one
-fresh process per step or run, no claims and no warm hosts. Only this module needs taskiq.
+process per step or run, no claims, and no user code kept loaded. Only this module needs taskiq.
 
 Environment, besides that of the executor: ``DAGSTER_TASKIQ_PYTHON_STEPS`` and
 ``DAGSTER_TASKIQ_PYTHON_RUNS``, how many steps (default: the number of CPUs) and runs (default: 4)
-are in hand at a time, and ``DAGSTER_TASKIQ_QUEUES``, further queues by URL, separated by commas.
+are in hand at a time, and ``DAGSTER_TASKIQ_QUEUES``, further queues (those of
+priority bands among them) by URL, separated by commas.
 """
 
 import os

@@ -11,7 +11,8 @@ from typing import Any
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage
 
 from dagster_taskiq import aws
-from dagster_taskiq.config import Settings, queue_name, resolve, with_suffix
+from dagster_taskiq.config import Settings, resolve, with_suffix
+from dagster_taskiq.errors import QueueMissingError, translate
 from dagster_taskiq.routing import RUNS_SUFFIX
 from dagster_taskiq.sqs import Outgoing, Sender
 from dagster_taskiq.tags import TASK_EXECUTE_RUN, TASK_RESUME_RUN
@@ -22,6 +23,7 @@ _LOG = logging.getLogger("dagster_taskiq")
 VISIBILITY_TIMEOUT = 60
 _WAIT_SECONDS = 5
 _RETRY_SECONDS = 5.0
+_MISSING_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,12 @@ class SqsBroker(AsyncBroker):
                 for raw in received:
                     await self._accept(url, raw, arrived)
             except Exception as error:
-                if (for_runs and "NonExistentQueue" in str(error)) or "does not exist" in str(
-                    error
-                ):
-                    _LOG.debug("The queue %s does not exist.", queue_name(url))
-                    await asyncio.sleep(30)
+                ours = translate(error, tried="receive messages", target=url)
+                if for_runs and isinstance(ours, QueueMissingError):
+                    # Optional: without it, runs share the base queue. It may be created later.
+                    await asyncio.sleep(_MISSING_SECONDS)
                     continue
-                _LOG.warning("Receiving from %s failed, trying again: %s", url, error)
+                _LOG.warning("%s Trying again.", ours)
                 await asyncio.sleep(_RETRY_SECONDS)
 
     def _receive(self, url: str, room: int) -> list[dict[str, Any]]:
