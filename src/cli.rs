@@ -25,8 +25,7 @@ use worker::StartArgs;
 #[command(
     version,
     about,
-    max_term_width = 100,
-    args_conflicts_with_subcommands = true
+    max_term_width = 100
 )]
 struct Cli {
     #[command(subcommand)]
@@ -34,6 +33,9 @@ struct Cli {
     /// Run headless: the same as `worker start`
     #[arg(long)]
     no_ui: bool,
+    /// Leave the session and the terminal of whoever starts this process
+    #[arg(long, hide = true)]
+    own_session: bool,
     #[command(flatten)]
     start: StartArgs,
     #[command(flatten)]
@@ -62,9 +64,14 @@ pub fn main() -> ExitCode {
     let Cli {
         command,
         no_ui,
+        own_session,
         start,
         console,
     } = Cli::parse();
+    if own_session {
+        // Refused only to a group's leader, which is in a group of its own already.
+        let _ = rustix::process::setsid();
+    }
     match command {
         Some(Verb::Worker(verb)) => outcome(worker::run(verb)),
         Some(Verb::Queue(verb)) => outcome(queue::run(verb)),

@@ -27,3 +27,4 @@ pub mod words;
 
 pub use options::{ConsoleError, ConsoleOptions, Exit, QuitPolicy};
 pub use runtime::run;
+pub use terminal::check as require_terminal;

@@ -5,6 +5,7 @@ mod signals;
 mod start;
 mod verbs;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ use thiserror::Error;
 use super::block_on;
 use super::connection::ConnectionArgs;
 use crate::broker::BrokerError;
-use crate::config::{ConfigError, Partial};
+use crate::config::{ConfigError, Partial, Settings};
 use crate::control::ControlError;
 use crate::environment::packages::UnpackError;
 use crate::host::HostError;
@@ -82,7 +83,19 @@ impl StartArgs {
     ///
     /// # Errors
     /// [`ConfigError`]
-    pub fn settings(&self, local_broker: bool) -> Result<crate::config::Settings, ConfigError> {
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        self.settings_with(Partial::default(), false)
+    }
+
+    /// The same, with `more` flags; `local_broker` as in [`Settings::merge`].
+    ///
+    /// # Errors
+    /// [`ConfigError`]
+    pub fn settings_with(
+        &self,
+        more: Partial,
+        local_broker: bool,
+    ) -> Result<Settings, ConfigError> {
         let flags = Partial {
             workers: self.workers,
             run_slots: self.run_slots,
@@ -90,9 +103,38 @@ impl StartArgs {
             python: self.python.clone(),
             dagster_home: self.dagster_home.clone(),
             name: self.name.clone(),
-            ..Partial::default()
+            ..more
         };
         self.connection.settings(flags, local_broker)
+    }
+
+    /// The same flags as words for a process that is to be a worker named `name`.
+    #[must_use]
+    pub fn to_words(&self, name: &str, local_broker: bool) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["--name".into(), name.into()];
+        let mut add = |flag: &str, value: Option<OsString>| {
+            if let Some(value) = value {
+                words.extend([flag.into(), value]);
+            }
+        };
+        let connection = &self.connection;
+        add("--config-yaml", connection.config_yaml.clone().map(Into::into));
+        add("--queue-url", connection.queue_url.clone().map(Into::into));
+        add("--endpoint-url", connection.endpoint_url.clone().map(Into::into));
+        add("--region-name", connection.region_name.clone().map(Into::into));
+        add("--workers", self.workers.map(|n| n.to_string().into()));
+        add("--run-slots", self.run_slots.map(|n| n.to_string().into()));
+        add("--python", self.python.clone().map(Into::into));
+        add("--dagster-home", self.dagster_home.clone().map(Into::into));
+        add("--runtime-dir", self.runtime_dir.clone().map(Into::into));
+        add("--log-dir", self.log_dir.clone().map(Into::into));
+        for queue in &self.queues {
+            add("--queue", Some(queue.into()));
+        }
+        if local_broker || connection.local_broker {
+            words.push("--local-broker".into());
+        }
+        words
     }
 }
 

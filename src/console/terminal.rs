@@ -32,7 +32,10 @@ static ENTERED: AtomicBool = AtomicBool::new(false);
 const PANICS: usize = 8;
 
 /// Refuses anything but a terminal on both ends.
-pub(super) fn check() -> Result<(), ConsoleError> {
+///
+/// # Errors
+/// [`ConsoleError::NotATerminal`]
+pub fn check() -> Result<(), ConsoleError> {
     let stream = if !io::stdin().is_terminal() {
         "standard input"
     } else if !io::stdout().is_terminal() {

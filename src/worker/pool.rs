@@ -1,6 +1,6 @@
 //! The actor that owns every decision of a worker.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::held::{Held, Task};
 use super::life::{Context, jitter};
 use super::orders::Order;
 use super::polls::{Polled, Polls};
-use super::reporter::{self, Standing};
+use super::reporter::{self, InFlight, Standing};
 use crate::broker::{Broker, Delivery, Leases, QueueSet};
 use crate::domain::{Command, Event, EventSink, Phase, Reply, Slots, TaskView, WorkerState};
 use crate::host::Hosts;
@@ -47,7 +47,7 @@ pub struct Pool {
     runs: Slots,
     held_steps: Held,
     held_runs: Held,
-    running: HashSet<String>,
+    running: HashMap<String, InFlight>,
     polls: Polls,
     lives: JoinSet<Task>,
     /// Small jobs whose end nobody waits for but the shutdown: giving back, dead-lettering, drains.
@@ -85,6 +85,7 @@ impl Pool {
             state: WorkerState::Starting,
             steps,
             runs,
+            in_flight: Vec::new(),
         });
         Self {
             context: Context {
@@ -100,7 +101,7 @@ impl Pool {
             runs,
             held_steps: Held::default(),
             held_runs: Held::default(),
-            running: HashSet::new(),
+            running: HashMap::new(),
             polls,
             lives: JoinSet::new(),
             chores: JoinSet::new(),
@@ -170,9 +171,13 @@ impl Pool {
             state: self.state,
             steps: self.steps,
             runs: self.runs,
+            in_flight: self.running.values().cloned().collect(),
         };
-        self.standing
-            .send_if_modified(|old| std::mem::replace(old, standing) != standing);
+        self.standing.send_if_modified(|old| {
+            let changed = *old != standing;
+            *old = standing;
+            changed
+        });
     }
 
     /// Several queues may answer at once: what cannot start soon goes back at once, for a worker
@@ -187,7 +192,7 @@ impl Pool {
     }
 
     fn start(&mut self, task: Task) {
-        self.running.insert(task.message.task_id.clone());
+        self.running.insert(task.message.task_id.clone(), InFlight::new(&task));
         self.lives.spawn(self.context.clone().live(task));
     }
 
@@ -257,7 +262,7 @@ impl Pool {
     }
 
     fn has(&self, task_id: &str) -> bool {
-        self.running.contains(task_id)
+        self.running.contains_key(task_id)
             || self.held_steps.contains(task_id)
             || self.held_runs.contains(task_id)
     }
@@ -322,7 +327,7 @@ impl Pool {
             self.give_back(task, Duration::ZERO, "cancelled before it started");
             return Reply::Done("it had not started: its message went back".to_owned());
         }
-        if !self.running.contains(task_id) {
+        if !self.running.contains_key(task_id) {
             return Reply::Failed(format!("no task {task_id} is in hand here"));
         }
         let (hosts, task_id) = (self.context.hosts.clone(), task_id.to_owned());

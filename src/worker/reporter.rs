@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
+use super::held::Task;
 use super::life::Context;
 use crate::broker::{Queue, QueueSet};
 use crate::domain::{
@@ -18,11 +20,32 @@ use crate::domain::{
 use crate::host::HostState;
 
 /// What the pool lets the reporter know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub state: WorkerState,
     pub steps: Slots,
     pub runs: Slots,
+    pub in_flight: Vec<InFlight>,
+}
+
+/// A running task, as the executor and the launcher look for it in the heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct InFlight {
+    task_id: String,
+    run_id: String,
+    step_key: Option<String>,
+    receive_count: u32,
+}
+
+impl InFlight {
+    pub fn new(task: &Task) -> Self {
+        Self {
+            task_id: task.message.task_id.clone(),
+            run_id: task.message.run_id.clone(),
+            step_key: task.message.step_key.clone(),
+            receive_count: task.delivery.receive_count,
+        }
+    }
 }
 
 /// Counts are a request per queue: every two seconds costs little and looks alive.
@@ -38,8 +61,9 @@ pub(super) fn start(
     standing: watch::Receiver<Standing>,
 ) -> [AbortOnDropHandle<()>; 2] {
     let queues: Vec<Arc<Queue>> = queues.all().map(Arc::clone).collect();
+    let names = queues.iter().map(|queue| queue.name.clone()).collect();
     let counts = tokio::spawn(report_queues(context.clone(), queues));
-    let beats = tokio::spawn(beat(context.clone(), standing));
+    let beats = tokio::spawn(beat(context.clone(), names, standing));
     [
         AbortOnDropHandle::new(counts),
         AbortOnDropHandle::new(beats),
@@ -109,17 +133,17 @@ async fn count(context: &Context, queue: &Queue) -> QueueView {
     }
 }
 
-async fn beat(context: Context, standing: watch::Receiver<Standing>) {
+async fn beat(context: Context, queues: Vec<String>, standing: watch::Receiver<Standing>) {
     let mut ticks = tokio::time::interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let Standing { state, steps, runs } = *standing.borrow();
+        let Standing { state, steps, runs, in_flight } = standing.borrow().clone();
         let body = json!({
-            "time": Timestamp::now().as_millisecond(),
             "state": state.word(),
             "slots": {"steps": steps.target, "runs": runs.target},
-            "in_flight": {"steps": steps.busy, "runs": runs.busy},
+            "in_flight": in_flight,
+            "queues": queues,
             "version": env!("CARGO_PKG_VERSION"),
         });
         if let Err(problem) = context.hosts.heartbeat(body).await {

@@ -27,7 +27,7 @@ const ORDERS: usize = 64;
 const NOTICES: usize = 256;
 
 pub(super) async fn start(args: StartArgs) -> Result<ExitCode, WorkerError> {
-    let settings = args.settings(false)?;
+    let settings = args.settings()?;
     let mut signals = Signals::install()?;
     let (events, received) = EventSink::channel();
     let _log = telemetry::init(telemetry::Options {
