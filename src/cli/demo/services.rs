@@ -20,7 +20,7 @@ const WEBSERVER_PORT: u16 = 3000;
 const PATIENCE_BROKER: Duration = Duration::from_secs(20);
 
 /// Dagster's programs import for some seconds, on a slow machine for many.
-const PATIENCE_DAGSTER: Duration = Duration::from_secs(180);
+const PATIENCE_DAGSTER: Duration = Duration::from_mins(3);
 
 /// Nothing here is worth waiting for once the operator has asked for the end.
 const GRACE: Duration = Duration::from_secs(4);
@@ -59,7 +59,7 @@ impl Services<'_> {
         let name = format!("demo-{}", std::process::id());
         let socket = runtime::socket_path(&runtime::folder(), &name);
         supervisor.start(self.webserver(port, &files, env.clone()))?;
-        supervisor.start(self.worker(&name, &socket, &files, env.clone()))?;
+        supervisor.start(self.worker(&name, &files, env.clone()))?;
         supervisor.start(self.daemon(&files, env))?;
 
         let client = crate::dagster::Client::new(&webserver)?;
@@ -102,13 +102,7 @@ impl Services<'_> {
             .await?)
     }
 
-    fn worker(
-        &self,
-        name: &str,
-        socket: &Path,
-        files: &Files,
-        env: Vec<(&'static str, OsString)>,
-    ) -> Program {
+    fn worker(&self, name: &str, files: &Files, env: Vec<(&'static str, OsString)>) -> Program {
         let args = vec![
             "worker".into(),
             "start".into(),
@@ -124,8 +118,8 @@ impl Services<'_> {
             self.state.home().into(),
             "--name".into(),
             name.into(),
-            "--control-socket".into(),
-            socket.into(),
+            "--log-dir".into(),
+            self.state.logs().join("worker").into(),
         ];
         self.own("worker", args, env)
     }
@@ -164,7 +158,7 @@ impl Services<'_> {
     ) -> Program {
         Program {
             name,
-            program: None,
+            executable: None,
             args,
             env,
             folder: self.state.folder().to_owned(),
@@ -180,7 +174,7 @@ impl Services<'_> {
     ) -> Program {
         Program {
             name,
-            program: Some(self.python.python.clone()),
+            executable: Some(self.python.python.clone()),
             args,
             env,
             folder: self.state.folder().to_owned(),

@@ -30,9 +30,9 @@ pub(super) struct Files {
 /// Writes all of them.
 pub(super) fn write(state: &State, endpoint: &str, queue_url: &str) -> Result<Files, StateError> {
     let sources = SAMPLE.files().filter_map(|file| {
-        let name = file.path().to_str()?;
-        name.ends_with(".py")
-            .then_some((name, file.contents_utf8()?))
+        let is_source = file.path().extension().is_some_and(|ending| ending == "py");
+        let source = (file.path().to_str()?, file.contents_utf8()?);
+        is_source.then_some(source)
     });
     for (name, text) in sources {
         state.write(&format!("project/demo_project/{name}"), text)?;

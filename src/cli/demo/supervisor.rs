@@ -69,7 +69,7 @@ pub(super) struct Program {
     /// For people, and the name of its log file.
     pub name: &'static str,
     /// `None`: this program itself.
-    pub program: Option<PathBuf>,
+    pub executable: Option<PathBuf>,
     pub args: Vec<OsString>,
     pub env: Vec<(&'static str, OsString)>,
     /// Working directory.
@@ -130,7 +130,7 @@ impl Supervisor {
             .args(["guard", "--grace"])
             .arg(program.grace.as_secs().to_string())
             .arg("--")
-            .arg(program.program.as_ref().unwrap_or(&self.guard))
+            .arg(program.executable.as_ref().unwrap_or(&self.guard))
             .args(&program.args)
             .envs(program.env)
             .current_dir(&program.folder)
@@ -257,7 +257,7 @@ mod tests {
     fn shell(name: &'static str, script: &str, folder: &Path) -> Program {
         Program {
             name,
-            program: Some("/bin/sh".into()),
+            executable: Some("/bin/sh".into()),
             args: vec!["-c".into(), script.into()],
             env: Vec::new(),
             folder: folder.to_owned(),

@@ -1,0 +1,92 @@
+//! `demo`: the whole product on one machine.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use support::{Process, command, processes_of, wait_until};
+
+/// The longest a demo may take on a loaded machine, its environment made already.
+const DEMO: Duration = Duration::from_secs(300);
+
+/// Guards give a program 4 s, and its leftovers 2 s.
+const ENDING: Duration = Duration::from_secs(30);
+
+/// One at a time: each is a handful of Python processes.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn demo(folder: &Path, args: &[&str]) -> Process {
+    support::environment();
+    let mut command = command();
+    command.args(["demo", "--no-ui", "--exit-when-done", "--dir"]);
+    command.arg(folder.join("demo")).args(args);
+    Process::start(&mut command, "demo", folder)
+}
+
+fn nothing_is_left(folder: &Path) {
+    let folder = folder.join("demo");
+    wait_until("no process is left", ENDING, || {
+        processes_of(&folder).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn every_run_succeeds_with_the_usual_ports_taken_and_no_process_is_left() {
+    let _turn = alone();
+    // Where another program has them already, they are as taken as can be.
+    let _broker = TcpListener::bind("127.0.0.1:9324");
+    let _webserver = TcpListener::bind("127.0.0.1:3000");
+    let folder = tempfile::tempdir().unwrap();
+
+    let mut demo = demo(folder.path(), &["--steps", "6"]);
+    let code = demo.wait(DEMO);
+
+    let output = demo.output();
+    assert_eq!(code, 0, "{output}");
+    assert!(
+        output.contains("4 of 4 runs succeeded, 28 steps"),
+        "{output}"
+    );
+    nothing_is_left(folder.path());
+}
+
+#[test]
+fn an_interrupt_while_runs_are_on_leaves_no_process_behind() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = demo(folder.path(), &[]);
+    demo.wait_for_line("started");
+    demo.signal("INT");
+    assert_eq!(demo.wait(ENDING), 130, "{}", demo.output());
+    nothing_is_left(folder.path());
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_its_processes_with_it() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = demo(folder.path(), &[]);
+    demo.wait_for_line("Launched");
+    demo.signal("KILL");
+    assert_eq!(demo.wait(ENDING), 137);
+    nothing_is_left(folder.path());
+}
+
+#[test]
+fn a_folder_with_other_files_is_refused_before_anything_is_started() {
+    support::environment();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("demo")).unwrap();
+    std::fs::write(folder.path().join("demo/letter.txt"), "dear").unwrap();
+    let mut demo = demo(folder.path(), &[]);
+    assert_eq!(demo.wait(ENDING), 1);
+    assert!(demo.output().contains("--dir"), "{}", demo.output());
+}

@@ -1,0 +1,47 @@
+//! The managed Python environment, and what is in it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use dagster_taskiq_tui::environment::managed;
+
+#[test]
+fn the_environment_has_what_the_demo_and_the_tests_need_and_is_made_once() {
+    let first = support::environment();
+    let mut said = Vec::new();
+    let second = managed::ensure(&mut |text| said.push(text.to_owned())).unwrap();
+    assert_eq!(&second, first);
+    assert!(said.is_empty(), "made again: {said:?}");
+
+    let imports = "import dagster, dagster_webserver, boto3, taskiq, pytest, dagster_taskiq";
+    let mut command = support::python_command();
+    let output = command.args(["-c", imports]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+}
+
+#[test]
+fn its_scripts_start_from_where_the_environment_is_now() {
+    let script = support::environment().bin.join("pytest");
+    let output = Command::new(script).arg("--version").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn the_python_sources_pass_ruff() {
+    let ruff = support::environment().bin.join("ruff");
+    for verb in [&["check"][..], &["format", "--check"]] {
+        let output = Command::new(&ruff)
+            .args(verb)
+            .args(["--no-cache", "src/python", "tests/python"])
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "ruff {verb:?}:\n{text}");
+    }
+}
