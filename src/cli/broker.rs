@@ -84,7 +84,7 @@ impl Broker {
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {error}");
+                eprintln!("dagster-taskiq-tui: {error}");
                 ExitCode::FAILURE
             }
         }

@@ -140,6 +140,7 @@ async fn beat(context: Context, queues: Vec<String>, standing: watch::Receiver<S
         ticks.tick().await;
         let Standing { state, steps, runs, in_flight } = standing.borrow().clone();
         let body = json!({
+            "pid": std::process::id(),
             "state": state.word(),
             "slots": {"steps": steps.target, "runs": runs.target},
             "in_flight": in_flight,

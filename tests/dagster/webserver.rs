@@ -30,8 +30,10 @@ pub struct Webserver {
 
 /// The Python that has dagster and dagster-webserver.
 fn python() -> PathBuf {
-    let python = std::env::var_os("DTQ_TEST_PYTHON");
-    PathBuf::from(python.expect("DTQ_TEST_PYTHON must name a Python with dagster-webserver"))
+    let mut tell = |line: &str| eprintln!("{line}");
+    dagster_taskiq_tui::environment::managed::ensure(&mut tell)
+        .expect("the managed Python environment")
+        .python
 }
 
 /// The webserver, started on first use.

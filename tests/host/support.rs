@@ -26,9 +26,10 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The interpreter that has dagster.
 pub fn python() -> PathBuf {
-    std::env::var_os("DTQ_TEST_PYTHON")
-        .map(PathBuf::from)
-        .expect("set DTQ_TEST_PYTHON to a Python interpreter that has dagster")
+    let mut tell = |line: &str| eprintln!("{line}");
+    dagster_taskiq_tui::environment::managed::ensure(&mut tell)
+        .expect("the managed Python environment")
+        .python
 }
 
 /// The one runtime of this test binary: the shared hosts live on it.
