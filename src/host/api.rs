@@ -117,8 +117,6 @@ pub enum ExitKind {
     Signal(i32),
     /// It ended with this exception, outside of user code.
     Raised(String),
-    /// Its host died and took it along.
-    HostLost,
 }
 
 /// How a step or run ended, by its terminal event.

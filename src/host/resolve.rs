@@ -115,7 +115,6 @@ fn describe(supervisor: &Supervisor, subject: &Subject, exit: &Exit, kind: &Exit
         ExitKind::Code(code) => format!("left with exit code {code}"),
         ExitKind::Signal(signal) => format!("was ended by signal {signal}{}", signal_name(*signal)),
         ExitKind::Raised(reason) => format!("ended with {reason}"),
-        ExitKind::HostLost => "died with its host".to_owned(),
     };
     let what = if subject.step_key.is_some() {
         "step's"

@@ -2,6 +2,6 @@
 
 import threading
 
-from jobs import defs as defs
+from jobs import defs  # noqa: F401 - what the code pointer names
 
 threading.Thread(target=threading.Event().wait, name="poller", daemon=True).start()

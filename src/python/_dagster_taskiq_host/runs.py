@@ -6,21 +6,27 @@ A redelivered ``execute_job`` whose run has started is resumed: the execute body
 import sys
 from typing import Any
 
-from dagster import DagsterEvent, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+)
 from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
 
 from . import announce, claims, liveness, outcomes
 from .history import owner_of
 from .messages import RESUME_JOB, Task
 from .outcomes import Outcome
-from .steps import Tell, _no_such_run, _tell_event
+from .steps import Tell, no_such_run, tell_event
 
 
 def run_run(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     """Decides by run status and claim whether the run is executed, resumed or ended."""
     run = instance.get_run_by_id(task.run_id)
     if run is None:
-        return outcomes.unrunnable(_no_such_run(instance, task))
+        return outcomes.unrunnable(no_such_run(instance, task))
     if run.is_finished:
         return outcomes.run_finished(run.status.value)
     claim = claims.claim(instance, task.run_id, None, task.attempt)
@@ -49,7 +55,7 @@ def _run_claimed(
     announce.announce(instance, run, task)
 
     def on_event(event: DagsterEvent) -> None:
-        _tell_event(event, tell)
+        tell_event(event, tell)
 
     body = (
         _resume_run_command_body
@@ -77,8 +83,6 @@ def _ended(instance: DagsterInstance, run_id: str, otherwise: str) -> Outcome:
 
 def _last_owner(instance: DagsterInstance, run_id: str) -> tuple[dict[str, Any] | None, float]:
     """Who announced itself last for the run, and when."""
-    from dagster import DagsterEventType
-
     page = instance.get_records_for_run(
         run_id, None, of_type=DagsterEventType.ENGINE_EVENT, limit=100, ascending=False
     )

@@ -38,7 +38,7 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     """Decides by run status, claim and log whether the attempt runs, and runs it."""
     run = instance.get_run_by_id(task.run_id)
     if run is None:
-        return outcomes.unrunnable(_no_such_run(instance, task))
+        return outcomes.unrunnable(no_such_run(instance, task))
     if run.is_finished or run.status == DagsterRunStatus.CANCELING:
         return outcomes.run_finished(run.status.value)
     claim = claims.claim(instance, task.run_id, task.step_key, task.attempt)
@@ -61,7 +61,8 @@ def _key(task: Task) -> str:
     return task.step_key or ""
 
 
-def _no_such_run(instance: DagsterInstance, task: Task) -> str:
+def no_such_run(instance: DagsterInstance, task: Task) -> str:
+    """Says so, and how the message's instance differs, which is the usual cause."""
     text = f"run {task.run_id} does not exist in this worker's instance"
     difference = instances.difference(instance, task.instance_ref)
     return f"{text}: {difference}" if difference else text
@@ -113,7 +114,7 @@ def _execute(instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell)
     status = None
     try:
         for event in _events(instance, run, task, tell):
-            _tell_event(event, tell)
+            tell_event(event, tell)
             if event.step_key == task.step_key:
                 status = _status(event) or status
     except BaseException as error:  # noqa: BLE001 - interrupts too: the log decides
@@ -133,7 +134,8 @@ def _status(event: DagsterEvent) -> str | None:
     return None
 
 
-def _tell_event(event: DagsterEvent, tell: Tell) -> None:
+def tell_event(event: DagsterEvent, tell: Tell) -> None:
+    """Passes on what the console shows of an event."""
     tell(
         {
             "kind": "event",
