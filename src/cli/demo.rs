@@ -4,7 +4,6 @@
 //! headless worker, Dagster's webserver and daemon as child processes with a `DAGSTER_HOME` of
 //! their own, launches the sample project's runs, and shows them: in the console, or as lines.
 
-mod console;
 mod ports;
 mod queues;
 mod runs;
@@ -16,13 +15,16 @@ mod supervisor;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::console::{self, ConsoleError, ConsoleOptions, Exit};
+use crate::control::{Hub, HubOptions};
 use crate::environment::{managed, packages};
 
-use services::Services;
+use services::{Services, Up};
 use state::State;
 use supervisor::Supervisor;
 
@@ -75,7 +77,7 @@ pub enum DemoError {
     Runs(#[from] runs::RunsError),
     /// The console failed.
     #[error(transparent)]
-    Console(#[from] console::ConsoleError),
+    Console(#[from] ConsoleError),
     /// The system refused a runtime, a signal handler or a port.
     #[error("the demo cannot {action}: {source}")]
     System {
@@ -116,17 +118,19 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
         .map_err(system("start its runtime"))?;
     let binary = std::env::current_exe().map_err(system("find its own binary"))?;
     let mut supervisor = Supervisor::new(binary, state.logs());
+    let console_is_open = AtomicBool::new(false);
     let services = Services {
         args,
         state: &state,
         python: &python,
         library: &library,
         progress,
+        console_is_open: &console_is_open,
     };
     runtime.block_on(async {
         let outcome = tokio::select! {
             outcome = show(&services, &mut supervisor) => outcome,
-            interrupted = interrupted() => interrupted,
+            interrupted = interrupted(&console_is_open) => interrupted,
         };
         progress.say("Ending all processes");
         supervisor.stop_all().await;
@@ -141,8 +145,7 @@ async fn show(services: &Services<'_>, supervisor: &mut Supervisor) -> Result<Ex
     let client = crate::dagster::Client::new(&up.webserver)?;
     let launched = runs::launch(&client, services.progress).await?;
     if terminal && !args.no_ui {
-        console::open(&up).await?;
-        return Ok(ExitCode::SUCCESS);
+        return open_console(&up, services.console_is_open).await;
     }
     let succeeded = runs::follow(&client, &launched, supervisor, services.progress).await?;
     if terminal && !args.exit_when_done {
@@ -157,19 +160,50 @@ async fn show(services: &Services<'_>, supervisor: &mut Supervisor) -> Result<Ex
     })
 }
 
-/// Waits for SIGINT, SIGTERM or SIGHUP.
-async fn interrupted() -> Result<ExitCode, DemoError> {
+/// Shows the console until the operator leaves it.
+async fn open_console(up: &Up, console_is_open: &AtomicBool) -> Result<ExitCode, DemoError> {
+    console_is_open.store(true, Ordering::Relaxed);
+    let handle = Hub::start(HubOptions {
+        sockets: vec![up.socket.clone()],
+        discover: Vec::new(),
+        webserver_url: Some(up.webserver.clone()),
+        ..HubOptions::default()
+    });
+    let options = ConsoleOptions {
+        context: "demo".to_owned(),
+        ..ConsoleOptions::default()
+    };
+    let exit = console::run(handle, options).await;
+    console_is_open.store(false, Ordering::Relaxed);
+    Ok(match exit? {
+        Exit::Terminated => killed_by(SignalKind::terminate()),
+        Exit::HungUp => killed_by(SignalKind::hangup()),
+        Exit::Left | Exit::DrainAndLeave | Exit::LeaveRunning | Exit::Stop => ExitCode::SUCCESS,
+    })
+}
+
+/// Waits for SIGINT, SIGTERM or SIGHUP. An open console has handlers of its own and gives the
+/// terminal back first.
+async fn interrupted(console_is_open: &AtomicBool) -> Result<ExitCode, DemoError> {
     let watch = |kind| signal(kind).map_err(system("watch for signals"));
     let mut interrupt = watch(SignalKind::interrupt())?;
     let mut terminate = watch(SignalKind::terminate())?;
     let mut hangup = watch(SignalKind::hangup())?;
-    let number = tokio::select! {
-        _ = interrupt.recv() => SignalKind::interrupt(),
-        _ = terminate.recv() => SignalKind::terminate(),
-        _ = hangup.recv() => SignalKind::hangup(),
-    };
-    let code = 128 + number.as_raw_value();
-    Ok(ExitCode::from(u8::try_from(code).unwrap_or(UNFINISHED)))
+    loop {
+        let signal = tokio::select! {
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = hangup.recv() => SignalKind::hangup(),
+        };
+        if !console_is_open.load(Ordering::Relaxed) {
+            return Ok(killed_by(signal));
+        }
+    }
+}
+
+/// A shell's exit code for a process that a signal ended.
+fn killed_by(signal: SignalKind) -> ExitCode {
+    ExitCode::from(u8::try_from(128 + signal.as_raw_value()).unwrap_or(UNFINISHED))
 }
 
 fn system(action: &'static str) -> impl FnOnce(std::io::Error) -> DemoError {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::control::runtime;
@@ -33,6 +34,8 @@ pub(super) struct Services<'a> {
     /// Holds the package `dagster_taskiq`.
     pub library: &'a Path,
     pub progress: Progress,
+    /// Set while the console has the terminal, and the signals with it.
+    pub console_is_open: &'a AtomicBool,
 }
 
 /// Addresses of what was started.
@@ -52,6 +55,10 @@ impl Services<'_> {
         let queue_url = queues::create(&endpoint).await?;
         let files = setup::write(self.state, &endpoint, &queue_url)?;
         let env = self.environment(&endpoint, &queue_url, &files);
+
+        // The first to open an empty home makes its databases; two at once get in each other's way.
+        supervisor.start(self.home(env.clone()))?;
+        supervisor.finished("home", PATIENCE_DAGSTER).await?;
 
         // All at once: they wait for imports more than for each other.
         let port = ports::free(WEBSERVER_PORT).map_err(system("find a free port"))?;
@@ -122,6 +129,11 @@ impl Services<'_> {
             self.state.logs().join("worker").into(),
         ];
         self.own("worker", args, env)
+    }
+
+    fn home(&self, env: Vec<(&'static str, OsString)>) -> Program {
+        let script = "from dagster import DagsterInstance\nDagsterInstance.get().dispose()";
+        self.python("home", vec!["-c".into(), script.into()], env)
     }
 
     fn webserver(&self, port: u16, files: &Files, env: Vec<(&'static str, OsString)>) -> Program {

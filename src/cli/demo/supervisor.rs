@@ -86,6 +86,17 @@ struct Running {
     guard: Child,
 }
 
+impl Running {
+    fn ended(&self, status: ExitStatus) -> SupervisorError {
+        SupervisorError::Ended {
+            name: self.name,
+            status,
+            last_lines: last_lines(&self.log),
+            log: self.log.clone(),
+        }
+    }
+}
+
 /// All child processes, in the order they were started.
 pub(super) struct Supervisor {
     guard: PathBuf,
@@ -177,16 +188,38 @@ impl Supervisor {
         }
     }
 
+    /// Waits until a child that is to end has done so, with exit code 0.
+    pub async fn finished(
+        &mut self,
+        name: &'static str,
+        patience: Duration,
+    ) -> Result<(), SupervisorError> {
+        let Some(place) = self.running.iter().position(|child| child.name == name) else {
+            return Ok(());
+        };
+        let child = &mut self.running[place];
+        // Waiting closes standard input, which would end the program.
+        let _held = child.guard.stdin.take();
+        match tokio::time::timeout(patience, child.guard.wait()).await {
+            Ok(Ok(status)) if status.success() => {
+                self.running.remove(place);
+                Ok(())
+            }
+            Ok(Ok(status)) => Err(child.ended(status)),
+            Ok(Err(source)) => Err(SupervisorError::Start { name, source }),
+            Err(_) => Err(SupervisorError::NotReady {
+                name,
+                patience,
+                log: child.log.clone(),
+            }),
+        }
+    }
+
     /// An error if any child has ended by itself.
     pub fn check(&mut self) -> Result<(), SupervisorError> {
         for child in &mut self.running {
             if let Ok(Some(status)) = child.guard.try_wait() {
-                return Err(SupervisorError::Ended {
-                    name: child.name,
-                    status,
-                    last_lines: last_lines(&child.log),
-                    log: child.log.clone(),
-                });
+                return Err(child.ended(status));
             }
         }
         Ok(())
@@ -280,6 +313,22 @@ mod tests {
         assert!(error.contains("exit status: 3"), "{error}");
         assert!(error.contains("port taken"), "{error}");
         assert!(error.contains("broker.log"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_is_to_end_is_waited_for_and_its_failure_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut supervisor = supervisor(folder.path());
+        let patience = Duration::from_secs(20);
+        supervisor
+            .start(shell("good", "exit 0", folder.path()))
+            .unwrap();
+        supervisor.finished("good", patience).await.unwrap();
+        supervisor
+            .start(shell("bad", "echo no disk; exit 1", folder.path()))
+            .unwrap();
+        let error = supervisor.finished("bad", patience).await.unwrap_err();
+        assert!(error.to_string().contains("no disk"), "{error}");
     }
 
     #[tokio::test]
