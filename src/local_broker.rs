@@ -28,6 +28,7 @@ use engine::Engine;
 use folder::DataFolder;
 use http::App;
 use journal::{Durability, Journal, Loaded};
+use protocol::sigv4::KeyPair;
 use receipt::ReceiptSealer;
 
 /// How long open connections may take to end once the server is told to stop. Long polls are
@@ -43,6 +44,8 @@ pub struct LocalBrokerConfig {
     pub data_dir: PathBuf,
     /// How sure a write is before its request is answered.
     pub durability: Durability,
+    /// When set, requests must be signed with these keys.
+    pub keys: Option<KeyPair>,
 }
 
 /// Why a server does not start, or ended.
@@ -134,6 +137,7 @@ impl LocalBroker {
             engine,
             sealer,
             folder,
+            keys: config.keys,
             address: address.to_string(),
         });
         Ok(Self {

@@ -387,3 +387,39 @@ fn boto3_finds_fifo_and_dead_letter_queues_as_in_sqs() {
 fn the_query_protocol_answers_as_the_json_protocol_does() {
     run_checks("checks_query.py");
 }
+
+#[tokio::test]
+async fn with_keys_only_requests_signed_with_them_are_answered() {
+    let folder = TempDir::new().unwrap();
+    let keys = ["--access-key", "team", "--secret-key", "s3cret"];
+    let server = Server::start_on(folder.path(), "127.0.0.1:0", &keys);
+    let good = server.client_with("team", "s3cret");
+    let queue = make_queue(&good, "q").await;
+    send(&good, &queue, "signed").await;
+    for (key, secret, code) in [
+        ("team", "guess", "SignatureDoesNotMatch"),
+        ("other", "s3cret", "InvalidClientTokenId"),
+    ] {
+        let client = server.client_with(key, secret);
+        let error = client
+            .list_queues()
+            .send()
+            .await
+            .unwrap_err()
+            .into_service_error();
+        assert_eq!(error.meta().code(), Some(code));
+    }
+    let unsigned = reqwest::Client::new()
+        .post(&server.endpoint)
+        .body("Action=ListQueues");
+    let answer = unsigned.send().await.unwrap();
+    assert_eq!(answer.status(), 403);
+    assert!(
+        answer
+            .text()
+            .await
+            .unwrap()
+            .contains("MissingAuthenticationToken")
+    );
+    assert_eq!(counts(&good, &queue).await, [1, 0, 0]);
+}

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::local_broker::admin::{SERVER_NAME, Status};
 use crate::local_broker::journal::Durability;
+use crate::local_broker::protocol::sigv4::KeyPair;
 use crate::local_broker::{LocalBroker, LocalBrokerConfig, LocalBrokerError};
 
 /// The embedded SQS-compatible broker.
@@ -38,6 +39,12 @@ struct Serve {
     /// When a request is answered: after its effect is on the disk, or handed to the system
     #[arg(long, value_enum, default_value_t)]
     durability: Durability,
+    /// Only answer requests signed with this access key
+    #[arg(long, value_name = "ID", requires = "secret_key")]
+    access_key: Option<String>,
+    /// The secret of the access key
+    #[arg(long, value_name = "SECRET", requires = "access_key")]
+    secret_key: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -95,25 +102,32 @@ impl Serve {
     async fn run(self) -> Result<(), BrokerError> {
         // Before anything is announced: a signal must never find the default action.
         let shutdown = shutdown_signal().map_err(BrokerError::Signals)?;
+        let keys = self.access_key.zip(self.secret_key);
+        let keys = keys.map(|(access_key, secret_key)| KeyPair {
+            access_key,
+            secret_key,
+        });
+        let is_open = keys.is_none();
         let broker = LocalBroker::bind(LocalBrokerConfig {
             listen: self.listen,
             data_dir: self.data_dir,
             durability: self.durability,
+            keys,
         })
         .await?;
-        if !broker.address().ip().is_loopback() {
+        if is_open && !broker.address().ip().is_loopback() {
             eprintln!(
                 "warning: {} is not a loopback address and there is no authentication: whoever \
-                 reaches it can read and change every queue",
+                 reaches it can read and change every queue; set --access-key and --secret-key",
                 broker.address()
             );
         }
-        announce(&broker.endpoint()).map_err(BrokerError::Output)?;
+        announce(&broker.endpoint(), is_open).map_err(BrokerError::Output)?;
         Ok(broker.serve(shutdown).await?)
     }
 }
 
-fn announce(endpoint: &str) -> std::io::Result<()> {
+fn announce(endpoint: &str, is_open: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "endpoint: {endpoint}")?;
     writeln!(out, "export DAGSTER_TASKIQ_SQS_ENDPOINT_URL={endpoint}")?;
@@ -122,9 +136,11 @@ fn announce(endpoint: &str) -> std::io::Result<()> {
         "export DAGSTER_TASKIQ_SQS_QUEUE_URL={endpoint}/{}/dagster-tasks",
         crate::local_broker::actions::ACCOUNT
     )?;
+    let keys = " AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local";
     writeln!(
         out,
-        "export AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+        "export AWS_DEFAULT_REGION=us-east-1{}",
+        if is_open { keys } else { "" }
     )?;
     out.flush()
 }

@@ -13,6 +13,7 @@ use super::admin;
 use super::engine::Engine;
 use super::error::{ErrorKind, SqsError};
 use super::folder::DataFolder;
+use super::protocol::sigv4::KeyPair;
 use super::protocol::{json, query};
 use super::receipt::ReceiptSealer;
 
@@ -31,6 +32,8 @@ pub struct App {
     pub sealer: ReceiptSealer,
     /// Held as long as requests are answered.
     pub folder: DataFolder,
+    /// When set, requests must be signed with it.
+    pub keys: Option<KeyPair>,
     /// The host for queue URLs when a client names none.
     pub address: String,
 }
@@ -67,6 +70,12 @@ async fn route(app: &App, request: Request, request_id: &str) -> Response<Body> 
         );
         return with_status(json::failure(&error), StatusCode::PAYLOAD_TOO_LARGE);
     };
+    if let Some(Err(error)) = app.keys.as_ref().map(|keys| keys.check(&parts, &body)) {
+        return match target {
+            Some(_) => json::failure(&error),
+            None => query::failure(&error, request_id),
+        };
+    }
     let ctx = Context {
         engine: &app.engine,
         sealer: &app.sealer,

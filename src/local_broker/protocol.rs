@@ -3,3 +3,4 @@
 
 pub mod json;
 pub mod query;
+pub mod sigv4;
