@@ -66,7 +66,7 @@ async fn start() -> Webserver {
     while client.server_info().await.is_err() {
         let ended = process.try_wait().unwrap();
         assert!(
-            ended.is_none() && begin.elapsed() < Duration::from_secs(120),
+            ended.is_none() && begin.elapsed() < Duration::from_mins(2),
             "dagster-webserver did not start: {}",
             std::fs::read_to_string(&log).unwrap_or_default()
         );
