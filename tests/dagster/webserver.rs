@@ -40,6 +40,7 @@ pub async fn webserver() -> &'static Webserver {
 }
 
 async fn start() -> Webserver {
+    let python = python();
     let home = tempfile::Builder::new()
         .prefix("dtq-dagster-")
         .tempdir()
@@ -50,7 +51,7 @@ async fn start() -> Webserver {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dagster");
-    let mut process = Command::new(python())
+    let mut process = Command::new(python)
         .arg(files.join("serve.py"))
         .arg(files.join("definitions.py"))
         .arg(port.to_string())
