@@ -1,126 +1,192 @@
-//! Tracing to rolling files, to a console's log view and to standard error.
-//!
-//! The files hold everything from `info` up, by day; standard error is for headless processes only,
-//! since a console owns its terminal.
+//! Tracing: to a file a day, to standard error where no console owns the terminal, and as
+//! [`LogLine`](crate::domain::LogLine) events to whoever shows them.
 
-mod line_layer;
+mod lines;
 
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use thiserror::Error;
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing::Subscriber;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, fmt};
 
 use crate::domain::EventSink;
-use line_layer::LineLayer;
+
+/// What is logged unless told otherwise: the libraries' own news only when something is wrong.
+const FILTER: &str = "warn,dagster_taskiq_tui=info";
 
 /// Days of log files that are kept.
-const KEEP_DAYS: usize = 14;
+const MAX_FILES: usize = 14;
 
-/// Form of the log on standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One line a record, for people.
+/// Lines that wait for the disk; beyond it they are dropped and counted. At 200 bytes a line some
+/// 3 MB.
+const BUFFERED_LINES: usize = 16_384;
+
+const PROGRAM: &str = "dagster-taskiq-tui";
+
+/// What standard error gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stderr {
+    /// Nothing: a console owns the terminal.
     #[default]
-    Text,
-    /// One JSON object a record, for log collectors.
+    Off,
+    /// A line per event, for people.
+    Human,
+    /// A JSON object per event (`--log-format json`).
     Json,
 }
 
-/// Where the log goes.
-#[derive(Debug, Default)]
+/// How to log.
+#[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Folder of the files; absent: `log` in the user's state folder.
+    /// What to log, in the notation of tracing's `EnvFilter` (`debug`, `warn,aws_config=trace`).
+    pub filter: Option<String>,
+    /// Folder of the log files; `None` writes none. [`default_folder`] is the user's own.
     pub folder: Option<PathBuf>,
-    /// Standard error too, in this form.
-    pub stderr: Option<LogFormat>,
-    /// Consoles too.
-    pub events: Option<EventSink>,
+    /// What standard error gets.
+    pub stderr: Stderr,
+    /// Who shows the lines.
+    pub sink: Option<EventSink>,
 }
 
-/// Why there is no log.
-#[derive(Debug, Error)]
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The folder or file cannot be made.
-    #[error("cannot write log files to {folder}: {source}; name another folder with --log-dir")]
+    /// The folder of the log files.
+    #[error("cannot write log files in {folder}: {reason}; give another --log-dir")]
     Folder {
         /// The folder.
         folder: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: String,
     },
-    /// Somebody set a subscriber before.
-    #[error("logging was set up twice in this process: {0}")]
-    Twice(#[from] TryInitError),
+    /// The filter.
+    #[error(
+        "{filter:?} is no log filter: {reason}; try info, debug or warn,dagster_taskiq_tui=debug"
+    )]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// Why.
+        reason: String,
+    },
+    /// Logging was set up before, in this process.
+    #[error("logging is set up already")]
+    Twice,
 }
 
-/// Writes what is still in memory when dropped.
+/// Keeps the log file's writer alive: dropping it writes what is buffered.
 #[derive(Debug)]
-#[must_use = "the last lines are written when it is dropped"]
 pub struct Guard {
-    _files: WorkerGuard,
-    folder: PathBuf,
+    file: Option<(WorkerGuard, ErrorCounter)>,
 }
 
 impl Guard {
-    /// The folder of the files.
+    /// Lines that were not written to the file because the disk was too slow.
     #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    pub fn dropped_lines(&self) -> usize {
+        self.file
+            .as_ref()
+            .map_or(0, |(_, lost)| lost.dropped_lines())
     }
 }
 
-/// Sets the process's log up. `RUST_LOG` overrides the level (`info`).
-///
-/// # Errors
-/// [`TelemetryError`]
-pub fn init(options: Options) -> Result<Guard, TelemetryError> {
-    let folder = options.folder.unwrap_or_else(default_folder);
-    // The appender makes it too, but looks into it for old files first, and complains.
-    std::fs::create_dir_all(&folder)
-        .map_err(|source| TelemetryError::Folder { folder: folder.clone(), source })?;
-    let appender = RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("dagster-taskiq-tui")
-        .filename_suffix("log")
-        .max_log_files(KEEP_DAYS)
-        .build(&folder)
-        .map_err(|error| TelemetryError::Folder {
-            folder: folder.clone(),
-            source: std::io::Error::other(error),
-        })?;
-    let (writer, files) = tracing_appender::non_blocking(appender);
-    let file = fmt::layer().with_ansi(false).with_writer(writer);
-    let stderr = options.stderr.map(|format| match format {
-        LogFormat::Text => fmt::layer()
-            .with_ansi(false)
-            .with_writer(std::io::stderr)
-            .boxed(),
-        LogFormat::Json => fmt::layer().json().with_writer(std::io::stderr).boxed(),
-    });
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::registry()
-        .with(level)
-        .with(file)
-        .with(stderr)
-        .with(options.events.map(LineLayer::new))
-        .try_init()?;
-    Ok(Guard {
-        _files: files,
-        folder,
-    })
+/// The user's folder of log files: `log` in the state folder
+/// (`~/.local/state/dagster-taskiq-tui`); nothing where there is no home folder.
+#[must_use]
+pub fn default_folder() -> Option<PathBuf> {
+    let folders = directories::BaseDirs::new()?;
+    let state = folders
+        .state_dir()
+        .unwrap_or_else(|| folders.data_local_dir());
+    Some(state.join(PROGRAM).join("log"))
 }
 
-fn default_folder() -> PathBuf {
-    let state = directories::BaseDirs::new().map_or_else(std::env::temp_dir, |folders| {
-        folders
-            .state_dir()
-            .unwrap_or_else(|| folders.data_local_dir())
-            .to_owned()
-    });
-    state.join("dagster-taskiq-tui").join("log")
+/// Sets logging up for the whole process; log lines are written until the guard is dropped.
+///
+/// # Errors
+/// When the folder cannot be written, the filter cannot be read, or it was set up before.
+pub fn init(options: Options) -> Result<Guard, TelemetryError> {
+    let (subscriber, guard) = subscriber(options)?;
+    subscriber.try_init().map_err(|_| TelemetryError::Twice)?;
+    Ok(guard)
 }
+
+/// The subscriber that [`init`] installs.
+///
+/// # Errors
+/// As [`init`], but for the last.
+pub fn subscriber(
+    options: Options,
+) -> Result<(impl Subscriber + Send + Sync + 'static, Guard), TelemetryError> {
+    let Options {
+        filter,
+        folder,
+        stderr,
+        sink,
+    } = options;
+    let filter = parse(filter.as_deref().unwrap_or(FILTER))?;
+    let file = folder.as_deref().map(open).transpose()?;
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = Vec::new();
+    let mut guard = Guard { file: None };
+    if let Some((writer, worker)) = file {
+        guard.file = Some((worker, writer.error_counter()));
+        layers.push(fmt::layer().with_ansi(false).with_writer(writer).boxed());
+    }
+    match stderr {
+        Stderr::Off => {}
+        Stderr::Human => {
+            let ansi = io::IsTerminal::is_terminal(&io::stderr())
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            layers.push(fmt::layer().with_ansi(ansi).with_writer(io::stderr).boxed());
+        }
+        Stderr::Json => {
+            let json = fmt::layer().json().flatten_event(true);
+            layers.push(json.with_writer(io::stderr).boxed());
+        }
+    }
+    if let Some(sink) = sink {
+        layers.push(lines::LineLayer::new(sink).boxed());
+    }
+    Ok((Registry::default().with(layers).with(filter), guard))
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::builder()
+        .parse(filter)
+        .map_err(|error| TelemetryError::Filter {
+            filter: filter.to_owned(),
+            reason: error.to_string(),
+        })
+}
+
+/// A file a day, named by its date, in a folder only its owner can enter: messages may hold what a
+/// step printed.
+fn open(folder: &Path) -> Result<(NonBlocking, WorkerGuard), TelemetryError> {
+    let failed = |reason: String| TelemetryError::Folder {
+        folder: folder.to_owned(),
+        reason,
+    };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| failed(error.to_string()))?;
+    let appender = RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix(PROGRAM)
+        .filename_suffix("log")
+        .max_log_files(MAX_FILES)
+        .build(folder)
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(NonBlockingBuilder::default()
+        .buffered_lines_limit(BUFFERED_LINES)
+        .lossy(true)
+        .finish(appender))
+}
+
+#[cfg(test)]
+mod tests;

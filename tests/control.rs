@@ -12,8 +12,8 @@ use dagster_taskiq_tui::control::{
     ControlError, Handle, Hub, HubOptions, client, protocol, wait_for_socket,
 };
 use dagster_taskiq_tui::domain::{
-    Command, Event, JobRef, Reply, Snapshot, SourceHealth, SourceKind, TaskOutcome, Timestamp,
-    WorkerState,
+    Command, Event, EventSink, JobRef, Reply, Snapshot, SourceHealth, SourceKind, TaskOutcome,
+    TaskView, Timestamp, WorkerState,
 };
 use futures::SinkExt;
 
@@ -41,11 +41,11 @@ fn options(place: &Place) -> HubOptions {
 /// The first snapshot that is as wanted.
 async fn until(handle: &Handle, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
     let mut watch = handle.watch();
-    let seen = tokio::time::timeout(PATIENCE, watch.wait_for(|snapshot| wanted(snapshot))).await;
-    match seen {
-        Ok(snapshot) => Arc::clone(&snapshot.unwrap()),
-        Err(_) => panic!("not seen; the last snapshot is {:#?}", handle.snapshot()),
-    }
+    let seen = watch.wait_for(|snapshot| wanted(snapshot));
+    let Ok(snapshot) = tokio::time::timeout(PATIENCE, seen).await else {
+        panic!("not seen; the last snapshot is {:#?}", handle.snapshot());
+    };
+    Arc::clone(&snapshot.unwrap())
 }
 
 async fn ask(handle: &Handle, worker: Option<&str>, command: Command) -> Reply {
@@ -96,7 +96,7 @@ async fn a_hub_finds_a_worker_shows_its_steps_and_carries_commands_to_it() {
         at: Timestamp::now(),
     });
     let snapshot = until(&handle, |snapshot| {
-        snapshot.tasks.iter().any(|task| task.is_running())
+        snapshot.tasks.iter().any(TaskView::is_running)
     })
     .await;
     assert_eq!(worker_health(&snapshot), Some(&SourceHealth::Up));
@@ -277,12 +277,36 @@ async fn log_lines_arrive_once_and_those_that_came_too_fast_are_counted() {
     let expected: Vec<String> = (0..300).map(|number| number.to_string()).collect();
     assert_eq!(numbers, expected);
 
-    // More than the worker remembers, before any batch can be read.
+    // More than the worker remembers.
     for number in 0..7_000 {
         worker.log(&format!("fast {number}"));
     }
     let snapshot = until(&handle, |snapshot| last(snapshot, "fast 6999")).await;
     assert!(snapshot.logs.len() <= 2_000);
+    let wants = client::Wants {
+        read_only: true,
+        snapshots: false,
+        logs: LogStart::After(0),
+    };
+    let late = client::Connection::open(worker.socket()).await.unwrap();
+    let (mut input, _output) = late.start(wants).await.unwrap();
+    let ServerFrame::Logs { lines, missed, .. } = input.next().await.unwrap() else {
+        panic!("log lines were expected");
+    };
+    assert_eq!((missed, &*lines[0].message), (2_300, "fast 2000"));
+}
+
+#[tokio::test]
+async fn log_lines_of_the_console_itself_are_shown_too() {
+    let place = Place::new();
+    let (sink, events) = EventSink::channel();
+    let handle = Hub::start(HubOptions {
+        own_events: Some(events),
+        ..options(&place)
+    });
+    sink.send(worker::log_line("from the console"));
+    let snapshot = until(&handle, |snapshot| !snapshot.logs.is_empty()).await;
+    assert_eq!(snapshot.logs[0].message, "from the console");
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use dagster_taskiq_tui::control::{Hub, HubOptions};
 use dagster_taskiq_tui::dagster::{
     Client, DagsterError, Launch, Reexecution, RunDetail, RunFilter, TerminationPolicy,
 };
-use dagster_taskiq_tui::domain::{JobRef, RunStatus};
+use dagster_taskiq_tui::domain::{Command, JobRef, Reply, RunStatus, SourceHealth, SourceKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -29,7 +30,7 @@ async fn job(client: &Client, name: &str) -> JobRef {
 }
 
 async fn until(client: &Client, run_id: &str, wanted: impl Fn(&RunDetail) -> bool) -> RunDetail {
-    let limit = Duration::from_secs(120);
+    let limit = Duration::from_mins(2);
     let seen = async {
         loop {
             let run = client.run(run_id).await.unwrap();
@@ -92,7 +93,10 @@ async fn a_launched_run_succeeds_and_is_listed_with_its_steps_and_its_log() {
         (Some(7), Some(2), &None)
     );
     assert!(listed.created_at < listed.ended_at);
-    let stats = client.run_stats(&[launched.run_id.clone()]).await.unwrap();
+    let stats = client
+        .run_stats(std::slice::from_ref(&launched.run_id))
+        .await
+        .unwrap();
     let stats = stats.get(&launched.run_id).unwrap();
     assert_eq!(
         (stats.finished, stats.succeeded, stats.failed),
@@ -233,6 +237,104 @@ async fn a_running_run_is_terminated_and_a_finished_or_unknown_one_is_refused() 
         .unwrap();
     let finished = outcomes[0].result.as_ref().unwrap_err().to_string();
     assert!(finished.contains("CANCELED"), "{finished}");
+}
+
+#[tokio::test]
+async fn a_hub_lists_jobs_launches_one_and_shows_its_run() {
+    let handle = Hub::start(HubOptions {
+        discover: Vec::new(),
+        webserver_url: Some(webserver().await.url.clone()),
+        audit: None,
+        ..HubOptions::default()
+    });
+    let mut watch = handle.watch();
+    let snapshot = watch
+        .wait_for(|snapshot| !snapshot.jobs.is_empty())
+        .await
+        .unwrap()
+        .clone();
+    let job = snapshot
+        .jobs
+        .iter()
+        .find(|job| job.job == "numbers")
+        .unwrap()
+        .clone();
+    let launch = Command::LaunchRun {
+        job: job.clone(),
+        run_config: String::new(),
+        tags: Vec::new(),
+    };
+    let Reply::Done(sentence) = handle.request(None, launch).await.unwrap() else {
+        panic!("the run was not launched");
+    };
+    let seen = watch.wait_for(|snapshot| {
+        snapshot.runs.iter().any(|run| {
+            let counted = (run.steps_succeeded, run.steps_total) == (2, Some(2));
+            sentence.contains(&run.run_id) && run.status == RunStatus::Success && counted
+        })
+    });
+    let patience = Duration::from_mins(2);
+    let snapshot = tokio::time::timeout(patience, seen)
+        .await
+        .expect("the run is shown")
+        .unwrap();
+    let source = snapshot
+        .sources
+        .iter()
+        .find(|source| source.kind == SourceKind::Webserver);
+    assert_eq!(source.unwrap().health, SourceHealth::Up);
+    drop(snapshot);
+
+    let bad = Command::LaunchRun {
+        job,
+        run_config: "ops: {no_such_op: {}}".to_owned(),
+        tags: Vec::new(),
+    };
+    let Reply::Failed(sentence) = handle.request(None, bad).await.unwrap() else {
+        panic!("a bad configuration was accepted");
+    };
+    assert!(
+        sentence.starts_with("numbers was not launched: Dagster refused:"),
+        "{sentence}"
+    );
+    let run_ids = vec!["no-such-run".to_owned()];
+    let unknown = handle
+        .request(None, Command::TerminateRuns { run_ids })
+        .await
+        .unwrap();
+    let Reply::Failed(sentence) = unknown else {
+        panic!("an unknown run was terminated");
+    };
+    assert!(
+        sentence.starts_with("1 of 1 runs were not terminated"),
+        "{sentence}"
+    );
+}
+
+#[tokio::test]
+async fn a_webserver_that_is_not_there_is_a_badge_of_the_hub() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let handle = Hub::start(HubOptions {
+        discover: Vec::new(),
+        webserver_url: Some(url),
+        audit: None,
+        ..HubOptions::default()
+    });
+    let mut watch = handle.watch();
+    let down = watch.wait_for(|snapshot| {
+        let mut sources = snapshot.sources.iter();
+        let source = sources.find(|source| source.kind == SourceKind::Webserver);
+        matches!(
+            source.map(|source| &source.health),
+            Some(SourceHealth::Down { .. })
+        )
+    });
+    tokio::time::timeout(Duration::from_secs(20), down)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

@@ -163,7 +163,7 @@ impl Input {
             None => return Err(ControlError::Closed { path: path() }),
         };
         match decode(&bytes).map_err(|error| not_a_worker(path(), &error))? {
-            ServerFrame::Refused { reason } => Err(ControlError::NotAWorker {
+            ServerFrame::Refused { reason } => Err(ControlError::Refused {
                 path: path(),
                 reason,
             }),
@@ -302,7 +302,11 @@ pub async fn wait_for_socket(path: &Path, limit: Duration) -> Result<ServerHello
     loop {
         match Connection::open(path).await {
             Ok(connection) => return Ok(connection.hello),
-            Err(ControlError::Connect { .. } | ControlError::Closed { .. }) => {}
+            Err(
+                ControlError::Connect { .. }
+                | ControlError::Closed { .. }
+                | ControlError::Link { .. },
+            ) => {}
             Err(error) => return Err(error),
         }
         if Instant::now() >= deadline {

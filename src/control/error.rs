@@ -63,6 +63,14 @@ pub enum ControlError {
         /// What was wrong with it.
         reason: String,
     },
+    /// The worker does not want this client.
+    #[error("the worker at {path} refused this console: {reason}")]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// Why, in the worker's words.
+        reason: String,
+    },
     /// Another version of the protocol.
     #[error(
         "the worker at {path} (version {version}) speaks control protocol {theirs}, this program {ours}; use the worker's version of dagster-taskiq-tui"

@@ -9,6 +9,7 @@ mod route;
 mod state;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -77,7 +78,7 @@ impl Default for HubOptions {
 pub struct Hub {
     state: State,
     requests: mpsc::Receiver<Request>,
-    publish: watch::Sender<std::sync::Arc<Snapshot>>,
+    publish: watch::Sender<Arc<Snapshot>>,
 }
 
 impl Hub {
@@ -98,7 +99,6 @@ impl Hub {
             dagster: client,
             wake,
         };
-        let mut own_events = options.own_events;
         let every = options.discover_every;
         let mut state = State::new(state::Settings {
             sockets: options.sockets,
@@ -110,7 +110,7 @@ impl Hub {
         });
         state.look();
         state.merge();
-        let (publish, snapshot) = watch::channel(std::sync::Arc::new(state.snapshot()));
+        let (publish, snapshot) = watch::channel(Arc::new(state.snapshot()));
         let hub = Self {
             state,
             requests,
@@ -119,7 +119,7 @@ impl Hub {
         let inputs = Inputs {
             news,
             told,
-            own: own_events.take(),
+            own: options.own_events,
             every,
         };
         tokio::spawn(hub.run(inputs, router));
@@ -166,7 +166,7 @@ impl Hub {
                 () = pace.due() => {
                     pace.published();
                     if self.state.merge() {
-                        self.publish.send_replace(std::sync::Arc::new(self.state.snapshot()));
+                        self.publish.send_replace(Arc::new(self.state.snapshot()));
                     }
                 }
             }

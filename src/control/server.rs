@@ -2,6 +2,7 @@
 //! commands. A slow client misses snapshots and lines, counted; it never holds the worker up.
 
 mod connection;
+mod feed;
 mod socket;
 
 use std::path::{Path, PathBuf};

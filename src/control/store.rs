@@ -1,25 +1,17 @@
 //! The store: the only writer of a worker's snapshot. It folds [`Event`]s, in order, and publishes
 //! the result for the control server (and an embedded console).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+mod publish;
 
-use tokio::sync::{mpsc, watch};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::logs::{LogRing, MAX_LINES, cut};
-use super::pace::Pace;
 use crate::domain::{
     Event, MAX_RECENT_TASKS, Phase, PriorityCount, QueueView, Source, TaskOutcome, TaskView,
     Timestamp, WorkerSnapshot, WorkerView,
 };
 
-/// At most twenty publications a second: twice what a socket client is sent.
-const PUBLISH_EVERY: Duration = Duration::from_millis(50);
-
-/// Events folded before a publication is considered; a full channel takes eight rounds.
-const FOLD_AT_ONCE: usize = 1024;
+pub use publish::{Published, spawn};
 
 /// Longest reason kept in a finished task, in bytes; 500 of them travel in every snapshot.
 const MAX_REASON: usize = 2 * 1024;
@@ -298,64 +290,6 @@ fn shorten(mut outcome: TaskOutcome) -> TaskOutcome {
         TaskOutcome::Success | TaskOutcome::UpForRetry | TaskOutcome::Canceled => {}
     }
     outcome
-}
-
-/// What a running store offers to readers. Cloning is cheap.
-#[derive(Clone, Debug)]
-pub struct Published {
-    /// The latest snapshot.
-    pub snapshot: watch::Receiver<Arc<WorkerSnapshot>>,
-    /// The last log lines.
-    pub logs: LogRing,
-}
-
-/// Runs a store on a task of its own until every sink of `events` is gone. `dropped` is the sink's
-/// [`drop_counter`](crate::domain::EventSink::drop_counter).
-///
-/// # Panics
-/// Outside a Tokio runtime.
-#[must_use = "nobody else can see what the store publishes"]
-pub fn spawn(
-    store: Store,
-    events: mpsc::Receiver<Event>,
-    dropped: Arc<AtomicU64>,
-) -> (Published, tokio::task::JoinHandle<()>) {
-    let (publish, snapshot) = watch::channel(Arc::new(store.snapshot(Timestamp::now())));
-    let logs = store.logs();
-    let task = tokio::spawn(run(store, events, dropped, publish));
-    (Published { snapshot, logs }, task)
-}
-
-async fn run(
-    mut store: Store,
-    mut events: mpsc::Receiver<Event>,
-    dropped: Arc<AtomicU64>,
-    publish: watch::Sender<Arc<WorkerSnapshot>>,
-) {
-    let mut pace = Pace::new(PUBLISH_EVERY);
-    let mut batch = Vec::with_capacity(FOLD_AT_ONCE);
-    loop {
-        tokio::select! {
-            count = events.recv_many(&mut batch, FOLD_AT_ONCE) => {
-                if count == 0 {
-                    break;
-                }
-                for event in batch.drain(..) {
-                    if store.apply(&event) == Change::Snapshot {
-                        pace.touch();
-                    }
-                }
-                if replace(&mut store.dropped, dropped.load(Ordering::Relaxed)) {
-                    pace.touch();
-                }
-            }
-            () = pace.due() => {
-                pace.published();
-                publish.send_replace(Arc::new(store.snapshot(Timestamp::now())));
-            }
-        }
-    }
-    publish.send_replace(Arc::new(store.snapshot(Timestamp::now())));
 }
 
 #[cfg(test)]

@@ -82,16 +82,7 @@ impl TestWorker {
     }
 
     pub fn log(&self, message: &str) {
-        self.sink.send(Event::Log {
-            line: LogLine {
-                at: Timestamp::now(),
-                level: LogLevel::Info,
-                target: "step".to_owned(),
-                run_id: None,
-                step_key: None,
-                message: message.to_owned(),
-            },
-        });
+        self.sink.send(log_line(message));
     }
 
     /// Ends as a worker does: its last events are folded, its consoles see them.
@@ -178,6 +169,20 @@ pub fn queue(name: &str) -> Event {
             counts: None,
             counted_at: None,
             error: None,
+        },
+    }
+}
+
+/// A line as a step prints one.
+pub fn log_line(message: &str) -> Event {
+    Event::Log {
+        line: LogLine {
+            at: Timestamp::now(),
+            level: LogLevel::Info,
+            target: "step".to_owned(),
+            run_id: None,
+            step_key: None,
+            message: message.to_owned(),
         },
     }
 }

@@ -42,6 +42,7 @@ pub async fn webserver() -> &'static Webserver {
 }
 
 async fn start() -> Webserver {
+    let python = python();
     let home = tempfile::Builder::new()
         .prefix("dtq-dagster-")
         .tempdir()
@@ -52,7 +53,7 @@ async fn start() -> Webserver {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dagster");
-    let mut process = Command::new(python())
+    let mut process = Command::new(python)
         .arg(files.join("serve.py"))
         .arg(files.join("definitions.py"))
         .arg(port.to_string())
@@ -68,7 +69,7 @@ async fn start() -> Webserver {
     while client.server_info().await.is_err() {
         let ended = process.try_wait().unwrap();
         assert!(
-            ended.is_none() && begin.elapsed() < Duration::from_secs(120),
+            ended.is_none() && begin.elapsed() < Duration::from_mins(2),
             "dagster-webserver did not start: {}",
             std::fs::read_to_string(&log).unwrap_or_default()
         );

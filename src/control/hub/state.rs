@@ -329,3 +329,52 @@ fn gap(worker: &str, missed: u64, next: Option<&LogLine>) -> LogLine {
         message: format!("{missed} log lines of worker {worker} were dropped: they came too fast"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_gone_once_it_has_ended() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert!(!is_gone(child.id()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(is_gone(child.id()));
+    }
+
+    fn line(second: i64) -> LogLine {
+        LogLine {
+            at: Timestamp::from_second(second).unwrap(),
+            ..gap("one", 1, None)
+        }
+    }
+
+    #[tokio::test]
+    async fn log_lines_of_several_workers_are_in_the_order_of_their_times_and_bounded() {
+        let (news, _heard) = mpsc::channel(1);
+        let mut state = State::new(Settings {
+            sockets: Vec::new(),
+            folders: Vec::new(),
+            webserver_url: None,
+            read_only: false,
+            forget_after: Duration::ZERO,
+            news,
+        });
+        state.log([line(2), line(4)]);
+        state.log([line(3), line(1)]);
+        let seconds = |state: &State| -> Vec<i64> {
+            state.logs.iter().map(|line| line.at.as_second()).collect()
+        };
+        assert_eq!(seconds(&state), [1, 2, 3, 4]);
+        state.log((5..=3_000).map(line));
+        assert_eq!(seconds(&state), (1_001..=3_000).collect::<Vec<i64>>());
+        state.log([line(7)]);
+        assert_eq!(seconds(&state).first(), Some(&1_001));
+    }
+}

@@ -1,7 +1,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
+use super::publish::PUBLISH_EVERY;
 use super::*;
 use crate::domain::{
     QueueCounts, QueueRole, Slots, SourceHealth, SourceKind, TaskKind, WorkerState,

@@ -1,0 +1,126 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::os::unix::fs::PermissionsExt;
+
+use tokio::sync::mpsc::Receiver;
+use tracing::subscriber::with_default;
+
+use super::*;
+use crate::domain::{Event, LogLevel, LogLine};
+
+fn to_sink(filter: Option<&str>) -> (Options, Receiver<Event>) {
+    let (sink, events) = EventSink::channel();
+    let options = Options {
+        filter: filter.map(str::to_owned),
+        sink: Some(sink),
+        ..Options::default()
+    };
+    (options, events)
+}
+
+fn lines(mut events: Receiver<Event>) -> Vec<LogLine> {
+    std::iter::from_fn(|| events.try_recv().ok())
+        .filter_map(|event| match event {
+            Event::Log { line } => Some(line),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_line_knows_its_run_and_step_from_the_event_or_the_spans_around_it() {
+    let (options, events) = to_sink(None);
+    let (subscriber, _guard) = super::subscriber(options).unwrap();
+    with_default(subscriber, || {
+        let run = tracing::info_span!("run", run_id = "r1").entered();
+        let step = tracing::info_span!("step", step_key = tracing::field::Empty).entered();
+        step.record("step_key", "a");
+        tracing::info!(count = 3, "inside");
+        tracing::warn!(step_key = "b", "its own");
+        drop((step, run));
+        tracing::error!("outside");
+    });
+    let seen: Vec<_> = lines(events)
+        .into_iter()
+        .map(|line| (line.level, line.message, line.run_id, line.step_key))
+        .collect();
+    let some = |text: &str| Some(text.to_owned());
+    let expected = [
+        (
+            LogLevel::Info,
+            "inside count=3".to_owned(),
+            some("r1"),
+            some("a"),
+        ),
+        (LogLevel::Warn, "its own".to_owned(), some("r1"), some("b")),
+        (LogLevel::Error, "outside".to_owned(), None, None),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn by_default_libraries_are_heard_only_when_something_is_wrong() {
+    let (options, events) = to_sink(None);
+    let (subscriber, _guard) = super::subscriber(options).unwrap();
+    with_default(subscriber, || {
+        tracing::info!(target: "hyper", "chatter");
+        tracing::warn!(target: "hyper", "trouble");
+        tracing::debug!("detail");
+        tracing::info!("ours");
+    });
+    let messages: Vec<String> = lines(events).into_iter().map(|line| line.message).collect();
+    assert_eq!(messages, ["trouble", "ours"]);
+}
+
+#[test]
+fn the_file_holds_what_was_logged_once_the_guard_is_gone() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("state/log");
+    let options = Options {
+        folder: Some(folder.clone()),
+        ..Options::default()
+    };
+    let (subscriber, guard) = super::subscriber(options).unwrap();
+    with_default(subscriber, || tracing::info!(run_id = "r1", "to the file"));
+    assert_eq!(guard.dropped_lines(), 0);
+    drop(guard);
+    let file = std::fs::read_dir(&folder)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    let named = regex::Regex::new(r"^dagster-taskiq-tui\.\d{4}-\d\d-\d\d\.log$").unwrap();
+    assert!(named.is_match(&name), "{name}");
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(
+        text.contains("to the file") && text.contains("r1"),
+        "{text}"
+    );
+    let mode = std::fs::metadata(folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_bad_filter_or_folder_is_a_sentence() {
+    let (options, _events) = to_sink(Some("no=such=filter"));
+    let refusal = super::subscriber(options)
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refusal.starts_with("\"no=such=filter\" is no log filter"),
+        "{refusal}"
+    );
+    let parent = tempfile::NamedTempFile::new().unwrap();
+    let options = Options {
+        folder: Some(parent.path().join("log")),
+        ..Options::default()
+    };
+    let refusal = super::subscriber(options)
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(refusal.contains("--log-dir"), "{refusal}");
+}
