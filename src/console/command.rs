@@ -3,6 +3,8 @@
 //! A key that is not in the table does not exist, except inside an input line, a dialog or a list
 //! that lies over the view, which say themselves what they take.
 
+use std::fmt::Write;
+
 use super::key::{self, Key};
 use super::view::View;
 use crate::domain::Danger;
@@ -191,13 +193,15 @@ pub fn key_table() -> String {
     for row in COMMANDS {
         let keys: Vec<String> = row.keys().map(|key| format!("`{key}`")).collect();
         let name = format!("{} {}", row.name, row.argument);
-        table.push_str(&format!(
-            "| {} | `{}` | {} | {} |\n",
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            table,
+            "| {} | `{}` | {} | {} |",
             keys.join(" ").replace('|', "\\|"),
             name.trim_end(),
             row.shown_scope(),
             row.help,
-        ));
+        );
     }
     table
 }

@@ -120,12 +120,12 @@ impl App {
             Some(Overlay::Help { scroll }) => help::render(ctx, *scroll, screen.body, buf),
             Some(Overlay::Detail { scroll }) => detail::render(ctx, *scroll, screen.body, buf),
             Some(Overlay::Palette { input, choice, .. }) => {
-                prompt::palette(ctx, input, *choice, screen, buf)
+                prompt::palette(ctx, input, *choice, screen, buf);
             }
             Some(Overlay::Filter { input, .. }) => prompt::filter(ctx, input, screen, buf),
             Some(Overlay::Scale { input }) => prompt::scale(ctx, input, screen, buf),
             Some(Overlay::Launch { input, choice }) => {
-                dialog::launch(ctx, input, *choice, screen.body, buf)
+                dialog::launch(ctx, input, *choice, screen.body, buf);
             }
             Some(Overlay::Confirm(confirm)) => dialog::confirm(ctx, confirm, screen.body, buf),
             Some(Overlay::Quit) => dialog::quit(ctx, screen.body, buf),

@@ -67,14 +67,13 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
         action: "start the console's thread",
         source,
     })?;
-    match ended.await {
-        Ok(result) => result,
-        Err(_) => {
-            let message = panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Err(ConsoleError::Panicked {
-                message: message.unwrap_or_default(),
-            })
-        }
+    if let Ok(result) = ended.await {
+        result
+    } else {
+        let message = panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Err(ConsoleError::Panicked {
+            message: message.unwrap_or_default(),
+        })
     }
 }
 
@@ -295,8 +294,5 @@ impl Console<'_> {
 
 /// A terminal that takes no bytes any more has hung up.
 fn gone(result: io::Result<()>) -> ControlFlow<Exit> {
-    match result {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(_) => ControlFlow::Break(Exit::HungUp),
-    }
+    result.map_or_else(|_| ControlFlow::Break(Exit::HungUp), ControlFlow::Continue)
 }

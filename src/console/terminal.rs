@@ -163,8 +163,6 @@ pub(super) struct PanicHook {
 
 /// What the hook leaves behind.
 pub(super) struct Panics {
-    /// The message of the console's own panic.
-    pub(super) own: Arc<Mutex<Option<String>>>,
     /// Those of other threads.
     pub(super) others: mpsc::Receiver<String>,
 }
@@ -177,11 +175,11 @@ impl PanicHook {
         let previous: Arc<dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync> =
             panic::take_hook().into();
         let console: ThreadId = thread::current().id();
-        let (before, message) = (Arc::clone(&previous), Arc::clone(&own));
+        let before = Arc::clone(&previous);
         panic::set_hook(Box::new(move |info| {
             if thread::current().id() == console {
                 restore();
-                if let Ok(mut message) = message.lock() {
+                if let Ok(mut message) = own.lock() {
                     *message = Some(info.to_string());
                 }
                 before(info);
@@ -190,7 +188,7 @@ impl PanicHook {
                 let _ = sender.try_send(info.to_string().replace('\n', ": "));
             }
         }));
-        (Self { previous }, Panics { own, others })
+        (Self { previous }, Panics { others })
     }
 }
 

@@ -32,7 +32,7 @@ impl App {
             Verb::Scale if argument.is_empty() => {
                 self.overlay = Some(Overlay::Scale {
                     input: Input::default(),
-                })
+                });
             }
             Verb::Scale => self.scale_to(argument, now, effects),
             Verb::Launch => self.pick_job(argument, now, effects),

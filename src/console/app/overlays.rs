@@ -115,7 +115,7 @@ impl App {
         };
         match overlay {
             Overlay::Help { scroll } => {
-                self.scroll_key(key, scroll, |scroll| Overlay::Help { scroll }, now, effects)
+                self.scroll_key(key, scroll, |scroll| Overlay::Help { scroll }, now, effects);
             }
             Overlay::Detail { scroll } => {
                 self.scroll_key(
@@ -222,7 +222,7 @@ impl App {
                     input,
                     choice: 0,
                     back: 0,
-                })
+                });
             }
             Typed::Other => {
                 let choice = choose(key, choice, offered.len());
@@ -308,7 +308,7 @@ impl App {
             Typed::Left => {}
             Typed::Given if confirm.is_given() => self.send_all(confirm, now, effects),
             Typed::Given | Typed::Edited | Typed::Other => {
-                self.overlay = Some(Overlay::Confirm(confirm))
+                self.overlay = Some(Overlay::Confirm(confirm));
             }
         }
     }

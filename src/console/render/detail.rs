@@ -9,6 +9,7 @@ use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
 use super::{Ctx, runs};
 use crate::console::app::App;
+use crate::console::render::signs::signed;
 use crate::console::view::View;
 use crate::console::words::{self, plural};
 use crate::console::{format, text};
@@ -227,7 +228,7 @@ impl Page<'_> {
 
     fn worker(&mut self, worker: &WorkerView) -> String {
         let (sign, style) = self.ctx.worker_sign(worker.state);
-        self.state("state", self.ctx.sign(sign, worker.state.word(), style));
+        self.state("state", signed(sign, worker.state.word(), style));
         self.field("host", &worker.hostname);
         self.field("pid", &worker.pid.to_string());
         self.field("version", &worker.version);

@@ -58,7 +58,7 @@ pub(super) fn box_inner(area: Rect) -> Rect {
     } else {
         (0, 1.min(area.height))
     };
-    let bottom = if is_framed(area) { 1 } else { 0 };
+    let bottom = u16::from(is_framed(area));
     Rect {
         x: area.x + x,
         y: area.y + y,

@@ -84,14 +84,14 @@ fn wrapped(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     let list = ctx.app.list();
     let mut bottom = area.height;
     // From the cursor up; a short log starts at the top nevertheless.
-    let last = list.cursor.max(
+    let lowest = list.cursor.max(
         usize::from(area.height)
             .min(list.rows.len())
             .saturating_sub(1),
     );
     let mut blocks = Vec::new();
     let mut used: u16 = 0;
-    for index in (0..=last).rev() {
+    for index in (0..=lowest).rev() {
         let Some(line) = at(ctx, index) else {
             continue;
         };

@@ -20,8 +20,9 @@ fn input_line(
     screen: Screen,
     sign: &str,
     input: &Input,
-    note: Line<'static>,
+    note: impl Into<Line<'static>>,
 ) {
+    let note = note.into();
     // On a screen without a hint bar the body's last line is the input's.
     let area = if screen.hints.height > 0 {
         screen.hints

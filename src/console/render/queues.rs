@@ -9,6 +9,7 @@ use super::panel::panel;
 use super::table::{self, Column, column};
 use super::{Ctx, is_roomy, prompt};
 use crate::console::format::{self, coarse_age, seconds_between};
+use crate::console::render::signs::signed;
 use crate::console::words;
 use crate::domain::{PriorityCount, QueueRole, QueueView};
 
@@ -126,8 +127,8 @@ fn state<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
             format!("{} {error}", ctx.glyphs.down),
             ctx.roles.error,
         )),
-        None if queue.counts.is_some() => ctx.sign(ctx.glyphs.up, "ok", ctx.roles.ok),
-        None => ctx.sign(ctx.glyphs.pending, "not read yet", ctx.roles.info),
+        None if queue.counts.is_some() => signed(ctx.glyphs.up, "ok", ctx.roles.ok),
+        None => signed(ctx.glyphs.pending, "not read yet", ctx.roles.info),
     }
 }
 

@@ -14,15 +14,15 @@ use crate::domain::{
     WorkerState,
 };
 
-impl<'a> Ctx<'a> {
-    /// A sign and a word in one style.
-    pub(super) fn sign(self, sign: &'static str, word: &str, style: Style) -> Line<'static> {
-        Line::from(span(format!("{sign} {word}"), style))
-    }
+/// A sign and a word in one style.
+pub(super) fn signed(sign: &'static str, word: &str, style: Style) -> Line<'static> {
+    Line::from(span(format!("{sign} {word}"), style))
+}
 
+impl<'a> Ctx<'a> {
     pub(super) fn phase(self, phase: &Phase) -> Line<'static> {
         let (sign, style) = self.phase_sign(phase);
-        self.sign(sign, words::phase(phase), style)
+        signed(sign, words::phase(phase), style)
     }
 
     pub(super) fn phase_sign(self, phase: &Phase) -> (&'static str, Style) {
@@ -56,7 +56,7 @@ impl<'a> Ctx<'a> {
             | RunStatus::Managed
             | RunStatus::Starting => (glyphs.held, roles.held),
         };
-        self.sign(sign, words::run_status(status), style)
+        signed(sign, words::run_status(status), style)
     }
 
     pub(super) fn worker_sign(self, state: WorkerState) -> (&'static str, Style) {
@@ -78,7 +78,7 @@ impl<'a> Ctx<'a> {
             HostPhase::Draining => (glyphs.warn, roles.warn),
             HostPhase::Failed(_) => (glyphs.down, roles.error),
         };
-        self.sign(sign, words::host_phase(phase), style)
+        signed(sign, words::host_phase(phase), style)
     }
 
     pub(super) fn source_sign(self, health: &SourceHealth) -> (&'static str, Style) {
@@ -110,13 +110,14 @@ impl<'a> Ctx<'a> {
                 format::duration(seconds_between(*since, self.now)),
                 roles.strong,
             )),
-            Phase::Held => Line::from(span(self.glyphs.unknown, roles.dim)),
             Phase::Done {
                 at,
                 started: Some(started),
                 ..
             } => Line::from(format::span(*started, *at)),
-            Phase::Done { started: None, .. } => Line::from(span(self.glyphs.unknown, roles.dim)),
+            Phase::Held | Phase::Done { started: None, .. } => {
+                Line::from(span(self.glyphs.unknown, roles.dim))
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use super::table::{self, Column, column};
 use super::{Ctx, is_roomy, prompt};
 use crate::console::alarms::HEARTBEAT_LATE;
 use crate::console::format::{self, coarse_age, seconds_between};
+use crate::console::render::signs::signed;
 use crate::domain::{HostPhase, HostView, WorkerView};
 
 const COLUMNS: [Column; 11] = [
@@ -89,7 +90,7 @@ fn cells<'a>(ctx: Ctx<'a>, worker: &'a WorkerView, width: u16) -> Vec<Line<'a>> 
     let (steps, runs) = if width >= 150 { (30, 16) } else { (10, 0) };
     vec![
         Line::from(span(worker.id.as_str(), roles.strong)),
-        ctx.sign(sign, worker.state.word(), style),
+        signed(sign, worker.state.word(), style),
         ctx.slots(worker.steps, steps),
         ctx.slots(worker.runs, runs),
         Line::from(ctx.exact(worker.finished, roles.text)),

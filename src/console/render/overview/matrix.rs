@@ -92,7 +92,7 @@ fn sum<'a>(counts: impl Iterator<Item = &'a PriorityCount>) -> Figures {
     })
 }
 
-fn columns<'a>(ctx: Ctx<'a>) -> Vec<QueueColumn<'a>> {
+fn columns(ctx: Ctx<'_>) -> Vec<QueueColumn<'_>> {
     let queues = ctx
         .snapshot
         .queues
@@ -206,7 +206,7 @@ fn figures_at(ctx: Ctx, buf: &mut Buffer, line: Rect, index: usize, figure: u16,
     let start = line.x + PRIORITY + index * (figure * 3 + 2);
     for (place, each) in (0..).zip(figures) {
         // Waiting has two columns more: its `~` and thousands.
-        let extra = if place == 2 { 0 } else { 1 };
+        let extra = u16::from(place != 2);
         let x = start + place * figure;
         let width = (figure - extra).min(line.right().saturating_sub(x));
         paint::line(ctx, buf, Rect { x, width, ..line }, each, Align::Right);

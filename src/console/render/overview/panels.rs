@@ -10,6 +10,7 @@ use crate::console::format;
 use crate::console::glyphs::Glyphs;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::panel;
+use crate::console::render::signs::signed;
 use crate::console::render::table::{self, Column, column};
 use crate::console::render::{Ctx, queues as queues_view};
 use crate::console::text;
@@ -76,7 +77,7 @@ pub(super) fn workers(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
         let (sign, style) = ctx.worker_sign(worker.state);
         vec![
             Line::from(span(worker.id.as_str(), ctx.roles.text)),
-            ctx.sign(sign, worker.state.word(), style),
+            signed(sign, worker.state.word(), style),
             ctx.slots(worker.steps, 24.min(inner.width / 3)),
             ctx.slots(worker.runs, 12.min(inner.width / 8)),
             Line::from(ctx.exact(worker.failed, ctx.roles.error)),

@@ -1,0 +1,13 @@
+//! The whole console, driven by key strings, its screens compared.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "console/fixture.rs"]
+mod fixture;
+#[path = "console/harness.rs"]
+mod harness;
+#[path = "console/keys.rs"]
+mod keys;
+#[path = "console/screens.rs"]
+mod screens;
+#[path = "console/svg.rs"]
+mod svg;

@@ -1,0 +1,201 @@
+//! Drives a whole console by key strings and reads its screen.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use dagster_taskiq_tui::console::app::{App, Effect, Message, Setup};
+use dagster_taskiq_tui::console::glyphs;
+use dagster_taskiq_tui::console::key;
+use dagster_taskiq_tui::console::options::QuitPolicy;
+use dagster_taskiq_tui::console::theme::{Depth, Theme};
+use dagster_taskiq_tui::domain::{Command, Snapshot, Timestamp};
+use jiff::tz::TimeZone;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier, Style};
+
+use super::fixture;
+
+/// A console without a terminal.
+pub struct Harness {
+    pub app: App,
+    pub now: Timestamp,
+    pub size: (u16, u16),
+    pub effects: Vec<Effect>,
+}
+
+/// How it is set up.
+pub struct Options {
+    pub size: (u16, u16),
+    pub depth: Depth,
+    pub theme: &'static str,
+    pub ascii: bool,
+    pub read_only: bool,
+    pub quit: QuitPolicy,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            size: (80, 24),
+            depth: Depth::True,
+            theme: "dark",
+            ascii: false,
+            read_only: false,
+            quit: QuitPolicy::Leave,
+        }
+    }
+}
+
+impl Harness {
+    pub fn new(options: Options, snapshot: Arc<Snapshot>) -> Self {
+        let setup = Setup {
+            read_only: options.read_only,
+            context: String::from("demo"),
+            quit: options.quit,
+            glyphs: if options.ascii {
+                &glyphs::ASCII
+            } else {
+                &glyphs::UNICODE
+            },
+            depth: options.depth,
+            zone: TimeZone::UTC,
+        };
+        let theme = Theme::load(options.theme, options.depth).unwrap();
+        let mut harness = Self {
+            app: App::new(setup, theme),
+            now: fixture::now(),
+            size: options.size,
+            effects: Vec::new(),
+        };
+        harness.tell(Message::Resize(options.size.0, options.size.1));
+        harness.tell(Message::Snapshot(snapshot));
+        harness
+    }
+
+    /// At 80x24 on the night's snapshot.
+    pub fn night() -> Self {
+        Self::new(Options::default(), fixture::snapshot())
+    }
+
+    pub fn tell(&mut self, message: Message) {
+        let effects = self.app.update(message, self.now);
+        self.effects.extend(effects);
+    }
+
+    /// Presses keys; gives the effects of all of them.
+    pub fn keys(&mut self, keys: &str) -> Vec<Effect> {
+        self.effects.clear();
+        for key in key::parse(keys) {
+            self.tell(Message::Key(key));
+        }
+        self.effects.clone()
+    }
+
+    /// Presses keys; gives the commands sent and to whom.
+    pub fn commands(&mut self, keys: &str) -> Vec<(Option<String>, Command)> {
+        let effects = self.keys(keys).into_iter();
+        effects
+            .filter_map(|effect| match effect {
+                Effect::Request {
+                    worker, command, ..
+                } => Some((worker, command)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn buffer(&self) -> Buffer {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, self.size.0, self.size.1));
+        self.app.render_to(&mut buffer, self.now);
+        buffer
+    }
+
+    pub fn screen(&self) -> String {
+        text(&self.buffer())
+    }
+}
+
+/// The lines of a buffer, without spaces at their ends.
+pub fn text(buffer: &Buffer) -> String {
+    let mut text = String::new();
+    for y in 0..buffer.area.height {
+        let mut line = String::new();
+        let mut x = 0;
+        while x < buffer.area.width {
+            let symbol = buffer[(x, y)].symbol();
+            line.push_str(symbol);
+            x += dagster_taskiq_tui::console::text::width(symbol).max(1);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A compact map of the styles: a letter per style, runs of them per line, and a legend.
+pub fn styles(buffer: &Buffer) -> String {
+    let mut letters: BTreeMap<String, char> = BTreeMap::new();
+    let mut next = 'a'..='z';
+    let mut more = 'A'..='Z';
+    let mut map = String::new();
+    for y in 0..buffer.area.height {
+        let mut line = String::new();
+        for x in 0..buffer.area.width {
+            let style = describe(buffer[(x, y)].style());
+            let letter = if style.is_empty() {
+                '.'
+            } else {
+                *letters
+                    .entry(style)
+                    .or_insert_with(|| next.next().or_else(|| more.next()).unwrap_or('?'))
+            };
+            line.push(letter);
+        }
+        map.push_str(&runs(&line));
+        map.push('\n');
+    }
+    let mut legend: Vec<_> = letters
+        .into_iter()
+        .map(|(style, letter)| (letter, style))
+        .collect();
+    legend.sort_by_key(|(letter, _)| (letter.is_uppercase(), *letter));
+    for (letter, style) in legend {
+        writeln!(map, "{letter} = {style}").unwrap();
+    }
+    map
+}
+
+/// `aaab` as `3a b`.
+fn runs(line: &str) -> String {
+    let mut runs: Vec<(char, usize)> = Vec::new();
+    for c in line.chars() {
+        match runs.last_mut() {
+            Some((last, count)) if *last == c => *count += 1,
+            _ => runs.push((c, 1)),
+        }
+    }
+    let shown: Vec<String> = runs
+        .into_iter()
+        .map(|(c, count)| {
+            if count == 1 {
+                c.to_string()
+            } else {
+                format!("{count}{c}")
+            }
+        })
+        .collect();
+    shown.join(" ")
+}
+
+fn describe(style: Style) -> String {
+    let mut parts = Vec::new();
+    let color = |color: Option<Color>| color.filter(|color| *color != Color::Reset);
+    parts.extend(color(style.fg).map(|fg| fg.to_string()));
+    parts.extend(color(style.bg).map(|bg| format!("on {bg}")));
+    if style.add_modifier != Modifier::empty() {
+        parts.push(format!("{:?}", style.add_modifier));
+    }
+    parts.join(" ")
+}

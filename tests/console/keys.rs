@@ -1,0 +1,310 @@
+//! What keys do: commands sent, questions asked, rows kept.
+
+use std::sync::Arc;
+
+use dagster_taskiq_tui::console::app::{Effect, Message};
+use dagster_taskiq_tui::console::command::{COMMANDS, key_table};
+use dagster_taskiq_tui::console::view::View;
+use dagster_taskiq_tui::console::{Exit, QuitPolicy};
+use dagster_taskiq_tui::domain::{Command, Reply, WorkerState};
+use jiff::SignedDuration;
+
+use super::fixture;
+use super::harness::{Harness, Options};
+
+fn first() -> Option<String> {
+    Some(String::from("etl-1.internal-4127"))
+}
+
+#[test]
+fn the_key_table_of_the_readme_is_this_one() {
+    insta::assert_snapshot!("key_table", key_table());
+}
+
+#[test]
+fn plus_and_minus_scale_and_quick_presses_add_up() {
+    let mut harness = Harness::night();
+    let sent = harness.commands("5++-");
+    let scale = |steps| (first(), Command::Scale { steps });
+    assert_eq!(sent, [scale(5), scale(6), scale(5)]);
+}
+
+#[test]
+fn a_refused_scaling_is_forgotten() {
+    let mut harness = Harness::night();
+    let Some(Effect::Request { request, .. }) = harness.keys("5+").pop() else {
+        panic!("nothing was sent")
+    };
+    harness.tell(Message::Reply {
+        request,
+        reply: Reply::Failed(String::from("no memory")),
+    });
+    assert!(harness.screen().contains("no memory"));
+    assert_eq!(
+        harness.commands("+"),
+        [(first(), Command::Scale { steps: 5 })]
+    );
+}
+
+#[test]
+fn a_number_scales_every_worker_from_the_overview_and_one_from_its_view() {
+    let mut harness = Harness::night();
+    let both = harness.commands("s8<enter>");
+    assert_eq!(both.len(), 2);
+    assert!(
+        both.iter()
+            .all(|(_, command)| *command == Command::Scale { steps: 8 })
+    );
+    assert_eq!(
+        harness.commands("5:scale 2<enter>"),
+        [(first(), Command::Scale { steps: 2 })]
+    );
+}
+
+#[test]
+fn pause_goes_to_those_that_receive_and_resume_to_those_that_are_paused() {
+    let mut harness = Harness::night();
+    assert_eq!(harness.commands("p"), [(first(), Command::Pause)]);
+    let mut snapshot = (*fixture::snapshot()).clone();
+    Arc::make_mut(&mut snapshot.workers)[0].state = WorkerState::Paused;
+    harness.tell(Message::Snapshot(Arc::new(snapshot)));
+    let resumed = harness.commands("p");
+    assert_eq!(resumed.len(), 2);
+    assert!(
+        resumed
+            .iter()
+            .all(|(_, command)| *command == Command::Resume)
+    );
+}
+
+#[test]
+fn a_job_is_picked_by_typing_some_of_its_letters() {
+    let mut harness = Harness::night();
+    let sent = harness.commands("lfan<enter>");
+    let [(None, Command::LaunchRun { job, .. })] = sent.as_slice() else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(job.job, "fan_out_demo");
+}
+
+#[test]
+fn the_destructive_key_of_a_view_asks_for_typing_first() {
+    let mut harness = Harness::night();
+    assert_eq!(
+        harness.commands("2jXdagster<enter>"),
+        [],
+        "half a name does nothing"
+    );
+    assert!(harness.screen().contains("~128 waiting messages"));
+    let sent = harness.commands("-tasks<enter>");
+    assert_eq!(
+        sent,
+        [(
+            None,
+            Command::DrainQueue {
+                queue: String::from("dagster-tasks")
+            }
+        )]
+    );
+}
+
+#[test]
+fn steps_runs_and_workers_have_their_own_destructive_command() {
+    let mut harness = Harness::night();
+    let sent = harness.commands("3jXcancel<enter>");
+    let [(Some(_), Command::CancelTask { .. })] = sent.as_slice() else {
+        panic!("{sent:?}")
+    };
+    let sent = harness.commands("4jX0e9a4c17<enter>");
+    let [(None, Command::TerminateRuns { run_ids })] = sent.as_slice() else {
+        panic!("{sent:?}")
+    };
+    assert!(run_ids[0].starts_with("0e9a4c17"));
+    assert_eq!(
+        harness.commands("5Xstop<enter>"),
+        [(first(), Command::Stop)]
+    );
+    assert_eq!(harness.commands("5Dn"), []);
+    assert_eq!(harness.commands("5Dy"), [(first(), Command::Drain)]);
+}
+
+#[test]
+fn a_finished_run_and_a_held_step_cannot_be_ended() {
+    let mut harness = Harness::night();
+    harness.keys("4jjX");
+    assert!(harness.screen().contains("over already"));
+    harness.keys("3jjjjjjX");
+    assert!(harness.screen().contains("does not run"));
+}
+
+#[test]
+fn pasted_text_confirms_nothing_and_commands_nothing() {
+    let mut harness = Harness::night();
+    harness.keys("2jX");
+    harness.tell(Message::Paste(String::from("dagster-tasks\n")));
+    assert_eq!(harness.commands("<enter>"), []);
+    harness.keys("<esc>1");
+    harness.tell(Message::Paste(String::from("5Xstop\r")));
+    assert_eq!(harness.app.view(), View::Overview);
+}
+
+#[test]
+fn read_only_refuses_everything_that_changes_something() {
+    let options = Options {
+        read_only: true,
+        ..Options::default()
+    };
+    let mut harness = Harness::new(options, fixture::snapshot());
+    for view in View::ALL {
+        let digit = (view.index() + 1).to_string();
+        assert_eq!(
+            harness.commands(&format!("{digit}p+-ssr<esc>DyXstop<enter><esc>l<enter>")),
+            []
+        );
+    }
+    assert!(harness.screen().contains("Read-only"));
+}
+
+#[test]
+fn the_cursor_stays_on_its_row_when_rows_come_and_go() {
+    let mut harness = Harness::night();
+    harness.keys("4jjj");
+    let mut snapshot = (*fixture::snapshot()).clone();
+    Arc::make_mut(&mut snapshot.runs).remove(0);
+    harness.tell(Message::Snapshot(Arc::new(snapshot)));
+    harness.keys("X");
+    assert!(harness.screen().contains("Terminate run 4f0c81aa?"));
+}
+
+#[test]
+fn a_filter_applies_while_it_is_typed_and_escape_brings_the_old_one_back() {
+    let mut harness = Harness::night();
+    harness.keys("3/transform");
+    assert!(
+        harness.screen().contains("transform_orders")
+            && !harness.screen().contains("train_gradient")
+    );
+    harness.keys("<esc>");
+    assert!(harness.screen().contains("train_gradient"));
+    harness.keys("/prio:>5 status:running<enter>");
+    assert!(harness.screen().contains("2 of 73"), "{}", harness.screen());
+    harness.keys("<esc>");
+    assert!(!harness.screen().contains("2 of 73"));
+}
+
+#[test]
+fn the_palette_completes_runs_and_remembers() {
+    let mut harness = Harness::night();
+    harness.keys(":wor<enter>");
+    assert_eq!(harness.app.view(), View::Workers);
+    harness.keys(":logs<enter>1:<up><enter>");
+    assert_eq!(harness.app.view(), View::Logs);
+    harness.keys(":nonsense words<enter>");
+    assert!(harness.screen().contains("no command `nonsense`"));
+    harness.keys("1:terminate<enter>");
+    assert!(harness.screen().contains("works in: Runs"));
+}
+
+#[test]
+fn every_command_can_be_named_in_the_palette() {
+    for row in COMMANDS {
+        let mut harness = Harness::night();
+        harness.keys(&format!(":{} <enter>", row.name));
+        assert!(
+            !harness.screen().contains("There is no command"),
+            "{}",
+            row.name
+        );
+    }
+}
+
+#[test]
+fn quitting_asks_only_where_the_pool_is_ours_and_something_is_in_flight() {
+    let mut attached = Harness::night();
+    assert_eq!(attached.keys("q"), [Effect::Exit(Exit::Left)]);
+    let ours = || Options {
+        quit: QuitPolicy::Ask,
+        ..Options::default()
+    };
+    let mut calm = Harness::new(ours(), fixture::calm());
+    assert_eq!(calm.keys("q"), [Effect::Exit(Exit::Left)]);
+    for (key, exit) in [
+        ("d", Exit::DrainAndLeave),
+        ("b", Exit::LeaveRunning),
+        ("S", Exit::Stop),
+    ] {
+        let mut busy = Harness::new(ours(), fixture::snapshot());
+        assert_eq!(busy.keys("qs<esc>"), [], "s is not S, and Esc stays");
+        assert_eq!(busy.keys("<c-c>"), []);
+        assert_eq!(busy.keys(key), [Effect::Exit(exit)]);
+    }
+}
+
+#[test]
+fn logs_follow_until_the_cursor_moves_up_and_again_at_the_end() {
+    let mut harness = Harness::night();
+    harness.keys("6");
+    assert!(harness.screen().contains("paused by admin@bastion"));
+    harness.keys("<up><pgup>");
+    assert!(harness.screen().contains("held still"));
+    assert!(!harness.screen().contains("paused by admin@bastion"));
+    harness.keys("G");
+    assert!(
+        harness.screen().contains("follow") && harness.screen().contains("paused by admin@bastion")
+    );
+    harness.keys(":level error<enter>");
+    assert!(harness.screen().contains("SIGKILL") && !harness.screen().contains("epoch"));
+}
+
+#[test]
+fn an_answer_takes_the_place_of_sent_and_goes_by_itself() {
+    let mut harness = Harness::night();
+    let effects = harness.keys("5p");
+    let [Effect::Request { request, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    let request = *request;
+    assert!(
+        harness
+            .screen()
+            .contains("Sent pause to etl-1.internal-4127")
+    );
+    harness.tell(Message::Reply {
+        request,
+        reply: Reply::Done(String::from("Paused: 3 running go on")),
+    });
+    assert!(!harness.screen().contains("Sent pause"));
+    assert!(harness.screen().contains("Paused: 3 running go on"));
+    harness.now += SignedDuration::from_secs(6);
+    harness.tell(Message::Tick);
+    assert!(!harness.screen().contains("Paused: 3 running go on"));
+}
+
+#[test]
+fn a_calm_screen_does_not_change_with_time_or_with_new_readings_of_the_same() {
+    let mut harness = Harness::new(Options::default(), fixture::calm());
+    let before = harness.buffer();
+    harness.now += SignedDuration::from_secs(4);
+    let mut snapshot = (*fixture::calm()).clone();
+    for queue in Arc::make_mut(&mut snapshot.queues) {
+        queue.counted_at = Some(harness.now);
+    }
+    for worker in Arc::make_mut(&mut snapshot.workers) {
+        worker.heartbeat_at = harness.now;
+    }
+    harness.tell(Message::Snapshot(Arc::new(snapshot)));
+    assert_eq!(harness.buffer(), before);
+}
+
+#[test]
+fn a_copied_step_is_its_run_and_help_runs_what_it_lists() {
+    let mut harness = Harness::night();
+    let copied = harness.keys("3jy");
+    let [Effect::Copy(text)] = copied.as_slice() else {
+        panic!("{copied:?}")
+    };
+    assert_eq!(text.len(), 36);
+    harness.keys("?2");
+    assert_eq!(harness.app.view(), View::Queues);
+    assert!(harness.app.overlay().is_none());
+}

@@ -1,0 +1,299 @@
+//! Every view at three sizes, in text and styles; pictures of them; and any size at all.
+
+use std::fs;
+use std::path::Path;
+
+use dagster_taskiq_tui::console::theme::{BUILT_IN, Depth, Roles, Theme};
+use dagster_taskiq_tui::console::view::View;
+use proptest::prelude::*;
+
+use super::fixture;
+use super::harness::{Harness, Options, styles, text};
+use super::svg::svg;
+
+const SIZES: [(u16, u16); 3] = [(200, 50), (80, 24), (40, 10)];
+
+fn digit(view: View) -> String {
+    (view.index() + 1).to_string()
+}
+
+fn name(view: View, size: (u16, u16), what: &str) -> String {
+    format!(
+        "{}_{}x{}_{what}",
+        view.title().to_lowercase(),
+        size.0,
+        size.1
+    )
+}
+
+fn shows_every_view(ascii: bool, what: &str) {
+    for view in View::ALL {
+        for size in SIZES {
+            let options = Options {
+                size,
+                ascii,
+                ..Options::default()
+            };
+            let mut harness = Harness::new(options, fixture::snapshot());
+            harness.keys(&digit(view));
+            insta::assert_snapshot!(name(view, size, what), harness.screen());
+        }
+    }
+}
+
+#[test]
+fn every_view_is_laid_out_as_recorded() {
+    shows_every_view(false, "unicode");
+}
+
+#[test]
+fn every_view_is_laid_out_as_recorded_in_ascii() {
+    shows_every_view(true, "ascii");
+}
+
+#[test]
+fn every_view_is_coloured_as_recorded_in_truecolour_and_mono() {
+    for (depth, what) in [(Depth::True, "truecolour"), (Depth::Mono, "mono")] {
+        for view in View::ALL {
+            for size in SIZES {
+                let mut harness = Harness::new(
+                    Options {
+                        depth,
+                        size,
+                        ..Options::default()
+                    },
+                    fixture::snapshot(),
+                );
+                harness.keys(&digit(view));
+                insta::assert_snapshot!(name(view, size, what), styles(&harness.buffer()));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_ascii_screen_has_nothing_but_ascii() {
+    for view in View::ALL {
+        for keys in ["", "?", "<enter>", ":", "/x", "l", "D"] {
+            let options = Options {
+                ascii: true,
+                ..Options::default()
+            };
+            let mut harness = Harness::new(options, fixture::trouble());
+            harness.keys(&digit(view));
+            harness.keys(keys);
+            assert!(harness.screen().is_ascii(), "{view:?} after {keys}");
+        }
+    }
+}
+
+#[test]
+fn trouble_is_told_first_and_what_is_known_of_it() {
+    let size = (200, 50);
+    let harness = Harness::new(
+        Options {
+            size,
+            ..Options::default()
+        },
+        fixture::trouble(),
+    );
+    insta::assert_snapshot!("trouble_200x50", harness.screen());
+    let harness = Harness::new(Options::default(), fixture::trouble());
+    insta::assert_snapshot!("trouble_80x24", harness.screen());
+}
+
+#[test]
+fn an_empty_console_says_what_to_do_next() {
+    let mut harness = Harness::new(Options::default(), std::sync::Arc::default());
+    let mut screens = String::new();
+    for view in View::ALL {
+        harness.keys(&digit(view));
+        screens.push_str(&harness.screen());
+    }
+    insta::assert_snapshot!("empty_80x24", screens);
+}
+
+#[test]
+fn what_lies_over_a_view_is_laid_out_as_recorded() {
+    let looks = [
+        ("help", "3?"),
+        ("detail", "3j<enter>"),
+        ("run_detail", "4j<enter>"),
+        ("palette", ":sc"),
+        ("filter", "3/job:etl !held"),
+        ("launch", "lda"),
+        ("drain_queue", "2jX"),
+        ("terminate", "4jX"),
+        ("drain_worker", "5D"),
+    ];
+    for (name, keys) in looks {
+        for size in SIZES {
+            let mut harness = Harness::new(
+                Options {
+                    size,
+                    ..Options::default()
+                },
+                fixture::snapshot(),
+            );
+            harness.keys(keys);
+            insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), harness.screen());
+        }
+    }
+}
+
+#[test]
+fn themes_style_every_role_and_extend_each_other() {
+    for (name, yaml) in BUILT_IN {
+        let theme = Theme::load(name, Depth::True).unwrap();
+        assert_eq!(theme.name, name);
+        let complete = Roles::NAMES
+            .iter()
+            .all(|role| yaml.contains(&format!("\n  {role}:")));
+        assert!(
+            complete || yaml.contains("\nextends:"),
+            "{name} leaves out a role"
+        );
+    }
+    let dark = Theme::load("dark", Depth::True).unwrap();
+    let blind = Theme::load("colour-blind", Depth::True).unwrap();
+    assert_eq!(blind.roles.text, dark.roles.text);
+    assert_ne!(blind.roles.error, dark.roles.error);
+}
+
+#[test]
+fn a_theme_file_with_an_unknown_key_is_refused_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.yaml");
+    fs::write(
+        &path,
+        "extends: light\nroles:\n  text: { fg: red }\n  eror: { fg: red }\n",
+    )
+    .unwrap();
+    let error = Theme::load(path.to_str().unwrap(), Depth::True)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("unknown field `eror`") && error.contains("line 4"),
+        "{error}"
+    );
+    fs::write(&path, "roles:\n  text: { fg: reddish }\n").unwrap();
+    let error = Theme::load(path.to_str().unwrap(), Depth::True)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`reddish` is no colour") && error.contains("line 2"),
+        "{error}"
+    );
+    fs::write(&path, "extends: dark\nroles:\n  text: { fg: 208 }\n").unwrap();
+    let mine = Theme::load(path.to_str().unwrap(), Depth::Ansi256).unwrap();
+    assert_eq!(
+        mine.roles.text.fg,
+        Some(ratatui::style::Color::Indexed(208))
+    );
+    let error = Theme::load("drak", Depth::True).unwrap_err().to_string();
+    assert!(error.contains("colour-blind"), "{error}");
+}
+
+#[test]
+fn the_pictures_in_the_readme_are_those_of_this_console() {
+    let pictures = [
+        ("overview", (200, 50), "1", false),
+        ("overview-80x24", (80, 24), "1", false),
+        ("trouble", (200, 50), "1", true),
+        ("queues", (200, 50), "2j", false),
+        ("steps", (200, 50), "3jj", false),
+        ("runs", (200, 50), "4j", false),
+        ("workers", (200, 50), "5", false),
+        ("logs", (200, 50), "6", false),
+        ("help", (200, 50), "3?", false),
+        ("launch", (80, 24), "l", false),
+        ("drain-queue", (80, 24), "2jXdagster-t", false),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("screenshots");
+    let update = std::env::var_os("UPDATE_SCREENSHOTS").is_some();
+    for (name, size, keys, trouble) in pictures {
+        let snapshot = if trouble {
+            fixture::trouble()
+        } else {
+            fixture::snapshot()
+        };
+        let mut harness = Harness::new(
+            Options {
+                size,
+                ..Options::default()
+            },
+            snapshot,
+        );
+        harness.keys(keys);
+        let picture = svg(&harness.buffer());
+        let path = folder.join(format!("{name}.svg"));
+        if update {
+            fs::write(&path, picture).unwrap();
+        } else {
+            let committed = fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                committed == picture,
+                "{} is out of date: run the tests with UPDATE_SCREENSHOTS=1",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_rows_cost_what_the_visible_ones_cost() {
+    let time = |rows: usize| {
+        let mut snapshot = (*fixture::snapshot()).clone();
+        let task = snapshot.recent[0].clone();
+        let many = (0..rows).map(|n| {
+            let mut task = task.clone();
+            task.task_id = n.to_string();
+            task
+        });
+        snapshot.recent = std::sync::Arc::new(many.collect());
+        let mut harness = Harness::new(
+            Options {
+                size: (200, 50),
+                ..Options::default()
+            },
+            std::sync::Arc::new(snapshot),
+        );
+        harness.keys("3G");
+        // The best of several: other processes share this machine.
+        let draws = (0..20).map(|_| {
+            let start = std::time::Instant::now();
+            harness.buffer();
+            start.elapsed()
+        });
+        draws.min().unwrap()
+    };
+    let (few, many) = (time(100), time(100_000));
+    assert!(many < few * 3, "{few:?} for 100 rows, {many:?} for 100,000");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_size_is_drawn_without_a_panic_whatever_lies_on_top(
+        width in 1..=120_u16,
+        height in 1..=40_u16,
+        view in 1..=6_u8,
+        keys in prop::sample::select(vec!["", "?G", "<enter>GG", ":s", "/long filter", "l", "D", "X", "s12", "jjjj<pgdn>", "q", "w<up>w"]),
+        scene in 0..3_u8,
+        ascii: bool,
+    ) {
+        let snapshot = match scene {
+            0 => fixture::snapshot(),
+            1 => fixture::trouble(),
+            _ => std::sync::Arc::default(),
+        };
+        let quit = dagster_taskiq_tui::console::QuitPolicy::Ask;
+        let mut harness = Harness::new(Options { size: (width, height), ascii, quit, ..Options::default() }, snapshot);
+        harness.keys(&format!("{view}{keys}"));
+        let screen = text(&harness.buffer());
+        for line in screen.lines() {
+            prop_assert!(dagster_taskiq_tui::console::text::width(line) <= width);
+        }
+    }
+}
