@@ -19,7 +19,7 @@ use crate::config::{ConfigError, Partial, Settings};
 use crate::control::ControlError;
 use crate::environment::packages::UnpackError;
 use crate::host::HostError;
-use crate::telemetry::{LogFormat, TelemetryError};
+use crate::telemetry::{Stderr, TelemetryError};
 
 /// Verbs of `worker`.
 #[derive(Debug, Subcommand)]
@@ -135,6 +135,25 @@ impl StartArgs {
             words.push("--local-broker".into());
         }
         words
+    }
+}
+
+/// Form of the log on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One line a record, for people
+    #[default]
+    Text,
+    /// One JSON object a record, for log collectors
+    Json,
+}
+
+impl From<LogFormat> for Stderr {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Human,
+            LogFormat::Json => Self::Json,
+        }
     }
 }
 

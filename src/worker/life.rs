@@ -299,7 +299,6 @@ fn crash(exit: &ExitKind) -> String {
         ExitKind::Code(code) => format!("its process left with code {code}"),
         ExitKind::Signal(signal) => format!("signal {signal} ended its process"),
         ExitKind::Raised(exception) => format!("its process ended with {exception}"),
-        ExitKind::HostLost => "its Python host died".to_owned(),
     }
 }
 

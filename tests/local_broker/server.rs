@@ -100,8 +100,8 @@ fn serve(data_dir: &Path, listen: &str, more: &[&str]) -> Command {
 
 /// A Python that has boto3.
 pub fn python() -> PathBuf {
-    let Some(python) = std::env::var_os("DTQ_TEST_PYTHON") else {
-        panic!("set DTQ_TEST_PYTHON to a Python interpreter that has boto3, to run these checks");
-    };
-    PathBuf::from(python)
+    let mut tell = |line: &str| eprintln!("{line}");
+    dagster_taskiq_tui::environment::managed::ensure(&mut tell)
+        .expect("the managed Python environment")
+        .python
 }

@@ -32,8 +32,9 @@ pub(super) async fn start(args: StartArgs) -> Result<ExitCode, WorkerError> {
     let (events, received) = EventSink::channel();
     let _log = telemetry::init(telemetry::Options {
         folder: args.log_dir.clone(),
-        stderr: Some(args.log_format),
-        events: Some(events.clone()),
+        stderr: args.log_format.into(),
+        sink: Some(events.clone()),
+        ..telemetry::Options::default()
     })?;
     let worker = tokio::select! {
         worker = assemble(&args, &settings, events, received) => worker?,
