@@ -268,3 +268,42 @@ proptest! {
         prop_assert_eq!((counts.delayed, counts.in_flight), (0, 0));
     }
 }
+
+#[test]
+fn a_standard_queue_refuses_a_receive_beyond_120000_in_flight() {
+    let mut world = World::new(false);
+    for _ in 0..120_001 {
+        world.send(0, 0);
+    }
+    let ask = ReceiveAsk {
+        max: 10,
+        visibility: Some(60),
+        attempt: None,
+    };
+    for _ in 0..12_000 {
+        world.broker.receive(world.now, world.queue, &ask).unwrap();
+    }
+    let refused = world
+        .broker
+        .receive(world.now, world.queue, &ask)
+        .unwrap_err();
+    assert_eq!(refused.kind.query_code(), "OverLimit");
+}
+
+#[test]
+fn a_message_past_its_retention_is_gone() {
+    let mut world = World::new(false);
+    let minute = BTreeMap::from([("MessageRetentionPeriod".to_owned(), "60".to_owned())]);
+    world
+        .broker
+        .set_attributes(world.now, world.queue, minute)
+        .unwrap();
+    world.send(0, 0);
+    world.now += 59_000;
+    world.send(0, 0);
+    world.broker.tick(world.now);
+    assert_eq!(world.total(), 2);
+    world.now += 2_000;
+    world.broker.tick(world.now);
+    assert_eq!(world.total(), 1);
+}
