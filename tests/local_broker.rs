@@ -136,6 +136,89 @@ async fn everything_answered_survives_a_kill() {
 }
 
 #[tokio::test]
+async fn fifo_order_locks_and_deduplication_survive_a_kill() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let client = server.client();
+    let call = client.create_queue().queue_name("q.fifo");
+    let call = call.attributes(QueueAttributeName::FifoQueue, "true");
+    let call = call.attributes(QueueAttributeName::ContentBasedDeduplication, "true");
+    let queue = call.send().await.unwrap().queue_url.unwrap();
+    let put = async |client: &Client, body: &str| {
+        let call = client
+            .send_message()
+            .queue_url(&queue)
+            .message_group_id("g");
+        call.message_body(body)
+            .send()
+            .await
+            .unwrap()
+            .message_id
+            .unwrap()
+    };
+    let first = put(&client, "1").await;
+    put(&client, "2").await;
+    put(&client, "3").await;
+    let held = client
+        .receive_message()
+        .queue_url(&queue)
+        .send()
+        .await
+        .unwrap()
+        .messages
+        .unwrap();
+
+    let server = server.crash_and_restart(folder.path());
+    let client = server.client();
+    assert_eq!(
+        put(&client, "1").await,
+        first,
+        "the deduplication id is remembered"
+    );
+    assert!(
+        receive(&client, &queue, 0).await.is_empty(),
+        "the group is locked"
+    );
+    let handle = held[0].receipt_handle().unwrap();
+    client
+        .delete_message()
+        .queue_url(&queue)
+        .receipt_handle(handle)
+        .send()
+        .await
+        .unwrap();
+    let rest = receive(&client, &queue, 0).await;
+    assert_eq!(
+        rest.iter()
+            .map(|one| one.body().unwrap())
+            .collect::<Vec<_>>(),
+        ["2", "3"]
+    );
+}
+
+#[tokio::test]
+async fn a_dead_lettered_message_is_in_one_queue_after_a_kill() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let client = server.client();
+    let dead = make_queue(&client, "dead").await;
+    let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:0:dead","maxReceiveCount":1}"#;
+    let call = client.create_queue().queue_name("q");
+    let call = call.attributes(QueueAttributeName::RedrivePolicy, policy);
+    let call = call.attributes(QueueAttributeName::VisibilityTimeout, "0");
+    let queue = call.send().await.unwrap().queue_url.unwrap();
+    send(&client, &queue, "poison").await;
+    assert_eq!(receive(&client, &queue, 0).await.len(), 1);
+
+    let server = server.crash_and_restart(folder.path());
+    let client = server.client();
+    assert_eq!(receive(&client, &dead, 5).await.len(), 1);
+    assert_eq!(counts(&client, &queue).await, [0, 0, 0]);
+    let server = server.crash_and_restart(folder.path());
+    assert_eq!(counts(&server.client(), &dead).await, [0, 1, 0]);
+}
+
+#[tokio::test]
 async fn acknowledged_sends_are_there_once_after_kills_under_load() {
     let folder = TempDir::new().unwrap();
     let mut server = Server::start(folder.path());
