@@ -54,7 +54,7 @@ async fn answer(
     while let Some(request) = requests.recv().await {
         match request.command {
             Command::LaunchRun { .. } => {
-                drop(thread::spawn(|| panic!("a worker thread broke")).join())
+                drop(thread::spawn(|| panic!("a worker thread broke")).join());
             }
             Command::Pause if breaks => drop(snapshots.send(undrawable())),
             _ => {}
