@@ -143,7 +143,11 @@ fn queues(snapshot: &Snapshot, alarms: &mut Vec<Alarm>) {
             push(
                 alarms,
                 Severity::Warning,
-                format!("~{dead} dead letters in {}", queue.name),
+                format!(
+                    "~{dead} dead {} in {}",
+                    if dead == 1 { "letter" } else { "letters" },
+                    queue.name
+                ),
             );
         }
     }

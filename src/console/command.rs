@@ -197,8 +197,9 @@ pub fn key_table() -> String {
         let _ = writeln!(
             table,
             "| {} | `{}` | {} | {} |",
-            keys.join(" ").replace('|', "\\|"),
-            name.trim_end(),
+            keys.join(" "),
+            // A bar would end the cell, in code too.
+            name.trim_end().replace('|', "\\|"),
             row.shown_scope(),
             row.help,
         );

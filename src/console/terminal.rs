@@ -115,7 +115,10 @@ impl Screen {
     /// Forgets what is shown: the next frame writes every cell.
     pub(super) fn forget(&mut self) -> io::Result<()> {
         self.shown = None;
-        self.terminal.clear()
+        // Not `Terminal::clear`: it asks the terminal where the cursor is, and the answer would be taken
+        // by the event stream.
+        let (width, height) = self.size()?;
+        self.terminal.resize(Rect::new(0, 0, width, height))
     }
 
     /// Enters the terminal again after [`restore`].

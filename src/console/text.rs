@@ -17,12 +17,10 @@ pub fn fit<'a>(text: &'a str, max: u16, ellipsis: &str) -> Cow<'a, str> {
     if width(text) <= max {
         return Cow::Borrowed(text);
     }
-    let room = max.saturating_sub(width(ellipsis));
-    let mut cut = String::from(prefix(text, room));
-    if width(ellipsis) <= max {
-        cut.push_str(ellipsis);
+    match max.checked_sub(width(ellipsis)) {
+        Some(room) => Cow::Owned(format!("{}{ellipsis}", prefix(text, room))),
+        None => Cow::Borrowed(prefix(text, max)),
     }
-    Cow::Owned(cut)
 }
 
 /// The longest beginning that takes at most `max` columns.

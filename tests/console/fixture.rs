@@ -88,7 +88,7 @@ fn tasks() -> Vec<TaskView> {
     let mut run_worker = running(7, "", 0, 1394);
     run_worker.kind = TaskKind::ExecuteJob;
     run_worker.step_key = None;
-    run_worker.queue = QUEUES[3].to_owned();
+    QUEUES[3].clone_into(&mut run_worker.queue);
     let mut retried = running(4, "fetch_exchange_rates", 3, 12);
     retried.attempt = 3;
     let mut redelivered = running(6, "load_warehouse[partition_2026_03_13]", 0, 187);

@@ -26,6 +26,7 @@ pub struct Harness {
 }
 
 /// How it is set up.
+#[derive(Clone, Copy)]
 pub struct Options {
     pub size: (u16, u16),
     pub depth: Depth,

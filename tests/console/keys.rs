@@ -12,8 +12,9 @@ use jiff::SignedDuration;
 use super::fixture;
 use super::harness::{Harness, Options};
 
-fn first() -> Option<String> {
-    Some(String::from("etl-1.internal-4127"))
+/// The worker under the cursor of the workers' view.
+fn first(command: Command) -> (Option<String>, Command) {
+    (Some(String::from("etl-1.internal-4127")), command)
 }
 
 #[test]
@@ -25,7 +26,7 @@ fn the_key_table_of_the_readme_is_this_one() {
 fn plus_and_minus_scale_and_quick_presses_add_up() {
     let mut harness = Harness::night();
     let sent = harness.commands("5++-");
-    let scale = |steps| (first(), Command::Scale { steps });
+    let scale = |steps| first(Command::Scale { steps });
     assert_eq!(sent, [scale(5), scale(6), scale(5)]);
 }
 
@@ -40,10 +41,7 @@ fn a_refused_scaling_is_forgotten() {
         reply: Reply::Failed(String::from("no memory")),
     });
     assert!(harness.screen().contains("no memory"));
-    assert_eq!(
-        harness.commands("+"),
-        [(first(), Command::Scale { steps: 5 })]
-    );
+    assert_eq!(harness.commands("+"), [first(Command::Scale { steps: 5 })]);
 }
 
 #[test]
@@ -57,14 +55,14 @@ fn a_number_scales_every_worker_from_the_overview_and_one_from_its_view() {
     );
     assert_eq!(
         harness.commands("5:scale 2<enter>"),
-        [(first(), Command::Scale { steps: 2 })]
+        [first(Command::Scale { steps: 2 })]
     );
 }
 
 #[test]
 fn pause_goes_to_those_that_receive_and_resume_to_those_that_are_paused() {
     let mut harness = Harness::night();
-    assert_eq!(harness.commands("p"), [(first(), Command::Pause)]);
+    assert_eq!(harness.commands("p"), [first(Command::Pause)]);
     let mut snapshot = (*fixture::snapshot()).clone();
     Arc::make_mut(&mut snapshot.workers)[0].state = WorkerState::Paused;
     harness.tell(Message::Snapshot(Arc::new(snapshot)));
@@ -120,12 +118,9 @@ fn steps_runs_and_workers_have_their_own_destructive_command() {
         panic!("{sent:?}")
     };
     assert!(run_ids[0].starts_with("0e9a4c17"));
-    assert_eq!(
-        harness.commands("5Xstop<enter>"),
-        [(first(), Command::Stop)]
-    );
+    assert_eq!(harness.commands("5Xstop<enter>"), [first(Command::Stop)]);
     assert_eq!(harness.commands("5Dn"), []);
-    assert_eq!(harness.commands("5Dy"), [(first(), Command::Drain)]);
+    assert_eq!(harness.commands("5Dy"), [first(Command::Drain)]);
 }
 
 #[test]

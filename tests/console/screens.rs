@@ -58,8 +58,8 @@ fn every_view_is_coloured_as_recorded_in_truecolour_and_mono() {
             for size in SIZES {
                 let mut harness = Harness::new(
                     Options {
-                        depth,
                         size,
+                        depth,
                         ..Options::default()
                     },
                     fixture::snapshot(),

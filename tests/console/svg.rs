@@ -5,8 +5,8 @@ use std::fmt::Write;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
 
-/// Width and height of a cell, in pixels; the font's advance is 0.6 of its size.
-const CELL: (f32, f32) = (8.4, 18.0);
+/// Width and height of a cell, in pixels: the advance and line height of `DejaVu Sans Mono`.
+const CELL: (f32, f32) = (8.428, 16.3);
 const FONT_SIZE: u8 = 14;
 
 pub fn svg(buffer: &Buffer) -> String {
@@ -69,7 +69,7 @@ fn text(svg: &mut String, buffer: &Buffer, (start, end, y): (u16, u16, u16)) {
     }
     let (x, baseline) = (
         f32::from(start + indent) * CELL.0,
-        f32::from(y) * CELL.1 + 13.5,
+        f32::from(y) * CELL.1 + 13.0,
     );
     let columns = dagster_taskiq_tui::console::text::width(shown.trim_start());
     writeln!(

@@ -63,7 +63,7 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::PauseOrResume, "pause", &["p"])
         .aka(&["resume"])
         .risk(Disruptive)
-        .hint("pause/resume")
+        .hint("pause")
         .help("pause the pool (held messages go back, running steps go on), or resume it"),
     row(Verb::ScaleUp, "more", &["+", "="])
         .risk(Disruptive)

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::paint::{self, Align, span};
-use super::panel::panel;
+use super::panel::{self, panel};
 use super::{Ctx, is_roomy, prompt};
 use crate::console::{text, words};
 use crate::domain::LogLine;
@@ -18,7 +18,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let inner = panel(ctx, buf, body, "Logs", &note(ctx), is_roomy(body));
     if list.rows.is_empty() {
         let text = prompt::nothing(ctx, "No lines at this level. Press v for another level.");
-        return paint::lines(ctx, buf, inner, &[text]);
+        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
     }
     if ctx.app.logs.wrap {
         wrapped(ctx, buf, inner);

@@ -65,7 +65,7 @@ impl Regions {
         let (queues, matrix) = beside(middle, 52);
         let (workers, throughput) = beside(lower, 52);
         let (in_flight, failures) = if framed {
-            beside(rest, 64)
+            beside(rest, 68)
         } else if rest.height >= 9 {
             above(rest, 3)
         } else {

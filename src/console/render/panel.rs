@@ -76,6 +76,15 @@ pub(super) fn within(area: Rect, framed: bool) -> Rect {
     }
 }
 
+/// Text in a panel stands under the panel's title; the column before it is the cursor's in tables.
+pub(super) fn indent(inner: Rect) -> Rect {
+    Rect {
+        x: inner.x + 1.min(inner.width),
+        width: inner.width.saturating_sub(1),
+        ..inner
+    }
+}
+
 /// The area inside a panel that fills the whole body.
 pub(super) fn inner(body: Rect) -> Rect {
     within(body, is_roomy(body))

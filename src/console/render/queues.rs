@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::paint::{self, span};
-use super::panel::panel;
+use super::panel::{self, panel};
 use super::table::{self, Column, column};
 use super::{Ctx, is_roomy, prompt};
 use crate::console::format::{self, coarse_age, seconds_between};
@@ -63,7 +63,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
             ctx,
             "No queue is known yet: a worker tells of the queues it is subscribed to.",
         );
-        return paint::lines(ctx, buf, inner, &[text]);
+        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
     }
     let most = ctx
         .snapshot
@@ -170,7 +170,7 @@ fn selected(ctx: Ctx, buf: &mut Buffer, area: Rect, queue: &QueueView, framed: b
         span("url  ", ctx.roles.dim),
         span(queue.url.as_str(), ctx.roles.text),
     ]);
-    paint::lines(ctx, buf, inner, &[url]);
+    paint::lines(ctx, buf, panel::indent(inner), &[url]);
     let below = Rect {
         y: inner.y + 1.min(inner.height),
         height: inner.height.saturating_sub(1),
@@ -180,7 +180,12 @@ fn selected(ctx: Ctx, buf: &mut Buffer, area: Rect, queue: &QueueView, framed: b
     let mut counts = ctx.snapshot.priorities.iter().filter(of).peekable();
     if counts.peek().is_none() {
         let text = "No message of it is held or runs here.";
-        return paint::lines(ctx, buf, below, &[Line::from(span(text, ctx.roles.dim))]);
+        return paint::lines(
+            ctx,
+            buf,
+            panel::indent(below),
+            &[Line::from(span(text, ctx.roles.dim))],
+        );
     }
     let rows = counts.map(|count| {
         let waiting = count.waiting.map_or_else(

@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::paint::{self, span};
-use super::panel::panel;
+use super::panel::{self, panel};
 use super::table::{self, Column, column};
 use super::{Ctx, is_roomy, prompt};
 use crate::console::format::{self, seconds_between};
@@ -38,7 +38,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     );
     if list.rows.is_empty() {
         let text = prompt::nothing(ctx, "No runs are known. Press l to launch one.");
-        return paint::lines(ctx, buf, inner, &[text]);
+        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
     }
     table::table(ctx, buf, inner, &COLUMNS, list, |index| {
         ctx.snapshot

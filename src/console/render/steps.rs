@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::paint::{self, span};
-use super::panel::panel;
+use super::panel::{self, panel};
 use super::table::{self, Column, column};
 use super::{Ctx, is_roomy, prompt};
 use crate::console::rows::task_at;
@@ -40,7 +40,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     );
     if list.rows.is_empty() {
         let text = prompt::nothing(ctx, "No steps yet. Press l to launch a run.");
-        return paint::lines(ctx, buf, inner, &[text]);
+        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
     }
     table::table(ctx, buf, inner, &COLUMNS, list, |index| {
         task_at(ctx.snapshot, index)

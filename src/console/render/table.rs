@@ -104,11 +104,7 @@ pub(super) fn table<'a>(
     cells: impl Fn(usize) -> Vec<Line<'a>>,
 ) {
     // One column at the left is the cursor's.
-    let field = Rect {
-        x: area.x + 1.min(area.width),
-        width: area.width.saturating_sub(1),
-        ..area
-    };
+    let field = panel::indent(area);
     let widths = solve(columns, field.width);
     let sorted = list.sort.map(|sort| {
         (
@@ -151,6 +147,7 @@ pub(super) fn plain<'a>(
     columns: &[Column],
     rows: impl Iterator<Item = Vec<Line<'a>>>,
 ) {
+    let area = panel::indent(area);
     let widths = solve(columns, area.width);
     let heads: Vec<Line> = columns
         .iter()

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::paint::{self, span};
-use super::panel::panel;
+use super::panel::{self, panel};
 use super::table::{self, Column, column};
 use super::{Ctx, is_roomy, prompt};
 use crate::console::alarms::HEARTBEAT_LATE;
@@ -67,7 +67,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
             ctx,
             "No worker is linked: nothing takes messages from the queues.",
         );
-        return paint::lines(ctx, buf, inner, &[text]);
+        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
     }
     table::table(ctx, buf, inner, &COLUMNS, list, |index| {
         ctx.snapshot
@@ -134,7 +134,12 @@ fn hosts(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &WorkerView, framed: bo
     let inner = panel(ctx, buf, area, &title, &Line::default(), framed);
     if worker.hosts.is_empty() {
         let text = "None is loaded: the first step of a code location starts its host.";
-        return paint::lines(ctx, buf, inner, &[Line::from(span(text, ctx.roles.dim))]);
+        return paint::lines(
+            ctx,
+            buf,
+            panel::indent(inner),
+            &[Line::from(span(text, ctx.roles.dim))],
+        );
     }
     table::plain(
         ctx,
@@ -161,7 +166,7 @@ fn hosts(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &WorkerView, framed: bo
         height: inner.height - used,
         ..inner
     };
-    paint::lines(ctx, buf, below, &lines);
+    paint::lines(ctx, buf, panel::indent(below), &lines);
 }
 
 fn host_cells<'a>(ctx: Ctx<'a>, host: &'a HostView) -> Vec<Line<'a>> {

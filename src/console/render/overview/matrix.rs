@@ -2,11 +2,11 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 
 use crate::console::render::Ctx;
 use crate::console::render::paint::{self, Align, span};
-use crate::console::render::panel::panel;
+use crate::console::render::panel::{self, panel};
 use crate::domain::{PriorityCount, QueueRole};
 
 /// Columns of the priority itself.
@@ -20,19 +20,22 @@ struct QueueColumn<'a> {
 }
 
 pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
-    let inner = panel(ctx, buf, area, "Priority x queue", &legend(ctx), framed);
+    let inner = panel::indent(panel(
+        ctx,
+        buf,
+        area,
+        "Priority x queue",
+        &legend(ctx),
+        framed,
+    ));
     let columns = columns(ctx);
     if inner.height < 2 || columns.is_empty() {
         return;
     }
-    // Three figures and a gap; narrower where all queues would not fit otherwise.
+    // `2/1/~128` and a gap; wider where there is room for all queues.
     let wanted = u16::try_from(columns.len()).unwrap_or(u16::MAX);
-    let figure = if inner.width >= wanted.saturating_mul(17).saturating_add(PRIORITY) {
-        5
-    } else {
-        3
-    };
-    let cell = figure * 3 + 2;
+    let wide = inner.width >= wanted.saturating_mul(14).saturating_add(PRIORITY);
+    let cell = if wide { 14 } else { 11 };
     let fitting = usize::from(inner.width.saturating_sub(PRIORITY) / cell);
     let shown = &columns[..columns.len().min(fitting)];
     heads(ctx, buf, inner, shown, columns.len(), cell);
@@ -50,7 +53,7 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
         let hidden = priorities.len().saturating_sub(usize::from(rows));
         let last = row == rows && hidden > 0;
         let label = if last {
-            format!("+{} low", hidden + 1)
+            format!("<={priority}")
         } else {
             priority.to_string()
         };
@@ -71,14 +74,14 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
                     && (count.priority == *priority || (last && count.priority < *priority))
             };
             let figures = sum(ctx.snapshot.priorities.iter().filter(of));
-            figures_at(ctx, buf, line, index, figure, &figures_line(ctx, figures));
+            figures_at(ctx, buf, line, index, cell, &figures_line(ctx, figures));
         }
     }
     let total_row = u16::try_from(priorities.len())
         .unwrap_or(u16::MAX)
         .min(rows)
         + 1;
-    totals(ctx, buf, paint::row(inner, total_row), shown, figure);
+    totals(ctx, buf, paint::row(inner, total_row), shown, cell);
 }
 
 /// Running, held, and waiting where it is known.
@@ -155,19 +158,14 @@ fn heads(ctx: Ctx, buf: &mut Buffer, inner: Rect, shown: &[QueueColumn], total: 
 }
 
 /// The last row: exact sums of what is here, SQS's estimate of what waits.
-fn totals(ctx: Ctx, buf: &mut Buffer, line: Rect, shown: &[QueueColumn], figure: u16) {
+fn totals(ctx: Ctx, buf: &mut Buffer, line: Rect, shown: &[QueueColumn], cell: u16) {
     let roles = ctx.roles;
     let all = Line::from(span("all", roles.dim));
-    paint::line(
-        ctx,
-        buf,
-        Rect {
-            width: PRIORITY.min(line.width),
-            ..line
-        },
-        &all,
-        Align::Left,
-    );
+    let label = Rect {
+        width: PRIORITY.min(line.width),
+        ..line
+    };
+    paint::line(ctx, buf, label, &all, Align::Left);
     for (index, column) in shown.iter().enumerate() {
         let of = ctx
             .snapshot
@@ -175,54 +173,48 @@ fn totals(ctx: Ctx, buf: &mut Buffer, line: Rect, shown: &[QueueColumn], figure:
             .iter()
             .filter(|count| count.queue == column.name);
         let (running, held, _) = sum(of).unwrap_or((0, 0, None));
-        let mut cells = vec![
-            Line::from(ctx.exact(running, roles.running)),
-            Line::from(ctx.exact(held, roles.held)),
-        ];
-        cells.push(ctx.about(column.waiting, roles.waiting));
-        figures_at(ctx, buf, line, index, figure, &cells);
+        let waiting = ctx.about(column.waiting, roles.waiting);
+        figures_at(
+            ctx,
+            buf,
+            line,
+            index,
+            cell,
+            &figures(ctx, (running, held), waiting),
+        );
     }
 }
 
-fn figures_line(ctx: Ctx, figures: Figures) -> Vec<Line<'static>> {
+fn figures_line(ctx: Ctx, figures_here: Figures) -> Line<'static> {
     let roles = ctx.roles;
-    let Some((running, held, waiting)) = figures else {
-        return Vec::new();
+    let Some((running, held, waiting)) = figures_here else {
+        return Line::default();
     };
     let waiting = match waiting {
         None => Line::from(span(ctx.glyphs.unknown, roles.dim)),
         Some(n) => Line::from(ctx.exact(n, roles.waiting)),
     };
-    vec![
-        Line::from(ctx.exact(running, roles.running)),
-        Line::from(ctx.exact(held, roles.held)),
-        waiting,
-    ]
+    figures(ctx, (running, held), waiting)
 }
 
-/// Paints the three figures of a queue's column; a slash between them reads them apart without colour.
-fn figures_at(ctx: Ctx, buf: &mut Buffer, line: Rect, index: usize, figure: u16, figures: &[Line]) {
+/// `2/1/~128`.
+fn figures(ctx: Ctx, (running, held): (u64, u64), waiting: Line<'static>) -> Line<'static> {
+    let roles = ctx.roles;
+    let slash = || span("/", roles.dim);
+    let mut spans = vec![
+        ctx.exact(running, roles.running),
+        slash(),
+        ctx.exact(held, roles.held),
+        slash(),
+    ];
+    spans.extend(waiting.spans);
+    Line::from(spans)
+}
+
+/// Paints the figures in their queue's column, under its name.
+fn figures_at(ctx: Ctx, buf: &mut Buffer, line: Rect, index: usize, cell: u16, figures: &Line) {
     let index = u16::try_from(index).unwrap_or(u16::MAX);
-    let start = line.x + PRIORITY + index * (figure * 3 + 2);
-    for (place, each) in (0..).zip(figures) {
-        // Waiting has two columns more: its `~` and thousands.
-        let extra = u16::from(place != 2);
-        let x = start + place * figure;
-        let width = (figure - extra).min(line.right().saturating_sub(x));
-        paint::line(ctx, buf, Rect { x, width, ..line }, each, Align::Right);
-        if extra == 1 && line.height > 0 && x + width < line.right() {
-            let slash = Line::from(Span::styled("/", ctx.roles.border));
-            paint::line(
-                ctx,
-                buf,
-                Rect {
-                    x: x + width,
-                    width: 1,
-                    ..line
-                },
-                &slash,
-                Align::Left,
-            );
-        }
-    }
+    let x = line.x + PRIORITY + index * cell;
+    let width = (cell - 2).min(line.right().saturating_sub(x));
+    paint::line(ctx, buf, Rect { x, width, ..line }, figures, Align::Right);
 }

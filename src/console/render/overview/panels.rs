@@ -9,7 +9,7 @@ use ratatui::widgets::{Sparkline, SparklineBar, Widget};
 use crate::console::format;
 use crate::console::glyphs::Glyphs;
 use crate::console::render::paint::{self, span};
-use crate::console::render::panel::panel;
+use crate::console::render::panel::{self, panel};
 use crate::console::render::signs::signed;
 use crate::console::render::table::{self, Column, column};
 use crate::console::render::{Ctx, queues as queues_view};
@@ -90,7 +90,7 @@ pub(super) fn throughput(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     let rate = format!("{}/min", throughput::last_minute(ctx.snapshot, ctx.now));
     let right = Line::from(span(rate, ctx.roles.strong));
     let inner = panel(ctx, buf, area, "Throughput", &right, framed);
-    let inner = inner.intersection(buf.area);
+    let inner = panel::indent(inner).intersection(buf.area);
     if inner.is_empty() {
         return;
     }
@@ -153,7 +153,7 @@ pub(super) fn in_flight(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
         column("JOB", 12, 1).grow(24),
         column("RUN", 8, 2),
         column("WAITED", 8, 4).right(),
-        column("QUEUE", 6, 5).grow(12),
+        column("QUEUE", 5, 5).grow(8),
         column("WORKER", 12, 6).grow(24),
     ];
     let list = ctx.app.list();
@@ -201,10 +201,15 @@ pub(super) fn failures(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     if failed.peek().is_none() {
         return empty(ctx, inner, "None.", buf);
     }
-    let lines: Vec<Line> = failed
-        .take(usize::from(inner.height))
-        .map(|task| failure(ctx, task))
-        .collect();
+    let inner = panel::indent(inner);
+    let mut lines = Vec::new();
+    for task in failed.take(usize::from(inner.height)) {
+        if framed {
+            lines.extend(failure_block(ctx, task, inner.width));
+        } else {
+            lines.push(failure(ctx, task));
+        }
+    }
     paint::lines(ctx, buf, inner, &lines);
 }
 
@@ -219,16 +224,39 @@ fn is_failure(task: &TaskView) -> bool {
 }
 
 fn failure<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Line<'a> {
-    let (sign, style) = ctx.phase_sign(&task.phase);
     let reason = words::reason(&task.phase).unwrap_or_default();
+    let mut line = failure_head(ctx, task);
+    line.spans.push(span(text::clean(reason), ctx.roles.text));
+    line
+}
+
+/// A failure with its whole reason, where there is room for it.
+fn failure_block<'a>(ctx: Ctx<'a>, task: &'a TaskView, width: u16) -> Vec<Line<'a>> {
+    let mut head = failure_head(ctx, task);
+    head.spans
+        .push(span(task.job.as_deref().unwrap_or_default(), ctx.roles.dim));
+    let reason = text::clean(words::reason(&task.phase).unwrap_or_default());
+    let mut lines = vec![head];
+    for part in text::wrap(&reason, width.saturating_sub(2).max(1)) {
+        lines.push(Line::from(span(format!("  {part}"), ctx.roles.text)));
+    }
+    lines
+}
+
+fn failure_head<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Line<'a> {
+    let (sign, style) = ctx.phase_sign(&task.phase);
     Line::from(vec![
         span(format!("{} ", ctx.ended(task)), ctx.roles.dim),
         span(format!("{sign} "), style),
         span(format!("{} ", text::clean(task.name())), ctx.roles.strong),
-        span(text::clean(reason), ctx.roles.text),
     ])
 }
 
 fn empty(ctx: Ctx, area: Rect, text: &'static str, buf: &mut Buffer) {
-    paint::lines(ctx, buf, area, &[Line::from(span(text, ctx.roles.dim))]);
+    paint::lines(
+        ctx,
+        buf,
+        panel::indent(area),
+        &[Line::from(span(text, ctx.roles.dim))],
+    );
 }

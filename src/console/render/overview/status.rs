@@ -8,13 +8,13 @@ use crate::console::alarms::{Alarm, Severity, alarms};
 use crate::console::format;
 use crate::console::render::Ctx;
 use crate::console::render::paint::{self, Align, span};
-use crate::console::render::panel::panel;
+use crate::console::render::panel::{self, panel};
 use crate::domain::{Phase, QueueRole, TaskOutcome};
 
 pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     let alarms = alarms(ctx.snapshot, ctx.now);
     if framed {
-        let inner = panel(ctx, buf, area, "Status", &figures(ctx), true);
+        let inner = panel::indent(panel(ctx, buf, area, "Status", &figures(ctx), true));
         paint::lines(ctx, buf, inner, &alarm_lines(ctx, &alarms, inner.height));
         return;
     }

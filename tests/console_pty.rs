@@ -1,0 +1,367 @@
+//! The console in a real pseudo-terminal: this test binary starts itself as the console's process.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "console/fixture.rs"]
+#[expect(dead_code, reason = "shared with the tests of the screens")]
+mod fixture;
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dagster_taskiq_tui::console::{self, ConsoleOptions};
+use dagster_taskiq_tui::control::{Handle, Request};
+use dagster_taskiq_tui::domain::{Command, Reply, Snapshot};
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::{mpsc, watch};
+
+/// Set in the console's process: what it shall do besides.
+const SCENE: &str = "CONSOLE_PTY_SCENE";
+
+/// The longest a condition is waited for; it never takes that long unless something is wrong.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Not a test by itself: run by the others in a pseudo-terminal, it is the console.
+#[test]
+fn console_process() {
+    let Ok(scene) = std::env::var(SCENE) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let left = runtime.block_on(async {
+        let (snapshots, seen) = watch::channel(fixture::calm());
+        let (requests, received) = mpsc::channel(64);
+        tokio::spawn(answer(received, snapshots, scene == "panic"));
+        let handle = Handle::new(seen, requests);
+        console::run(handle, ConsoleOptions::default()).await
+    });
+    println!("LEFT {left:?}");
+}
+
+/// Answers commands. A launch makes a thread panic; in the scene `panic`, a pause sends a snapshot
+/// that no code can draw, so that the console's own thread does.
+async fn answer(
+    mut requests: mpsc::Receiver<Request>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    breaks: bool,
+) {
+    while let Some(request) = requests.recv().await {
+        match request.command {
+            Command::LaunchRun { .. } => {
+                drop(thread::spawn(|| panic!("a worker thread broke")).join());
+            }
+            Command::Pause if breaks => drop(snapshots.send(undrawable())),
+            _ => {}
+        }
+        let _ = request
+            .reply
+            .send(Reply::Done(String::from("done as asked")));
+    }
+}
+
+/// A snapshot whose counts overflow a sum: arithmetic panics in this build.
+fn undrawable() -> Arc<Snapshot> {
+    let mut snapshot = (*fixture::snapshot()).clone();
+    for queue in Arc::make_mut(&mut snapshot.queues) {
+        queue.counts.as_mut().unwrap().visible = u64::MAX;
+    }
+    Arc::new(snapshot)
+}
+
+/// A console's process, and the terminal it is in.
+struct Session {
+    master: Box<dyn MasterPty + Send>,
+    child: Box<dyn Child + Send + Sync>,
+    keyboard: Box<dyn Write + Send>,
+    output: Arc<Mutex<Vec<u8>>>,
+}
+
+const SIZE: PtySize = PtySize {
+    rows: 24,
+    cols: 80,
+    pixel_width: 0,
+    pixel_height: 0,
+};
+
+impl Session {
+    fn start(scene: &str) -> Self {
+        let pair = native_pty_system().openpty(SIZE).unwrap();
+        let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
+        command.args([
+            "--exact",
+            "console_process",
+            "--nocapture",
+            "--test-threads=1",
+        ]);
+        command.env(SCENE, scene);
+        command.env("TERM", "xterm-256color");
+        command.env("LC_ALL", "C.UTF-8");
+        for name in ["NO_COLOR", "SSH_CONNECTION", "TMUX", "RUST_BACKTRACE"] {
+            command.env_remove(name);
+        }
+        let child = pair.slave.spawn_command(command).unwrap();
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let sink = Arc::clone(&output);
+        // Ends when the child is gone and the terminal is closed.
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = reader.read(&mut bytes) {
+                sink.lock().unwrap().extend_from_slice(&bytes[..read]);
+            }
+        });
+        let keyboard = pair.master.take_writer().unwrap();
+        Self {
+            master: pair.master,
+            child,
+            keyboard,
+            output,
+        }
+    }
+
+    fn keys(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    fn written(&self) -> Vec<u8> {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// The terminal as it stands after everything written so far.
+    fn terminal(&self) -> vt100::Parser {
+        let size = self.master.get_size().unwrap();
+        let mut parser = vt100::Parser::new(
+            size.rows.try_into().unwrap(),
+            size.cols.try_into().unwrap(),
+            0,
+        );
+        parser.process(&self.written());
+        parser
+    }
+
+    fn contents(&self) -> String {
+        self.terminal().screen().contents()
+    }
+
+    fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{what} did not come; the screen:\n{}",
+                self.contents()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn wait_for_text(&self, text: &str) {
+        self.wait_until(text, |session| session.contents().contains(text));
+    }
+
+    /// Waits until nothing was written for a while: the first frame and its echoes are over.
+    fn settle(&self) {
+        let mut seen = self.written().len();
+        let mut since = Instant::now();
+        self.wait_until("quiet", |_| true);
+        while since.elapsed() < Duration::from_millis(400) {
+            thread::sleep(Duration::from_millis(20));
+            let now = self.written().len();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.process_id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for the end of the process and checks that the terminal is as it was before.
+    fn ends_restored(mut self, last_words: &str) {
+        self.wait_until("the end of the process", |session| {
+            String::from_utf8_lossy(&session.written()).contains(last_words)
+        });
+        assert!(self.is_cooked(), "raw mode was left on");
+        let terminal = self.terminal();
+        assert!(
+            !terminal.screen().alternate_screen(),
+            "the alternate screen was not left"
+        );
+        assert!(!terminal.screen().hide_cursor(), "the cursor is hidden");
+        assert!(
+            !terminal.screen().bracketed_paste(),
+            "bracketed paste was left on"
+        );
+        self.child.wait().unwrap();
+    }
+
+    /// Whether the terminal echoes and edits lines, as a shell wants it.
+    fn is_cooked(&self) -> bool {
+        use rustix::termios::{LocalModes, tcgetattr};
+        let path = self.master.tty_name().unwrap();
+        let terminal = std::fs::File::open(path).unwrap();
+        let modes = tcgetattr(&terminal).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[test]
+fn the_first_screen_comes_and_an_idle_console_writes_not_one_byte() {
+    let mut session = Session::start("calm");
+    session.wait_for_text("No steps in flight");
+    session.settle();
+    let before = session.written().len();
+    thread::sleep(Duration::from_millis(1500));
+    let written = session.written();
+    assert_eq!(
+        written.len(),
+        before,
+        "{:?}",
+        String::from_utf8_lossy(&written[before..])
+    );
+    session.keys("q");
+    session.ends_restored("LEFT Ok(Left)");
+}
+
+#[test]
+fn a_frame_is_bracketed_in_a_synchronized_update() {
+    let mut session = Session::start("calm");
+    session.wait_for_text("No steps in flight");
+    session.settle();
+    let before = session.written().len();
+    session.keys("5");
+    session.wait_for_text("Python hosts of");
+    session.settle();
+    let frame = session.written()[before..].to_vec();
+    let frame = String::from_utf8_lossy(&frame).into_owned();
+    assert!(
+        frame.starts_with("\u{1b}[?2026h") && frame.ends_with("\u{1b}[?2026l"),
+        "{frame:?}"
+    );
+    session.keys("q");
+    session.ends_restored("LEFT Ok(Left)");
+}
+
+#[test]
+fn a_resized_terminal_is_filled_again() {
+    let mut session = Session::start("calm");
+    session.wait_for_text("No steps in flight");
+    let size = PtySize {
+        rows: 40,
+        cols: 130,
+        ..SIZE
+    };
+    session.master.resize(size).unwrap();
+    session.wait_until("frames of panels", |session| {
+        session.contents().contains("╭─ Status")
+    });
+    session.keys("q");
+    session.ends_restored("LEFT Ok(Left)");
+}
+
+#[test]
+fn a_panic_of_the_consoles_own_thread_restores_the_terminal() {
+    let mut session = Session::start("panic");
+    session.wait_for_text("No steps in flight");
+    session.keys("p");
+    session.ends_restored("LEFT Err(Panicked");
+}
+
+#[test]
+fn a_panic_of_another_thread_is_told_and_disturbs_nothing() {
+    let mut session = Session::start("calm");
+    session.wait_for_text("No steps in flight");
+    session.keys("lnightly\r");
+    session.wait_for_text("A background task failed");
+    session.wait_for_text("done as asked");
+    assert!(session.terminal().screen().alternate_screen());
+    session.keys("q");
+    session.ends_restored("LEFT Ok(Left)");
+}
+
+#[test]
+fn sigterm_restores_the_terminal_and_is_told_to_the_caller() {
+    let session = Session::start("calm");
+    session.wait_for_text("No steps in flight");
+    session.signal(Signal::TERM);
+    session.ends_restored("LEFT Ok(Terminated)");
+}
+
+#[test]
+fn sighup_ends_the_console_alone() {
+    let session = Session::start("calm");
+    session.wait_for_text("No steps in flight");
+    session.signal(Signal::HUP);
+    session.ends_restored("LEFT Ok(HungUp)");
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_back_and_a_continued_console_draws_again() {
+    let mut session = Session::start("calm");
+    session.wait_for_text("No steps in flight");
+    session.keys("\u{1a}");
+    // A session leader's group is orphaned here, so nothing stops it for long; what counts is that the
+    // terminal was given back in between and everything is drawn again.
+    session.wait_until("a second entry", |session| {
+        let written = session.written();
+        String::from_utf8_lossy(&written)
+            .matches("\u{1b}[?1049h")
+            .count()
+            == 2
+    });
+    session.wait_for_text("No steps in flight");
+    let written = session.written();
+    assert!(String::from_utf8_lossy(&written).contains("\u{1b}[?1049l"));
+    session.signal(Signal::CONT);
+    session.keys("q");
+    session.ends_restored("LEFT Ok(Left)");
+}
+
+#[test]
+fn without_a_terminal_the_console_says_so() {
+    let (_snapshots, seen) = watch::channel(fixture::calm());
+    let (requests, _received) = mpsc::channel(64);
+    let program = std::env::current_exe().unwrap();
+    if std::env::var_os("CONSOLE_PTY_PIPE").is_none() {
+        let this = "without_a_terminal_the_console_says_so";
+        let mut command = std::process::Command::new(program);
+        command
+            .args(["--exact", this, "--nocapture"])
+            .env("CONSOLE_PTY_PIPE", "1");
+        let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            said.contains("SAID the console needs a terminal, and standard input is not one"),
+            "{said}"
+        );
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let error = runtime
+        .block_on(console::run(
+            Handle::new(seen, requests),
+            ConsoleOptions::default(),
+        ))
+        .unwrap_err();
+    println!("SAID {error}");
+}
