@@ -22,11 +22,7 @@ use worker::StartArgs;
 /// Without a subcommand it opens the console; with --no-ui it is the headless worker
 /// (`worker start`).
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    about,
-    max_term_width = 100
-)]
+#[command(version, about, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Verb>,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::{Process, command, processes_of, wait_until};
 
 /// The longest a demo may take on a loaded machine, its environment made already.
-const DEMO: Duration = Duration::from_secs(300);
+const DEMO: Duration = Duration::from_mins(5);
 
 /// Guards give a program 4 s, and its leftovers 2 s.
 const ENDING: Duration = Duration::from_secs(30);

@@ -15,16 +15,23 @@ fn sentence(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "it should have failed: {errors}");
-    assert!(!errors.contains("panicked") && !errors.contains("Traceback"), "{errors}");
-    let ours: Vec<&str> =
-        errors.lines().filter(|line| line.starts_with("dagster-taskiq-tui: ")).collect();
+    assert!(
+        !errors.contains("panicked") && !errors.contains("Traceback"),
+        "{errors}"
+    );
+    let ours: Vec<&str> = errors
+        .lines()
+        .filter(|line| line.starts_with("dagster-taskiq-tui: "))
+        .collect();
     assert_eq!(ours.len(), 1, "one sentence, not: {errors}");
     ours[0].to_owned()
 }
 
 fn worker(folder: &tempfile::TempDir) -> Command {
     let mut command = command();
-    command.args(["worker", "start", "--log-dir"]).arg(folder.path().join("log"));
+    command
+        .args(["worker", "start", "--log-dir"])
+        .arg(folder.path().join("log"));
     command.arg("--python").arg(python());
     command
 }
@@ -38,18 +45,35 @@ fn contains(text: &str, parts: &[&str]) {
 #[test]
 fn an_unreachable_endpoint_is_named_with_the_setting_to_check() {
     let folder = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let endpoint = format!("http://{free}");
     let queue = format!("{endpoint}/000000000000/tasks");
     let text = sentence(worker(&folder).args(["--queue-url", &queue]));
-    contains(&text, &[&endpoint, "does not answer", "DAGSTER_TASKIQ_SQS_ENDPOINT_URL"]);
+    contains(
+        &text,
+        &[
+            &endpoint,
+            "does not answer",
+            "DAGSTER_TASKIQ_SQS_ENDPOINT_URL",
+        ],
+    );
 }
 
 #[test]
 fn a_worker_without_a_queue_says_how_to_name_one() {
     let folder = tempfile::tempdir().unwrap();
     let text = sentence(&mut worker(&folder));
-    contains(&text, &["no queue is configured", "DAGSTER_TASKIQ_SQS_QUEUE_URL", "--local-broker"]);
+    contains(
+        &text,
+        &[
+            "no queue is configured",
+            "DAGSTER_TASKIQ_SQS_QUEUE_URL",
+            "--local-broker",
+        ],
+    );
 }
 
 #[test]
@@ -67,11 +91,20 @@ fn a_python_without_dagster_is_named() {
     let project = Project::new(&broker, "tasks", "");
     let folder = tempfile::tempdir().unwrap();
     let bare = folder.path().join("bare");
-    let made = Command::new(python()).args(["-m", "venv", "--without-pip"]).arg(&bare).status();
+    let made = Command::new(python())
+        .args(["-m", "venv", "--without-pip"])
+        .arg(&bare)
+        .status();
     assert!(made.unwrap().success());
     let mut command = command();
     command
-        .args(["worker", "start", "--queue-url", &broker.queue_url("tasks"), "--log-dir"])
+        .args([
+            "worker",
+            "start",
+            "--queue-url",
+            &broker.queue_url("tasks"),
+            "--log-dir",
+        ])
         .arg(folder.path().join("log"))
         .arg("--python")
         .arg(bare.join("bin/python"))
@@ -87,7 +120,9 @@ fn a_dagster_yaml_that_does_not_load_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let queue = broker.queue_url("tasks");
     let text = sentence(
-        worker(&folder).args(["--queue-url", &queue]).env("DAGSTER_HOME", project.home()),
+        worker(&folder)
+            .args(["--queue-url", &queue])
+            .env("DAGSTER_HOME", project.home()),
     );
     contains(&text, &["dagster.yaml", "run_launchr"]);
 }

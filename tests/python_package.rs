@@ -25,7 +25,10 @@ fn the_python_package_passes_its_own_tests() {
 fn the_python_sources_are_clean_for_ruff() {
     let ruff = environment().bin.join("ruff");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for words in [["check", "--no-cache"].as_slice(), &["format", "--check", "--no-cache"]] {
+    for words in [
+        ["check", "--no-cache"].as_slice(),
+        &["format", "--check", "--no-cache"],
+    ] {
         let output = std::process::Command::new(&ruff)
             .args(words)
             .args(["src/python", "tests"])

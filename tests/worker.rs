@@ -11,7 +11,7 @@ use serde_json::Value;
 use support::{Broker, Process, Project, Worker, processes_of, wait_until};
 
 /// The longest a job of these tests may take on a loaded machine.
-const JOB: Duration = Duration::from_secs(240);
+const JOB: Duration = Duration::from_mins(4);
 
 const JOBS: &str = r#"
 import os, time
@@ -68,7 +68,15 @@ print(json.dumps({"status": run.status.value, "steps": steps}))
 
 fn execute(project: &Project, job: &str) -> Process {
     let definitions = project.definitions();
-    let args = ["dagster", "job", "execute", "-f", definitions.to_str().unwrap(), "-j", job];
+    let args = [
+        "dagster",
+        "job",
+        "execute",
+        "-f",
+        definitions.to_str().unwrap(),
+        "-j",
+        job,
+    ];
     Process::start(&mut project.module(args), job, project.folder())
 }
 
@@ -94,7 +102,13 @@ fn a_job_of_fifty_steps_succeeds_with_each_step_once_in_the_event_log() {
     let mut worker = Worker::start(&project, 2, &[]);
 
     let mut job = execute(&project, "fifty");
-    assert_eq!(job.wait(JOB), 0, "{}\n{}", job.output(), worker.process.output());
+    assert_eq!(
+        job.wait(JOB),
+        0,
+        "{}\n{}",
+        job.output(),
+        worker.process.output()
+    );
 
     assert_each_step_ran_once(&project, 50);
     assert_eq!(worker.finish(), 0, "{}", worker.process.output());
@@ -122,7 +136,13 @@ fn sigterm_finishes_what_runs_and_gives_the_rest_back_to_another_worker() {
     std::fs::write(project.home().join("gate"), "").unwrap();
 
     assert_eq!(first.process.wait(JOB), 0, "{}", first.process.output());
-    assert_eq!(job.wait(JOB), 0, "{}\n{}", job.output(), second.process.output());
+    assert_eq!(
+        job.wait(JOB),
+        0,
+        "{}\n{}",
+        job.output(),
+        second.process.output()
+    );
     assert_each_step_ran_once(&project, 4);
     assert_eq!(second.finish(), 0);
 }

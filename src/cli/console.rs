@@ -72,7 +72,7 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
         true,
     )?;
     let _log = telemetry::init(telemetry::Options {
-        folder: start.log_dir.clone(),
+        folder: start.log_dir.clone().or_else(telemetry::default_folder),
         ..telemetry::Options::default()
     })?;
     let folders = start.runtime_dir.clone().map(|folder| vec![folder]);
@@ -90,7 +90,11 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(settings: &Settings, discover: Vec<PathBuf>, own: bool) -> Result<Exit, ConsoleError> {
+async fn show(
+    settings: &Settings,
+    discover: Vec<PathBuf>,
+    own: bool,
+) -> Result<Exit, ConsoleError> {
     let handle = Hub::start(HubOptions {
         discover,
         webserver_url: settings.webserver_url.value.clone(),
@@ -100,7 +104,11 @@ async fn show(settings: &Settings, discover: Vec<PathBuf>, own: bool) -> Result<
     let options = ConsoleOptions {
         read_only: settings.read_only.value,
         theme: settings.theme.value.clone(),
-        quit: if own { QuitPolicy::Ask } else { QuitPolicy::Leave },
+        quit: if own {
+            QuitPolicy::Ask
+        } else {
+            QuitPolicy::Leave
+        },
         ..ConsoleOptions::default()
     };
     console::run(handle, options).await

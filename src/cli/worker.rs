@@ -118,10 +118,19 @@ impl StartArgs {
             }
         };
         let connection = &self.connection;
-        add("--config-yaml", connection.config_yaml.clone().map(Into::into));
+        add(
+            "--config-yaml",
+            connection.config_yaml.clone().map(Into::into),
+        );
         add("--queue-url", connection.queue_url.clone().map(Into::into));
-        add("--endpoint-url", connection.endpoint_url.clone().map(Into::into));
-        add("--region-name", connection.region_name.clone().map(Into::into));
+        add(
+            "--endpoint-url",
+            connection.endpoint_url.clone().map(Into::into),
+        );
+        add(
+            "--region-name",
+            connection.region_name.clone().map(Into::into),
+        );
         add("--workers", self.workers.map(|n| n.to_string().into()));
         add("--run-slots", self.run_slots.map(|n| n.to_string().into()));
         add("--python", self.python.clone().map(Into::into));

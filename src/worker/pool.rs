@@ -192,7 +192,8 @@ impl Pool {
     }
 
     fn start(&mut self, task: Task) {
-        self.running.insert(task.message.task_id.clone(), InFlight::new(&task));
+        self.running
+            .insert(task.message.task_id.clone(), InFlight::new(&task));
         self.lives.spawn(self.context.clone().live(task));
     }
 

@@ -138,7 +138,12 @@ async fn beat(context: Context, queues: Vec<String>, standing: watch::Receiver<S
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let Standing { state, steps, runs, in_flight } = standing.borrow().clone();
+        let Standing {
+            state,
+            steps,
+            runs,
+            in_flight,
+        } = standing.borrow().clone();
         let body = json!({
             "pid": std::process::id(),
             "state": state.word(),

@@ -102,6 +102,6 @@ fn serve(data_dir: &Path, listen: &str, more: &[&str]) -> Command {
 pub fn python() -> PathBuf {
     let mut tell = |line: &str| eprintln!("{line}");
     dagster_taskiq_tui::environment::managed::ensure(&mut tell)
-        .expect("the managed Python environment")
+        .unwrap_or_else(|error| panic!("{error}"))
         .python
 }

@@ -87,9 +87,16 @@ impl Background {
             }
         };
         if !ready {
-            return Err(BackgroundError::Late { what: "worker", log });
+            return Err(BackgroundError::Late {
+                what: "worker",
+                log,
+            });
         }
-        Ok(Self { worker, socket, broker })
+        Ok(Self {
+            worker,
+            socket,
+            broker,
+        })
     }
 
     /// Does what the operator chose; without a choice (the terminal is gone, the console failed)
@@ -144,7 +151,14 @@ async fn start_broker(folder: &Path, settings: &Settings) -> Result<Child, Backg
             return Err(BackgroundError::Ended { what: "broker", reason: last_line(&log) });
         }
     };
-    if ready { Ok(child) } else { Err(BackgroundError::Late { what: "broker", log }) }
+    if ready {
+        Ok(child)
+    } else {
+        Err(BackgroundError::Late {
+            what: "broker",
+            log,
+        })
+    }
 }
 
 /// Starts this binary in a session of its own, its output in a log for its owner alone.
@@ -156,7 +170,9 @@ fn spawn(
     let program = std::env::current_exe()
         .map_err(|source| file_error("find", Path::new("this program"), source))?;
     let output = create(log).map_err(|source| file_error("write", log, source))?;
-    let errors = output.try_clone().map_err(|source| file_error("write", log, source))?;
+    let errors = output
+        .try_clone()
+        .map_err(|source| file_error("write", log, source))?;
     Command::new(&program)
         .arg("--own-session")
         .args(words)
@@ -168,7 +184,12 @@ fn spawn(
 }
 
 fn create(log: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(log)
+    OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(log)
 }
 
 fn make_folder(folder: &Path) -> Result<(), BackgroundError> {
@@ -176,18 +197,28 @@ fn make_folder(folder: &Path) -> Result<(), BackgroundError> {
 }
 
 fn file_error(action: &'static str, path: &Path, source: std::io::Error) -> BackgroundError {
-    BackgroundError::File { action, path: path.to_owned(), source }
+    BackgroundError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// The sentence a program of ours ended with.
 fn last_line(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    let line = text
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or("it said nothing");
     line.trim_start_matches("dagster-taskiq-tui: ").to_owned()
 }
 
 fn state_folder() -> PathBuf {
     directories::BaseDirs::new().map_or_else(std::env::temp_dir, |folders| {
-        folders.state_dir().unwrap_or_else(|| folders.data_local_dir()).join("dagster-taskiq-tui")
+        folders
+            .state_dir()
+            .unwrap_or_else(|| folders.data_local_dir())
+            .join("dagster-taskiq-tui")
     })
 }

@@ -31,7 +31,7 @@ pub(super) async fn start(args: StartArgs) -> Result<ExitCode, WorkerError> {
     let mut signals = Signals::install()?;
     let (events, received) = EventSink::channel();
     let _log = telemetry::init(telemetry::Options {
-        folder: args.log_dir.clone(),
+        folder: args.log_dir.clone().or_else(telemetry::default_folder),
         stderr: args.log_format.into(),
         sink: Some(events.clone()),
         ..telemetry::Options::default()
