@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::domain::{HostPhase, Phase, QueueRole, Snapshot, SourceHealth};
+use crate::domain::{HostPhase, Phase, QueueRole, Snapshot, Source, SourceHealth, SourceKind};
 
 use super::format::{coarse_age, seconds_between};
 use super::words;
@@ -35,6 +35,10 @@ const HELD_LONG: u64 = 300;
 #[must_use]
 pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
     let mut alarms = Vec::new();
+    if snapshot.revision == 0 {
+        // Nothing was heard yet: nothing is wrong yet.
+        return alarms;
+    }
     sources(snapshot, now, &mut alarms);
     consumers(snapshot, &mut alarms);
     workers(snapshot, now, &mut alarms);
@@ -81,7 +85,16 @@ fn consumers(snapshot: &Snapshot, alarms: &mut Vec<Alarm>) {
         .map(|w| w.steps.target)
         .sum();
     let receives = workers.iter().any(|worker| worker.state.receives());
-    if workers.is_empty() {
+    let connecting = |source: &Source| {
+        source.kind == SourceKind::Worker && source.health == SourceHealth::Connecting
+    };
+    if workers.is_empty() && snapshot.sources.iter().any(connecting) {
+        push(
+            alarms,
+            Severity::Warning,
+            String::from("Connecting to the worker"),
+        );
+    } else if workers.is_empty() {
         push(
             alarms,
             Severity::Critical,

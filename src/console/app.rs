@@ -7,6 +7,7 @@ mod dispatch;
 mod list;
 mod operations;
 mod overlays;
+mod questions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

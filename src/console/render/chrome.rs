@@ -144,11 +144,8 @@ fn tab_line(ctx: Ctx, named: impl Fn(View) -> bool, counted: bool) -> Line<'stat
     let roles = ctx.roles;
     let mut line = vec![Span::raw(" ")];
     for view in View::ALL {
-        let style = if view == ctx.app.view() {
-            roles.tab_active
-        } else {
-            roles.tab
-        };
+        let active = view == ctx.app.view();
+        let style = if active { roles.tab_active } else { roles.tab };
         let title = if named(view) {
             format!(" {}", view.title())
         } else {
@@ -156,8 +153,8 @@ fn tab_line(ctx: Ctx, named: impl Fn(View) -> bool, counted: bool) -> Line<'stat
         };
         line.push(span(format!(" {}{title} ", view.index() + 1), style));
         if let Some(count) = count_of(ctx, view).filter(|_| counted) {
-            line.push(count);
-            line.push(Span::raw(" "));
+            let count_style = if active { style } else { count.style };
+            line.push(span(format!("{} ", count.content), count_style));
         }
     }
     Line::from(line)

@@ -35,8 +35,8 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     // `2/1/~128` and a gap; wider where there is room for all queues.
     let wanted = u16::try_from(columns.len()).unwrap_or(u16::MAX);
     let wide = inner.width >= wanted.saturating_mul(14).saturating_add(PRIORITY);
-    let cell = if wide { 14 } else { 11 };
-    let fitting = usize::from(inner.width.saturating_sub(PRIORITY) / cell);
+    let cell = if wide { 14 } else { 10 };
+    let fitting = usize::from((inner.width + 2).saturating_sub(PRIORITY) / cell);
     let shown = &columns[..columns.len().min(fitting)];
     heads(ctx, buf, inner, shown, columns.len(), cell);
     let mut priorities: Vec<i64> = ctx

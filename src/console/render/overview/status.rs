@@ -29,6 +29,10 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
 }
 
 fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
+    if ctx.snapshot.revision == 0 {
+        let text = format!("{} Connecting: nothing is known yet", ctx.glyphs.pending);
+        return vec![Line::from(span(text, ctx.roles.info))];
+    }
     if alarms.is_empty() {
         let well = span(
             format!("{} Nothing is stuck", ctx.glyphs.done),
