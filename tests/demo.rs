@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::{Process, command, processes_of, wait_until};
 
 /// The longest a demo may take on a loaded machine, its environment made already.
-const DEMO: Duration = Duration::from_secs(300);
+const DEMO: Duration = Duration::from_mins(5);
 
 /// Guards give a program 4 s, and its leftovers 2 s.
 const ENDING: Duration = Duration::from_secs(30);
@@ -77,6 +77,32 @@ fn a_demo_that_is_killed_takes_its_processes_with_it() {
     demo.wait_for_line("Launched");
     demo.signal("KILL");
     assert_eq!(demo.wait(ENDING), 137);
+    nothing_is_left(folder.path());
+}
+
+#[test]
+fn a_demo_whose_reader_is_gone_still_ends_its_processes() {
+    let _turn = alone();
+    support::environment();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command();
+    command.args(["demo", "--no-ui", "--exit-when-done", "--dir"]);
+    command.arg(folder.path().join("demo"));
+    let mut demo = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(demo.stdout.take());
+    let mut demo = Process::adopt(demo);
+    wait_until("the daemon is up", DEMO, || {
+        let daemon = |line: &String| line.contains("dagster._daemon");
+        processes_of(&folder.path().join("demo"))
+            .iter()
+            .any(daemon)
+            .then_some(())
+    });
+    demo.signal("HUP");
+    assert_eq!(demo.wait(ENDING), 129);
     nothing_is_left(folder.path());
 }
 

@@ -5,7 +5,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::missing_panics_doc,
     reason = "a test fails by panicking"
 )]
 
@@ -19,7 +18,7 @@ use std::time::{Duration, Instant};
 use dagster_taskiq_tui::environment::managed::{self, ManagedPython};
 
 /// How long anything may take on a loaded machine before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -119,6 +118,12 @@ impl Process {
         Self { child, log }
     }
 
+    /// Takes charge of a process that was started elsewhere and has no log file.
+    pub fn adopt(child: Child) -> Self {
+        let log = PathBuf::new();
+        Self { child, log }
+    }
+
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -192,6 +197,7 @@ pub fn signal(pid: u32, name: &str) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
     let signal = match name {
         "TERM" => rustix::process::Signal::TERM,
+        "HUP" => rustix::process::Signal::HUP,
         "INT" => rustix::process::Signal::INT,
         "KILL" => rustix::process::Signal::KILL,
         "STOP" => rustix::process::Signal::STOP,
