@@ -81,6 +81,32 @@ fn a_demo_that_is_killed_takes_its_processes_with_it() {
 }
 
 #[test]
+fn a_demo_whose_reader_is_gone_still_ends_its_processes() {
+    let _turn = alone();
+    support::environment();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command();
+    command.args(["demo", "--no-ui", "--exit-when-done", "--dir"]);
+    command.arg(folder.path().join("demo"));
+    let mut demo = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(demo.stdout.take());
+    let mut demo = Process::adopt(demo);
+    wait_until("the daemon is up", DEMO, || {
+        let daemon = |line: &String| line.contains("dagster._daemon");
+        processes_of(&folder.path().join("demo"))
+            .iter()
+            .any(daemon)
+            .then_some(())
+    });
+    demo.signal("HUP");
+    assert_eq!(demo.wait(ENDING), 129);
+    nothing_is_left(folder.path());
+}
+
+#[test]
 fn a_folder_with_other_files_is_refused_before_anything_is_started() {
     support::environment();
     let folder = tempfile::tempdir().unwrap();

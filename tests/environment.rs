@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::path::Path;
 use std::process::Command;
 
 use dagster_taskiq_tui::environment::managed;
@@ -29,19 +28,4 @@ fn its_scripts_start_from_where_the_environment_is_now() {
     let script = support::environment().bin.join("pytest");
     let output = Command::new(script).arg("--version").output().unwrap();
     assert!(output.status.success(), "{output:?}");
-}
-
-#[test]
-fn the_python_sources_pass_ruff() {
-    let ruff = support::environment().bin.join("ruff");
-    for verb in [&["check"][..], &["format", "--check"]] {
-        let output = Command::new(&ruff)
-            .args(verb)
-            .args(["--no-cache", "src/python", "tests/python"])
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "ruff {verb:?}:\n{text}");
-    }
 }

@@ -12,7 +12,7 @@ mod setup;
 mod state;
 mod supervisor;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,7 +96,9 @@ struct Progress {
 
 impl Progress {
     fn say(&self, text: &str) {
-        println!("[{:6.1}s] {text}", self.since.elapsed().as_secs_f64());
+        let seconds = self.since.elapsed().as_secs_f64();
+        // A closed terminal or pipe must not keep the demo from ending its processes.
+        let _ = writeln!(std::io::stdout(), "[{seconds:6.1}s] {text}");
     }
 }
 

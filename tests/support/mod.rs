@@ -118,6 +118,12 @@ impl Process {
         Self { child, log }
     }
 
+    /// Takes charge of a process that was started elsewhere and has no log file.
+    pub fn adopt(child: Child) -> Self {
+        let log = PathBuf::new();
+        Self { child, log }
+    }
+
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -191,6 +197,7 @@ pub fn signal(pid: u32, name: &str) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
     let signal = match name {
         "TERM" => rustix::process::Signal::TERM,
+        "HUP" => rustix::process::Signal::HUP,
         "INT" => rustix::process::Signal::INT,
         "KILL" => rustix::process::Signal::KILL,
         "STOP" => rustix::process::Signal::STOP,
