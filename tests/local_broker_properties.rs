@@ -11,7 +11,7 @@ use dagster_taskiq_tui::local_broker::state::receiving::ReceiveAsk;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Call {
     Send { group: u8, delay: i64 },
     Receive { max: usize, visibility: i64 },
@@ -59,7 +59,7 @@ impl World {
         };
         let mut broker = Broker::default();
         let kind: BTreeMap<_, _> = fifo
-            .then(|| [("FifoQueue", "true"), ("ContentBasedDeduplication", "true")])
+            .then_some([("FifoQueue", "true"), ("ContentBasedDeduplication", "true")])
             .into_iter()
             .flatten()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
