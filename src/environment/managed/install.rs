@@ -38,7 +38,11 @@ pub(super) fn build(
         "Making the Python environment in {} (once; it takes a minute or two)",
         folder.display()
     ));
-    let interpreter = interpreter::find(base);
+    // A named interpreter must be usable; without one uv may know of a Python that PATH does not.
+    let interpreter = match base {
+        Some(_) => Ok(interpreter::find(base)?),
+        None => interpreter::find(None),
+    };
     if let Some(uv) = uv() {
         match job.with_uv(&uv, interpreter.as_ref().ok(), progress) {
             Ok(()) => return job.finish(),

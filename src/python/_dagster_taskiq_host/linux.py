@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+import contextlib
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -74,23 +75,20 @@ def descendants(root: int) -> list[int]:
 
 def send(pid: int, signum: int) -> None:
     """Signals one process, if it is still there."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signum)
-    except ProcessLookupError:
-        pass
 
 
 def send_group(group: int, signum: int) -> None:
     """Signals a process group, if anything is left of it."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signum)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def reset_signals() -> None:
     """Undoes the host's handlers. SIGINT stays ignored until Dagster captures it, so that a
-    cancellation that comes early cannot end the child before it has looked at its task."""
+    cancellation that comes early cannot end the child before it has looked at its task.
+    """
     signal.set_wakeup_fd(-1)
     for signum in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(signum, signal.SIG_DFL)

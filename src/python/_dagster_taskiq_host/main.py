@@ -13,6 +13,7 @@ from importlib.util import find_spec
 
 from . import PROTOCOL, linux
 from .frames import Channel
+import contextlib
 
 BOOTSTRAP = (
     "import sys; sys.path[0] = sys.argv[1]; from _dagster_taskiq_host.main import main; main()"
@@ -50,10 +51,8 @@ def _channel() -> Channel:
 def _hello(channel: Channel) -> None:
     installed = None
     if find_spec("dagster_taskiq") is not None:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             installed = metadata.version("dagster-taskiq-tui")
-        except metadata.PackageNotFoundError:
-            pass
     channel.send(
         {
             "kind": "hello",

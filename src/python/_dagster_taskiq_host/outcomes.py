@@ -1,5 +1,6 @@
 """What became of a task, as told to the worker. The worker decides by it whether the message is
-acknowledged, given back or kept."""
+acknowledged, given back or kept.
+"""
 
 from typing import Any
 

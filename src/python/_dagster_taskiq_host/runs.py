@@ -64,7 +64,7 @@ def _run_claimed(
     )
     try:
         body(run.run_id, instance, on_event, set_exit_code_on_failure=True)
-    except BaseException as error:  # noqa: BLE001 - interrupts too: the status decides
+    except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return _ended(instance, run.run_id, f"{type(error).__name__}: {error}")
     return _ended(instance, run.run_id, "the run's execution ended without a terminal event")

@@ -22,6 +22,7 @@ from .frames import Channel, Closed, Frame
 from .instances import open_instance, storage_kind
 from .messages import unpack_origin
 from .sources import Sources
+import contextlib
 
 TICK = 0.25
 """Seconds between looks at compute log files and at signals that are due."""
@@ -108,7 +109,7 @@ class StepHost:
             self.instance = open_instance(self.instance_ref)
             origin = unpack_origin(frame["origin"])
             recon_repository_from_origin(origin).get_definition()
-        except BaseException as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:
             last = traceback.format_exception_only(error)[-1].strip()
             cause = _root(error)
             if cause is not error:
@@ -173,7 +174,7 @@ class StepHost:
         if storage_kind(self.instance) == "sqlite":
             try:
                 self.instance.get_run_step_stats(run_id, step_keys=[""])
-            except Exception as error:  # noqa: BLE001 - the child meets it again
+            except Exception as error:
                 print(f"run {run_id}: {type(error).__name__}: {error}", file=sys.stderr)
 
     def _fork(self, frame: Frame, pipes: list[tuple[int, int]]) -> Child:
@@ -194,7 +195,7 @@ class StepHost:
             linux.reseed()
             assert self.instance is not None
             code = work.perform(self.instance, frame, pipes[0][1])
-        except BaseException:  # noqa: BLE001 - nothing may unwind into the loop
+        except BaseException:
             traceback.print_exc()
         finally:
             work.leave(code)
@@ -202,7 +203,8 @@ class StepHost:
 
     def _close_own(self, pipes: list[tuple[int, int]]) -> None:
         """Closes the host's own descriptors in a child. Those that user code opened while it was
-        imported stay: closing them would hand their numbers to other files."""
+        imported stay: closing them would hand their numbers to other files.
+        """
         self.channel.close()
         for fd in (*(self.wakeup or ()), *(read for read, _ in pipes)):
             os.close(fd)
@@ -292,10 +294,8 @@ class StepHost:
                 return
             for pid in left:
                 linux.send(pid, signal.SIGKILL)
-            try:
+            with contextlib.suppress(ChildProcessError):
                 os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                pass
             time.sleep(0.01)
 
 

@@ -117,7 +117,7 @@ def _execute(instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell)
             tell_event(event, tell)
             if event.step_key == task.step_key:
                 status = _status(event) or status
-    except BaseException as error:  # noqa: BLE001 - interrupts too: the log decides
+    except BaseException as error:
         if status is None:
             return outcomes.raised(f"{type(error).__name__}: {error}")
     if status is None:

@@ -31,7 +31,7 @@ broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, lambda _state: processes.
 async def execute_plan(
     execute_step_args_packed: dict[str, Any],
     context: Annotated[Context, TaskiqDepends()],
-    executable_dict: dict[str, Any] | None = None,  # noqa: ARG001 - part of the message
+    executable_dict: dict[str, Any] | None = None,
 ) -> int:
     """Run one step; returns its process's exit code."""
     labels = context.message.labels

@@ -174,7 +174,7 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
     def get_run_worker_debug_info(
         self,
         run: DagsterRun,
-        include_container_logs: bool | None = True,  # noqa: ARG002
+        include_container_logs: bool | None = True,
     ) -> str | None:
         """Lines on where the run is, for Dagster's log."""
         lines = [f"Task id: {run.tags.get(DAGSTER_TASKIQ_TASK_ID_TAG, 'unknown')}"]

@@ -1,8 +1,8 @@
 """What Dagster loads: two jobs of ops, one of assets, all with their steps on the queue."""
 
 from dagster import Definitions, define_asset_job, load_assets_from_modules
-from dagster_taskiq import taskiq_executor
 
+from dagster_taskiq import taskiq_executor
 from demo_project import sales
 from demo_project.invoices import invoice_import
 from demo_project.regions import regional_scores
