@@ -1,11 +1,11 @@
 """What the processes need from Linux and the standard library does not offer."""
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 from pathlib import Path
-import contextlib
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36

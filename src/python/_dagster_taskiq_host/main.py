@@ -3,6 +3,7 @@
 Called as ``python -c <bootstrap> <folder of this package> <folder of dagster_taskiq> …``.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,6 @@ from importlib.util import find_spec
 
 from . import PROTOCOL, linux
 from .frames import Channel
-import contextlib
 
 BOOTSTRAP = (
     "import sys; sys.path[0] = sys.argv[1]; from _dagster_taskiq_host.main import main; main()"

@@ -2,6 +2,7 @@
 and run a forked child of its own. Single-threaded; one loop over socket, signals and pipes.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -22,7 +23,6 @@ from .frames import Channel, Closed, Frame
 from .instances import open_instance, storage_kind
 from .messages import unpack_origin
 from .sources import Sources
-import contextlib
 
 TICK = 0.25
 """Seconds between looks at compute log files and at signals that are due."""
