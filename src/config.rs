@@ -2,11 +2,13 @@
 //! from, so that an error can name the line, the variable or the flag to change.
 
 mod file;
+mod folders;
 mod partial;
 mod region;
 mod settings;
 
 pub use file::{ConfigError, read_file};
+pub use folders::state_folder;
 pub use partial::{Band, Partial, WorkerLost};
 pub use region::{is_loopback, region_of_queue_url};
 pub use settings::{Origin, Setting, Settings, from_environment};

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::super::worker::StartArgs;
 use crate::broker::Broker;
-use crate::config::{Origin, Settings};
+use crate::config::{Origin, Settings, state_folder};
 use crate::control::{client, runtime, wait_for_socket};
 use crate::domain::Command as Order;
 
@@ -212,13 +212,4 @@ fn last_line(log: &Path) -> String {
         .rfind(|line| !line.trim().is_empty())
         .unwrap_or("it said nothing");
     line.trim_start_matches("dagster-taskiq-tui: ").to_owned()
-}
-
-fn state_folder() -> PathBuf {
-    directories::BaseDirs::new().map_or_else(std::env::temp_dir, |folders| {
-        folders
-            .state_dir()
-            .unwrap_or_else(|| folders.data_local_dir())
-            .join("dagster-taskiq-tui")
-    })
 }

@@ -9,7 +9,7 @@ use tracing::info;
 use super::signals::Signals;
 use super::{StartArgs, WorkerError};
 use crate::broker::{Broker, QueueSet};
-use crate::config::{Settings, WorkerLost};
+use crate::config::{Settings, WorkerLost, state_folder};
 use crate::control::audit::AuditLog;
 use crate::control::server::{Server, ServerOptions};
 use crate::control::store::{self, Store};
@@ -183,15 +183,6 @@ fn find_python() -> Option<PathBuf> {
         .chain(std::env::split_paths(&path))
         .flat_map(|folder| [folder.join("python3"), folder.join("python")])
         .find(|candidate| candidate.is_file())
-}
-
-fn state_folder() -> PathBuf {
-    directories::BaseDirs::new().map_or_else(std::env::temp_dir, |folders| {
-        folders
-            .state_dir()
-            .unwrap_or_else(|| folders.data_local_dir())
-            .join("dagster-taskiq-tui")
-    })
 }
 
 fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
