@@ -38,6 +38,9 @@ pub(super) struct Services<'a> {
     pub console_is_open: &'a AtomicBool,
 }
 
+/// Environment variables.
+type Env = Vec<(&'static str, OsString)>;
+
 /// Addresses of what was started.
 #[derive(Clone, Debug)]
 pub(super) struct Up {
@@ -109,7 +112,7 @@ impl Services<'_> {
             .await?)
     }
 
-    fn worker(&self, name: &str, files: &Files, env: Vec<(&'static str, OsString)>) -> Program {
+    fn worker(&self, name: &str, files: &Files, env: Env) -> Program {
         let args = vec![
             "worker".into(),
             "start".into(),
@@ -131,12 +134,12 @@ impl Services<'_> {
         self.own("worker", args, env)
     }
 
-    fn home(&self, env: Vec<(&'static str, OsString)>) -> Program {
+    fn home(&self, env: Env) -> Program {
         let script = "from dagster import DagsterInstance\nDagsterInstance.get().dispose()";
         self.python("home", vec!["-c".into(), script.into()], env)
     }
 
-    fn webserver(&self, port: u16, files: &Files, env: Vec<(&'static str, OsString)>) -> Program {
+    fn webserver(&self, port: u16, files: &Files, env: Env) -> Program {
         let args = vec![
             "-m".into(),
             "dagster_webserver".into(),
@@ -150,7 +153,7 @@ impl Services<'_> {
         self.python("webserver", args, env)
     }
 
-    fn daemon(&self, files: &Files, env: Vec<(&'static str, OsString)>) -> Program {
+    fn daemon(&self, files: &Files, env: Env) -> Program {
         let args = vec![
             "-m".into(),
             "dagster._daemon".into(),
@@ -162,31 +165,24 @@ impl Services<'_> {
     }
 
     /// A subcommand of this binary.
-    fn own(
-        &self,
-        name: &'static str,
-        args: Vec<OsString>,
-        env: Vec<(&'static str, OsString)>,
-    ) -> Program {
-        Program {
-            name,
-            executable: None,
-            args,
-            env,
-            folder: self.state.folder().to_owned(),
-            grace: GRACE,
-        }
+    fn own(&self, name: &'static str, args: Vec<OsString>, env: Env) -> Program {
+        self.program(name, None, args, env)
     }
 
-    fn python(
+    fn python(&self, name: &'static str, args: Vec<OsString>, env: Env) -> Program {
+        self.program(name, Some(self.python.python.clone()), args, env)
+    }
+
+    fn program(
         &self,
         name: &'static str,
+        executable: Option<PathBuf>,
         args: Vec<OsString>,
-        env: Vec<(&'static str, OsString)>,
+        env: Env,
     ) -> Program {
         Program {
             name,
-            executable: Some(self.python.python.clone()),
+            executable,
             args,
             env,
             folder: self.state.folder().to_owned(),
@@ -196,12 +192,7 @@ impl Services<'_> {
 
     /// What every process that knows of Dagster or SQS is told. The credentials are made up: the
     /// embedded broker takes any, and the user's own have no business here.
-    fn environment(
-        &self,
-        endpoint: &str,
-        queue_url: &str,
-        files: &Files,
-    ) -> Vec<(&'static str, OsString)> {
+    fn environment(&self, endpoint: &str, queue_url: &str, files: &Files) -> Env {
         let mut path = vec![self.python.bin.clone()];
         path.extend(std::env::split_paths(
             &std::env::var_os("PATH").unwrap_or_default(),

@@ -1,0 +1,34 @@
+//! The README says what the program does.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use dagster_taskiq_tui::console::command::key_table;
+
+fn readme() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_key_table_is_the_consoles() {
+    let table = key_table();
+    assert!(
+        readme().contains(table.trim_end()),
+        "put this key table into README.md:\n{table}"
+    );
+}
+
+#[test]
+fn every_picture_exists() {
+    let text = readme();
+    let pictures = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for picture in pictures.filter(|path| path.starts_with("screenshots/")) {
+        assert!(root.join(picture).is_file(), "{picture} is missing");
+    }
+}
