@@ -29,7 +29,7 @@ pub struct Unpacked {
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// There is no folder for caches.
-    #[error("no cache folder for the Python packages: set HOME or XDG_CACHE_HOME")]
+    #[error("no cache folder for the Python packages: set HOME or DAGSTER_TASKIQ_CACHE_DIR")]
     NoCache,
     /// A file cannot be written.
     #[error("cannot unpack the Python packages into {}: {source}", folder.display())]
@@ -41,13 +41,12 @@ pub enum UnpackError {
     },
 }
 
-/// Unpacks into the user's cache folder, once per version of the packages.
+/// Unpacks into [`super::managed::cache_folder`], once per version of the packages.
 ///
 /// # Errors
 /// When there is no cache folder or it cannot be written.
 pub fn unpack() -> Result<Unpacked, UnpackError> {
-    let base = directories::BaseDirs::new().ok_or(UnpackError::NoCache)?;
-    unpack_below(&base.cache_dir().join("dagster-taskiq-tui"))
+    unpack_below(&super::managed::cache_folder().map_err(|_| UnpackError::NoCache)?)
 }
 
 /// Unpacks into `<cache>/python-<hash of the contents>`. Any number of processes may do so at once:
