@@ -8,7 +8,7 @@ mod support;
 use std::net::TcpListener;
 use std::process::Command;
 
-use support::{Broker, Project, command, python};
+use support::{Broker, Process, Project, command, python};
 
 /// Runs to the end; the sentence on standard error.
 fn sentence(command: &mut Command) -> String {
@@ -145,4 +145,35 @@ fn a_busy_port_and_a_data_folder_in_use_are_named() {
 fn the_console_without_a_terminal_says_so() {
     let text = sentence(&mut command());
     contains(&text, &["needs a terminal", "--no-ui"]);
+}
+
+#[test]
+fn a_missing_queue_is_named_with_how_to_create_it() {
+    let broker = Broker::start();
+    let queue = broker.queue_url("nowhere");
+    let text = sentence(command().args(["queue", "list", "--queue-url", &queue]));
+    contains(
+        &text,
+        &["nowhere", "no such queue", "queue create", "queue_url"],
+    );
+}
+
+#[test]
+fn credentials_that_sqs_does_not_accept_are_named_with_what_to_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = command();
+    serve
+        .args(["broker", "serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .args(["--access-key", "right", "--secret-key", "secret"]);
+    let mut broker = Process::start(&mut serve, "broker", folder.path());
+    let line = broker.wait_for_line("endpoint: ");
+    let endpoint = line.trim_start_matches("endpoint: ").to_owned();
+    let queue = format!("{endpoint}/000000000000/tasks");
+    let text = sentence(
+        worker(&folder)
+            .args(["--queue-url", &queue])
+            .env("AWS_ACCESS_KEY_ID", "wrong"),
+    );
+    contains(&text, &[&endpoint, "credentials", "AWS_ACCESS_KEY_ID"]);
 }
