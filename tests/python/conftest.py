@@ -1,7 +1,7 @@
 """Fixtures: an SQS endpoint, a Dagster instance, and a worker, all real, all ended by the tests.
 
-``DTQ_TEST_BINARY`` names the ``dagster-taskiq-tui`` binary whose broker serves the endpoint;
-``DTQ_TEST_ENDPOINT`` names an endpoint that is already there and takes precedence.
+``DTQ_TEST_BINARY`` names the ``dagster-taskiq-tui`` binary whose broker serves the endpoint; without
+it the one on ``PATH`` is taken.
 """
 
 import json
@@ -72,22 +72,18 @@ def stop(process: "subprocess.Popen[Any]", seconds: float = 15.0) -> None:
             process.wait(seconds)
 
 
-def own_binary() -> str | None:
-    """Path of the project's binary, where there is one."""
-    return os.environ.get("DTQ_TEST_BINARY") or shutil.which("dagster-taskiq-tui")
+def own_binary() -> str:
+    """Path of the project's binary; without one nothing here can be tested."""
+    binary = os.environ.get("DTQ_TEST_BINARY") or shutil.which("dagster-taskiq-tui")
+    if not binary:
+        pytest.fail("set DTQ_TEST_BINARY to the dagster-taskiq-tui binary to be tested")
+    return binary
 
 
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of an SQS endpoint."""
-    given = os.environ.get("DTQ_TEST_ENDPOINT")
-    if given:
-        yield given
-        return
-    binary = own_binary()
-    if not binary:
-        pytest.skip("neither DTQ_TEST_ENDPOINT nor DTQ_TEST_BINARY is set")
-    with broker(binary, tmp_path_factory.mktemp("broker")) as (found, _):
+    with broker(own_binary(), tmp_path_factory.mktemp("broker")) as (found, _):
         yield found
 
 

@@ -13,8 +13,6 @@ def test_a_run_goes_on_when_its_broker_was_killed_and_started_again(
     instance: DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     binary = own_binary()
-    if not binary:
-        pytest.skip("DTQ_TEST_BINARY is not set")
     data = tmp_path / "data"
     with broker(binary, data) as (url, process):
         queue = fresh_queue(url, monkeypatch)
