@@ -1,7 +1,7 @@
 """Fixtures: an SQS endpoint, a Dagster instance, and a worker, all real, all ended by the tests.
 
-``DTQ_TEST_BINARY`` names the ``dagster-taskiq-tui`` binary whose broker serves the endpoint; without
-it the one on ``PATH`` is taken.
+``DTQ_TEST_BINARY`` names the ``dagster-taskiq-tui`` binary whose broker serves the endpoint;
+without it the one on ``PATH`` is taken.
 """
 
 import json
