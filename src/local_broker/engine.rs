@@ -1,8 +1,10 @@
 //! The one thread that owns the state machine and the journal. It takes every request that
-//! waits, applies them, commits once, and answers them all: a call is answered only after its
-//! effect is on disk, and many calls share one flush. Receives that found nothing are parked here
-//! until something can be received or their time is over.
+//! waits, applies them and commits once. A second thread ([`flusher`]) flushes the commit and
+//! answers, while the first works on the requests that came meanwhile: a call is answered only
+//! after its effect is on disk, and many calls share one flush. Receives that found nothing are
+//! parked here until something can be received or their time is over.
 
+mod flusher;
 mod polls;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -17,6 +19,7 @@ use super::receipt::Receipt;
 use super::state::Broker;
 use super::state::message::{Millis, Payload, Received};
 use super::state::receiving::ReceiveAsk;
+use flusher::{Flush, Flusher};
 use polls::{Poll, Polls};
 
 /// Requests waiting for the engine. A connection has at most one, so this bounds busy
@@ -26,6 +29,11 @@ const WAITING_LIMIT: usize = 16_384;
 const GROUP_LIMIT: usize = 1_024;
 /// The engine looks at the clock at least this often, should it have been set.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+/// Without a request for so long, there is time to tidy.
+const IDLE_AFTER: Duration = Duration::from_millis(20);
+/// Under steady load a step of tidying is done this often.
+const LONGEST_UNTIDY: Duration = Duration::from_secs(1);
 
 type Answer = Box<dyn FnOnce(Result<(), SqsError>) + Send>;
 type Job = Box<dyn FnOnce(Result<(&mut Broker, Millis), SqsError>) -> Answer + Send>;
@@ -110,9 +118,10 @@ impl Engine {
     /// The system has no thread to give.
     pub fn start(journal: Journal, broker: Broker) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (orders, waiting) = sync_channel(WAITING_LIMIT);
+        let flusher = Flusher::start(journal.log())?;
         let thread = std::thread::Builder::new()
             .name("broker-engine".to_owned())
-            .spawn(move || Worker::new(journal, broker).run(&waiting))?;
+            .spawn(move || Worker::new(journal, broker, flusher).run(&waiting))?;
         Ok((Self { orders }, thread))
     }
 
@@ -202,19 +211,23 @@ struct Worker {
     journal: Journal,
     broker: Broker,
     polls: Polls,
+    flusher: Flusher,
     /// Why the state has to be read again before anything else.
     broken: Option<String>,
     untidy: bool,
+    tidied_at: Instant,
 }
 
 impl Worker {
-    fn new(journal: Journal, broker: Broker) -> Self {
+    fn new(journal: Journal, broker: Broker, flusher: Flusher) -> Self {
         Self {
             journal,
             broker,
             polls: Polls::default(),
+            flusher,
             broken: None,
             untidy: true,
+            tidied_at: Instant::now(),
         }
     }
 
@@ -237,8 +250,8 @@ impl Worker {
                 self.take(order, now, &mut group);
             }
             self.polls.serve(&mut self.broker, now, &mut group);
-            self.finish(group, now);
-            if is_idle && self.untidy {
+            self.finish(group);
+            if self.untidy && (is_idle || self.tidied_at.elapsed() >= LONGEST_UNTIDY) {
                 self.tidy();
             }
         }
@@ -247,7 +260,7 @@ impl Worker {
     /// How long there is nothing to do unless a request comes.
     fn patience(&self) -> Duration {
         if self.untidy {
-            return Duration::from_millis(2);
+            return IDLE_AFTER;
         }
         let timer = self.broker.next_wake().map_or(LONGEST_SLEEP, |at| {
             Duration::from_millis(u64::try_from(at - wall_clock()).unwrap_or(0))
@@ -276,41 +289,39 @@ impl Worker {
         }
     }
 
-    /// Commits what the group changed and answers it.
-    fn finish(&mut self, group: Group, now: Millis) {
+    /// Commits what the group changed, and leaves flush and answers to the flusher.
+    fn finish(&mut self, group: Group) {
         match self.write(&group) {
-            Ok(payloads) => {
-                group.answers.into_iter().for_each(|answer| answer(Ok(())));
-                let mut undelivered = false;
-                for ((poll, received), payloads) in group.receives.into_iter().zip(payloads) {
-                    if let Some((queue, receipts)) = poll.deliver(received, payloads) {
-                        self.broker.give_back(now, &queue, &receipts);
-                        undelivered = true;
-                    }
-                }
-                if undelivered {
-                    self.finish(Group::default(), now);
-                }
+            Ok((committed, payloads)) => {
+                let receives = group.receives.into_iter().zip(payloads);
+                self.flusher.give(Flush {
+                    committed,
+                    answers: group.answers,
+                    receives: receives
+                        .map(|((poll, received), payloads)| (poll, delivered(received, payloads)))
+                        .collect(),
+                });
             }
             Err(error) => {
                 let detail = error.to_string();
                 tracing::error!(error = detail, "the broker's journal cannot be written");
                 self.journal.roll_back();
-                let refusal = SqsError::storage(&detail);
-                group
-                    .answers
-                    .into_iter()
-                    .for_each(|answer| answer(Err(refusal.clone())));
-                group
-                    .receives
-                    .into_iter()
-                    .for_each(|(poll, _)| poll.refuse(refusal.clone()));
+                Flush {
+                    committed: false,
+                    answers: group.answers,
+                    receives: group
+                        .receives
+                        .into_iter()
+                        .map(|(poll, _)| (poll, Vec::new()))
+                        .collect(),
+                }
+                .refuse(&SqsError::storage(&detail));
                 self.broken = Some(detail);
             }
         }
     }
 
-    fn write(&mut self, group: &Group) -> rusqlite::Result<Vec<Vec<Option<Payload>>>> {
+    fn write(&mut self, group: &Group) -> rusqlite::Result<(bool, Vec<Vec<Option<Payload>>>)> {
         let changes = self.broker.take_changes();
         self.untidy |= changes
             .iter()
@@ -322,12 +333,17 @@ impl Worker {
             .iter()
             .map(|(_, received)| received.iter().map(read).collect())
             .collect::<Result<_, _>>()?;
-        self.journal.commit()?;
-        Ok(payloads)
+        Ok((self.journal.commit()?, payloads))
     }
 
     /// After a failed write memory is ahead of the disk; the disk is right.
     fn recover(&mut self) {
+        if let Some(detail) = self.flusher.failure() {
+            // Nobody knows what is on the disk, and a later flush would not tell: only a new start
+            // reads what is really there.
+            self.broken = Some(detail.to_owned());
+            return;
+        }
         if self.broken.is_none() {
             return;
         }
@@ -344,6 +360,7 @@ impl Worker {
     }
 
     fn tidy(&mut self) {
+        self.tidied_at = Instant::now();
         match self.journal.tidy() {
             Ok(more) => self.untidy = more,
             Err(error) => {
@@ -353,4 +370,11 @@ impl Worker {
             }
         }
     }
+}
+
+fn delivered(received: Vec<Received>, payloads: Vec<Option<Payload>>) -> Vec<Delivered> {
+    let pairs = received.into_iter().zip(payloads);
+    pairs
+        .filter_map(|(received, payload)| payload.map(|payload| Delivered { received, payload }))
+        .collect()
 }

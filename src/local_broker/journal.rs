@@ -1,18 +1,26 @@
 //! The broker's memory on disk: `SQLite` in WAL mode, one transaction per group of requests. What
-//! changes often (`message`) is apart from bodies (`payload`), so that a receive or a change of
-//! visibility rewrites a small row.
+//! changes often (`message`) is apart from bodies (`payload`), so that a receive, a change of
+//! visibility or a delete rewrites a small row. The rows of deleted messages are swept later, many
+//! at once. The log is flushed ([`Log`]) and copied into the database (`checkpoint`) beside the
+//! thread that writes.
 
+mod apply;
+mod checkpoint;
 mod load;
+mod log;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _};
 use uuid::Uuid;
 
 use super::state::change::Change;
-use super::state::message::{Message, Payload, Seq, Stage};
+use super::state::message::{Payload, Seq};
+use checkpoint::Checkpointer;
 
 pub use load::Loaded;
+pub use log::Log;
 
 /// How sure a write is before its request is answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -58,17 +66,29 @@ const SCHEMA: &str = "
         WITHOUT ROWID;
 ";
 
-/// Discarded messages removed, and free pages given back, in one step of [`Journal::tidy`].
-const TIDY_STEP: usize = 1_000;
+/// Garbage that is swept within a group's own transaction once so much has gathered: rows that lie
+/// together are removed at a fraction of what one by one would cost.
+const SWEEP: usize = 256;
+/// Most garbage swept in one transaction: a bound on what requests wait for.
+const SWEEP_LIMIT: usize = 1_024;
 /// Free pages that are kept for new messages.
 const SPARE_PAGES: i64 = 256;
+/// Free pages given back to the file system in one step of [`Journal::tidy`].
+const VACUUM_STEP: i64 = 256;
+/// Changes after which the log is worth copying into the database.
+const CHECKPOINT_AFTER: usize = 1_000;
+/// Pages of log at which the writer copies what the checkpointer left; a page has 4 KiB.
+const LOG_LIMIT: i64 = 8_192;
 
 /// The database and what is left to clean up in it.
 #[derive(Debug)]
 pub struct Journal {
     db: Connection,
+    log: Arc<Log>,
+    checkpointer: Checkpointer,
     discarded: Vec<Seq>,
     open: bool,
+    unchecked: usize,
 }
 
 impl Journal {
@@ -77,26 +97,38 @@ impl Journal {
     /// # Errors
     /// `SQLite`'s, for a file that cannot be read, written or understood.
     pub fn open(path: &Path, durability: Durability) -> rusqlite::Result<Self> {
-        let db = Connection::open(path)?;
+        let db = connect(path)?;
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-        // One process uses the folder, so the WAL index can stay in memory.
-        db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         db.pragma_update(None, "journal_mode", "WAL")?;
-        let synchronous = match durability {
-            Durability::Disk => "FULL",
-            Durability::Os => "NORMAL",
-        };
-        db.pragma_update(None, "synchronous", synchronous)?;
+        // Commits are flushed by [`Log::flush`].
+        db.pragma_update(None, "synchronous", "NORMAL")?;
         db.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        db.pragma_update(None, "cache_size", -8_192)?;
+        db.pragma_update(None, "wal_autocheckpoint", LOG_LIMIT)?;
+        db.pragma_update(None, "cache_size", -16_384)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.set_prepared_statement_cache_capacity(32);
         db.execute_batch(SCHEMA)?;
+        // The log's file comes with the first write.
+        db.execute(
+            "INSERT OR REPLACE INTO meta VALUES ('opened_at', unixepoch())",
+            [],
+        )?;
+        let log = Log::open(path, durability).map_err(cannot_open)?;
+        log.flush().map_err(cannot_open)?;
         Ok(Self {
             db,
+            log: Arc::new(log),
+            checkpointer: Checkpointer::start(path)?,
             discarded: Vec::new(),
             open: false,
+            unchecked: 0,
         })
+    }
+
+    /// The log that makes commits durable.
+    #[must_use]
+    pub fn log(&self) -> Arc<Log> {
+        self.log.clone()
     }
 
     /// Writes changes, in order. They are kept at the next [`Journal::commit`].
@@ -108,21 +140,31 @@ impl Journal {
             return Ok(());
         }
         self.begin()?;
+        self.unchecked += changes.len();
         changes
             .into_iter()
-            .try_for_each(|change| self.apply(change))
+            .try_for_each(|change| self.apply(change))?;
+        if self.discarded.len() >= SWEEP {
+            self.sweep()?;
+        }
+        Ok(())
     }
 
-    /// Makes what was written durable.
+    /// Ends the transaction; says whether there was one. What it wrote survives the death of this
+    /// process; the death of the machine only after [`Log::flush`].
     ///
     /// # Errors
     /// `SQLite`'s; nothing since the last commit is kept then.
-    pub fn commit(&mut self) -> rusqlite::Result<()> {
-        if self.open {
-            self.db.prepare_cached("COMMIT")?.execute([])?;
-            self.open = false;
+    pub fn commit(&mut self) -> rusqlite::Result<bool> {
+        if !self.open {
+            return Ok(false);
         }
-        Ok(())
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        self.open = false;
+        if self.unchecked >= CHECKPOINT_AFTER {
+            self.checkpoint();
+        }
+        Ok(true)
     }
 
     /// Forgets what was written since the last commit.
@@ -152,23 +194,15 @@ impl Journal {
             .optional()
     }
 
-    /// Whether [`Journal::tidy`] has something to do.
-    #[must_use]
-    pub fn is_untidy(&self) -> bool {
-        !self.discarded.is_empty()
-    }
-
-    /// Removes some of what was discarded and gives some free pages back to the file system; says
-    /// whether there is more to do.
+    /// Sweeps some garbage and gives some free pages back to the file system; says whether there is
+    /// more to do.
     ///
     /// # Errors
     /// `SQLite`'s.
     pub fn tidy(&mut self) -> rusqlite::Result<bool> {
-        let some = self.discarded.len().saturating_sub(TIDY_STEP);
-        let step = self.discarded.split_off(some);
-        if !step.is_empty() {
+        if !self.discarded.is_empty() {
             self.begin()?;
-            step.iter().try_for_each(|seq| self.delete(*seq))?;
+            self.sweep()?;
             self.commit()?;
             return Ok(true);
         }
@@ -176,15 +210,31 @@ impl Journal {
             .db
             .query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
         if free <= SPARE_PAGES {
+            if self.unchecked > 0 {
+                self.checkpoint();
+            }
             return Ok(false);
         }
-        let pages = (free - SPARE_PAGES).min(1_000);
+        let pages = (free - SPARE_PAGES).min(VACUUM_STEP);
         let mut vacuum = self
             .db
             .prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
+        self.unchecked += 1;
         Ok(true)
+    }
+
+    fn checkpoint(&mut self) {
+        self.checkpointer.wake();
+        self.unchecked = 0;
+    }
+
+    /// Removes the rows of some deleted messages, the youngest garbage first.
+    fn sweep(&mut self) -> rusqlite::Result<()> {
+        let some = self.discarded.len().saturating_sub(SWEEP_LIMIT);
+        let step = self.discarded.split_off(some);
+        step.iter().try_for_each(|seq| self.erase(*seq))
     }
 
     fn begin(&mut self) -> rusqlite::Result<()> {
@@ -195,142 +245,18 @@ impl Journal {
         Ok(())
     }
 
-    fn apply(&mut self, change: Change) -> rusqlite::Result<()> {
-        match change {
-            Change::Inserted {
-                store,
-                seq,
-                message,
-                payload,
-            } => self.insert(store, seq, &message, &payload),
-            Change::Updated { seq, message } => self.update(seq, &message),
-            Change::Deleted(seq) => self.delete(seq),
-            Change::Moved {
-                from,
-                store,
-                to,
-                message,
-                identity,
-            } => self.relocate(from, store, to, &message, identity),
-            Change::Discarded(mut seqs) => {
-                self.discarded.append(&mut seqs);
-                Ok(())
-            }
-            Change::QueueSaved(record) => {
-                let json = to_json(&*record)?;
-                self.run(
-                    "INSERT OR REPLACE INTO queue VALUES (?1, ?2)",
-                    params![record.name, json],
-                )
-            }
-            Change::QueueRemoved { name } => {
-                self.run("DELETE FROM dedup WHERE queue = ?1", [&name])?;
-                self.run("DELETE FROM queue WHERE name = ?1", [&name])
-            }
-            Change::DedupSaved {
-                queue,
-                key,
-                expires_at,
-                message_id,
-                seq,
-            } => self.run(
-                "INSERT OR REPLACE INTO dedup VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![queue, key, expires_at, message_id.as_bytes(), seq],
-            ),
-            Change::DedupExpired { queue, until } => self.run(
-                "DELETE FROM dedup WHERE queue = ?1 AND expires_at <= ?2",
-                params![queue, until],
-            ),
-            Change::TaskSaved(task) => self.run(
-                "INSERT OR REPLACE INTO task VALUES (?1, ?2, ?3)",
-                params![task.id.as_bytes(), task.started_at, to_json(&*task)?],
-            ),
-        }
-    }
-
-    fn insert(
-        &self,
-        store: i64,
-        seq: Seq,
-        message: &Message,
-        payload: &Payload,
-    ) -> rusqlite::Result<()> {
-        self.run(
-            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            params![
-                seq,
-                store,
-                stage_number(message.stage),
-                message.sent_at,
-                message.due_at,
-                message.received_at,
-                message.first_received_at,
-                message.receive_count,
-                message.priority,
-                message.group,
-                message.source,
-            ],
-        )?;
-        let extra = payload.extra.as_ref().map(to_json).transpose()?;
-        self.run(
-            "INSERT INTO payload VALUES (?1, ?2, ?3, ?4)",
-            params![seq, payload.message_id.as_bytes(), payload.body, extra],
-        )
-    }
-
-    fn update(&self, seq: Seq, message: &Message) -> rusqlite::Result<()> {
-        self.run(
-            "UPDATE message SET stage = ?2, due_at = ?3, received_at = ?4, \
-             first_received_at = ?5, receive_count = ?6 WHERE id = ?1",
-            params![
-                seq,
-                stage_number(message.stage),
-                message.due_at,
-                message.received_at,
-                message.first_received_at,
-                message.receive_count,
-            ],
-        )
-    }
-
-    fn relocate(
-        &self,
-        from: Seq,
-        store: i64,
-        to: Seq,
-        message: &Message,
-        identity: Option<Uuid>,
-    ) -> rusqlite::Result<()> {
-        self.run(
-            "UPDATE message SET id = ?2, store = ?3, sent_at = ?4, source = ?5 WHERE id = ?1",
-            params![from, to, store, message.sent_at, message.source],
-        )?;
-        self.update(to, message)?;
-        self.run(
-            "UPDATE payload SET id = ?2, message_id = coalesce(?3, message_id) WHERE id = ?1",
-            params![from, to, identity.as_ref().map(Uuid::as_bytes)],
-        )
-    }
-
-    fn delete(&self, seq: Seq) -> rusqlite::Result<()> {
-        self.run("DELETE FROM message WHERE id = ?1", [seq])?;
-        self.run("DELETE FROM payload WHERE id = ?1", [seq])
-    }
-
     fn run(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
         self.db.prepare_cached(sql)?.execute(params).map(drop)
     }
 }
 
-fn to_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open(path)?;
+    // Nobody else writes; only the end of a checkpoint can be in the way, for a moment.
+    db.busy_timeout(std::time::Duration::from_secs(10))?;
+    Ok(db)
 }
 
-fn stage_number(stage: Stage) -> u8 {
-    match stage {
-        Stage::Waiting => 0,
-        Stage::Delayed => 1,
-        Stage::InFlight => 2,
-    }
+fn cannot_open(error: std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }

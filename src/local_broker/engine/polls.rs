@@ -4,11 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use super::{Delivered, Delivery, Group, Order, Reply, receipt_of};
+use super::{Delivered, Delivery, Group, Order, Reply};
 use crate::local_broker::error::{ErrorKind, SqsError};
-use crate::local_broker::receipt::Receipt;
 use crate::local_broker::state::Broker;
-use crate::local_broker::state::message::{Millis, Payload, Received};
+use crate::local_broker::state::message::Millis;
 use crate::local_broker::state::receiving::ReceiveAsk;
 
 /// A receive that was asked for.
@@ -27,37 +26,14 @@ impl Poll {
         let _ = self.reply.send(Err(error));
     }
 
-    /// Answers; returns what nobody was there to get.
-    pub fn deliver(
-        self,
-        received: Vec<Received>,
-        payloads: Vec<Option<Payload>>,
-    ) -> Option<(String, Vec<Receipt>)> {
-        let messages = received
-            .into_iter()
-            .zip(payloads)
-            .filter_map(|(received, payload)| {
-                Some(Delivered {
-                    received,
-                    payload: payload?,
-                })
-            })
-            .collect();
+    /// Answers. What nobody is there to get is given back when the delivery is dropped.
+    pub fn deliver(self, messages: Vec<Delivered>) {
         let delivery = Delivery {
             queue: self.queue,
             messages,
             orders: self.orders,
         };
-        let Err(Ok(delivery)) = self.reply.send(Ok(delivery)) else {
-            return None;
-        };
-        let queue = delivery.queue.clone();
-        let receipts = delivery
-            .take()
-            .iter()
-            .map(|one| receipt_of(&one.received))
-            .collect();
-        Some((queue, receipts))
+        let _ = self.reply.send(Ok(delivery));
     }
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::Journal;
+use super::apply::GARBAGE;
 use crate::local_broker::state::Broker;
 use crate::local_broker::state::message::{Message, Stage};
 
@@ -60,6 +61,10 @@ impl Journal {
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
+            if row.get::<_, u8>(2)? == GARBAGE {
+                discarded.push(seq);
+                continue;
+            }
             let message = message_of(row, &mut names)?;
             if !broker.restore_message(row.get(1)?, seq, message) {
                 discarded.push(seq);

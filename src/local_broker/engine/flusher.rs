@@ -1,0 +1,120 @@
+//! The thread that waits for the disk and answers.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use super::polls::Poll;
+use super::{Answer, Delivered};
+use crate::local_broker::error::SqsError;
+use crate::local_broker::journal::Log;
+
+/// Answers that wait for a commit to be flushed.
+pub struct Flush {
+    /// Whether there is something to flush.
+    pub committed: bool,
+    /// Answers of requests.
+    pub answers: Vec<Answer>,
+    /// Answers of receives, with what they took.
+    pub receives: Vec<(Poll, Vec<Delivered>)>,
+}
+
+impl Flush {
+    /// Answers everything with an error.
+    pub fn refuse(self, error: &SqsError) {
+        for answer in self.answers {
+            answer(Err(error.clone()));
+        }
+        for (poll, _) in self.receives {
+            poll.refuse(error.clone());
+        }
+    }
+
+    fn answer(self) {
+        for answer in self.answers {
+            answer(Ok(()));
+        }
+        for (poll, messages) in self.receives {
+            poll.deliver(messages);
+        }
+    }
+}
+
+/// Hands commits to the thread; ends it when dropped, after the last answer.
+#[derive(Debug)]
+pub struct Flusher {
+    commits: Option<SyncSender<Flush>>,
+    thread: Option<JoinHandle<()>>,
+    failure: Arc<OnceLock<String>>,
+}
+
+impl Flusher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start(log: Arc<Log>) -> std::io::Result<Self> {
+        // No room: the engine waits until the last flush is done, and meanwhile the requests
+        // gather that share the next one.
+        let (commits, waiting) = sync_channel(0);
+        let failure = Arc::<OnceLock<String>>::default();
+        let noted = failure.clone();
+        let thread = std::thread::Builder::new()
+            .name("broker-flush".to_owned())
+            .spawn(move || run(&log, &waiting, &noted))?;
+        Ok(Self {
+            commits: Some(commits),
+            thread: Some(thread),
+            failure,
+        })
+    }
+
+    /// Has a commit flushed and then answered.
+    pub fn give(&self, flush: Flush) {
+        if flush.answers.is_empty() && flush.receives.is_empty() && !flush.committed {
+            return;
+        }
+        if let Some(commits) = &self.commits
+            && let Err(refused) = commits.send(flush)
+        {
+            let gone = SqsError::storage("the thread that flushes has ended");
+            refused.0.refuse(&gone);
+        }
+    }
+
+    /// What the system said when a flush failed. Nothing can be promised from then on.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.commits = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(log: &Log, waiting: &Receiver<Flush>, failure: &OnceLock<String>) {
+    while let Ok(flush) = waiting.recv() {
+        if flush.committed
+            && failure.get().is_none()
+            && let Err(error) = log.flush()
+        {
+            let detail = error.to_string();
+            tracing::error!(
+                error = detail,
+                "the broker's log cannot be flushed; every request is refused until the broker is \
+                 started again on a disk that works"
+            );
+            let _ = failure.set(detail);
+        }
+        match failure.get() {
+            None => flush.answer(),
+            Some(detail) => flush.refuse(&SqsError::storage(detail)),
+        }
+    }
+}

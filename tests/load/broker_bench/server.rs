@@ -1,0 +1,104 @@
+//! The broker's process, as the system sees it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::Failure;
+
+/// Clock ticks a second in `/proc`, fixed on Linux.
+const TICKS: u64 = 100;
+
+/// A broker that was started here.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub endpoint: String,
+}
+
+impl Server {
+    /// Starts a broker and waits until it serves.
+    pub fn start(binary: &Path, folder: &Path) -> Result<Self, Failure> {
+        let mut child = Command::new(binary)
+            .args(["broker", "serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let lines = BufReader::new(child.stdout.take().ok_or("the broker has no output")?).lines();
+        let endpoint = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("endpoint: ").map(ToOwned::to_owned))
+            .ok_or("the broker ended before it served")?;
+        Ok(Self { child, endpoint })
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> Result<u64, Failure> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .ok_or("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib << 10)
+    }
+
+    /// Processor time used so far, of all its threads.
+    pub fn cpu(&self) -> Result<Duration, Failure> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let fields: Vec<_> = after_name.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        Ok(Duration::from_millis(ticks * 1_000 / TICKS))
+    }
+
+    /// Ends it with SIGTERM and waits.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        let pid = i32::try_from(self.child.id())?;
+        let pid = rustix::process::Pid::from_raw(pid).ok_or("no pid")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After `stop` there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary that was built with this program.
+pub fn binary_beside() -> Result<PathBuf, Failure> {
+    let here = std::env::current_exe()?;
+    let folder = here.parent().and_then(Path::parent);
+    let binary = folder.ok_or("no folder")?.join("dagster-taskiq-tui");
+    if binary.exists() {
+        Ok(binary)
+    } else {
+        Err(
+            "there is no dagster-taskiq-tui beside this program; run `cargo build --release`"
+                .into(),
+        )
+    }
+}
+
+/// Processor and number of processors.
+pub fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{cpus} CPUs, {model}")
+}
+
+/// Processes that ran or waited in the last minute, five and fifteen minutes.
+pub fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
