@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use rustix::process::Signal;
-use server::{BINARY, Server, python, serve_in_vain};
+use server::{BINARY, Server, serve_in_vain};
 use tempfile::TempDir;
 
 async fn make_queue(client: &Client, name: &str) -> String {
@@ -434,41 +434,6 @@ fn status_shows_queues_and_says_when_nobody_answers() {
             .unwrap()
             .contains("no broker answers")
     );
-}
-
-/// Runs the checks of one Python file against a broker of its own.
-fn run_checks(file: &str) {
-    let folder = TempDir::new().unwrap();
-    let server = Server::start(folder.path());
-    let checks = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/local_broker");
-    let output = Command::new(python())
-        .arg(checks.join(file))
-        .arg(&server.endpoint)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
-}
-
-#[test]
-fn boto3_finds_queues_and_errors_as_in_sqs() {
-    run_checks("checks_queues.py");
-}
-
-#[test]
-fn boto3_finds_messages_as_in_sqs() {
-    run_checks("checks_messages.py");
-}
-
-#[test]
-fn boto3_finds_fifo_and_dead_letter_queues_as_in_sqs() {
-    run_checks("checks_fifo_and_redrive.py");
-}
-
-#[test]
-fn the_query_protocol_answers_as_the_json_protocol_does() {
-    run_checks("checks_query.py");
 }
 
 #[tokio::test]
