@@ -156,14 +156,12 @@ fn fairly(broker: &Broker, max: usize) -> Vec<i64> {
     let mut holds: HashMap<&str, usize> = HashMap::new();
     let mut in_flight = 0;
     for (seq, message) in queue.iter() {
-        match message.stage {
-            Stage::Waiting => waiting.push((seq, message.group.as_deref())),
-            _ => {
-                in_flight += 1;
-                *holds
-                    .entry(message.group.as_deref().unwrap_or(""))
-                    .or_default() += 1;
-            }
+        let group = message.group.as_deref();
+        if message.stage == Stage::Waiting {
+            waiting.push((seq, group));
+        } else {
+            in_flight += 1;
+            *holds.entry(group.unwrap_or("")).or_default() += 1;
         }
     }
     let mut taken = Vec::new();

@@ -22,7 +22,7 @@ pub fn broker(queues: &[(&str, &[(&str, &str)])]) -> Broker {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        if name.ends_with(".fifo") {
+        if name.rsplit('.').next() == Some("fifo") {
             given.insert("FifoQueue".to_owned(), "true".to_owned());
         }
         broker

@@ -1,6 +1,8 @@
 //! The broker's request decoders and actions on an engine of their own, without HTTP. Used by the
 //! property tests and by the fuzz target.
 
+#![allow(dead_code, reason = "the fuzz target uses a part of this")]
+
 use dagster_taskiq_tui::local_broker::actions::{Context, dispatch};
 use dagster_taskiq_tui::local_broker::engine::Engine;
 use dagster_taskiq_tui::local_broker::error::SqsError;
