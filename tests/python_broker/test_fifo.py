@@ -187,10 +187,10 @@ def test_an_attempt_is_answered_with_the_same_messages_and_hides_them_anew(sqs: 
     url = fifo(sqs)
     put_many(sqs, url, ["1", "2", "3"], MessageGroupId="g")
     ask = {"ReceiveRequestAttemptId": "one", "MaxNumberOfMessages": 2}
-    first = receive(sqs, url, **ask, VisibilityTimeout=3)
+    first = receive(sqs, url, **ask, VisibilityTimeout=5)
     again = receive(sqs, url, **ask, VisibilityTimeout=600)
     assert first == again and bodies(first) == ["1", "2"]
-    assert receive(sqs, url, WaitTimeSeconds=4) == [], "the first timeout no longer counts"
+    assert receive(sqs, url, WaitTimeSeconds=6) == [], "the first timeout no longer counts"
     assert receive(sqs, url, ReceiveRequestAttemptId="two") == []
     delete(sqs, url, *again)
     assert bodies(receive(sqs, url, ReceiveRequestAttemptId="two")) == ["3"]

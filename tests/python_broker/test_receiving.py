@@ -85,26 +85,22 @@ def test_the_queues_own_wait_holds_unless_a_receive_names_one(sqs: Any) -> None:
 
 
 def poll(sqs: Any, url: str, **more: Any) -> Any:
-    """A long poll in a thread of its own, which has been answered when its future is done."""
+    """A long poll in a thread of its own. One that nothing wakes ends without messages."""
     pool = ThreadPoolExecutor(1)
     return pool.submit(lambda: receive(sqs, url, WaitTimeSeconds=20, **more))
 
 
 def test_a_long_poll_wakes_on_a_send(sqs: Any) -> None:
     url = queue(sqs)
-    began = time.monotonic()
     waiting = poll(sqs, url)
     put(sqs, url, "x")
     assert bodies(waiting.result(60)) == ["x"]
-    assert time.monotonic() - began < 19
 
 
 def test_a_long_poll_wakes_on_the_end_of_a_delay(sqs: Any) -> None:
     url = queue(sqs)
     put(sqs, url, "later", DelaySeconds=1)
-    began = time.monotonic()
     assert bodies(poll(sqs, url).result(60)) == ["later"]
-    assert time.monotonic() - began < 19
 
 
 def test_a_long_poll_wakes_on_an_expired_visibility(sqs: Any) -> None:
@@ -153,7 +149,7 @@ def test_each_message_goes_to_one_of_many_long_polls(sqs: Any) -> None:
 
 def test_sixty_idle_long_polls_keep_nobody_waiting(sqs: Any) -> None:
     idle, busy = queue(sqs), queue(sqs)
-    polls = [poll(sqs, idle) for _ in range(60)]
+    polls = [poll(sqs, idle, MaxNumberOfMessages=1) for _ in range(60)]
     for number in range(30):
         put(sqs, busy, str(number))
         (message,) = receive(sqs, busy)
@@ -186,12 +182,12 @@ def test_the_queues_visibility_timeout_holds_unless_a_receive_names_one(sqs: Any
 
 
 def test_visibility_can_be_prolonged_and_ended(sqs: Any) -> None:
-    url = queue(sqs, VisibilityTimeout="2")
+    url = queue(sqs, VisibilityTimeout="5")
     put(sqs, url, "x")
     (first,) = receive(sqs, url)
     handle = {"QueueUrl": url, "ReceiptHandle": first["ReceiptHandle"]}
     sqs.change_message_visibility(**handle, VisibilityTimeout=600)
-    assert receive(sqs, url, WaitTimeSeconds=3) == []
+    assert receive(sqs, url, WaitTimeSeconds=6) == []
     sqs.change_message_visibility(**handle, VisibilityTimeout=0)
     (second,) = receive(sqs, url)
     assert received_so_often(second) == 2

@@ -88,11 +88,11 @@ def test_a_poison_head_blocks_nobody(sqs: Any) -> None:
 
 
 def test_a_deleted_message_is_never_dead_lettered(sqs: Any) -> None:
-    url, dead = redriven(sqs, 1, VisibilityTimeout="1")
+    url, dead = redriven(sqs, 1, VisibilityTimeout="5")
     put(sqs, url, "x")
     (message,) = receive(sqs, url)
     delete(sqs, url, message)
-    assert receive(sqs, dead, WaitTimeSeconds=2) == []
+    assert receive(sqs, dead, WaitTimeSeconds=6) == []
 
 
 def test_an_old_handle_does_not_reach_into_the_dead_letter_queue(sqs: Any) -> None:
