@@ -1,71 +1,22 @@
-//! The embedded broker as the real binary, spoken to through AWS's own SDKs.
+//! The embedded broker as the real binary: what a crash, a signal and a client that hangs up leave.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+#[path = "local_broker/sdk.rs"]
+mod sdk;
 #[path = "local_broker/server.rs"]
 mod server;
 
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use rustix::process::Signal;
-use server::{BINARY, Server, python, serve_in_vain};
+use sdk::{counts, make_queue, receive, send};
+use server::Server;
 use tempfile::TempDir;
-
-async fn make_queue(client: &Client, name: &str) -> String {
-    client
-        .create_queue()
-        .queue_name(name)
-        .send()
-        .await
-        .unwrap()
-        .queue_url
-        .unwrap()
-}
-
-async fn send(client: &Client, queue: &str, body: &str) {
-    client
-        .send_message()
-        .queue_url(queue)
-        .message_body(body)
-        .send()
-        .await
-        .unwrap();
-}
-
-async fn receive(client: &Client, queue: &str, wait: i32) -> Vec<aws_sdk_sqs::types::Message> {
-    let call = client
-        .receive_message()
-        .queue_url(queue)
-        .max_number_of_messages(10);
-    call.wait_time_seconds(wait)
-        .send()
-        .await
-        .unwrap()
-        .messages
-        .unwrap_or_default()
-}
-
-/// Visible, in flight, delayed.
-async fn counts(client: &Client, queue: &str) -> [i64; 3] {
-    let call = client.get_queue_attributes().queue_url(queue);
-    let answer = call
-        .attribute_names(QueueAttributeName::All)
-        .send()
-        .await
-        .unwrap();
-    let attributes = answer.attributes.unwrap();
-    [
-        QueueAttributeName::ApproximateNumberOfMessages,
-        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-    ]
-    .map(|name| attributes[&name].parse().unwrap())
-}
 
 #[tokio::test]
 async fn a_message_is_sent_received_and_deleted() {
@@ -372,137 +323,4 @@ async fn priorities_are_counted_exactly() {
     );
     let identity: serde_json::Value = identity.json().await.unwrap();
     assert_eq!(identity["server"], "dagster-taskiq-tui");
-}
-
-#[test]
-fn what_keeps_it_from_starting_is_said_in_a_sentence() {
-    let folder = TempDir::new().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let server = Server::start(&folder.path().join("used"));
-    let refusals = [
-        (
-            serve_in_vain(&folder.path().join("a"), &address),
-            "--listen",
-        ),
-        (
-            serve_in_vain(&folder.path().join("used"), "127.0.0.1:0"),
-            "another broker process",
-        ),
-        (
-            serve_in_vain(std::path::Path::new("/proc/dtq"), "127.0.0.1:0"),
-            "--data-dir",
-        ),
-    ];
-    drop(server);
-    for (output, hint) in refusals {
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{text}");
-        assert!(text.contains(hint), "{text}");
-        assert_eq!(text.lines().count(), 1, "{text}");
-    }
-    let usage = Command::new(BINARY)
-        .args(["broker", "serve", "--listen", "x"])
-        .output()
-        .unwrap();
-    assert_eq!(usage.status.code(), Some(2));
-}
-
-#[test]
-fn status_shows_queues_and_says_when_nobody_answers() {
-    let folder = TempDir::new().unwrap();
-    let server = Server::start(folder.path());
-    let status = |endpoint: &str| {
-        Command::new(BINARY)
-            .args(["broker", "status", "--endpoint", endpoint])
-            .output()
-            .unwrap()
-    };
-    let shown = status(&server.endpoint);
-    assert!(shown.status.success());
-    assert!(
-        String::from_utf8(shown.stdout)
-            .unwrap()
-            .contains("KiB on disk")
-    );
-    let endpoint = server.endpoint.clone();
-    drop(server);
-    let refused = status(&endpoint);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(
-        String::from_utf8(refused.stderr)
-            .unwrap()
-            .contains("no broker answers")
-    );
-}
-
-/// Runs the checks of one Python file against a broker of its own.
-fn run_checks(file: &str) {
-    let folder = TempDir::new().unwrap();
-    let server = Server::start(folder.path());
-    let checks = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/local_broker");
-    let output = Command::new(python())
-        .arg(checks.join(file))
-        .arg(&server.endpoint)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
-}
-
-#[test]
-fn boto3_finds_queues_and_errors_as_in_sqs() {
-    run_checks("checks_queues.py");
-}
-
-#[test]
-fn boto3_finds_messages_as_in_sqs() {
-    run_checks("checks_messages.py");
-}
-
-#[test]
-fn boto3_finds_fifo_and_dead_letter_queues_as_in_sqs() {
-    run_checks("checks_fifo_and_redrive.py");
-}
-
-#[test]
-fn the_query_protocol_answers_as_the_json_protocol_does() {
-    run_checks("checks_query.py");
-}
-
-#[tokio::test]
-async fn with_keys_only_requests_signed_with_them_are_answered() {
-    let folder = TempDir::new().unwrap();
-    let keys = ["--access-key", "team", "--secret-key", "s3cret"];
-    let server = Server::start_on(folder.path(), "127.0.0.1:0", &keys);
-    let good = server.client_with("team", "s3cret");
-    let queue = make_queue(&good, "q").await;
-    send(&good, &queue, "signed").await;
-    for (key, secret, code) in [
-        ("team", "guess", "SignatureDoesNotMatch"),
-        ("other", "s3cret", "InvalidClientTokenId"),
-    ] {
-        let client = server.client_with(key, secret);
-        let error = client
-            .list_queues()
-            .send()
-            .await
-            .unwrap_err()
-            .into_service_error();
-        assert_eq!(error.meta().code(), Some(code));
-    }
-    let unsigned = reqwest::Client::new()
-        .post(&server.endpoint)
-        .body("Action=ListQueues");
-    let answer = unsigned.send().await.unwrap();
-    assert_eq!(answer.status(), 403);
-    assert!(
-        answer
-            .text()
-            .await
-            .unwrap()
-            .contains("MissingAuthenticationToken")
-    );
-    assert_eq!(counts(&good, &queue).await, [1, 0, 0]);
 }

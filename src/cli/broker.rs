@@ -1,7 +1,7 @@
 //! `broker serve` and `broker status`.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -108,6 +108,13 @@ impl Serve {
             secret_key,
         });
         let is_open = keys.is_none();
+        if is_open && !self.listen.ip().to_canonical().is_loopback() {
+            eprintln!(
+                "warning: {} is not a loopback address and there is no authentication: whoever \
+                 reaches it can read and change every queue; set --access-key and --secret-key",
+                self.listen
+            );
+        }
         let broker = LocalBroker::bind(LocalBrokerConfig {
             listen: self.listen,
             data_dir: self.data_dir,
@@ -115,16 +122,20 @@ impl Serve {
             keys,
         })
         .await?;
-        if is_open && !broker.address().ip().is_loopback() {
-            eprintln!(
-                "warning: {} is not a loopback address and there is no authentication: whoever \
-                 reaches it can read and change every queue; set --access-key and --secret-key",
-                broker.address()
-            );
-        }
-        announce(&broker.endpoint(), is_open).map_err(BrokerError::Output)?;
+        announce(&endpoint_here(broker.address()), is_open).map_err(BrokerError::Output)?;
         Ok(broker.serve(shutdown).await?)
     }
+}
+
+/// The endpoint as this machine reaches it: a server that listens on every address has none of
+/// its own.
+fn endpoint_here(mut address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{address}")
 }
 
 fn announce(endpoint: &str, is_open: bool) -> std::io::Result<()> {
@@ -221,4 +232,20 @@ fn innermost(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::endpoint_here;
+
+    #[test]
+    fn the_printed_endpoint_is_one_this_machine_can_reach() {
+        for (listens, reached) in [
+            (([0, 0, 0, 0], 80).into(), "http://127.0.0.1:80"),
+            (([10, 1, 2, 3], 9_324).into(), "http://10.1.2.3:9324"),
+            (([0_u16; 8], 81).into(), "http://[::1]:81"),
+        ] {
+            assert_eq!(endpoint_here(listens), reached);
+        }
+    }
 }

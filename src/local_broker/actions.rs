@@ -142,3 +142,19 @@ fn in_range(
         good => Ok(good),
     }
 }
+
+/// Ids of groups, deduplication and receive attempts: 1 to 128 letters, digits and punctuation.
+fn check_id(id: Option<String>, name: &str) -> Result<Option<String>, SqsError> {
+    match id {
+        Some(id)
+            if id.is_empty() || id.len() > 128 || !id.bytes().all(|b| b.is_ascii_graphic()) =>
+        {
+            let reason = format!(
+                "{name} can only include alphanumeric and punctuation characters. 1 to 128 in \
+                 length."
+            );
+            Err(SqsError::invalid(name, id, &reason))
+        }
+        good => Ok(good),
+    }
+}

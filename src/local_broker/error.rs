@@ -11,6 +11,8 @@ pub enum ErrorKind {
     QueueDoesNotExist,
     /// `CreateQueue` with attributes that differ from the existing queue's.
     QueueNameExists,
+    /// `CreateQueue` within 60 seconds of the deletion of a queue of that name.
+    QueueDeletedRecently,
     /// A value that is out of range or of the wrong form.
     InvalidParameterValue,
     /// A required member is absent.
@@ -70,6 +72,11 @@ impl ErrorKind {
                 400,
             ),
             Self::QueueNameExists => ("QueueNameExists", "QueueAlreadyExists", 400),
+            Self::QueueDeletedRecently => (
+                "QueueDeletedRecently",
+                "AWS.SimpleQueueService.QueueDeletedRecently",
+                400,
+            ),
             Self::InvalidParameterValue => (
                 "InvalidParameterValueException",
                 "InvalidParameterValue",

@@ -4,6 +4,7 @@
 pub mod attempts;
 pub mod change;
 pub mod dedup;
+pub mod holding;
 pub mod message;
 pub mod move_task;
 pub mod order;
@@ -12,6 +13,7 @@ pub mod queues;
 pub mod receiving;
 pub mod sending;
 pub mod settings;
+pub mod waking;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +35,9 @@ const RETENTION_STEP: Millis = 1_000;
 pub struct Broker {
     queues: BTreeMap<Arc<str>, Queue>,
     tasks: Vec<MoveTask>,
+    /// When queues were deleted, for as long as their names may not be used again. Kept in memory
+    /// only: a restart ends the wait early, and nothing depends on it.
+    deleted: BTreeMap<Arc<str>, Millis>,
     last_seq: Seq,
     last_store: i64,
     retention_looked_at: Millis,

@@ -16,6 +16,8 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_dagster-taskiq-tui");
 pub struct Server {
     child: Child,
     pub endpoint: String,
+    /// The `export` lines it printed.
+    pub exports: Vec<String>,
 }
 
 impl Server {
@@ -27,12 +29,20 @@ impl Server {
     /// Starts a broker on this address and waits until it says that it listens.
     pub fn start_on(data_dir: &Path, listen: &str, more: &[&str]) -> Self {
         let mut child = serve(data_dir, listen, more).spawn().unwrap();
-        let mut first = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut first)
-            .unwrap();
+        let printed = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        let mut lines: Vec<String> = printed.take(4).map(Result::unwrap).collect();
+        let first = lines.remove(0);
         let endpoint = first.trim().strip_prefix("endpoint: ").unwrap().to_owned();
-        Self { child, endpoint }
+        Self {
+            child,
+            endpoint,
+            exports: lines,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// `127.0.0.1:PORT`.
@@ -83,7 +93,12 @@ impl Drop for Server {
 
 /// A `broker serve` that is expected to fail.
 pub fn serve_in_vain(data_dir: &Path, listen: &str) -> Output {
-    serve(data_dir, listen, &[]).output().unwrap()
+    serve_in_vain_with(data_dir, listen, &[])
+}
+
+/// As [`serve_in_vain`], with more arguments.
+pub fn serve_in_vain_with(data_dir: &Path, listen: &str, more: &[&str]) -> Output {
+    serve(data_dir, listen, more).output().unwrap()
 }
 
 fn serve(data_dir: &Path, listen: &str, more: &[&str]) -> Command {

@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Context, Empty, queue_in, required};
-use crate::local_broker::error::SqsError;
+use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::queue::Queue;
 use crate::local_broker::state::settings::is_known;
+
+/// Actions a statement of a policy may name.
+const MAX_ACTIONS: usize = 7;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -116,6 +119,15 @@ pub async fn add_permission(ctx: &Context<'_>, input: AddPermission) -> Result<E
         .aws_account_ids
         .ok_or_else(|| SqsError::missing("AWSAccountIds"))?;
     let actions = input.actions.ok_or_else(|| SqsError::missing("Actions"))?;
+    if actions.len() > MAX_ACTIONS {
+        return Err(SqsError::new(
+            ErrorKind::OverLimit,
+            format!(
+                "{} Actions were found, maximum allowed is {MAX_ACTIONS}.",
+                actions.len()
+            ),
+        ));
+    }
     let arn = ctx.arn(&queue);
     let principals: Vec<_> = accounts
         .iter()

@@ -2,11 +2,78 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::{Context, queue_in};
 use crate::local_broker::error::{ErrorKind, SqsError};
+use crate::local_broker::state::Broker;
+use crate::local_broker::state::message::Millis;
 
 const MAX_ENTRIES: usize = 10;
+
+/// The input of a batch.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Batch<E> {
+    queue_url: Option<String>,
+    entries: Option<Vec<E>>,
+}
+
+/// An entry of a batch.
+pub trait Entry {
+    /// Its id, which is then no longer in it.
+    fn take_id(&mut self) -> Option<String>;
+}
+
+/// A batch whose entries were checked one by one.
+pub struct Checked<C> {
+    queue: String,
+    entries: Vec<(String, Result<C, SqsError>)>,
+}
+
+/// Checks a batch's ids, and each entry by `check`; `kind` is the action's name.
+pub fn check<E: Entry, C>(
+    kind: &str,
+    batch: Batch<E>,
+    mut check: impl FnMut(E) -> Result<C, SqsError>,
+) -> Result<Checked<C>, SqsError> {
+    let queue = queue_in(batch.queue_url)?;
+    let mut entries = batch.entries.unwrap_or_default();
+    let ids = entries.iter_mut().map(Entry::take_id).collect();
+    let ids = check_ids(kind, ids)?;
+    let checked = entries.into_iter().map(&mut check);
+    let entries = ids.into_iter().zip(checked).collect();
+    Ok(Checked { queue, entries })
+}
+
+impl<C: Send + 'static> Checked<C> {
+    /// The entries that are good so far.
+    pub fn good(&self) -> impl Iterator<Item = &C> {
+        self.entries
+            .iter()
+            .filter_map(|(_, checked)| checked.as_ref().ok())
+    }
+
+    /// Applies each good entry to the queue; the outcomes by entry, in one answer.
+    pub async fn run<T, F>(self, ctx: &Context<'_>, apply: F) -> Result<BatchResult<T>, SqsError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Broker, Millis, &str, String, C) -> Result<T, SqsError> + Send + 'static,
+    {
+        let Self { queue, entries } = self;
+        ctx.engine
+            .run(move |broker, now| {
+                broker.queue(&queue)?;
+                let outcomes = entries.into_iter().map(|(id, checked)| {
+                    let outcome =
+                        checked.and_then(|good| apply(broker, now, &queue, id.clone(), good));
+                    (id, outcome)
+                });
+                Ok(BatchResult::of(outcomes))
+            })
+            .await
+    }
+}
 
 /// The answer of a batch.
 #[derive(Debug, Serialize)]
@@ -35,7 +102,7 @@ struct Failed {
 
 impl<T> BatchResult<T> {
     /// Sorts the entries' outcomes by success.
-    pub fn of(outcomes: impl IntoIterator<Item = (String, Result<T, SqsError>)>) -> Self {
+    fn of(outcomes: impl IntoIterator<Item = (String, Result<T, SqsError>)>) -> Self {
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
         for (id, outcome) in outcomes {
             match outcome {
@@ -52,12 +119,8 @@ impl<T> BatchResult<T> {
     }
 }
 
-/// Checks a batch's ids and their number; returns them.
-pub fn check_ids<'a>(
-    kind: &str,
-    ids: impl IntoIterator<Item = Option<&'a String>>,
-) -> Result<Vec<String>, SqsError> {
-    let ids: Vec<_> = ids.into_iter().collect();
+/// Checks the ids and their number.
+fn check_ids(kind: &str, ids: Vec<Option<String>>) -> Result<Vec<String>, SqsError> {
     if ids.is_empty() {
         return Err(SqsError::new(
             ErrorKind::EmptyBatchRequest,
@@ -75,8 +138,9 @@ pub fn check_ids<'a>(
     }
     let mut seen = HashSet::new();
     for (index, id) in ids.iter().enumerate() {
-        let id =
-            id.ok_or_else(|| SqsError::missing(&format!("{kind}RequestEntry.{}.Id", index + 1)))?;
+        let id = id
+            .as_ref()
+            .ok_or_else(|| SqsError::missing(&format!("{kind}RequestEntry.{}.Id", index + 1)))?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if id.is_empty() || id.len() > 80 || !id.bytes().all(is_plain) {
             return Err(SqsError::new(
@@ -92,5 +156,5 @@ pub fn check_ids<'a>(
             ));
         }
     }
-    Ok(ids.into_iter().flatten().cloned().collect())
+    Ok(ids.into_iter().flatten().collect())
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::batch::{BatchResult, Done, check_ids};
+use super::batch::{self, Batch, BatchResult, Done};
 use super::{Context, Empty, queue_in};
 use crate::local_broker::error::SqsError;
 
@@ -27,40 +27,27 @@ pub async fn delete(ctx: &Context<'_>, input: DeleteMessage) -> Result<Empty, Sq
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct DeleteMessageBatch {
-    queue_url: Option<String>,
-    entries: Option<Vec<Entry>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry {
+pub struct Entry {
     id: Option<String>,
     receipt_handle: Option<String>,
 }
 
+impl batch::Entry for Entry {
+    fn take_id(&mut self) -> Option<String> {
+        self.id.take()
+    }
+}
+
 pub async fn delete_batch(
     ctx: &Context<'_>,
-    input: DeleteMessageBatch,
+    input: Batch<Entry>,
 ) -> Result<BatchResult<Done>, SqsError> {
-    let queue = queue_in(input.queue_url)?;
-    let entries = input.entries.unwrap_or_default();
-    let ids = check_ids(
-        "DeleteMessageBatch",
-        entries.iter().map(|entry| entry.id.as_ref()),
-    )?;
-    let receipts: Vec<_> = entries
-        .into_iter()
-        .map(|entry| ctx.receipt(entry.receipt_handle))
-        .collect();
-    ctx.engine
-        .run(move |broker, now| {
-            broker.queue(&queue)?;
-            let outcomes = ids.into_iter().zip(receipts).map(|(id, receipt)| {
-                let outcome = receipt.and_then(|receipt| broker.delete(now, &queue, receipt));
-                (id.clone(), outcome.map(|()| Done { id }))
-            });
-            Ok(BatchResult::of(outcomes))
-        })
-        .await
+    batch::check("DeleteMessageBatch", input, |entry| {
+        ctx.receipt(entry.receipt_handle)
+    })?
+    .run(ctx, |broker, now, queue, id, receipt| {
+        broker.delete(now, queue, receipt)?;
+        Ok(Done { id })
+    })
+    .await
 }

@@ -62,7 +62,7 @@ pub struct OneQueue {
 pub async fn delete(ctx: &Context<'_>, input: OneQueue) -> Result<Empty, SqsError> {
     let queue = queue_in(input.queue_url)?;
     ctx.engine
-        .run(move |broker, _| broker.delete_queue(&queue))
+        .run(move |broker, now| broker.delete_queue(now, &queue))
         .await?;
     Ok(Empty {})
 }

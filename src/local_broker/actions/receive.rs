@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::send::sequence_number;
-use super::{ACCOUNT, Context, in_range, queue_in};
+use super::{ACCOUNT, Context, check_id, in_range, queue_in};
 use crate::local_broker::digest;
 use crate::local_broker::engine::{Delivered, receipt_of};
 use crate::local_broker::error::SqsError;
@@ -85,7 +85,7 @@ pub async fn receive(ctx: &Context<'_>, input: ReceiveMessage) -> Result<Message
     let ask = ReceiveAsk {
         max: max.and_then(|max| usize::try_from(max).ok()).unwrap_or(1),
         visibility,
-        attempt: input.receive_request_attempt_id,
+        attempt: check_id(input.receive_request_attempt_id, "ReceiveRequestAttemptId")?,
     };
     let wait = wait
         .and_then(|wait| u64::try_from(wait).ok())

@@ -5,24 +5,22 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::batch::{BatchResult, check_ids};
-use super::{Context, in_range, message_attributes, priority, queue_in, required};
+use super::batch::{self, Batch, BatchResult};
+use super::{Context, check_id, in_range, message_attributes, priority, queue_in, required};
 use crate::local_broker::digest;
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::message::{AttributeValue, NewMessage, Sent, Seq};
 use crate::local_broker::state::settings::MAX_MESSAGE_BYTES;
 
+/// The input of `SendMessage`, and an entry of its batch. One type for both: a part that is shared
+/// by `flatten` would have every body copied once more.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SendMessage {
+    /// Of a single message.
     queue_url: Option<String>,
-    #[serde(flatten)]
-    message: MessageInput,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct MessageInput {
+    /// Of an entry.
+    id: Option<String>,
     message_body: Option<String>,
     delay_seconds: Option<i64>,
     message_attributes: Option<BTreeMap<String, AttributeValue>>,
@@ -31,96 +29,75 @@ struct MessageInput {
     message_group_id: Option<String>,
 }
 
+impl batch::Entry for SendMessage {
+    fn take_id(&mut self) -> Option<String> {
+        self.id.take()
+    }
+}
+
 /// The sums a sender can compare, taken before the message goes to the engine.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug)]
 struct Sums {
-    #[serde(rename = "MD5OfMessageBody")]
     body: String,
-    #[serde(
-        rename = "MD5OfMessageAttributes",
-        skip_serializing_if = "Option::is_none"
-    )]
     attributes: Option<String>,
-    #[serde(
-        rename = "MD5OfMessageSystemAttributes",
-        skip_serializing_if = "Option::is_none"
-    )]
     system_attributes: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SendResult {
-    #[serde(flatten)]
-    sums: Sums,
+    /// Of an entry of a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(rename = "MD5OfMessageBody")]
+    md5_of_body: String,
+    #[serde(
+        rename = "MD5OfMessageAttributes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    md5_of_attributes: Option<String>,
+    #[serde(
+        rename = "MD5OfMessageSystemAttributes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    md5_of_system_attributes: Option<String>,
     message_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence_number: Option<String>,
 }
 
 impl SendResult {
-    fn of(sums: Sums, sent: &Sent) -> Self {
-        let sequence_number = sent.sequence.map(sequence_number);
+    fn of(id: Option<String>, sums: Sums, sent: &Sent) -> Self {
         Self {
-            sums,
+            id,
+            md5_of_body: sums.body,
+            md5_of_attributes: sums.attributes,
+            md5_of_system_attributes: sums.system_attributes,
             message_id: sent.message_id,
-            sequence_number,
+            sequence_number: sent.sequence.map(sequence_number),
         }
     }
 }
 
-pub async fn send(ctx: &Context<'_>, input: SendMessage) -> Result<SendResult, SqsError> {
-    let queue = queue_in(input.queue_url)?;
-    let checked = check(input.message);
+pub async fn send(ctx: &Context<'_>, mut input: SendMessage) -> Result<SendResult, SqsError> {
+    let queue = queue_in(input.queue_url.take())?;
+    let checked = check(input);
     ctx.engine
         .run(move |broker, now| {
             // That there is no such queue is said before anything is said of the message.
             broker.queue(&queue)?;
             let (new, sums) = checked?;
-            Ok(SendResult::of(sums, &broker.send(now, &queue, new)?))
+            Ok(SendResult::of(None, sums, &broker.send(now, &queue, new)?))
         })
         .await
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct SendMessageBatch {
-    queue_url: Option<String>,
-    entries: Option<Vec<Entry>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry {
-    id: Option<String>,
-    #[serde(flatten)]
-    message: MessageInput,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct SentEntry {
-    id: String,
-    #[serde(flatten)]
-    result: SendResult,
-}
-
 pub async fn send_batch(
     ctx: &Context<'_>,
-    input: SendMessageBatch,
-) -> Result<BatchResult<SentEntry>, SqsError> {
-    let queue = queue_in(input.queue_url)?;
-    let entries = input.entries.unwrap_or_default();
-    let ids = check_ids(
-        "SendMessageBatch",
-        entries.iter().map(|entry| entry.id.as_ref()),
-    )?;
-    let checked: Vec<_> = entries
-        .into_iter()
-        .map(|entry| check(entry.message))
-        .collect();
-    let size: usize = checked.iter().flatten().map(|(new, _)| new.size).sum();
+    input: Batch<SendMessage>,
+) -> Result<BatchResult<SendResult>, SqsError> {
+    let checked = batch::check("SendMessageBatch", input, check)?;
+    let size: usize = checked.good().map(|(new, _)| new.size).sum();
     if size > MAX_MESSAGE_BYTES {
         return Err(SqsError::new(
             ErrorKind::BatchRequestTooLong,
@@ -130,20 +107,10 @@ pub async fn send_batch(
             ),
         ));
     }
-    ctx.engine
-        .run(move |broker, now| {
-            broker.queue(&queue)?;
-            let outcomes = ids.into_iter().zip(checked).map(|(id, checked)| {
-                let outcome = checked.and_then(|(new, sums)| {
-                    let result = SendResult::of(sums, &broker.send(now, &queue, new)?);
-                    Ok(SentEntry {
-                        id: id.clone(),
-                        result,
-                    })
-                });
-                (id, outcome)
-            });
-            Ok(BatchResult::of(outcomes))
+    checked
+        .run(ctx, |broker, now, queue, id, (new, sums)| {
+            let sent = broker.send(now, queue, new)?;
+            Ok(SendResult::of(Some(id), sums, &sent))
         })
         .await
 }
@@ -153,7 +120,7 @@ pub fn sequence_number(seq: Seq) -> String {
     (18_800_000_000_000_000_000_u128 + u128::from(seq.unsigned_abs())).to_string()
 }
 
-fn check(input: MessageInput) -> Result<(NewMessage, Sums), SqsError> {
+fn check(input: SendMessage) -> Result<(NewMessage, Sums), SqsError> {
     let body = required(input.message_body, "MessageBody")?;
     message_attributes::check_characters(&body)?;
     let reason = "DelaySeconds must be >= 0 and <= 900.";
@@ -192,20 +159,4 @@ fn check(input: MessageInput) -> Result<(NewMessage, Sums), SqsError> {
         dedup: check_id(input.message_deduplication_id, "MessageDeduplicationId")?,
     };
     Ok((new, sums))
-}
-
-/// Group and deduplication ids: 1 to 128 letters, digits and punctuation.
-fn check_id(id: Option<String>, name: &str) -> Result<Option<String>, SqsError> {
-    match id {
-        Some(id)
-            if id.is_empty() || id.len() > 128 || !id.bytes().all(|b| b.is_ascii_graphic()) =>
-        {
-            let reason = format!(
-                "{name} can only include alphanumeric and punctuation characters. 1 to 128 in \
-                 length."
-            );
-            Err(SqsError::invalid(name, id, &reason))
-        }
-        good => Ok(good),
-    }
 }

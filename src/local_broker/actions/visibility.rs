@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::batch::{BatchResult, Done, check_ids};
+use super::batch::{self, Batch, BatchResult, Done};
 use super::{Context, Empty, queue_in};
 use crate::local_broker::error::SqsError;
 use crate::local_broker::state::settings::MAX_VISIBILITY_SECONDS;
@@ -30,50 +30,31 @@ pub async fn change(ctx: &Context<'_>, input: ChangeMessageVisibility) -> Result
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct ChangeMessageVisibilityBatch {
-    queue_url: Option<String>,
-    entries: Option<Vec<Entry>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry {
+pub struct Entry {
     id: Option<String>,
     receipt_handle: Option<String>,
     visibility_timeout: Option<i64>,
 }
 
+impl batch::Entry for Entry {
+    fn take_id(&mut self) -> Option<String> {
+        self.id.take()
+    }
+}
+
 pub async fn change_batch(
     ctx: &Context<'_>,
-    input: ChangeMessageVisibilityBatch,
+    input: Batch<Entry>,
 ) -> Result<BatchResult<Done>, SqsError> {
-    let queue = queue_in(input.queue_url)?;
-    let entries = input.entries.unwrap_or_default();
-    let ids = check_ids(
-        "ChangeMessageVisibilityBatch",
-        entries.iter().map(|entry| entry.id.as_ref()),
-    )?;
-    let changes: Vec<_> = entries
-        .into_iter()
-        .map(|entry| {
-            Ok((
-                ctx.receipt(entry.receipt_handle)?,
-                check_timeout(entry.visibility_timeout)?,
-            ))
-        })
-        .collect();
-    ctx.engine
-        .run(move |broker, now| {
-            broker.queue(&queue)?;
-            let outcomes = ids.into_iter().zip(changes).map(|(id, change)| {
-                let outcome = change.and_then(|(receipt, seconds)| {
-                    broker.change_visibility(now, &queue, receipt, seconds)
-                });
-                (id.clone(), outcome.map(|()| Done { id }))
-            });
-            Ok(BatchResult::of(outcomes))
-        })
-        .await
+    batch::check("ChangeMessageVisibilityBatch", input, |entry| {
+        let receipt = ctx.receipt(entry.receipt_handle)?;
+        Ok((receipt, check_timeout(entry.visibility_timeout)?))
+    })?
+    .run(ctx, |broker, now, queue, id, (receipt, seconds)| {
+        broker.change_visibility(now, queue, receipt, seconds)?;
+        Ok(Done { id })
+    })
+    .await
 }
 
 fn check_timeout(seconds: Option<i64>) -> Result<i64, SqsError> {

@@ -147,6 +147,14 @@ impl Node {
         self.children.into_iter().map(|(_, node)| node).collect()
     }
 
+    /// The entries of a map. A single one needs no number: `Attribute.Name=...&Attribute.Value=...`.
+    fn into_entries_of(self, key: &str) -> Vec<Self> {
+        if self.children.iter().any(|(name, _)| name == key) {
+            return vec![self];
+        }
+        self.into_entries()
+    }
+
     fn into_object(mut self) -> Map<String, Value> {
         let mut object = Map::new();
         for (parameter, member) in LISTS {
@@ -160,10 +168,13 @@ impl Node {
         }
         for (parameter, member, key) in MAPS {
             if let Some(map) = self.take(parameter) {
-                let entries = map.into_entries().into_iter().filter_map(|mut entry| {
-                    let key = entry.take(key)?.value?;
-                    Some((key, entry.take("Value")?.into_value("")))
-                });
+                let entries = map
+                    .into_entries_of(key)
+                    .into_iter()
+                    .filter_map(|mut entry| {
+                        let key = entry.take(key)?.value?;
+                        Some((key, entry.take("Value")?.into_value("")))
+                    });
                 object.insert(member.to_owned(), Value::Object(entries.collect()));
             }
         }

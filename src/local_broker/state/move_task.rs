@@ -8,11 +8,14 @@ use uuid::Uuid;
 use super::Broker;
 use super::change::Change;
 use super::message::{Millis, Seq, Stage};
+use super::queue::Queue;
 use super::settings::name_in_arn;
 use crate::local_broker::error::{ErrorKind, SqsError};
 
 /// Messages an unlimited task moves between two looks at other requests.
 const STEP: usize = 500;
+/// How far behind its rate a task catches up, in milliseconds.
+const LATE: Millis = 100;
 /// Ended tasks kept for `ListMessageMoveTasks`, per source; AWS lists at most ten.
 const KEPT: usize = 10;
 
@@ -67,6 +70,10 @@ pub struct MoveTask {
     pub until: Seq,
     /// Why it failed.
     pub failure: Option<String>,
+    /// When the rate was last counted from, and how many had been moved then. Counted anew after
+    /// a restart and after a pause, or what was not moved meanwhile would be moved at once.
+    #[serde(skip)]
+    paced_from: Option<(Millis, u64)>,
 }
 
 /// What `StartMessageMoveTask` asks for.
@@ -83,15 +90,24 @@ pub struct MoveRequest {
 }
 
 impl MoveTask {
-    /// When it may move its next message.
+    /// When it may move its next message; 0 is at once.
     fn next_at(&self) -> Option<Millis> {
         if self.status != TaskStatus::Running {
             return None;
         }
-        let after = self.rate.map_or(0, |rate| {
-            i64::try_from(self.moved).unwrap_or(i64::MAX / 1_000) * 1_000 / i64::from(rate)
-        });
-        Some(self.started_at + after)
+        let (Some(rate), Some((since, moved))) = (self.rate, self.paced_from) else {
+            return Some(0);
+        };
+        let after = i64::try_from(self.moved - moved).unwrap_or(i64::MAX / 1_000) * 1_000;
+        Some(since + after / i64::from(rate))
+    }
+
+    /// Counts the rate from now on when there is nothing to count from, or when the task is
+    /// behind by more than a moment's delay.
+    fn pace(&mut self, now: Millis) {
+        if self.paced_from.is_none() || self.next_at().is_some_and(|at| at + LATE < now) {
+            self.paced_from = Some((now, self.moved));
+        }
     }
 }
 
@@ -103,10 +119,18 @@ impl Broker {
     /// is no dead-letter queue or has a running task.
     pub fn start_move_task(&mut self, now: Millis, ask: MoveRequest) -> Result<(), SqsError> {
         let source = self.queue_of_arn("SourceArn", &ask.source_arn)?;
-        if let Some(arn) = &ask.destination_arn {
-            self.queue_of_arn("DestinationArn", arn)?;
-        }
         let refuse = |reason: &str| SqsError::new(ErrorKind::InvalidParameterValue, reason);
+        if let Some(arn) = &ask.destination_arn {
+            let destination = self.queue_of_arn("DestinationArn", arn)?;
+            if destination == source {
+                return Err(refuse("Source and destination queue must be different."));
+            }
+            if self.queue(&destination)?.settings.fifo != self.queue(&source)?.settings.fifo {
+                return Err(refuse(
+                    "Source and destination queue must be of the same type, standard or FIFO.",
+                ));
+            }
+        }
         if self.sources_of(&source).is_empty() {
             return Err(refuse(
                 "Source queue must be configured as a Dead Letter Queue.",
@@ -134,6 +158,7 @@ impl Broker {
             started_at: now,
             until: queue.iter().last().map_or(0, |(seq, _)| seq),
             failure: None,
+            paced_from: None,
             source,
         };
         self.changes.push(Change::TaskSaved(Box::new(task.clone())));
@@ -192,6 +217,7 @@ impl Broker {
     }
 
     fn go_on_with(&mut self, index: usize, now: Millis) {
+        self.tasks[index].pace(now);
         for _ in 0..STEP {
             let task = &self.tasks[index];
             if task.next_at().is_none_or(|at| at > now) {
@@ -201,7 +227,8 @@ impl Broker {
             let next = self
                 .queues
                 .get(&source)
-                .and_then(|queue| queue.pick(1).into_iter().find(|seq| *seq <= until));
+                .and_then(Queue::oldest_receivable)
+                .filter(|seq| *seq <= until);
             let Some(seq) = next else {
                 self.tasks[index].status = TaskStatus::Completed;
                 break;

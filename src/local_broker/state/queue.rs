@@ -155,6 +155,12 @@ impl Queue {
         self.order.pick(max)
     }
 
+    /// The oldest message that can be received.
+    #[must_use]
+    pub fn oldest_receivable(&self) -> Option<Seq> {
+        self.order.oldest()
+    }
+
     /// Puts a message in its place.
     pub fn insert(&mut self, seq: Seq, message: Message) {
         self.enter(seq, &message);
@@ -207,13 +213,14 @@ impl Queue {
             .map(|(_, seq)| *seq)
     }
 
-    /// Whether a message has been received as often as the redrive policy allows.
+    /// Whether a message has been received as often as the redrive policy allows. A message that
+    /// was dead-lettered into this queue brings its count along, and is received here at least
+    /// once before it goes on.
     #[must_use]
     pub fn is_exhausted(&self, message: &Message) -> bool {
-        self.settings
-            .redrive
-            .as_ref()
-            .is_some_and(|redrive| message.receive_count >= redrive.max_receive_count)
+        self.settings.redrive.as_ref().is_some_and(|redrive| {
+            message.received_at > 0 && message.receive_count >= redrive.max_receive_count
+        })
     }
 
     /// The moment from which [`Queue::past_retention`] may find something.

@@ -12,6 +12,8 @@ use crate::local_broker::error::{ErrorKind, SqsError};
 
 /// How long a purge keeps the next one off.
 const PURGE_PAUSE: Millis = 60_000;
+/// How long a deleted queue's name cannot be used again.
+const DELETE_PAUSE: Millis = 60_000;
 /// Tags a queue may have.
 const MAX_TAGS: usize = 50;
 
@@ -19,7 +21,8 @@ impl Broker {
     /// Makes a queue; an existing one with the same attributes is left as it is.
     ///
     /// # Errors
-    /// A name or attribute SQS refuses; an existing queue that differs in a given attribute.
+    /// A name or attribute SQS refuses; an existing queue that differs in a given attribute; a
+    /// queue of this name that was deleted within the last 60 seconds.
     pub fn create_queue(
         &mut self,
         now: Millis,
@@ -49,10 +52,19 @@ impl Broker {
                 )),
             };
         }
-        self.check_redrive(name, &settings)?;
-        if tags.len() > MAX_TAGS {
-            return Err(too_many_tags(name));
+        if self
+            .deleted
+            .get(name)
+            .is_some_and(|at| now < at + DELETE_PAUSE)
+        {
+            return Err(SqsError::new(
+                ErrorKind::QueueDeletedRecently,
+                "You must wait 60 seconds after deleting a queue before you can create another \
+                 with the same name.",
+            ));
         }
+        self.check_redrive(name, &settings)?;
+        check_tags(name, &tags)?;
         self.last_store += 1;
         let record = QueueRecord {
             name: Arc::from(name),
@@ -73,11 +85,13 @@ impl Broker {
     ///
     /// # Errors
     /// No such queue.
-    pub fn delete_queue(&mut self, name: &str) -> Result<(), SqsError> {
+    pub fn delete_queue(&mut self, now: Millis, name: &str) -> Result<(), SqsError> {
         let mut queue = self
             .queues
             .remove(name)
             .ok_or_else(SqsError::no_such_queue)?;
+        self.deleted.retain(|_, at| now < *at + DELETE_PAUSE);
+        self.deleted.insert(queue.name.clone(), now);
         self.changes.push(Change::QueueRemoved {
             name: queue.name.clone(),
         });
@@ -141,9 +155,7 @@ impl Broker {
         let queue = self.queue_mut(name)?;
         let mut all = queue.tags.clone();
         all.extend(tags);
-        if all.len() > MAX_TAGS {
-            return Err(too_many_tags(name));
-        }
+        check_tags(name, &all)?;
         queue.tags = all;
         let record = queue.record();
         self.changes.push(record);
@@ -265,9 +277,22 @@ fn check_name(name: &str, fifo: bool) -> Result<(), SqsError> {
     Err(SqsError::new(ErrorKind::InvalidParameterValue, reason))
 }
 
-fn too_many_tags(name: &str) -> SqsError {
-    SqsError::new(
-        ErrorKind::InvalidParameterValue,
-        format!("Too many tags added for queue {name}. Maximum number of tags allowed is 50."),
-    )
+/// At most 50 tags, with keys of 1 to 128 and values of at most 256 characters.
+fn check_tags(name: &str, tags: &BTreeMap<String, String>) -> Result<(), SqsError> {
+    let refuse = |text: String| Err(SqsError::new(ErrorKind::InvalidParameterValue, text));
+    if tags.len() > MAX_TAGS {
+        return refuse(format!(
+            "Too many tags added for queue {name}. Maximum number of tags allowed is {MAX_TAGS}."
+        ));
+    }
+    let length = |text: &str| text.chars().count();
+    for (key, value) in tags {
+        if key.is_empty() || length(key) > 128 {
+            return refuse("Tag keys must be between 1 and 128 characters in length.".to_owned());
+        }
+        if length(value) > 256 {
+            return refuse("Tag values must be between 0 and 256 characters in length.".to_owned());
+        }
+    }
+    Ok(())
 }

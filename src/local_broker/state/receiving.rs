@@ -1,13 +1,11 @@
-//! Taking messages out: receive, visibility, delete, and what happens when a visibility timeout
-//! ends.
-
-use std::sync::Arc;
+//! Taking messages out, and giving back what reached nobody.
 
 use super::Broker;
+use super::attempts::Taken;
 use super::change::Change;
-use super::message::{Message, Millis, Received, Seq, Stage};
+use super::holding::is_held;
+use super::message::{Millis, Received, Seq, Stage};
 use super::queue::Queue;
-use super::settings::{MAX_VISIBILITY_SECONDS, name_in_arn};
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::receipt::Receipt;
 
@@ -30,7 +28,8 @@ impl Broker {
     /// instead and block nobody.
     ///
     /// # Errors
-    /// No such queue; `OverLimit` when a standard queue has its limit in flight.
+    /// No such queue; `OverLimit` when a standard queue has its limit in flight; an attempt to
+    /// repeat a receive of which a message was deleted or had its visibility changed since.
     pub fn receive(
         &mut self,
         now: Millis,
@@ -38,7 +37,7 @@ impl Broker {
         ask: &ReceiveAsk,
     ) -> Result<Vec<Received>, SqsError> {
         let queue = self.queue_mut(name)?;
-        if let Some(again) = repeat_attempt(queue, now, ask) {
+        if let Some(again) = repeat_attempt(queue, now, ask)? {
             return Ok(self.note_updates(again));
         }
         let room = IN_FLIGHT_LIMIT.saturating_sub(queue.counts().in_flight);
@@ -80,81 +79,13 @@ impl Broker {
                 break;
             }
         }
-        if let Some(attempt) = &ask.attempt
+        let queue = self.queue_mut(name)?;
+        if let Some(attempt) = ask.attempt.as_ref().filter(|_| queue.settings.fifo)
             && !taken.is_empty()
         {
-            let pairs = taken
-                .iter()
-                .map(|one| (one.seq, one.message.receive_count))
-                .collect();
-            self.queue_mut(name)?
-                .attempts
-                .remember(attempt.clone(), pairs, now);
+            remember_attempt(queue, now, attempt, &taken);
         }
         Ok(self.note_updates(taken))
-    }
-
-    /// Deletes by receipt. A message that is gone is no error; a FIFO message whose visibility
-    /// timeout ended, or that was received again since, is.
-    ///
-    /// # Errors
-    /// No such queue; a handle of another queue; an expired FIFO handle.
-    pub fn delete(&mut self, now: Millis, name: &str, receipt: Receipt) -> Result<(), SqsError> {
-        self.check_receipt(name, receipt)?;
-        let queue = self.queue_mut(name)?;
-        let Some(message) = queue.get(receipt.seq) else {
-            return Ok(());
-        };
-        if queue.settings.fifo && !is_held(message, receipt, now) {
-            return Err(SqsError::new(
-                ErrorKind::InvalidParameterValue,
-                "Value for parameter ReceiptHandle is invalid. Reason: The receipt handle has \
-                 expired.",
-            ));
-        }
-        queue.remove(receipt.seq);
-        self.changes.push(Change::Deleted(receipt.seq));
-        Ok(())
-    }
-
-    /// Hides a received message for `seconds` from now, 0 to 43,200.
-    ///
-    /// # Errors
-    /// No such queue; a message that is gone, is not in flight, or would be hidden for more than
-    /// 12 hours after its receive.
-    pub fn change_visibility(
-        &mut self,
-        now: Millis,
-        name: &str,
-        receipt: Receipt,
-        seconds: i64,
-    ) -> Result<(), SqsError> {
-        self.check_receipt(name, receipt)?;
-        let queue = self.queue_mut(name)?;
-        let Some(message) = queue.get(receipt.seq) else {
-            return Err(SqsError::new(
-                ErrorKind::InvalidParameterValue,
-                "Value for parameter ReceiptHandle is invalid. Reason: Message does not exist or \
-                 is not available for visibility timeout change.",
-            ));
-        };
-        if message.stage != Stage::InFlight
-            || message.due_at <= now
-            || (queue.settings.fifo && message.receive_count != receipt.receive)
-        {
-            return Err(SqsError::new(
-                ErrorKind::MessageNotInflight,
-                "The specified message isn't in flight.",
-            ));
-        }
-        if (now - message.received_at) / 1_000 + seconds > MAX_VISIBILITY_SECONDS {
-            return Err(SqsError::invalid(
-                "VisibilityTimeout",
-                seconds,
-                "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]",
-            ));
-        }
-        self.hide_until(name, receipt.seq, now + seconds * 1_000, now)
     }
 
     /// Takes back a receive whose answer reached nobody: the messages wait again and the receive
@@ -171,6 +102,7 @@ impl Broker {
             if !held {
                 continue;
             }
+            queue.attempts.forget_receives_of(receipt.seq);
             let message = queue.update(receipt.seq, |message| {
                 message.stage = Stage::Waiting;
                 message.receive_count -= 1;
@@ -185,117 +117,6 @@ impl Broker {
                 });
             }
         }
-    }
-
-    /// Ends the delays and visibility timeouts that are over by now.
-    pub(super) fn end_timers(&mut self, now: Millis) {
-        let due: Vec<Arc<str>> = self
-            .queues
-            .values()
-            .filter(|queue| queue.next_timer().is_some_and(|at| at <= now))
-            .map(|queue| queue.name.clone())
-            .collect();
-        for name in due {
-            while let Some(seq) = self.queues.get(&name).and_then(|queue| queue.due(now)) {
-                self.wake(now, &name, seq);
-            }
-        }
-    }
-
-    /// Makes a message receivable, or dead-letters it when it was received as often as allowed.
-    fn wake(&mut self, now: Millis, name: &str, seq: Seq) {
-        let Some(queue) = self.queues.get_mut(name) else {
-            return;
-        };
-        // Nothing to write: on disk the message's time is over as well.
-        let exhausted = queue
-            .update(seq, |message| message.stage = Stage::Waiting)
-            .is_some_and(|message| message.receive_count > 0)
-            && queue
-                .get(seq)
-                .is_some_and(|message| queue.is_exhausted(message));
-        if exhausted {
-            self.dead_letter(now, name, seq);
-        }
-    }
-
-    fn hide_until(
-        &mut self,
-        name: &str,
-        seq: Seq,
-        due_at: Millis,
-        now: Millis,
-    ) -> Result<(), SqsError> {
-        let queue = self.queue_mut(name)?;
-        if let Some(message) = queue
-            .update(seq, |message| message.due_at = due_at)
-            .cloned()
-        {
-            self.changes.push(Change::Updated { seq, message });
-        }
-        if due_at <= now {
-            self.wake(now, name, seq);
-        }
-        Ok(())
-    }
-
-    /// Moves a message to its queue's dead-letter queue; `false` when there is none.
-    fn dead_letter(&mut self, now: Millis, name: &str, seq: Seq) -> bool {
-        let Some(queue) = self.queues.get(name) else {
-            return false;
-        };
-        let Some(redrive) = &queue.settings.redrive else {
-            return false;
-        };
-        let target = name_in_arn(&redrive.target_arn).to_owned();
-        let source = queue.name.clone();
-        if *target == *source || !self.queues.contains_key(target.as_str()) {
-            return false;
-        }
-        let to = self.next_seq(now);
-        let Some(mut message) = self
-            .queues
-            .get_mut(name)
-            .and_then(|queue| queue.remove(seq))
-        else {
-            return false;
-        };
-        message.stage = Stage::Waiting;
-        message.source = Some(source);
-        if let Some(queue) = self.queues.get_mut(target.as_str()) {
-            if queue.settings.fifo {
-                // On FIFO queues the dead-letter queue's retention starts anew.
-                message.sent_at = now;
-            }
-            queue.insert(to, message.clone());
-            let store = queue.store;
-            self.changes.push(Change::Moved {
-                from: seq,
-                store,
-                to,
-                message,
-                identity: None,
-            });
-        }
-        true
-    }
-
-    /// A handle must be of this queue. One from before a purge is of this queue still; it just
-    /// names nothing any more.
-    fn check_receipt(&self, name: &str, receipt: Receipt) -> Result<(), SqsError> {
-        let queue = self.queue(name)?;
-        let foreign = receipt.store != queue.store
-            && self
-                .queues
-                .values()
-                .any(|other| other.store == receipt.store);
-        if foreign {
-            return Err(SqsError::new(
-                ErrorKind::ReceiptHandleIsInvalid,
-                "The input receipt handle is invalid: it is of another queue.",
-            ));
-        }
-        Ok(())
     }
 
     fn note_updates(&mut self, received: Vec<Received>) -> Vec<Received> {
@@ -327,36 +148,64 @@ fn take(queue: &mut Queue, seq: Seq, now: Millis, visibility: Option<i64>) -> Op
     })
 }
 
-/// The messages an attempt got before, hidden anew, as long as one of them is still held.
-fn repeat_attempt(queue: &mut Queue, now: Millis, ask: &ReceiveAsk) -> Option<Vec<Received>> {
-    let id = ask.attempt.as_ref().filter(|_| queue.settings.fifo)?;
-    let taken = queue.attempts.taken(id, now)?.to_vec();
+/// What an attempt got before, hidden anew from now; `None` when the attempt is a new receive,
+/// which it is again once the visibility timeout of what it got is over.
+fn repeat_attempt(
+    queue: &mut Queue,
+    now: Millis,
+    ask: &ReceiveAsk,
+) -> Result<Option<Vec<Received>>, SqsError> {
+    let Some(id) = ask.attempt.as_ref().filter(|_| queue.settings.fifo) else {
+        return Ok(None);
+    };
+    let taken = queue.attempts.taken(id, now).unwrap_or_default().to_vec();
+    let was_modified = |one: &Taken| {
+        queue.get(one.seq).is_none_or(|message| {
+            message.receive_count == one.receive && message.due_at != one.due_at
+        })
+    };
+    if taken.iter().any(was_modified) {
+        return Err(SqsError::invalid(
+            "ReceiveRequestAttemptId",
+            id,
+            "The receiveRequestAttemptId is not valid anymore since the receive call is not \
+             retryable.",
+        ));
+    }
     let store = queue.store;
-    let due_at = now + ask.visibility.unwrap_or(queue.settings.visibility) * 1_000;
-    let mut again = Vec::new();
-    for (seq, receive) in taken {
+    let is_still_held = |one: &Taken| {
         let receipt = Receipt {
             store,
-            seq,
-            receive,
+            seq: one.seq,
+            receive: one.receive,
         };
-        if queue
-            .get(seq)
+        queue
+            .get(one.seq)
             .is_some_and(|message| is_held(message, receipt, now))
-            && let Some(message) = queue.update(seq, |message| message.due_at = due_at)
-        {
-            again.push(Received {
-                store,
-                seq,
-                message: message.clone(),
-            });
-        }
+    };
+    if taken.is_empty() || !taken.iter().all(is_still_held) {
+        return Ok(None);
     }
-    (!again.is_empty()).then_some(again)
+    let due_at = now + ask.visibility.unwrap_or(queue.settings.visibility) * 1_000;
+    let again: Vec<_> = taken
+        .iter()
+        .filter_map(|one| {
+            let message = queue.update(one.seq, |message| message.due_at = due_at)?;
+            Some(Received {
+                store,
+                seq: one.seq,
+                message: message.clone(),
+            })
+        })
+        .collect();
+    remember_attempt(queue, now, id, &again);
+    Ok(Some(again))
 }
 
-fn is_held(message: &Message, receipt: Receipt, now: Millis) -> bool {
-    message.stage == Stage::InFlight
-        && message.receive_count == receipt.receive
-        && message.due_at > now
+fn remember_attempt(queue: &mut Queue, now: Millis, id: &str, received: &[Received]) {
+    let taken = received
+        .iter()
+        .map(|one| Taken::of(one.seq, &one.message))
+        .collect();
+    queue.attempts.remember(id.to_owned(), taken, now);
 }

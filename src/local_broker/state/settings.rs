@@ -228,6 +228,8 @@ fn check(name: &str, value: &str, fifo: bool) -> Result<(), SqsError> {
             return Err(SqsError::unknown_attribute(name));
         }
         values.contains(&value)
+    } else if name == "Policy" {
+        value.is_empty() || is_json_object(value)
     } else if TEXTS.contains(&name) {
         true
     } else {
@@ -242,6 +244,10 @@ fn check(name: &str, value: &str, fifo: bool) -> Result<(), SqsError> {
     } else {
         Err(SqsError::invalid_attribute(name))
     }
+}
+
+fn is_json_object(text: &str) -> bool {
+    serde_json::from_str(text).is_ok_and(|value: serde_json::Value| value.is_object())
 }
 
 fn parse_redrive(text: &str) -> Result<RedrivePolicy, SqsError> {

@@ -109,6 +109,9 @@ fn write_element(out: &mut String, element: &str, text: &str) {
             '"' => out.push_str("&quot;"),
             // A parser would turn a bare carriage return into a line feed.
             '\r' => out.push_str("&#xD;"),
+            // What XML has no place for; only an error's text can repeat it.
+            c if c < ' ' && c != '\t' && c != '\n' => out.push('\u{FFFD}'),
+            '\u{FFFE}' | '\u{FFFF}' => out.push('\u{FFFD}'),
             other => out.push(other),
         }
     }

@@ -1,0 +1,119 @@
+//! What the holder of a receipt handle can do with its message: delete it, or change for how long
+//! it is hidden.
+
+use super::Broker;
+use super::change::Change;
+use super::message::{Message, Millis, Seq, Stage};
+use super::settings::MAX_VISIBILITY_SECONDS;
+use crate::local_broker::error::{ErrorKind, SqsError};
+use crate::local_broker::receipt::Receipt;
+
+impl Broker {
+    /// Deletes by receipt. A message that is gone is no error; a FIFO message whose visibility
+    /// timeout ended, or that was received again since, is.
+    ///
+    /// # Errors
+    /// No such queue; a handle of another queue; an expired FIFO handle.
+    pub fn delete(&mut self, now: Millis, name: &str, receipt: Receipt) -> Result<(), SqsError> {
+        self.check_receipt(name, receipt)?;
+        let queue = self.queue_mut(name)?;
+        let Some(message) = queue.get(receipt.seq) else {
+            return Ok(());
+        };
+        if queue.settings.fifo && !is_held(message, receipt, now) {
+            return Err(SqsError::new(
+                ErrorKind::InvalidParameterValue,
+                "Value for parameter ReceiptHandle is invalid. Reason: The receipt handle has \
+                 expired.",
+            ));
+        }
+        queue.remove(receipt.seq);
+        self.changes.push(Change::Deleted(receipt.seq));
+        Ok(())
+    }
+
+    /// Hides a received message for `seconds` from now, 0 to 43,200.
+    ///
+    /// # Errors
+    /// No such queue; a message that is gone, is not in flight, or would be hidden for more than
+    /// 12 hours after its receive.
+    pub fn change_visibility(
+        &mut self,
+        now: Millis,
+        name: &str,
+        receipt: Receipt,
+        seconds: i64,
+    ) -> Result<(), SqsError> {
+        self.check_receipt(name, receipt)?;
+        let queue = self.queue_mut(name)?;
+        let Some(message) = queue.get(receipt.seq) else {
+            return Err(SqsError::new(
+                ErrorKind::InvalidParameterValue,
+                "Value for parameter ReceiptHandle is invalid. Reason: Message does not exist or \
+                 is not available for visibility timeout change.",
+            ));
+        };
+        if message.stage != Stage::InFlight
+            || message.due_at <= now
+            || (queue.settings.fifo && message.receive_count != receipt.receive)
+        {
+            return Err(SqsError::new(
+                ErrorKind::MessageNotInflight,
+                "The specified message isn't in flight.",
+            ));
+        }
+        if (now - message.received_at) / 1_000 + seconds > MAX_VISIBILITY_SECONDS {
+            return Err(SqsError::invalid(
+                "VisibilityTimeout",
+                seconds,
+                "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]",
+            ));
+        }
+        self.hide_until(name, receipt.seq, now + seconds * 1_000, now)
+    }
+
+    fn hide_until(
+        &mut self,
+        name: &str,
+        seq: Seq,
+        due_at: Millis,
+        now: Millis,
+    ) -> Result<(), SqsError> {
+        let queue = self.queue_mut(name)?;
+        if let Some(message) = queue
+            .update(seq, |message| message.due_at = due_at)
+            .cloned()
+        {
+            self.changes.push(Change::Updated { seq, message });
+        }
+        if due_at <= now {
+            self.wake(now, name, seq);
+        }
+        Ok(())
+    }
+
+    /// A handle must be of this queue. One from before a purge is of this queue still; it just
+    /// names nothing any more.
+    fn check_receipt(&self, name: &str, receipt: Receipt) -> Result<(), SqsError> {
+        let queue = self.queue(name)?;
+        let foreign = receipt.store != queue.store
+            && self
+                .queues
+                .values()
+                .any(|other| other.store == receipt.store);
+        if foreign {
+            return Err(SqsError::new(
+                ErrorKind::ReceiptHandleIsInvalid,
+                "The input receipt handle is invalid: it is of another queue.",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the message is in flight by this very receive.
+pub(super) fn is_held(message: &Message, receipt: Receipt, now: Millis) -> bool {
+    message.stage == Stage::InFlight
+        && message.receive_count == receipt.receive
+        && message.due_at > now
+}
