@@ -25,11 +25,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use api::{
-    Execution, ExitKind, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress,
-    Report, StepStatus, Stream, Usage, WorkerIdentity,
+    AttemptEvents, Execution, ExitKind, HostNotice, HostSettings, HostState, LostPolicy, Outcome,
+    Progress, Report, ReportKind, Reported, StepStatus, Stream, Usage, WorkerIdentity,
 };
 pub use error::HostError;
 
+use crate::domain::TaskKind;
 use supervisor::Supervisor;
 
 /// Handle to the Python hosts of this worker; clones share them.
@@ -80,8 +81,22 @@ impl Hosts {
     ///
     /// # Errors
     /// When the message lacks what is needed, or Dagster's storage cannot be written to.
-    pub async fn report_unstarted(&self, report: Report) -> Result<(), HostError> {
+    pub async fn report_unstarted(&self, report: Report) -> Result<Reported, HostError> {
         self.supervisor.report_unstarted(&report).await
+    }
+
+    /// The events of a step's attempt, for a sender that waits for them. `kwargs` and `attempt` as
+    /// in [`Execution`].
+    ///
+    /// # Errors
+    /// When the message lacks what is needed, or Dagster's storage cannot be asked.
+    pub async fn attempt_events(
+        &self,
+        kind: TaskKind,
+        kwargs: &serde_json::Value,
+        attempt: u32,
+    ) -> Result<AttemptEvents, HostError> {
+        self.supervisor.attempt_events(kind, kwargs, attempt).await
     }
 
     /// Writes this worker's heartbeat into Dagster's key-value store; `id` and `time` (Unix seconds)

@@ -399,6 +399,7 @@ fn the_removal_of_a_message_fails_its_step_unless_it_has_an_end() {
                 kwargs: message.kwargs,
                 attempt: 1,
                 reason: "The queue was purged.".to_owned(),
+                report: dagster_taskiq_tui::host::ReportKind::Removed,
             };
             hosts.report_unstarted(report).await.unwrap();
         }

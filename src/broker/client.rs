@@ -12,11 +12,12 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, MessageSystemAttributeName,
     QueueAttributeName,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, OFFLOADED};
 use super::embedded;
 use super::error::BrokerError;
+use super::objects::Objects;
 use super::queue_set::{Queue, QueueSet};
 use crate::config::{Settings, is_loopback, region_of_queue_url};
 use crate::domain::QueueCounts;
@@ -35,6 +36,7 @@ pub struct Broker {
     endpoint: String,
     embedded: bool,
     visibility: Duration,
+    objects: Objects,
 }
 
 impl Broker {
@@ -64,7 +66,9 @@ impl Broker {
                 loader = loader.credentials_provider(any);
             }
         }
-        let client = Client::new(&loader.load().await);
+        let config = loader.load().await;
+        let objects = Objects::new(settings, config.credentials_provider());
+        let client = Client::new(&config);
         let http = reqwest::Client::new();
         let embedded = match &endpoint {
             Some(url) => embedded::is_ours(&http, url).await,
@@ -77,6 +81,7 @@ impl Broker {
             endpoint,
             embedded,
             visibility: settings.visibility_timeout.value,
+            objects,
         }
     }
 
@@ -107,18 +112,19 @@ impl Broker {
     /// is only warned of: senders fall back to the base queue.
     pub async fn resolve(&self, configured: QueueSet) -> Result<QueueSet, BrokerError> {
         let mut resolved = QueueSet::default();
-        let mut missing = None;
+        let mut first = None;
         for queue in configured.steps {
             match self.resolve_one(&queue).await {
                 Ok(found) => resolved.steps.push(Arc::new(found)),
                 Err(error) if error.is_no_such_queue() && !is_base(&queue) => {
-                    warn!("{error}; going on without it");
-                    missing = missing.or(Some(error));
+                    warn!("{error}; going on without it until it exists");
+                    resolved.missing.push(queue);
+                    first = first.or(Some(error));
                 }
                 Err(error) => return Err(error),
             }
         }
-        if let (true, Some(error)) = (resolved.steps.is_empty(), missing) {
+        if let (true, Some(error)) = (resolved.steps.is_empty(), first) {
             return Err(error);
         }
         if let Some(queue) = configured.runs {
@@ -126,14 +132,36 @@ impl Broker {
                 Ok(found) => resolved.runs = Some(Arc::new(found)),
                 Err(error) if error.is_no_such_queue() => {
                     warn!(
-                        "there is no queue {}: runs share the base queue",
+                        "there is no queue {}: runs share the base queue until it exists",
                         queue.name
                     );
+                    resolved.missing.push(queue);
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(resolved)
+    }
+
+    /// Looks for a set's missing queues again; those that exist by now take their places.
+    pub async fn find_missing(&self, known: &QueueSet) -> QueueSet {
+        let mut set = known.clone();
+        set.missing.clear();
+        for queue in &known.missing {
+            match self.resolve_one(queue).await {
+                Ok(found) => {
+                    info!("the queue {} exists now and is served", found.name);
+                    set.put(Arc::new(found));
+                }
+                Err(error) => {
+                    if !error.is_no_such_queue() {
+                        warn!("{error}; trying again");
+                    }
+                    set.missing.push(Arc::clone(queue));
+                }
+            }
+        }
+        set
     }
 
     async fn resolve_one(&self, queue: &Queue) -> Result<Queue, BrokerError> {
@@ -214,6 +242,32 @@ impl Broker {
             .into_iter()
             .map(|message| Delivery::new(queue, message))
             .collect())
+    }
+
+    /// The Taskiq message of a delivery: its body, fetched from S3 where it was put there.
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`] when S3 does not answer: it may be there later.
+    /// [`BrokerError::Offloaded`] when there is nothing to be had.
+    pub async fn text(&self, delivery: &Delivery) -> Result<String, BrokerError> {
+        if delivery.offloaded {
+            self.objects.fetch(delivery).await
+        } else {
+            Ok(delivery.body.clone())
+        }
+    }
+
+    /// Puts a `TaskiqResult` where the sender of a task looks for it; false where no bucket for
+    /// results is configured.
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`]
+    pub async fn put_result(&self, task_id: &str, result: String) -> Result<bool, BrokerError> {
+        let Some(bucket) = self.objects.results() else {
+            return Ok(false);
+        };
+        self.objects.put_result(bucket, task_id, result).await?;
+        Ok(true)
     }
 
     /// Deletes a message: its effect is in Dagster's event log.
@@ -327,7 +381,8 @@ impl Broker {
             ("dtq_reason", reason),
             ("dtq_source_queue", &delivery.queue.name),
         ];
-        for (name, value) in attributes {
+        let offloaded = delivery.offloaded.then_some((OFFLOADED, "True"));
+        for (name, value) in attributes.into_iter().chain(offloaded) {
             if let Ok(value) = text(value) {
                 request = request.message_attributes(name, value);
             }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::api::{
-    Execution, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress, Report,
+    AttemptEvents, Execution, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress,
+    Report, Reported,
 };
 use super::error::HostError;
 use super::ledger::Ledger;
@@ -20,7 +21,7 @@ use super::runner::{Ended, Runner};
 use super::spawner::Spawner;
 use super::sync::lock;
 use super::{memory, resolve};
-use crate::domain::HostPhase;
+use crate::domain::{HostPhase, TaskKind};
 
 /// How long a location that failed to load is not tried again: long enough not to spin on a queue
 /// full of its messages, short enough for a fixed file to be picked up.
@@ -41,6 +42,18 @@ pub(super) struct Running {
     pub instance: Option<String>,
     pub runner: Option<Arc<Runner>>,
     pub canceled: bool,
+}
+
+/// Takes a task off the list however its execution ends: a shutdown waits for those on it.
+struct InFlight<'a> {
+    tasks: &'a Mutex<HashMap<String, Running>>,
+    id: String,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        lock(self.tasks).remove(&self.id);
+    }
 }
 
 /// The host of one code location; locked while it is being started.
@@ -103,7 +116,9 @@ impl Supervisor {
         execution: Execution,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Outcome, HostError> {
-        let subject = match Subject::read(execution.kind, &execution.kwargs, execution.attempt) {
+        let subject = Subject::read(execution.kind, &execution.kwargs, execution.attempt)
+            .and_then(Subject::runnable);
+        let subject = match subject {
             Ok(subject) => subject,
             Err(reason) => return Ok(Outcome::Unrunnable { reason }),
         };
@@ -118,8 +133,12 @@ impl Supervisor {
                 canceled: false,
             },
         );
+        let in_flight = InFlight {
+            tasks: &self.tasks,
+            id,
+        };
         let outcome = self.run(execution, &subject, &key, progress).await;
-        lock(&self.tasks).remove(&id);
+        drop(in_flight);
         self.end_idle().await;
         outcome
     }
@@ -192,6 +211,7 @@ impl Supervisor {
                 pid: std::process::id().to_string(),
             },
             lost: Lost { policy, max },
+            max_deliveries: self.settings.max_deliveries,
         }
     }
 
@@ -310,11 +330,27 @@ impl Supervisor {
         }
     }
 
-    pub async fn report_unstarted(&self, report: &Report) -> Result<(), HostError> {
+    pub async fn report_unstarted(&self, report: &Report) -> Result<Reported, HostError> {
         let subject = Subject::read(report.kind, &report.kwargs, report.attempt)
             .map_err(|reason| HostError::Unreadable { reason })?;
         let key = subject.key(self.settings.trust_message_instance);
-        resolve::unstarted(self, &subject, &key, &report.reason).await
+        resolve::unstarted(self, &subject, &key, report).await
+    }
+
+    pub async fn attempt_events(
+        &self,
+        kind: TaskKind,
+        kwargs: &Value,
+        attempt: u32,
+    ) -> Result<AttemptEvents, HostError> {
+        let subject = Subject::read(kind, kwargs, attempt)
+            .map_err(|reason| HostError::Unreadable { reason })?;
+        let key = subject.key(self.settings.trust_message_instance);
+        let ledger = self.ledger(key.instance.as_deref()).await?;
+        let step = subject.step_key.as_deref().unwrap_or_default();
+        ledger
+            .attempt_events(&subject.run_id, step, subject.attempt)
+            .await
     }
 
     pub async fn heartbeat(&self, body: &Value) -> Result<(), HostError> {

@@ -8,13 +8,25 @@ import selectors
 import traceback
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._serdes import serialize_value
 
-from . import liveness, reports
+from . import history, liveness, reports
 from .frames import Channel, Closed, Frame
 
 ENDING = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE)
 """Statuses in which a run's steps are interrupted."""
+
+ENDS = history.TERMINAL | {DagsterEventType.RESOURCE_INIT_FAILURE}
+"""How an attempt can end; the last one's end is written by the executor that reads it."""
+
+OUTPUTS = frozenset(
+    {DagsterEventType.STEP_OUTPUT, DagsterEventType.HANDLED_OUTPUT, DagsterEventType.LOADED_INPUT}
+)
+
+MAX_EVENTS = 8 * 1024 * 1024
+"""Characters of an attempt's events beyond which only what moves a run forward is answered: a
+frame has a limit."""
 
 
 def serve(channel: Channel, instance: DagsterInstance) -> None:
@@ -55,7 +67,22 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return _ending_runs(instance, frame["run_ids"])
     if kind == "report":
         return reports.write(instance, reports.Report(**frame["report"]))
+    if kind == "attempt_events":
+        return _attempt_events(instance, frame["run_id"], frame["step_key"], frame["attempt"])
     raise ValueError(f"unknown request {kind}")
+
+
+def _attempt_events(
+    instance: DagsterInstance, run_id: str, step_key: str, attempt: int
+) -> dict[str, Any]:
+    """The attempt's events in Dagster's own form, and whether they tell how it ended."""
+    events = history.attempt_events(instance, run_id, step_key, attempt)
+    ended = any(event.event_type in ENDS for event in events)
+    texts = [serialize_value(event) for event in events]
+    if sum(map(len, texts)) > MAX_EVENTS:
+        kept = (event for event in events if event.event_type in ENDS | history.STARTS | OUTPUTS)
+        texts = [serialize_value(event) for event in kept]
+    return {"events": texts, "ended": ended}
 
 
 def _ending_runs(instance: DagsterInstance, run_ids: list[str]) -> dict[str, str]:
