@@ -230,13 +230,38 @@ fn a_run_that_no_run_worker_brings_to_an_end_is_put_away_after_max_deliveries() 
 }
 
 #[test]
+fn a_step_that_takes_every_worker_down_before_it_starts_is_put_away_after_max_deliveries() {
+    let mut scene = Scene::with("deadly", &format!("{SETTINGS}max_deliveries: 2\n"));
+    let run = scene.side.make_run("deadly");
+    let body = scene.side.step(&run, "poisoned", 5);
+    scene.side.send(&[body]);
+    for _ in 0..2 {
+        let mut victim = scene.worker(1, &[]);
+        assert_eq!(victim.process.wait(PATIENCE), 128 + 9);
+    }
+    let mut worker = scene.worker(1, &[]);
+    worker.process.wait_for_line("2 processes began attempt 1");
+    scene.side.wait_empty();
+    let failure = event(&mut scene, &run, "poisoned", "STEP_FAILURE");
+    assert!(
+        failure["message"]
+            .as_str()
+            .unwrap()
+            .contains("max_deliveries is 2"),
+        "{failure}"
+    );
+    assert_eq!(worker.finish(), 0);
+}
+
+#[test]
 fn a_worker_that_may_not_delete_or_renew_says_so_and_runs_nothing_twice() {
     for (action, words) in [
+        // One permission each for a call and its batch.
         ("DeleteMessage", "cannot delete message"),
-        ("ChangeMessageVisibilityBatch", "cannot renew 1 leases"),
+        ("ChangeMessageVisibility", "cannot renew 1 leases"),
     ] {
         let mut scene = Scene::new("denied");
-        let proxy = Proxy::start(&scene.broker.endpoint, &[action]);
+        let proxy = Proxy::start(&scene.broker.endpoint, &[action, &format!("{action}Batch")]);
         let url = scene
             .project
             .queue_url()

@@ -131,19 +131,41 @@ pub fn ensure_in(
     base: Option<&Path>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<ManagedPython, EnvironmentError> {
-    let name = folder_name(base);
+    ensure_lock_in(cache, LOCK, base, progress)
+}
+
+/// As [`ensure`], for the packages of another lock (the text of a `requirements.txt`).
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_lock(
+    lock: &str,
+    progress: &mut dyn FnMut(&str),
+) -> Result<ManagedPython, EnvironmentError> {
+    let base = std::env::var_os(PYTHON_VARIABLE).filter(|value| !value.is_empty());
+    let base = base.map(PathBuf::from);
+    ensure_lock_in(&cache_folder()?, lock, base.as_deref(), progress)
+}
+
+fn ensure_lock_in(
+    cache: &Path,
+    lock: &str,
+    base: Option<&Path>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<ManagedPython, EnvironmentError> {
+    let name = folder_name(lock, base);
     let folder = cache.join(&name);
     if let Some(finished) = finished(&folder) {
         return Ok(finished);
     }
     fs::create_dir_all(cache).map_err(EnvironmentError::file("create", cache))?;
-    let _lock = take_lock(&cache.join(format!("{name}.lock")), progress)?;
+    let _held = take_lock(&cache.join(format!("{name}.lock")), progress)?;
     // Another process may have finished it while this one waited for the lock.
     if let Some(finished) = finished(&folder) {
         return Ok(finished);
     }
     remove_leftovers(cache, &name)?;
-    install::build(cache, &folder, LOCK, base, progress)?;
+    install::build(cache, &folder, lock, base, progress)?;
     finished(&folder).ok_or_else(|| EnvironmentError::Build {
         folder: folder.clone(),
         command: "venv".to_owned(),
@@ -162,9 +184,9 @@ fn finished(folder: &Path) -> Option<ManagedPython> {
 }
 
 /// `env-` and 12 hex digits of the lock's SHA-256; a named interpreter has environments of its own.
-fn folder_name(base: Option<&Path>) -> String {
+fn folder_name(lock: &str, base: Option<&Path>) -> String {
     let mut digest = Sha256::new();
-    digest.update(LOCK.as_bytes());
+    digest.update(lock.as_bytes());
     if let Some(base) = base {
         digest.update(base.as_os_str().as_encoded_bytes());
     }
@@ -214,10 +236,11 @@ mod tests {
     #[test]
     fn a_named_interpreter_has_an_environment_of_its_own() {
         assert_ne!(
-            folder_name(None),
-            folder_name(Some(Path::new("/opt/python")))
+            folder_name(LOCK, None),
+            folder_name(LOCK, Some(Path::new("/opt/python")))
         );
-        assert_eq!(folder_name(None).len(), "env-".len() + 12);
+        assert_ne!(folder_name(LOCK, None), folder_name("", None));
+        assert_eq!(folder_name(LOCK, None).len(), "env-".len() + 12);
     }
 
     #[test]

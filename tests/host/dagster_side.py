@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
@@ -21,7 +21,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.types import ExecuteRunArgs, ExecuteStepArgs, ResumeRunArgs
-from dagster._serdes import pack_value
+from dagster._serdes import deserialize_value, pack_value
 
 HERE = Path(__file__).parent
 instance = DagsterInstance.get()
@@ -190,6 +190,12 @@ def receive(endpoint: str, url: str) -> list:
     ]
 
 
+def read_events(texts: list[str]) -> list:
+    """The steps and types of serialized events, as an executor reads them."""
+    events = [deserialize_value(text, DagsterEvent) for text in texts]
+    return [[event.step_key, event.event_type_value] for event in events]
+
+
 def main() -> None:
     verbs = {
         function.__name__: function
@@ -203,6 +209,7 @@ def main() -> None:
             set_status,
             cursor,
             launch,
+            read_events,
             terminate,
             create_queue,
             send,

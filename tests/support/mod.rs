@@ -419,7 +419,10 @@ impl Worker {
     /// Asks it to end (SIGTERM: it finishes what runs) and waits; its exit code.
     pub fn finish(&mut self) -> i32 {
         self.process.signal("TERM");
-        self.process.wait(PATIENCE)
+        let code = self.process.wait(PATIENCE);
+        let output = self.process.output();
+        assert!(!output.contains("Traceback"), "{output}");
+        code
     }
 }
 

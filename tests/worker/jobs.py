@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from dagster import Definitions, OpExecutionContext, RetryPolicy, job, op
+from dagster import Definitions, OpExecutionContext, RetryPolicy, job, op, resource
+
 from dagster_taskiq import taskiq_executor
 
 TRACES = Path(os.environ["DAGSTER_HOME"]) / "traces"
@@ -80,6 +81,23 @@ def dies_once(context: OpExecutionContext) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@resource
+def kills_its_worker() -> None:
+    """Before the step's start is in the log: as code that exhausts the whole machine."""
+    host = Path("/proc", str(os.getppid()), "stat").read_text()
+    os.kill(int(host.rpartition(")")[2].split()[1]), signal.SIGKILL)
+    wait_forever()
+
+
+@op(required_resource_keys={"deadly"})
+def poisoned() -> None: ...
+
+
+@job(executor_def=taskiq_executor, resource_defs={"deadly": kills_its_worker})
+def deadly() -> None:
+    poisoned()
+
+
 @op
 def dies() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -139,4 +157,6 @@ def seconds() -> None:
     takes_a_second.alias("low")()
 
 
-defs = Definitions(jobs=[ten, four, three, crashing, dying, stubborn, single, many, seconds])
+defs = Definitions(
+    jobs=[deadly, ten, four, three, crashing, dying, stubborn, single, many, seconds]
+)

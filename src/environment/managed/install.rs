@@ -33,6 +33,7 @@ pub(super) fn build(
         folder,
         partial: partial.path(),
         lock_file: &lock_file,
+        lock,
     };
     progress(&format!(
         "Making the Python environment in {} (once; it takes a minute or two)",
@@ -66,6 +67,8 @@ struct Job<'a> {
     /// Where it is being made.
     partial: &'a Path,
     lock_file: &'a Path,
+    /// What is in it.
+    lock: &'a str,
 }
 
 impl Job<'_> {
@@ -100,7 +103,7 @@ impl Job<'_> {
         let mut venv = command(base, &["-m", "venv", "--clear", "--without-pip"]);
         self.run(venv.arg(self.partial))?;
         // `--clear` emptied the folder.
-        fs::write(self.lock_file, super::LOCK)
+        fs::write(self.lock_file, self.lock)
             .map_err(EnvironmentError::file("write", self.lock_file))?;
         let mut pip = self.pip(interpreter)?;
         progress("Installing the packages of requirements.lock with pip");
