@@ -179,17 +179,20 @@ fn what_nobody_can_run_is_dead_lettered_with_the_reason_shown_and_ended() {
     );
     event(&mut scene, &run, "good_0", "STEP_FAILURE");
 
-    let status = worker.status();
-    let shown = status.recent.iter().filter(|task| {
-        matches!(
-            &task.phase,
-            Phase::Done {
-                outcome: TaskOutcome::DeadLettered { .. },
-                ..
-            }
-        )
+    wait_until("all of them are shown", PATIENCE, || {
+        let status = worker.status();
+        let is_dead = |phase: &Phase| {
+            matches!(
+                phase,
+                Phase::Done {
+                    outcome: TaskOutcome::DeadLettered { .. },
+                    ..
+                }
+            )
+        };
+        let shown = status.recent.iter().filter(|task| is_dead(&task.phase));
+        (shown.count() == bodies.len()).then_some(())
     });
-    assert_eq!(shown.count(), bodies.len(), "{:#?}", status.recent);
     let counted = wait_until("the dead letters are counted", PATIENCE, || {
         let status = worker.status();
         let queue = status
@@ -214,12 +217,7 @@ fn a_run_that_no_run_worker_brings_to_an_end_is_put_away_after_max_deliveries() 
     let run = scene.side.launch("single");
     for times in 1..=2 {
         let pid = wait_until("a run worker announces itself", PATIENCE, || {
-            let events = scene.side.events(&run, None);
-            let pids: Vec<u32> = events
-                .iter()
-                .filter(|event| event["step"].is_null())
-                .filter_map(|event| event["metadata"]["pid"].as_str()?.parse().ok())
-                .collect();
+            let pids = scene.side.run_workers(&run);
             (pids.len() == times).then(|| pids[times - 1])
         });
         support::signal(pid, "KILL");

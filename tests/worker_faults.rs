@@ -225,21 +225,10 @@ fn a_killed_warm_host_and_a_killed_run_worker_let_the_run_go_on() {
         (running == 2).then_some(())
     });
 
-    // The run's own process, as its worker announced it.
-    let announced = |scene: &mut Scene| -> Vec<u32> {
-        let events = scene.side.events(&run, None);
-        let pid = |event: &serde_json::Value| {
-            let own =
-                event["step"].is_null() && !event["metadata"]["dagster-taskiq/worker"].is_null();
-            own.then(|| event["metadata"]["pid"].as_str()?.parse().ok())
-                .flatten()
-        };
-        events.iter().filter_map(pid).collect()
-    };
-    let run_worker = announced(&mut scene)[0];
+    let run_worker = scene.side.run_workers(&run)[0];
     signal(run_worker, "KILL");
     wait_until("the run is resumed", PATIENCE, || {
-        (announced(&mut scene).len() == 2).then_some(())
+        (scene.side.run_workers(&run).len() == 2).then_some(())
     });
 
     // The step host: the parent of its steps.

@@ -158,6 +158,18 @@ impl Side {
             .collect()
     }
 
+    /// The process ids of the run workers that have announced themselves, oldest first.
+    pub fn run_workers(&mut self, run: &str) -> Vec<u32> {
+        let events = self.events(run, None);
+        let pid = |event: &Value| {
+            let metadata = &event["metadata"];
+            let own = event["step"].is_null() && !metadata["dagster-taskiq/worker"].is_null();
+            own.then(|| metadata["pid"].as_str()?.parse().ok())
+                .flatten()
+        };
+        events.iter().filter_map(pid).collect()
+    }
+
     /// The folder in which a run's steps leave traces.
     pub fn traces(&self, run: &str) -> PathBuf {
         self.home.join("traces").join(run)
