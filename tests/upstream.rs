@@ -49,7 +49,8 @@ impl Sender {
             output,
             s3: String::new(),
         };
-        sender.s3 = sender.line().as_str().unwrap().to_owned();
+        let s3 = sender.line();
+        s3.as_str().unwrap().clone_into(&mut sender.s3);
         sender
     }
 

@@ -72,7 +72,7 @@ fn a_worker_that_is_killed_with_ten_steps_costs_each_of_them_one_attempt() {
         .collect();
 
     second.call(dagster_taskiq_tui::domain::Command::Scale { steps: 10 });
-    let killed_at = jiff::Timestamp::now().as_millisecond();
+    let killed_at = jiff::Timestamp::now();
     first.process.signal("KILL");
     first.process.wait(PATIENCE);
     wait_until("its steps are gone with it", PATIENCE, || {
@@ -90,11 +90,9 @@ fn a_worker_that_is_killed_with_ten_steps_costs_each_of_them_one_attempt() {
             .unwrap();
         assert_eq!(lost["error"], "dagster_taskiq.WorkerLost");
         // The lease, and a good deal for a loaded machine.
-        let after = lost["time"].as_f64().unwrap() - killed_at as f64 / 1000.0;
-        assert!(
-            after < 10.0 + 10.0 + 20.0,
-            "{step} was noticed after {after} s"
-        );
+        let noticed = std::time::Duration::from_secs_f64(lost["time"].as_f64().unwrap());
+        let after = i64::try_from(noticed.as_millis()).unwrap() - killed_at.as_millisecond();
+        assert!(after < 40_000, "{step} was noticed after {after} ms");
     }
     scene.side.wait_empty();
     assert_eq!(second.finish(), 0, "{}", second.process.output());
@@ -232,8 +230,8 @@ fn a_killed_warm_host_and_a_killed_run_worker_let_the_run_go_on() {
     });
 
     // The step host: the parent of its steps.
-    let line = steps.process.wait_for_line("loaded in");
-    let host: u32 = line
+    let loaded = steps.process.wait_for_line("loaded in");
+    let host: u32 = loaded
         .rsplit("(pid ")
         .next()
         .unwrap()

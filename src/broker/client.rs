@@ -1,5 +1,7 @@
 //! The client itself: connects, resolves the queue set, and makes one call per method.
 
+mod queues;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +14,12 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, MessageSystemAttributeName,
     QueueAttributeName,
 };
-use tracing::{info, warn};
 
 use super::delivery::{Delivery, OFFLOADED};
 use super::embedded;
 use super::error::BrokerError;
 use super::objects::Objects;
-use super::queue_set::{Queue, QueueSet};
+use super::queue_set::Queue;
 use crate::config::{Settings, is_loopback, region_of_queue_url};
 use crate::domain::QueueCounts;
 
@@ -102,117 +103,6 @@ impl Broker {
     #[must_use]
     pub fn visibility(&self) -> Duration {
         self.visibility
-    }
-
-    /// Finds out which of the configured queues exist. On the embedded broker missing ones are
-    /// created: there is nobody else to do it.
-    ///
-    /// # Errors
-    /// When the first queue is missing or SQS cannot be asked. A missing band, named or runs queue
-    /// is only warned of: senders fall back to the base queue.
-    pub async fn resolve(&self, configured: QueueSet) -> Result<QueueSet, BrokerError> {
-        let mut resolved = QueueSet::default();
-        let mut first = None;
-        for queue in configured.steps {
-            match self.resolve_one(&queue).await {
-                Ok(found) => resolved.steps.push(Arc::new(found)),
-                Err(error) if error.is_no_such_queue() && !is_base(&queue) => {
-                    warn!("{error}; going on without it until it exists");
-                    resolved.missing.push(queue);
-                    first = first.or(Some(error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if let (true, Some(error)) = (resolved.steps.is_empty(), first) {
-            return Err(error);
-        }
-        if let Some(queue) = configured.runs {
-            match self.resolve_one(&queue).await {
-                Ok(found) => resolved.runs = Some(Arc::new(found)),
-                Err(error) if error.is_no_such_queue() => {
-                    warn!(
-                        "there is no queue {}: runs share the base queue until it exists",
-                        queue.name
-                    );
-                    resolved.missing.push(queue);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(resolved)
-    }
-
-    /// Looks for a set's missing queues again; those that exist by now take their places.
-    pub async fn find_missing(&self, known: &QueueSet) -> QueueSet {
-        let mut set = known.clone();
-        set.missing.clear();
-        for queue in &known.missing {
-            match self.resolve_one(queue).await {
-                Ok(found) => {
-                    info!("the queue {} exists now and is served", found.name);
-                    set.put(Arc::new(found));
-                }
-                Err(error) => {
-                    if !error.is_no_such_queue() {
-                        warn!("{error}; trying again");
-                    }
-                    set.missing.push(Arc::clone(queue));
-                }
-            }
-        }
-        set
-    }
-
-    async fn resolve_one(&self, queue: &Queue) -> Result<Queue, BrokerError> {
-        let first = self.redrive_policy(queue).await;
-        let policy = match first {
-            Err(error) if self.embedded && error.is_no_such_queue() => {
-                self.create(queue).await?;
-                self.redrive_policy(queue).await?
-            }
-            other => other?,
-        };
-        let mut queue = queue.clone();
-        if let Some(name) = policy.as_deref().and_then(dead_letter_name) {
-            let answer = self.client.get_queue_url().queue_name(&name).send().await;
-            match answer {
-                Ok(found) => queue.dead_letter_url = found.queue_url,
-                Err(error) => {
-                    let attempt = format!("look up the dead-letter queue {name}");
-                    warn!("{}", BrokerError::new(attempt, &self.endpoint, &error));
-                }
-            }
-        }
-        Ok(queue)
-    }
-
-    async fn redrive_policy(&self, queue: &Queue) -> Result<Option<String>, BrokerError> {
-        let answer = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&queue.url)
-            .attribute_names(QueueAttributeName::All)
-            .send()
-            .await
-            .map_err(|e| self.error(&format!("use the queue {}", queue.url), &e))?;
-        Ok(answer
-            .attributes
-            .and_then(|mut all| all.remove(&QueueAttributeName::RedrivePolicy)))
-    }
-
-    /// Creates a queue by its name, with AWS's defaults. Idempotent.
-    ///
-    /// # Errors
-    /// [`BrokerError`]
-    pub async fn create(&self, queue: &Queue) -> Result<(), BrokerError> {
-        let mut request = self.client.create_queue().queue_name(&queue.name);
-        if queue.is_fifo() {
-            request = request.attributes(QueueAttributeName::FifoQueue, "true");
-        }
-        let attempt = format!("create the queue {}", queue.name);
-        request.send().await.map_err(|e| self.error(&attempt, &e))?;
-        Ok(())
     }
 
     /// Receives up to `max` (1-10) messages, waiting up to `wait` (at most 20 s).
@@ -441,10 +331,6 @@ impl Broker {
     }
 }
 
-fn is_base(queue: &Queue) -> bool {
-    queue.role == crate::domain::QueueRole::Base
-}
-
 /// Whole seconds, as SQS counts.
 fn seconds(time: Duration) -> i32 {
     i32::try_from(time.as_secs()).unwrap_or(i32::MAX)
@@ -466,17 +352,6 @@ fn has_credentials() -> bool {
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// The queue name at the end of a redrive policy's `deadLetterTargetArn`.
-fn dead_letter_name(policy: &str) -> Option<String> {
-    let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
-    policy
-        .get("deadLetterTargetArn")?
-        .as_str()?
-        .rsplit(':')
-        .next()
-        .map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -490,13 +365,5 @@ mod tests {
         );
         let aws = "https://sqs.us-east-1.amazonaws.com/123456789012/tasks";
         assert_eq!(endpoint_of_queue_url(aws), None);
-    }
-
-    #[test]
-    fn the_dead_letter_queue_is_read_from_the_redrive_policy() {
-        let policy =
-            r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:dead","maxReceiveCount":5}"#;
-        assert_eq!(dead_letter_name(policy).as_deref(), Some("dead"));
-        assert_eq!(dead_letter_name("{}"), None);
     }
 }

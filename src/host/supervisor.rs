@@ -1,5 +1,7 @@
 //! The hosts of this worker: which code location has which, and which task runs where.
 
+mod idle;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -29,9 +31,6 @@ const REMEMBER_FAILURE: Duration = Duration::from_secs(5);
 
 /// A task that found its host dead or outdated before it was started is given to a fresh one.
 const TRIES: u32 = 3;
-
-/// Hosts without a task beyond this number end, the longest idle first: each holds 100 MB and more.
-const MAX_IDLE: usize = 8;
 
 /// How long killed processes may take to be reaped and reported at shutdown.
 const REAP: Duration = Duration::from_secs(20);
@@ -391,22 +390,6 @@ impl Supervisor {
         let runners = lock(&self.runners).clone();
         for runner in runners {
             runner.retire().await;
-        }
-    }
-
-    /// Ends hosts that have long had nothing to do, when there are many.
-    async fn end_idle(&self) {
-        let mut idle: Vec<(Instant, Arc<Runner>)> = lock(&self.runners)
-            .iter()
-            .filter(|runner| runner.takes_work())
-            .filter_map(|runner| Some((runner.idle_since()?, Arc::clone(runner))))
-            .collect();
-        if idle.len() > MAX_IDLE {
-            idle.sort_by_key(|(since, _)| *since);
-            let surplus = idle.len() - MAX_IDLE;
-            for (_, runner) in idle.into_iter().take(surplus) {
-                runner.retire().await;
-            }
         }
     }
 

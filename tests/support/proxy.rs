@@ -76,7 +76,7 @@ async fn pass(
         .request(method, format!("{}{uri}", settings.upstream))
         .headers(headers)
         .body(body)
-        .timeout(Duration::from_secs(60))
+        .timeout(Duration::from_mins(1))
         .send()
         .await;
     match answer {

@@ -4,7 +4,9 @@ It beats the worker's heart, looks for cancelled runs and writes the end of step
 gone. One request after the other; each answer carries its request's id.
 """
 
+import contextlib
 import selectors
+import sys
 import traceback
 from typing import Any
 
@@ -29,23 +31,36 @@ MAX_EVENTS = 8 * 1024 * 1024
 frame has a limit."""
 
 
-def serve(channel: Channel, instance: DagsterInstance) -> None:
-    """Answers requests until the worker closes the socket."""
+def serve(channel: Channel, instance: DagsterInstance, waiting: list[Frame]) -> None:
+    """Answers requests until the worker asks to stop or closes the socket."""
+    with contextlib.suppress(Closed):
+        if not _serve_all(channel, instance, waiting):
+            return
+        _loop(channel, instance)
+
+
+def _loop(channel: Channel, instance: DagsterInstance) -> None:
     while True:
         with selectors.PollSelector() as selector:
             writing = selectors.EVENT_WRITE if channel.wants_write else 0
             selector.register(channel, selectors.EVENT_READ | writing)
             events = selector.select()[0][1]
-        try:
-            if events & selectors.EVENT_WRITE:
-                channel.flush()
-            if events & selectors.EVENT_READ:
-                for frame in channel.receive():
-                    if frame["kind"] == "stop":
-                        return
-                    channel.send(_answer(instance, frame))
-        except Closed:
+        if events & selectors.EVENT_WRITE:
+            channel.flush()
+        if events & selectors.EVENT_READ and not _serve_all(channel, instance, channel.receive()):
             return
+
+
+def _serve_all(channel: Channel, instance: DagsterInstance, frames: list[Frame]) -> bool:
+    """Answers what asks for an answer; whether to go on."""
+    for frame in frames:
+        if frame["kind"] == "stop":
+            return False
+        if "id" in frame:
+            channel.send(_answer(instance, frame))
+        else:
+            print(f"a {frame['kind']} frame is not for the ledger", file=sys.stderr)
+    return True
 
 
 def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
