@@ -70,9 +70,13 @@ impl Hosts {
         self.supervisor.execute(execution, progress).await
     }
 
-    /// Interrupts a task: SIGINT to its process group, after the grace SIGTERM, then SIGKILL.
-    pub async fn cancel(&self, task_id: &str) {
-        self.supervisor.cancel(task_id).await;
+    /// Interrupts a step: SIGINT to its process group, after the grace SIGTERM, then SIGKILL. A run
+    /// becomes CANCELING, which interrupts its steps too, wherever they are.
+    ///
+    /// # Errors
+    /// When Dagster's storage cannot be told of a run's cancellation.
+    pub async fn cancel(&self, task_id: &str) -> Result<(), HostError> {
+        self.supervisor.cancel_as_asked(task_id).await
     }
 
     /// Writes the failure of a step or run whose message is removed without having been executed,

@@ -192,7 +192,7 @@ fn a_step_that_ignores_interrupts_is_killed_with_a_grandchild_in_a_session_of_it
         let task = start(&hosts, execution);
         run.traced_pid("ignores_interrupts").await;
         let grandchild = run.traced_pid("grandchild").await;
-        hosts.cancel(&id).await;
+        hosts.cancel(&id).await.unwrap();
         let outcome = task.await.unwrap();
         assert!(
             matches!(&outcome, Outcome::Crashed { exit: ExitKind::Signal(9), reported } if reported == "STEP_FAILURE"),

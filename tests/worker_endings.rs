@@ -30,11 +30,17 @@ fn cancelling_a_run_ends_its_steps_and_all_that_they_started() {
         .map(|name| scene.side.wait_traced(&run, name));
 
     scene.side.ask("terminate", &json!({"run_id": run}));
-
+    let asked = std::time::Instant::now();
+    for (what, pids) in [
+        ("the interrupted ones are", &pids[..2]),
+        ("all are", &pids[..]),
+    ] {
+        wait_until(what, PATIENCE, || {
+            (!pids.iter().any(|pid| alive(*pid))).then_some(())
+        });
+        println!("{what} gone after {} ms", asked.elapsed().as_millis());
+    }
     scene.side.wait_status(&run, "CANCELED");
-    wait_until("its processes are gone", PATIENCE, || {
-        (!pids.iter().any(|pid| alive(*pid))).then_some(())
-    });
     scene.side.wait_empty();
     for step in ["has_grandchild", "ignores_interrupts"] {
         let life = scene.side.life(&run, step);
@@ -44,6 +50,23 @@ fn cancelling_a_run_ends_its_steps_and_all_that_they_started() {
         );
     }
     assert_eq!(worker.finish(), 0, "{}", worker.process.output());
+}
+
+#[test]
+fn cancelling_a_runs_task_on_its_worker_cancels_the_run() {
+    let mut scene = Scene::new("task");
+    let worker = scene.worker(1, &[]);
+    let run = scene.side.launch("single");
+    let pid = scene.side.wait_traced(&run, "gated");
+    let status = worker.status();
+    let task = status.tasks.iter().find(|task| task.kind.is_run()).unwrap();
+    let reply = worker.call(Command::CancelTask {
+        task_id: task.task_id.clone(),
+    });
+    assert!(matches!(&reply, Reply::Done(_)), "{reply:?}");
+    scene.side.wait_status(&run, "CANCELED");
+    wait_until("its step is gone", PATIENCE, || (!alive(pid)).then_some(()));
+    scene.side.wait_empty();
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub struct Partial {
     pub on_worker_lost: Option<WorkerLost>,
     /// Attempts that may be lost with their worker, per step.
     pub max_worker_lost_retries: Option<u32>,
-    /// Seconds between SIGINT and SIGTERM, and between SIGTERM and SIGKILL, of a cancelled step.
+    /// Seconds between SIGINT and SIGTERM of a cancelled step; SIGKILL comes 5 s later.
     pub cancel_grace: Option<u32>,
     /// Whether a message's own instance reference is obeyed.
     pub trust_message_instance: Option<bool>,

@@ -82,7 +82,7 @@ pub struct Settings {
     pub on_worker_lost: Setting<WorkerLost>,
     /// Attempts that may be lost, per step.
     pub max_worker_lost_retries: Setting<u32>,
-    /// Time between the signals of a cancellation.
+    /// Time between SIGINT and SIGTERM of a cancellation.
     pub cancel_grace: Setting<Duration>,
     /// Whether a message's own instance reference is obeyed.
     pub trust_message_instance: Setting<bool>,

@@ -103,6 +103,15 @@ impl Ledger {
         self.request("a report", ask).await
     }
 
+    /// Has a run become CANCELING, if it is not over.
+    pub async fn cancel_run(&self, run_id: &str) -> Result<(), HostError> {
+        let ask = |id| ToHost::CancelRun {
+            id,
+            run_id: run_id.to_owned(),
+        };
+        self.request("a run's cancellation", ask).await.map(drop)
+    }
+
     /// What the log holds of one attempt of a step.
     pub async fn attempt_events(
         &self,

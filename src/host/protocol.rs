@@ -91,6 +91,10 @@ pub(super) enum ToHost {
         id: u64,
         report: ReportBody,
     },
+    CancelRun {
+        id: u64,
+        run_id: String,
+    },
     AttemptEvents {
         id: u64,
         run_id: String,

@@ -38,6 +38,7 @@ const REAP: Duration = Duration::from_secs(20);
 /// A task that is in flight.
 pub(super) struct Running {
     pub run_id: String,
+    pub is_run: bool,
     pub instance: Option<String>,
     pub runner: Option<Arc<Runner>>,
     pub canceled: bool,
@@ -127,6 +128,7 @@ impl Supervisor {
             id.clone(),
             Running {
                 run_id: subject.run_id.clone(),
+                is_run: subject.step_key.is_none(),
                 instance: key.instance.clone(),
                 runner: None,
                 canceled: false,
@@ -313,6 +315,21 @@ impl Supervisor {
         let ledger = Arc::new(Ledger::start(settings, spawner, named, self.notices.clone()).await?);
         others.insert(instance.to_owned(), Arc::clone(&ledger));
         Ok(ledger)
+    }
+
+    /// A step is interrupted. Of a run Dagster is told that it is being cancelled, and every worker
+    /// then interrupts what it has of it: interrupted without that, the run would fail.
+    pub async fn cancel_as_asked(&self, task_id: &str) -> Result<(), HostError> {
+        let run = lock(&self.tasks)
+            .get(task_id)
+            .filter(|running| running.is_run)
+            .map(|running| (running.run_id.clone(), running.instance.clone()));
+        if let Some((run_id, instance)) = run {
+            let ledger = self.ledger(instance.as_deref()).await?;
+            return ledger.cancel_run(&run_id).await;
+        }
+        self.cancel(task_id).await;
+        Ok(())
     }
 
     pub async fn cancel(&self, task_id: &str) {

@@ -82,6 +82,8 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return _ending_runs(instance, frame["run_ids"])
     if kind == "report":
         return reports.write(instance, reports.Report(**frame["report"]))
+    if kind == "cancel_run":
+        return reports.cancel_run(instance, frame["run_id"])
     if kind == "attempt_events":
         return _attempt_events(instance, frame["run_id"], frame["step_key"], frame["attempt"])
     raise ValueError(f"unknown request {kind}")

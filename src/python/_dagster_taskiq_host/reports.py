@@ -77,6 +77,13 @@ def write_held(instance: DagsterInstance, report: Report) -> dict[str, Any]:
     return _write_step(instance, run, report.step_key, report)
 
 
+def cancel_run(instance: DagsterInstance, run_id: str) -> None:
+    """Marks a run as being cancelled; the workers that have parts of it interrupt them."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished and run.status != DagsterRunStatus.CANCELING:
+        instance.report_run_canceling(run, "An operator cancelled the run.")
+
+
 def end_canceling(instance: DagsterInstance, run: DagsterRun) -> DagsterRunStatus:
     """Ends a run that is being cancelled and whose run worker is gone; returns the run's status.
 

@@ -72,10 +72,13 @@ impl Pool {
             return;
         }
         let (hosts, task_id) = (self.context.hosts.clone(), task_id.to_owned());
-        self.chores
-            .spawn(async move { hosts.cancel(&task_id).await });
-        let said = "interrupted; it is killed if it does not end in its grace period";
-        let _ = reply.send(Reply::Done(said.to_owned()));
+        self.chores.spawn(async move {
+            let said = "interrupted; it is killed if it does not end in its grace period";
+            let _ = reply.send(match hosts.cancel(&task_id).await {
+                Ok(()) => Reply::Done(said.to_owned()),
+                Err(problem) => Reply::Failed(format!("not cancelled: {problem}")),
+            });
+        });
     }
 
     fn drain_queue(&mut self, name: &str, reply: oneshot::Sender<Reply>) {
