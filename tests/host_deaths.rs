@@ -70,6 +70,20 @@ fn a_step_whose_process_is_killed_fails_by_that_signal() {
 }
 
 #[test]
+fn a_killed_step_leaves_no_grandchild_not_even_one_in_a_session_of_its_own() {
+    runtime().block_on(async {
+        let hosts = shared().await;
+        let run = Run::new("steps", "STARTED");
+        let task = start(&hosts, run.step("ignores_interrupts", 1));
+        let child = run.traced_pid("ignores_interrupts").await;
+        let grandchild = run.traced_pid("grandchild").await;
+        kill(child);
+        assert!(matches!(task.await.unwrap(), Outcome::Crashed { .. }));
+        until("the grandchild is gone", || !alive(grandchild)).await;
+    });
+}
+
+#[test]
 fn an_attempt_that_two_workers_receive_at_once_runs_once() {
     runtime().block_on(async {
         let one = shared().await;

@@ -234,6 +234,30 @@ fn what_nobody_can_run_is_dead_lettered_with_the_reason_shown_and_ended() {
 }
 
 #[test]
+fn what_nobody_can_run_is_kept_and_shown_where_there_is_no_dead_letter_queue() {
+    let mut scene = Scene::new("kept");
+    let runs = format!("{}-runs", scene.project.queue_url());
+    let mut worker = scene.worker(1, &[]);
+    scene.side.send_to(&runs, &["hello".to_owned()]);
+    worker
+        .process
+        .wait_for_line("kept-runs has no dead-letter queue");
+    wait_until("it is shown", PATIENCE, || {
+        let status = worker.status();
+        let reason = match &status.recent.front()?.phase {
+            Phase::Done { outcome, .. } => outcome.reason()?.to_owned(),
+            _ => return None,
+        };
+        reason.contains("not a Taskiq message").then_some(())
+    });
+    // Longer than the lease: it is hidden, not received again and again.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    let arguments = json!({"endpoint": scene.broker.endpoint, "url": runs});
+    assert_eq!(scene.side.ask("counts", &arguments), json!([0, 1]));
+    assert_eq!(worker.status().recent.len(), 1);
+}
+
+#[test]
 fn a_run_that_no_run_worker_brings_to_an_end_is_put_away_after_max_deliveries() {
     let mut scene = Scene::with("stuck", &format!("{SETTINGS}max_deliveries: 2\n"));
     let worker = scene.worker(1, &[]);

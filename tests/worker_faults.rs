@@ -92,6 +92,7 @@ fn a_worker_that_is_killed_with_ten_steps_costs_each_of_them_one_attempt() {
         // The lease, and a good deal for a loaded machine.
         let noticed = std::time::Duration::from_secs_f64(lost["time"].as_f64().unwrap());
         let after = i64::try_from(noticed.as_millis()).unwrap() - killed_at.as_millisecond();
+        println!("{step} was noticed after {after} ms");
         assert!(after < 40_000, "{step} was noticed after {after} ms");
     }
     scene.side.wait_empty();

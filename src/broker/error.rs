@@ -163,10 +163,12 @@ impl BrokerError {
     /// Whether trying again later may help without anybody changing anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. } | Self::Refused { .. } | Self::Store { .. }
-        )
+        match self {
+            Self::Unreachable { .. } | Self::Store { .. } => true,
+            // A FIFO queue takes no handle whose lease is over.
+            Self::Refused { code, .. } => !code.contains("ReceiptHandle"),
+            _ => false,
+        }
     }
 
     /// Whether it says that a permission is missing.

@@ -209,8 +209,13 @@ impl Context {
     }
 
     pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {
-        if let Some(target) = &delivery.queue.dead_letter_url {
-            return self.broker.dead_letter(delivery, target, reason).await;
+        let known = delivery.queue.dead_letter_url.clone();
+        let target = match known {
+            Some(target) => Some(target),
+            None => self.broker.dead_letter_queue(&delivery.queue).await?,
+        };
+        if let Some(target) = target {
+            return self.broker.dead_letter(delivery, &target, reason).await;
         }
         warn!(
             "{} has no dead-letter queue: message {} is kept, hidden for 15 minutes",

@@ -80,17 +80,29 @@ impl Broker {
             other => other?,
         };
         let mut queue = queue.clone();
-        if let Some(name) = policy.as_deref().and_then(dead_letter_name) {
-            let answer = self.client.get_queue_url().queue_name(&name).send().await;
-            match answer {
-                Ok(found) => queue.dead_letter_url = found.queue_url,
-                Err(error) => {
-                    let attempt = format!("look up the dead-letter queue {name}");
-                    warn!("{}", BrokerError::new(attempt, &self.endpoint, &error));
-                }
+        queue.dead_letter_url = self.dead_letter_url(policy.as_deref()).await;
+        Ok(queue)
+    }
+
+    /// A queue's dead-letter queue as it is configured now: one may have been given to it since.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn dead_letter_queue(&self, queue: &Queue) -> Result<Option<String>, BrokerError> {
+        let policy = self.redrive_policy(queue).await?;
+        Ok(self.dead_letter_url(policy.as_deref()).await)
+    }
+
+    async fn dead_letter_url(&self, policy: Option<&str>) -> Option<String> {
+        let name = policy.and_then(dead_letter_name)?;
+        match self.client.get_queue_url().queue_name(&name).send().await {
+            Ok(found) => found.queue_url,
+            Err(error) => {
+                let attempt = format!("look up the dead-letter queue {name}");
+                warn!("{}", BrokerError::new(attempt, &self.endpoint, &error));
+                None
             }
         }
-        Ok(queue)
     }
 
     async fn redrive_policy(&self, queue: &Queue) -> Result<Option<String>, BrokerError> {
