@@ -26,7 +26,11 @@ struct Sender {
 
 impl Sender {
     fn start(scene: &Scene, queue: &str) -> Self {
-        let python = managed::ensure_lock(LOCK, &mut |text| eprintln!("{text}"))
+        let base = std::env::var_os(managed::PYTHON_VARIABLE).filter(|value| !value.is_empty());
+        let base = base.map(std::path::PathBuf::from);
+        let cache = managed::cache_folder().unwrap();
+        let tell = &mut |text: &str| eprintln!("{text}");
+        let python = managed::ensure_in(&cache, base.as_deref(), LOCK, tell)
             .unwrap()
             .python;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/upstream/sender.py");

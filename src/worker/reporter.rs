@@ -81,6 +81,8 @@ async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
         for queue in served.iter().chain(&dead) {
             let view = count(&context, queue).await;
             match &view.error {
+                // A dead-letter queue that may not be asked is no reason to call the broker down.
+                Some(_) if queue.role == QueueRole::DeadLetter => {}
                 Some(reason) => {
                     health = SourceHealth::Down {
                         reason: reason.clone(),

@@ -32,8 +32,8 @@ pub(super) fn build(
     let job = Job {
         folder,
         partial: partial.path(),
-        lock_file: &lock_file,
         lock,
+        lock_file: &lock_file,
     };
     progress(&format!(
         "Making the Python environment in {} (once; it takes a minute or two)",
@@ -66,9 +66,10 @@ struct Job<'a> {
     folder: &'a Path,
     /// Where it is being made.
     partial: &'a Path,
-    lock_file: &'a Path,
-    /// What is in it.
+    /// The lock's text.
     lock: &'a str,
+    /// Where that is written.
+    lock_file: &'a Path,
 }
 
 impl Job<'_> {
