@@ -176,6 +176,34 @@ fn a_step_longer_than_its_lease_runs_once_even_if_its_worker_is_paused_beyond_it
     assert_eq!(scene.side.traced(&run, "gated").len(), 1);
 }
 
+/// There a message whose lease is over cannot be deleted any more with its old receipt handle.
+#[test]
+fn a_worker_of_a_fifo_queue_that_is_paused_beyond_its_lease_ends_its_step_once() {
+    let mut scene = Scene::new("paused.fifo");
+    let first = scene.worker(1, &[]);
+    let run = scene.side.make_run("single");
+    let body = scene.side.step(&run, "gated", 5);
+    scene.side.send(&[body]);
+    scene.side.wait_traced(&run, "gated");
+    let mut second = scene.worker(1, &[]);
+
+    let paused = tree(first.process.pid());
+    for pid in &paused {
+        signal(*pid, "STOP");
+    }
+    second.process.wait_for_line("is run by another process");
+    scene.side.open_gate(&run, None);
+    for pid in &paused {
+        signal(*pid, "CONT");
+    }
+    scene.side.wait_empty();
+    assert_eq!(
+        scene.side.life(&run, "gated"),
+        ["STEP_START", "STEP_SUCCESS"]
+    );
+    assert_eq!(scene.side.traced(&run, "gated").len(), 1);
+}
+
 #[test]
 fn a_broker_that_is_killed_and_started_again_loses_nothing() {
     let mut scene = Scene::new("broker");

@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.definitions.reconstruct import ReconstructableRepository
@@ -162,6 +163,10 @@ def send(endpoint: str, url: str, bodies: list[str], attributes: dict | None = N
             {"Id": str(index), "MessageBody": body, "MessageAttributes": values}
             for index, body in enumerate(bodies[start : start + 10])
         ]
+        if url.endswith(".fifo"):
+            for entry in entries:
+                unique = uuid4().hex
+                entry |= {"MessageGroupId": unique, "MessageDeduplicationId": unique}
         answer = sqs(endpoint).send_message_batch(QueueUrl=url, Entries=entries)
         assert not answer.get("Failed"), answer["Failed"]
 
