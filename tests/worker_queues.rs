@@ -160,3 +160,22 @@ fn a_band_and_a_runs_queue_that_are_created_later_are_served() {
         (scene.side.ask("counts", &arguments) == json!([0, 0])).then_some(())
     });
 }
+
+#[test]
+fn a_worker_subscribed_to_a_named_queue_leaves_the_base_queue_alone() {
+    let mut scene = Scene::new("named");
+    let gpu = scene.side.create_queue("gpu", None);
+    let settings = scene
+        .project
+        .yaml(&format!("{SETTINGS}queues: {{gpu: '{gpu}'}}\n"));
+    let worker = Worker::start(&scene.project, 2, &["-y", &settings, "-q", "gpu"]);
+    let run = scene.side.make_run("three");
+    let bodies = ["good_0", "good_1"].map(|step| scene.side.step(&run, step, 5));
+    scene.side.send(&bodies[..1]);
+    scene.side.send_to(&gpu, &bodies[1..]);
+    wait_until("the named queue's step ended", PATIENCE, || {
+        (worker.status().worker.finished == 1).then_some(())
+    });
+    assert_eq!(scene.side.counts(), (1, 0));
+    assert!(scene.side.traced(&run, "good_0").is_empty());
+}
