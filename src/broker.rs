@@ -9,6 +9,7 @@ mod delivery;
 mod embedded;
 mod error;
 mod lease;
+mod objects;
 mod queue_set;
 
 pub use archive::{Archive, Archived};

@@ -25,11 +25,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use api::{
-    Execution, ExitKind, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress,
-    Report, StepStatus, Stream, Usage, WorkerIdentity,
+    AttemptEvents, Execution, ExitKind, HostNotice, HostSettings, HostState, LostPolicy, Outcome,
+    Progress, Report, ReportKind, Reported, StepStatus, Stream, Usage, WorkerIdentity,
 };
 pub use error::HostError;
 
+use crate::domain::TaskKind;
 use supervisor::Supervisor;
 
 /// Handle to the Python hosts of this worker; clones share them.
@@ -69,9 +70,13 @@ impl Hosts {
         self.supervisor.execute(execution, progress).await
     }
 
-    /// Interrupts a task: SIGINT to its process group, after the grace SIGTERM, then SIGKILL.
-    pub async fn cancel(&self, task_id: &str) {
-        self.supervisor.cancel(task_id).await;
+    /// Interrupts a step: SIGINT to its process group, after the grace SIGTERM, then SIGKILL. A run
+    /// becomes CANCELING, which interrupts its steps too, wherever they are.
+    ///
+    /// # Errors
+    /// When Dagster's storage cannot be told of a run's cancellation.
+    pub async fn cancel(&self, task_id: &str) -> Result<(), HostError> {
+        self.supervisor.cancel_as_asked(task_id).await
     }
 
     /// Writes the failure of a step or run whose message is removed without having been executed,
@@ -80,8 +85,22 @@ impl Hosts {
     ///
     /// # Errors
     /// When the message lacks what is needed, or Dagster's storage cannot be written to.
-    pub async fn report_unstarted(&self, report: Report) -> Result<(), HostError> {
+    pub async fn report_unstarted(&self, report: Report) -> Result<Reported, HostError> {
         self.supervisor.report_unstarted(&report).await
+    }
+
+    /// The events of a step's attempt, for a sender that waits for them. `kwargs` and `attempt` as
+    /// in [`Execution`].
+    ///
+    /// # Errors
+    /// When the message lacks what is needed, or Dagster's storage cannot be asked.
+    pub async fn attempt_events(
+        &self,
+        kind: TaskKind,
+        kwargs: &serde_json::Value,
+        attempt: u32,
+    ) -> Result<AttemptEvents, HostError> {
+        self.supervisor.attempt_events(kind, kwargs, attempt).await
     }
 
     /// Writes this worker's heartbeat into Dagster's key-value store; `id` and `time` (Unix seconds)

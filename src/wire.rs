@@ -1,5 +1,7 @@
 //! What crosses SQS: Taskiq messages, labels, results.
 
 pub mod message;
+pub mod result;
 
 pub use message::{DecodeError, TaskMessage};
+pub use result::TaskiqResult;

@@ -7,11 +7,15 @@
 mod credits;
 mod drain_queue;
 mod held;
+mod intake;
 mod life;
+mod lives;
 mod orders;
 mod polls;
 mod pool;
 mod reporter;
+mod settle;
+mod words;
 
 pub use orders::Order;
 pub use pool::{Pool, PoolOptions};

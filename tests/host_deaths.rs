@@ -70,6 +70,20 @@ fn a_step_whose_process_is_killed_fails_by_that_signal() {
 }
 
 #[test]
+fn a_killed_step_leaves_no_grandchild_not_even_one_in_a_session_of_its_own() {
+    runtime().block_on(async {
+        let hosts = shared().await;
+        let run = Run::new("steps", "STARTED");
+        let task = start(&hosts, run.step("ignores_interrupts", 1));
+        let child = run.traced_pid("ignores_interrupts").await;
+        let grandchild = run.traced_pid("grandchild").await;
+        kill(child);
+        assert!(matches!(task.await.unwrap(), Outcome::Crashed { .. }));
+        until("the grandchild is gone", || !alive(grandchild)).await;
+    });
+}
+
+#[test]
 fn an_attempt_that_two_workers_receive_at_once_runs_once() {
     runtime().block_on(async {
         let one = shared().await;
@@ -192,7 +206,7 @@ fn a_step_that_ignores_interrupts_is_killed_with_a_grandchild_in_a_session_of_it
         let task = start(&hosts, execution);
         run.traced_pid("ignores_interrupts").await;
         let grandchild = run.traced_pid("grandchild").await;
-        hosts.cancel(&id).await;
+        hosts.cancel(&id).await.unwrap();
         let outcome = task.await.unwrap();
         assert!(
             matches!(&outcome, Outcome::Crashed { exit: ExitKind::Signal(9), reported } if reported == "STEP_FAILURE"),
@@ -399,6 +413,7 @@ fn the_removal_of_a_message_fails_its_step_unless_it_has_an_end() {
                 kwargs: message.kwargs,
                 attempt: 1,
                 reason: "The queue was purged.".to_owned(),
+                report: dagster_taskiq_tui::host::ReportKind::Removed,
             };
             hosts.report_unstarted(report).await.unwrap();
         }

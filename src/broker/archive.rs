@@ -23,6 +23,9 @@ pub struct Archived {
     /// `MessageGroupId` of a FIFO queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Whether the body only names the message's object in S3.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offloaded: bool,
     /// The body as it was.
     pub body: String,
 }
@@ -34,6 +37,7 @@ impl From<&Delivery> for Archived {
             message_id: delivery.message_id.clone(),
             sent_at_ms: delivery.sent_at.map(jiff::Timestamp::as_millisecond),
             group: delivery.group.clone(),
+            offloaded: delivery.offloaded,
             body: delivery.body.clone(),
         }
     }

@@ -1,5 +1,7 @@
 //! The client itself: connects, resolves the queue set, and makes one call per method.
 
+mod queues;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +14,12 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, MessageSystemAttributeName,
     QueueAttributeName,
 };
-use tracing::warn;
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, OFFLOADED};
 use super::embedded;
 use super::error::BrokerError;
-use super::queue_set::{Queue, QueueSet};
+use super::objects::Objects;
+use super::queue_set::Queue;
 use crate::config::{Settings, is_loopback, region_of_queue_url};
 use crate::domain::QueueCounts;
 
@@ -35,6 +37,7 @@ pub struct Broker {
     endpoint: String,
     embedded: bool,
     visibility: Duration,
+    objects: Objects,
 }
 
 impl Broker {
@@ -64,7 +67,9 @@ impl Broker {
                 loader = loader.credentials_provider(any);
             }
         }
-        let client = Client::new(&loader.load().await);
+        let config = loader.load().await;
+        let objects = Objects::new(settings, config.credentials_provider());
+        let client = Client::new(&config);
         let http = reqwest::Client::new();
         let embedded = match &endpoint {
             Some(url) => embedded::is_ours(&http, url).await,
@@ -77,6 +82,7 @@ impl Broker {
             endpoint,
             embedded,
             visibility: settings.visibility_timeout.value,
+            objects,
         }
     }
 
@@ -97,94 +103,6 @@ impl Broker {
     #[must_use]
     pub fn visibility(&self) -> Duration {
         self.visibility
-    }
-
-    /// Finds out which of the configured queues exist. On the embedded broker missing ones are
-    /// created: there is nobody else to do it.
-    ///
-    /// # Errors
-    /// When the first queue is missing or SQS cannot be asked. A missing band, named or runs queue
-    /// is only warned of: senders fall back to the base queue.
-    pub async fn resolve(&self, configured: QueueSet) -> Result<QueueSet, BrokerError> {
-        let mut resolved = QueueSet::default();
-        let mut missing = None;
-        for queue in configured.steps {
-            match self.resolve_one(&queue).await {
-                Ok(found) => resolved.steps.push(Arc::new(found)),
-                Err(error) if error.is_no_such_queue() && !is_base(&queue) => {
-                    warn!("{error}; going on without it");
-                    missing = missing.or(Some(error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if let (true, Some(error)) = (resolved.steps.is_empty(), missing) {
-            return Err(error);
-        }
-        if let Some(queue) = configured.runs {
-            match self.resolve_one(&queue).await {
-                Ok(found) => resolved.runs = Some(Arc::new(found)),
-                Err(error) if error.is_no_such_queue() => {
-                    warn!(
-                        "there is no queue {}: runs share the base queue",
-                        queue.name
-                    );
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(resolved)
-    }
-
-    async fn resolve_one(&self, queue: &Queue) -> Result<Queue, BrokerError> {
-        let first = self.redrive_policy(queue).await;
-        let policy = match first {
-            Err(error) if self.embedded && error.is_no_such_queue() => {
-                self.create(queue).await?;
-                self.redrive_policy(queue).await?
-            }
-            other => other?,
-        };
-        let mut queue = queue.clone();
-        if let Some(name) = policy.as_deref().and_then(dead_letter_name) {
-            let answer = self.client.get_queue_url().queue_name(&name).send().await;
-            match answer {
-                Ok(found) => queue.dead_letter_url = found.queue_url,
-                Err(error) => {
-                    let attempt = format!("look up the dead-letter queue {name}");
-                    warn!("{}", BrokerError::new(attempt, &self.endpoint, &error));
-                }
-            }
-        }
-        Ok(queue)
-    }
-
-    async fn redrive_policy(&self, queue: &Queue) -> Result<Option<String>, BrokerError> {
-        let answer = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&queue.url)
-            .attribute_names(QueueAttributeName::All)
-            .send()
-            .await
-            .map_err(|e| self.error(&format!("use the queue {}", queue.url), &e))?;
-        Ok(answer
-            .attributes
-            .and_then(|mut all| all.remove(&QueueAttributeName::RedrivePolicy)))
-    }
-
-    /// Creates a queue by its name, with AWS's defaults. Idempotent.
-    ///
-    /// # Errors
-    /// [`BrokerError`]
-    pub async fn create(&self, queue: &Queue) -> Result<(), BrokerError> {
-        let mut request = self.client.create_queue().queue_name(&queue.name);
-        if queue.is_fifo() {
-            request = request.attributes(QueueAttributeName::FifoQueue, "true");
-        }
-        let attempt = format!("create the queue {}", queue.name);
-        request.send().await.map_err(|e| self.error(&attempt, &e))?;
-        Ok(())
     }
 
     /// Receives up to `max` (1-10) messages, waiting up to `wait` (at most 20 s).
@@ -214,6 +132,32 @@ impl Broker {
             .into_iter()
             .map(|message| Delivery::new(queue, message))
             .collect())
+    }
+
+    /// The Taskiq message of a delivery: its body, fetched from S3 where it was put there.
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`] when S3 does not answer: it may be there later.
+    /// [`BrokerError::Offloaded`] when there is nothing to be had.
+    pub async fn text(&self, delivery: &Delivery) -> Result<String, BrokerError> {
+        if delivery.offloaded {
+            self.objects.fetch(delivery).await
+        } else {
+            Ok(delivery.body.clone())
+        }
+    }
+
+    /// Puts a `TaskiqResult` where the sender of a task looks for it; false where no bucket for
+    /// results is configured.
+    ///
+    /// # Errors
+    /// [`BrokerError::Store`]
+    pub async fn put_result(&self, task_id: &str, result: String) -> Result<bool, BrokerError> {
+        let Some(bucket) = self.objects.results() else {
+            return Ok(false);
+        };
+        self.objects.put_result(bucket, task_id, result).await?;
+        Ok(true)
     }
 
     /// Deletes a message: its effect is in Dagster's event log.
@@ -327,7 +271,8 @@ impl Broker {
             ("dtq_reason", reason),
             ("dtq_source_queue", &delivery.queue.name),
         ];
-        for (name, value) in attributes {
+        let offloaded = delivery.offloaded.then_some((OFFLOADED, "True"));
+        for (name, value) in attributes.into_iter().chain(offloaded) {
             if let Ok(value) = text(value) {
                 request = request.message_attributes(name, value);
             }
@@ -386,10 +331,6 @@ impl Broker {
     }
 }
 
-fn is_base(queue: &Queue) -> bool {
-    queue.role == crate::domain::QueueRole::Base
-}
-
 /// Whole seconds, as SQS counts.
 fn seconds(time: Duration) -> i32 {
     i32::try_from(time.as_secs()).unwrap_or(i32::MAX)
@@ -411,17 +352,6 @@ fn has_credentials() -> bool {
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// The queue name at the end of a redrive policy's `deadLetterTargetArn`.
-fn dead_letter_name(policy: &str) -> Option<String> {
-    let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
-    policy
-        .get("deadLetterTargetArn")?
-        .as_str()?
-        .rsplit(':')
-        .next()
-        .map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,13 +365,5 @@ mod tests {
         );
         let aws = "https://sqs.us-east-1.amazonaws.com/123456789012/tasks";
         assert_eq!(endpoint_of_queue_url(aws), None);
-    }
-
-    #[test]
-    fn the_dead_letter_queue_is_read_from_the_redrive_policy() {
-        let policy =
-            r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:dead","maxReceiveCount":5}"#;
-        assert_eq!(dead_letter_name(policy).as_deref(), Some("dead"));
-        assert_eq!(dead_letter_name("{}"), None);
     }
 }

@@ -16,8 +16,10 @@ pub struct Delivery {
     pub message_id: String,
     /// Handle of this receive.
     pub receipt_handle: String,
-    /// The body.
+    /// The body as SQS delivered it; of an offloaded message only where it lies in S3.
     pub body: String,
+    /// Whether the message itself is an object in S3 (attribute `s3_extended_message`).
+    pub offloaded: bool,
     /// `ApproximateReceiveCount`, from 1.
     pub receive_count: u32,
     /// `SentTimestamp`.
@@ -27,6 +29,9 @@ pub struct Delivery {
     /// `MessageGroupId` of a FIFO queue.
     pub group: Option<String>,
 }
+
+/// taskiq-aio-sqs's attribute of a message whose body is in S3.
+pub(super) const OFFLOADED: &str = "s3_extended_message";
 
 impl Delivery {
     /// Takes over what SQS answered. A message without id, handle or body cannot be: SQS promises
@@ -42,7 +47,12 @@ impl Delivery {
             .and_then(|text| text.parse().ok())
             .and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let group = attribute(&MessageSystemAttributeName::MessageGroupId).cloned();
+        let offloaded = message
+            .message_attributes
+            .as_ref()
+            .is_some_and(|all| all.contains_key(OFFLOADED));
         Self {
+            offloaded,
             queue: Arc::clone(queue),
             message_id: message.message_id.unwrap_or_default(),
             receipt_handle: message.receipt_handle.unwrap_or_default(),

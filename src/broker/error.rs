@@ -63,6 +63,27 @@ pub enum BrokerError {
         /// SQS's words.
         reason: String,
     },
+    /// S3 does not answer, or answered with an error that may pass.
+    #[error(
+        "cannot {attempt}: S3 at {endpoint} failed ({reason}); check that it runs, that \
+         DAGSTER_TASKIQ_S3_ENDPOINT_URL is right and that the worker may use the bucket"
+    )]
+    Store {
+        /// What was tried, on what.
+        attempt: String,
+        /// The endpoint.
+        endpoint: String,
+        /// Why.
+        reason: String,
+    },
+    /// What a message says of its body in S3 cannot be followed.
+    #[error("the body of message {message_id} is not to be had: {reason}")]
+    Offloaded {
+        /// SQS's message id.
+        message_id: String,
+        /// Why.
+        reason: String,
+    },
     /// The archive of a drain cannot be written.
     #[error("cannot write the archive {path}: {source}; no message that is not in it was deleted")]
     Archive {
@@ -142,7 +163,18 @@ impl BrokerError {
     /// Whether trying again later may help without anybody changing anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Refused { .. })
+        match self {
+            Self::Unreachable { .. } | Self::Store { .. } => true,
+            // A FIFO queue takes no handle whose lease is over.
+            Self::Refused { code, .. } => !code.contains("ReceiptHandle"),
+            _ => false,
+        }
+    }
+
+    /// Whether it says that a permission is missing.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied { .. })
     }
 
     /// Whether it says that the queue does not exist.

@@ -50,6 +50,8 @@ pub struct QueueSet {
     pub steps: Vec<Arc<Queue>>,
     /// The queue that carries runs, where it exists.
     pub runs: Option<Arc<Queue>>,
+    /// Those that the settings name and that did not exist when they were last looked for.
+    pub missing: Vec<Arc<Queue>>,
 }
 
 impl QueueSet {
@@ -80,6 +82,22 @@ impl QueueSet {
         Self {
             steps: steps.into_iter().map(Arc::new).collect(),
             runs,
+            missing: Vec::new(),
+        }
+    }
+
+    /// Adds a queue that was missing, in its place: bands by weight, before the named ones.
+    pub(super) fn put(&mut self, queue: Arc<Queue>) {
+        match queue.role {
+            QueueRole::Runs => self.runs = Some(queue),
+            QueueRole::Named(_) => self.steps.push(queue),
+            _ => {
+                let heavier = |other: &&Arc<Queue>| {
+                    other.weight >= queue.weight && !matches!(other.role, QueueRole::Named(_))
+                };
+                let place = self.steps.iter().take_while(heavier).count();
+                self.steps.insert(place, queue);
+            }
         }
     }
 

@@ -69,10 +69,21 @@ pub struct Partial {
     pub on_worker_lost: Option<WorkerLost>,
     /// Attempts that may be lost with their worker, per step.
     pub max_worker_lost_retries: Option<u32>,
-    /// Seconds between SIGINT and SIGTERM, and between SIGTERM and SIGKILL, of a cancelled step.
+    /// Seconds between SIGINT and SIGTERM of a cancelled step; SIGKILL comes 5 s later.
     pub cancel_grace: Option<u32>,
     /// Whether a message's own instance reference is obeyed.
     pub trust_message_instance: Option<bool>,
+    /// Executions of one attempt (of a run: its run workers) after which a message that still has
+    /// no end is put away; 0: no limit.
+    pub max_deliveries: Option<u32>,
+    /// Seconds after which a queue that has not been asked because of higher bands is asked first.
+    pub starvation_guard: Option<u32>,
+    /// Bucket that results for senders of Python's `dagster-taskiq` are put into.
+    #[serde(deserialize_with = "string_source")]
+    pub s3_bucket_name: Option<String>,
+    /// S3 endpoint other than AWS's own.
+    #[serde(deserialize_with = "string_source")]
+    pub s3_endpoint_url: Option<String>,
     /// Dagster's webserver, for launching runs from the console.
     #[serde(deserialize_with = "string_source")]
     pub webserver_url: Option<String>,

@@ -82,10 +82,18 @@ pub struct Settings {
     pub on_worker_lost: Setting<WorkerLost>,
     /// Attempts that may be lost, per step.
     pub max_worker_lost_retries: Setting<u32>,
-    /// Time between the signals of a cancellation.
+    /// Time between SIGINT and SIGTERM of a cancellation.
     pub cancel_grace: Setting<Duration>,
     /// Whether a message's own instance reference is obeyed.
     pub trust_message_instance: Setting<bool>,
+    /// Executions of one attempt without an end after which its message is put away; 0: no limit.
+    pub max_deliveries: Setting<u32>,
+    /// How long higher bands may keep a queue from being asked.
+    pub starvation_guard: Setting<Duration>,
+    /// Bucket for results that senders of Python's `dagster-taskiq` wait for.
+    pub s3_bucket: Setting<Option<String>>,
+    /// S3 endpoint other than AWS's own.
+    pub s3_endpoint_url: Setting<Option<String>>,
     /// Dagster's webserver.
     pub webserver_url: Setting<Option<String>>,
     /// Theme.
@@ -142,6 +150,11 @@ impl Settings {
             cancel_grace: pick(layers, 10, |p| p.cancel_grace)
                 .map(|s| Duration::from_secs(s.into())),
             trust_message_instance: pick(layers, false, |p| p.trust_message_instance),
+            max_deliveries: pick(layers, 10, |p| p.max_deliveries),
+            starvation_guard: pick(layers, 120, |p| p.starvation_guard)
+                .map(|s| Duration::from_secs(s.into())),
+            s3_bucket: optional(layers, |p| p.s3_bucket_name.clone()),
+            s3_endpoint_url: optional(layers, |p| p.s3_endpoint_url.clone()),
             webserver_url: optional(layers, |p| p.webserver_url.clone()),
             theme: pick(layers, "default".to_owned(), |p| p.theme.clone()),
             read_only: pick(layers, false, |p| p.read_only),
@@ -294,6 +307,8 @@ pub fn from_environment() -> Partial {
     Partial {
         queue_url: variable("DAGSTER_TASKIQ_SQS_QUEUE_URL"),
         endpoint_url: variable("DAGSTER_TASKIQ_SQS_ENDPOINT_URL"),
+        s3_bucket_name: variable("DAGSTER_TASKIQ_S3_BUCKET_NAME"),
+        s3_endpoint_url: variable("DAGSTER_TASKIQ_S3_ENDPOINT_URL"),
         dagster_home: variable("DAGSTER_HOME").map(PathBuf::from),
         webserver_url: variable("DAGSTER_TASKIQ_WEBSERVER_URL"),
         ..Partial::default()

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::domain::{HostPhase, TaskKind};
 use crate::environment::packages::Unpacked;
 
@@ -44,6 +46,9 @@ pub struct HostSettings {
     pub cancel_grace: Duration,
     /// What happens to a step whose worker died.
     pub on_worker_lost: LostPolicy,
+    /// Executions of one attempt (of a run: its run workers) after which a message that still has
+    /// no end is not run again; 0: no limit.
+    pub max_deliveries: u32,
     /// Where the embedded Python packages were unpacked.
     pub packages: Unpacked,
 }
@@ -206,6 +211,42 @@ pub struct Report {
     pub attempt: u32,
     /// Why it will not be run, in one sentence for Dagster's event log.
     pub reason: String,
+    /// What happened to it.
+    pub report: ReportKind,
+}
+
+/// What happened to a message that nobody will run any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportKind {
+    /// It was removed: its step or run fails.
+    Removed,
+    /// An operator cancelled it: its step fails, its run is cancelled.
+    Canceled,
+}
+
+/// What came of a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reported {
+    /// This event was written.
+    Written {
+        /// Its type.
+        event: String,
+    },
+    /// The attempt or its run had an end.
+    Over,
+    /// Another process runs the attempt right now: nothing was written, and the message must stay.
+    Held,
+    /// There is no such run.
+    Missing,
+}
+
+/// What Dagster's log holds of one attempt of a step.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct AttemptEvents {
+    /// The attempt's `DagsterEvent`s, oldest first, as Dagster serializes them.
+    pub events: Vec<String>,
+    /// Whether they tell how the attempt ended.
+    pub ended: bool,
 }
 
 /// News of the hosts themselves.

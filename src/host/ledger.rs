@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::api::{HostNotice, HostSettings};
+use super::api::{AttemptEvents, HostNotice, HostSettings};
 use super::error::HostError;
 use super::link::{Link, News};
 use super::protocol::{FromHost, PROTOCOL, ReportBody, ToHost};
@@ -101,6 +101,36 @@ impl Ledger {
             report: report.clone(),
         };
         self.request("a report", ask).await
+    }
+
+    /// Has a run become CANCELING, if it is not over.
+    pub async fn cancel_run(&self, run_id: &str) -> Result<(), HostError> {
+        let ask = |id| ToHost::CancelRun {
+            id,
+            run_id: run_id.to_owned(),
+        };
+        self.request("a run's cancellation", ask).await.map(drop)
+    }
+
+    /// What the log holds of one attempt of a step.
+    pub async fn attempt_events(
+        &self,
+        run_id: &str,
+        step_key: &str,
+        attempt: u32,
+    ) -> Result<AttemptEvents, HostError> {
+        let ask = |id| ToHost::AttemptEvents {
+            id,
+            run_id: run_id.to_owned(),
+            step_key: step_key.to_owned(),
+            attempt,
+        };
+        let request = "the events of an attempt";
+        let value = self.request(request, ask).await?;
+        serde_json::from_value(value).map_err(|error| HostError::Request {
+            request,
+            reason: error.to_string(),
+        })
     }
 
     /// Writes this worker's heartbeat.

@@ -47,9 +47,6 @@ impl Subject {
             origin => origin,
         };
         let origin = job_origin["repository_origin"].clone();
-        if origin["code_pointer"].is_null() {
-            return Err(missing("pipeline_origin.repository_origin.code_pointer"));
-        }
         let step_key = if kind == TaskKind::ExecutePlan {
             Some(
                 text(&args["step_keys_to_execute"][0])
@@ -71,6 +68,14 @@ impl Subject {
             attempt: if attempt == 0 { previous + 1 } else { attempt },
             instance_ref: args["instance_ref"].clone(),
         })
+    }
+
+    /// Itself, if it says where the code is. What does not can still be reported on.
+    pub fn runnable(self) -> Result<Self, String> {
+        if self.origin["code_pointer"].is_null() {
+            return Err("the message does not say where its code is (no code_pointer)".to_owned());
+        }
+        Ok(self)
     }
 
     /// The key of the host that runs it. The executable that the message names takes no part: the

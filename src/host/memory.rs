@@ -9,10 +9,29 @@ pub(super) fn pss_kib(pid: u32) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
+/// Memory this process may use, in KiB: the machine's, or its control group's limit if that is less.
+pub(super) fn available_kib() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let machine: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let limits = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let limit = limits
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    Some(limit.map_or(machine, |bytes| machine.min(bytes / 1024)))
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     #[test]
     fn the_memory_of_this_process_is_known() {
-        assert!(super::pss_kib(std::process::id()).is_some_and(|kib| kib > 100));
+        let own = super::pss_kib(std::process::id()).unwrap_or(0);
+        let all = super::available_kib().unwrap_or(0);
+        assert!(own > 100 && own < all, "{own} of {all} KiB");
     }
 }

@@ -39,6 +39,7 @@ pub(super) struct Job {
     pub queue: String,
     pub worker: Worker,
     pub lost: Lost,
+    pub max_deliveries: u32,
 }
 
 /// What to write about an attempt; see `reports.Report` on the other side.
@@ -89,6 +90,16 @@ pub(super) enum ToHost {
     Report {
         id: u64,
         report: ReportBody,
+    },
+    CancelRun {
+        id: u64,
+        run_id: String,
+    },
+    AttemptEvents {
+        id: u64,
+        run_id: String,
+        step_key: String,
+        attempt: u32,
     },
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::api::{ExitKind, Outcome, StepStatus, Usage};
+use super::api::{ExitKind, Outcome, Report, ReportKind, Reported, StepStatus, Usage};
 use super::error::HostError;
 use super::location::{LocationKey, Subject};
 use super::protocol::{Exit, ReportBody, Retry, Said};
@@ -42,6 +42,10 @@ pub(super) async fn exited(
         return lost(supervisor, subject, key, "it was stopped with its worker").await;
     }
     let reason = describe(supervisor, subject, &exit, &kind);
+    if subject.step_key.is_none() && !exit.canceled && !matches!(kind, ExitKind::Raised(_)) {
+        // Nothing of the run is lost with its run worker: the next one goes on with it.
+        return Ok(Outcome::Interrupted { reason });
+    }
     let retry = exit.retry.filter(|_| !exit.canceled);
     let body = body(supervisor, subject, "crashed", reason, retry.as_ref());
     let answer = report(supervisor, key, &body).await?;
@@ -69,16 +73,28 @@ pub(super) async fn host_died(
     .await
 }
 
-/// Writes the failure of a task that nobody will run.
+/// Writes the end of a task that nobody will run.
 pub(super) async fn unstarted(
     supervisor: &Supervisor,
     subject: &Subject,
     key: &LocationKey,
-    reason: &str,
-) -> Result<(), HostError> {
-    let body = body(supervisor, subject, "unstarted", reason.to_owned(), None);
+    report: &Report,
+) -> Result<Reported, HostError> {
+    let mode = match report.report {
+        ReportKind::Removed => "unstarted",
+        ReportKind::Canceled => "canceled",
+    };
+    let body = body(supervisor, subject, mode, report.reason.clone(), None);
     let ledger = supervisor.ledger(key.instance.as_deref()).await?;
-    ledger.report(&body).await.map(drop)
+    let answer = ledger.report(&body).await?;
+    Ok(match answer["result"].as_str() {
+        Some("written") => Reported::Written {
+            event: answer["event"].as_str().unwrap_or_default().to_owned(),
+        },
+        Some("terminal" | "run_finished") => Reported::Over,
+        Some("held") => Reported::Held,
+        _ => Reported::Missing,
+    })
 }
 
 fn told(said: &Said, usage: Usage) -> Outcome {

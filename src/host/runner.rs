@@ -187,6 +187,11 @@ impl Runner {
         self.link.send(ToHost::Stop { drain: true }).await;
     }
 
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.inner.pid
+    }
+
     /// Whether it may be given new work.
     pub fn takes_work(&self) -> bool {
         !self.inner.retired.load(Ordering::SeqCst) && !*self.inner.dead.borrow()

@@ -1,5 +1,7 @@
 //! The hosts of this worker: which code location has which, and which task runs where.
 
+mod idle;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -10,7 +12,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::api::{
-    Execution, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress, Report,
+    AttemptEvents, Execution, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress,
+    Report, Reported,
 };
 use super::error::HostError;
 use super::ledger::Ledger;
@@ -20,7 +23,7 @@ use super::runner::{Ended, Runner};
 use super::spawner::Spawner;
 use super::sync::lock;
 use super::{memory, resolve};
-use crate::domain::HostPhase;
+use crate::domain::{HostPhase, TaskKind};
 
 /// How long a location that failed to load is not tried again: long enough not to spin on a queue
 /// full of its messages, short enough for a fixed file to be picked up.
@@ -29,18 +32,28 @@ const REMEMBER_FAILURE: Duration = Duration::from_secs(5);
 /// A task that found its host dead or outdated before it was started is given to a fresh one.
 const TRIES: u32 = 3;
 
-/// Hosts without a task beyond this number end, the longest idle first: each holds 100 MB and more.
-const MAX_IDLE: usize = 8;
-
 /// How long killed processes may take to be reaped and reported at shutdown.
 const REAP: Duration = Duration::from_secs(20);
 
 /// A task that is in flight.
 pub(super) struct Running {
     pub run_id: String,
+    pub is_run: bool,
     pub instance: Option<String>,
     pub runner: Option<Arc<Runner>>,
     pub canceled: bool,
+}
+
+/// Takes a task off the list however its execution ends: a shutdown waits for those on it.
+struct InFlight<'a> {
+    tasks: &'a Mutex<HashMap<String, Running>>,
+    id: String,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        lock(self.tasks).remove(&self.id);
+    }
 }
 
 /// The host of one code location; locked while it is being started.
@@ -103,7 +116,9 @@ impl Supervisor {
         execution: Execution,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Outcome, HostError> {
-        let subject = match Subject::read(execution.kind, &execution.kwargs, execution.attempt) {
+        let subject = Subject::read(execution.kind, &execution.kwargs, execution.attempt)
+            .and_then(Subject::runnable);
+        let subject = match subject {
             Ok(subject) => subject,
             Err(reason) => return Ok(Outcome::Unrunnable { reason }),
         };
@@ -113,13 +128,18 @@ impl Supervisor {
             id.clone(),
             Running {
                 run_id: subject.run_id.clone(),
+                is_run: subject.step_key.is_none(),
                 instance: key.instance.clone(),
                 runner: None,
                 canceled: false,
             },
         );
+        let in_flight = InFlight {
+            tasks: &self.tasks,
+            id,
+        };
         let outcome = self.run(execution, &subject, &key, progress).await;
-        lock(&self.tasks).remove(&id);
+        drop(in_flight);
         self.end_idle().await;
         outcome
     }
@@ -192,6 +212,7 @@ impl Supervisor {
                 pid: std::process::id().to_string(),
             },
             lost: Lost { policy, max },
+            max_deliveries: self.settings.max_deliveries,
         }
     }
 
@@ -296,6 +317,21 @@ impl Supervisor {
         Ok(ledger)
     }
 
+    /// A step is interrupted. Of a run Dagster is told that it is being cancelled, and every worker
+    /// then interrupts what it has of it: interrupted without that, the run would fail.
+    pub async fn cancel_as_asked(&self, task_id: &str) -> Result<(), HostError> {
+        let run = lock(&self.tasks)
+            .get(task_id)
+            .filter(|running| running.is_run)
+            .map(|running| (running.run_id.clone(), running.instance.clone()));
+        if let Some((run_id, instance)) = run {
+            let ledger = self.ledger(instance.as_deref()).await?;
+            return ledger.cancel_run(&run_id).await;
+        }
+        self.cancel(task_id).await;
+        Ok(())
+    }
+
     pub async fn cancel(&self, task_id: &str) {
         let runner = {
             let mut tasks = lock(&self.tasks);
@@ -310,11 +346,27 @@ impl Supervisor {
         }
     }
 
-    pub async fn report_unstarted(&self, report: &Report) -> Result<(), HostError> {
+    pub async fn report_unstarted(&self, report: &Report) -> Result<Reported, HostError> {
         let subject = Subject::read(report.kind, &report.kwargs, report.attempt)
             .map_err(|reason| HostError::Unreadable { reason })?;
         let key = subject.key(self.settings.trust_message_instance);
-        resolve::unstarted(self, &subject, &key, &report.reason).await
+        resolve::unstarted(self, &subject, &key, report).await
+    }
+
+    pub async fn attempt_events(
+        &self,
+        kind: TaskKind,
+        kwargs: &Value,
+        attempt: u32,
+    ) -> Result<AttemptEvents, HostError> {
+        let subject = Subject::read(kind, kwargs, attempt)
+            .map_err(|reason| HostError::Unreadable { reason })?;
+        let key = subject.key(self.settings.trust_message_instance);
+        let ledger = self.ledger(key.instance.as_deref()).await?;
+        let step = subject.step_key.as_deref().unwrap_or_default();
+        ledger
+            .attempt_events(&subject.run_id, step, subject.attempt)
+            .await
     }
 
     pub async fn heartbeat(&self, body: &Value) -> Result<(), HostError> {
@@ -355,22 +407,6 @@ impl Supervisor {
         let runners = lock(&self.runners).clone();
         for runner in runners {
             runner.retire().await;
-        }
-    }
-
-    /// Ends hosts that have long had nothing to do, when there are many.
-    async fn end_idle(&self) {
-        let mut idle: Vec<(Instant, Arc<Runner>)> = lock(&self.runners)
-            .iter()
-            .filter(|runner| runner.takes_work())
-            .filter_map(|runner| Some((runner.idle_since()?, Arc::clone(runner))))
-            .collect();
-        if idle.len() > MAX_IDLE {
-            idle.sort_by_key(|(since, _)| *since);
-            let surplus = idle.len() - MAX_IDLE;
-            for (_, runner) in idle.into_iter().take(surplus) {
-                runner.retire().await;
-            }
         }
     }
 

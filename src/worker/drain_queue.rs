@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::held::Task;
 use super::life::Context;
-use crate::broker::{Archive, BrokerError, Delivery, Queue};
-use crate::domain::Reply;
-use crate::host::Report;
+use super::settle::AnswerError;
+use crate::broker::{Archive, Delivery, Queue};
+use crate::domain::{Reply, TaskOutcome};
+use crate::host::{ReportKind, Reported};
 use crate::wire::TaskMessage;
 
 /// Archives and deletes every waiting message of a queue. Its step or run is ended with the reason
@@ -42,7 +44,7 @@ async fn drain(
     context: &Context,
     queue: &Arc<Queue>,
     archive: &mut Archive,
-) -> Result<(), BrokerError> {
+) -> Result<(), AnswerError> {
     loop {
         // One second lets SQS ask all of its hosts; zero could miss messages.
         let batch = context
@@ -52,26 +54,58 @@ async fn drain(
         if batch.is_empty() {
             return Ok(());
         }
-        archive.append(&batch)?;
-        let reason = format!("its message was drained to {}", archive.path().display());
+        // The reports of a batch may take longer than a lease.
         for delivery in &batch {
-            report(context, delivery, &reason).await;
-            context.broker.delete(delivery).await?;
+            context.leases.register(delivery);
         }
+        let result = put_away(context, &batch, archive).await;
+        for delivery in &batch {
+            context.leases.release(delivery).await;
+        }
+        result?;
     }
 }
 
-async fn report(context: &Context, delivery: &Delivery, reason: &str) {
-    let Ok(message) = TaskMessage::decode(&delivery.body) else {
-        return;
-    };
-    let report = Report {
-        kind: message.kind,
-        kwargs: message.kwargs.into(),
-        attempt: message.attempt,
-        reason: reason.to_owned(),
-    };
-    if let Err(problem) = context.hosts.report_unstarted(report).await {
-        tracing::warn!(run_id = %message.run_id, "{problem}");
+async fn put_away(
+    context: &Context,
+    batch: &[Delivery],
+    archive: &mut Archive,
+) -> Result<(), AnswerError> {
+    archive.append(batch)?;
+    let reason = format!("Its message was drained to {}.", archive.path().display());
+    for delivery in batch {
+        if end(context, delivery, &reason).await? {
+            context.broker.delete(delivery).await?;
+        } else {
+            let pause = context.broker.visibility();
+            context.broker.hide(delivery, pause).await?;
+        }
     }
+    Ok(())
+}
+
+/// Ends the step or run; whether its message may go. It may not while another process runs what
+/// it asks for: should that one die, the message is what brings the step back.
+async fn end(context: &Context, delivery: &Delivery, reason: &str) -> Result<bool, AnswerError> {
+    let text = match context.broker.text(delivery).await {
+        Ok(text) => text,
+        Err(problem) if problem.is_passing() => return Err(problem.into()),
+        // It names a body that is gone: nobody can be told.
+        Err(_) => return Ok(true),
+    };
+    let Ok(message) = TaskMessage::decode(&text) else {
+        return Ok(true);
+    };
+    let task = Task {
+        delivery: delivery.clone(),
+        message,
+    };
+    let reported = context.report(&task, reason, ReportKind::Removed).await?;
+    if matches!(reported, Reported::Held) {
+        return Ok(false);
+    }
+    let reason = reason.to_owned();
+    let outcome = TaskOutcome::Failure { reason };
+    context.answer(&task, &outcome).await?;
+    Ok(true)
 }

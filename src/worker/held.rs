@@ -18,6 +18,12 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// What a person calls it: the step key, or the kind of run task.
+    pub fn name(&self) -> &str {
+        let kind = self.message.kind.task_name();
+        self.message.step_key.as_deref().unwrap_or(kind)
+    }
+
     /// When it began to wait: when it was sent, or received where SQS does not tell.
     fn waiting_since(&self) -> Timestamp {
         self.delivery.sent_at.unwrap_or(self.delivery.received_at)
@@ -108,7 +114,7 @@ impl Held {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -117,7 +123,7 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
-    fn task(name: &str, priority: i64, age_seconds: i64) -> Task {
+    pub fn task(name: &str, priority: i64, age_seconds: i64) -> Task {
         let sent = Timestamp::from_second(NOW - age_seconds).unwrap();
         let queue = Arc::new(Queue::new("http://h/1/q".into(), QueueRole::Base, 3));
         Task {
@@ -126,6 +132,7 @@ mod tests {
                 message_id: name.into(),
                 receipt_handle: name.into(),
                 body: String::new(),
+                offloaded: false,
                 receive_count: 1,
                 sent_at: Some(sent),
                 received_at: sent,

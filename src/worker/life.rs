@@ -4,6 +4,7 @@
 //! rules then find out what happened (the claim, the event log). Nothing is deleted before its
 //! effect is in Dagster's event log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,11 +12,11 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::held::Task;
-use crate::broker::{Broker, BrokerError, Delivery, Leases};
+use super::settle::{Settlement, back_off, given_back};
+use super::words::{crash, ended_for_it, finished, skipped};
+use crate::broker::{Broker, Leases};
 use crate::domain::{Event, EventSink, LogLevel, LogLine, TaskOutcome};
-use crate::host::{
-    Execution, ExitKind, HostError, Hosts, Outcome, Progress, Report, StepStatus, Stream,
-};
+use crate::host::{Execution, HostError, Hosts, Outcome, Progress, Stream};
 
 /// What a life needs; cloned into each.
 #[derive(Clone)]
@@ -26,31 +27,20 @@ pub(super) struct Context {
     pub events: EventSink,
 }
 
-/// What becomes of the message.
-enum Settlement {
-    /// Its effect is in the log.
-    Delete,
-    /// Somebody may try later.
-    Hide(Duration),
-    /// Nobody can run it.
-    DeadLetter(String),
-}
-
 /// Progress notes that may wait to be folded into events: a chatty step's burst, not its whole
 /// output (which is in the compute log files whatever happens here).
 const PROGRESS: usize = 1024;
 
-/// For how long a message that nobody can run, and that has no dead-letter queue, stays hidden.
-const KEEP_HIDDEN: Duration = Duration::from_mins(15);
+/// A run that was interrupted goes back at once, but not for ever: one whose worker dies each time
+/// would spin.
+const INTERRUPTED_AT_ONCE: u32 = 2;
 
 impl Context {
     /// Runs a task to its end and settles its message.
-    pub async fn live(self, task: Task) -> Task {
+    pub async fn live(self, task: Arc<Task>) {
         let task_id = task.message.task_id.clone();
-        self.events.send(Event::Started {
-            task_id: task_id.clone(),
-            at: Timestamp::now(),
-        });
+        let at = Timestamp::now();
+        self.events.send(Event::Started { task_id, at });
         let (progress, notes) = mpsc::channel(PROGRESS);
         let execution = execution(&task);
         let (result, ()) = tokio::join!(
@@ -58,47 +48,22 @@ impl Context {
             forward(notes, &task, &self.events)
         );
         let (outcome, settlement) = self.judge(&task, result);
-        let outcome = self.settle(&task, outcome, settlement).await;
-        self.events.send(Event::Finished {
-            task_id,
-            at: Timestamp::now(),
-            outcome,
-        });
-        task
+        self.finish(&task, outcome, settlement).await;
     }
 
-    /// Gives a task that has not started back to its queue.
-    pub async fn give_back(&self, task: &Task, after: Duration, reason: &str) {
-        let outcome = TaskOutcome::GivenBack {
-            reason: reason.to_owned(),
-        };
-        let outcome = self.settle(task, outcome, Settlement::Hide(after)).await;
-        let task_id = task.message.task_id.clone();
-        self.events.send(Event::Finished {
-            task_id,
-            at: Timestamp::now(),
-            outcome,
-        });
-    }
-
-    /// Deals with a body that is no task of ours: dead-letter queue, or kept and shown.
-    pub async fn poison(&self, delivery: &Delivery, reason: &str) {
-        error!(
-            "message {} on {}: {reason}",
-            delivery.message_id, delivery.queue.name
-        );
-        self.leases.release(delivery).await;
-        if let Err(problem) = self.dead_letter(delivery, reason).await {
-            error!("{problem}");
-        }
+    /// A life ended without settling its message: it comes back soon, and what became of the task
+    /// is found out then.
+    pub async fn abandoned(&self, task: &Task, panic: &str) {
+        let run = &task.message.run_id;
+        error!(run_id = %run, "the supervision of {} failed ({panic}): its message comes back \
+            and its state is looked up", task.name());
+        let pause = Settlement::Hide(back_off(task.delivery.receive_count));
+        let outcome = given_back(&format!("its supervision failed: {panic}"));
+        self.finish(task, outcome, pause).await;
     }
 
     fn judge(&self, task: &Task, result: Result<Outcome, HostError>) -> (TaskOutcome, Settlement) {
-        let name = task
-            .message
-            .step_key
-            .as_deref()
-            .unwrap_or(task.message.kind.task_name());
+        let name = task.name();
         let run = &task.message.run_id;
         match result {
             Ok(Outcome::Finished { status, .. }) => (finished(status), Settlement::Delete),
@@ -111,18 +76,14 @@ impl Context {
                 (skipped(&format!("its run is {status}")), Settlement::Delete)
             }
             Ok(Outcome::ClaimHeld) => {
-                let reason = "another process runs it".to_owned();
-                (
-                    TaskOutcome::GivenBack { reason },
-                    Settlement::Hide(self.broker.visibility()),
-                )
+                info!(run_id = %run, "{name} is run by another process: its message goes back");
+                let wait = Settlement::Hide(self.broker.visibility());
+                (given_back("another process runs it"), wait)
             }
             Ok(Outcome::Lost { reported }) => {
                 warn!(run_id = %run, "{name}: its worker was lost; wrote {reported}");
-                (
-                    ended_for_it(&reported, "its worker was lost"),
-                    Settlement::Delete,
-                )
+                let outcome = ended_for_it(&reported, "its worker was lost");
+                (outcome, Settlement::Delete)
             }
             Ok(Outcome::Crashed { exit, reported }) => {
                 let how = crash(&exit);
@@ -131,10 +92,13 @@ impl Context {
             }
             Ok(Outcome::Interrupted { reason }) => {
                 info!(run_id = %run, "{name} was interrupted ({reason}) and goes on elsewhere");
-                (
-                    TaskOutcome::GivenBack { reason },
-                    Settlement::Hide(Duration::ZERO),
-                )
+                let count = task.delivery.receive_count;
+                let pause = if count <= INTERRUPTED_AT_ONCE {
+                    Duration::ZERO
+                } else {
+                    back_off(count)
+                };
+                (TaskOutcome::GivenBack { reason }, Settlement::Hide(pause))
             }
             Ok(Outcome::Unrunnable { reason }) => {
                 error!(run_id = %run, "{name} cannot be run: {reason}");
@@ -145,93 +109,8 @@ impl Context {
             }
             Err(problem) => {
                 warn!(run_id = %run, "{name}: {problem}; its message goes back to the queue");
-                let pause = back_off(task.delivery.receive_count);
-                (
-                    TaskOutcome::GivenBack {
-                        reason: problem.to_string(),
-                    },
-                    Settlement::Hide(pause),
-                )
-            }
-        }
-    }
-
-    async fn settle(
-        &self,
-        task: &Task,
-        outcome: TaskOutcome,
-        settlement: Settlement,
-    ) -> TaskOutcome {
-        let delivery = &task.delivery;
-        let result = match settlement {
-            Settlement::Delete => {
-                // The lease is kept while the delete is tried: a message that came back in between
-                // would be acknowledged all the same, but at the price of a look-up.
-                let result = self.delete(delivery).await;
-                self.leases.release(delivery).await;
-                result
-            }
-            Settlement::Hide(time) => {
-                self.leases.release(delivery).await;
-                self.broker.hide(delivery, time).await
-            }
-            Settlement::DeadLetter(reason) => {
-                self.leases.release(delivery).await;
-                return self.end_unrunnable(task, outcome, &reason).await;
-            }
-        };
-        if let Err(problem) = result {
-            warn!("{problem}; the message will be delivered again and recognised");
-        }
-        outcome
-    }
-
-    /// Writes the reason into the run's log, so that nobody waits for the task, and only then puts
-    /// the message away.
-    async fn end_unrunnable(&self, task: &Task, outcome: TaskOutcome, reason: &str) -> TaskOutcome {
-        let report = Report {
-            kind: task.message.kind,
-            kwargs: task.message.kwargs.clone().into(),
-            attempt: task.message.attempt,
-            reason: reason.to_owned(),
-        };
-        if let Err(problem) = self.hosts.report_unstarted(report).await {
-            warn!("{problem}; the message is kept, hidden for 15 minutes");
-            if let Err(problem) = self.broker.hide(&task.delivery, KEEP_HIDDEN).await {
-                warn!("{problem}");
-            }
-            return TaskOutcome::GivenBack {
-                reason: reason.to_owned(),
-            };
-        }
-        if let Err(problem) = self.dead_letter(&task.delivery, reason).await {
-            error!("{problem}");
-        }
-        outcome
-    }
-
-    async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {
-        if let Some(target) = &delivery.queue.dead_letter_url {
-            return self.broker.dead_letter(delivery, target, reason).await;
-        }
-        warn!(
-            "{} has no dead-letter queue: message {} is kept, hidden for 15 minutes",
-            delivery.queue.name, delivery.message_id
-        );
-        self.broker.hide(delivery, KEEP_HIDDEN).await
-    }
-
-    /// Deletes, trying for about half a minute where SQS does not answer.
-    async fn delete(&self, delivery: &Delivery) -> Result<(), BrokerError> {
-        let mut pause = Duration::from_millis(250);
-        loop {
-            match self.broker.delete(delivery).await {
-                Err(problem) if problem.is_passing() && pause < Duration::from_secs(20) => {
-                    warn!("{problem}; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                result => return result,
+                let pause = Settlement::Hide(back_off(task.delivery.receive_count));
+                (given_back(&problem.to_string()), pause)
             }
         }
     }
@@ -246,59 +125,6 @@ fn execution(task: &Task) -> Execution {
         receive_count: task.delivery.receive_count,
         message_id: task.delivery.message_id.clone(),
         queue: task.delivery.queue.name.clone(),
-    }
-}
-
-/// 2, 4, 8 … 60 seconds by receive count, less a fifth at random: many messages that failed
-/// together come back apart.
-fn back_off(receive_count: u32) -> Duration {
-    let whole = Duration::from_secs(2 << receive_count.saturating_sub(1).min(5));
-    let whole = whole.min(Duration::from_mins(1));
-    whole.mul_f64(1.0 - 0.2 * jitter())
-}
-
-/// A number in [0, 1).
-pub(super) fn jitter() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_fields().0) / (f64::from(u32::MAX) + 1.0)
-}
-
-fn skipped(reason: &str) -> TaskOutcome {
-    TaskOutcome::Skipped {
-        reason: reason.to_owned(),
-    }
-}
-
-fn finished(status: StepStatus) -> TaskOutcome {
-    let failure = |reason: &str| TaskOutcome::Failure {
-        reason: reason.to_owned(),
-    };
-    match status {
-        StepStatus::Success | StepStatus::RunSuccess => TaskOutcome::Success,
-        StepStatus::Failure => failure("the step failed: see its event"),
-        StepStatus::ResourceFailure => failure("a resource did not start: see its event"),
-        StepStatus::RunFailure => failure("the run failed: see its log"),
-        StepStatus::UpForRetry => TaskOutcome::UpForRetry,
-        StepStatus::Skipped => skipped("nothing to do"),
-        StepStatus::RunCanceled => TaskOutcome::Canceled,
-    }
-}
-
-/// What the event that was written on a dead process's behalf means for its task.
-fn ended_for_it(event: &str, reason: &str) -> TaskOutcome {
-    if event == "STEP_UP_FOR_RETRY" {
-        TaskOutcome::UpForRetry
-    } else {
-        TaskOutcome::Failure {
-            reason: reason.to_owned(),
-        }
-    }
-}
-
-fn crash(exit: &ExitKind) -> String {
-    match exit {
-        ExitKind::Code(code) => format!("its process left with code {code}"),
-        ExitKind::Signal(signal) => format!("signal {signal} ended its process"),
-        ExitKind::Raised(exception) => format!("its process ended with {exception}"),
     }
 }
 

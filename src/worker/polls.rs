@@ -18,8 +18,8 @@ use crate::broker::{Broker, BrokerError, Delivery, LONG_POLL, Queue, QueueSet};
 
 /// What one receive brought.
 pub(super) struct Polled {
-    /// Index into the step queues; `None` is the runs queue.
-    pub source: Option<usize>,
+    /// URL of the step queue; `None` is the runs queue.
+    source: Option<String>,
     /// How long it waited for messages.
     wait: Duration,
     /// The messages, or why there are none.
@@ -48,6 +48,8 @@ struct Source {
     state: State,
     /// Receives that failed in a row.
     failures: u32,
+    /// Since when others were given a turn instead.
+    passed_over: Option<Instant>,
 }
 
 impl Source {
@@ -56,7 +58,14 @@ impl Source {
             queue: Arc::clone(queue),
             state: State::Closed,
             failures: 0,
+            passed_over: None,
         }
+    }
+
+    /// Whether others had the turns for so long that it must have the next one.
+    fn is_overdue(&self, guard: Duration) -> bool {
+        self.passed_over
+            .is_some_and(|since| since.elapsed() >= guard)
     }
 
     fn note(&mut self, polled: &Polled) {
@@ -89,20 +98,39 @@ impl Source {
 pub(super) struct Polls {
     broker: Broker,
     credits: Credits,
+    guard: Duration,
     steps: Vec<Source>,
     runs: Option<Source>,
     open: FuturesUnordered<Pin<Box<dyn Future<Output = Polled> + Send>>>,
 }
 
 impl Polls {
-    pub fn new(broker: Broker, queues: &QueueSet) -> Self {
-        let weights = queues.steps.iter().map(|queue| queue.weight).collect();
+    /// `guard`: how long other queues may have the turns before one that waits has the next.
+    pub fn new(broker: Broker, queues: &QueueSet, guard: Duration) -> Self {
         Self {
             broker,
-            credits: Credits::new(weights),
+            credits: credits(queues),
+            guard,
             steps: queues.steps.iter().map(Source::new).collect(),
             runs: queues.runs.as_ref().map(Source::new),
             open: FuturesUnordered::new(),
+        }
+    }
+
+    /// Takes up the queues of a set that has grown; open receives go on.
+    pub fn serve(&mut self, queues: &QueueSet) {
+        self.credits = credits(queues);
+        for (index, queue) in queues.steps.iter().enumerate() {
+            if self
+                .steps
+                .get(index)
+                .is_none_or(|s| s.queue.url != queue.url)
+            {
+                self.steps.insert(index, Source::new(queue));
+            }
+        }
+        if self.runs.is_none() {
+            self.runs = queues.runs.as_ref().map(Source::new);
         }
     }
 
@@ -144,7 +172,10 @@ impl Polls {
     fn demand_steps(&mut self, steps: usize) {
         // One queue needs no asking around: a long poll answers at once where there is something.
         let single = self.steps.len() == 1;
-        for index in self.credits.order() {
+        let mut order = self.credits.order();
+        // Stable: among those that are overdue, and among the others, the bands keep their order.
+        order.sort_by_key(|&index| !self.steps[index].is_overdue(self.guard));
+        for index in order {
             let source = &mut self.steps[index];
             let wait = match source.state {
                 State::Closed if !single => Duration::ZERO,
@@ -153,8 +184,9 @@ impl Polls {
                 State::Open | State::Paused { .. } => continue,
             };
             source.state = State::Open;
+            source.passed_over = None;
             let queue = Arc::clone(&source.queue);
-            self.receive(Some(index), queue, steps, wait);
+            self.receive(Some(queue.url.clone()), queue, steps, wait);
             if wait.is_zero() {
                 // The next queue is asked when this one has answered.
                 break;
@@ -176,19 +208,29 @@ impl Polls {
         let Some(polled) = self.open.next().await else {
             return std::future::pending().await;
         };
-        let source = match polled.source {
-            Some(index) => self.steps.get_mut(index),
-            None => self.runs.as_mut(),
+        let Some(url) = &polled.source else {
+            if let Some(source) = &mut self.runs {
+                source.note(&polled);
+            }
+            return polled;
         };
-        if let Some(source) = source {
-            source.note(&polled);
-        }
-        if let (Some(index), Ok(messages)) = (polled.source, &polled.result)
+        let found = self.steps.iter().position(|s| s.queue.url == *url);
+        let Some(index) = found else { return polled };
+        self.steps[index].note(&polled);
+        if let Ok(messages) = &polled.result
             && let Ok(count @ 1..) = u32::try_from(messages.len())
         {
             self.credits.spend(index, count);
+            self.pass_over_others();
         }
         polled
+    }
+
+    /// A queue had a turn: those that were not asked are waiting for theirs.
+    fn pass_over_others(&mut self) {
+        for source in self.steps.iter_mut().filter(|s| s.state != State::Open) {
+            source.passed_over.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Abandons open receives where that can hide no message: the embedded broker gives back what
@@ -202,7 +244,7 @@ impl Polls {
         }
     }
 
-    fn receive(&mut self, source: Option<usize>, queue: Arc<Queue>, max: usize, wait: Duration) {
+    fn receive(&mut self, source: Option<String>, queue: Arc<Queue>, max: usize, wait: Duration) {
         let broker = self.broker.clone();
         self.open.push(Box::pin(async move {
             let result = broker.receive(&queue, max, wait).await;
@@ -213,4 +255,8 @@ impl Polls {
             }
         }));
     }
+}
+
+fn credits(queues: &QueueSet) -> Credits {
+    Credits::new(queues.steps.iter().map(|queue| queue.weight).collect())
 }

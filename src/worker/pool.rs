@@ -1,5 +1,7 @@
 //! The actor that owns every decision of a worker.
 
+mod commands;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +11,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::drain_queue::drain_queue;
 use super::held::{Held, Task};
-use super::life::{Context, jitter};
+use super::intake::{Intake, Taken};
+use super::life::Context;
+use super::lives::{Ended, Lives};
 use super::orders::Order;
 use super::polls::{Polled, Polls};
 use super::reporter::{self, InFlight, Standing};
-use crate::broker::{Broker, Delivery, Leases, QueueSet};
-use crate::domain::{Command, Event, EventSink, Phase, Reply, Slots, TaskView, WorkerState};
+use super::settle::jitter;
+use crate::broker::{Broker, Leases, QueueSet};
+use crate::domain::{Event, EventSink, Slots, WorkerState};
 use crate::host::Hosts;
-use crate::wire::TaskMessage;
 
 /// What a pool is made of.
 #[derive(Debug)]
@@ -35,13 +38,15 @@ pub struct PoolOptions {
     pub grace: Duration,
     /// Folder for the archives of drained queues.
     pub archives: std::path::PathBuf,
+    /// How long higher bands may keep a queue from being asked.
+    pub starvation_guard: Duration,
 }
 
 /// A worker's pool. [`Pool::run`] is its whole life.
 pub struct Pool {
     options: PoolOptions,
     context: Context,
-    queues: QueueSet,
+    queues: watch::Sender<QueueSet>,
     state: WorkerState,
     steps: Slots,
     runs: Slots,
@@ -49,11 +54,17 @@ pub struct Pool {
     held_runs: Held,
     running: HashMap<String, InFlight>,
     polls: Polls,
-    lives: JoinSet<Task>,
+    intake: Intake,
+    lives: Lives,
     /// Small jobs whose end nobody waits for but the shutdown: giving back, dead-lettering, drains.
     chores: JoinSet<()>,
+    /// A look at whether missing queues exist by now; at most one.
+    lookups: JoinSet<QueueSet>,
     standing: watch::Sender<Standing>,
 }
+
+/// How often queues that did not exist are looked for: a request for each that is missing.
+const LOOK_FOR_MISSING: Duration = Duration::from_secs(30);
 
 /// A run message that finds no run slot and came by a queue it shares with steps goes back for
 /// 10 to 30 seconds: long enough to be no hot loop, jittered so that workers do not move together.
@@ -72,7 +83,7 @@ impl Pool {
         events: EventSink,
     ) -> Self {
         let leases = Leases::start(broker.clone());
-        let polls = Polls::new(broker.clone(), &queues);
+        let polls = Polls::new(broker.clone(), &queues, options.starvation_guard);
         let steps = Slots {
             target: options.steps,
             busy: 0,
@@ -94,8 +105,9 @@ impl Pool {
                 hosts,
                 events,
             },
+            intake: Intake::new(options.worker.clone()),
             options,
-            queues,
+            queues: watch::Sender::new(queues),
             state: WorkerState::Starting,
             steps,
             runs,
@@ -103,15 +115,20 @@ impl Pool {
             held_runs: Held::default(),
             running: HashMap::new(),
             polls,
-            lives: JoinSet::new(),
+            lives: Lives::default(),
             chores: JoinSet::new(),
+            lookups: JoinSet::new(),
             standing,
         }
     }
 
     /// Receives and runs until a drain or a stop has ended. Every message is settled by then.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        let reports = reporter::start(&self.context, &self.queues, self.standing.subscribe());
+        let queues = self.queues.subscribe();
+        let reports = reporter::start(&self.context, queues, self.standing.subscribe());
+        let mut missing = tokio::time::interval(LOOK_FOR_MISSING);
+        missing.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        missing.reset();
         self.send_slots();
         self.become_state(WorkerState::Running);
         loop {
@@ -122,10 +139,17 @@ impl Pool {
             let retry = self.polls.next_retry();
             tokio::select! {
                 polled = self.polls.next() => self.polled(polled),
-                Some(ended) = self.lives.join_next() => self.ended(ended),
+                Some(ended) = self.lives.next() => self.ended(&ended),
+                Some(taken) = self.intake.next() => {
+                    if let Taken::Task(task) = taken {
+                        self.receive(*task);
+                    }
+                }
                 Some(_) = self.chores.join_next() => {}
                 Some(order) = orders.recv() => self.obey(order).await,
                 () = retry_at(retry) => {}
+                _ = missing.tick() => self.look_for_missing(),
+                Some(queues) = self.lookups.join_next() => self.found(queues),
             }
         }
         while self.chores.join_next().await.is_some() {}
@@ -142,6 +166,7 @@ impl Pool {
     fn is_over(&self) -> bool {
         matches!(self.state, WorkerState::Draining | WorkerState::Stopping)
             && self.lives.is_empty()
+            && self.intake.is_empty()
             && self.polls.open() == 0
     }
 
@@ -163,7 +188,8 @@ impl Pool {
             }
             self.give_back_excess();
             let room = self.steps.target.saturating_sub(self.steps.busy) + self.options.prefetch;
-            let steps = (room as usize).saturating_sub(self.held_steps.len());
+            let coming = self.held_steps.len() + self.intake.len();
+            let steps = (room as usize).saturating_sub(coming);
             let runs = self.runs.target.saturating_sub(self.runs.busy) as usize;
             self.polls.demand(steps, runs);
         }
@@ -194,23 +220,24 @@ impl Pool {
     fn start(&mut self, task: Task) {
         self.running
             .insert(task.message.task_id.clone(), InFlight::new(&task));
-        self.lives.spawn(self.context.clone().live(task));
+        let task = Arc::new(task);
+        let life = self.context.clone().live(Arc::clone(&task));
+        self.lives.spawn(task, life);
     }
 
-    fn ended(&mut self, ended: Result<Task, tokio::task::JoinError>) {
-        match ended {
-            Ok(task) => {
-                self.running.remove(&task.message.task_id);
-                let slots = if task.message.kind.is_run() {
-                    &mut self.runs
-                } else {
-                    &mut self.steps
-                };
-                slots.busy = slots.busy.saturating_sub(1);
-            }
-            // A panic in a task's life: its message comes back when its lease ends, and its slot
-            // stays taken, which is safer than running one too many.
-            Err(problem) => warn!("a task's supervision ended: {problem}"),
+    fn ended(&mut self, ended: &Ended) {
+        let Ended { task, panic } = ended;
+        self.running.remove(&task.message.task_id);
+        let slots = if task.message.kind.is_run() {
+            &mut self.runs
+        } else {
+            &mut self.steps
+        };
+        slots.busy = slots.busy.saturating_sub(1);
+        if let Some(panic) = panic {
+            let (context, task, panic) = (self.context.clone(), Arc::clone(task), panic.clone());
+            self.chores
+                .spawn(async move { context.abandoned(&task, &panic).await });
         }
     }
 
@@ -218,26 +245,17 @@ impl Pool {
         match polled.result {
             Ok(deliveries) => {
                 for delivery in deliveries {
-                    self.receive(delivery);
+                    if let Some(task) = self.intake.take(&self.context, delivery) {
+                        self.receive(task);
+                    }
                 }
             }
             Err(problem) => warn!("{problem}; trying again"),
         }
     }
 
-    fn receive(&mut self, delivery: Delivery) {
-        self.context.leases.register(&delivery);
+    fn receive(&mut self, task: Task) {
         let context = self.context.clone();
-        let message = match TaskMessage::decode(&delivery.body) {
-            Ok(message) => message,
-            Err(problem) => {
-                self.chores.spawn(async move {
-                    context.poison(&delivery, &problem.to_string()).await;
-                });
-                return;
-            }
-        };
-        let task = Task { delivery, message };
         if self.has(&task.message.task_id) {
             // A second delivery of what this very worker has in hand. The other receive's lease
             // is good; this one waits its time out and is recognised then.
@@ -250,15 +268,32 @@ impl Pool {
             });
             return;
         }
-        self.context.events.send(Event::Received {
-            task: Box::new(self.view(&task)),
-        });
+        let view = Box::new(self.intake.view(&task));
+        self.context.events.send(Event::Received { task: view });
         if !self.state.receives() {
             self.give_back(task, Duration::ZERO, "the worker takes no more");
         } else if task.message.kind.is_run() {
             self.held_runs.push(task);
         } else {
             self.held_steps.push(task);
+        }
+    }
+
+    /// A band or runs queue that did not exist when the worker started is served as soon as it
+    /// does: senders use it from then on.
+    fn look_for_missing(&mut self) {
+        let known = self.queues.borrow().clone();
+        if !known.missing.is_empty() && self.lookups.is_empty() && self.state.receives() {
+            let broker = self.context.broker.clone();
+            self.lookups
+                .spawn(async move { broker.find_missing(&known).await });
+        }
+    }
+
+    fn found(&mut self, queues: Result<QueueSet, tokio::task::JoinError>) {
+        if let Ok(queues) = queues {
+            self.polls.serve(&queues);
+            self.queues.send_replace(queues);
         }
     }
 
@@ -272,85 +307,6 @@ impl Pool {
         let context = self.context.clone();
         self.chores
             .spawn(async move { context.give_back(&task, after, reason).await });
-    }
-
-    async fn obey(&mut self, Order { command, reply }: Order) {
-        let answer = match command {
-            Command::Pause => self.change(WorkerState::Paused, "paused: nothing new is received"),
-            Command::Resume => self.change(WorkerState::Running, "running"),
-            Command::Drain => self.change(WorkerState::Draining, "draining: ends when idle"),
-            Command::Stop => self.stop(),
-            Command::Scale { steps } => {
-                self.steps.target = steps;
-                self.send_slots();
-                Reply::Done(format!("{steps} step slots"))
-            }
-            Command::Reload => {
-                self.context.hosts.reload().await;
-                Reply::Done("user code is loaded again for new work".to_owned())
-            }
-            Command::CancelTask { task_id } => self.cancel(&task_id),
-            Command::DrainQueue { queue } => return self.drain_queue(&queue, reply),
-            Command::LaunchRun { .. } | Command::TerminateRuns { .. } => {
-                let verb = command.verb();
-                Reply::Failed(format!(
-                    "{verb} is for Dagster's webserver, not for a worker"
-                ))
-            }
-        };
-        // Whoever asked may have gone.
-        let _ = reply.send(answer);
-    }
-
-    fn change(&mut self, next: WorkerState, done: &str) -> Reply {
-        if self.state == next {
-            return Reply::Done(format!("already {}", next.word()));
-        }
-        if !self.state.may_become(next) {
-            let (now, next) = (self.state.word(), next.word());
-            return Reply::Failed(format!("a worker that is {now} cannot become {next}"));
-        }
-        self.become_state(next);
-        Reply::Done(done.to_owned())
-    }
-
-    fn stop(&mut self) -> Reply {
-        let reply = self.change(WorkerState::Stopping, "stopping: interrupts what runs");
-        if self.state == WorkerState::Stopping {
-            let (hosts, grace) = (self.context.hosts.clone(), self.options.grace);
-            self.chores.spawn(hosts.shutdown(grace));
-        }
-        reply
-    }
-
-    fn cancel(&mut self, task_id: &str) -> Reply {
-        if let Some(task) = self.held_steps.remove(task_id) {
-            self.give_back(task, Duration::ZERO, "cancelled before it started");
-            return Reply::Done("it had not started: its message went back".to_owned());
-        }
-        if !self.running.contains_key(task_id) {
-            return Reply::Failed(format!("no task {task_id} is in hand here"));
-        }
-        let (hosts, task_id) = (self.context.hosts.clone(), task_id.to_owned());
-        self.chores
-            .spawn(async move { hosts.cancel(&task_id).await });
-        Reply::Done("interrupted; it is killed if it does not end in its grace period".to_owned())
-    }
-
-    fn drain_queue(&mut self, name: &str, reply: tokio::sync::oneshot::Sender<Reply>) {
-        let Some(queue) = self
-            .queues
-            .all()
-            .find(|queue| queue.name == name)
-            .map(Arc::clone)
-        else {
-            let _ = reply.send(Reply::Failed(format!("this worker serves no queue {name}")));
-            return;
-        };
-        let (context, folder) = (self.context.clone(), self.options.archives.clone());
-        self.chores.spawn(async move {
-            let _ = reply.send(drain_queue(&context, &queue, &folder).await);
-        });
     }
 
     fn become_state(&mut self, state: WorkerState) {
@@ -374,25 +330,6 @@ impl Pool {
     fn send_slots(&self) {
         let (steps, runs) = (self.steps.target, self.runs.target);
         self.context.events.send(Event::Slots { steps, runs });
-    }
-
-    fn view(&self, task: &Task) -> TaskView {
-        TaskView {
-            task_id: task.message.task_id.clone(),
-            message_id: task.delivery.message_id.clone(),
-            queue: task.delivery.queue.name.clone(),
-            kind: task.message.kind,
-            run_id: task.message.run_id.clone(),
-            job: task.message.job.clone(),
-            step_key: task.message.step_key.clone(),
-            priority: task.message.priority,
-            attempt: task.message.attempt,
-            receive_count: task.delivery.receive_count,
-            sent_at: task.delivery.sent_at,
-            received_at: task.delivery.received_at,
-            phase: Phase::Held,
-            worker: self.options.worker.clone(),
-        }
     }
 }
 

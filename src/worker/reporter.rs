@@ -1,6 +1,7 @@
 //! What a worker tells of itself at intervals: queue counts, hosts, its heartbeat in Dagster's
 //! storage.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::held::Task;
 use super::life::Context;
 use crate::broker::{Queue, QueueSet};
 use crate::domain::{
-    Event, HostView, QueueView, Slots, Source, SourceHealth, SourceKind, WorkerState,
+    Event, HostView, QueueRole, QueueView, Slots, Source, SourceHealth, SourceKind, WorkerState,
 };
 use crate::host::HostState;
 
@@ -57,29 +58,31 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Starts reporting; it ends when the handles are dropped.
 pub(super) fn start(
     context: &Context,
-    queues: &QueueSet,
+    queues: watch::Receiver<QueueSet>,
     standing: watch::Receiver<Standing>,
 ) -> [AbortOnDropHandle<()>; 2] {
-    let queues: Vec<Arc<Queue>> = queues.all().map(Arc::clone).collect();
-    let names = queues.iter().map(|queue| queue.name.clone()).collect();
-    let counts = tokio::spawn(report_queues(context.clone(), queues));
-    let beats = tokio::spawn(beat(context.clone(), names, standing));
+    let counts = tokio::spawn(report_queues(context.clone(), queues.clone()));
+    let beats = tokio::spawn(beat(context.clone(), queues, standing));
     [
         AbortOnDropHandle::new(counts),
         AbortOnDropHandle::new(beats),
     ]
 }
 
-async fn report_queues(context: Context, queues: Vec<Arc<Queue>>) {
+async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
     let mut seen_at = None;
     let mut ticks = tokio::time::interval(COUNTS);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let mut health = SourceHealth::Up;
-        for queue in &queues {
+        let served: Vec<Arc<Queue>> = queues.borrow().all().cloned().collect();
+        let dead = dead_letter_queues(&served);
+        for queue in served.iter().chain(&dead) {
             let view = count(&context, queue).await;
             match &view.error {
+                // A dead-letter queue that may not be asked is no reason to call the broker down.
+                Some(_) if queue.role == QueueRole::DeadLetter => {}
                 Some(reason) => {
                     health = SourceHealth::Down {
                         reason: reason.clone(),
@@ -105,6 +108,17 @@ async fn report_queues(context: Context, queues: Vec<Arc<Queue>>) {
             hosts: context.hosts.states().into_iter().map(host_view).collect(),
         });
     }
+}
+
+/// The dead-letter queues of queues, each once.
+fn dead_letter_queues(queues: &[Arc<Queue>]) -> Vec<Arc<Queue>> {
+    let urls: BTreeSet<&String> = queues
+        .iter()
+        .filter_map(|queue| queue.dead_letter_url.as_ref())
+        .collect();
+    urls.into_iter()
+        .map(|url| Arc::new(Queue::new(url.clone(), QueueRole::DeadLetter, 0)))
+        .collect()
 }
 
 fn host_view(state: HostState) -> HostView {
@@ -133,7 +147,11 @@ async fn count(context: &Context, queue: &Queue) -> QueueView {
     }
 }
 
-async fn beat(context: Context, queues: Vec<String>, standing: watch::Receiver<Standing>) {
+async fn beat(
+    context: Context,
+    queues: watch::Receiver<QueueSet>,
+    standing: watch::Receiver<Standing>,
+) {
     let mut ticks = tokio::time::interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -144,12 +162,13 @@ async fn beat(context: Context, queues: Vec<String>, standing: watch::Receiver<S
             runs,
             in_flight,
         } = standing.borrow().clone();
+        let names: Vec<String> = queues.borrow().all().map(|q| q.name.clone()).collect();
         let body = json!({
             "pid": std::process::id(),
             "state": state.word(),
             "slots": {"steps": steps.target, "runs": runs.target},
             "in_flight": in_flight,
-            "queues": queues,
+            "queues": names,
             "version": env!("CARGO_PKG_VERSION"),
         });
         if let Err(problem) = context.hosts.heartbeat(body).await {

@@ -6,9 +6,12 @@ tests pay for the import of dagster once.
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
@@ -19,7 +22,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.types import ExecuteRunArgs, ExecuteStepArgs, ResumeRunArgs
-from dagster._serdes import pack_value
+from dagster._serdes import deserialize_value, pack_value
 
 HERE = Path(__file__).parent
 instance = DagsterInstance.get()
@@ -83,6 +86,7 @@ def events(run_id: str, step: str | None = None) -> list:
                 "step": event.step_key,
                 "message": event.message or "",
                 "error": error.cls_name if error else None,
+                "time": entry.timestamp,
                 "wait": getattr(data, "seconds_to_wait", None),
                 "metadata": {
                     key: str(value.value)
@@ -122,6 +126,81 @@ def cursor(key: str) -> str | None:
     return instance.run_storage.get_cursor_values({key}).get(key)
 
 
+def launch(job: str, file: str) -> dict:
+    """Makes a run and has the instance's run launcher launch it, as Dagster's daemon does."""
+    run_id = make_run(job, "NOT_STARTED", file)["run_id"]
+    instance.launch_run(run_id, workspace=None)
+    return {"run_id": run_id}
+
+
+def terminate(run_id: str) -> bool:
+    return instance.run_launcher.terminate(run_id)
+
+
+@cache
+def sqs(endpoint: str) -> Any:
+    import boto3
+
+    return boto3.client("sqs", endpoint_url=endpoint)
+
+
+def create_queue(endpoint: str, name: str, dead: str | None = None) -> str:
+    """Creates a queue, and the dead-letter queue that its redrive policy names."""
+    attributes = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
+    if dead is not None:
+        url = create_queue(endpoint, dead)
+        found = sqs(endpoint).get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        policy = {"deadLetterTargetArn": found["Attributes"]["QueueArn"], "maxReceiveCount": 100}
+        attributes["RedrivePolicy"] = json.dumps(policy)
+    return sqs(endpoint).create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+
+
+def send(endpoint: str, url: str, bodies: list[str], attributes: dict | None = None) -> None:
+    """Sends the bodies, ten at a time."""
+    values = {k: {"DataType": "String", "StringValue": v} for k, v in (attributes or {}).items()}
+    for start in range(0, len(bodies), 10):
+        entries = [
+            {"Id": str(index), "MessageBody": body, "MessageAttributes": values}
+            for index, body in enumerate(bodies[start : start + 10])
+        ]
+        if url.endswith(".fifo"):
+            for entry in entries:
+                unique = uuid4().hex
+                entry |= {"MessageGroupId": unique, "MessageDeduplicationId": unique}
+        answer = sqs(endpoint).send_message_batch(QueueUrl=url, Entries=entries)
+        assert not answer.get("Failed"), answer["Failed"]
+
+
+def counts(endpoint: str, url: str) -> list[int]:
+    """Messages that wait, and messages that are in flight."""
+    found = sqs(endpoint).get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+    return [int(found[name]) for name in names]
+
+
+def receive(endpoint: str, url: str) -> list:
+    """Bodies and attributes of up to ten messages, which stay in the queue."""
+    answer = sqs(endpoint).receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=0
+    )
+    return [
+        {
+            "body": message["Body"],
+            "attributes": {
+                name: value["StringValue"]
+                for name, value in message.get("MessageAttributes", {}).items()
+            },
+        }
+        for message in answer.get("Messages", [])
+    ]
+
+
+def read_events(texts: list[str]) -> list:
+    """The steps and types of serialized events, as an executor reads them."""
+    events = [deserialize_value(text, DagsterEvent) for text in texts]
+    return [[event.step_key, event.event_type_value] for event in events]
+
+
 def main() -> None:
     verbs = {
         function.__name__: function
@@ -134,6 +213,13 @@ def main() -> None:
             status,
             set_status,
             cursor,
+            launch,
+            read_events,
+            terminate,
+            create_queue,
+            send,
+            counts,
+            receive,
         )
     }
     for line in sys.stdin:

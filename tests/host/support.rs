@@ -222,6 +222,7 @@ pub fn settings(worker: &str) -> HostSettings {
         },
         cancel_grace: Duration::from_secs(1),
         on_worker_lost: LostPolicy::Retry { max: 2 },
+        max_deliveries: 10,
         packages: packages::unpack_below(&home().join("cache")).unwrap(),
     }
 }

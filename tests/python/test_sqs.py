@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from conftest import Queue
+from dagster_taskiq import sqs
 from dagster_taskiq.config import resolve
 from dagster_taskiq.errors import MessageTooLargeError, QueueMissingError
 from dagster_taskiq.sqs import Outgoing, Sender, group_id
@@ -56,6 +57,20 @@ def test_a_missing_queue_is_replaced_by_its_fallback_with_one_notice(queue: Queu
     assert len(sent.notices) == 1
     assert sender.send([outgoing(queue, "k3", "3", url=gone, fallback_url=queue.url)]).notices == []
     assert len(queue.receive()) == 4
+
+
+def test_a_queue_that_is_created_later_is_used_from_then_on(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = Sender(resolve({}))
+    late = f"{queue.url}-late"
+    send = [outgoing(queue, "k", "1", url=late, fallback_url=queue.url)]
+    assert sender.send(send).sent == {"k": queue.url}
+    created = queue.beside("late")
+    assert sender.send(send).sent == {"k": queue.url}
+    monkeypatch.setattr(sqs, "LOOK_AGAIN_AFTER", 0.0)
+    assert sender.send(send).sent == {"k": late}
+    assert created.depth() == 1
 
 
 def test_a_missing_queue_without_a_fallback_fails(queue: Queue) -> None:

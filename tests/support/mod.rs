@@ -8,6 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod proxy;
+pub mod scene;
+pub mod side;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -219,10 +223,25 @@ pub struct Broker {
 impl Broker {
     /// Starts it and waits until it listens.
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::serve(tempfile::tempdir().unwrap(), "127.0.0.1:0")
+    }
+
+    /// Kills it and starts it again at the same address, on the same folder.
+    pub fn restart(self) -> Self {
+        let Self {
+            endpoint,
+            mut process,
+            folder,
+        } = self;
+        process.signal("KILL");
+        process.wait(PATIENCE);
+        Self::serve(folder, endpoint.trim_start_matches("http://"))
+    }
+
+    fn serve(folder: tempfile::TempDir, address: &str) -> Self {
         let mut command = command();
         command
-            .args(["broker", "serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["broker", "serve", "--listen", address, "--data-dir"])
             .arg(folder.path().join("data"));
         let mut process = Process::start(&mut command, "broker", folder.path());
         let line = process.wait_for_line("endpoint: ");
@@ -273,6 +292,20 @@ impl Project {
         }
     }
 
+    /// URL of its base queue.
+    pub fn queue_url(&self) -> &str {
+        &self.queue_url
+    }
+
+    /// A file with settings, for `-y`.
+    pub fn yaml(&self, text: &str) -> String {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = self.folder.path().join(format!("settings-{number}.yaml"));
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     /// `DAGSTER_HOME`.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("home")
@@ -307,7 +340,8 @@ impl Project {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn settings(&self, command: &mut Command) {
+    /// Gives a command this project's settings.
+    pub fn settings(&self, command: &mut Command) {
         command
             .env("DAGSTER_HOME", self.home())
             .env("DAGSTER_TASKIQ_SQS_QUEUE_URL", &self.queue_url)
@@ -322,12 +356,24 @@ pub struct Worker {
     pub process: Process,
     /// Its unique name.
     pub name: String,
+    /// Its control socket.
+    pub socket: PathBuf,
 }
 
 impl Worker {
     /// Starts `worker start --workers <workers>` with further arguments, and waits until it is
     /// ready.
     pub fn start(project: &Project, workers: u32, args: &[&str]) -> Self {
+        Self::start_with(project, workers, args, &[])
+    }
+
+    /// As [`Self::start`], with variables of its own.
+    pub fn start_with(
+        project: &Project,
+        workers: u32,
+        args: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
@@ -341,17 +387,51 @@ impl Worker {
             .arg("--log-dir")
             .arg(project.folder().join(&name))
             .args(args)
-            .env("PYTHONPATH", library());
+            .env("PYTHONPATH", library())
+            .envs(variables.iter().copied());
         let mut process = Process::start(&mut command, &name, project.folder());
-        process.wait_for_line(&format!("worker {name} ready"));
-        Self { process, name }
+        let line = process.wait_for_line(&format!("worker {name} ready"));
+        let socket = line.split_once("control socket ").unwrap().1.trim().into();
+        Self {
+            process,
+            name,
+            socket,
+        }
+    }
+
+    /// Its present state, as a console sees it.
+    pub fn status(&self) -> std::sync::Arc<dagster_taskiq_tui::domain::WorkerSnapshot> {
+        block_on(dagster_taskiq_tui::control::client::status(&self.socket)).unwrap()
+    }
+
+    /// Gives it a command.
+    pub fn call(
+        &self,
+        command: dagster_taskiq_tui::domain::Command,
+    ) -> dagster_taskiq_tui::domain::Reply {
+        block_on(dagster_taskiq_tui::control::client::call(
+            &self.socket,
+            command,
+        ))
+        .unwrap()
     }
 
     /// Asks it to end (SIGTERM: it finishes what runs) and waits; its exit code.
     pub fn finish(&mut self) -> i32 {
         self.process.signal("TERM");
-        self.process.wait(PATIENCE)
+        let code = self.process.wait(PATIENCE);
+        let output = self.process.output();
+        assert!(!output.contains("Traceback"), "{output}");
+        code
     }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Processes (zombies aside) whose command line or environment names this folder.

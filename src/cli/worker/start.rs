@@ -124,6 +124,7 @@ async fn assemble(
         prefetch: settings.prefetch.value,
         grace: settings.cancel_grace.value,
         archives: state_folder().join("archive"),
+        starvation_guard: settings.starvation_guard.value,
     };
     let pool = Pool::new(options, broker, queues, hosts, events);
     Ok(Worker {
@@ -171,6 +172,7 @@ fn host_settings(
             WorkerLost::Retry => LostPolicy::Retry { max },
             WorkerLost::Fail => LostPolicy::Fail,
         },
+        max_deliveries: settings.max_deliveries.value,
         packages: packages::unpack()?,
     })
 }

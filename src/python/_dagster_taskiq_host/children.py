@@ -22,6 +22,9 @@ BEHIND = 256 * 1024
 AFTER_TERM = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
+TASK_ID = "DAGSTER_TASKIQ_TASK_ID"
+"""Variable that a child and all that it starts have: Taskiq's task id."""
+
 AFTER_OUTCOME = 60.0
 """Seconds a child may take to exit once its outcome is known."""
 
@@ -163,15 +166,23 @@ class Child:
                 self._note_strays()
                 linux.send_group(self.pid, signum)
 
+    def _end_orphans(self) -> None:
+        """Ends descendants that moved to another session: the next attempt must not meet them.
+
+        Orphans have become children of this subreaper. They are told by having been seen below
+        the child, or by the variable they inherited; any other process is not one of ours.
+        """
+        for pid, parent in linux.parents().items():
+            if parent != os.getpid():
+                continue
+            if pid in self.strays or linux.has_variable(pid, TASK_ID, self.task):
+                for descendant in [pid, *linux.descendants(pid)]:
+                    linux.send(descendant, signal.SIGKILL)
+
     def clean_up(self) -> None:
         """After the child was reaped: ends what it left behind and closes its pipes."""
         linux.send_group(self.pid, signal.SIGKILL)
-        if self.canceled or self.killed:
-            parents = linux.parents()
-            for pid in self.strays:
-                # Orphans have become children of this subreaper; any other process with that
-                # number is not one of ours.
-                if parents.get(pid) == os.getpid():
-                    linux.send(pid, signal.SIGKILL)
+        if self.canceled or self.killed or self.outcome is None:
+            self._end_orphans()
         for fd in self.fds():
             os.close(fd)

@@ -5,6 +5,7 @@ Every attempt ends with exactly one terminal event, so the n-th attempt is what 
 no STEP_START, and its terminal event is written by the executor.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance
@@ -40,6 +41,8 @@ class Attempt:
     start: DagsterEvent | None = None
     terminal: DagsterEvent | None = None
     owner: dict[str, str] | None = None
+    executions: int = 0
+    """How many processes have announced that they run it."""
     last_timestamp: float = 0.0
     """Unix seconds of the attempt's newest event."""
 
@@ -59,25 +62,75 @@ class StepHistory:
         return Attempt(number)
 
 
-def read(instance: DagsterInstance, run_id: str, step_key: str) -> StepHistory:
+def read(instance: DagsterInstance, run_id: str, step_key: str, whole: bool = False) -> StepHistory:
     """Reads what the log holds of a step.
 
-    One indexed query answers the usual case, a step that never started. Otherwise the run's log
-    is read to its end: a page that is missing would hide a terminal event.
+    One indexed query answers the usual case, a step that never started; ``whole`` asks for what
+    was announced before a start too. Otherwise the run's log is read to its end: a page that is
+    missing would hide a terminal event.
     """
     history = StepHistory()
-    stats = instance.get_run_step_stats(run_id, step_keys=[step_key])
-    if all(stat.status is None and not stat.attempts for stat in stats):
-        return history
+    if not whole:
+        stats = instance.get_run_step_stats(run_id, step_keys=[step_key])
+        if all(stat.status is None and not stat.attempts for stat in stats):
+            return history
+    for entry in _entries(instance, run_id, set(LOOKED_AT)):
+        if entry.step_key == step_key:
+            _fold(history, entry)
+    return history
+
+
+def _entries(
+    instance: DagsterInstance, run_id: str, of_type: set[DagsterEventType] | None
+) -> Iterator[EventLogEntry]:
+    """The run's log to its end, oldest first."""
     cursor = None
     while True:
-        page = instance.get_records_for_run(run_id, cursor, of_type=set(LOOKED_AT), limit=PAGE)
+        page = instance.get_records_for_run(run_id, cursor, of_type=of_type, limit=PAGE)
         for record in page.records:
-            if record.event_log_entry.step_key == step_key:
-                _fold(history, record.event_log_entry)
+            yield record.event_log_entry
         cursor = page.cursor
         if not page.has_more:
-            return history
+            return
+
+
+def attempt_events(
+    instance: DagsterInstance, run_id: str, step_key: str, number: int
+) -> list[DagsterEvent]:
+    """All events of the n-th attempt of a step, oldest first."""
+    found = []
+    attempt = 1
+    for entry in _entries(instance, run_id, None):
+        event = entry.dagster_event
+        if event is None or event.step_key != step_key:
+            continue
+        if attempt == number:
+            found.append(event)
+        if event.event_type in TERMINAL:
+            attempt += 1
+        if attempt > number:
+            break
+    return found
+
+
+def run_owner(instance: DagsterInstance, run_id: str) -> tuple[dict[str, str] | None, float]:
+    """The run worker that announced itself last, and when (Unix seconds)."""
+    page = instance.get_records_for_run(
+        run_id, None, of_type=DagsterEventType.ENGINE_EVENT, limit=100, ascending=False
+    )
+    for record in page.records:
+        event = record.event_log_entry.dagster_event
+        if event is not None and event.step_key is None and owner_of(event):
+            return owner_of(event), record.event_log_entry.timestamp
+    return None, 0.0
+
+
+def run_executions(instance: DagsterInstance, run_id: str) -> int:
+    """How many run workers have announced themselves for the run."""
+    return sum(
+        entry.step_key is None and owner_of(entry.get_dagster_event()) is not None
+        for entry in _entries(instance, run_id, {DagsterEventType.ENGINE_EVENT})
+    )
 
 
 def _fold(history: StepHistory, entry: EventLogEntry) -> None:
@@ -95,7 +148,10 @@ def _fold(history: StepHistory, entry: EventLogEntry) -> None:
         if is_worker_lost(event):
             history.lost += 1
     else:
-        attempt.owner = owner_of(event) or attempt.owner
+        owner = owner_of(event)
+        if owner is not None:
+            attempt.owner = owner
+            attempt.executions += 1
 
 
 def is_worker_lost(event: DagsterEvent) -> bool:

@@ -4,36 +4,63 @@ It beats the worker's heart, looks for cancelled runs and writes the end of step
 gone. One request after the other; each answer carries its request's id.
 """
 
+import contextlib
 import selectors
+import sys
 import traceback
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._serdes import serialize_value
 
-from . import liveness, reports
+from . import history, liveness, reports
 from .frames import Channel, Closed, Frame
 
 ENDING = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE)
 """Statuses in which a run's steps are interrupted."""
 
+ENDS = history.TERMINAL | {DagsterEventType.RESOURCE_INIT_FAILURE}
+"""How an attempt can end; the last one's end is written by the executor that reads it."""
 
-def serve(channel: Channel, instance: DagsterInstance) -> None:
-    """Answers requests until the worker closes the socket."""
+OUTPUTS = frozenset(
+    {DagsterEventType.STEP_OUTPUT, DagsterEventType.HANDLED_OUTPUT, DagsterEventType.LOADED_INPUT}
+)
+
+MAX_EVENTS = 8 * 1024 * 1024
+"""Characters of an attempt's events beyond which only what moves a run forward is answered: a
+frame has a limit."""
+
+
+def serve(channel: Channel, instance: DagsterInstance, waiting: list[Frame]) -> None:
+    """Answers requests until the worker asks to stop or closes the socket."""
+    with contextlib.suppress(Closed):
+        if not _serve_all(channel, instance, waiting):
+            return
+        _loop(channel, instance)
+
+
+def _loop(channel: Channel, instance: DagsterInstance) -> None:
     while True:
         with selectors.PollSelector() as selector:
             writing = selectors.EVENT_WRITE if channel.wants_write else 0
             selector.register(channel, selectors.EVENT_READ | writing)
             events = selector.select()[0][1]
-        try:
-            if events & selectors.EVENT_WRITE:
-                channel.flush()
-            if events & selectors.EVENT_READ:
-                for frame in channel.receive():
-                    if frame["kind"] == "stop":
-                        return
-                    channel.send(_answer(instance, frame))
-        except Closed:
+        if events & selectors.EVENT_WRITE:
+            channel.flush()
+        if events & selectors.EVENT_READ and not _serve_all(channel, instance, channel.receive()):
             return
+
+
+def _serve_all(channel: Channel, instance: DagsterInstance, frames: list[Frame]) -> bool:
+    """Answers what asks for an answer; whether to go on."""
+    for frame in frames:
+        if frame["kind"] == "stop":
+            return False
+        if "id" in frame:
+            channel.send(_answer(instance, frame))
+        else:
+            print(f"a {frame['kind']} frame is not for the ledger", file=sys.stderr)
+    return True
 
 
 def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
@@ -55,7 +82,24 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return _ending_runs(instance, frame["run_ids"])
     if kind == "report":
         return reports.write(instance, reports.Report(**frame["report"]))
+    if kind == "cancel_run":
+        return reports.cancel_run(instance, frame["run_id"])
+    if kind == "attempt_events":
+        return _attempt_events(instance, frame["run_id"], frame["step_key"], frame["attempt"])
     raise ValueError(f"unknown request {kind}")
+
+
+def _attempt_events(
+    instance: DagsterInstance, run_id: str, step_key: str, attempt: int
+) -> dict[str, Any]:
+    """The attempt's events in Dagster's own form, and whether they tell how it ended."""
+    events = history.attempt_events(instance, run_id, step_key, attempt)
+    ended = any(event.event_type in ENDS for event in events)
+    texts = [serialize_value(event) for event in events]
+    if sum(map(len, texts)) > MAX_EVENTS:
+        kept = (event for event in events if event.event_type in ENDS | history.STARTS | OUTPUTS)
+        texts = [serialize_value(event) for event in kept]
+    return {"events": texts, "ended": ended}
 
 
 def _ending_runs(instance: DagsterInstance, run_ids: list[str]) -> dict[str, str]:

@@ -73,6 +73,15 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def has_variable(pid: int, name: str, value: str) -> bool:
+    """Whether a process was started with this environment variable."""
+    try:
+        environment = Path("/proc", str(pid), "environ").read_bytes()
+    except OSError:
+        return False
+    return f"{name}={value}".encode() in environment.split(b"\0")
+
+
 def send(pid: int, signum: int) -> None:
     """Signals one process, if it is still there."""
     with contextlib.suppress(ProcessLookupError):

@@ -13,7 +13,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from . import PROTOCOL, linux
-from .frames import Channel
+from .frames import Channel, Frame
 
 BOOTSTRAP = (
     "import sys; sys.path[0] = sys.argv[1]; from _dagster_taskiq_host.main import main; main()"
@@ -92,24 +92,25 @@ def _ledger(parent: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _hello(channel)
-    request = _first(channel)
+    request, *more = _first(channel)
     try:
         instance = open_instance(request["instance_ref"])
     except InstanceUnusable as error:
         channel.send({"kind": "load_error", "reason": str(error)})
         return
     channel.send({"kind": "ready", "load_ms": 0, "threads": [], "forks": False})
-    ledger.serve(channel, instance)
+    ledger.serve(channel, instance, more)
 
 
-def _first(channel: Channel) -> dict:
+def _first(channel: Channel) -> list[Frame]:
+    """The frames that come first: what to load, and whatever came with it."""
     import select
 
     while True:
         select.select([channel], [], [])
         frames = channel.receive()
         if frames:
-            return frames[0]
+            return frames
 
 
 def _one(news: int) -> None:

@@ -37,6 +37,8 @@ class Task:
     worker: dict[str, str]
     lost: dict[str, Any]
     """What to do about a lost worker: ``{"policy": "retry" | "fail", "max": 2}``."""
+    max_deliveries: int
+    """Executions without an end after which it is not run again; 0: no limit."""
 
     @property
     def run_id(self) -> str:
@@ -52,6 +54,11 @@ class Task:
             return None
         keys = self.args.step_keys_to_execute
         return keys[0] if keys else None
+
+    @property
+    def may_be_poison(self) -> bool:
+        """Whether it was received often enough for its executions to be worth counting."""
+        return 0 < self.max_deliveries < self.receive_count
 
     @property
     def instance_ref(self) -> InstanceRef | None:
@@ -85,6 +92,7 @@ def unpack(frame: dict[str, Any]) -> Task:
         queue=frame["queue"],
         worker=frame["worker"],
         lost=frame["lost"],
+        max_deliveries=frame["max_deliveries"],
     )
 
 

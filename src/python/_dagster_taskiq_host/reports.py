@@ -13,16 +13,18 @@ from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, StepRetryData
 from dagster._utils.error import SerializableErrorInfo
 
-from . import claims, history
+from . import claims, history, liveness
 
 LOST = "lost"
 CRASHED = "crashed"
 UNSTARTED = "unstarted"
+CANCELED = "canceled"
 
 _ERROR_NAMES = {
     LOST: history.WORKER_LOST,
     CRASHED: "dagster_taskiq.StepCrashed",
     UNSTARTED: "dagster_taskiq.MessageRemoved",
+    CANCELED: "dagster_taskiq.StepCanceled",
 }
 
 
@@ -35,7 +37,8 @@ class Report:
     attempt: int
     mode: str
     """``lost``: its worker is gone. ``crashed``: it ended by itself without a terminal event.
-    ``unstarted``: its message was removed."""
+    ``unstarted``: its message was removed. ``canceled``: an operator cancelled it before it
+    started."""
     reason: str
     retries_disabled: bool = False
     retry_allowed: bool = False
@@ -74,8 +77,42 @@ def write_held(instance: DagsterInstance, report: Report) -> dict[str, Any]:
     return _write_step(instance, run, report.step_key, report)
 
 
+def cancel_run(instance: DagsterInstance, run_id: str) -> None:
+    """Marks a run as being cancelled; the workers that have parts of it interrupt them."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished and run.status != DagsterRunStatus.CANCELING:
+        instance.report_run_canceling(run, "An operator cancelled the run.")
+
+
+def end_canceling(instance: DagsterInstance, run: DagsterRun) -> DagsterRunStatus:
+    """Ends a run that is being cancelled and whose run worker is gone; returns the run's status.
+
+    Only a run whose worker announced itself, and so held the run's claim, can be judged: any other
+    one is left to its launcher.
+    """
+    owner, seen = history.run_owner(instance, run.run_id)
+    if owner is None:
+        return run.status
+    claim = claims.claim(instance, run.run_id, None, 1)
+    if not claim.acquire():
+        return run.status
+    try:
+        current = instance.get_run_by_id(run.run_id) or run
+        gone = claim.definite or liveness.owner_is_gone(instance, owner, seen)
+        if not gone or current.status != DagsterRunStatus.CANCELING:
+            return current.status
+        instance.report_run_canceled(
+            current, f"The run was canceled; its worker {owner['id']} is gone."
+        )
+        return DagsterRunStatus.CANCELED
+    finally:
+        claim.release()
+
+
 def _write_run(instance: DagsterInstance, run: DagsterRun, report: Report) -> dict[str, Any]:
-    if run.status == DagsterRunStatus.CANCELING:
+    if report.mode == CANCELED and run.status != DagsterRunStatus.CANCELING:
+        instance.report_run_canceling(run)
+    if report.mode == CANCELED or run.status == DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run, f"The run was canceled. {report.reason}")
         return {"result": "written", "event": DagsterEventType.RUN_CANCELED.value}
     data = JobFailureData(

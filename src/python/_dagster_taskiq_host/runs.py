@@ -4,19 +4,16 @@ A redelivered ``execute_job`` whose run has started is resumed: the execute body
 """
 
 import sys
-from typing import Any
 
 from dagster import (
     DagsterEvent,
-    DagsterEventType,
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
 )
 from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
 
-from . import announce, claims, liveness, outcomes
-from .history import owner_of
+from . import announce, claims, history, liveness, outcomes
 from .messages import RESUME_JOB, Task
 from .outcomes import Outcome
 from .steps import Tell, no_such_run, tell_event
@@ -49,9 +46,16 @@ def _run_claimed(
         return outcomes.run_finished(DagsterRunStatus.CANCELED.value)
     started = run.status == DagsterRunStatus.STARTED
     if started and not claim.definite:
-        owner, seen = _last_owner(instance, run.run_id)
+        owner, seen = history.run_owner(instance, run.run_id)
         if owner is not None and not liveness.owner_is_gone(instance, owner, seen):
             return outcomes.claim_held()
+    if task.may_be_poison:
+        executions = history.run_executions(instance, run.run_id)
+        if executions >= task.max_deliveries:
+            return outcomes.unrunnable(
+                f"{executions} run workers began the run and none of them brought it to an end "
+                f"(max_deliveries is {task.max_deliveries})"
+            )
     announce.announce(instance, run, task)
 
     def on_event(event: DagsterEvent) -> None:
@@ -79,15 +83,3 @@ def _ended(instance: DagsterInstance, run_id: str, otherwise: str) -> Outcome:
     if instance.run_will_resume(run_id):
         return outcomes.interrupted(otherwise)
     return outcomes.raised(otherwise)
-
-
-def _last_owner(instance: DagsterInstance, run_id: str) -> tuple[dict[str, Any] | None, float]:
-    """Who announced itself last for the run, and when."""
-    page = instance.get_records_for_run(
-        run_id, None, of_type=DagsterEventType.ENGINE_EVENT, limit=100, ascending=False
-    )
-    for record in page.records:
-        event = record.event_log_entry.dagster_event
-        if event is not None and event.step_key is None and owner_of(event):
-            return owner_of(event), record.event_log_entry.timestamp
-    return None, 0.0

@@ -18,7 +18,7 @@ from dagster import DagsterInstance
 from dagster._utils.hosted_user_process import recon_repository_from_origin
 
 from . import linux, work
-from .children import Child, Stream
+from .children import TASK_ID, Child, Stream
 from .frames import Channel, Closed, Frame
 from .instances import open_instance, storage_kind
 from .messages import unpack_origin
@@ -189,6 +189,7 @@ class StepHost:
             os.setsid()
             linux.die_with_parent(host, signal.SIGKILL)
             linux.reset_signals()
+            os.environ[TASK_ID] = frame["id"]
             self._close_own(pipes)
             os.dup2(pipes[1][1], 1)
             os.dup2(pipes[2][1], 2)
@@ -225,6 +226,7 @@ class StepHost:
             stdout=pipes[1][1],
             stderr=pipes[2][1],
             pass_fds=[news],
+            env={**os.environ, TASK_ID: frame["id"]},
             start_new_session=True,
         )
         os.close(body)

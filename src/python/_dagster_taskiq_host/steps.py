@@ -39,18 +39,26 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     run = instance.get_run_by_id(task.run_id)
     if run is None:
         return outcomes.unrunnable(no_such_run(instance, task))
-    if run.is_finished or run.status == DagsterRunStatus.CANCELING:
+    if run.status == DagsterRunStatus.CANCELING:
+        # Its steps' messages may be all that is left of it.
+        return outcomes.run_finished(reports.end_canceling(instance, run).value)
+    if run.is_finished:
         return outcomes.run_finished(run.status.value)
     claim = claims.claim(instance, task.run_id, task.step_key, task.attempt)
     if not claim.acquire():
         return outcomes.claim_held()
     try:
-        past = history.read(instance, task.run_id, _key(task))
+        past = history.read(instance, task.run_id, _key(task), whole=task.may_be_poison)
         attempt = past.attempt(task.attempt)
         if attempt.terminal is not None:
             return outcomes.already_finished(attempt.terminal.event_type_value)
         if attempt.start is not None:
             return _started_elsewhere(instance, task, claim, attempt)
+        if task.may_be_poison and attempt.executions >= task.max_deliveries:
+            return outcomes.unrunnable(
+                f"{attempt.executions} processes began attempt {task.attempt} and none of them "
+                f"brought it to an end (max_deliveries is {task.max_deliveries})"
+            )
         _guard(instance, claim)
         return _execute(instance, run, task, tell)
     finally:

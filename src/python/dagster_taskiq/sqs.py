@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +23,9 @@ MAX_BATCH_BYTES = 1_000_000
 #: Bodies of this size and more go to S3 where a bucket is configured. Every consumer of this kind
 #: of message agrees on it: it was SQS's limit until 2025.
 OFFLOAD_BYTES = 262_144
+#: A missing queue is tried again after this time, in seconds: its creation must be noticed by a run
+#: or daemon that sends for days.
+LOOK_AGAIN_AFTER = 60.0
 #: A queue's MaximumMessageSize where it cannot be asked for.
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_576
 
@@ -72,7 +76,7 @@ class Sender:
         self._settings = settings
         self._client = aws.sqs_client(settings)
         self._s3: Any = None
-        self._missing: set[str] = set()
+        self._missing: dict[str, float] = {}
         self._limits: dict[str, int] = {}
         self.base_url = aws.base_queue_url(settings, self._client)
 
@@ -146,7 +150,7 @@ class Sender:
                 notice = self._note_missing(message)
                 if notice:
                     outcome.notices.append(notice)
-                again = self._past_missing(message)
+                again = replace(message, url=message.fallback_url, fallback_url=None)
                 self._send_one((again, self._fifo(again, entry), size), outcome)
                 return
             outcome.failed[message.key] = ours
@@ -154,9 +158,10 @@ class Sender:
         outcome.sent[message.key] = message.url
 
     def _note_missing(self, message: Outgoing) -> str | None:
-        if message.url in self._missing:
+        known = message.url in self._missing
+        self._missing[message.url] = time.monotonic()
+        if known:
             return None
-        self._missing.add(message.url)
         return (
             f"The queue {queue_name(message.url)} does not exist; using"
             f" {queue_name(message.fallback_url or '')}. Create it with dagster-taskiq-tui queue"
@@ -164,7 +169,9 @@ class Sender:
         )
 
     def _past_missing(self, message: Outgoing) -> Outgoing:
-        if message.url in self._missing and message.fallback_url:
+        found_missing = self._missing.get(message.url, float("-inf"))
+        is_fresh = time.monotonic() - found_missing < LOOK_AGAIN_AFTER
+        if is_fresh and message.fallback_url:
             return replace(message, url=message.fallback_url, fallback_url=None)
         return message
 

@@ -1,0 +1,163 @@
+//! Which of the configured queues exist, and making those that do not.
+
+use std::sync::Arc;
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use tracing::{info, warn};
+
+use super::Broker;
+use crate::broker::error::BrokerError;
+use crate::broker::queue_set::{Queue, QueueSet};
+
+impl Broker {
+    /// Finds out which of the configured queues exist. On the embedded broker missing ones are
+    /// created: there is nobody else to do it.
+    ///
+    /// # Errors
+    /// When the first queue is missing or SQS cannot be asked. A missing band, named or runs queue
+    /// is only warned of: senders fall back to the base queue.
+    pub async fn resolve(&self, configured: QueueSet) -> Result<QueueSet, BrokerError> {
+        let mut resolved = QueueSet::default();
+        let mut first = None;
+        for queue in configured.steps {
+            match self.resolve_one(&queue).await {
+                Ok(found) => resolved.steps.push(Arc::new(found)),
+                Err(error) if error.is_no_such_queue() && !is_base(&queue) => {
+                    warn!("{error}; going on without it until it exists");
+                    resolved.missing.push(queue);
+                    first = first.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let (true, Some(error)) = (resolved.steps.is_empty(), first) {
+            return Err(error);
+        }
+        if let Some(queue) = configured.runs {
+            match self.resolve_one(&queue).await {
+                Ok(found) => resolved.runs = Some(Arc::new(found)),
+                Err(error) if error.is_no_such_queue() => {
+                    warn!(
+                        "there is no queue {}: runs share the base queue until it exists",
+                        queue.name
+                    );
+                    resolved.missing.push(queue);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(resolved)
+    }
+
+    /// Looks for a set's missing queues again; those that exist by now take their places.
+    pub async fn find_missing(&self, known: &QueueSet) -> QueueSet {
+        let mut set = known.clone();
+        set.missing.clear();
+        for queue in &known.missing {
+            match self.resolve_one(queue).await {
+                Ok(found) => {
+                    info!("the queue {} exists now and is served", found.name);
+                    set.put(Arc::new(found));
+                }
+                Err(error) => {
+                    if !error.is_no_such_queue() {
+                        warn!("{error}; trying again");
+                    }
+                    set.missing.push(Arc::clone(queue));
+                }
+            }
+        }
+        set
+    }
+
+    async fn resolve_one(&self, queue: &Queue) -> Result<Queue, BrokerError> {
+        let first = self.redrive_policy(queue).await;
+        let policy = match first {
+            Err(error) if self.embedded && error.is_no_such_queue() => {
+                self.create(queue).await?;
+                self.redrive_policy(queue).await?
+            }
+            other => other?,
+        };
+        let mut queue = queue.clone();
+        queue.dead_letter_url = self.dead_letter_url(policy.as_deref()).await;
+        Ok(queue)
+    }
+
+    /// A queue's dead-letter queue as it is configured now: one may have been given to it since.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn dead_letter_queue(&self, queue: &Queue) -> Result<Option<String>, BrokerError> {
+        let policy = self.redrive_policy(queue).await?;
+        Ok(self.dead_letter_url(policy.as_deref()).await)
+    }
+
+    async fn dead_letter_url(&self, policy: Option<&str>) -> Option<String> {
+        let name = policy.and_then(dead_letter_name)?;
+        match self.client.get_queue_url().queue_name(&name).send().await {
+            Ok(found) => found.queue_url,
+            Err(error) => {
+                let attempt = format!("look up the dead-letter queue {name}");
+                warn!("{}", BrokerError::new(attempt, &self.endpoint, &error));
+                None
+            }
+        }
+    }
+
+    async fn redrive_policy(&self, queue: &Queue) -> Result<Option<String>, BrokerError> {
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&queue.url)
+            .attribute_names(QueueAttributeName::All)
+            .send()
+            .await
+            .map_err(|e| self.error(&format!("use the queue {}", queue.url), &e))?;
+        Ok(answer
+            .attributes
+            .and_then(|mut all| all.remove(&QueueAttributeName::RedrivePolicy)))
+    }
+
+    /// Creates a queue by its name, with AWS's defaults. Idempotent.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn create(&self, queue: &Queue) -> Result<(), BrokerError> {
+        let mut request = self.client.create_queue().queue_name(&queue.name);
+        if queue.is_fifo() {
+            request = request.attributes(QueueAttributeName::FifoQueue, "true");
+        }
+        let attempt = format!("create the queue {}", queue.name);
+        request.send().await.map_err(|e| self.error(&attempt, &e))?;
+        Ok(())
+    }
+}
+
+fn is_base(queue: &Queue) -> bool {
+    queue.role == crate::domain::QueueRole::Base
+}
+
+/// The queue name at the end of a redrive policy's `deadLetterTargetArn`.
+fn dead_letter_name(policy: &str) -> Option<String> {
+    let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
+    policy
+        .get("deadLetterTargetArn")?
+        .as_str()?
+        .rsplit(':')
+        .next()
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dead_letter_queue_is_read_from_the_redrive_policy() {
+        let policy =
+            r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:dead","maxReceiveCount":5}"#;
+        assert_eq!(dead_letter_name(policy).as_deref(), Some("dead"));
+        assert_eq!(dead_letter_name("{}"), None);
+    }
+}

@@ -1,0 +1,171 @@
+//! From a received message to a task in hand: the body is fetched where it lies in S3, then
+//! decoded. What is no task of ours is put away here, with the reason, and shown.
+
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tracing::{error, warn};
+
+use super::held::Task;
+use super::life::Context;
+use super::settle::{back_off, given_back};
+use crate::broker::Delivery;
+use crate::domain::{Event, Phase, TaskKind, TaskOutcome, TaskView};
+use crate::wire::TaskMessage;
+
+/// What became of a received message.
+pub(super) enum Taken {
+    Task(Box<Task>),
+    /// It was put away or given back.
+    Settled,
+}
+
+/// Messages on their way to becoming tasks.
+pub(super) struct Intake {
+    worker: String,
+    coming: JoinSet<Taken>,
+}
+
+impl Intake {
+    pub fn new(worker: String) -> Self {
+        let coming = JoinSet::new();
+        Self { worker, coming }
+    }
+
+    /// Takes charge of a message: its lease is renewed from here on. `None`: it is fetched from S3
+    /// or put away first, see [`Intake::next`]. Others are tasks at once, so that a batch is
+    /// ordered as a whole.
+    pub fn take(&mut self, context: &Context, delivery: Delivery) -> Option<Task> {
+        context.leases.register(&delivery);
+        let (context, worker) = (context.clone(), self.worker.clone());
+        if delivery.offloaded {
+            self.coming
+                .spawn(async move { fetch(&context, delivery, &worker).await });
+            return None;
+        }
+        match TaskMessage::decode(&delivery.body) {
+            Ok(message) => Some(Task { delivery, message }),
+            Err(problem) => {
+                self.coming.spawn(async move {
+                    poison(&context, &delivery, &worker, &problem.to_string()).await;
+                    Taken::Settled
+                });
+                None
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.coming.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.coming.is_empty()
+    }
+
+    /// The next message that is ready; `None` when none is on its way.
+    pub async fn next(&mut self) -> Option<Taken> {
+        match self.coming.join_next().await? {
+            Ok(taken) => Some(taken),
+            Err(problem) => {
+                error!("a message could not be taken in: {problem}");
+                Some(Taken::Settled)
+            }
+        }
+    }
+
+    /// A task as the console shows it.
+    pub fn view(&self, task: &Task) -> TaskView {
+        TaskView {
+            task_id: task.message.task_id.clone(),
+            kind: task.message.kind,
+            run_id: task.message.run_id.clone(),
+            job: task.message.job.clone(),
+            step_key: task.message.step_key.clone(),
+            priority: task.message.priority,
+            attempt: task.message.attempt,
+            ..unread(&task.delivery, &self.worker)
+        }
+    }
+}
+
+async fn fetch(context: &Context, delivery: Delivery, worker: &str) -> Taken {
+    let text = match context.broker.text(&delivery).await {
+        Ok(text) => text,
+        Err(problem) if problem.is_passing() => {
+            let pause = back_off(delivery.receive_count);
+            let id = &delivery.message_id;
+            error!(
+                "message {id}: {problem}; trying again in {} s",
+                pause.as_secs()
+            );
+            context.leases.release(&delivery).await;
+            if let Err(problem) = context.broker.hide(&delivery, pause).await {
+                warn!("{problem}");
+            }
+            show(context, &delivery, worker, given_back(&problem.to_string()));
+            return Taken::Settled;
+        }
+        Err(problem) => {
+            poison(context, &delivery, worker, &problem.to_string()).await;
+            return Taken::Settled;
+        }
+    };
+    match TaskMessage::decode(&text) {
+        Ok(message) => Taken::Task(Box::new(Task { delivery, message })),
+        Err(problem) => {
+            poison(context, &delivery, worker, &problem.to_string()).await;
+            Taken::Settled
+        }
+    }
+}
+
+/// Deals with a body that is no task of ours: dead-letter queue, or kept and shown.
+async fn poison(context: &Context, delivery: &Delivery, worker: &str, reason: &str) {
+    let (id, queue) = (&delivery.message_id, &delivery.queue.name);
+    error!("message {id} on {queue}: {reason}");
+    context.leases.release(delivery).await;
+    if let Err(problem) = context.dead_letter(delivery, reason).await {
+        error!("{problem}");
+    }
+    let reason = reason.to_owned();
+    show(
+        context,
+        delivery,
+        worker,
+        TaskOutcome::DeadLettered { reason },
+    );
+}
+
+/// Shows a message that never became a task among the tasks that ended.
+fn show(context: &Context, delivery: &Delivery, worker: &str, outcome: TaskOutcome) {
+    let task = unread(delivery, worker);
+    let task_id = task.task_id.clone();
+    context.events.send(Event::Received {
+        task: Box::new(task),
+    });
+    context.events.send(Event::Finished {
+        task_id,
+        at: Timestamp::now(),
+        outcome,
+    });
+}
+
+/// What is known of a message that was not read: SQS's part of it.
+fn unread(delivery: &Delivery, worker: &str) -> TaskView {
+    TaskView {
+        task_id: delivery.message_id.clone(),
+        message_id: delivery.message_id.clone(),
+        queue: delivery.queue.name.clone(),
+        kind: TaskKind::ExecutePlan,
+        run_id: String::new(),
+        job: None,
+        step_key: Some("(unreadable message)".to_owned()),
+        priority: 0,
+        attempt: 0,
+        receive_count: delivery.receive_count,
+        sent_at: delivery.sent_at,
+        received_at: delivery.received_at,
+        phase: Phase::Held,
+        worker: worker.to_owned(),
+    }
+}

@@ -1,0 +1,67 @@
+//! The task lives of a worker, each a future of its own. A life that panics costs its own task's
+//! supervision, never a slot.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::task::{Id, JoinSet};
+
+use super::held::Task;
+
+/// A life that is over.
+pub(super) struct Ended {
+    pub task: Arc<Task>,
+    /// What the panic said, where it ended with one: its message is not settled.
+    pub panic: Option<String>,
+}
+
+/// Running lives.
+#[derive(Default)]
+pub(super) struct Lives {
+    running: JoinSet<()>,
+    tasks: HashMap<Id, Arc<Task>>,
+}
+
+impl Lives {
+    pub fn spawn(&mut self, task: Arc<Task>, life: impl Future<Output = ()> + Send + 'static) {
+        let id = self.running.spawn(life).id();
+        self.tasks.insert(id, task);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// The next one to end; `None` when there is none.
+    pub async fn next(&mut self) -> Option<Ended> {
+        loop {
+            let (id, panic) = match self.running.join_next_with_id().await? {
+                Ok((id, ())) => (id, None),
+                Err(error) => (error.id(), Some(error.to_string())),
+            };
+            if let Some(task) = self.tasks.remove(&id) {
+                return Some(Ended { task, panic });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::super::held::tests::task;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_life_that_panics_ends_like_any_other_and_names_its_task() {
+        let mut lives = Lives::default();
+        lives.spawn(Arc::new(task("good", 5, 1)), async {});
+        assert!(lives.next().await.unwrap().panic.is_none());
+        lives.spawn(Arc::new(task("bad", 5, 1)), async { panic!("as intended") });
+        let ended = lives.next().await.unwrap();
+        assert_eq!(ended.task.message.task_id, "bad");
+        assert!(ended.panic.unwrap().contains("as intended"));
+        assert!(lives.is_empty() && lives.next().await.is_none());
+    }
+}

@@ -1,0 +1,95 @@
+//! What operators ask of a pool.
+
+use tokio::sync::oneshot;
+
+use super::Pool;
+use crate::domain::{Command, Reply, WorkerState};
+use crate::worker::drain_queue::drain_queue;
+use crate::worker::orders::Order;
+
+impl Pool {
+    pub(super) async fn obey(&mut self, Order { command, reply }: Order) {
+        let answer = match command {
+            Command::Pause => self.change(WorkerState::Paused, "paused: nothing new is received"),
+            Command::Resume => self.change(WorkerState::Running, "running"),
+            Command::Drain => self.change(WorkerState::Draining, "draining: ends when idle"),
+            Command::Stop => self.stop(),
+            Command::Scale { steps } => {
+                self.steps.target = steps;
+                self.send_slots();
+                Reply::Done(format!("{steps} step slots"))
+            }
+            Command::Reload => {
+                self.context.hosts.reload().await;
+                Reply::Done("user code is loaded again for new work".to_owned())
+            }
+            Command::CancelTask { task_id } => return self.cancel(&task_id, reply),
+            Command::DrainQueue { queue } => return self.drain_queue(&queue, reply),
+            Command::LaunchRun { .. } | Command::TerminateRuns { .. } => {
+                let verb = command.verb();
+                Reply::Failed(format!(
+                    "{verb} is for Dagster's webserver, not for a worker"
+                ))
+            }
+        };
+        // Whoever asked may have gone.
+        let _ = reply.send(answer);
+    }
+
+    fn change(&mut self, next: WorkerState, done: &str) -> Reply {
+        if self.state == next {
+            return Reply::Done(format!("already {}", next.word()));
+        }
+        if !self.state.may_become(next) {
+            let (now, next) = (self.state.word(), next.word());
+            return Reply::Failed(format!("a worker that is {now} cannot become {next}"));
+        }
+        self.become_state(next);
+        Reply::Done(done.to_owned())
+    }
+
+    fn stop(&mut self) -> Reply {
+        let reply = self.change(WorkerState::Stopping, "stopping: interrupts what runs");
+        if self.state == WorkerState::Stopping {
+            let (hosts, grace) = (self.context.hosts.clone(), self.options.grace);
+            self.chores.spawn(hosts.shutdown(grace));
+        }
+        reply
+    }
+
+    fn cancel(&mut self, task_id: &str, reply: oneshot::Sender<Reply>) {
+        let held = self.held_steps.remove(task_id);
+        if let Some(task) = held.or_else(|| self.held_runs.remove(task_id)) {
+            let context = self.context.clone();
+            self.chores.spawn(async move {
+                let done = context.cancel_held(&task).await;
+                let _ = reply.send(done);
+            });
+            return;
+        }
+        if !self.running.contains_key(task_id) {
+            let _ = reply.send(Reply::Failed(format!("no task {task_id} is in hand here")));
+            return;
+        }
+        let (hosts, task_id) = (self.context.hosts.clone(), task_id.to_owned());
+        self.chores.spawn(async move {
+            let said = "interrupted; it is killed if it does not end in its grace period";
+            let _ = reply.send(match hosts.cancel(&task_id).await {
+                Ok(()) => Reply::Done(said.to_owned()),
+                Err(problem) => Reply::Failed(format!("not cancelled: {problem}")),
+            });
+        });
+    }
+
+    fn drain_queue(&mut self, name: &str, reply: oneshot::Sender<Reply>) {
+        let queues = self.queues.borrow().clone();
+        let Some(queue) = queues.all().find(|queue| queue.name == name).cloned() else {
+            let _ = reply.send(Reply::Failed(format!("this worker serves no queue {name}")));
+            return;
+        };
+        let (context, folder) = (self.context.clone(), self.options.archives.clone());
+        self.chores.spawn(async move {
+            let _ = reply.send(drain_queue(&context, &queue, &folder).await);
+        });
+    }
+}

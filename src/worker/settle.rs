@@ -1,0 +1,283 @@
+//! What becomes of a message once its task is over here: deleted, given back, or put away.
+//!
+//! The order is always: effect in Dagster's event log, result for a sender that waits for one, then
+//! the message. Dying in between brings the message back, and its end is found in the log.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use super::held::Task;
+use super::life::Context;
+use super::words::skipped;
+use crate::broker::{BrokerError, Delivery};
+use crate::domain::{Event, Reply, TaskOutcome};
+use crate::host::{HostError, Report, ReportKind, Reported};
+use crate::wire::TaskiqResult;
+
+/// What becomes of the message.
+pub(super) enum Settlement {
+    /// Its effect is in the log.
+    Delete,
+    /// Somebody may try later.
+    Hide(Duration),
+    /// Nobody can run it.
+    DeadLetter(String),
+}
+
+/// For how long a message that nobody can run, and that has no dead-letter queue, stays hidden.
+const KEEP_HIDDEN: Duration = Duration::from_mins(15);
+
+impl Context {
+    /// Settles a task's message and reports the task as finished.
+    pub async fn finish(&self, task: &Task, outcome: TaskOutcome, settlement: Settlement) {
+        let outcome = self.settle(task, outcome, settlement).await;
+        self.events.send(Event::Finished {
+            task_id: task.message.task_id.clone(),
+            at: Timestamp::now(),
+            outcome,
+        });
+    }
+
+    /// Gives a task that has not started back to its queue.
+    pub async fn give_back(&self, task: &Task, after: Duration, reason: &str) {
+        let outcome = given_back(reason);
+        self.finish(task, outcome, Settlement::Hide(after)).await;
+    }
+
+    /// Ends a task that is held and has not started, as an operator asked: its end is written into
+    /// Dagster's log, then its message is deleted.
+    pub async fn cancel_held(&self, task: &Task) -> Reply {
+        let reason = "It was cancelled by an operator before it started.";
+        let (outcome, settlement) = match self.report(task, reason, ReportKind::Canceled).await {
+            Ok(Reported::Written { event }) => {
+                let run = &task.message.run_id;
+                info!(run_id = %run, "{} was cancelled before it started: {event}", task.name());
+                (TaskOutcome::Canceled, Settlement::Delete)
+            }
+            Ok(Reported::Over) => (skipped("it had ended before"), Settlement::Delete),
+            Ok(Reported::Held) => (
+                given_back("another process runs it"),
+                Settlement::Hide(self.broker.visibility()),
+            ),
+            Ok(Reported::Missing) => {
+                let reason = format!("run {} does not exist", task.message.run_id);
+                let outcome = TaskOutcome::DeadLettered {
+                    reason: reason.clone(),
+                };
+                (outcome, Settlement::DeadLetter(reason))
+            }
+            Err(problem) => (
+                given_back(&problem.to_string()),
+                Settlement::Hide(back_off(task.delivery.receive_count)),
+            ),
+        };
+        let reply = match &outcome {
+            TaskOutcome::Canceled => {
+                Reply::Done("it had not started, and is ended as cancelled".to_owned())
+            }
+            TaskOutcome::Skipped { .. } => Reply::Done("it had ended before".to_owned()),
+            other => Reply::Failed(format!(
+                "not cancelled: {}",
+                other.reason().unwrap_or(other.word())
+            )),
+        };
+        self.finish(task, outcome, settlement).await;
+        reply
+    }
+
+    async fn settle(
+        &self,
+        task: &Task,
+        outcome: TaskOutcome,
+        settlement: Settlement,
+    ) -> TaskOutcome {
+        let delivery = &task.delivery;
+        match settlement {
+            Settlement::Delete => {
+                if let Err(problem) = self.answer(task, &outcome).await {
+                    return self.unanswered(task, &problem).await;
+                }
+                // The lease is kept while the delete is tried: a message that came back in between
+                // would be acknowledged all the same, but at the price of a look-up.
+                let result = self.delete(delivery).await;
+                self.leases.release(delivery).await;
+                say(result);
+            }
+            Settlement::Hide(time) => {
+                self.leases.release(delivery).await;
+                say(self.broker.hide(delivery, time).await);
+            }
+            Settlement::DeadLetter(reason) => {
+                return self.end_unrunnable(task, outcome, &reason).await;
+            }
+        }
+        outcome
+    }
+
+    /// Writes the reason into the run's log, so that nobody waits for the task, and only then puts
+    /// the message away.
+    async fn end_unrunnable(&self, task: &Task, outcome: TaskOutcome, reason: &str) -> TaskOutcome {
+        match self.report(task, reason, ReportKind::Removed).await {
+            Ok(Reported::Held) => {
+                let wait = Settlement::Hide(self.broker.visibility());
+                let outcome = given_back("another process runs it");
+                return Box::pin(self.settle(task, outcome, wait)).await;
+            }
+            Ok(_) => {}
+            Err(problem) => {
+                self.leases.release(&task.delivery).await;
+                warn!("{problem}; the message is kept and tried again later");
+                say(self
+                    .broker
+                    .hide(&task.delivery, back_off(task.delivery.receive_count))
+                    .await);
+                return given_back(reason);
+            }
+        }
+        if let Err(problem) = self.answer(task, &outcome).await {
+            return self.unanswered(task, &problem).await;
+        }
+        self.leases.release(&task.delivery).await;
+        if let Err(problem) = self.dead_letter(&task.delivery, reason).await {
+            error!("{problem}");
+        }
+        outcome
+    }
+
+    /// Has the end of a task that was not run written into Dagster's log.
+    pub async fn report(
+        &self,
+        task: &Task,
+        reason: &str,
+        kind: ReportKind,
+    ) -> Result<Reported, HostError> {
+        let report = Report {
+            kind: task.message.kind,
+            kwargs: task.message.kwargs.clone().into(),
+            attempt: task.message.attempt,
+            reason: reason.to_owned(),
+            report: kind,
+        };
+        self.hosts.report_unstarted(report).await
+    }
+
+    /// Puts the result that a sender other than our executor waits for.
+    pub async fn answer(&self, task: &Task, outcome: &TaskOutcome) -> Result<(), AnswerError> {
+        let message = &task.message;
+        if message.ours {
+            return Ok(());
+        }
+        let age = Timestamp::now().duration_since(task.delivery.received_at);
+        let seconds = age.as_secs_f64();
+        let result = if message.kind.is_run() {
+            TaskiqResult::ended(None, seconds)
+        } else {
+            let kwargs = message.kwargs.clone().into();
+            let found = self
+                .hosts
+                .attempt_events(message.kind, &kwargs, message.attempt)
+                .await?;
+            if found.ended {
+                TaskiqResult::ended(Some(found.events), seconds)
+            } else {
+                TaskiqResult::failed(outcome.reason().unwrap_or(outcome.word()), seconds)
+            }
+        };
+        if !self
+            .broker
+            .put_result(&message.task_id, result.to_json())
+            .await?
+        {
+            warn!(
+                "task {} was not sent by this package's executor, and its sender may wait for a \
+                 result: set DAGSTER_TASKIQ_S3_BUCKET_NAME to the bucket it reads results from",
+                message.task_id
+            );
+        }
+        Ok(())
+    }
+
+    /// The result could not be put: the message comes back later, and its end is found in the log.
+    async fn unanswered(&self, task: &Task, problem: &AnswerError) -> TaskOutcome {
+        let pause = back_off(task.delivery.receive_count);
+        error!("{problem}; trying again in {} s", pause.as_secs());
+        self.leases.release(&task.delivery).await;
+        say(self.broker.hide(&task.delivery, pause).await);
+        given_back(&problem.to_string())
+    }
+
+    pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {
+        let known = delivery.queue.dead_letter_url.clone();
+        let target = match known {
+            Some(target) => Some(target),
+            None => self.broker.dead_letter_queue(&delivery.queue).await?,
+        };
+        if let Some(target) = target {
+            return self.broker.dead_letter(delivery, &target, reason).await;
+        }
+        warn!(
+            "{} has no dead-letter queue: message {} is kept, hidden for 15 minutes",
+            delivery.queue.name, delivery.message_id
+        );
+        self.broker.hide(delivery, KEEP_HIDDEN).await
+    }
+
+    /// Deletes, trying for about half a minute where SQS does not answer.
+    async fn delete(&self, delivery: &Delivery) -> Result<(), BrokerError> {
+        let mut pause = Duration::from_millis(250);
+        loop {
+            match self.broker.delete(delivery).await {
+                Err(problem) if problem.is_passing() && pause < Duration::from_secs(20) => {
+                    warn!("{problem}; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Why a sender's result could not be put.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AnswerError {
+    /// The events are not to be had.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The bucket does not take it.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// What an operator must repair is an error, what will pass a warning.
+fn say(result: Result<(), BrokerError>) {
+    match result {
+        Ok(()) => {}
+        Err(problem) if problem.is_denied() => error!(
+            "{problem}; until then each message comes back when its lease ends, and is recognised"
+        ),
+        Err(problem) => warn!("{problem}; the message will be delivered again and recognised"),
+    }
+}
+
+/// The message went back to the queue.
+pub(super) fn given_back(reason: &str) -> TaskOutcome {
+    TaskOutcome::GivenBack {
+        reason: reason.to_owned(),
+    }
+}
+
+/// 2, 4, 8 … 60 seconds by receive count, less a fifth at random: many messages that failed
+/// together come back apart.
+pub(super) fn back_off(receive_count: u32) -> Duration {
+    let whole = Duration::from_secs(2 << receive_count.saturating_sub(1).min(5));
+    let whole = whole.min(Duration::from_mins(1));
+    whole.mul_f64(1.0 - 0.2 * jitter())
+}
+
+/// A number in [0, 1).
+pub(super) fn jitter() -> f64 {
+    f64::from(uuid::Uuid::new_v4().as_fields().0) / (f64::from(u32::MAX) + 1.0)
+}

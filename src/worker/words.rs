@@ -1,0 +1,44 @@
+//! How a task's end reads, on the screen and in the log.
+
+use crate::domain::TaskOutcome;
+use crate::host::{ExitKind, StepStatus};
+
+pub(super) fn skipped(reason: &str) -> TaskOutcome {
+    TaskOutcome::Skipped {
+        reason: reason.to_owned(),
+    }
+}
+
+pub(super) fn finished(status: StepStatus) -> TaskOutcome {
+    let failure = |reason: &str| TaskOutcome::Failure {
+        reason: reason.to_owned(),
+    };
+    match status {
+        StepStatus::Success | StepStatus::RunSuccess => TaskOutcome::Success,
+        StepStatus::Failure => failure("the step failed: see its event"),
+        StepStatus::ResourceFailure => failure("a resource did not start: see its event"),
+        StepStatus::RunFailure => failure("the run failed: see its log"),
+        StepStatus::UpForRetry => TaskOutcome::UpForRetry,
+        StepStatus::Skipped => skipped("nothing to do"),
+        StepStatus::RunCanceled => TaskOutcome::Canceled,
+    }
+}
+
+/// What the event that was written on a dead process's behalf means for its task.
+pub(super) fn ended_for_it(event: &str, reason: &str) -> TaskOutcome {
+    if event == "STEP_UP_FOR_RETRY" {
+        TaskOutcome::UpForRetry
+    } else {
+        TaskOutcome::Failure {
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+pub(super) fn crash(exit: &ExitKind) -> String {
+    match exit {
+        ExitKind::Code(code) => format!("its process left with code {code}"),
+        ExitKind::Signal(signal) => format!("signal {signal} ended its process"),
+        ExitKind::Raised(exception) => format!("its process ended with {exception}"),
+    }
+}

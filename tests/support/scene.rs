@@ -1,0 +1,57 @@
+//! A broker, a project with the jobs of `tests/worker/jobs.py`, and Dagster's side of it.
+
+use super::side::{Side, jobs};
+use super::{Broker, Project, Worker};
+
+/// The shortest visibility timeout there is, so that what a dead worker held comes back soon.
+pub const SETTINGS: &str = "visibility_timeout: 10\n";
+
+/// The stage of a worker test.
+pub struct Scene {
+    /// The embedded broker.
+    pub broker: Broker,
+    /// The project.
+    pub project: Project,
+    /// Dagster's side.
+    pub side: Side,
+    /// The workers' settings file.
+    pub settings: String,
+}
+
+impl Scene {
+    /// With a base queue, a dead-letter queue `<queue>-dead` and a runs queue.
+    pub fn new(queue: &str) -> Self {
+        Self::with(queue, SETTINGS)
+    }
+
+    /// As [`Scene::new`], with other settings (YAML).
+    pub fn with(queue: &str, settings: &str) -> Self {
+        let broker = Broker::start();
+        let project = Project::new(&broker, queue, &std::fs::read_to_string(jobs()).unwrap());
+        let mut side = Side::start(&project);
+        let stem = queue.trim_end_matches(".fifo");
+        let fifo = &queue[stem.len()..];
+        side.create_queue(queue, Some(&format!("{stem}-dead{fifo}")));
+        side.create_queue(&format!("{stem}-runs{fifo}"), None);
+        let settings = project.yaml(settings);
+        Self {
+            broker,
+            project,
+            side,
+            settings,
+        }
+    }
+
+    /// Starts a worker with the scene's settings and further arguments.
+    pub fn worker(&self, slots: u32, more: &[&str]) -> Worker {
+        let args = [&["-y", self.settings.as_str()], more].concat();
+        Worker::start(&self.project, slots, &args)
+    }
+
+    /// Every one of these steps has these events of its life, in this order.
+    pub fn assert_lives(&mut self, run: &str, steps: &[String], life: &[&str]) {
+        for step in steps {
+            assert_eq!(self.side.life(run, step), life, "{step}");
+        }
+    }
+}
