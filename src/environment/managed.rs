@@ -1,5 +1,5 @@
-//! The Python environment that `demo` and the tests run on: made once from the committed lock of
-//! exact versions, kept in the user's cache folder, shared by every process that wants it.
+//! The Python environments that `demo` and the tests run on: each made once from a committed lock
+//! of exact versions, kept in the user's cache folder, shared by every process that wants it.
 //!
 //! It is built under a file lock in a folder beside its final place and then renamed, so that a
 //! half-made environment is never taken for a whole one. A changed lock is a new folder.
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// The lock the environment is made from.
-const LOCK: &str = include_str!("../python/requirements.lock");
+/// The lock that the demo's environment is made from.
+pub const LOCK: &str = include_str!("../python/requirements.lock");
 
 /// Names the cache folder; without it the user's own cache folder is taken.
 pub const CACHE_DIR_VARIABLE: &str = "DAGSTER_TASKIQ_CACHE_DIR";
@@ -114,24 +114,23 @@ pub fn cache_folder() -> Result<PathBuf, EnvironmentError> {
 /// [`EnvironmentError`], one sentence each, when it is not there and cannot be made.
 pub fn ensure(progress: &mut dyn FnMut(&str)) -> Result<ManagedPython, EnvironmentError> {
     let base = std::env::var_os(PYTHON_VARIABLE).filter(|value| !value.is_empty());
-    ensure_in(
-        &cache_folder()?,
-        base.map(PathBuf::from).as_deref(),
-        progress,
-    )
+    let base = base.map(PathBuf::from);
+    ensure_in(&cache_folder()?, base.as_deref(), LOCK, progress)
 }
 
-/// As [`ensure`], with the cache folder and the interpreter to build with (`None`: the first
-/// suitable one on `PATH`) given by the caller.
+/// As [`ensure`], with the cache folder, the interpreter to build with (`None`: the first suitable
+/// one on `PATH`) and the text of the lock (a requirements file of exact versions) given by the
+/// caller.
 ///
 /// # Errors
 /// As [`ensure`].
 pub fn ensure_in(
     cache: &Path,
     base: Option<&Path>,
+    lock: &str,
     progress: &mut dyn FnMut(&str),
 ) -> Result<ManagedPython, EnvironmentError> {
-    let name = folder_name(base);
+    let name = folder_name(base, lock);
     let folder = cache.join(&name);
     if let Some(finished) = finished(&folder) {
         return Ok(finished);
@@ -143,7 +142,7 @@ pub fn ensure_in(
         return Ok(finished);
     }
     remove_leftovers(cache, &name)?;
-    install::build(cache, &folder, LOCK, base, progress)?;
+    install::build(cache, &folder, lock, base, progress)?;
     finished(&folder).ok_or_else(|| EnvironmentError::Build {
         folder: folder.clone(),
         command: "venv".to_owned(),
@@ -162,9 +161,9 @@ fn finished(folder: &Path) -> Option<ManagedPython> {
 }
 
 /// `env-` and 12 hex digits of the lock's SHA-256; a named interpreter has environments of its own.
-fn folder_name(base: Option<&Path>) -> String {
+fn folder_name(base: Option<&Path>, lock: &str) -> String {
     let mut digest = Sha256::new();
-    digest.update(LOCK.as_bytes());
+    digest.update(lock.as_bytes());
     if let Some(base) = base {
         digest.update(base.as_os_str().as_encoded_bytes());
     }
@@ -212,12 +211,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_named_interpreter_has_an_environment_of_its_own() {
+    fn a_named_interpreter_and_another_lock_have_environments_of_their_own() {
         assert_ne!(
-            folder_name(None),
-            folder_name(Some(Path::new("/opt/python")))
+            folder_name(None, LOCK),
+            folder_name(Some(Path::new("/opt/python")), LOCK)
         );
-        assert_eq!(folder_name(None).len(), "env-".len() + 12);
+        assert_ne!(
+            folder_name(None, LOCK),
+            folder_name(None, "dagster==1.12.2")
+        );
+        assert_eq!(folder_name(None, LOCK).len(), "env-".len() + 12);
     }
 
     #[test]
@@ -241,7 +244,7 @@ mod tests {
     fn an_interpreter_that_does_not_exist_is_named_in_the_error() {
         let cache = tempfile::tempdir().unwrap();
         let base = Path::new("/nowhere/python3");
-        let error = ensure_in(cache.path(), Some(base), &mut |_| ()).unwrap_err();
+        let error = ensure_in(cache.path(), Some(base), LOCK, &mut |_| ()).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("/nowhere/python3"), "{text}");
         assert!(text.contains(PYTHON_VARIABLE), "{text}");

@@ -31,6 +31,8 @@ from dagster._core.execution.plan.handle import StepHandle
 from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import unpack_value
 
+pytest_plugins = ["fleet"]
+
 HERE = Path(__file__).parent
 JOBS = HERE / "jobs.py"
 SOURCE = HERE.parent.parent / "src" / "python"

@@ -32,6 +32,7 @@ pub(super) fn build(
     let job = Job {
         folder,
         partial: partial.path(),
+        lock,
         lock_file: &lock_file,
     };
     progress(&format!(
@@ -65,6 +66,9 @@ struct Job<'a> {
     folder: &'a Path,
     /// Where it is being made.
     partial: &'a Path,
+    /// The lock's text.
+    lock: &'a str,
+    /// Where that is written.
     lock_file: &'a Path,
 }
 
@@ -100,7 +104,7 @@ impl Job<'_> {
         let mut venv = command(base, &["-m", "venv", "--clear", "--without-pip"]);
         self.run(venv.arg(self.partial))?;
         // `--clear` emptied the folder.
-        fs::write(self.lock_file, super::LOCK)
+        fs::write(self.lock_file, self.lock)
             .map_err(EnvironmentError::file("write", self.lock_file))?;
         let mut pip = self.pip(interpreter)?;
         progress("Installing the packages of requirements.lock with pip");
