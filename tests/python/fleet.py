@@ -16,12 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, DagsterRun, execute_job
+from dagster import DagsterInstance, DagsterRun, execute_job, serialize_value
 from dagster._core.code_pointer import FileCodePointer
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+from dagster._grpc.types import ExecuteRunArgs
 
-from conftest import HERE, SOURCE, Queue, broker, fresh_queue, make_queue, own_binary, stop
-from postgres import Postgres, dagster_storage
+from conftest import (
+    HERE,
+    SOURCE,
+    Queue,
+    broker,
+    counted,
+    fresh_queue,
+    make_queue,
+    own_binary,
+    stop,
+)
+from postgres import NoPostgres, Postgres, dagster_storage
 
 #: What two executors may say differently of a step: which process runs it, and where its output is.
 OWN = {
@@ -114,6 +125,18 @@ class Fleet:
             time.sleep(0.05)
         return process
 
+    def begin(self, name: str, location: str = "second.py", config: Any = None) -> "Begun":
+        """Execute a job in a process of its own, which may outlive a database's restart."""
+        pointer = FileCodePointer(str(HERE / location), "defs", str(HERE))
+        job = ReconstructableJob(ReconstructableRepository(pointer), name)
+        run = self.instance.create_run_for_job(
+            job.get_definition(), run_config=config, job_code_origin=job.get_python_origin()
+        )
+        packed = serialize_value(ExecuteRunArgs(job.get_python_origin(), run.run_id, None))
+        command = [sys.executable, "-m", "dagster", "api", "execute_run", packed]
+        process = self.start(command, f"run-{run.run_id}")
+        return Begun(self, run.run_id, process)
+
     def run_command(self, *arguments: str) -> str:
         """``python -m <arguments>`` in the project; its output."""
         done = subprocess.run(
@@ -133,9 +156,33 @@ class Fleet:
         return (self.folder / f"{name}.log").read_text()
 
 
+@dataclass
+class Begun:
+    """A run that is executed in a process of its own."""
+
+    fleet: Fleet
+    run_id: str
+    process: "subprocess.Popen[Any]"
+
+    def count(self, kind: str) -> Counter[str]:
+        """How often the log has an event of this type, by step key."""
+        return counted(self.fleet.instance, self.run_id, kind)
+
+    def finish(self, seconds: float = 120.0) -> DagsterRun:
+        """The run, when its process has ended."""
+        self.process.wait(seconds)
+        run = self.fleet.instance.get_run_by_id(self.run_id)
+        assert run is not None
+        assert run.is_finished, self.fleet.log_of(f"run-{self.run_id}")
+        return run
+
+
 @contextmanager
-def running(folder: Path, *, storage: str = "") -> Iterator[Fleet]:
-    """A project in a folder, with a broker and no worker yet."""
+def running(folder: Path, *, storage: str = "", visibility: int = 60) -> Iterator[Fleet]:
+    """A project in a folder, with a broker and no worker yet.
+
+    ``visibility`` is the workers' visibility timeout in seconds.
+    """
     with pytest.MonkeyPatch.context() as patch, broker(own_binary(), folder / "broker") as served:
         endpoint, _ = served
         queue = fresh_queue(endpoint, patch)
@@ -148,6 +195,7 @@ def running(folder: Path, *, storage: str = "") -> Iterator[Fleet]:
             (home / "dagster.yaml").write_text(YAML.format(storage=text))
             (folder / "worker.yaml").write_text(
                 f"queues: {{gpu: '{gpu.url}'}}\nworkers: 3\nrun_slots: 2\n"
+                f"visibility_timeout: {visibility}\n"
             )
             patch.setenv("DAGSTER_HOME", str(home))
             patch.setenv("PYTHONPATH", f"{SOURCE}{os.pathsep}{HERE}")
@@ -170,6 +218,9 @@ def running(folder: Path, *, storage: str = "") -> Iterator[Fleet]:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """The project of the whole session, with one worker."""
     folder = tmp_path_factory.mktemp("fleet")
-    with running(folder, storage=os.environ.get("DTQ_TEST_STORAGE", "")) as found:
-        found.worker("first")
-        yield found
+    try:
+        with running(folder, storage=os.environ.get("DTQ_TEST_STORAGE", "")) as found:
+            found.worker("first")
+            yield found
+    except NoPostgres as error:
+        pytest.skip(f"PostgreSQL was not tested: {error}")

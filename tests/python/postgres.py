@@ -52,9 +52,12 @@ def binaries(folder: Path) -> Path:
         return system
     if os.geteuid() != 0:
         return found
-    # root's home folder, where environments are, is closed to other users.
-    shutil.copytree(found.parent, folder / "pginstall", symlinks=True)
-    return folder / "pginstall" / "bin"
+    # root's home folder, where environments are, is closed to other users. The libraries are in a
+    # folder beside the package's, as wheels have them.
+    package = found.parents[1]
+    for name in (f"{package.name}/pginstall", f"{package.name}.libs"):
+        shutil.copytree(package.parent / name, folder / "wheel" / name, symlinks=True)
+    return folder / "wheel" / package.name / "pginstall" / "bin"
 
 
 @dataclass
@@ -92,19 +95,9 @@ class Postgres:
         """Start the server and wait until it answers."""
         settings = ["-c", "fsync=off", "-c", "max_connections=100"]
         with (self.folder / "log").open("ab") as log:
+            command = [self.binaries / "postgres", "-D", self.folder / "data", "-k", ""]
             self.process = subprocess.Popen(
-                [
-                    self.binaries / "postgres",
-                    "-D",
-                    self.folder / "data",
-                    "-p",
-                    str(self.port),
-                    "-k",
-                    "",
-                    "-h",
-                    "127.0.0.1",
-                    *settings,
-                ],
+                [*command, "-h", "127.0.0.1", "-p", str(self.port), *settings],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -96,20 +96,8 @@ def webserver(fleet: Fleet) -> Iterator[Webserver]:
         port = probe.getsockname()[1]
     python = sys.executable
     fleet.start([python, "-m", "dagster._daemon", "run", "-w", str(workspace)], "daemon")
-    fleet.start(
-        [
-            python,
-            "-m",
-            "dagster_webserver",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(port),
-            "-w",
-            str(workspace),
-        ],
-        "webserver",
-    )
+    serve = [python, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port)]
+    fleet.start([*serve, "-w", str(workspace)], "webserver")
     found = Webserver(f"http://127.0.0.1:{port}")
     wait_for(found.is_up, "the webserver with both code locations", 120)
     yield found
