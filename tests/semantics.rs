@@ -14,3 +14,8 @@ fn a_run_on_the_worker_is_what_it_is_on_dagsters_own_executor() {
 fn runs_are_launched_from_everywhere_dagster_launches_them() {
     pytest(&["tests/python/test_semantics_launching.py"]);
 }
+
+#[test]
+fn the_launcher_tells_where_a_run_is_and_has_it_resumed() {
+    pytest(&["tests/python/test_semantics_launcher.py"]);
+}

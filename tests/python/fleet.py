@@ -17,8 +17,6 @@ from typing import Any
 
 import pytest
 from dagster import DagsterInstance, DagsterRun, execute_job, serialize_value
-from dagster._core.code_pointer import FileCodePointer
-from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from dagster._grpc.types import ExecuteRunArgs
 
 from conftest import (
@@ -28,6 +26,7 @@ from conftest import (
     broker,
     counted,
     fresh_queue,
+    job_named,
     make_queue,
     own_binary,
     stop,
@@ -74,8 +73,7 @@ class Fleet:
 
     def execute(self, name: str, location: str = "semantics.py", **kwargs: Any) -> DagsterRun:
         """Execute a job from this process; its steps go to the worker."""
-        pointer = FileCodePointer(str(HERE / location), "defs", str(HERE))
-        job = ReconstructableJob(ReconstructableRepository(pointer), name)
+        job = job_named(name, location)
         with execute_job(job, self.instance, **kwargs) as result:
             found = self.instance.get_run_by_id(result.run_id)
         assert found is not None
@@ -127,8 +125,7 @@ class Fleet:
 
     def begin(self, name: str, location: str = "second.py", config: Any = None) -> "Begun":
         """Execute a job in a process of its own, which may outlive a database's restart."""
-        pointer = FileCodePointer(str(HERE / location), "defs", str(HERE))
-        job = ReconstructableJob(ReconstructableRepository(pointer), name)
+        job = job_named(name, location)
         run = self.instance.create_run_for_job(
             job.get_definition(), run_config=config, job_code_origin=job.get_python_origin()
         )
