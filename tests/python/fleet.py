@@ -110,14 +110,20 @@ class Fleet:
         self.processes.append(process)
         return process
 
+    @staticmethod
+    def id_of(name: str) -> str:
+        """The worker's id: tests of other processes run on the same host."""
+        return f"{name}-{os.getpid()}"
+
     def worker(self, name: str, *arguments: str) -> "subprocess.Popen[Any]":
         """Start a worker and wait until it is ready."""
-        command = [own_binary(), "worker", "start", "--name", name, "--python", sys.executable]
+        worker = self.id_of(name)
+        command = [own_binary(), "worker", "start", "--name", worker, "--python", sys.executable]
         command += ["-y", str(self.folder / "worker.yaml"), "--log-dir", str(self.folder / name)]
         process = self.start([*command, *arguments], name)
         log = self.folder / f"{name}.log"
         deadline = time.monotonic() + 60
-        while f"worker {name} ready" not in log.read_text():
+        while f"worker {worker} ready" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)

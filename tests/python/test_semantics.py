@@ -286,7 +286,7 @@ def test_events_name_the_workers_real_host(fleet: Fleet) -> None:
     ]
     assert len(announced) == 3
     assert {found["host"].value for found in announced} == {socket.gethostname()}
-    assert {found["dagster-taskiq/worker"].value for found in announced} == {"first"}
+    assert {found["dagster-taskiq/worker"].value for found in announced} == {fleet.id_of("first")}
 
 
 def test_a_re_execution_from_failure_takes_over_what_succeeded(fleet: Fleet) -> None:

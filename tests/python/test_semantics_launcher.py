@@ -61,7 +61,7 @@ def test_debug_info_and_health_tell_where_a_run_is(fleet: Fleet, tmp_path: Path)
         "Status: ",
         f"Queue: {fleet.queue.name}",
         f"Message: {place.message_id}, received 1 times",
-        "Worker: one",
+        f"Worker: {fleet.id_of('one')}",
         f"Host: {socket.gethostname()}",
         f"Pid: {place.pid} (worker: {worker_pid})",
         "Last heartbeat: ",
@@ -73,7 +73,7 @@ def test_debug_info_and_health_tell_where_a_run_is(fleet: Fleet, tmp_path: Path)
     def owner() -> str | None:
         return fleet.instance.run_launcher.check_run_worker_health(run).run_worker_id
 
-    wait_for(lambda: owner() == "one", "the heartbeat that names the run")
+    wait_for(lambda: owner() == fleet.id_of("one"), "the heartbeat that names the run")
     health = fleet.instance.run_launcher.check_run_worker_health(run)
     assert health.status == WorkerStatus.RUNNING
     (tmp_path / "go").touch()
@@ -89,7 +89,8 @@ def test_the_registry_has_what_a_list_of_workers_shows(fleet: Fleet, tmp_path: P
         return found if found.holds(run.run_id, None) and found.holds(run.run_id, "waits") else None
 
     worker = wait_for(both, "a heartbeat that names run and step")
-    assert (worker.id, worker.host, worker.state) == ("one", socket.gethostname(), "running")
+    assert (worker.id, worker.host) == (fleet.id_of("one"), socket.gethostname())
+    assert worker.state == "running"
     assert worker.pid == fleet.processes[0].pid
     assert {fleet.queue.name, fleet.gpu.name} <= worker.queues
     assert worker.is_alive
@@ -139,5 +140,5 @@ def test_a_run_whose_worker_is_gone_is_resumed_by_another(fleet: Fleet, tmp_path
     assert ended(fleet, run).is_success
     place = whereabouts.last_announcement(fleet.instance, run.run_id)
     assert place is not None
-    assert place.worker == "two"
+    assert place.worker == fleet.id_of("two")
     assert counted(fleet.instance, run.run_id, "STEP_SUCCESS") == {"waits": 1}
