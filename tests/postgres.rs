@@ -1,4 +1,4 @@
-//! Dagster's storage on a real PostgreSQL server: its binaries come with the tests' Python packages
+//! Dagster's storage on a real `PostgreSQL` server: its binaries come with the tests' Python packages
 //! or from Debian; where there are none, the tests say on the terminal that they were not run.
 
 mod support;
