@@ -24,7 +24,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn demo(folder: &Path, args: &[&str]) -> Process {
-    support::environment();
+    support::demo_environment();
     let mut command = command();
     command.args(["demo", "--no-ui", "--exit-when-done", "--dir"]);
     command.arg(folder.join("demo")).args(args);
@@ -83,7 +83,7 @@ fn a_demo_that_is_killed_takes_its_processes_with_it() {
 #[test]
 fn a_demo_whose_reader_is_gone_still_ends_its_processes() {
     let _turn = alone();
-    support::environment();
+    support::demo_environment();
     let folder = tempfile::tempdir().unwrap();
     let mut command = command();
     command.args(["demo", "--no-ui", "--exit-when-done", "--dir"]);
@@ -108,7 +108,7 @@ fn a_demo_whose_reader_is_gone_still_ends_its_processes() {
 
 #[test]
 fn a_folder_with_other_files_is_refused_before_anything_is_started() {
-    support::environment();
+    support::demo_environment();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("demo")).unwrap();
     std::fs::write(folder.path().join("demo/letter.txt"), "dear").unwrap();

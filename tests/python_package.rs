@@ -6,19 +6,12 @@ mod support;
 
 use std::path::Path;
 
-use support::{binary, environment, python_command};
+use support::{environment, pytest};
 
 #[test]
 fn the_python_package_passes_its_own_tests() {
-    let output = python_command()
-        .args(["-m", "pytest", "-q", "-rs", "tests/python"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("DTQ_TEST_BINARY", binary())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{text}");
+    // Those of the semantics have test binaries of their own.
+    pytest(&["tests/python", "--ignore-glob=*/test_semantics*"]);
 }
 
 #[test]

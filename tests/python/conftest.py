@@ -31,8 +31,9 @@ from dagster._core.execution.plan.handle import StepHandle
 from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import unpack_value
 
+pytest_plugins = ["fleet"]
+
 HERE = Path(__file__).parent
-JOBS = HERE / "jobs.py"
 SOURCE = HERE.parent.parent / "src" / "python"
 REGION = "us-east-1"
 DAGSTER_YAML = """\
@@ -244,9 +245,9 @@ def shared(
             yield found, queue
 
 
-def job_named(name: str) -> ReconstructableJob:
-    """A job of jobs.py, in a form that other processes can load."""
-    pointer = FileCodePointer(str(JOBS), "defs", str(HERE))
+def job_named(name: str, location: str = "jobs.py") -> ReconstructableJob:
+    """A job of jobs.py (or another file), in a form that other processes can load."""
+    pointer = FileCodePointer(str(HERE / location), "defs", str(HERE))
     return ReconstructableJob(ReconstructableRepository(pointer), name)
 
 

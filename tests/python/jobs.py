@@ -204,11 +204,11 @@ def chain(executor: ExecutorDefinition, name: str) -> JobDefinition:
     return built
 
 
-def fan(executor: ExecutorDefinition, name: str) -> JobDefinition:
+def fan(executor: ExecutorDefinition, name: str, size: int = FAN_SIZE) -> JobDefinition:
     @job(executor_def=executor, name=name)
     def built():
         start = one()
-        total([branch.alias(f"branch_{index}")(start) for index in range(FAN_SIZE - 2)])
+        total([branch.alias(f"branch_{index}")(start) for index in range(size - 2)])
 
     return built
 

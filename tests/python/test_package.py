@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import dagster_taskiq
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,6 +34,10 @@ def test_importing_the_package_imports_neither_boto3_nor_taskiq() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_the_lock_names_exact_versions_and_no_index() -> None:
-    for line in (ROOT / "src" / "python" / "requirements.lock").read_text().splitlines():
+@pytest.mark.parametrize(
+    "path",
+    ["src/python/requirements.lock", "tests/requirements.lock", "tests/requirements-older.lock"],
+)
+def test_a_lock_names_exact_versions_and_no_index(path: str) -> None:
+    for line in (ROOT / path).read_text().splitlines():
         assert re.match(r"^[a-z0-9-]+==[^ ]+( ; .*)?$", line), line

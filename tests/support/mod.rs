@@ -32,13 +32,34 @@ pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_dagster-taskiq-tui"))
 }
 
-/// The managed Python environment, made by the first test that needs it.
+/// The Python environment of the tests, made by the first test that needs it.
 pub fn environment() -> &'static ManagedPython {
     static MADE: OnceLock<ManagedPython> = OnceLock::new();
-    MADE.get_or_init(|| managed::ensure(&mut |text| eprintln!("{text}")).unwrap())
+    MADE.get_or_init(|| environment_of(include_str!("../requirements.lock")))
 }
 
-/// Its interpreter: it has dagster, dagster-webserver, boto3, taskiq and pytest.
+/// The demo's environment, so that no time limit of a demo has to hold while it is made.
+pub fn demo_environment() -> ManagedPython {
+    managed::ensure(&mut |text| eprintln!("{text}")).unwrap()
+}
+
+/// The same with the oldest release line of Dagster that is supported.
+pub fn older_environment() -> &'static ManagedPython {
+    static MADE: OnceLock<ManagedPython> = OnceLock::new();
+    MADE.get_or_init(|| environment_of(include_str!("../requirements-older.lock")))
+}
+
+fn environment_of(lock: &str) -> ManagedPython {
+    let base = std::env::var_os(managed::PYTHON_VARIABLE).filter(|value| !value.is_empty());
+    let base = base.map(PathBuf::from);
+    let cache = managed::cache_folder().unwrap();
+    managed::ensure_in(&cache, base.as_deref(), lock, &mut |text| {
+        eprintln!("{text}");
+    })
+    .unwrap()
+}
+
+/// Its interpreter: it has dagster, dagster-webserver, boto3, taskiq and pytest, and more.
 pub fn python() -> &'static Path {
     &environment().python
 }
@@ -58,6 +79,38 @@ pub fn python_command() -> Command {
     let mut command = scrubbed(python());
     command.env("PYTHONPATH", library());
     command
+}
+
+/// Runs Python tests (paths from the project's folder, and further arguments) on the tests'
+/// environment with the binary under test; fails with pytest's own output.
+pub fn pytest<S: AsRef<OsStr>>(arguments: &[S]) {
+    pytest_on(python(), arguments, &[]);
+}
+
+/// The same on another Python, with further variables.
+pub fn pytest_on<S: AsRef<OsStr>>(python: &Path, arguments: &[S], variables: &[(&str, &str)]) {
+    let output = scrubbed(python)
+        .args(["-m", "pytest", "-q", "-rs", "--durations=5"])
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("PYTHONPATH", library())
+        .env("DTQ_TEST_BINARY", binary())
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+    for line in text.lines().filter(|line| line.starts_with("SKIPPED")) {
+        say_not_run(line);
+    }
+    assert!(output.status.success(), "{text}");
+}
+
+/// Says on the terminal itself, past the test harness, which keeps what a passing test prints, that
+/// something was not tested.
+pub fn say_not_run(what: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "\n*** NOT RUN: {what}");
 }
 
 /// A command without the variables of whoever runs the tests that would change what it does.

@@ -24,10 +24,11 @@ UNKNOWN_OWNER_AFTER = 3600.0
 
 
 def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> None:
-    """Writes one heartbeat. ``time`` is set here, in Unix seconds."""
+    """Writes one heartbeat, with ``time`` (Unix seconds) and this host's own name."""
     storage = instance.run_storage
     key = WORKER + worker_id
     now = time.time()
+    body = {**body, "host": socket.gethostname()}
     # Calls of their own: SQLite drops a new key that is written beside an existing one.
     storage.set_cursor_values({key: json.dumps({**body, "id": worker_id, "time": now})})
     index = _load(storage.get_cursor_values({INDEX}).get(INDEX))

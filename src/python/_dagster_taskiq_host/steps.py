@@ -22,13 +22,20 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
 from dagster._core.execution.context_creation_job import create_context_free_log_manager
-from dagster._core.snowflake_partner import set_snowflake_partner_env_var
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster._utils.hosted_user_process import recon_job_from_origin
 
 from . import announce, claims, history, instances, liveness, outcomes, reports
 from .messages import Task
 from .outcomes import Outcome
+
+try:
+    from dagster._core.snowflake_partner import set_snowflake_partner_env_var
+except ImportError:  # Dagster 1.12 has no such module
+
+    def set_snowflake_partner_env_var() -> None:
+        """Nothing to set."""
+
 
 Tell = Callable[[dict[str, Any]], None]
 """Sends one line of news to the host."""

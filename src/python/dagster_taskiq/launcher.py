@@ -17,7 +17,7 @@ from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, pack_value
 from typing_extensions import Self
 
-from dagster_taskiq import message, registry
+from dagster_taskiq import message, registry, whereabouts
 from dagster_taskiq.config import queue_config_fields, resolve
 from dagster_taskiq.errors import ConfigurationError
 from dagster_taskiq.routing import Router
@@ -177,25 +177,28 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         include_container_logs: bool | None = True,
     ) -> str | None:
         """Lines on where the run is, for Dagster's log."""
-        lines = [f"Task id: {run.tags.get(DAGSTER_TASKIQ_TASK_ID_TAG, 'unknown')}"]
-        lines.append(f"Status: {run.status.value}")
-        found = registry.workers(self._instance)
-        for worker in found:
-            if worker.holds(run.run_id, None):
-                lines.append(
-                    f"Worker: {worker.id}, host {worker.host or 'unknown'}, pid"
-                    f" {worker.pid or 'unknown'}, version {worker.version or 'unknown'},"
-                    f" last report {worker.age:.0f} s ago"
-                )
-                details = worker.task(run.run_id, None)
-                lines.extend(
-                    f"  {name}: {value}"
-                    for name, value in sorted(details.items())
-                    if name not in ("run_id", "step_key")
-                )
-        if len(lines) == 2:
-            alive = sum(worker.is_alive for worker in found)
-            lines.append(f"No worker has reported this run; workers alive: {alive}.")
+        lines = [
+            f"Task id: {run.tags.get(DAGSTER_TASKIQ_TASK_ID_TAG, 'unknown')}",
+            f"Status: {run.status.value}",
+        ]
+        workers = {worker.id: worker for worker in registry.workers(self._instance)}
+        place = whereabouts.last_announcement(self._instance, run.run_id)
+        if place is None:
+            alive = sum(worker.is_alive for worker in workers.values())
+            lines.append(f"No worker has said that it runs the run; workers alive: {alive}.")
+        else:
+            owner = workers.get(place.worker)
+            lines += [
+                f"Queue: {place.queue}",
+                f"Message: {place.message_id}, received {place.receive_count} times",
+                f"Worker: {place.worker}",
+                f"Host: {place.host}",
+                f"Pid: {place.pid} (worker: {place.worker_pid})",
+                f"Last heartbeat: {f'{owner.age:.0f} s ago' if owner else 'none is left'}",
+            ]
+        end = whereabouts.written_end(self._instance, run.run_id)
+        if end is not None:
+            lines.append(f"End: {end}")
         return "\n".join(lines)
 
     def _send(self, run: DagsterRun, task: str, kwargs: Mapping[str, Any], attempt: int) -> None:

@@ -1,13 +1,27 @@
 """The fleet's workers, as they report themselves in Dagster's key-value store.
 
-Each worker writes ``dagster-taskiq/worker/<id>`` every 5 seconds; ``dagster-taskiq/workers`` lists
-the ids. Both are JSON. This module only reads.
+Each worker writes ``dagster-taskiq/worker/<id>`` every 5 seconds, a JSON object::
+
+    {"id": "etl-1",                 unique; a worker restarted under the same name takes it over
+     "time": 1764000000.1,          of this report, Unix seconds by the worker's clock
+     "host": "ip-10-0-0-7",         the host's own name
+     "pid": 4711,                   of the worker process
+     "version": "0.1.0",            of the binary
+     "state": "running",            or paused, draining, stopped, ...
+     "slots": {"steps": 8, "runs": 4},
+     "queues": ["dagster-tasks"],   names of those it receives from
+     "in_flight": [                 what it works on now
+       {"task_id": "...", "run_id": "...", "step_key": "load" or null for a whole run,
+        "receive_count": 1}]}
+
+``dagster-taskiq/workers`` is the index: an object of ids, each with the time it was last put there
+(at most once a minute; 24 h later it is dropped). This module only reads.
 """
 
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dagster import DagsterInstance
@@ -24,6 +38,7 @@ class Worker:
 
     Attributes:
         reported_at: seconds since the epoch, by the worker's clock.
+        state: one word, empty where it does not say.
         queues: names of the queues it serves; empty where it does not say.
         in_flight: for each task in hand its run id and step key (None for a whole run).
 
@@ -34,9 +49,9 @@ class Worker:
     host: str = ""
     pid: int | None = None
     version: str = ""
+    state: str = ""
     queues: frozenset[str] = frozenset()
     in_flight: tuple[tuple[str, str | None], ...] = ()
-    raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def age(self) -> float:
@@ -51,15 +66,6 @@ class Worker:
     def holds(self, run_id: str, step_key: str | None) -> bool:
         """Whether it has said that it works on this step (or, with None, on this run)."""
         return (run_id, step_key) in self.in_flight
-
-    def task(self, run_id: str, step_key: str | None) -> dict[str, Any]:
-        """Everything it reported about one task."""
-        for item in self.raw.get("in_flight") or ():
-            if not isinstance(item, dict) or item.get("run_id") != run_id:
-                continue
-            if (item.get("step_key") or None) == step_key:
-                return item
-        return {}
 
 
 def workers(instance: DagsterInstance) -> list[Worker]:
@@ -99,9 +105,9 @@ def _parse(worker_id: str, text: str) -> Worker | None:
         host=str(value.get("host", "")),
         pid=pid if isinstance(pid, int) else None,
         version=str(value.get("version", "")),
+        state=str(value.get("state", "")),
         queues=frozenset(str(name) for name in value.get("queues") or ()),
         in_flight=tuple(_tasks(in_flight)) if isinstance(in_flight, list) else (),
-        raw=value,
     )
 
 

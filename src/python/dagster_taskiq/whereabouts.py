@@ -1,0 +1,70 @@
+"""Where a run is or was: what its workers have written into its event log."""
+
+from dataclasses import dataclass
+
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance
+
+#: Metadata key of the engine event with which a worker says that it runs a run or step.
+OWNER_KEY = "dagster-taskiq/worker"
+#: Beginning of the class name of an error that a worker wrote on a dead process's behalf.
+_OWN_ERRORS = "dagster_taskiq."
+_PAGE = 200
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A worker's word that it runs a run, and where; all as text."""
+
+    worker: str
+    host: str
+    pid: str
+    worker_pid: str
+    queue: str
+    message_id: str
+    receive_count: str
+
+
+def last_announcement(instance: DagsterInstance, run_id: str) -> Announcement | None:
+    """Who ran the run last; None where no worker has said so."""
+    cursor = None
+    while True:
+        # From the newest on: each step has such events as well.
+        page = instance.get_records_for_run(
+            run_id, cursor, of_type=DagsterEventType.ENGINE_EVENT, limit=_PAGE, ascending=False
+        )
+        for record in page.records:
+            event = record.event_log_entry.dagster_event
+            found = _announcement(event) if event and event.step_key is None else None
+            if found:
+                return found
+        cursor = page.cursor
+        if not page.has_more:
+            return None
+
+
+def _announcement(event: DagsterEvent) -> Announcement | None:
+    metadata = event.engine_event_data.metadata
+    if OWNER_KEY not in metadata:
+        return None
+
+    def text(key: str) -> str:
+        return str(metadata[key].value) if key in metadata else "unknown"
+
+    return Announcement(
+        worker=text(OWNER_KEY),
+        host=text("host"),
+        pid=text("pid"),
+        worker_pid=text("worker_pid"),
+        queue=text("queue"),
+        message_id=text("message_id"),
+        receive_count=text("receive_count"),
+    )
+
+
+def written_end(instance: DagsterInstance, run_id: str) -> str | None:
+    """Why the run's process ended, with its exit code or signal, where a worker had to write it."""
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE):
+        error = entry.get_dagster_event().job_failure_data.error
+        if error is not None and (error.cls_name or "").startswith(_OWN_ERRORS):
+            return error.message.strip()
+    return None

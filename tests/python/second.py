@@ -1,0 +1,84 @@
+"""A second code location: its jobs have steps that say when they are there and wait to go on."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from dagster import Config, Definitions, RetryPolicy, job, op
+
+from dagster_taskiq import taskiq_executor
+
+
+class Place(Config):
+    """A folder: the step makes ``there`` in it and waits for ``go``."""
+
+    folder: str
+
+
+@op
+def waits(config: Place) -> int:
+    """Says that it runs; ends when it may."""
+    folder = Path(config.folder)
+    (folder / "there").write_text(str(os.getpid()))
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+    return 1
+
+
+@op
+def kills_itself() -> None:
+    """Ends by a signal, without a word."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@op(retry_policy=RetryPolicy(max_retries=1))
+def dies_once(context) -> int:
+    """Its first attempt's process is killed."""
+    if context.retry_number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1
+
+
+@op
+def hungry(context) -> None:
+    """Asks for more memory than there is."""
+    kept = []
+    while True:
+        kept.append(bytearray(b"x") * (16 * 1024 * 1024))
+
+
+@op
+def speaks() -> None:
+    """On both streams."""
+    print("spoken on stdout")
+    print("spoken on stderr", file=sys.stderr)
+
+
+@job(executor_def=taskiq_executor)
+def wait_job():
+    waits()
+
+
+@job(executor_def=taskiq_executor)
+def kill_job():
+    kills_itself()
+
+
+@job(executor_def=taskiq_executor)
+def dies_once_job():
+    dies_once()
+
+
+@job(executor_def=taskiq_executor)
+def hungry_job():
+    hungry()
+
+
+@job(executor_def=taskiq_executor)
+def speak_job():
+    speaks()
+
+
+defs = Definitions(jobs=[wait_job, kill_job, dies_once_job, hungry_job, speak_job])

@@ -1,0 +1,86 @@
+"""The delivery rules on a real PostgreSQL server: claims, duplicates, a lost worker, a restart."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dagster import DagsterEventType, DagsterRunStatus
+
+from conftest import wait_for
+from fleet import Fleet, running
+from postgres import NoPostgres
+
+
+@pytest.fixture
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A project on a server of its own, with no worker yet."""
+    try:
+        with running(tmp_path_factory.mktemp("pg"), storage="postgres", visibility=10) as found:
+            yield found
+    except NoPostgres as error:
+        pytest.skip(f"PostgreSQL was not tested: {error}")
+
+
+def waiting(folder: Path) -> dict:
+    """Config of a step that waits for the file ``go`` in this folder."""
+    return {"ops": {"waits": {"config": {"folder": str(folder)}}}}
+
+
+def hidden(fleet: Fleet) -> int:
+    """How many messages of the base queue were received and not yet deleted."""
+    name = "ApproximateNumberOfMessagesNotVisible"
+    found = fleet.queue.client.get_queue_attributes(QueueUrl=fleet.queue.url, AttributeNames=[name])
+    return int(found["Attributes"][name])
+
+
+def test_a_message_delivered_eight_times_at_once_is_executed_once(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    run = fleet.begin("wait_job", config=waiting(tmp_path))
+    (message,) = wait_for(lambda: fleet.queue.receive(1), "the step's message")
+    entries = [{"Id": str(number), "MessageBody": message["Body"]} for number in range(8)]
+    fleet.queue.client.send_message_batch(QueueUrl=fleet.queue.url, Entries=entries)
+    fleet.worker("one", "--workers", "4")
+    fleet.worker("two", "--workers", "4")
+    wait_for((tmp_path / "there").exists, "the step")
+    wait_for(lambda: hidden(fleet) == 8, "the receipt of every duplicate")
+    (tmp_path / "go").touch()
+    assert run.finish().status == DagsterRunStatus.SUCCESS
+    wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement of every duplicate")
+    assert run.count("STEP_START") == {"waits": 1}
+    assert run.count("STEP_SUCCESS") == {"waits": 1}
+
+
+def test_a_step_whose_worker_is_killed_is_tried_again_by_another(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    first = fleet.worker("first")
+    run = fleet.begin("wait_job", config=waiting(tmp_path))
+    wait_for((tmp_path / "there").exists, "the step")
+    os.kill(first.pid, signal.SIGKILL)
+    (tmp_path / "go").touch()
+    fleet.worker("second")
+    assert run.finish().status == DagsterRunStatus.SUCCESS
+    assert run.count("STEP_SUCCESS") == {"waits": 1}
+    assert run.count("STEP_UP_FOR_RETRY") == {"waits": 1}
+    (retry,) = fleet.instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_UP_FOR_RETRY)
+    text = retry.get_dagster_event().message or ""
+    assert "its worker is gone" in text
+    assert os.uname().nodename in text
+
+
+def test_a_restart_of_the_server_in_mid_run_is_waited_for(fleet: Fleet, tmp_path: Path) -> None:
+    assert fleet.postgres is not None
+    fleet.worker("first")
+    run = fleet.begin("wait_job", config=waiting(tmp_path))
+    wait_for((tmp_path / "there").exists, "the step")
+    fleet.postgres.stop(signal.SIGQUIT)
+    # The step goes on without its database, and so does the run; neither is to end.
+    fleet.postgres.serve()
+    (tmp_path / "go").touch()
+    assert run.finish().status == DagsterRunStatus.SUCCESS
+    assert run.count("STEP_START") == {"waits": 1}
+    assert run.count("STEP_SUCCESS") == {"waits": 1}
+    wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
