@@ -5,6 +5,7 @@
 
 mod dispatch;
 mod list;
+mod marks;
 mod operations;
 mod overlays;
 mod questions;
@@ -219,6 +220,7 @@ impl App {
     }
 
     fn take_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        let same = super::rows::is_same(self.view, &self.snapshot, &snapshot);
         self.snapshot = snapshot;
         let workers = &self.snapshot.workers;
         self.wanted_slots.retain(|id, wanted| {
@@ -226,7 +228,7 @@ impl App {
                 .iter()
                 .any(|worker| worker.id == *id && worker.steps.target != *wanted)
         });
-        self.list_mut().stale = true;
+        self.list_mut().stale |= !same;
     }
 
     fn take_reply(&mut self, request: u64, reply: Reply, now: Timestamp) {

@@ -66,6 +66,16 @@ pub enum Verb {
     Sort,
     /// Turn the order around.
     Reverse,
+    /// Mark the row under the cursor.
+    Mark,
+    /// Mark the rows since the last mark.
+    MarkRange,
+    /// Mark everything that matches.
+    MarkAll,
+    /// Choose the columns.
+    Columns,
+    /// Only the most important columns, or all that fit.
+    Narrow,
     /// Copy the id under the cursor.
     Copy,
     /// Another theme.

@@ -18,6 +18,7 @@ mod panel;
 mod prompt;
 mod queues;
 mod runs;
+pub(super) mod sheet;
 mod signs;
 mod steps;
 mod table;
@@ -35,6 +36,7 @@ use super::glyphs::Glyphs;
 use super::overlay::Overlay;
 use super::theme::Roles;
 use super::view::View;
+use super::words;
 
 /// What every region draws from.
 #[derive(Clone, Copy)]
@@ -124,6 +126,7 @@ impl App {
             }
             Some(Overlay::Filter { input, .. }) => prompt::filter(ctx, input, screen, buf),
             Some(Overlay::Scale { input }) => prompt::scale(ctx, input, screen, buf),
+            Some(Overlay::Columns { choice }) => dialog::columns(ctx, *choice, screen.body, buf),
             Some(Overlay::Launch { input, choice }) => {
                 dialog::launch(ctx, input, *choice, screen.body, buf);
             }

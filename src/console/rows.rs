@@ -5,6 +5,8 @@
 mod fields;
 mod order;
 
+use std::sync::Arc;
+
 use crate::domain::{LogLevel, LogLine, Snapshot, TaskView, Timestamp};
 
 use super::filter::Filter;
@@ -100,6 +102,21 @@ pub fn total(view: View, snapshot: &Snapshot) -> usize {
     }
 }
 
+/// Whether a view's list is the very same in both: then its rows need not be computed again.
+#[must_use]
+pub fn is_same(view: View, one: &Snapshot, other: &Snapshot) -> bool {
+    match view {
+        View::Overview => Arc::ptr_eq(&one.tasks, &other.tasks),
+        View::Steps => {
+            Arc::ptr_eq(&one.tasks, &other.tasks) && Arc::ptr_eq(&one.recent, &other.recent)
+        }
+        View::Queues => Arc::ptr_eq(&one.queues, &other.queues),
+        View::Runs => Arc::ptr_eq(&one.runs, &other.runs),
+        View::Workers => Arc::ptr_eq(&one.workers, &other.workers),
+        View::Logs => Arc::ptr_eq(&one.logs, &other.logs),
+    }
+}
+
 /// The task at a position of the steps' list: those in flight, then those that ended.
 #[must_use]
 pub fn task_at(snapshot: &Snapshot, index: usize) -> Option<&TaskView> {
@@ -140,7 +157,9 @@ impl RowKey {
     }
 }
 
-fn id_at(view: View, snapshot: &Snapshot, index: usize) -> Option<&str> {
+/// The id of the row at a position of the view's list; log lines have none.
+#[must_use]
+pub fn id_at(view: View, snapshot: &Snapshot, index: usize) -> Option<&str> {
     match view {
         View::Overview | View::Steps => Some(&task_at(snapshot, index)?.task_id),
         View::Queues => Some(&snapshot.queues.get(index)?.name),

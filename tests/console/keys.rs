@@ -303,3 +303,85 @@ fn a_copied_step_is_its_run_and_help_runs_what_it_lists() {
     assert_eq!(harness.app.view(), View::Queues);
     assert!(harness.app.overlay().is_none());
 }
+
+#[test]
+fn marked_rows_are_acted_on_together_and_escape_takes_the_marks_away() {
+    let mut harness = Harness::night();
+    harness.keys("4<space><space><space>");
+    assert!(
+        harness.screen().contains("3 marked"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("X");
+    // One of the three is over already.
+    assert!(
+        harness.screen().contains("Terminate 2 runs?"),
+        "{}",
+        harness.screen()
+    );
+    assert!(harness.screen().contains("1 marked are over already"));
+    let sent = harness.commands("2<enter>");
+    let [(None, Command::TerminateRuns { run_ids })] = sent.as_slice() else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(run_ids.len(), 2);
+    harness.keys("<esc>");
+    assert!(!harness.screen().contains("marked"));
+}
+
+#[test]
+fn a_range_and_everything_that_matches_can_be_marked() {
+    let mut harness = Harness::night();
+    harness.keys("3/status:running<enter>*");
+    assert!(
+        harness.screen().contains("6 rows marked"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("X");
+    assert!(harness.screen().contains("Cancel 6 steps?"));
+    assert_eq!(harness.commands("6<enter>").len(), 6);
+    harness.keys("**<esc>");
+    harness.keys("g<space>jjV");
+    assert!(
+        harness.screen().contains("4 marked"),
+        "{}",
+        harness.screen()
+    );
+}
+
+#[test]
+fn a_marked_row_that_is_gone_is_not_acted_on() {
+    let mut harness = Harness::night();
+    harness.keys("4<space><space>");
+    let mut snapshot = (*fixture::snapshot()).clone();
+    Arc::make_mut(&mut snapshot.runs).remove(0);
+    harness.tell(Message::Snapshot(Arc::new(snapshot)));
+    assert!(harness.screen().contains("1 marked"));
+}
+
+#[test]
+fn columns_are_chosen_and_a_narrow_table_leaves_the_details_out() {
+    let mut harness = Harness::new(
+        Options {
+            size: (200, 50),
+            ..Options::default()
+        },
+        fixture::snapshot(),
+    );
+    harness.keys("3");
+    assert!(harness.screen().contains("RECV"));
+    harness.keys("n");
+    assert!(!harness.screen().contains("RECV") && harness.screen().contains("narrow"));
+    harness.keys("n:columns recv<enter>");
+    assert!(!harness.screen().contains("RECV") && harness.screen().contains("1 column hidden"));
+    harness.keys("cjjj <esc>");
+    assert!(
+        harness.screen().contains("2 columns hidden"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys(":columns nonsense<enter>");
+    assert!(harness.screen().contains("no column `nonsense`"));
+}

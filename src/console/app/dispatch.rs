@@ -81,6 +81,11 @@ impl App {
             Verb::LogWrap => self.logs.wrap = !self.logs.wrap,
             Verb::Sort => self.sort(argument, now),
             Verb::Reverse => self.reverse(),
+            Verb::Mark => self.mark(),
+            Verb::MarkRange => self.mark_range(),
+            Verb::MarkAll => self.mark_all(now),
+            Verb::Columns => self.choose_columns(argument, now),
+            Verb::Narrow => self.list_mut().narrow ^= true,
             Verb::Copy => self.copy(now, effects),
             Verb::Theme => self.set_theme(argument, now),
             Verb::Redraw => effects.push(Effect::Redraw),
@@ -121,7 +126,9 @@ impl App {
     }
 
     fn back(&mut self) {
-        if !self.list().filter.text().is_empty() {
+        if !self.list().marks.is_empty() {
+            self.list_mut().marks.clear();
+        } else if !self.list().filter.text().is_empty() {
             self.set_filter("");
         } else if !self.toasts.is_empty() {
             self.toasts.clear();

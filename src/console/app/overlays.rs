@@ -133,6 +133,7 @@ impl App {
             } => self.palette_key(key, input, (choice, back), now, effects),
             Overlay::Filter { input, before } => self.filter_key(key, input, before),
             Overlay::Launch { input, choice } => self.launch_key(key, input, choice, now, effects),
+            Overlay::Columns { choice } => self.columns_key(key, choice),
             Overlay::Scale { input } => self.scale_key(key, input, now, effects),
             Overlay::Confirm(confirm) => self.confirm_key(key, confirm, now, effects),
             Overlay::Quit => self.quit_key(key, effects),

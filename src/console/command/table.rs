@@ -133,12 +133,29 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Reverse, "reverse", &["O"])
         .scoped(TABLES)
         .help("turn the order around"),
+    row(Verb::Mark, "mark", &["<space>"])
+        .scoped(TABLES)
+        .hint("mark")
+        .help("mark the row, or take its mark away; commands then act on all marked rows"),
+    row(Verb::MarkRange, "mark-range", &["V"])
+        .scoped(TABLES)
+        .help("mark the rows from the last mark to the cursor"),
+    row(Verb::MarkAll, "mark-all", &["*"])
+        .scoped(TABLES)
+        .help("mark everything that matches the filter, or take all marks away"),
+    row(Verb::Columns, "columns", &["c"])
+        .scoped(TABLES)
+        .takes("[COLUMN]")
+        .help("choose the columns that are shown"),
+    row(Verb::Narrow, "narrow", &["n"])
+        .scoped(TABLES)
+        .help("only the most important columns, or all that fit"),
     row(Verb::Copy, "copy", &["y"])
         .within(&[Overview, Queues, Steps, Runs, Workers])
         .help("copy the id under the cursor to the clipboard (OSC 52)"),
     row(Verb::Move(Motion::Down), "down", &["j", "<down>"]).help("one row down"),
     row(Verb::Move(Motion::Up), "up", &["k", "<up>"]).help("one row up"),
-    row(Verb::Move(Motion::PageDown), "page-down", &["<c-d>", "<pgdn>", "<space>"])
+    row(Verb::Move(Motion::PageDown), "page-down", &["<c-d>", "<pgdn>"])
         .help("a page down"),
     row(Verb::Move(Motion::PageUp), "page-up", &["<c-u>", "<pgup>"]).help("a page up"),
     row(Verb::Move(Motion::Top), "top", &["g", "<home>"]).help("first row"),
