@@ -140,6 +140,43 @@ impl App {
     }
 }
 
+/// The titles of the shown columns of the view on the screen, then the cells of all its rows; `None`
+/// if it is no table.
+pub(super) fn cells_of_all(app: &App, now: Timestamp) -> Option<Vec<Vec<String>>> {
+    let sheet = sheet::of(app.view)?;
+    let ctx = Ctx {
+        app,
+        snapshot: &app.snapshot,
+        roles: &app.theme.roles,
+        glyphs: app.setup.glyphs,
+        now,
+    };
+    let list = app.list();
+    let shown: Vec<bool> = sheet
+        .columns
+        .iter()
+        .map(|column| !column.title().is_empty() && !list.hidden.contains(column.title()))
+        .collect();
+    let pick = |cells: Vec<String>| -> Vec<String> {
+        let cells = cells.into_iter().zip(&shown);
+        cells
+            .filter(|(_, shown)| **shown)
+            .map(|(cell, _)| cell)
+            .collect()
+    };
+    let titles = sheet.columns.iter().map(|column| column.title().to_owned());
+    let mut rows = vec![pick(titles.collect())];
+    for row in 0..list.rows.len() {
+        let Some(position) = list.rows.get(row) else {
+            continue;
+        };
+        // Of no width: where a wide cell has a bar beside its figure, only the figure is wanted.
+        let cells = (sheet.cells)(ctx, position, 0);
+        rows.push(pick(cells.iter().map(ToString::to_string).collect()));
+    }
+    Some(rows)
+}
+
 /// How many rows of the view on the screen are visible at once.
 pub(super) fn page_rows(app: &App) -> usize {
     let area = Rect::new(0, 0, app.size.0, app.size.1);

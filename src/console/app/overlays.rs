@@ -4,9 +4,10 @@ use crossterm::event::KeyCode;
 use jiff::Timestamp;
 
 use super::{App, Effect};
-use crate::console::command::{self, COMMANDS, CommandRow, Motion, Verb};
+use crate::console::command::{COMMANDS, CommandRow, Motion, Verb};
 use crate::console::fuzzy;
 use crate::console::key::Key;
+use crate::console::keymap::Meaning;
 use crate::console::options::Exit;
 use crate::console::overlay::{Confirm, Input, Overlay};
 
@@ -151,7 +152,7 @@ impl App {
         effects: &mut Vec<Effect>,
     ) {
         let most = crate::console::render::overlay_overflow(self, &with(scroll));
-        let Some(row) = command::by_key(key, self.view) else {
+        let Meaning::Command(row) = self.keymap.meaning(&[key], self.view) else {
             self.overlay = Some(with(scroll));
             return;
         };

@@ -181,6 +181,10 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Help, "help", &["?", "<f1>"])
         .hint("help")
         .help("what the keys do in this view"),
+    row(Verb::Dump, "dump", &[])
+        .aka(&["export"])
+        .takes("[screen|csv|json] [FILE]")
+        .help("write the screen as text, or the rows that match as CSV or JSON, to a new file"),
     row(Verb::Theme, "theme", &[])
         .takes("NAME")
         .help("another theme: default, dark, light, high-contrast, mono, colour-blind"),

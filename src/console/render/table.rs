@@ -7,6 +7,7 @@ use ratatui::text::Line;
 use super::paint::{self, Align, span};
 use super::{Ctx, panel};
 use crate::console::app::List;
+use crate::console::text;
 
 /// A column. Widths come from here and not from the rows, so that columns stay put while scrolling.
 #[derive(Clone, Copy, Debug)]
@@ -125,9 +126,12 @@ pub(super) fn table<'a>(
     });
     let heads: Vec<Line> = columns
         .iter()
-        .map(|column| match sorted {
+        .zip(&widths)
+        .map(|(column, width)| match sorted {
             Some((title, descending)) if title == column.title => {
                 let sign = if descending { "v" } else { "^" };
+                // The direction matters more than the title's last letter.
+                let title = text::prefix(title, width.unwrap_or(0).saturating_sub(1));
                 Line::from(span(format!("{title}{sign}"), ctx.roles.strong))
             }
             _ => Line::from(span(column.title, ctx.roles.header)),
