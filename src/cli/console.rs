@@ -19,7 +19,7 @@ use super::worker::StartArgs;
 use crate::config::{ConfigError, Partial, Settings, state_folder};
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit, Startup};
 use crate::control::{Hub, HubOptions, client};
-use crate::domain::{Snapshot, Source, SourceHealth};
+use crate::domain::{Snapshot, Source, SourceHealth, SourceKind};
 use crate::telemetry::{self, TelemetryError};
 use background::Background;
 
@@ -131,9 +131,14 @@ const ONCE: Duration = Duration::from_secs(5);
 async fn print_once(settings: &Settings, discover: Vec<PathBuf>) -> Result<ExitCode, CommandError> {
     let handle = Hub::start(hub_options(settings, discover));
     let mut snapshots = handle.watch();
+    // A worker that greets has not told how it stands yet.
     let answered = |snapshot: &Arc<Snapshot>| {
-        let connecting = |source: &Source| source.health == SourceHealth::Connecting;
-        snapshot.revision > 0 && !snapshot.sources.iter().any(connecting)
+        let sources = &snapshot.sources;
+        let up = |source: &&Source| {
+            source.kind == SourceKind::Worker && source.health == SourceHealth::Up
+        };
+        sources.iter().all(|source| source.health != SourceHealth::Connecting)
+            && sources.iter().filter(up).count() <= snapshot.workers.len()
     };
     // Late sources are in the snapshot as what they are: connecting.
     let _ = tokio::time::timeout(ONCE, snapshots.wait_for(answered)).await;
