@@ -17,6 +17,7 @@ pub mod keymap;
 pub mod memory;
 pub mod options;
 pub mod overlay;
+mod pace;
 mod render;
 pub mod rows;
 mod runtime;

@@ -10,6 +10,7 @@
 mod chrome;
 mod detail;
 mod dialog;
+mod gantt;
 mod help;
 mod logs;
 mod overview;

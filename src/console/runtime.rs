@@ -31,6 +31,7 @@ use super::key::Key;
 use super::keymap::Keymap;
 use super::memory::Memory;
 use super::options::{ConsoleError, ConsoleOptions, Exit, Startup};
+use super::pace::Pace;
 use super::terminal::{self, PanicHook, Panics, Screen};
 use super::theme::{Depth, Theme};
 
@@ -217,6 +218,7 @@ impl Console<'_> {
         }
     }
 
+    /// The loop.
     async fn serve(&mut self, mut signals: Signals, mut panics: Panics) -> Exit {
         let mut events = EventStream::new();
         let mut snapshots = self.handle.watch();
@@ -225,14 +227,15 @@ impl Console<'_> {
             self.app
                 .update(Message::Resize(columns, rows), Timestamp::now());
         }
-        let (mut drawn, mut remembered) = (Instant::now(), Instant::now());
+        let mut pace = Pace::new(self.frame);
+        let mut remembered = Instant::now();
         let (mut changed, mut new_snapshot) = (false, false);
         if self.take_snapshot(&mut snapshots).is_err() {
             return Exit::HungUp;
         }
         loop {
             let due = if changed {
-                drawn + self.frame
+                pace.due
             } else {
                 Instant::now() + self.app.next_tick(Timestamp::now())
             };
@@ -252,6 +255,7 @@ impl Console<'_> {
                 () = sleep_until(due) => Wake::Time,
             };
             let now = Timestamp::now();
+            let typed = matches!(wake, Wake::Event(_));
             let flow = match wake {
                 Wake::Event(event) => self.event(event, &mut signals).await,
                 Wake::Snapshot => {
@@ -276,7 +280,7 @@ impl Console<'_> {
                 return exit;
             }
             changed = true;
-            if drawn.elapsed() < self.frame {
+            if !pace.takes(Instant::now(), typed) {
                 continue;
             }
             // Snapshots are taken once a frame, however many came.
@@ -288,7 +292,7 @@ impl Console<'_> {
             if drew.is_err() {
                 return Exit::HungUp;
             }
-            (drawn, changed) = (Instant::now(), false);
+            changed = false;
             if remembered.elapsed() > REMEMBER_EVERY {
                 self.remember();
                 remembered = Instant::now();

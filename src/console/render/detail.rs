@@ -7,7 +7,7 @@ use ratatui::text::Line;
 
 use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
-use super::{Ctx, runs};
+use super::{Ctx, gantt, runs};
 use crate::console::app::App;
 use crate::console::render::signs::signed;
 use crate::console::view::View;
@@ -190,19 +190,13 @@ impl Page<'_> {
             .filter(|task| task.run_id == run.run_id)
             .collect();
         self.heading(format!("{} of it here", plural(tasks.len(), "task")));
+        self.lines
+            .extend(gantt::lines(self.ctx, &tasks, self.width));
         for task in tasks {
-            let mut line = Line::from(span("  ", self.ctx.roles.text));
-            line.spans.extend(self.ctx.phase(&task.phase).spans);
-            let name = text::clean(task.name()).into_owned();
-            line.spans
-                .push(span(format!("  {name}  "), self.ctx.roles.strong));
-            line.spans.extend(self.ctx.elapsed(task).spans);
-            let reason = words::reason(&task.phase).unwrap_or_default();
-            line.spans.push(span(
-                format!("  {}", text::clean(reason)),
-                self.ctx.roles.dim,
-            ));
-            self.lines.push(line);
+            if let Some(reason) = words::reason(&task.phase) {
+                let text = format!("{}: {reason}", task.name());
+                self.field(words::phase(&task.phase), &text);
+            }
         }
         self.logs(|line| line.run_id.as_ref().is_some_and(|id| *id == run.run_id));
         format!("Run {}", format::short_id(&run.run_id))
