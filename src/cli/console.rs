@@ -112,7 +112,7 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
         }
     };
     let console = async {
-        let exit = show(&settings, &args.keys, discover.clone(), startup).await;
+        let exit = show(&settings, args.keys.clone(), discover.clone(), startup).await;
         left.cancel();
         exit
     };
@@ -137,7 +137,9 @@ async fn print_once(settings: &Settings, discover: Vec<PathBuf>) -> Result<ExitC
         let up = |source: &&Source| {
             source.kind == SourceKind::Worker && source.health == SourceHealth::Up
         };
-        sources.iter().all(|source| source.health != SourceHealth::Connecting)
+        sources
+            .iter()
+            .all(|source| source.health != SourceHealth::Connecting)
             && sources.iter().filter(up).count() <= snapshot.workers.len()
     };
     // Late sources are in the snapshot as what they are: connecting.
@@ -159,7 +161,7 @@ fn hub_options(settings: &Settings, discover: Vec<PathBuf>) -> HubOptions {
 
 async fn show(
     settings: &Settings,
-    keys: &Option<PathBuf>,
+    keys: Option<PathBuf>,
     discover: Vec<PathBuf>,
     startup: watch::Receiver<Startup>,
 ) -> Result<Exit, ConsoleError> {
@@ -169,7 +171,7 @@ async fn show(
         theme: settings.theme.value.clone(),
         startup: Some(startup),
         memory: Some(state_folder().join("console.json")),
-        keys: keys.clone(),
+        keys,
         ..ConsoleOptions::default()
     };
     console::run(handle, options).await

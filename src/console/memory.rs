@@ -97,6 +97,7 @@ impl History {
     }
 
     /// The samples, oldest first; minutes in which no console was open are missing.
+    #[must_use]
     pub fn samples(&self) -> impl DoubleEndedIterator<Item = &Sample> {
         self.samples.iter()
     }
@@ -237,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_backlog_that_only_grows_for_ten_minutes_is_told() {
-        let grows = history((0..=10).map(|minute| (minute, 40 + minute.unsigned_abs() * 5)));
+        let grows = history((0..=10_u32).map(|minute| (minute.into(), 40 + u64::from(minute) * 5)));
         assert!(
             grows
                 .growing()
@@ -247,7 +248,7 @@ mod tests {
         assert_eq!(shrank.growing(), None);
         let gap = history([(0, 40), (10, 90)]);
         assert_eq!(gap.growing(), None, "nobody looked in between");
-        let short = history((6..=10).map(|minute| (minute, minute.unsigned_abs() * 50)));
+        let short = history((6..=10_u32).map(|minute| (minute.into(), u64::from(minute) * 50)));
         assert_eq!(short.growing(), None);
     }
 }

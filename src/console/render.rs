@@ -7,6 +7,7 @@
 //! hints    keys of the view, or the input line
 //! ```
 
+mod audit;
 mod chrome;
 mod detail;
 mod dialog;
@@ -116,6 +117,7 @@ impl App {
             View::Runs => runs::render(ctx, screen.body, buf),
             View::Workers => workers::render(ctx, screen.body, buf),
             View::Logs => logs::render(ctx, screen.body, buf),
+            View::Audit => audit::render(ctx, screen.body, buf),
         }
         chrome::hints(ctx, screen.hints, buf);
         match &self.overlay {
@@ -185,7 +187,7 @@ pub(super) fn page_rows(app: &App) -> usize {
     let rows = match app.view {
         View::Overview => overview::in_flight_rows(app, body),
         View::Queues => table::body_rows(queues::regions(body).0),
-        View::Steps | View::Runs => table::body_rows(body),
+        View::Steps | View::Runs | View::Audit => table::body_rows(body),
         View::Workers => table::body_rows(workers::regions(body).0),
         View::Logs => panel::inner(body).height,
     };

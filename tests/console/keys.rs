@@ -153,7 +153,7 @@ fn read_only_refuses_everything_that_changes_something() {
     };
     let mut harness = Harness::new(options, fixture::snapshot());
     for view in View::ALL {
-        let digit = (view.index() + 1).to_string();
+        let digit = view.digit().to_string();
         assert_eq!(
             harness.commands(&format!("{digit}p+-ssr<esc>DyXstop<enter><esc>l<enter>")),
             []

@@ -14,7 +14,7 @@ use super::svg::svg;
 const SIZES: [(u16, u16); 3] = [(200, 50), (80, 24), (40, 10)];
 
 fn digit(view: View) -> String {
-    (view.index() + 1).to_string()
+    view.digit().to_string()
 }
 
 fn name(view: View, size: (u16, u16), what: &str) -> String {
@@ -293,7 +293,7 @@ proptest! {
     fn any_size_is_drawn_without_a_panic_whatever_lies_on_top(
         width in 1..=120_u16,
         height in 1..=40_u16,
-        view in 1..=6_u8,
+        view in 1..=7_u8,
         keys in prop::sample::select(vec!["", "?G", "<enter>GG", ":s", "/long filter", "l", "D", "X", "s12", "jjjj<pgdn>", "q", "w<up>w"]),
         scene in 0..3_u8,
         ascii: bool,

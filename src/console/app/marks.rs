@@ -45,13 +45,13 @@ impl App {
             return;
         }
         let known: Vec<&str> = sheet.optional_columns().collect();
-        match known.iter().find(|known| known.eq_ignore_ascii_case(title)) {
-            Some(title) => self.toggle_column(title),
-            None => {
-                let known = known.join(", ").to_lowercase();
-                let text = format!("There is no column `{title}` to hide: {known}");
-                self.toast(Tone::Failed, text, now);
-            }
+        let named = known.iter().find(|known| known.eq_ignore_ascii_case(title));
+        if let Some(title) = named {
+            self.toggle_column(title);
+        } else {
+            let known = known.join(", ").to_lowercase();
+            let text = format!("There is no column `{title}` to hide: {known}");
+            self.toast(Tone::Failed, text, now);
         }
     }
 

@@ -1,10 +1,13 @@
 //! The rows of the command table, in the order of help.
 
 use super::{CommandRow, Motion, Scope, Verb};
-use crate::console::view::View::{self, Logs, Overview, Queues, Runs, Steps, Workers};
+use crate::console::view::View::{self, Audit, Logs, Overview, Queues, Runs, Steps, Workers};
 use crate::domain::Danger::{self, Destructive, Disruptive, Safe};
 
-const TABLES: Scope = Scope::In(&[Queues, Steps, Runs, Workers]);
+const TABLES: Scope = Scope::In(&[Queues, Steps, Runs, Workers, Audit]);
+
+/// Tables whose rows something can be done with.
+const MARKABLE: Scope = Scope::In(&[Queues, Steps, Runs, Workers]);
 
 const fn row(verb: Verb, name: &'static str, keys: &'static [&'static str]) -> CommandRow {
     CommandRow {
@@ -122,7 +125,7 @@ pub static COMMANDS: &[CommandRow] = &[
         .help("break long lines, or cut them"),
     // Rows.
     row(Verb::Open, "open", &["<enter>"])
-        .within(&[Overview, Queues, Steps, Runs, Workers, Logs])
+        .within(&[Overview, Queues, Steps, Runs, Workers, Logs, Audit])
         .hint("details")
         .help("details of the row under the cursor"),
     row(Verb::Sort, "sort", &["o"])
@@ -134,14 +137,14 @@ pub static COMMANDS: &[CommandRow] = &[
         .scoped(TABLES)
         .help("turn the order around"),
     row(Verb::Mark, "mark", &["<space>"])
-        .scoped(TABLES)
+        .scoped(MARKABLE)
         .hint("mark")
         .help("mark the row, or take its mark away; commands then act on all marked rows"),
     row(Verb::MarkRange, "mark-range", &["V"])
-        .scoped(TABLES)
+        .scoped(MARKABLE)
         .help("mark the rows from the last mark to the cursor"),
     row(Verb::MarkAll, "mark-all", &["*"])
-        .scoped(TABLES)
+        .scoped(MARKABLE)
         .help("mark everything that matches the filter, or take all marks away"),
     row(Verb::Columns, "columns", &["c"])
         .scoped(TABLES)
@@ -174,6 +177,8 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Show(Runs), "runs", &["4"]).help("Dagster's runs"),
     row(Verb::Show(Workers), "workers", &["5"]).help("worker processes, slots, Python hosts"),
     row(Verb::Show(Logs), "logs", &["6"]).help("log lines of workers and steps"),
+    row(Verb::Show(Audit), "audit", &["7"])
+        .help("what was asked on this host, by whom, and what came of it"),
     row(Verb::NextView, "next-view", &["<tab>", "<right>"]).help("the next view"),
     row(Verb::PreviousView, "previous-view", &["<s-tab>", "<left>"]).help("the view before"),
     row(Verb::Back, "back", &["<esc>"])

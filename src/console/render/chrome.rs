@@ -152,7 +152,7 @@ fn tab_line(ctx: Ctx, named: impl Fn(View) -> bool, counted: bool) -> Line<'stat
         } else {
             String::new()
         };
-        line.push(span(format!(" {}{title} ", view.index() + 1), style));
+        line.push(span(format!(" {}{title} ", view.digit()), style));
         if let Some(count) = count_of(ctx, view).filter(|_| counted) {
             let count_style = if active { style } else { count.style };
             line.push(span(format!("{} ", count.content), count_style));
@@ -165,7 +165,7 @@ fn tab_line(ctx: Ctx, named: impl Fn(View) -> bool, counted: bool) -> Line<'stat
 fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
     let (snapshot, roles) = (ctx.snapshot, ctx.roles);
     match view {
-        View::Overview | View::Logs => None,
+        View::Overview | View::Logs | View::Audit => None,
         View::Queues => {
             let counted = snapshot
                 .queues

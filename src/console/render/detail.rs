@@ -13,7 +13,7 @@ use crate::console::render::signs::signed;
 use crate::console::view::View;
 use crate::console::words::{self, plural};
 use crate::console::{format, text};
-use crate::domain::{LogLine, Phase, QueueView, RunView, TaskView, WorkerView};
+use crate::domain::{AuditEntry, LogLine, Phase, QueueView, RunView, TaskView, WorkerView};
 
 /// Log lines shown at most: the newest.
 const LOG_LINES: usize = 200;
@@ -62,6 +62,7 @@ fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
         View::Queues => page.queue(ctx.snapshot.queues.get(index)?),
         View::Runs => page.run(ctx.app.selected_run()?),
         View::Workers => page.worker(ctx.snapshot.workers.get(index)?),
+        View::Audit => page.audit(ctx.snapshot.audit.get(index)?),
         View::Logs => page.log(ctx.snapshot.logs.get(index)?),
     };
     Some((title, page.lines))
@@ -244,6 +245,18 @@ impl Page<'_> {
             self.field("children", &host.children.to_string());
         }
         format!("Worker {}", worker.id)
+    }
+
+    fn audit(&mut self, entry: &AuditEntry) -> String {
+        self.time("at", Some(entry.time));
+        self.field("user", &entry.user);
+        self.field("from", &entry.from);
+        self.field("host", &entry.host);
+        self.field("verb", &entry.verb);
+        self.field("target", &entry.target);
+        let (done, text) = entry.result();
+        self.field(if done { "done" } else { "failed" }, text);
+        String::from("Audit")
     }
 
     fn log(&mut self, line: &LogLine) -> String {

@@ -115,7 +115,8 @@ pub(super) fn table<'a>(
     // One column at the left is the cursor's.
     let field = panel::indent(area);
     let wanted = |column: &Column| {
-        !list.hidden.contains(column.title) && !(list.narrow && column.rank > NARROW_RANK)
+        let left_out = list.narrow && column.rank > NARROW_RANK;
+        !left_out && !list.hidden.contains(column.title)
     };
     let widths = solve(columns, field.width, wanted);
     let sorted = list.sort.map(|sort| {
