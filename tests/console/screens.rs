@@ -203,6 +203,7 @@ fn the_pictures_in_the_readme_are_those_of_this_console() {
         ("queues", (200, 50), "2j", false),
         ("steps", (200, 50), "3jj", false),
         ("runs", (200, 50), "4j", false),
+        ("run", (200, 50), "4jjj<enter>", false),
         ("workers", (200, 50), "5", false),
         ("logs", (200, 50), "6", false),
         ("help", (200, 50), "3?", false),

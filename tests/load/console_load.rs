@@ -240,10 +240,10 @@ fn key_to_screen(rows: usize) -> Result<(), Failure> {
                 console.tell(Message::Snapshot(snapshot));
                 console.draw()?;
             }
-            News::Key(sent) => {
+            News::Key(pressed) => {
                 console.keys("j");
                 console.draw()?;
-                taken.push(sent.elapsed());
+                taken.push(pressed.elapsed());
             }
         }
     }
