@@ -57,7 +57,7 @@ pub enum Meaning {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a key, or a list of keys")]
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
@@ -269,7 +269,7 @@ mod tests {
         assert!(told("top: t\nqeues: q\n").contains("line 2: there is no command `qeues`"));
         assert!(told("terminate: t\n").contains("upper-case"));
         assert!(told("top: ''\n").contains("empty key"));
-        assert!(told("top: {a: b}\n").contains("top"));
+        assert!(told("top: {a: b}\n").contains("a key, or a list of keys"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) fn lines(ctx: Ctx, tasks: &[&TaskView], width: u16) -> Vec<Line<'stat
                 format!("{} waited  ", ctx.glyphs.bar_rest),
                 ctx.roles.waiting,
             ),
-            span(format!("{} ran", ctx.glyphs.bar_full), ctx.roles.gauge),
+            span(format!("{} ran", ctx.glyphs.bar_full), ctx.roles.text),
         ]));
     }
     lines
