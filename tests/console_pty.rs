@@ -389,7 +389,7 @@ fn the_first_screen_does_not_wait_for_the_worker_and_tells_why_it_did_not_start(
     session.keys("4n");
     session.wait_for_text("narrow");
     session.keys("q");
-    session.wait_until("the end", |session| session.is_cooked());
+    session.wait_until("the end", Session::is_cooked);
     session.child.wait().unwrap();
     let memory = home
         .path()

@@ -38,6 +38,9 @@ pub struct ConsoleArgs {
     /// Your own keys: a YAML file of command names and keys
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// Let no figure tick by itself: times move on every ten seconds
+    #[arg(long)]
+    reduced_motion: bool,
     /// Print one snapshot and exit: no terminal needed, nothing is started
     #[arg(long, requires = "json")]
     once: bool,
@@ -77,8 +80,8 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     }
     let settings = start.settings_with(
         Partial {
-            theme: args.theme,
-            webserver_url: args.webserver_url,
+            theme: args.theme.clone(),
+            webserver_url: args.webserver_url.clone(),
             read_only: args.read_only.then_some(true),
             ..Partial::default()
         },
@@ -112,7 +115,7 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
         }
     };
     let console = async {
-        let exit = show(&settings, args.keys.clone(), discover.clone(), startup).await;
+        let exit = show(&settings, args, discover.clone(), startup).await;
         left.cancel();
         exit
     };
@@ -161,7 +164,7 @@ fn hub_options(settings: &Settings, discover: Vec<PathBuf>) -> HubOptions {
 
 async fn show(
     settings: &Settings,
-    keys: Option<PathBuf>,
+    args: ConsoleArgs,
     discover: Vec<PathBuf>,
     startup: watch::Receiver<Startup>,
 ) -> Result<Exit, ConsoleError> {
@@ -171,7 +174,8 @@ async fn show(
         theme: settings.theme.value.clone(),
         startup: Some(startup),
         memory: Some(state_folder().join("console.json")),
-        keys,
+        keys: args.keys,
+        reduced_motion: args.reduced_motion,
         ..ConsoleOptions::default()
     };
     console::run(handle, options).await

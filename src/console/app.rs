@@ -106,6 +106,8 @@ pub struct Setup {
     pub depth: Depth,
     /// Zone of the times shown.
     pub zone: TimeZone,
+    /// Time moves on in steps of ten seconds: no figure ticks by itself.
+    pub reduced_motion: bool,
 }
 
 /// How the log view shows lines.

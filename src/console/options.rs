@@ -65,6 +65,8 @@ pub struct ConsoleOptions {
     pub ascii: Option<bool>,
     /// Colours to use; `None` follows `NO_COLOR`, `COLORTERM` and `TERM`.
     pub depth: Option<Depth>,
+    /// Let no figure tick by itself: elapsed times and the sparkline move on every ten seconds.
+    pub reduced_motion: bool,
     /// What the caller starts meanwhile. While it is under way and after it, `q` asks as
     /// [`QuitPolicy::Ask`] does.
     pub startup: Option<watch::Receiver<Startup>>,
@@ -85,6 +87,7 @@ impl Default for ConsoleOptions {
             max_fps: None,
             ascii: None,
             depth: None,
+            reduced_motion: false,
             startup: None,
             memory: None,
             keys: None,

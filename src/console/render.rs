@@ -85,6 +85,11 @@ impl Screen {
     }
 }
 
+/// The moment, to the last ten seconds.
+fn calm(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second().div_euclid(10) * 10).unwrap_or(now)
+}
+
 /// Whether there is room for frames around panels.
 fn is_roomy(body: Rect) -> bool {
     body.width >= 110 && body.height >= 30
@@ -99,6 +104,11 @@ impl App {
     /// Draws the model as of `now` into a buffer.
     pub fn render_to(&self, buf: &mut Buffer, now: Timestamp) {
         let area = buf.area;
+        let now = if self.setup.reduced_motion {
+            calm(now)
+        } else {
+            now
+        };
         let ctx = Ctx {
             app: self,
             snapshot: &self.snapshot,

@@ -56,6 +56,7 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
         glyphs: Glyphs::for_locale(options.ascii),
         depth,
         zone: TimeZone::system(),
+        reduced_motion: options.reduced_motion,
     };
     let mut app = App::new(setup, theme);
     if let Some(path) = &options.keys {

@@ -33,6 +33,7 @@ pub struct Options {
     pub theme: &'static str,
     pub ascii: bool,
     pub read_only: bool,
+    pub reduced_motion: bool,
     pub quit: QuitPolicy,
 }
 
@@ -44,6 +45,7 @@ impl Default for Options {
             theme: "dark",
             ascii: false,
             read_only: false,
+            reduced_motion: false,
             quit: QuitPolicy::Leave,
         }
     }
@@ -62,6 +64,7 @@ impl Harness {
             },
             depth: options.depth,
             zone: TimeZone::UTC,
+            reduced_motion: options.reduced_motion,
         };
         let theme = Theme::load(options.theme, options.depth).unwrap();
         let mut harness = Self {

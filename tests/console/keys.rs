@@ -474,3 +474,23 @@ fn a_sequence_of_keys_is_one_command_and_waits_visibly() {
         "{error}"
     );
 }
+
+#[test]
+fn with_reduced_motion_no_figure_ticks() {
+    for reduced_motion in [true, false] {
+        let options = Options {
+            reduced_motion,
+            ..Options::default()
+        };
+        let mut harness = Harness::new(options, fixture::snapshot());
+        let mut still = true;
+        for view in View::ALL {
+            harness.keys(&view.digit().to_string());
+            let before = harness.buffer();
+            harness.now += SignedDuration::from_secs(6);
+            still &= harness.buffer() == before;
+            harness.now = fixture::now();
+        }
+        assert_eq!(still, reduced_motion);
+    }
+}

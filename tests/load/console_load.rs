@@ -70,6 +70,7 @@ impl Console {
             glyphs: &UNICODE,
             depth: Depth::True,
             zone: TimeZone::UTC,
+            reduced_motion: false,
         };
         let written = Counter::default();
         let viewport = Viewport::Fixed(Rect::new(0, 0, SIZE.0, SIZE.1));
