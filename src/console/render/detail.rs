@@ -45,6 +45,15 @@ pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
         let gone = Line::from(span("It is gone. Esc goes back.", ctx.roles.dim));
         (String::from("Details"), vec![gone])
     });
+    // The way here, which Esc goes back.
+    let place = ctx.app.view().title();
+    let filter = ctx.app.list().filter.text();
+    let filter = if filter.is_empty() {
+        String::new()
+    } else {
+        format!(" /{}", text::clean(filter))
+    };
+    let title = format!("{place}{filter} {} {title}", ctx.glyphs.arrow);
     let inner = boxed(ctx, buf, body, &title, size(body));
     let skip = usize::from(scroll).min(lines.len());
     paint::lines(ctx, buf, inner, &lines[skip..]);
