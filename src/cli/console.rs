@@ -25,6 +25,7 @@ use background::Background;
 
 /// Flags of the console.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct ConsoleArgs {
     /// Refuse everything that changes something
     #[arg(long)]
