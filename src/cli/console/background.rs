@@ -94,25 +94,48 @@ impl Background {
         let log = folder.join(format!("{name}.err"));
         let mut words = vec!["worker".into(), "start".into()];
         words.extend(args.to_words(&name, embedded));
-        let mut worker = spawn(&words, &log, "worker")?;
-        let ready = tokio::select! {
-            ready = wait_for_socket(&socket, READY) => ready.is_ok(),
-            () = left.cancelled() => true,
-            _ = worker.wait() => {
-                return Err(BackgroundError::Ended { what: "worker", reason: last_line(&log) });
-            }
-        };
-        if !ready {
-            return Err(BackgroundError::Late {
-                what: "worker",
-                log,
-            });
-        }
-        Ok(Some(Self {
+        let worker = spawn(&words, &log, "worker")?;
+        let mut started = Self {
             worker,
             socket,
             broker,
-        }))
+        };
+        if started.is_up(&log, tell, left).await {
+            return Ok(Some(started));
+        }
+        // Without its worker nobody asked for the broker.
+        if let Some(broker) = &started.broker {
+            terminate(broker);
+        }
+        Err(BackgroundError::Ended {
+            what: "worker",
+            reason: last_line(&log),
+        })
+    }
+
+    /// Waits until the worker greets, or the operator leaves; false if it ended instead.
+    async fn is_up(
+        &mut self,
+        log: &Path,
+        tell: &watch::Sender<Startup>,
+        left: &CancellationToken,
+    ) -> bool {
+        loop {
+            tokio::select! {
+                ready = wait_for_socket(&self.socket, READY) => if ready.is_ok() {
+                    return true;
+                },
+                () = left.cancelled() => return true,
+                _ = self.worker.wait() => return false,
+            }
+            // A large project on a busy machine: it may still come.
+            let (seconds, log) = (READY.as_secs(), log.display());
+            working(
+                tell,
+                format!("The worker is not ready after {seconds} s; see {log}"),
+            );
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Does what the operator chose; without a choice (the terminal is gone, the console failed)
