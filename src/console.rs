@@ -7,13 +7,17 @@
 pub mod alarms;
 pub mod app;
 pub mod command;
+pub mod dump;
 pub mod filter;
 pub mod format;
 pub mod fuzzy;
 pub mod glyphs;
 pub mod key;
+pub mod keymap;
+pub mod memory;
 pub mod options;
 pub mod overlay;
+mod pace;
 mod render;
 pub mod rows;
 mod runtime;
@@ -25,6 +29,6 @@ pub mod toast;
 pub mod view;
 pub mod words;
 
-pub use options::{ConsoleError, ConsoleOptions, Exit, QuitPolicy};
+pub use options::{ConsoleError, ConsoleOptions, Exit, QuitPolicy, Startup};
 pub use runtime::run;
 pub use terminal::check as require_terminal;

@@ -1,6 +1,7 @@
 //! Plain types that every layer shares: what a queue, a task, a worker and a run are, what happened
 //! ([`Event`]), how things stand ([`Snapshot`]) and what an operator may ask for ([`Command`]). No I/O.
 
+mod audit;
 mod command;
 mod event;
 mod log;
@@ -11,6 +12,7 @@ mod source;
 mod task;
 mod worker;
 
+pub use audit::AuditEntry;
 pub use command::{Command, Danger, Reply};
 pub use event::{Event, EventSink};
 pub use log::{LogLevel, LogLine};

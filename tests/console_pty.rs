@@ -91,7 +91,6 @@ const SIZE: PtySize = PtySize {
 
 impl Session {
     fn start(scene: &str) -> Self {
-        let pair = native_pty_system().openpty(SIZE).unwrap();
         let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
         command.args([
             "--exact",
@@ -100,6 +99,11 @@ impl Session {
             "--test-threads=1",
         ]);
         command.env(SCENE, scene);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: CommandBuilder) -> Self {
+        let pair = native_pty_system().openpty(SIZE).unwrap();
         command.env("TERM", "xterm-256color");
         command.env("LC_ALL", "C.UTF-8");
         for name in ["NO_COLOR", "SSH_CONNECTION", "TMUX", "RUST_BACKTRACE"] {
@@ -364,4 +368,48 @@ fn without_a_terminal_the_console_says_so() {
         ))
         .unwrap_err();
     println!("SAID {error}");
+}
+
+#[test]
+fn the_first_screen_does_not_wait_for_the_worker_and_tells_why_it_did_not_start() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_dagster-taskiq-tui"));
+    command.env("HOME", home.path());
+    command.env_remove("XDG_STATE_HOME");
+    command.env_remove("XDG_RUNTIME_DIR");
+    command.arg("--runtime-dir");
+    command.arg(home.path());
+    // Nothing listens on port 1.
+    command.args(["--queue-url", "http://127.0.0.1:1/000000000000/none"]);
+    let mut session = Session::spawn(command);
+    session.wait_until("the start, on the screen", |session| {
+        String::from_utf8_lossy(&session.written()).contains("Starting a worker")
+    });
+    session.wait_for_text("the worker ended at its start");
+    session.keys("4n");
+    session.wait_for_text("narrow");
+    session.keys("q");
+    session.wait_until("the end", Session::is_cooked);
+    session.child.wait().unwrap();
+    let memory = home
+        .path()
+        .join(".local/state/dagster-taskiq-tui/console.json");
+    let memory = std::fs::read_to_string(memory).unwrap();
+    assert!(memory.contains("\"narrow\":true"), "{memory}");
+}
+
+#[test]
+fn once_prints_a_snapshot_as_json_without_a_terminal() {
+    let home = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dagster-taskiq-tui"))
+        .args(["--once", "--json", "--runtime-dir"])
+        .arg(home.path())
+        .env("HOME", home.path())
+        .env_remove("XDG_STATE_HOME")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(snapshot.workers.is_empty() && !snapshot.sources.is_empty());
 }

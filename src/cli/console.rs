@@ -6,20 +6,26 @@ mod background;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use thiserror::Error;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::block_on;
 use super::worker::StartArgs;
-use crate::config::{ConfigError, Partial, Settings};
-use crate::console::{self, ConsoleError, ConsoleOptions, Exit, QuitPolicy};
+use crate::config::{ConfigError, Partial, Settings, state_folder};
+use crate::console::{self, ConsoleError, ConsoleOptions, Exit, Startup};
 use crate::control::{Hub, HubOptions, client};
+use crate::domain::{Snapshot, Source, SourceHealth, SourceKind};
 use crate::telemetry::{self, TelemetryError};
-use background::{Background, BackgroundError};
+use background::Background;
 
 /// Flags of the console.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct ConsoleArgs {
     /// Refuse everything that changes something
     #[arg(long)]
@@ -30,6 +36,18 @@ pub struct ConsoleArgs {
     /// Dagster's webserver, for runs and launching [env: `DAGSTER_TASKIQ_WEBSERVER_URL`]
     #[arg(long, value_name = "URL")]
     webserver_url: Option<String>,
+    /// Your own keys: a YAML file of command names and keys
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Let no figure tick by itself: times move on every ten seconds
+    #[arg(long)]
+    reduced_motion: bool,
+    /// Print one snapshot and exit: no terminal needed, nothing is started
+    #[arg(long, requires = "json")]
+    once: bool,
+    /// With --once: as JSON
+    #[arg(long, requires = "once")]
+    json: bool,
 }
 
 /// What the console command can fail with.
@@ -44,9 +62,6 @@ pub enum CommandError {
     /// The log files.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// The worker or broker it started.
-    #[error(transparent)]
-    Background(#[from] BackgroundError),
     /// The runtime.
     #[error("cannot start the asynchronous runtime: {0}; check this process's limits (ulimit -a)")]
     Runtime(#[from] std::io::Error),
@@ -61,11 +76,13 @@ pub fn run(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandError
 }
 
 async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandError> {
-    console::require_terminal()?;
+    if !args.once {
+        console::require_terminal()?;
+    }
     let settings = start.settings_with(
         Partial {
-            theme: args.theme,
-            webserver_url: args.webserver_url,
+            theme: args.theme.clone(),
+            webserver_url: args.webserver_url.clone(),
             read_only: args.read_only.then_some(true),
             ..Partial::default()
         },
@@ -77,12 +94,33 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     })?;
     let folders = start.runtime_dir.clone().map(|folder| vec![folder]);
     let discover = folders.unwrap_or_else(crate::control::runtime::folders);
-    let background = if client::discover_in(&discover).await.is_empty() {
-        Some(Background::start(&start, &settings).await?)
-    } else {
-        None
+    if args.once {
+        return print_once(&settings, discover).await;
+    }
+    let (tell, startup) = watch::channel(Startup::None);
+    let left = CancellationToken::new();
+    // The first screen waits for nothing: not for an answer on a socket, not for a worker.
+    let background = async {
+        if !client::discover_in(&discover).await.is_empty() {
+            return None;
+        }
+        match Background::start(&start, &settings, &tell, &left).await {
+            Ok(background) => {
+                tell.send_replace(Startup::Ready);
+                background
+            }
+            Err(problem) => {
+                tell.send_replace(Startup::Failed(problem.to_string()));
+                None
+            }
+        }
     };
-    let exit = show(&settings, discover, background.is_some()).await;
+    let console = async {
+        let exit = show(&settings, args, discover.clone(), startup).await;
+        left.cancel();
+        exit
+    };
+    let (background, exit) = tokio::join!(background, console);
     if let Some(background) = background {
         background.leave(exit.as_ref().ok().copied()).await;
     }
@@ -90,25 +128,55 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(
-    settings: &Settings,
-    discover: Vec<PathBuf>,
-    own: bool,
-) -> Result<Exit, ConsoleError> {
-    let handle = Hub::start(HubOptions {
+/// How long the sources may take to answer before what is known is printed.
+const ONCE: Duration = Duration::from_secs(5);
+
+/// Prints how things stand as JSON.
+async fn print_once(settings: &Settings, discover: Vec<PathBuf>) -> Result<ExitCode, CommandError> {
+    let handle = Hub::start(hub_options(settings, discover));
+    let mut snapshots = handle.watch();
+    // A worker that greets has not told how it stands yet.
+    let answered = |snapshot: &Arc<Snapshot>| {
+        let sources = &snapshot.sources;
+        let up = |source: &&Source| {
+            source.kind == SourceKind::Worker && source.health == SourceHealth::Up
+        };
+        sources
+            .iter()
+            .all(|source| source.health != SourceHealth::Connecting)
+            && sources.iter().filter(up).count() <= snapshot.workers.len()
+    };
+    // Late sources are in the snapshot as what they are: connecting.
+    let _ = tokio::time::timeout(ONCE, snapshots.wait_for(answered)).await;
+    let snapshot = Arc::clone(&snapshots.borrow());
+    let text = serde_json::to_string_pretty(&*snapshot).map_err(std::io::Error::other)?;
+    println!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn hub_options(settings: &Settings, discover: Vec<PathBuf>) -> HubOptions {
+    HubOptions {
         discover,
         webserver_url: settings.webserver_url.value.clone(),
         read_only: settings.read_only.value,
         ..HubOptions::default()
-    });
+    }
+}
+
+async fn show(
+    settings: &Settings,
+    args: ConsoleArgs,
+    discover: Vec<PathBuf>,
+    startup: watch::Receiver<Startup>,
+) -> Result<Exit, ConsoleError> {
+    let handle = Hub::start(hub_options(settings, discover));
     let options = ConsoleOptions {
         read_only: settings.read_only.value,
         theme: settings.theme.value.clone(),
-        quit: if own {
-            QuitPolicy::Ask
-        } else {
-            QuitPolicy::Leave
-        },
+        startup: Some(startup),
+        memory: Some(state_folder().join("console.json")),
+        keys: args.keys,
+        reduced_motion: args.reduced_motion,
         ..ConsoleOptions::default()
     };
     console::run(handle, options).await

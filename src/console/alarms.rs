@@ -28,6 +28,9 @@ pub struct Alarm {
 /// A worker that told nothing for this many seconds is late: three of its heartbeats.
 pub const HEARTBEAT_LATE: u64 = 15;
 
+/// How the alarm begins that there is nobody to do anything.
+pub const NO_WORKER: &str = "No worker is linked";
+
 /// A held message that waits this many seconds for a slot is worth telling.
 const HELD_LONG: u64 = 300;
 
@@ -98,7 +101,7 @@ fn consumers(snapshot: &Snapshot, alarms: &mut Vec<Alarm>) {
         push(
             alarms,
             Severity::Critical,
-            format!("No worker is linked; ~{waiting} messages wait"),
+            format!("{NO_WORKER}; ~{waiting} messages wait"),
         );
     } else if waiting > 0 && !receives {
         let state = workers[0].state.word();

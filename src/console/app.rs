@@ -5,11 +5,13 @@
 
 mod dispatch;
 mod list;
+mod marks;
 mod operations;
 mod overlays;
 mod questions;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +20,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{Command, LogLevel, Reply, Snapshot, SourceHealth};
 
+use super::alarms::{self, Alarm, Severity};
 use super::glyphs::Glyphs;
 use super::key::Key;
-use super::options::{Exit, QuitPolicy};
+use super::keymap::Keymap;
+use super::memory::History;
+use super::options::{Exit, QuitPolicy, Startup};
 use super::overlay::Overlay;
 use super::theme::{Depth, Theme};
 use super::toast::{MAX_TOASTS, Toast, Tone};
@@ -47,6 +52,10 @@ pub enum Message {
         /// The outcome.
         reply: Reply,
     },
+    /// How the start of the pool goes.
+    Startup(Startup),
+    /// What came of writing a file: one sentence either way.
+    Written(Result<String, String>),
     /// Time has passed.
     Tick,
     /// A thread other than the console's panicked.
@@ -67,6 +76,13 @@ pub enum Effect {
     },
     /// Put text on the clipboard of the operator's terminal.
     Copy(String),
+    /// Write a new file.
+    Write {
+        /// Its path; a file that exists is not overwritten.
+        path: PathBuf,
+        /// What it is to hold.
+        text: String,
+    },
     /// Draw every cell again.
     Redraw,
     /// Stop this process group until `fg`.
@@ -90,6 +106,8 @@ pub struct Setup {
     pub depth: Depth,
     /// Zone of the times shown.
     pub zone: TimeZone,
+    /// Time moves on in steps of ten seconds: no figure ticks by itself.
+    pub reduced_motion: bool,
 }
 
 /// How the log view shows lines.
@@ -116,6 +134,12 @@ pub struct App {
     pub(super) toasts: Vec<Toast>,
     /// Names typed after `:`, oldest first.
     pub(super) history: Vec<String>,
+    pub(super) keymap: Keymap,
+    /// Keys of a sequence that is not complete yet.
+    pub(super) pending: Vec<Key>,
+    pub(super) startup: Startup,
+    /// Counts of the last day.
+    pub(super) counts: History,
     pub(super) size: (u16, u16),
     /// Slot targets asked for and not yet seen in a snapshot, by worker: quick presses of `+` add up.
     wanted_slots: BTreeMap<String, u32>,
@@ -145,6 +169,10 @@ impl App {
             },
             toasts: Vec::new(),
             history: Vec::new(),
+            keymap: Keymap::default(),
+            pending: Vec::new(),
+            startup: Startup::None,
+            counts: History::default(),
             size: (80, 24),
             wanted_slots: BTreeMap::new(),
             next_request: 0,
@@ -158,7 +186,10 @@ impl App {
             Message::Key(key) => self.key(key, now, &mut effects),
             Message::Paste(text) => self.paste(&text),
             Message::Resize(columns, rows) => self.size = (columns, rows),
-            Message::Snapshot(snapshot) => self.take_snapshot(snapshot),
+            Message::Snapshot(snapshot) => self.take_snapshot(snapshot, now),
+            Message::Startup(startup) => self.take_startup(startup),
+            Message::Written(Ok(text)) => self.toast(Tone::Done, text, now),
+            Message::Written(Err(text)) => self.toast(Tone::Failed, text, now),
             Message::Reply { request, reply } => self.take_reply(request, reply, now),
             Message::Tick => {}
             Message::BackgroundPanic(text) => {
@@ -218,7 +249,45 @@ impl App {
         &mut self.lists[self.view.index()]
     }
 
-    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+    /// What needs an operator, worst first.
+    #[must_use]
+    pub fn alarms(&self, now: Timestamp) -> Vec<Alarm> {
+        let mut alarms = alarms::alarms(&self.snapshot, now);
+        alarms.extend(self.counts.growing().map(|text| Alarm {
+            severity: Severity::Warning,
+            text,
+        }));
+        let own = match &self.startup {
+            Startup::Working(text) => Some((Severity::Warning, text)),
+            Startup::Failed(text) => Some((Severity::Critical, text)),
+            Startup::None | Startup::Ready => None,
+        };
+        if let Some((severity, text)) = own {
+            // That no worker is linked is no news then.
+            alarms.retain(|alarm| !alarm.text.starts_with(alarms::NO_WORKER));
+            let text = text.clone();
+            alarms.insert(0, Alarm { severity, text });
+        }
+        alarms
+    }
+
+    fn take_startup(&mut self, startup: Startup) {
+        self.setup.quit = match startup {
+            Startup::Working(_) | Startup::Ready => QuitPolicy::Ask,
+            Startup::None | Startup::Failed(_) => self.setup.quit,
+        };
+        self.startup = startup;
+    }
+
+    /// With the operator's own keys.
+    #[must_use]
+    pub fn with_keys(self, keymap: Keymap) -> Self {
+        Self { keymap, ..self }
+    }
+
+    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>, now: Timestamp) {
+        self.counts.note(&snapshot, now);
+        let same = super::rows::is_same(self.view, &self.snapshot, &snapshot);
         self.snapshot = snapshot;
         let workers = &self.snapshot.workers;
         self.wanted_slots.retain(|id, wanted| {
@@ -226,7 +295,7 @@ impl App {
                 .iter()
                 .any(|worker| worker.id == *id && worker.steps.target != *wanted)
         });
-        self.list_mut().stale = true;
+        self.list_mut().stale |= !same;
     }
 
     fn take_reply(&mut self, request: u64, reply: Reply, now: Timestamp) {

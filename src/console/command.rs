@@ -66,8 +66,20 @@ pub enum Verb {
     Sort,
     /// Turn the order around.
     Reverse,
+    /// Mark the row under the cursor.
+    Mark,
+    /// Mark the rows since the last mark.
+    MarkRange,
+    /// Mark everything that matches.
+    MarkAll,
+    /// Choose the columns.
+    Columns,
+    /// Only the most important columns, or all that fit.
+    Narrow,
     /// Copy the id under the cursor.
     Copy,
+    /// Write screen or table to a file.
+    Dump,
     /// Another theme.
     Theme,
     /// Draw the whole screen again.
@@ -139,13 +151,6 @@ impl CommandRow {
         self.keys.iter().flat_map(|keys| key::parse(keys))
     }
 
-    /// Its keys as people read them: `j Down`.
-    #[must_use]
-    pub fn shown_keys(&self) -> String {
-        let keys: Vec<String> = self.keys().map(|key| key.to_string()).collect();
-        keys.join(" ")
-    }
-
     /// Where it can be used, in words.
     #[must_use]
     pub fn shown_scope(&self) -> String {
@@ -157,14 +162,6 @@ impl CommandRow {
             }
         }
     }
-}
-
-/// The command of a key in a view.
-#[must_use]
-pub fn by_key(key: Key, view: View) -> Option<&'static CommandRow> {
-    COMMANDS
-        .iter()
-        .find(|row| row.scope.covers(view) && row.keys().any(|known| known == key))
 }
 
 /// The command of a name or alias. Where several views give one name to different commands, the

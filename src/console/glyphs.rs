@@ -31,6 +31,8 @@ pub struct Glyphs {
     pub ellipsis: &'static str,
     /// Left of the row under the cursor.
     pub cursor: &'static str,
+    /// Left of a marked row.
+    pub mark: &'static str,
     /// Between parts of a line.
     pub separator: &'static str,
     /// A taken slot.
@@ -70,6 +72,7 @@ pub static UNICODE: Glyphs = Glyphs {
     unknown: "·",
     ellipsis: "…",
     cursor: "▌",
+    mark: "◆",
     separator: "·",
     slot_busy: "■",
     slot_free: "□",
@@ -98,6 +101,7 @@ pub static ASCII: Glyphs = Glyphs {
     unknown: ".",
     ellipsis: "~",
     cursor: ">",
+    mark: "@",
     separator: "|",
     slot_busy: "#",
     slot_free: "-",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use thiserror::Error;
+use tokio::sync::watch;
 
 use super::theme::Depth;
 
@@ -33,6 +34,20 @@ pub enum Exit {
     HungUp,
 }
 
+/// How the start of what the caller starts beside the console goes: the screen does not wait for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Startup {
+    /// Nothing is started: the pool is somebody else's.
+    #[default]
+    None,
+    /// Under way: one sentence.
+    Working(String),
+    /// It runs, and belongs to the caller.
+    Ready,
+    /// It could not be started: one sentence.
+    Failed(String),
+}
+
 /// How the console is set up.
 #[derive(Clone, Debug)]
 pub struct ConsoleOptions {
@@ -50,6 +65,16 @@ pub struct ConsoleOptions {
     pub ascii: Option<bool>,
     /// Colours to use; `None` follows `NO_COLOR`, `COLORTERM` and `TERM`.
     pub depth: Option<Depth>,
+    /// Let no figure tick by itself: elapsed times and the sparkline move on every ten seconds.
+    pub reduced_motion: bool,
+    /// What the caller starts meanwhile. While it is under way and after it, `q` asks as
+    /// [`QuitPolicy::Ask`] does.
+    pub startup: Option<watch::Receiver<Startup>>,
+    /// Where order, columns, filters and the history of counts are kept between two consoles; `None`
+    /// keeps nothing.
+    pub memory: Option<PathBuf>,
+    /// The operator's keys, a YAML file; `None` are the built-in ones.
+    pub keys: Option<PathBuf>,
 }
 
 impl Default for ConsoleOptions {
@@ -62,6 +87,10 @@ impl Default for ConsoleOptions {
             max_fps: None,
             ascii: None,
             depth: None,
+            reduced_motion: false,
+            startup: None,
+            memory: None,
+            keys: None,
         }
     }
 }
@@ -99,6 +128,14 @@ pub enum ConsoleError {
         /// Name or path.
         name: String,
         /// Line and reason.
+        reason: String,
+    },
+    /// The file of keys could not be read, or two of its keys exclude each other.
+    #[error("the keys of {path} cannot be used: {reason}", path = path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// Why, with the line.
         reason: String,
     },
     /// The console's thread panicked; the pool is not affected.

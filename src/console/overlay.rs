@@ -45,6 +45,11 @@ pub enum Overlay {
         /// The chosen row.
         choice: usize,
     },
+    /// The chooser of columns.
+    Columns {
+        /// The chosen row.
+        choice: usize,
+    },
     /// How many slots.
     Scale {
         /// What was typed.

@@ -7,9 +7,11 @@
 //! hints    keys of the view, or the input line
 //! ```
 
+mod audit;
 mod chrome;
 mod detail;
 mod dialog;
+mod gantt;
 mod help;
 mod logs;
 mod overview;
@@ -18,6 +20,7 @@ mod panel;
 mod prompt;
 mod queues;
 mod runs;
+pub(super) mod sheet;
 mod signs;
 mod steps;
 mod table;
@@ -35,6 +38,7 @@ use super::glyphs::Glyphs;
 use super::overlay::Overlay;
 use super::theme::Roles;
 use super::view::View;
+use super::words;
 
 /// What every region draws from.
 #[derive(Clone, Copy)]
@@ -81,6 +85,11 @@ impl Screen {
     }
 }
 
+/// The moment, to the last ten seconds.
+fn calm(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second().div_euclid(10) * 10).unwrap_or(now)
+}
+
 /// Whether there is room for frames around panels.
 fn is_roomy(body: Rect) -> bool {
     body.width >= 110 && body.height >= 30
@@ -95,6 +104,11 @@ impl App {
     /// Draws the model as of `now` into a buffer.
     pub fn render_to(&self, buf: &mut Buffer, now: Timestamp) {
         let area = buf.area;
+        let now = if self.setup.reduced_motion {
+            calm(now)
+        } else {
+            now
+        };
         let ctx = Ctx {
             app: self,
             snapshot: &self.snapshot,
@@ -113,6 +127,7 @@ impl App {
             View::Runs => runs::render(ctx, screen.body, buf),
             View::Workers => workers::render(ctx, screen.body, buf),
             View::Logs => logs::render(ctx, screen.body, buf),
+            View::Audit => audit::render(ctx, screen.body, buf),
         }
         chrome::hints(ctx, screen.hints, buf);
         match &self.overlay {
@@ -124,6 +139,7 @@ impl App {
             }
             Some(Overlay::Filter { input, .. }) => prompt::filter(ctx, input, screen, buf),
             Some(Overlay::Scale { input }) => prompt::scale(ctx, input, screen, buf),
+            Some(Overlay::Columns { choice }) => dialog::columns(ctx, *choice, screen.body, buf),
             Some(Overlay::Launch { input, choice }) => {
                 dialog::launch(ctx, input, *choice, screen.body, buf);
             }
@@ -137,6 +153,43 @@ impl App {
     }
 }
 
+/// The titles of the shown columns of the view on the screen, then the cells of all its rows; `None`
+/// if it is no table.
+pub(super) fn cells_of_all(app: &App, now: Timestamp) -> Option<Vec<Vec<String>>> {
+    let sheet = sheet::of(app.view)?;
+    let ctx = Ctx {
+        app,
+        snapshot: &app.snapshot,
+        roles: &app.theme.roles,
+        glyphs: app.setup.glyphs,
+        now,
+    };
+    let list = app.list();
+    let shown: Vec<bool> = sheet
+        .columns
+        .iter()
+        .map(|column| !column.title().is_empty() && !list.hidden.contains(column.title()))
+        .collect();
+    let pick = |cells: Vec<String>| -> Vec<String> {
+        let cells = cells.into_iter().zip(&shown);
+        cells
+            .filter(|(_, shown)| **shown)
+            .map(|(cell, _)| cell)
+            .collect()
+    };
+    let titles = sheet.columns.iter().map(|column| column.title().to_owned());
+    let mut rows = vec![pick(titles.collect())];
+    for row in 0..list.rows.len() {
+        let Some(position) = list.rows.get(row) else {
+            continue;
+        };
+        // Of no width: where a wide cell has a bar beside its figure, only the figure is wanted.
+        let cells = (sheet.cells)(ctx, position, 0);
+        rows.push(pick(cells.iter().map(ToString::to_string).collect()));
+    }
+    Some(rows)
+}
+
 /// How many rows of the view on the screen are visible at once.
 pub(super) fn page_rows(app: &App) -> usize {
     let area = Rect::new(0, 0, app.size.0, app.size.1);
@@ -144,7 +197,7 @@ pub(super) fn page_rows(app: &App) -> usize {
     let rows = match app.view {
         View::Overview => overview::in_flight_rows(app, body),
         View::Queues => table::body_rows(queues::regions(body).0),
-        View::Steps | View::Runs => table::body_rows(body),
+        View::Steps | View::Runs | View::Audit => table::body_rows(body),
         View::Workers => table::body_rows(workers::regions(body).0),
         View::Logs => panel::inner(body).height,
     };

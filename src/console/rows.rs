@@ -5,6 +5,8 @@
 mod fields;
 mod order;
 
+use std::sync::Arc;
+
 use crate::domain::{LogLevel, LogLine, Snapshot, TaskView, Timestamp};
 
 use super::filter::Filter;
@@ -50,6 +52,7 @@ impl Rows {
             View::Queues => filter.matches(&snapshot.queues[*index]),
             View::Runs => filter.matches(&snapshot.runs[*index]),
             View::Workers => filter.matches(&snapshot.workers[*index]),
+            View::Audit => filter.matches(&snapshot.audit[*index]),
             View::Logs => {
                 let line = &snapshot.logs[*index];
                 line.level >= level && filter.matches(line)
@@ -97,6 +100,23 @@ pub fn total(view: View, snapshot: &Snapshot) -> usize {
         View::Runs => snapshot.runs.len(),
         View::Workers => snapshot.workers.len(),
         View::Logs => snapshot.logs.len(),
+        View::Audit => snapshot.audit.len(),
+    }
+}
+
+/// Whether a view's list is the very same in both: then its rows need not be computed again.
+#[must_use]
+pub fn is_same(view: View, one: &Snapshot, other: &Snapshot) -> bool {
+    match view {
+        View::Overview => Arc::ptr_eq(&one.tasks, &other.tasks),
+        View::Steps => {
+            Arc::ptr_eq(&one.tasks, &other.tasks) && Arc::ptr_eq(&one.recent, &other.recent)
+        }
+        View::Queues => Arc::ptr_eq(&one.queues, &other.queues),
+        View::Runs => Arc::ptr_eq(&one.runs, &other.runs),
+        View::Workers => Arc::ptr_eq(&one.workers, &other.workers),
+        View::Logs => Arc::ptr_eq(&one.logs, &other.logs),
+        View::Audit => Arc::ptr_eq(&one.audit, &other.audit),
     }
 }
 
@@ -112,7 +132,7 @@ pub fn task_at(snapshot: &Snapshot, index: usize) -> Option<&TaskView> {
 pub enum RowKey {
     /// A task, queue, run or worker by its id.
     Id(String),
-    /// A log line.
+    /// A log line, or a line of the audit log.
     Line(Timestamp, String),
 }
 
@@ -120,6 +140,10 @@ impl RowKey {
     /// The key of the row at a position of the view's list.
     #[must_use]
     pub fn at(view: View, snapshot: &Snapshot, index: usize) -> Option<Self> {
+        if view == View::Audit {
+            let entry = snapshot.audit.get(index)?;
+            return Some(Self::Line(entry.time, entry.target.clone()));
+        }
         if view == View::Logs {
             let line: &LogLine = snapshot.logs.get(index)?;
             return Some(Self::Line(line.at, line.message.clone()));
@@ -132,6 +156,10 @@ impl RowKey {
     pub fn is_at(&self, view: View, snapshot: &Snapshot, index: usize) -> bool {
         match self {
             Self::Id(id) => id_at(view, snapshot, index) == Some(id),
+            Self::Line(at, target) if view == View::Audit => snapshot
+                .audit
+                .get(index)
+                .is_some_and(|entry| entry.time == *at && entry.target == *target),
             Self::Line(at, message) => snapshot
                 .logs
                 .get(index)
@@ -140,12 +168,14 @@ impl RowKey {
     }
 }
 
-fn id_at(view: View, snapshot: &Snapshot, index: usize) -> Option<&str> {
+/// The id of the row at a position of the view's list; log lines have none.
+#[must_use]
+pub fn id_at(view: View, snapshot: &Snapshot, index: usize) -> Option<&str> {
     match view {
         View::Overview | View::Steps => Some(&task_at(snapshot, index)?.task_id),
         View::Queues => Some(&snapshot.queues.get(index)?.name),
         View::Runs => Some(&snapshot.runs.get(index)?.run_id),
         View::Workers => Some(&snapshot.workers.get(index)?.id),
-        View::Logs => None,
+        View::Logs | View::Audit => None,
     }
 }

@@ -2,8 +2,11 @@
 //! carried out; frames are drawn when something changed, never faster than the limit.
 
 use std::env;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -25,7 +28,10 @@ use crate::domain::{Reply, Snapshot};
 use super::app::{App, Effect, Message, Setup};
 use super::glyphs::Glyphs;
 use super::key::Key;
-use super::options::{ConsoleError, ConsoleOptions, Exit};
+use super::keymap::Keymap;
+use super::memory::Memory;
+use super::options::{ConsoleError, ConsoleOptions, Exit, Startup};
+use super::pace::Pace;
 use super::terminal::{self, PanicHook, Panics, Screen};
 use super::theme::{Depth, Theme};
 
@@ -50,15 +56,30 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
         glyphs: Glyphs::for_locale(options.ascii),
         depth,
         zone: TimeZone::system(),
+        reduced_motion: options.reduced_motion,
     };
-    let app = App::new(setup, theme);
+    let mut app = App::new(setup, theme);
+    if let Some(path) = &options.keys {
+        app = app.with_keys(Keymap::load(path)?);
+    }
+    if let Some(path) = &options.memory {
+        match Memory::load(path) {
+            Ok(memory) => app = app.with_memory(memory),
+            // Nothing that would keep anybody from working.
+            Err(error) => tracing::warn!("cannot read {}: {error}", path.display()),
+        }
+    }
+    let files = Files {
+        memory: options.memory.clone(),
+        startup: options.startup.clone(),
+    };
     let frame = frame_time(options.max_fps);
     let panic = Arc::new(Mutex::new(None));
     let (sender, ended) = oneshot::channel();
     let own = Arc::clone(&panic);
     let console = move || {
         // Nobody to tell means that the caller was dropped: the terminal is restored all the same.
-        let _ = sender.send(console_thread(app, &handle, frame, own));
+        let _ = sender.send(console_thread(app, &handle, files, frame, own));
     };
     let spawned = thread::Builder::new()
         .name(String::from("console"))
@@ -90,6 +111,7 @@ fn frame_time(max_fps: Option<u32>) -> Duration {
 fn console_thread(
     app: App,
     handle: &Handle,
+    files: Files,
     frame: Duration,
     own: Arc<Mutex<Option<String>>>,
 ) -> Result<Exit, ConsoleError> {
@@ -104,6 +126,7 @@ fn console_thread(
     let screen = Screen::enter()?;
     let console = Console {
         app,
+        files,
         handle,
         screen,
         replies: FuturesUnordered::new(),
@@ -137,13 +160,37 @@ enum Wake {
     Snapshot,
     Reply(u64, Reply),
     Panic(String),
+    Startup(Startup),
     Resumed,
     Leave(Exit),
     Time,
 }
 
+/// What the console has besides its terminal and its handle.
+struct Files {
+    memory: Option<PathBuf>,
+    startup: Option<watch::Receiver<Startup>>,
+}
+
+impl Files {
+    /// The next news of the start, or never.
+    async fn news(&mut self) -> Startup {
+        if let Some(startup) = &mut self.startup {
+            if startup.changed().await.is_ok() {
+                return startup.borrow_and_update().clone();
+            }
+            self.startup = None;
+        }
+        std::future::pending().await
+    }
+}
+
+/// How often what the next console should know is written down: a lost host costs this much of it.
+const REMEMBER_EVERY: Duration = Duration::from_mins(5);
+
 struct Console<'a> {
     app: App,
+    files: Files,
     handle: &'a Handle,
     screen: Screen,
     /// Answers on their way; the handle's own queue bounds them.
@@ -153,7 +200,27 @@ struct Console<'a> {
 
 impl Console<'_> {
     /// Runs until the operator leaves or the terminal is gone.
-    async fn run(mut self, mut signals: Signals, mut panics: Panics) -> Exit {
+    async fn run(mut self, signals: Signals, panics: Panics) -> Exit {
+        if let Some(startup) = &mut self.files.startup {
+            let present = startup.borrow_and_update().clone();
+            self.app.update(Message::Startup(present), Timestamp::now());
+        }
+        let exit = self.serve(signals, panics).await;
+        self.remember();
+        exit
+    }
+
+    /// Writes down what the next console should know.
+    fn remember(&self) {
+        if let Some(path) = &self.files.memory
+            && let Err(error) = self.app.memory().save(path)
+        {
+            tracing::warn!("cannot write {}: {error}", path.display());
+        }
+    }
+
+    /// The loop.
+    async fn serve(&mut self, mut signals: Signals, mut panics: Panics) -> Exit {
         let mut events = EventStream::new();
         let mut snapshots = self.handle.watch();
         let mut linked = true;
@@ -161,14 +228,15 @@ impl Console<'_> {
             self.app
                 .update(Message::Resize(columns, rows), Timestamp::now());
         }
-        let mut drawn = Instant::now();
+        let mut pace = Pace::new(self.frame);
+        let mut remembered = Instant::now();
         let (mut changed, mut new_snapshot) = (false, false);
         if self.take_snapshot(&mut snapshots).is_err() {
             return Exit::HungUp;
         }
         loop {
             let due = if changed {
-                drawn + self.frame
+                pace.due
             } else {
                 Instant::now() + self.app.next_tick(Timestamp::now())
             };
@@ -180,6 +248,7 @@ impl Console<'_> {
                 }
                 Some((request, reply)) = self.replies.next() => Wake::Reply(request, reply),
                 Some(panic) = panics.others.recv() => Wake::Panic(panic),
+                startup = self.files.news() => Wake::Startup(startup),
                 _ = signals.terminate.recv() => Wake::Leave(Exit::Terminated),
                 _ = signals.interrupt.recv() => Wake::Leave(Exit::Terminated),
                 _ = signals.hang_up.recv() => Wake::Leave(Exit::HungUp),
@@ -187,6 +256,7 @@ impl Console<'_> {
                 () = sleep_until(due) => Wake::Time,
             };
             let now = Timestamp::now();
+            let typed = matches!(wake, Wake::Event(_));
             let flow = match wake {
                 Wake::Event(event) => self.event(event, &mut signals).await,
                 Wake::Snapshot => {
@@ -201,6 +271,7 @@ impl Console<'_> {
                     self.tell(Message::BackgroundPanic(text), &mut signals)
                         .await
                 }
+                Wake::Startup(startup) => self.tell(Message::Startup(startup), &mut signals).await,
                 Wake::Resumed => gone(self.screen.enter_again()),
                 Wake::Leave(exit) => ControlFlow::Break(exit),
                 Wake::Time if !changed => self.tell(Message::Tick, &mut signals).await,
@@ -210,7 +281,7 @@ impl Console<'_> {
                 return exit;
             }
             changed = true;
-            if drawn.elapsed() < self.frame {
+            if !pace.takes(Instant::now(), typed) {
                 continue;
             }
             // Snapshots are taken once a frame, however many came.
@@ -222,7 +293,11 @@ impl Console<'_> {
             if drew.is_err() {
                 return Exit::HungUp;
             }
-            (drawn, changed) = (Instant::now(), false);
+            changed = false;
+            if remembered.elapsed() > REMEMBER_EVERY {
+                self.remember();
+                remembered = Instant::now();
+            }
         }
     }
 
@@ -273,6 +348,11 @@ impl Console<'_> {
                     }));
                 }
                 Effect::Copy(text) => gone(self.screen.copy(&text))?,
+                Effect::Write { path, text } => {
+                    let told = write_new(&path, &text);
+                    let more = self.app.update(Message::Written(told), Timestamp::now());
+                    debug_assert!(more.is_empty(), "a note asks for nothing");
+                }
                 Effect::Redraw => gone(self.screen.forget())?,
                 Effect::Suspend => self.suspend(signals).await?,
                 Effect::Exit(exit) => return ControlFlow::Break(exit),
@@ -289,6 +369,17 @@ impl Console<'_> {
             let _ = timeout(STOP_ARRIVES, signals.resumed.recv()).await;
         }
         gone(self.screen.enter_again())
+    }
+}
+
+/// Writes a file that does not exist yet, for its owner alone: rows hold run ids and error texts.
+fn write_new(path: &Path, text: &str) -> Result<String, String> {
+    let mut options = OpenOptions::new();
+    let opened = options.create_new(true).write(true).mode(0o600).open(path);
+    let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
+    match written {
+        Ok(()) => Ok(format!("Wrote {}", path.display())),
+        Err(error) => Err(format!("Cannot write {}: {error}", path.display())),
     }
 }
 

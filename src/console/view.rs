@@ -15,17 +15,20 @@ pub enum View {
     Workers,
     /// Log lines of workers and steps.
     Logs,
+    /// What was asked on this host, by whom.
+    Audit,
 }
 
 impl View {
     /// All of them, by digit.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Overview,
         Self::Queues,
         Self::Steps,
         Self::Runs,
         Self::Workers,
         Self::Logs,
+        Self::Audit,
     ];
 
     /// The tab's title.
@@ -38,7 +41,14 @@ impl View {
             Self::Runs => "Runs",
             Self::Workers => "Workers",
             Self::Logs => "Logs",
+            Self::Audit => "Audit",
         }
+    }
+
+    /// The digit that shows it.
+    #[must_use]
+    pub fn digit(self) -> usize {
+        self.index() + 1
     }
 
     /// Its position, from 0.

@@ -1,61 +1,38 @@
 //! The audit log: one JSON line per disruptive or destructive command, whatever came of it.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use crate::domain::{AuditEntry, Command, Danger, Reply, Timestamp};
 
-use crate::domain::{Command, Danger, Reply, Timestamp};
-
-/// One line of the audit log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// When it was over.
-    pub time: Timestamp,
-    /// User name, as the kernel knows the client.
-    pub user: String,
-    /// What the client calls itself, `user@host`.
-    pub from: String,
-    /// Host on which it was carried out (or refused).
-    pub host: String,
-    /// The verb.
-    pub verb: String,
-    /// What it was about: a worker, a task, a queue, runs.
-    pub target: String,
-    /// `done: …` or `failed: …`, with the reply's sentence.
-    pub outcome: String,
-}
-
-impl Entry {
-    /// The line for a command, or nothing where the command changes nothing. `worker` is what
-    /// carries it out when the command names nothing itself.
-    #[must_use]
-    pub fn new(
-        user: &str,
-        from: &str,
-        worker: &str,
-        command: &Command,
-        reply: &Reply,
-    ) -> Option<Self> {
-        if command.danger() == Danger::Safe {
-            return None;
-        }
-        let outcome = match reply {
-            Reply::Done(text) => format!("done: {text}"),
-            Reply::Failed(text) => format!("failed: {text}"),
-        };
-        Some(Self {
-            time: Timestamp::now(),
-            user: user.to_owned(),
-            from: from.to_owned(),
-            host: super::protocol::own_host(),
-            verb: command.verb().to_owned(),
-            target: target(worker, command),
-            outcome,
-        })
+/// The line for a command, or nothing where the command changes nothing. `worker` is what carries it
+/// out when the command names nothing itself.
+#[must_use]
+pub fn entry(
+    user: &str,
+    from: &str,
+    worker: &str,
+    command: &Command,
+    reply: &Reply,
+) -> Option<AuditEntry> {
+    if command.danger() == Danger::Safe {
+        return None;
     }
+    let outcome = match reply {
+        Reply::Done(text) => format!("done: {text}"),
+        Reply::Failed(text) => format!("failed: {text}"),
+    };
+    Some(AuditEntry {
+        time: Timestamp::now(),
+        user: user.to_owned(),
+        from: from.to_owned(),
+        host: super::protocol::own_host(),
+        verb: command.verb().to_owned(),
+        target: target(worker, command),
+        outcome,
+    })
 }
 
 fn target(worker: &str, command: &Command) -> String {
@@ -104,7 +81,7 @@ impl AuditLog {
     }
 
     /// Appends an entry. A failure is logged: the command was carried out already.
-    pub async fn record(&self, entry: Entry) {
+    pub async fn record(&self, entry: AuditEntry) {
         let path = self.path.clone();
         let text = format!("{} {} {}", entry.verb, entry.target, entry.outcome);
         let written = tokio::task::spawn_blocking(move || append(&path, &entry)).await;
@@ -116,7 +93,7 @@ impl AuditLog {
 }
 
 /// One write of a whole line: with `O_APPEND` lines of several processes do not mix.
-fn append(path: &Path, entry: &Entry) -> io::Result<()> {
+fn append(path: &Path, entry: &AuditEntry) -> io::Result<()> {
     let mut line = serde_json::to_vec(entry)?;
     line.push(b'\n');
     if let Some(folder) = path.parent() {
@@ -128,4 +105,73 @@ fn append(path: &Path, entry: &Entry) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     file.write_all(&line)
+}
+
+/// The end of an audit log, read again only when the file has grown.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    /// Length of the file when it was read last.
+    read: u64,
+}
+
+/// How much of the file's end is read: some thousand lines.
+const TAIL: u64 = 256 * 1024;
+
+impl Tail {
+    /// The end of the log in `path`, which need not exist yet.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, read: 0 }
+    }
+
+    /// The newest entries, newest first; `None` if nothing was added since the last call. Lines that
+    /// are no entries (half of one at the beginning of what is read) are left out.
+    ///
+    /// # Errors
+    /// The file cannot be read; that there is none is no error.
+    pub fn news(&mut self) -> io::Result<Option<Vec<AuditEntry>>> {
+        let mut file = match fs::File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        if length == self.read {
+            return Ok(None);
+        }
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        self.read = length;
+        let lines = bytes.split(|byte| *byte == b'\n').rev();
+        let entries = lines.filter_map(|line| serde_json::from_slice(line).ok());
+        Ok(Some(entries.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_entries_come_first_and_only_when_the_file_has_grown() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("audit.jsonl");
+        let mut tail = Tail::new(path.clone());
+        assert_eq!(tail.news()?, None, "there is no file yet");
+        let line = |command: &Command| {
+            let reply = Reply::Done(String::from("as asked"));
+            entry("ann", "ann@bastion", "w-1", command, &reply)
+        };
+        for command in [Command::Pause, Command::Resume] {
+            append(&path, &line(&command).ok_or(io::ErrorKind::Other)?)?;
+        }
+        let news = tail.news()?.unwrap_or_default();
+        let verbs: Vec<&str> = news.iter().map(|entry| entry.verb.as_str()).collect();
+        assert_eq!(verbs, ["resume", "pause"]);
+        assert_eq!(news[0].result(), (true, "as asked"));
+        assert_eq!(tail.news()?, None);
+        Ok(())
+    }
 }

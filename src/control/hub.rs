@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::audit::AuditLog;
+use super::audit::{AuditLog, Tail};
 use super::pace::Pace;
 use super::{Handle, Request, runtime};
 use crate::dagster;
-use crate::domain::{Event, Reply, Snapshot};
+use crate::domain::{AuditEntry, Event, Reply, Snapshot};
 use state::State;
 
 /// At most twenty snapshots a second; a terminal draws thirty frames at most.
@@ -99,6 +99,7 @@ impl Hub {
             dagster: client,
             wake,
         };
+        let audit = options.audit.clone().map(Tail::new);
         let every = options.discover_every;
         let mut state = State::new(state::Settings {
             sockets: options.sockets,
@@ -120,6 +121,7 @@ impl Hub {
             news,
             told,
             own: options.own_events,
+            audit,
             every,
         };
         tokio::spawn(hub.run(inputs, router));
@@ -162,6 +164,10 @@ impl Hub {
                     if self.state.look() {
                         pace.touch();
                     }
+                    if let Some(entries) = inputs.audited() {
+                        self.state.audited(entries);
+                        pace.touch();
+                    }
                 }
                 () = pace.due() => {
                     pace.published();
@@ -179,7 +185,19 @@ struct Inputs {
     news: mpsc::Receiver<link::LinkNews>,
     told: mpsc::Receiver<poller::Told>,
     own: Option<mpsc::Receiver<Event>>,
+    audit: Option<Tail>,
     every: Duration,
+}
+
+impl Inputs {
+    /// The audit log's newest entries, if some were added. One that cannot be read is logged: there
+    /// is nothing else to be done about it here.
+    fn audited(&mut self) -> Option<Vec<AuditEntry>> {
+        let news = self.audit.as_mut()?.news();
+        news.inspect_err(|error| tracing::debug!("cannot read the audit log: {error}"))
+            .ok()
+            .flatten()
+    }
 }
 
 /// The next event, or never.

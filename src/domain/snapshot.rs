@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobRef, LogLine, PriorityCount, QueueView, RunView, Source, TaskView, WorkerView};
+use super::{
+    AuditEntry, JobRef, LogLine, PriorityCount, QueueView, RunView, Source, TaskView, WorkerView,
+};
 
 /// How many finished tasks a worker remembers for its consoles.
 pub const MAX_RECENT_TASKS: usize = 500;
@@ -54,4 +56,7 @@ pub struct Snapshot {
     pub jobs: Arc<Vec<JobRef>>,
     /// Log lines, oldest first, bounded.
     pub logs: Arc<VecDeque<LogLine>>,
+    /// What was asked on this host lately, newest first.
+    #[serde(default)]
+    pub audit: Arc<Vec<AuditEntry>>,
 }

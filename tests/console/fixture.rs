@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use dagster_taskiq_tui::domain::{
-    HostPhase, HostView, JobRef, LogLevel, LogLine, Phase, PriorityCount, QueueCounts, QueueRole,
-    QueueView, RunStatus, RunView, Slots, Snapshot, Source, SourceHealth, SourceKind, TaskKind,
-    TaskOutcome, TaskView, Timestamp, WorkerState, WorkerView,
+    AuditEntry, HostPhase, HostView, JobRef, LogLevel, LogLine, Phase, PriorityCount, QueueCounts,
+    QueueRole, QueueView, RunStatus, RunView, Slots, Snapshot, Source, SourceHealth, SourceKind,
+    TaskKind, TaskOutcome, TaskView, Timestamp, WorkerState, WorkerView,
 };
 use jiff::SignedDuration;
 
@@ -379,6 +379,41 @@ fn logs() -> Vec<LogLine> {
     logs
 }
 
+fn audit() -> Vec<AuditEntry> {
+    let entry = |seconds, user: &str, verb: &str, target: &str, outcome: &str| AuditEntry {
+        time: ago(seconds),
+        user: user.to_owned(),
+        from: format!("{user}@bastion"),
+        host: String::from("etl-1.internal"),
+        verb: verb.to_owned(),
+        target: target.to_owned(),
+        outcome: outcome.to_owned(),
+    };
+    vec![
+        entry(
+            4,
+            "admin",
+            "pause",
+            WORKERS[1],
+            "done: paused: 2 running go on, 1 held went back",
+        ),
+        entry(
+            610,
+            "mara",
+            "scale",
+            "etl-1.internal-4127 to 4 step slots",
+            "done: 4 step slots",
+        ),
+        entry(
+            7240,
+            "mara",
+            "terminate runs",
+            "runs 4f0c81aa-51b2-4c58-9a3b-8a7be0f1d201",
+            "failed: refused: the console is read-only",
+        ),
+    ]
+}
+
 fn source(kind: SourceKind, address: &str, health: SourceHealth, seen: i64) -> Source {
     Source {
         kind,
@@ -421,6 +456,7 @@ pub fn snapshot() -> Arc<Snapshot> {
         runs: Arc::new(runs()),
         jobs: Arc::new(jobs),
         logs: Arc::new(logs().into()),
+        audit: Arc::new(audit()),
     })
 }
 

@@ -33,6 +33,7 @@ pub struct Options {
     pub theme: &'static str,
     pub ascii: bool,
     pub read_only: bool,
+    pub reduced_motion: bool,
     pub quit: QuitPolicy,
 }
 
@@ -44,6 +45,7 @@ impl Default for Options {
             theme: "dark",
             ascii: false,
             read_only: false,
+            reduced_motion: false,
             quit: QuitPolicy::Leave,
         }
     }
@@ -62,6 +64,7 @@ impl Harness {
             },
             depth: options.depth,
             zone: TimeZone::UTC,
+            reduced_motion: options.reduced_motion,
         };
         let theme = Theme::load(options.theme, options.depth).unwrap();
         let mut harness = Self {
@@ -118,22 +121,7 @@ impl Harness {
     }
 }
 
-/// The lines of a buffer, without spaces at their ends.
-pub fn text(buffer: &Buffer) -> String {
-    let mut text = String::new();
-    for y in 0..buffer.area.height {
-        let mut line = String::new();
-        let mut x = 0;
-        while x < buffer.area.width {
-            let symbol = buffer[(x, y)].symbol();
-            line.push_str(symbol);
-            x += dagster_taskiq_tui::console::text::width(symbol).max(1);
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
+pub use dagster_taskiq_tui::console::dump::lines as text;
 
 /// A compact map of the styles: a letter per style, runs of them per line, and a legend.
 pub fn styles(buffer: &Buffer) -> String {

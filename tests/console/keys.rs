@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use dagster_taskiq_tui::console::app::{Effect, Message};
 use dagster_taskiq_tui::console::command::{COMMANDS, key_table};
+use dagster_taskiq_tui::console::keymap::Keymap;
+use dagster_taskiq_tui::console::memory::Memory;
 use dagster_taskiq_tui::console::view::View;
-use dagster_taskiq_tui::console::{Exit, QuitPolicy};
+use dagster_taskiq_tui::console::{Exit, QuitPolicy, Startup};
 use dagster_taskiq_tui::domain::{Command, Reply, WorkerState};
 use jiff::SignedDuration;
 
@@ -151,7 +153,7 @@ fn read_only_refuses_everything_that_changes_something() {
     };
     let mut harness = Harness::new(options, fixture::snapshot());
     for view in View::ALL {
-        let digit = (view.index() + 1).to_string();
+        let digit = view.digit().to_string();
         assert_eq!(
             harness.commands(&format!("{digit}p+-ssr<esc>DyXstop<enter><esc>l<enter>")),
             []
@@ -302,4 +304,193 @@ fn a_copied_step_is_its_run_and_help_runs_what_it_lists() {
     harness.keys("?2");
     assert_eq!(harness.app.view(), View::Queues);
     assert!(harness.app.overlay().is_none());
+}
+
+#[test]
+fn marked_rows_are_acted_on_together_and_escape_takes_the_marks_away() {
+    let mut harness = Harness::night();
+    harness.keys("4<space><space><space>");
+    assert!(
+        harness.screen().contains("3 marked"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("X");
+    // One of the three is over already.
+    assert!(
+        harness.screen().contains("Terminate 2 runs?"),
+        "{}",
+        harness.screen()
+    );
+    assert!(harness.screen().contains("1 marked are over already"));
+    let sent = harness.commands("2<enter>");
+    let [(None, Command::TerminateRuns { run_ids })] = sent.as_slice() else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(run_ids.len(), 2);
+    harness.keys("<esc>");
+    assert!(!harness.screen().contains("marked"));
+}
+
+#[test]
+fn a_range_and_everything_that_matches_can_be_marked() {
+    let mut harness = Harness::night();
+    harness.keys("3/status:running<enter>*");
+    assert!(
+        harness.screen().contains("6 rows marked"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("X");
+    assert!(harness.screen().contains("Cancel 6 steps?"));
+    assert_eq!(harness.commands("6<enter>").len(), 6);
+    harness.keys("**<esc>");
+    harness.keys("g<space>jjV");
+    assert!(
+        harness.screen().contains("4 marked"),
+        "{}",
+        harness.screen()
+    );
+}
+
+#[test]
+fn a_marked_row_that_is_gone_is_not_acted_on() {
+    let mut harness = Harness::night();
+    harness.keys("4<space><space>");
+    let mut snapshot = (*fixture::snapshot()).clone();
+    Arc::make_mut(&mut snapshot.runs).remove(0);
+    harness.tell(Message::Snapshot(Arc::new(snapshot)));
+    assert!(harness.screen().contains("1 marked"));
+}
+
+#[test]
+fn columns_are_chosen_and_a_narrow_table_leaves_the_details_out() {
+    let mut harness = Harness::new(
+        Options {
+            size: (200, 50),
+            ..Options::default()
+        },
+        fixture::snapshot(),
+    );
+    harness.keys("3");
+    assert!(harness.screen().contains("RECV"));
+    harness.keys("n");
+    assert!(!harness.screen().contains("RECV") && harness.screen().contains("narrow"));
+    harness.keys("n:columns recv<enter>");
+    assert!(!harness.screen().contains("RECV") && harness.screen().contains("1 column hidden"));
+    harness.keys("cjjj <esc>");
+    assert!(
+        harness.screen().contains("2 columns hidden"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys(":columns nonsense<enter>");
+    assert!(harness.screen().contains("no column `nonsense`"));
+}
+
+#[test]
+fn the_next_console_remembers_order_columns_and_filter() {
+    let mut harness = Harness::night();
+    harness.keys("3:sort prio<enter>O:columns job<enter>/status:running<enter>4n6vv");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state/console.json");
+    harness.app.memory().save(&path).unwrap();
+    let remembered = Memory::load(&path).unwrap();
+    let mut next = Harness::night();
+    next.app = next.app.clone().with_memory(remembered);
+    next.keys("6");
+    assert!(next.screen().contains("error and up"), "{}", next.screen());
+    harness.keys("3");
+    next.keys("3");
+    assert!(next.screen().contains("1 column hidden") && next.screen().contains("PRIv"));
+    assert_eq!(next.app.memory(), harness.app.memory());
+}
+
+#[test]
+fn a_start_under_way_is_told_and_makes_leaving_ask() {
+    let mut harness = Harness::new(Options::default(), fixture::snapshot());
+    harness.tell(Message::Startup(Startup::Working(String::from(
+        "Starting a worker",
+    ))));
+    assert!(harness.screen().contains("Starting a worker"));
+    assert_eq!(harness.keys("q"), []);
+    harness.keys("<esc>");
+    harness.tell(Message::Startup(Startup::Ready));
+    assert!(!harness.screen().contains("Starting a worker"));
+    harness.tell(Message::Startup(Startup::Failed(String::from(
+        "the worker ended",
+    ))));
+    assert!(harness.screen().contains("the worker ended"));
+}
+
+#[test]
+fn a_view_is_written_down_as_screen_csv_or_json_with_its_filter() {
+    let mut harness = Harness::night();
+    let mut written = |keys: &str| match harness.keys(keys).as_slice() {
+        [Effect::Write { path, text }] => (path.to_str().unwrap().to_owned(), text.clone()),
+        other => panic!("{other:?}"),
+    };
+    let (path, csv) = written("4/nightly<enter>:dump csv<enter>");
+    assert_eq!(path, "dagster-taskiq-runs-20260314T021730.csv");
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("STATUS,RUN,JOB,STEPS") && lines[1].contains("nightly_etl"));
+    let (path, json) = written(":dump json mine.json<enter>");
+    assert_eq!(path, "mine.json");
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(rows[0]["job"], "nightly_etl");
+    let (_, screen) = written(":dump<enter>");
+    assert_eq!(screen, harness.screen());
+    harness.keys("1:dump csv<enter>");
+    assert!(harness.screen().contains("Overview is no table"));
+}
+
+#[test]
+fn a_sequence_of_keys_is_one_command_and_waits_visibly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    std::fs::write(&path, "queues: zq\n").unwrap();
+    let mut harness = Harness::night();
+    harness.app = harness.app.clone().with_keys(Keymap::load(&path).unwrap());
+    harness.keys("z");
+    assert!(
+        harness.screen().contains("z \u{2026}  Esc gives up"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("q");
+    assert_eq!(harness.app.view(), View::Queues);
+    harness.keys("1z<esc>2");
+    assert_eq!(
+        harness.app.view(),
+        View::Overview,
+        "2 was given to nobody else"
+    );
+    std::fs::write(&path, "queues: g\n").unwrap();
+    let error = Keymap::load(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("keys.yaml") && error.contains("top (built in)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn with_reduced_motion_no_figure_ticks() {
+    for reduced_motion in [true, false] {
+        let options = Options {
+            reduced_motion,
+            ..Options::default()
+        };
+        let mut harness = Harness::new(options, fixture::snapshot());
+        let mut still = true;
+        for view in View::ALL {
+            harness.keys(&view.digit().to_string());
+            let before = harness.buffer();
+            harness.now += SignedDuration::from_secs(6);
+            still &= harness.buffer() == before;
+            harness.now = fixture::now();
+        }
+        assert_eq!(still, reduced_motion);
+    }
 }

@@ -10,10 +10,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::super::worker::StartArgs;
 use crate::broker::Broker;
 use crate::config::{Origin, Settings, state_folder};
+use crate::console::Startup;
 use crate::control::{client, runtime, wait_for_socket};
 use crate::domain::Command as Order;
 
@@ -62,41 +65,77 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts what is missing and waits until it is ready.
-    pub async fn start(args: &StartArgs, settings: &Settings) -> Result<Self, BackgroundError> {
+    /// Starts what is missing and waits until it is ready, or until the operator leaves: then what
+    /// was started so far is given back, for [`Background::leave`].
+    pub async fn start(
+        args: &StartArgs,
+        settings: &Settings,
+        tell: &watch::Sender<Startup>,
+        left: &CancellationToken,
+    ) -> Result<Option<Self>, BackgroundError> {
         let folder = state_folder();
         make_folder(&folder)?;
         let embedded = settings.queue_url.origin == Origin::Default;
         let mut broker = None;
         if embedded && !Broker::connect(settings).await.is_embedded() {
-            eprintln!("starting the embedded broker at {BROKER}");
+            working(tell, format!("Starting the embedded broker at {BROKER}"));
             broker = Some(start_broker(&folder, settings).await?);
         }
-        eprintln!("starting a worker (it imports Dagster)");
+        if left.is_cancelled() {
+            if let Some(broker) = broker {
+                terminate(&broker);
+            }
+            return Ok(None);
+        }
+        working(tell, String::from("Starting a worker: it imports Dagster"));
         let name = format!("console-{}", std::process::id());
         let runtime_folder = args.runtime_dir.clone().unwrap_or_else(runtime::folder);
         let socket = runtime::socket_path(&runtime_folder, &name);
         let log = folder.join(format!("{name}.err"));
         let mut words = vec!["worker".into(), "start".into()];
         words.extend(args.to_words(&name, embedded));
-        let mut worker = spawn(&words, &log, "worker")?;
-        let ready = tokio::select! {
-            ready = wait_for_socket(&socket, READY) => ready.is_ok(),
-            _ = worker.wait() => {
-                return Err(BackgroundError::Ended { what: "worker", reason: last_line(&log) });
-            }
-        };
-        if !ready {
-            return Err(BackgroundError::Late {
-                what: "worker",
-                log,
-            });
-        }
-        Ok(Self {
+        let worker = spawn(&words, &log, "worker")?;
+        let mut started = Self {
             worker,
             socket,
             broker,
+        };
+        if started.is_up(&log, tell, left).await {
+            return Ok(Some(started));
+        }
+        // Without its worker nobody asked for the broker.
+        if let Some(broker) = &started.broker {
+            terminate(broker);
+        }
+        Err(BackgroundError::Ended {
+            what: "worker",
+            reason: last_line(&log),
         })
+    }
+
+    /// Waits until the worker greets, or the operator leaves; false if it ended instead.
+    async fn is_up(
+        &mut self,
+        log: &Path,
+        tell: &watch::Sender<Startup>,
+        left: &CancellationToken,
+    ) -> bool {
+        loop {
+            tokio::select! {
+                ready = wait_for_socket(&self.socket, READY) => if ready.is_ok() {
+                    return true;
+                },
+                () = left.cancelled() => return true,
+                _ = self.worker.wait() => return false,
+            }
+            // A large project on a busy machine: it may still come.
+            let (seconds, log) = (READY.as_secs(), log.display());
+            working(
+                tell,
+                format!("The worker is not ready after {seconds} s; see {log}"),
+            );
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Does what the operator chose; without a choice (the terminal is gone, the console failed)
@@ -115,7 +154,11 @@ impl Background {
             eprintln!("the worker finishes what runs; Ctrl-C leaves it to that");
         }
         if let Err(problem) = client::call(&self.socket, order).await {
-            eprintln!("dagster-taskiq-tui: {problem}");
+            if self.socket.exists() {
+                eprintln!("dagster-taskiq-tui: {problem}");
+            }
+            // Not ready to be told yet: SIGTERM means the same as a drain.
+            terminate(&self.worker);
         }
         let interrupted = tokio::select! {
             _ = self.worker.wait() => false,
@@ -126,6 +169,10 @@ impl Background {
             let _ = broker.wait().await;
         }
     }
+}
+
+fn working(tell: &watch::Sender<Startup>, text: String) {
+    tell.send_replace(Startup::Working(text));
 }
 
 fn terminate(child: &Child) {

@@ -4,8 +4,10 @@ use jiff::Timestamp;
 
 use super::{App, Effect};
 use crate::console::command::{self, CommandRow, Motion, Verb};
+use crate::console::dump::Form;
 use crate::console::filter::Filter;
 use crate::console::key::Key;
+use crate::console::keymap::Meaning;
 use crate::console::overlay::{Input, Overlay};
 use crate::console::rows::{self, Sort, columns};
 use crate::console::theme::{BUILT_IN, Depth, Theme};
@@ -16,7 +18,22 @@ use crate::domain::{Danger, LogLevel};
 
 impl App {
     pub(super) fn key(&mut self, key: Key, now: Timestamp, effects: &mut Vec<Effect>) {
-        let command = command::by_key(key, self.view);
+        let mut keys = std::mem::take(&mut self.pending);
+        if self.overlay.is_some() {
+            keys.clear();
+        }
+        let waited = !keys.is_empty();
+        keys.push(key);
+        let command = match self.keymap.meaning(&keys, self.view) {
+            Meaning::Command(row) => Some(row),
+            Meaning::Begun if self.overlay.is_none() => {
+                self.pending = keys;
+                return;
+            }
+            // Esc, or a key that goes nowhere, gives a sequence up; it does nothing else.
+            _ if waited => return,
+            _ => None,
+        };
         // These two must work whatever lies on top.
         let always = command.filter(|row| matches!(row.verb, Verb::Suspend | Verb::Redraw));
         if let Some(row) = always {
@@ -81,7 +98,13 @@ impl App {
             Verb::LogWrap => self.logs.wrap = !self.logs.wrap,
             Verb::Sort => self.sort(argument, now),
             Verb::Reverse => self.reverse(),
+            Verb::Mark => self.mark(),
+            Verb::MarkRange => self.mark_range(),
+            Verb::MarkAll => self.mark_all(now),
+            Verb::Columns => self.choose_columns(argument, now),
+            Verb::Narrow => self.list_mut().narrow ^= true,
             Verb::Copy => self.copy(now, effects),
+            Verb::Dump => self.dump_to(argument, now, effects),
             Verb::Theme => self.set_theme(argument, now),
             Verb::Redraw => effects.push(Effect::Redraw),
             Verb::Suspend => effects.push(Effect::Suspend),
@@ -121,7 +144,9 @@ impl App {
     }
 
     fn back(&mut self) {
-        if !self.list().filter.text().is_empty() {
+        if !self.list().marks.is_empty() {
+            self.list_mut().marks.clear();
+        } else if !self.list().filter.text().is_empty() {
             self.set_filter("");
         } else if !self.toasts.is_empty() {
             self.toasts.clear();
@@ -239,6 +264,34 @@ impl App {
         let text = task.map_or(id, |task| task.run_id.clone());
         self.toast(Tone::Note, format!("Copied {text}"), now);
         effects.push(Effect::Copy(text));
+    }
+
+    fn dump_to(&mut self, argument: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+        let (word, file) = argument.split_once(' ').unwrap_or((argument, ""));
+        let form = match Form::named(word) {
+            Some(form) => form,
+            None if word.is_empty() => Form::Screen,
+            None => {
+                let text = format!("`{word}` is no form to write: screen, csv or json");
+                return self.toast(Tone::Failed, text, now);
+            }
+        };
+        let Some(text) = self.dump(form, now) else {
+            let text = format!("{} is no table: dump screen or json", self.view.title());
+            return self.toast(Tone::Failed, text, now);
+        };
+        let path = if file.trim().is_empty() {
+            let zoned = now.to_zoned_datetime(self.setup.zone.clone());
+            let time = zoned.strftime("%Y%m%dT%H%M%S");
+            let view = self.view.title().to_lowercase().replace(' ', "-");
+            format!("dagster-taskiq-{view}-{time}.{}", form.ending())
+        } else {
+            file.trim().to_owned()
+        };
+        effects.push(Effect::Write {
+            path: path.into(),
+            text,
+        });
     }
 
     fn set_theme(&mut self, name: &str, now: Timestamp) {

@@ -1,7 +1,9 @@
 //! The rows of a view, and the cursor in them.
 
+use std::collections::BTreeSet;
+
 use crate::console::filter::Filter;
-use crate::console::rows::{RowKey, Rows, Sort};
+use crate::console::rows::{self, RowKey, Rows, Sort};
 use crate::console::view::View;
 use crate::domain::{LogLevel, Snapshot};
 
@@ -20,6 +22,14 @@ pub struct List {
     pub offset: usize,
     /// Whether snapshot, filter, level or order changed since the last refresh.
     pub stale: bool,
+    /// Ids of the rows that are marked, whether or not the filter lets them pass.
+    pub marks: BTreeSet<String>,
+    /// Titles of the columns that are not shown.
+    pub hidden: BTreeSet<String>,
+    /// Only the most important columns.
+    pub narrow: bool,
+    /// The row marked last: where a range begins.
+    anchor: Option<String>,
     key: Option<RowKey>,
 }
 
@@ -32,6 +42,7 @@ impl List {
         }
         self.stale = false;
         self.rows = Rows::of(view, snapshot, &self.filter, level, self.sort);
+        self.drop_lost_marks(view, snapshot);
         let at = |row: &usize| {
             self.rows
                 .get(*row)
@@ -77,5 +88,76 @@ impl List {
             .offset
             .clamp(lowest, self.cursor.max(lowest))
             .min(last_offset.max(lowest));
+    }
+
+    /// Whether the row at a position of the snapshot's list is marked.
+    #[must_use]
+    pub fn is_marked(&self, view: View, snapshot: &Snapshot, position: usize) -> bool {
+        !self.marks.is_empty()
+            && rows::id_at(view, snapshot, position).is_some_and(|id| self.marks.contains(id))
+    }
+
+    /// Marks the row under the cursor, or takes its mark away.
+    pub(super) fn toggle_mark(&mut self, view: View, snapshot: &Snapshot) {
+        let Some(id) = self
+            .selected()
+            .and_then(|at| rows::id_at(view, snapshot, at))
+        else {
+            return;
+        };
+        if !self.marks.remove(id) {
+            self.marks.insert(id.to_owned());
+        }
+        self.anchor = Some(id.to_owned());
+    }
+
+    /// Marks all rows from the one marked last to the one under the cursor.
+    pub(super) fn mark_range(&mut self, view: View, snapshot: &Snapshot) {
+        let id_of = |row: usize| rows::id_at(view, snapshot, self.rows.get(row)?);
+        let anchor = (0..self.rows.len()).find(|row| id_of(*row) == self.anchor.as_deref());
+        let from = anchor.unwrap_or(self.cursor);
+        let range = from.min(self.cursor)..=from.max(self.cursor);
+        let ids: Vec<String> = range.filter_map(id_of).map(str::to_owned).collect();
+        self.marks.extend(ids);
+    }
+
+    /// Marks every row that the filter lets pass; takes all marks away if all of them are marked.
+    pub(super) fn mark_all(&mut self, view: View, snapshot: &Snapshot) {
+        let ids = (0..self.rows.len()).filter_map(|row| self.rows.get(row));
+        let ids: BTreeSet<String> = ids
+            .filter_map(|at| rows::id_at(view, snapshot, at))
+            .map(str::to_owned)
+            .collect();
+        if ids.is_subset(&self.marks) {
+            self.marks.clear();
+        } else {
+            self.marks.extend(ids);
+        }
+    }
+
+    /// The positions in the snapshot's list that a command is for: the marked rows, or the one under
+    /// the cursor where none is marked.
+    #[must_use]
+    pub fn targets(&self, view: View, snapshot: &Snapshot) -> Vec<usize> {
+        if self.marks.is_empty() {
+            return self.selected().into_iter().collect();
+        }
+        (0..rows::total(view, snapshot))
+            .filter(|at| self.is_marked(view, snapshot, *at))
+            .collect()
+    }
+
+    /// A row that is gone cannot be acted on.
+    fn drop_lost_marks(&mut self, view: View, snapshot: &Snapshot) {
+        if self.marks.is_empty() {
+            return;
+        }
+        let present = self.targets(view, snapshot);
+        if present.len() < self.marks.len() {
+            let ids = present
+                .into_iter()
+                .filter_map(|at| rows::id_at(view, snapshot, at));
+            self.marks = ids.map(str::to_owned).collect();
+        }
     }
 }

@@ -70,19 +70,21 @@ impl App {
         });
     }
 
-    /// The workers a command is for: the one under the cursor in the workers' view, else all that
-    /// have not ended.
+    /// The positions of the rows a command is for: the marked ones, or the one under the cursor.
+    pub(super) fn target_rows(&self) -> Vec<usize> {
+        self.list().targets(self.view, &self.snapshot)
+    }
+
+    /// The workers a command is for: in the workers' view the marked ones or the one under the
+    /// cursor, else all that have not ended.
     fn targets(&self) -> Vec<WorkerView> {
         let alive = |worker: &&WorkerView| worker.state != WorkerState::Stopped;
-        match (self.view, self.list().selected()) {
-            (View::Workers, Some(index)) => self
-                .snapshot
-                .workers
-                .get(index)
-                .cloned()
+        match self.view {
+            View::Workers => self
+                .target_rows()
                 .into_iter()
+                .filter_map(|index| self.snapshot.workers.get(index).cloned())
                 .collect(),
-            (View::Workers, None) => Vec::new(),
             _ => self
                 .snapshot
                 .workers

@@ -4,9 +4,10 @@ use crossterm::event::KeyCode;
 use jiff::Timestamp;
 
 use super::{App, Effect};
-use crate::console::command::{self, COMMANDS, CommandRow, Motion, Verb};
+use crate::console::command::{COMMANDS, CommandRow, Motion, Verb};
 use crate::console::fuzzy;
 use crate::console::key::Key;
+use crate::console::keymap::Meaning;
 use crate::console::options::Exit;
 use crate::console::overlay::{Confirm, Input, Overlay};
 
@@ -133,6 +134,7 @@ impl App {
             } => self.palette_key(key, input, (choice, back), now, effects),
             Overlay::Filter { input, before } => self.filter_key(key, input, before),
             Overlay::Launch { input, choice } => self.launch_key(key, input, choice, now, effects),
+            Overlay::Columns { choice } => self.columns_key(key, choice),
             Overlay::Scale { input } => self.scale_key(key, input, now, effects),
             Overlay::Confirm(confirm) => self.confirm_key(key, confirm, now, effects),
             Overlay::Quit => self.quit_key(key, effects),
@@ -150,7 +152,7 @@ impl App {
         effects: &mut Vec<Effect>,
     ) {
         let most = crate::console::render::overlay_overflow(self, &with(scroll));
-        let Some(row) = command::by_key(key, self.view) else {
+        let Meaning::Command(row) = self.keymap.meaning(&[key], self.view) else {
             self.overlay = Some(with(scroll));
             return;
         };

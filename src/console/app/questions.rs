@@ -1,13 +1,16 @@
 //! What is asked before work is interrupted or messages are removed.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::App;
 use crate::console::format::short_id;
 use crate::console::overlay::{Confirm, Input, Overlay};
+use crate::console::rows;
 use crate::console::toast::Tone;
 use crate::console::words::plural;
-use crate::domain::{Command, TaskView, WorkerView};
+use crate::domain::{Command, QueueCounts, QueueView, RunView, TaskView, WorkerView};
 
 impl App {
     fn ask(
@@ -72,92 +75,148 @@ impl App {
     }
 
     pub(super) fn ask_drain_queue(&mut self, now: Timestamp) {
-        let Some(queue) = self
-            .list()
-            .selected()
-            .and_then(|index| self.snapshot.queues.get(index))
-            .cloned()
-        else {
+        let queues: Vec<QueueView> = self
+            .target_rows()
+            .into_iter()
+            .filter_map(|index| self.snapshot.queues.get(index).cloned())
+            .collect();
+        let [first, ..] = queues.as_slice() else {
             return self.toast(Tone::Failed, "No queue is under the cursor", now);
         };
-        let (waiting, in_flight) = match queue.counts {
-            Some(counts) => (
-                format!("~{}", counts.visible),
-                format!("~{}", counts.in_flight),
-            ),
-            None => (String::from("An unknown number of"), String::from("those")),
+        let (name, typed) = match queues.as_slice() {
+            [queue] => (format!("the queue {}", queue.name), first.name.clone()),
+            queues => (format!("{} queues", queues.len()), queues.len().to_string()),
         };
-        let body = vec![
+        let (waiting, in_flight) = messages_of(&queues);
+        let mut body = vec![
             format!("{waiting} waiting messages will be written to an archive file and deleted;"),
             format!("{in_flight} in flight are not touched."),
             String::from("What they stand for will not run until they are restored."),
         ];
-        let requests = vec![(
-            None,
-            Command::DrainQueue {
-                queue: queue.name.clone(),
-            },
-        )];
-        self.ask(
-            format!("Drain the queue {}?", queue.name),
-            body,
-            Some(&queue.name),
-            requests,
-        );
+        if queues.len() > 1 {
+            body.insert(0, names(queues.iter().map(|queue| queue.name.as_str())));
+        }
+        let requests = queues
+            .iter()
+            .map(|queue| {
+                let queue = queue.name.clone();
+                (None, Command::DrainQueue { queue })
+            })
+            .collect();
+        self.ask(format!("Drain {name}?"), body, Some(&typed), requests);
     }
 
     pub(super) fn ask_cancel(&mut self, now: Timestamp) {
-        let Some(task) = self.selected_task().cloned() else {
+        let rows = self.target_rows();
+        let tasks: Vec<TaskView> = rows
+            .iter()
+            .filter_map(|index| rows::task_at(&self.snapshot, *index).cloned())
+            .collect();
+        let Some(first) = tasks.first() else {
             return self.toast(Tone::Failed, "No step is under the cursor", now);
         };
-        if !task.is_running() {
-            return self.toast(Tone::Failed, format!("{} does not run", task.name()), now);
+        let running: Vec<&TaskView> = tasks.iter().filter(|task| task.is_running()).collect();
+        let requests = running
+            .iter()
+            .map(|task| {
+                let task_id = task.task_id.clone();
+                (Some(task.worker.clone()), Command::CancelTask { task_id })
+            })
+            .collect();
+        match running.as_slice() {
+            [] if tasks.len() == 1 => {
+                self.toast(Tone::Failed, format!("{} does not run", first.name()), now);
+            }
+            [] => self.toast(Tone::Failed, "None of the marked steps runs", now),
+            [task] => {
+                let body = vec![
+                    format!("Its process on {} will be interrupted.", task.worker),
+                    format!("Run {}, attempt {}.", short_id(&task.run_id), task.attempt),
+                ];
+                self.ask(
+                    format!("Cancel {}?", task.name()),
+                    body,
+                    Some("cancel"),
+                    requests,
+                );
+            }
+            running => {
+                let body = vec![
+                    names(running.iter().map(|task| task.name())),
+                    String::from("Their processes will be interrupted."),
+                    format!("{} marked do not run.", tasks.len() - running.len()),
+                ];
+                let typed = running.len().to_string();
+                self.ask(
+                    format!("Cancel {typed} steps?"),
+                    body,
+                    Some(&typed),
+                    requests,
+                );
+            }
         }
-        let body = vec![
-            format!("Its process on {} will be interrupted.", task.worker),
-            format!("Run {}, attempt {}.", short_id(&task.run_id), task.attempt),
-        ];
-        let command = Command::CancelTask {
-            task_id: task.task_id.clone(),
-        };
-        let requests = vec![(Some(task.worker.clone()), command)];
-        self.ask(
-            format!("Cancel {}?", task.name()),
-            body,
-            Some("cancel"),
-            requests,
-        );
     }
 
     pub(super) fn ask_terminate(&mut self, now: Timestamp) {
-        let Some(run) = self.selected_run().cloned() else {
+        let rows = self.target_rows();
+        let runs: Vec<RunView> = rows
+            .iter()
+            .filter_map(|index| self.snapshot.runs.get(*index).cloned())
+            .collect();
+        let Some(first) = runs.first() else {
             return self.toast(Tone::Failed, "No run is under the cursor", now);
         };
-        let id = short_id(&run.run_id).to_owned();
-        if run.status.is_finished() {
-            return self.toast(Tone::Failed, format!("Run {id} is over already"), now);
-        }
-        let in_flight = self
-            .snapshot
-            .tasks
+        let first_id = short_id(&first.run_id).to_owned();
+        let going: Vec<&RunView> = runs
             .iter()
-            .filter(|task| task.run_id == run.run_id)
-            .count();
-        let body = vec![
-            format!(
-                "Job {}. {} of it here will be interrupted or removed.",
-                run.job,
-                plural(in_flight, "task")
-            ),
+            .filter(|run| !run.status.is_finished())
+            .collect();
+        let tasks = self.snapshot.tasks.iter();
+        let of_them = |task: &&TaskView| going.iter().any(|run| run.run_id == task.run_id);
+        let in_flight = plural(tasks.filter(of_them).count(), "task");
+        let ids: Vec<String> = going.iter().map(|run| run.run_id.clone()).collect();
+        let (title, typed, about) = match going.as_slice() {
+            [] if runs.len() == 1 => {
+                return self.toast(Tone::Failed, format!("Run {first_id} is over already"), now);
+            }
+            [] => return self.toast(Tone::Failed, "All marked runs are over already", now),
+            [run] => {
+                let id = short_id(&run.run_id).to_owned();
+                (
+                    format!("Terminate run {id}?"),
+                    id,
+                    format!("Job {}.", run.job),
+                )
+            }
+            going => {
+                let count = going.len().to_string();
+                let jobs = names(going.iter().map(|run| run.job.as_str()));
+                (
+                    format!("Terminate {count} runs?"),
+                    count,
+                    format!("{jobs}."),
+                )
+            }
+        };
+        let mut body = vec![
+            format!("{about} {in_flight} of it here will be interrupted or removed."),
             String::from("Dagster marks the run as canceled."),
         ];
-        let requests = vec![(
-            None,
-            Command::TerminateRuns {
-                run_ids: vec![run.run_id],
-            },
-        )];
-        self.ask(format!("Terminate run {id}?"), body, Some(&id), requests);
+        if going.len() > 1 {
+            body = vec![
+                about,
+                format!("{in_flight} of them here will be interrupted or removed."),
+                String::from("Dagster marks the runs as canceled."),
+            ];
+            if going.len() < runs.len() {
+                body.push(format!(
+                    "{} marked are over already.",
+                    runs.len() - going.len()
+                ));
+            }
+        }
+        let requests = vec![(None, Command::TerminateRuns { run_ids: ids })];
+        self.ask(title, body, Some(&typed), requests);
     }
 
     /// How many tasks these workers run and hold.
@@ -174,4 +233,30 @@ fn name_of(workers: &[WorkerView]) -> String {
         [worker] => format!("worker {}", worker.id),
         workers => plural(workers.len(), "worker"),
     }
+}
+
+/// The first of several names, each once, and how many more there are.
+fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 4;
+    let distinct: BTreeSet<&str> = all.collect();
+    let shown: Vec<&str> = distinct.iter().take(SHOWN).copied().collect();
+    let more = distinct.len() - shown.len();
+    if more == 0 {
+        shown.join(", ")
+    } else {
+        format!("{} and {more} more", shown.join(", "))
+    }
+}
+
+/// Waiting and in-flight messages of queues, as a sentence says them.
+fn messages_of(queues: &[QueueView]) -> (String, String) {
+    let counts: Option<Vec<QueueCounts>> = queues.iter().map(|queue| queue.counts).collect();
+    let Some(counts) = counts else {
+        return (String::from("An unknown number of"), String::from("those"));
+    };
+    let sum = |of: fn(&QueueCounts) -> u64| counts.iter().map(of).fold(0, u64::saturating_add);
+    (
+        format!("~{}", sum(|counts| counts.visible)),
+        format!("~{}", sum(|counts| counts.in_flight)),
+    )
 }

@@ -1,10 +1,13 @@
 //! The rows of the command table, in the order of help.
 
 use super::{CommandRow, Motion, Scope, Verb};
-use crate::console::view::View::{self, Logs, Overview, Queues, Runs, Steps, Workers};
+use crate::console::view::View::{self, Audit, Logs, Overview, Queues, Runs, Steps, Workers};
 use crate::domain::Danger::{self, Destructive, Disruptive, Safe};
 
-const TABLES: Scope = Scope::In(&[Queues, Steps, Runs, Workers]);
+const TABLES: Scope = Scope::In(&[Queues, Steps, Runs, Workers, Audit]);
+
+/// Tables whose rows something can be done with.
+const MARKABLE: Scope = Scope::In(&[Queues, Steps, Runs, Workers]);
 
 const fn row(verb: Verb, name: &'static str, keys: &'static [&'static str]) -> CommandRow {
     CommandRow {
@@ -122,7 +125,7 @@ pub static COMMANDS: &[CommandRow] = &[
         .help("break long lines, or cut them"),
     // Rows.
     row(Verb::Open, "open", &["<enter>"])
-        .within(&[Overview, Queues, Steps, Runs, Workers, Logs])
+        .within(&[Overview, Queues, Steps, Runs, Workers, Logs, Audit])
         .hint("details")
         .help("details of the row under the cursor"),
     row(Verb::Sort, "sort", &["o"])
@@ -133,12 +136,29 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Reverse, "reverse", &["O"])
         .scoped(TABLES)
         .help("turn the order around"),
+    row(Verb::Mark, "mark", &["<space>"])
+        .scoped(MARKABLE)
+        .hint("mark")
+        .help("mark the row, or take its mark away; commands then act on all marked rows"),
+    row(Verb::MarkRange, "mark-range", &["V"])
+        .scoped(MARKABLE)
+        .help("mark the rows from the last mark to the cursor"),
+    row(Verb::MarkAll, "mark-all", &["*"])
+        .scoped(MARKABLE)
+        .help("mark everything that matches the filter, or take all marks away"),
+    row(Verb::Columns, "columns", &["c"])
+        .scoped(TABLES)
+        .takes("[COLUMN]")
+        .help("choose the columns that are shown"),
+    row(Verb::Narrow, "narrow", &["n"])
+        .scoped(TABLES)
+        .help("only the most important columns, or all that fit"),
     row(Verb::Copy, "copy", &["y"])
         .within(&[Overview, Queues, Steps, Runs, Workers])
         .help("copy the id under the cursor to the clipboard (OSC 52)"),
     row(Verb::Move(Motion::Down), "down", &["j", "<down>"]).help("one row down"),
     row(Verb::Move(Motion::Up), "up", &["k", "<up>"]).help("one row up"),
-    row(Verb::Move(Motion::PageDown), "page-down", &["<c-d>", "<pgdn>", "<space>"])
+    row(Verb::Move(Motion::PageDown), "page-down", &["<c-d>", "<pgdn>"])
         .help("a page down"),
     row(Verb::Move(Motion::PageUp), "page-up", &["<c-u>", "<pgup>"]).help("a page up"),
     row(Verb::Move(Motion::Top), "top", &["g", "<home>"]).help("first row"),
@@ -157,6 +177,8 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Show(Runs), "runs", &["4"]).help("Dagster's runs"),
     row(Verb::Show(Workers), "workers", &["5"]).help("worker processes, slots, Python hosts"),
     row(Verb::Show(Logs), "logs", &["6"]).help("log lines of workers and steps"),
+    row(Verb::Show(Audit), "audit", &["7"])
+        .help("what was asked on this host, by whom, and what came of it"),
     row(Verb::NextView, "next-view", &["<tab>", "<right>"]).help("the next view"),
     row(Verb::PreviousView, "previous-view", &["<s-tab>", "<left>"]).help("the view before"),
     row(Verb::Back, "back", &["<esc>"])
@@ -164,6 +186,10 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Help, "help", &["?", "<f1>"])
         .hint("help")
         .help("what the keys do in this view"),
+    row(Verb::Dump, "dump", &[])
+        .aka(&["export"])
+        .takes("[screen|csv|json] [FILE]")
+        .help("write the screen as text, or the rows that match as CSV or JSON, to a new file"),
     row(Verb::Theme, "theme", &[])
         .takes("NAME")
         .help("another theme: default, dark, light, high-contrast, mono, colour-blind"),

@@ -8,6 +8,7 @@ use super::Ctx;
 use super::paint::{self, Align, span};
 use crate::console::command::{self, CommandRow, Verb};
 use crate::console::format::{coarse_age, seconds_between};
+use crate::console::keymap;
 use crate::console::toast::Tone;
 use crate::console::view::View;
 use crate::console::{format, words};
@@ -151,7 +152,7 @@ fn tab_line(ctx: Ctx, named: impl Fn(View) -> bool, counted: bool) -> Line<'stat
         } else {
             String::new()
         };
-        line.push(span(format!(" {}{title} ", view.index() + 1), style));
+        line.push(span(format!(" {}{title} ", view.digit()), style));
         if let Some(count) = count_of(ctx, view).filter(|_| counted) {
             let count_style = if active { style } else { count.style };
             line.push(span(format!("{} ", count.content), count_style));
@@ -164,7 +165,7 @@ fn tab_line(ctx: Ctx, named: impl Fn(View) -> bool, counted: bool) -> Line<'stat
 fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
     let (snapshot, roles) = (ctx.snapshot, ctx.roles);
     match view {
-        View::Overview | View::Logs => None,
+        View::Overview | View::Logs | View::Audit => None,
         View::Queues => {
             let counted = snapshot
                 .queues
@@ -218,15 +219,21 @@ pub(super) fn hints(ctx: Ctx, area: Rect, buf: &mut Buffer) {
         }
     }
     line.extend(tail.into_iter().skip(1));
+    if !ctx.app.pending.is_empty() {
+        let keys = keymap::shown(&ctx.app.pending);
+        line = vec![
+            span(format!(" {keys}"), ctx.roles.key),
+            span(
+                format!(" {}  Esc gives up", ctx.glyphs.ellipsis),
+                ctx.roles.hint,
+            ),
+        ];
+    }
     paint::line(ctx, buf, area, &Line::from(line), Align::Left);
 }
 
 fn hint(ctx: Ctx, row: &CommandRow) -> [Span<'static>; 2] {
-    let key = row
-        .keys()
-        .next()
-        .map(|key| key.to_string())
-        .unwrap_or_default();
+    let key = ctx.app.keymap.first_key_of(row);
     let refused = ctx.app.setup.read_only && row.danger != crate::domain::Danger::Safe;
     let key_style = if refused {
         ctx.roles.dim

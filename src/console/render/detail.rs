@@ -7,13 +7,13 @@ use ratatui::text::Line;
 
 use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
-use super::{Ctx, runs};
+use super::{Ctx, gantt, runs};
 use crate::console::app::App;
 use crate::console::render::signs::signed;
 use crate::console::view::View;
 use crate::console::words::{self, plural};
 use crate::console::{format, text};
-use crate::domain::{LogLine, Phase, QueueView, RunView, TaskView, WorkerView};
+use crate::domain::{AuditEntry, LogLine, Phase, QueueView, RunView, TaskView, WorkerView};
 
 /// Log lines shown at most: the newest.
 const LOG_LINES: usize = 200;
@@ -45,6 +45,15 @@ pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
         let gone = Line::from(span("It is gone. Esc goes back.", ctx.roles.dim));
         (String::from("Details"), vec![gone])
     });
+    // The way here, which Esc goes back.
+    let place = ctx.app.view().title();
+    let filter = ctx.app.list().filter.text();
+    let filter = if filter.is_empty() {
+        String::new()
+    } else {
+        format!(" /{}", text::clean(filter))
+    };
+    let title = format!("{place}{filter} {} {title}", ctx.glyphs.arrow);
     let inner = boxed(ctx, buf, body, &title, size(body));
     let skip = usize::from(scroll).min(lines.len());
     paint::lines(ctx, buf, inner, &lines[skip..]);
@@ -62,6 +71,7 @@ fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
         View::Queues => page.queue(ctx.snapshot.queues.get(index)?),
         View::Runs => page.run(ctx.app.selected_run()?),
         View::Workers => page.worker(ctx.snapshot.workers.get(index)?),
+        View::Audit => page.audit(ctx.snapshot.audit.get(index)?),
         View::Logs => page.log(ctx.snapshot.logs.get(index)?),
     };
     Some((title, page.lines))
@@ -190,19 +200,13 @@ impl Page<'_> {
             .filter(|task| task.run_id == run.run_id)
             .collect();
         self.heading(format!("{} of it here", plural(tasks.len(), "task")));
+        self.lines
+            .extend(gantt::lines(self.ctx, &tasks, self.width));
         for task in tasks {
-            let mut line = Line::from(span("  ", self.ctx.roles.text));
-            line.spans.extend(self.ctx.phase(&task.phase).spans);
-            let name = text::clean(task.name()).into_owned();
-            line.spans
-                .push(span(format!("  {name}  "), self.ctx.roles.strong));
-            line.spans.extend(self.ctx.elapsed(task).spans);
-            let reason = words::reason(&task.phase).unwrap_or_default();
-            line.spans.push(span(
-                format!("  {}", text::clean(reason)),
-                self.ctx.roles.dim,
-            ));
-            self.lines.push(line);
+            if let Some(reason) = words::reason(&task.phase) {
+                let text = format!("{}: {reason}", task.name());
+                self.field(words::phase(&task.phase), &text);
+            }
         }
         self.logs(|line| line.run_id.as_ref().is_some_and(|id| *id == run.run_id));
         format!("Run {}", format::short_id(&run.run_id))
@@ -250,6 +254,18 @@ impl Page<'_> {
             self.field("children", &host.children.to_string());
         }
         format!("Worker {}", worker.id)
+    }
+
+    fn audit(&mut self, entry: &AuditEntry) -> String {
+        self.time("at", Some(entry.time));
+        self.field("user", &entry.user);
+        self.field("from", &entry.from);
+        self.field("host", &entry.host);
+        self.field("verb", &entry.verb);
+        self.field("target", &entry.target);
+        let (done, text) = entry.result();
+        self.field(if done { "done" } else { "failed" }, text);
+        String::from("Audit")
     }
 
     fn log(&mut self, line: &LogLine) -> String {

@@ -103,6 +103,47 @@ pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer)
     paint::lines(ctx, buf, inner, &lines[skip.min(lines.len())..]);
 }
 
+/// The columns of the table, shown or not.
+pub(super) fn columns(ctx: Ctx, choice: usize, body: Rect, buf: &mut Buffer) {
+    let Some(sheet) = super::sheet::of(ctx.app.view()) else {
+        return;
+    };
+    let titles: Vec<&str> = sheet.optional_columns().collect();
+    let height = u16::try_from(titles.len()).unwrap_or(u16::MAX);
+    let inner = boxed(ctx, buf, body, "Columns", (46, height.saturating_add(3)));
+    let room = usize::from(inner.height.saturating_sub(1));
+    let first = (choice + 1).saturating_sub(room);
+    for (row, (index, title)) in
+        (0..inner.height.saturating_sub(1)).zip(titles.iter().enumerate().skip(first))
+    {
+        let hidden = ctx.app.list().hidden.contains(*title);
+        let line = Line::from(vec![
+            span(if hidden { " [ ] " } else { " [x] " }, ctx.roles.key),
+            span(
+                *title,
+                if hidden {
+                    ctx.roles.dim
+                } else {
+                    ctx.roles.text
+                },
+            ),
+        ]);
+        let place = paint::row(inner, row);
+        paint::line(ctx, buf, place, &line, paint::Align::Left);
+        if index == choice {
+            paint::cursor_row(ctx, buf, place);
+        }
+    }
+    let hint = Line::from(vec![
+        span("Space", ctx.roles.key),
+        span(" shows or hides   ", ctx.roles.hint),
+        span("Esc", ctx.roles.key),
+        span(" closes", ctx.roles.hint),
+    ]);
+    let last = paint::row(inner, inner.height.saturating_sub(1));
+    paint::line(ctx, buf, last, &hint, paint::Align::Left);
+}
+
 pub(super) fn quit(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let in_flight = plural(ctx.snapshot.tasks.len(), "task");
     let verb = if ctx.snapshot.tasks.len() == 1 {

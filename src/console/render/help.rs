@@ -80,14 +80,11 @@ pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
 fn row_lines(ctx: Ctx, row: &CommandRow, width: u16) -> Vec<Line<'static>> {
     let roles = ctx.roles;
     let name = format!("{} {}", row.name, row.argument);
-    let first = row
-        .keys()
-        .next()
-        .map(|key| key.to_string())
-        .unwrap_or_default();
+    let known: Vec<String> = ctx.app.keymap.keys_of(row).collect();
+    let first = known.first().map_or("", String::as_str);
     let (keys, name) = if is_wide(width) {
         (
-            format!("{:<w$}", row.shown_keys(), w = usize::from(KEYS)),
+            format!("{:<w$}", known.join(" "), w = usize::from(KEYS)),
             format!(
                 "{:<w$}",
                 text::prefix(&name, NAME - 1),

@@ -89,14 +89,7 @@ pub(super) fn palette(ctx: Ctx, input: &Input, choice: usize, screen: Screen, bu
             span(sign, ctx.roles.title),
             span(format!(" {name:<24} "), ctx.roles.strong),
             span(
-                format!(
-                    "{:<8} ",
-                    command
-                        .keys()
-                        .next()
-                        .map(|key| key.to_string())
-                        .unwrap_or_default()
-                ),
+                format!("{:<8} ", ctx.app.keymap.first_key_of(command)),
                 ctx.roles.key,
             ),
             span(command.help, ctx.roles.hint),

@@ -6,8 +6,9 @@ use ratatui::text::Line;
 
 use super::paint::{self, span};
 use super::panel::{self, panel};
+use super::sheet::{self, Sheet};
 use super::table::{self, Column, column};
-use super::{Ctx, is_roomy, prompt};
+use super::{Ctx, is_roomy};
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::render::signs::signed;
 use crate::console::words;
@@ -53,33 +54,25 @@ pub(super) fn regions(body: Rect) -> (Rect, Rect) {
     )
 }
 
+pub(super) const SHEET: Sheet = Sheet {
+    title: "Queues",
+    empty: "No queue is known yet: a worker tells of the queues it is subscribed to.",
+    columns: &COLUMNS,
+    cells: |ctx, index, _| {
+        let queue = ctx.snapshot.queues.get(index);
+        queue.map(|queue| cells(ctx, queue)).unwrap_or_default()
+    },
+};
+
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = regions(body);
-    let list = ctx.app.list();
-    let inner = panel(ctx, buf, upper, "Queues", &prompt::filter_note(ctx), framed);
-    if list.rows.is_empty() {
-        let text = prompt::nothing(
-            ctx,
-            "No queue is known yet: a worker tells of the queues it is subscribed to.",
-        );
-        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
+    if !sheet::render(ctx, &SHEET, upper, framed, buf) {
+        return;
     }
-    let most = ctx
-        .snapshot
-        .queues
-        .iter()
-        .filter_map(|queue| Some(queue.counts?.visible))
-        .max()
-        .unwrap_or(0);
-    table::table(ctx, buf, inner, &COLUMNS, list, |index| {
-        ctx.snapshot
-            .queues
-            .get(index)
-            .map(|queue| cells(ctx, queue, most))
-            .unwrap_or_default()
-    });
-    if let Some(queue) = list
+    if let Some(queue) = ctx
+        .app
+        .list()
         .selected()
         .and_then(|index| ctx.snapshot.queues.get(index))
     {
@@ -87,7 +80,9 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     }
 }
 
-fn cells<'a>(ctx: Ctx<'a>, queue: &'a QueueView, most: u64) -> Vec<Line<'a>> {
+fn cells<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Vec<Line<'a>> {
+    let visible = |queue: &QueueView| Some(queue.counts?.visible);
+    let most = ctx.snapshot.queues.iter().filter_map(visible).max();
     let counts = queue.counts;
     let style = if queue.role == QueueRole::DeadLetter {
         ctx.roles.warn
@@ -108,7 +103,7 @@ fn cells<'a>(ctx: Ctx<'a>, queue: &'a QueueView, most: u64) -> Vec<Line<'a>> {
         ctx.about(counts.map(|counts| counts.visible), style),
         ctx.bar(
             counts.map_or(0, |counts| counts.visible),
-            most.max(10),
+            most.unwrap_or(0).max(10),
             30,
             style,
         ),

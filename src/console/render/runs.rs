@@ -6,9 +6,9 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::paint::{self, span};
-use super::panel::{self, panel};
-use super::table::{self, Column, column};
-use super::{Ctx, is_roomy, prompt};
+use super::sheet::{self, Sheet};
+use super::table::{Column, column};
+use super::{Ctx, is_roomy};
 use crate::console::format::{self, seconds_between};
 use crate::domain::{RunStatus, RunView};
 
@@ -26,27 +26,18 @@ const COLUMNS: [Column; 8] = [
 /// Columns of the bar of steps.
 const BAR: u16 = 18;
 
+pub(super) const SHEET: Sheet = Sheet {
+    title: "Runs",
+    empty: "No runs are known. Press l to launch one.",
+    columns: &COLUMNS,
+    cells: |ctx, index, width| {
+        let run = ctx.snapshot.runs.get(index);
+        run.map(|run| cells(ctx, run, width)).unwrap_or_default()
+    },
+};
+
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    let list = ctx.app.list();
-    let inner = panel(
-        ctx,
-        buf,
-        body,
-        "Runs",
-        &prompt::filter_note(ctx),
-        is_roomy(body),
-    );
-    if list.rows.is_empty() {
-        let text = prompt::nothing(ctx, "No runs are known. Press l to launch one.");
-        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
-    }
-    table::table(ctx, buf, inner, &COLUMNS, list, |index| {
-        ctx.snapshot
-            .runs
-            .get(index)
-            .map(|run| cells(ctx, run, inner.width))
-            .unwrap_or_default()
-    });
+    sheet::render(ctx, &SHEET, body, is_roomy(body), buf);
 }
 
 fn cells<'a>(ctx: Ctx<'a>, run: &'a RunView, width: u16) -> Vec<Line<'a>> {

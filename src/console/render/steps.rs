@@ -4,10 +4,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::paint::{self, span};
-use super::panel::{self, panel};
-use super::table::{self, Column, column};
-use super::{Ctx, is_roomy, prompt};
+use super::paint::span;
+use super::sheet::{self, Sheet};
+use super::table::{Column, column};
+use super::{Ctx, is_roomy};
 use crate::console::rows::task_at;
 use crate::console::{format, text};
 use crate::domain::{Phase, TaskView};
@@ -28,25 +28,18 @@ const COLUMNS: [Column; 13] = [
     column("WORKER", 12, 7).grow(28),
 ];
 
+pub(super) const SHEET: Sheet = Sheet {
+    title: "Steps",
+    empty: "No steps yet. Press l to launch a run.",
+    columns: &COLUMNS,
+    cells: |ctx, index, _| {
+        let task = task_at(ctx.snapshot, index);
+        task.map(|task| cells(ctx, task)).unwrap_or_default()
+    },
+};
+
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    let list = ctx.app.list();
-    let inner = panel(
-        ctx,
-        buf,
-        body,
-        "Steps",
-        &prompt::filter_note(ctx),
-        is_roomy(body),
-    );
-    if list.rows.is_empty() {
-        let text = prompt::nothing(ctx, "No steps yet. Press l to launch a run.");
-        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
-    }
-    table::table(ctx, buf, inner, &COLUMNS, list, |index| {
-        task_at(ctx.snapshot, index)
-            .map(|task| cells(ctx, task))
-            .unwrap_or_default()
-    });
+    sheet::render(ctx, &SHEET, body, is_roomy(body), buf);
 }
 
 fn cells<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Vec<Line<'a>> {

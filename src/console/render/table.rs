@@ -7,6 +7,7 @@ use ratatui::text::Line;
 use super::paint::{self, Align, span};
 use super::{Ctx, panel};
 use crate::console::app::List;
+use crate::console::text;
 
 /// A column. Widths come from here and not from the rows, so that columns stay put while scrolling.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,10 @@ pub(super) const fn column(title: &'static str, width: u16, rank: u8) -> Column 
 }
 
 impl Column {
+    pub(super) fn title(&self) -> &'static str {
+        self.title
+    }
+
     /// May grow up to `max` columns.
     pub(super) const fn grow(self, max: u16) -> Self {
         Self { max, ..self }
@@ -47,10 +52,14 @@ fn gap(width: u16) -> u16 {
     if width >= 120 { 2 } else { 1 }
 }
 
-/// The width of each column in `width`; `None` for those that are left out.
-fn solve(columns: &[Column], width: u16) -> Vec<Option<u16>> {
+/// Columns of a higher rank are left out of a narrow table.
+const NARROW_RANK: u8 = 2;
+
+/// The width of each column in `width`; `None` for those that are left out, of which the operator
+/// has chosen those that are not `wanted`.
+fn solve(columns: &[Column], width: u16, wanted: impl Fn(&Column) -> bool) -> Vec<Option<u16>> {
     let gap = gap(width);
-    let mut shown = vec![true; columns.len()];
+    let mut shown: Vec<bool> = columns.iter().map(wanted).collect();
     let needed = |shown: &[bool]| -> u16 {
         let widths = columns
             .iter()
@@ -105,7 +114,11 @@ pub(super) fn table<'a>(
 ) {
     // One column at the left is the cursor's.
     let field = panel::indent(area);
-    let widths = solve(columns, field.width);
+    let wanted = |column: &Column| {
+        let left_out = list.narrow && column.rank > NARROW_RANK;
+        !left_out && !list.hidden.contains(column.title)
+    };
+    let widths = solve(columns, field.width, wanted);
     let sorted = list.sort.map(|sort| {
         (
             super::super::rows::columns(ctx.app.view())[sort.column],
@@ -114,9 +127,12 @@ pub(super) fn table<'a>(
     });
     let heads: Vec<Line> = columns
         .iter()
-        .map(|column| match sorted {
+        .zip(&widths)
+        .map(|(column, width)| match sorted {
             Some((title, descending)) if title == column.title => {
                 let sign = if descending { "v" } else { "^" };
+                // The direction matters more than the title's last letter.
+                let title = text::prefix(title, width.unwrap_or(0).saturating_sub(1));
                 Line::from(span(format!("{title}{sign}"), ctx.roles.strong))
             }
             _ => Line::from(span(column.title, ctx.roles.header)),
@@ -130,10 +146,18 @@ pub(super) fn table<'a>(
         };
         let line = paint::row(field, row + 1);
         paint_cells(ctx, buf, line, columns, &widths, &cells(position));
-        if index == list.cursor {
-            let whole = paint::row(area, row + 1);
-            let sign = Line::from(span(ctx.glyphs.cursor, ctx.roles.title));
-            paint::line(ctx, buf, whole, &sign, Align::Left);
+        let whole = paint::row(area, row + 1);
+        let marked = list.is_marked(ctx.app.view(), ctx.snapshot, position);
+        let here = index == list.cursor;
+        if marked || here {
+            let (sign, style) = if marked {
+                (ctx.glyphs.mark, ctx.roles.warn)
+            } else {
+                (ctx.glyphs.cursor, ctx.roles.title)
+            };
+            paint::line(ctx, buf, whole, &Line::from(span(sign, style)), Align::Left);
+        }
+        if here {
             paint::cursor_row(ctx, buf, whole);
         }
     }
@@ -148,7 +172,7 @@ pub(super) fn plain<'a>(
     rows: impl Iterator<Item = Vec<Line<'a>>>,
 ) {
     let area = panel::indent(area);
-    let widths = solve(columns, area.width);
+    let widths = solve(columns, area.width, |_| true);
     let heads: Vec<Line> = columns
         .iter()
         .map(|column| Line::from(span(column.title, ctx.roles.header)))
@@ -200,8 +224,8 @@ mod tests {
             column("B", 5, 2),
             column("C", 5, 1),
         ];
-        assert_eq!(solve(&columns, 11), [Some(5), None, Some(5)]);
-        assert_eq!(solve(&columns, 20), [Some(8), Some(5), Some(5)]);
-        assert_eq!(solve(&columns, 3), [Some(5), None, None]);
+        assert_eq!(solve(&columns, 11, |_| true), [Some(5), None, Some(5)]);
+        assert_eq!(solve(&columns, 20, |_| true), [Some(8), Some(5), Some(5)]);
+        assert_eq!(solve(&columns, 3, |_| true), [Some(5), None, None]);
     }
 }

@@ -6,8 +6,9 @@ use ratatui::text::Line;
 
 use super::paint::{self, span};
 use super::panel::{self, panel};
+use super::sheet::{self, Sheet};
 use super::table::{self, Column, column};
-use super::{Ctx, is_roomy, prompt};
+use super::{Ctx, is_roomy};
 use crate::console::alarms::HEARTBEAT_LATE;
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::render::signs::signed;
@@ -50,33 +51,27 @@ pub(super) fn regions(body: Rect) -> (Rect, Rect) {
     )
 }
 
+pub(super) const SHEET: Sheet = Sheet {
+    title: "Workers",
+    empty: "No worker is linked: nothing takes messages from the queues.",
+    columns: &COLUMNS,
+    cells: |ctx, index, width| {
+        let worker = ctx.snapshot.workers.get(index);
+        worker
+            .map(|worker| cells(ctx, worker, width))
+            .unwrap_or_default()
+    },
+};
+
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = regions(body);
-    let list = ctx.app.list();
-    let inner = panel(
-        ctx,
-        buf,
-        upper,
-        "Workers",
-        &prompt::filter_note(ctx),
-        framed,
-    );
-    if list.rows.is_empty() {
-        let text = prompt::nothing(
-            ctx,
-            "No worker is linked: nothing takes messages from the queues.",
-        );
-        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
+    if !sheet::render(ctx, &SHEET, upper, framed, buf) {
+        return;
     }
-    table::table(ctx, buf, inner, &COLUMNS, list, |index| {
-        ctx.snapshot
-            .workers
-            .get(index)
-            .map(|worker| cells(ctx, worker, inner.width))
-            .unwrap_or_default()
-    });
-    if let Some(worker) = list
+    if let Some(worker) = ctx
+        .app
+        .list()
         .selected()
         .and_then(|index| ctx.snapshot.workers.get(index))
     {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::console::filter::Searchable;
 use crate::console::words;
-use crate::domain::{LogLine, QueueView, RunView, TaskView, WorkerView};
+use crate::domain::{AuditEntry, LogLine, QueueView, RunView, TaskView, WorkerView};
 
 impl Searchable for TaskView {
     fn field(&self, name: &str) -> Option<Cow<'_, str>> {
@@ -96,5 +96,31 @@ impl Searchable for LogLine {
     fn haystack(&self) -> String {
         let step = self.step_key.as_deref().unwrap_or_default();
         [&self.target, step, &self.message].join(" ")
+    }
+}
+
+impl Searchable for AuditEntry {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "status" => Some(Cow::Borrowed(if self.result().0 {
+                "done"
+            } else {
+                "failed"
+            })),
+            "worker" => Some(Cow::Borrowed(&self.host)),
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        [
+            self.user.as_str(),
+            &self.from,
+            &self.host,
+            &self.verb,
+            &self.target,
+            &self.outcome,
+        ]
+        .join(" ")
     }
 }

@@ -26,6 +26,7 @@ pub fn columns(view: View) -> &'static [&'static str] {
         }
         View::Runs => &["CREATED", "STATUS", "JOB", "PRIO"],
         View::Workers => &["WORKER", "STATE", "BUSY", "FAILED"],
+        View::Audit => &["TIME", "USER", "VERB"],
         View::Logs => &[],
     }
 }
@@ -86,6 +87,14 @@ fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -
                 1 => a.state.word().cmp(b.state.word()),
                 2 => a.steps.busy.cmp(&b.steps.busy),
                 _ => a.failed.cmp(&b.failed),
+            }
+        }
+        View::Audit => {
+            let (a, b) = (&snapshot.audit[a], &snapshot.audit[b]);
+            match column {
+                0 => a.time.cmp(&b.time),
+                1 => a.user.cmp(&b.user),
+                _ => a.verb.cmp(&b.verb),
             }
         }
         View::Logs => Ordering::Equal,

@@ -8,7 +8,7 @@ use super::link::Ask;
 use super::poller::Wake;
 use super::state::State;
 use crate::control::Request;
-use crate::control::audit::{AuditLog, Entry};
+use crate::control::audit::{self, AuditLog};
 use crate::control::client::answer_within;
 use crate::control::protocol::own_name;
 use crate::dagster::{Client, DagsterError, Launch, TerminationPolicy};
@@ -79,7 +79,7 @@ impl Router {
             let reply = outcome.await;
             let from = own_name();
             let user = from.split('@').next().unwrap_or_default();
-            let entry = Entry::new(user, &from, &worker, &command, &reply);
+            let entry = audit::entry(user, &from, &worker, &command, &reply);
             if let (Some(audit), Some(entry)) = (audit, entry) {
                 audit.record(entry).await;
             }

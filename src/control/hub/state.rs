@@ -15,8 +15,8 @@ use super::poller;
 use crate::control::protocol::{ServerHello, own_host};
 use crate::control::{runtime, server};
 use crate::domain::{
-    LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp, WorkerSnapshot,
-    WorkerState,
+    AuditEntry, LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp,
+    WorkerSnapshot, WorkerState,
 };
 
 /// Log lines of all sources together. The whole deque is copied when it grows while a console
@@ -103,6 +103,12 @@ impl State {
     /// The snapshot as it was last merged.
     pub(super) fn snapshot(&self) -> Snapshot {
         self.current.clone()
+    }
+
+    pub(super) fn audited(&mut self, entries: Vec<AuditEntry>) {
+        self.current.audit = Arc::new(entries);
+        // Published with whatever else the webserver told.
+        self.runs_changed = true;
     }
 
     fn link(&mut self, socket: PathBuf, explicit: bool) {

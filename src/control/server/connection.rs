@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::feed::{feed_logs, feed_snapshots, write_frames};
 use crate::control::Request;
-use crate::control::audit::Entry;
+use crate::control::audit;
 use crate::control::protocol::{
     ClientFrame, ClientHello, FrameReader, FrameWriter, PROTOCOL, ServerFrame, decode, encode,
     reader, user_name, writer,
@@ -194,7 +194,7 @@ async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
         None => forward(context, command.clone()).await,
     };
     let worker = &context.hello.worker;
-    let entry = Entry::new(&peer.user, &peer.from, worker, &command, &reply);
+    let entry = audit::entry(&peer.user, &peer.from, worker, &command, &reply);
     if let (Some(audit), Some(entry)) = (&context.audit, entry) {
         audit.record(entry).await;
     }

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use crate::console::alarms::{Alarm, Severity, alarms};
+use crate::console::alarms::{Alarm, Severity};
 use crate::console::format;
 use crate::console::render::Ctx;
 use crate::console::render::paint::{self, Align, span};
@@ -12,7 +12,7 @@ use crate::console::render::panel::{self, panel};
 use crate::domain::{Phase, QueueRole, TaskOutcome};
 
 pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
-    let alarms = alarms(ctx.snapshot, ctx.now);
+    let alarms = ctx.app.alarms(ctx.now);
     if framed {
         let inner = panel::indent(panel(ctx, buf, area, "Status", &figures(ctx), true));
         paint::lines(ctx, buf, inner, &alarm_lines(ctx, &alarms, inner.height));
@@ -29,7 +29,7 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
 }
 
 fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
-    if ctx.snapshot.revision == 0 {
+    if ctx.snapshot.revision == 0 && alarms.is_empty() {
         let text = format!("{} Connecting: nothing is known yet", ctx.glyphs.pending);
         return vec![Line::from(span(text, ctx.roles.info))];
     }

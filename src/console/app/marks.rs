@@ -1,0 +1,85 @@
+//! Marked rows and chosen columns.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::App;
+use crate::console::command::Motion;
+use crate::console::key::Key;
+use crate::console::overlay::Overlay;
+use crate::console::render::sheet;
+use crate::console::toast::Tone;
+use crate::console::words::plural;
+
+use crossterm::event::KeyCode;
+
+impl App {
+    /// Marks the row under the cursor and goes to the next, so that a held key marks a stretch.
+    pub(super) fn mark(&mut self) {
+        let (view, snapshot) = (self.view, Arc::clone(&self.snapshot));
+        self.list_mut().toggle_mark(view, &snapshot);
+        self.move_cursor(Motion::Down);
+    }
+
+    pub(super) fn mark_range(&mut self) {
+        let (view, snapshot) = (self.view, Arc::clone(&self.snapshot));
+        self.list_mut().mark_range(view, &snapshot);
+    }
+
+    pub(super) fn mark_all(&mut self, now: Timestamp) {
+        let (view, snapshot) = (self.view, Arc::clone(&self.snapshot));
+        let list = self.list_mut();
+        list.mark_all(view, &snapshot);
+        let text = format!("{} marked", plural(list.marks.len(), "row"));
+        self.toast(Tone::Note, text, now);
+    }
+
+    /// Opens the chooser, or shows or hides the column of this title.
+    pub(super) fn choose_columns(&mut self, title: &str, now: Timestamp) {
+        let Some(sheet) = sheet::of(self.view) else {
+            return;
+        };
+        if title.is_empty() {
+            self.overlay = Some(Overlay::Columns { choice: 0 });
+            return;
+        }
+        let known: Vec<&str> = sheet.optional_columns().collect();
+        let named = known.iter().find(|known| known.eq_ignore_ascii_case(title));
+        if let Some(title) = named {
+            self.toggle_column(title);
+        } else {
+            let known = known.join(", ").to_lowercase();
+            let text = format!("There is no column `{title}` to hide: {known}");
+            self.toast(Tone::Failed, text, now);
+        }
+    }
+
+    fn toggle_column(&mut self, title: &str) {
+        let list = self.list_mut();
+        if !list.hidden.remove(title) {
+            list.hidden.insert(title.to_owned());
+        }
+    }
+
+    /// A key in the column chooser.
+    pub(super) fn columns_key(&mut self, key: Key, choice: usize) {
+        let titles: Vec<&str> = sheet::of(self.view)
+            .map(|sheet| sheet.optional_columns().collect())
+            .unwrap_or_default();
+        let last = titles.len().saturating_sub(1);
+        let choice = match key.code {
+            KeyCode::Esc | KeyCode::Enter | KeyCode::Char('q' | 'c') => return,
+            KeyCode::Down | KeyCode::Char('j') => (choice + 1).min(last),
+            KeyCode::Up | KeyCode::Char('k') => choice.saturating_sub(1),
+            KeyCode::Char(' ') => {
+                if let Some(title) = titles.get(choice) {
+                    self.toggle_column(title);
+                }
+                choice
+            }
+            _ => choice,
+        };
+        self.overlay = Some(Overlay::Columns { choice });
+    }
+}

@@ -1,0 +1,116 @@
+//! Writing down what the console shows: the screen as text, a table as CSV or JSON.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::app::App;
+use super::render;
+use super::rows::task_at;
+use super::text;
+use super::view::View;
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The screen as it stands.
+    Screen,
+    /// The view's rows after filter and order, their shown columns.
+    Csv,
+    /// The same rows, everything that is known of each.
+    Json,
+}
+
+impl Form {
+    /// The form of a word, and the ending of its file.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        match word {
+            "screen" => Some(Self::Screen),
+            "csv" => Some(Self::Csv),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+
+    /// The ending of its file's name.
+    #[must_use]
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Screen => "txt",
+            Self::Csv => "csv",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The lines of a buffer, without spaces at their ends.
+#[must_use]
+pub fn lines(buffer: &Buffer) -> String {
+    let mut all = String::new();
+    for y in 0..buffer.area.height {
+        let mut line = String::new();
+        let mut x = 0;
+        while x < buffer.area.width {
+            let symbol = buffer[(x, y)].symbol();
+            line.push_str(symbol);
+            x += text::width(symbol).max(1);
+        }
+        all.push_str(line.trim_end());
+        all.push('\n');
+    }
+    all
+}
+
+impl App {
+    /// What the console shows, in a form. `None` where the view has no rows to write.
+    #[must_use]
+    pub fn dump(&self, form: Form, now: Timestamp) -> Option<String> {
+        match form {
+            Form::Screen => {
+                let mut buffer = Buffer::empty(Rect::new(0, 0, self.size.0, self.size.1));
+                self.render_to(&mut buffer, now);
+                Some(lines(&buffer))
+            }
+            Form::Csv => {
+                let rows = render::cells_of_all(self, now)?;
+                let line = |row: Vec<String>| {
+                    let cells: Vec<Cow<str>> = row.iter().map(|cell| quoted(cell)).collect();
+                    cells.join(",") + "\r\n"
+                };
+                Some(rows.into_iter().map(line).collect())
+            }
+            Form::Json => {
+                let rows: Vec<serde_json::Value> = (0..self.list().rows.len())
+                    .filter_map(|row| self.value_at(self.list().rows.get(row)?))
+                    .collect();
+                serde_json::to_string_pretty(&rows).ok()
+            }
+        }
+    }
+
+    /// All that is known of the row at a position of the view's list.
+    fn value_at(&self, at: usize) -> Option<serde_json::Value> {
+        let snapshot = &self.snapshot;
+        let value = match self.view() {
+            View::Overview | View::Steps => serde_json::to_value(task_at(snapshot, at)?),
+            View::Queues => serde_json::to_value(snapshot.queues.get(at)?),
+            View::Runs => serde_json::to_value(snapshot.runs.get(at)?),
+            View::Workers => serde_json::to_value(snapshot.workers.get(at)?),
+            View::Audit => serde_json::to_value(snapshot.audit.get(at)?),
+            View::Logs => serde_json::to_value(snapshot.logs.get(at)?),
+        };
+        value.ok()
+    }
+}
+
+/// A cell as RFC 4180 wants it.
+fn quoted(cell: &str) -> Cow<'_, str> {
+    if cell.contains(['"', ',', '\r', '\n']) {
+        Cow::Owned(format!("\"{}\"", cell.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(cell)
+    }
+}

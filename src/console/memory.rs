@@ -1,0 +1,254 @@
+//! What a console remembers for the next one: order, columns, filters, what was typed, and a day of
+//! counts.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::app::App;
+use super::filter::Filter;
+use super::rows::{Sort, columns};
+use super::view::View;
+use crate::domain::{LogLevel, QueueRole, Snapshot};
+
+/// Samples kept: one a minute, for a day.
+const SAMPLES: usize = 24 * 60;
+
+/// Lines of the palette's history kept.
+const LINES: usize = 100;
+
+/// What is kept of one view.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ViewMemory {
+    filter: String,
+    /// Title of the column, and whether largest first.
+    sort: Option<(String, bool)>,
+    hidden: BTreeSet<String>,
+    narrow: bool,
+}
+
+/// What is kept, as its file holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    views: BTreeMap<String, ViewMemory>,
+    log_level: Option<LogLevel>,
+    history: Vec<String>,
+    counts: History,
+}
+
+/// Counts of one minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Minutes since the Unix epoch.
+    pub minute: i64,
+    /// Waiting messages of all queues but dead-letter queues.
+    pub waiting: u64,
+    /// Messages in dead-letter queues.
+    pub dead: u64,
+    /// Tasks held or running.
+    pub tasks: u64,
+}
+
+/// Counts of the last day, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct History {
+    samples: VecDeque<Sample>,
+}
+
+impl History {
+    /// Notes the counts of a snapshot, once a minute.
+    pub fn note(&mut self, snapshot: &Snapshot, now: Timestamp) {
+        let minute = now.as_second().div_euclid(60);
+        let known = self
+            .samples
+            .back()
+            .is_some_and(|last| last.minute >= minute);
+        if known || !snapshot.queues.iter().any(|queue| queue.counts.is_some()) {
+            return;
+        }
+        let sum = |dead: bool| {
+            let of = snapshot.queues.iter();
+            of.filter(|queue| (queue.role == QueueRole::DeadLetter) == dead)
+                .filter_map(|queue| Some(queue.counts?.visible))
+                .fold(0, u64::saturating_add)
+        };
+        self.samples.push_back(Sample {
+            minute,
+            waiting: sum(false),
+            dead: sum(true),
+            tasks: u64::try_from(snapshot.tasks.len()).unwrap_or(u64::MAX),
+        });
+        let oldest = minute - i64::try_from(SAMPLES).unwrap_or(i64::MAX);
+        while self
+            .samples
+            .front()
+            .is_some_and(|first| first.minute <= oldest)
+        {
+            self.samples.pop_front();
+        }
+    }
+
+    /// The samples, oldest first; minutes in which no console was open are missing.
+    #[must_use]
+    pub fn samples(&self) -> impl DoubleEndedIterator<Item = &Sample> {
+        self.samples.iter()
+    }
+
+    /// That the backlog grows, as an alarm tells it: it never shrank for ten minutes, and is half as
+    /// much again and at least twenty messages more than it was.
+    #[must_use]
+    pub fn growing(&self) -> Option<String> {
+        const MINUTES: i64 = 10;
+        const MORE: u64 = 20;
+        let last = self.samples.back()?;
+        let lately: Vec<&Sample> = self
+            .samples()
+            .filter(|sample| sample.minute >= last.minute - MINUTES)
+            .collect();
+        let first = lately.first()?;
+        // A gap in the samples is not a trend.
+        let whole = first.minute == last.minute - MINUTES
+            && lately
+                .windows(2)
+                .all(|two| two[1].minute == two[0].minute + 1);
+        let never_shrank = lately
+            .windows(2)
+            .all(|two| two[1].waiting >= two[0].waiting);
+        let much = last.waiting >= first.waiting.saturating_add(MORE.max(first.waiting / 2));
+        (whole && never_shrank && much).then(|| {
+            let (from, to) = (first.waiting, last.waiting);
+            format!("The backlog grows: ~{from} messages waited 10 minutes ago, ~{to} now")
+        })
+    }
+}
+
+impl Memory {
+    /// Reads the file; nothing is remembered where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what a console wrote.
+    pub fn load(path: &Path) -> io::Result<Self> {
+        match fs::read(path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the file, for its owner alone, whole or not at all.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the file not written.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        // One of several consoles on a host: they must not write the same file at once.
+        let beside = path.with_extension(format!("{}.new", std::process::id()));
+        let text = serde_json::to_vec(self).map_err(io::Error::other)?;
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&beside)?;
+        file.write_all(&text)?;
+        fs::rename(&beside, path)
+    }
+}
+
+impl App {
+    /// What the next console should know.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let views = View::ALL.into_iter().map(|view| {
+            let list = &self.lists[view.index()];
+            let title = |sort: Sort| {
+                Some((
+                    (*columns(view).get(sort.column)?).to_owned(),
+                    sort.descending,
+                ))
+            };
+            let memory = ViewMemory {
+                filter: list.filter.text().to_owned(),
+                sort: list.sort.and_then(title),
+                hidden: list.hidden.clone(),
+                narrow: list.narrow,
+            };
+            (view.title().to_lowercase(), memory)
+        });
+        let skip = self.history.len().saturating_sub(LINES);
+        Memory {
+            views: views.collect(),
+            log_level: Some(self.logs.level),
+            history: self.history[skip..].to_vec(),
+            counts: self.counts.clone(),
+        }
+    }
+
+    /// Takes up what an earlier console remembered. What does not exist any more is left out.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        for view in View::ALL {
+            let Some(known) = memory.views.get(&view.title().to_lowercase()) else {
+                continue;
+            };
+            let list = &mut self.lists[view.index()];
+            list.filter = Filter::parse(&known.filter);
+            list.sort = known.sort.as_ref().and_then(|(title, descending)| {
+                let column = columns(view).iter().position(|column| column == title)?;
+                let descending = *descending;
+                Some(Sort { column, descending })
+            });
+            list.hidden.clone_from(&known.hidden);
+            list.narrow = known.narrow;
+            list.stale = true;
+        }
+        self.logs.level = memory.log_level.unwrap_or(self.logs.level);
+        self.history = memory.history;
+        self.counts = memory.counts;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(waiting: impl IntoIterator<Item = (i64, u64)>) -> History {
+        let sample = |(minute, waiting)| Sample {
+            minute,
+            waiting,
+            dead: 0,
+            tasks: 0,
+        };
+        History {
+            samples: waiting.into_iter().map(sample).collect(),
+        }
+    }
+
+    #[test]
+    fn a_backlog_that_only_grows_for_ten_minutes_is_told() {
+        let grows = history((0..=10_u32).map(|minute| (minute.into(), 40 + u64::from(minute) * 5)));
+        assert!(
+            grows
+                .growing()
+                .is_some_and(|text| text.contains("~40") && text.contains("~90"))
+        );
+        let shrank = history((0..=10).map(|minute| (minute, if minute == 5 { 10 } else { 90 })));
+        assert_eq!(shrank.growing(), None);
+        let gap = history([(0, 40), (10, 90)]);
+        assert_eq!(gap.growing(), None, "nobody looked in between");
+        let short = history((6..=10_u32).map(|minute| (minute.into(), u64::from(minute) * 50)));
+        assert_eq!(short.growing(), None);
+    }
+}

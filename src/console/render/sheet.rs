@@ -1,0 +1,83 @@
+//! The table that most views are: a panel with a note, what an empty one says, columns that can be
+//! chosen, and the visible rows. A view is its [`Sheet`] and what it draws beside it.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::paint::{self, span};
+use super::panel::{self, panel};
+use super::table::{self, Column};
+use super::{Ctx, prompt};
+use super::{audit, queues, runs, steps, workers};
+use crate::console::view::View;
+
+/// The table of a view.
+pub(in crate::console) struct Sheet {
+    /// Title of its panel.
+    pub(super) title: &'static str,
+    /// What it says while it has no rows: why, and what to do.
+    pub(super) empty: &'static str,
+    /// Its columns.
+    pub(super) columns: &'static [Column],
+    /// The cells of the row at a position of the snapshot's list, one per column, for a table of
+    /// this many columns of the terminal.
+    pub(super) cells: for<'a> fn(Ctx<'a>, usize, u16) -> Vec<Line<'a>>,
+}
+
+/// The sheet of a view, if it is a table.
+pub(in crate::console) fn of(view: View) -> Option<&'static Sheet> {
+    match view {
+        View::Queues => Some(&queues::SHEET),
+        View::Steps => Some(&steps::SHEET),
+        View::Runs => Some(&runs::SHEET),
+        View::Workers => Some(&workers::SHEET),
+        View::Audit => Some(&audit::SHEET),
+        View::Overview | View::Logs => None,
+    }
+}
+
+impl Sheet {
+    /// The titles of its columns that can be hidden: all with a title but the first.
+    pub(in crate::console) fn optional_columns(&self) -> impl Iterator<Item = &'static str> {
+        let titled = self.columns.iter().map(Column::title);
+        titled.filter(|title| !title.is_empty()).skip(1)
+    }
+}
+
+/// Draws the sheet over `area`; whether it has rows.
+pub(super) fn render(ctx: Ctx, sheet: &Sheet, area: Rect, framed: bool, buf: &mut Buffer) -> bool {
+    let list = ctx.app.list();
+    let inner = panel(ctx, buf, area, sheet.title, &note(ctx), framed);
+    if list.rows.is_empty() {
+        let text = prompt::nothing(ctx, sheet.empty);
+        paint::lines(ctx, buf, panel::indent(inner), &[text]);
+        return false;
+    }
+    table::table(ctx, buf, inner, sheet.columns, list, |index| {
+        (sheet.cells)(ctx, index, inner.width)
+    });
+    true
+}
+
+/// Marks, chosen columns and filter, at the right of the title.
+fn note(ctx: Ctx) -> Line<'static> {
+    let list = ctx.app.list();
+    let mut spans: Vec<Span> = Vec::new();
+    if !list.marks.is_empty() {
+        let text = format!("{} {} marked  ", ctx.glyphs.mark, list.marks.len());
+        spans.push(span(text, ctx.roles.warn));
+    }
+    if list.narrow {
+        spans.push(span("narrow  ", ctx.roles.info));
+    }
+    if !list.hidden.is_empty() {
+        let text = format!(
+            "{} hidden  ",
+            super::words::plural(list.hidden.len(), "column")
+        );
+        spans.push(span(text, ctx.roles.info));
+    }
+    spans.extend(prompt::filter_note(ctx).spans);
+    Line::from(spans)
+}
