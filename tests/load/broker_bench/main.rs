@@ -147,7 +147,7 @@ async fn idle_polls(server: &Server, load: &Load) -> Result<(), Failure> {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let before = server.cpu()?;
     tokio::time::sleep(FOR).await;
-    let share = (server.cpu()? - before).as_secs_f64() / FOR.as_secs_f64() * 100.0;
+    let share = server.cpu()?.saturating_sub(before).as_secs_f64() / FOR.as_secs_f64() * 100.0;
     row("CPU with 60 open long polls", &format!("{share:.2} %"));
     drop(polls);
     Ok(())

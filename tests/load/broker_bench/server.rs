@@ -1,8 +1,8 @@
 //! The broker's process, as the system sees it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use super::Failure;
@@ -13,6 +13,8 @@ const TICKS: u64 = 100;
 /// A broker that was started here.
 pub struct Server {
     child: Child,
+    /// Kept open: what the broker prints after its endpoint must find a reader.
+    _output: BufReader<ChildStdout>,
     /// Where it listens.
     pub endpoint: String,
 }
@@ -25,12 +27,18 @@ impl Server {
             .arg(folder)
             .stdout(Stdio::piped())
             .spawn()?;
-        let lines = BufReader::new(child.stdout.take().ok_or("the broker has no output")?).lines();
-        let endpoint = lines
+        let mut output = BufReader::new(child.stdout.take().ok_or("the broker has no output")?);
+        let endpoint = output
+            .by_ref()
+            .lines()
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("endpoint: ").map(ToOwned::to_owned))
             .ok_or("the broker ended before it served")?;
-        Ok(Self { child, endpoint })
+        Ok(Self {
+            child,
+            _output: output,
+            endpoint,
+        })
     }
 
     /// Resident memory in bytes.
