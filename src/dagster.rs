@@ -5,6 +5,7 @@
 
 mod answer;
 mod error;
+mod job_detail;
 mod jobs;
 mod launch;
 mod logs;
@@ -18,8 +19,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use error::DagsterError;
-pub use jobs::{Job, Location};
-pub use launch::{Launch, Launched, Reexecution, Termination, TerminationPolicy};
+pub use job_detail::{PartitionDetail, nearest};
+pub use jobs::{ASSET_JOB, Job, Location};
+pub use launch::{Launched, Reexecution, Termination, TerminationPolicy};
 pub use logs::{LogPage, RunEvent};
 pub use runs::{PlanStep, RunDetail, RunFilter, RunPage, RunStats, StepStats};
 

@@ -53,7 +53,7 @@ async fn answer(
 ) {
     while let Some(request) = requests.recv().await {
         match request.command {
-            Command::LaunchRun { .. } => {
+            Command::LaunchRun(_) => {
                 drop(thread::spawn(|| panic!("a worker thread broke")).join());
             }
             Command::Pause if breaks => drop(snapshots.send(undrawable())),

@@ -12,8 +12,8 @@ use dagster_taskiq_tui::control::{
     ControlError, Handle, Hub, HubOptions, client, protocol, wait_for_socket,
 };
 use dagster_taskiq_tui::domain::{
-    Command, Event, EventSink, JobRef, Reply, Snapshot, SourceHealth, SourceKind, TaskOutcome,
-    TaskView, Timestamp, WorkerState,
+    Command, Event, EventSink, JobRef, Launch, Reply, Snapshot, SourceHealth, SourceKind,
+    TaskOutcome, TaskView, Timestamp, WorkerState,
 };
 use futures::SinkExt;
 
@@ -69,15 +69,11 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn launch() -> Command {
-    Command::LaunchRun {
-        job: JobRef {
-            location: "l".to_owned(),
-            repository: "r".to_owned(),
-            job: "j".to_owned(),
-        },
-        run_config: String::new(),
-        tags: Vec::new(),
-    }
+    Command::LaunchRun(Launch::job(JobRef {
+        location: "l".to_owned(),
+        repository: "r".to_owned(),
+        job: "j".to_owned(),
+    }))
 }
 
 #[tokio::test]

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use dagster_taskiq_tui::control::{Hub, HubOptions};
 use dagster_taskiq_tui::dagster::{
-    Client, DagsterError, Launch, Reexecution, RunDetail, RunFilter, TerminationPolicy,
+    Client, DagsterError, Reexecution, RunDetail, RunFilter, TerminationPolicy,
 };
-use dagster_taskiq_tui::domain::{Command, JobRef, Reply, RunStatus, SourceHealth, SourceKind};
+use dagster_taskiq_tui::domain::{
+    Command, JobRef, Launch, Reply, RunStatus, SourceHealth, SourceKind,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -60,9 +62,19 @@ async fn the_webserver_tells_its_version_and_its_jobs() {
         .iter()
         .map(|job| job.reference.job.as_str())
         .collect();
-    assert_eq!(names, ["endless", "failing", "greeting", "numbers"]);
     assert_eq!(
-        location.jobs[3].tags,
+        names,
+        [
+            "__ASSET_JOB",
+            "days",
+            "endless",
+            "failing",
+            "greeting",
+            "numbers"
+        ]
+    );
+    assert_eq!(
+        location.jobs[5].tags,
         [("team".to_owned(), "data".to_owned())]
     );
 }
@@ -144,20 +156,58 @@ async fn a_bad_configuration_is_refused_with_dagsters_own_words() {
     assert_eq!(kind, "RunConfigValidationInvalid");
     assert!(reason.contains("Missing required config entry"), "{reason}");
 
-    let defaults = client.default_config(&job).await.unwrap();
-    assert!(defaults.contains("greet"), "{defaults}");
-    let invalid = client
-        .validate(&job, "ops: {greet: {config: {who: 3}}}")
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(invalid, DagsterError::Refused { .. }),
-        "{invalid:?}"
-    );
-    client
-        .validate(&job, "ops: {greet: {config: {who: you}}}")
-        .await
-        .unwrap();
+    let detail = client.job_detail(&job, &[]).await.unwrap();
+    assert!(detail.default_config.contains("greet"), "{detail:?}");
+    assert_eq!((detail.partitions.len(), detail.assets.len()), (0, 0));
+    let check = async |yaml| client.validate(&job, &[], yaml).await.unwrap();
+    let problems = check("ops: {greet: {config: {who: 3, whom: x}}}").await;
+    let paths: Vec<&str> = problems.iter().map(|wrong| wrong.path.as_str()).collect();
+    assert_eq!(paths, ["ops.greet.config", "ops.greet.config.who"]);
+    assert!(problems[0].message.contains("whom"), "{problems:?}");
+    assert_eq!(check("ops: {greet: {config: {who: you}}}").await, []);
+}
+
+#[tokio::test]
+async fn a_partition_of_chosen_assets_is_launched_with_what_dagster_has_for_it() {
+    let client = client().await;
+    let days = job(&client, "days").await;
+    let detail = client.job_detail(&days, &[]).await.unwrap();
+    assert_eq!(detail.partitions[..2], ["2024-01-04", "2024-01-03"]);
+    let keys = [vec!["report", "daily"], vec!["report", "weekly"]];
+    assert_eq!(detail.assets, keys);
+
+    let launch = Launch {
+        partition: Some("2024-01-03".to_owned()),
+        assets: vec![vec!["report".to_owned(), "daily".to_owned()]],
+        ..Launch::job(days.clone())
+    };
+    let launched = client.launch(&launch).await.unwrap();
+    let run = until(&client, &launched.run_id, |run| run.status.is_finished()).await;
+    assert_eq!(run.status, RunStatus::Success);
+    let steps: Vec<&str> = run.steps.iter().map(|step| step.key.as_str()).collect();
+    assert_eq!(steps, ["report__daily"]);
+    let page = client.logs(&launched.run_id, None, 1_000).await.unwrap();
+    let said = page
+        .events
+        .iter()
+        .any(|event| event.message == "the day is 2024-01-03");
+    assert!(said, "{page:?}");
+
+    let unknown = Launch {
+        partition: Some("1999-01-01".to_owned()),
+        ..Launch::job(days)
+    };
+    let error = client.launch(&unknown).await.unwrap_err().to_string();
+    assert!(error.contains("1999-01-01"), "{error}");
+}
+
+#[tokio::test]
+async fn a_code_location_is_loaded_again_and_an_unknown_one_is_refused() {
+    let client = client().await;
+    let location = client.locations().await.unwrap().swap_remove(0).name;
+    client.reload_location(&location).await.unwrap();
+    let error = client.reload_location("nowhere").await.unwrap_err();
+    assert!(error.to_string().contains("nowhere"), "{error}");
 }
 
 #[tokio::test]
@@ -259,11 +309,7 @@ async fn a_hub_lists_jobs_launches_one_and_shows_its_run() {
         .find(|job| job.job == "numbers")
         .unwrap()
         .clone();
-    let launch = Command::LaunchRun {
-        job: job.clone(),
-        run_config: String::new(),
-        tags: Vec::new(),
-    };
+    let launch = Command::LaunchRun(Launch::job(job.clone()));
     let Reply::Done(sentence) = handle.request(None, launch).await.unwrap() else {
         panic!("the run was not launched");
     };
@@ -285,11 +331,10 @@ async fn a_hub_lists_jobs_launches_one_and_shows_its_run() {
     assert_eq!(source.unwrap().health, SourceHealth::Up);
     drop(snapshot);
 
-    let bad = Command::LaunchRun {
-        job,
+    let bad = Command::LaunchRun(Launch {
         run_config: "ops: {no_such_op: {}}".to_owned(),
-        tags: Vec::new(),
-    };
+        ..Launch::job(job)
+    });
     let Reply::Failed(sentence) = handle.request(None, bad).await.unwrap() else {
         panic!("a bad configuration was accepted");
     };
@@ -299,7 +344,13 @@ async fn a_hub_lists_jobs_launches_one_and_shows_its_run() {
     );
     let run_ids = vec!["no-such-run".to_owned()];
     let unknown = handle
-        .request(None, Command::TerminateRuns { run_ids })
+        .request(
+            None,
+            Command::TerminateRuns {
+                run_ids,
+                force: false,
+            },
+        )
         .await
         .unwrap();
     let Reply::Failed(sentence) = unknown else {

@@ -305,6 +305,7 @@ impl App {
                 self.wanted_slots.clear();
                 (Tone::Failed, text)
             }
+            Reply::Answer(_) => return,
         };
         self.toasts.retain(|toast| toast.request != Some(request));
         self.toast(tone, text, now);

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::domain::{AuditEntry, Command, Danger, Reply, Timestamp};
+use crate::domain::{AuditEntry, Command, Danger, Launch, Reply, Timestamp};
 
 /// The line for a command, or nothing where the command changes nothing. `worker` is what carries it
 /// out when the command names nothing itself.
@@ -23,6 +23,7 @@ pub fn entry(
     let outcome = match reply {
         Reply::Done(text) => format!("done: {text}"),
         Reply::Failed(text) => format!("failed: {text}"),
+        Reply::Answer(_) => String::from("done: told"),
     };
     Some(AuditEntry {
         time: Timestamp::now(),
@@ -40,13 +41,27 @@ fn target(worker: &str, command: &Command) -> String {
         Command::CancelTask { task_id } => format!("task {task_id} on {worker}"),
         Command::DrainQueue { queue } => format!("queue {queue}"),
         Command::Scale { steps } => format!("{worker} to {steps} step slots"),
-        Command::LaunchRun { job, .. } => {
+        Command::LaunchRun(Launch { job, .. }) => {
             format!("job {} of {} in {}", job.job, job.repository, job.location)
         }
-        Command::TerminateRuns { run_ids } => format!("runs {}", run_ids.join(", ")),
-        Command::Pause | Command::Resume | Command::Drain | Command::Stop | Command::Reload => {
-            worker.to_owned()
+        Command::ReexecuteRun {
+            run_id,
+            from_failure,
+        } => {
+            let steps = if *from_failure { " from failure" } else { "" };
+            format!("run {run_id}{steps}")
         }
+        Command::TerminateRuns { run_ids, force } => {
+            let how = if *force { "marked as canceled: " } else { "" };
+            format!("{how}runs {}", run_ids.join(", "))
+        }
+        Command::ReloadLocation { location } => format!("code location {location}"),
+        Command::Pause
+        | Command::Resume
+        | Command::Drain
+        | Command::Stop
+        | Command::Reload
+        | Command::Ask(_) => worker.to_owned(),
     }
 }
 

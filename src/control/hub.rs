@@ -2,6 +2,7 @@
 //! Dagster's webserver, merges it all into one [`Snapshot`], and carries commands to whom they are
 //! for. It blocks on nothing and outlives every source; it ends when the last handle is dropped.
 
+mod errands;
 mod link;
 mod merge;
 mod poller;

@@ -56,6 +56,14 @@ pub(super) fn expect<T: DeserializeOwned>(value: Value, member: &str) -> Result<
     })
 }
 
+/// A value that is no union.
+pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, DagsterError> {
+    serde_json::from_value(value).map_err(|error| DagsterError::Refused {
+        kind: "unreadable".to_owned(),
+        reason: format!("its answer cannot be read ({error}): this Dagster is of another version"),
+    })
+}
+
 /// The member of a union that a value is.
 pub(super) fn kind(value: &Value) -> &str {
     value

@@ -1,14 +1,13 @@
 //! Code locations and their jobs.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::launch::selector;
 use super::{Client, DagsterError, answer};
 use crate::domain::JobRef;
 
 /// Dagster's own job over every asset; launched with an asset selection only.
-const ASSET_JOB: &str = "__ASSET_JOB";
+pub const ASSET_JOB: &str = "__ASSET_JOB";
 
 /// A code location.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,32 +57,6 @@ impl Client {
             .map(LocationEntry::location)
             .collect())
     }
-
-    /// A job's default run configuration, as YAML.
-    ///
-    /// # Errors
-    /// See [`DagsterError`].
-    pub async fn default_config(&self, job: &JobRef) -> Result<String, DagsterError> {
-        let variables = json!({"selector": selector(job, "pipelineName")});
-        let answer = self
-            .read(include_str!("queries/default_config.graphql"), variables)
-            .await?;
-        let schema: RunConfigSchema = answer::expect(answer, "RunConfigSchema")?;
-        Ok(schema.root_default_yaml)
-    }
-
-    /// Whether Dagster would accept this run configuration (YAML) for a job.
-    ///
-    /// # Errors
-    /// [`DagsterError::Refused`] with Dagster's messages when it would not.
-    pub async fn validate(&self, job: &JobRef, run_config: &str) -> Result<(), DagsterError> {
-        let config = super::launch::run_config(run_config);
-        let variables = json!({"selector": selector(job, "pipelineName"), "config": config});
-        let answer = self
-            .read(include_str!("queries/validate.graphql"), variables)
-            .await?;
-        answer::expect::<Value>(answer, "PipelineConfigValidationValid").map(|_| ())
-    }
 }
 
 #[derive(Deserialize)]
@@ -127,12 +100,6 @@ struct Pipeline {
 pub(super) struct Tag {
     pub(super) key: String,
     pub(super) value: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RunConfigSchema {
-    root_default_yaml: String,
 }
 
 impl LocationEntry {

@@ -4,64 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Client, DagsterError, answer};
-use crate::domain::{JobRef, RunStatus};
-
-/// What to launch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Launch {
-    /// The job.
-    pub job: JobRef,
-    /// Run configuration as YAML; empty for the job's own default.
-    pub run_config: String,
-    /// Run tags.
-    pub tags: Vec<(String, String)>,
-    /// Only these steps; empty for all.
-    pub steps: Vec<String>,
-    /// Only these assets, each as the parts of its key; empty for all.
-    pub assets: Vec<Vec<String>>,
-}
-
-impl Launch {
-    /// A whole job with its own default configuration.
-    #[must_use]
-    pub fn job(job: JobRef) -> Self {
-        Self {
-            job,
-            run_config: String::new(),
-            tags: Vec::new(),
-            steps: Vec::new(),
-            assets: Vec::new(),
-        }
-    }
-
-    /// GraphQL's `ExecutionParams`.
-    fn params(&self) -> Value {
-        let tags: Vec<Value> = self
-            .tags
-            .iter()
-            .map(|(key, value)| json!({"key": key, "value": value}))
-            .collect();
-        let mut selector = selector(&self.job, "jobName");
-        if !self.assets.is_empty() {
-            let paths: Vec<Value> = self
-                .assets
-                .iter()
-                .map(|path| json!({"path": path}))
-                .collect();
-            selector["assetSelection"] = json!(paths);
-        }
-        let mut params = json!({
-            "selector": selector,
-            "mode": "default",
-            "runConfigData": run_config(&self.run_config),
-            "executionMetadata": {"tags": tags},
-        });
-        if !self.steps.is_empty() {
-            params["stepKeys"] = json!(self.steps);
-        }
-        params
-    }
-}
+use crate::domain::{AssetKey, JobRef, Launch, RunStatus};
 
 /// A run that was launched.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -101,12 +44,37 @@ pub struct Termination {
 }
 
 impl Client {
+    /// GraphQL's `ExecutionParams`. Dagster knows no partitions there, but their tags.
+    async fn params(&self, launch: &Launch) -> Result<Value, DagsterError> {
+        let (mut tags, mut config) = (Vec::new(), launch.run_config.clone());
+        if let Some(partition) = &launch.partition {
+            let found = self
+                .partition(&launch.job, &launch.assets, partition)
+                .await?;
+            tags = found.tags;
+            if config.trim().is_empty() {
+                config = found.run_config;
+            }
+        }
+        tags.extend(launch.tags.iter().cloned());
+        let tags: Vec<Value> = tags
+            .into_iter()
+            .map(|(key, value)| json!({"key": key, "value": value}))
+            .collect();
+        Ok(json!({
+            "selector": selector(&launch.job, "jobName", &launch.assets),
+            "mode": "default",
+            "runConfigData": run_config(&config),
+            "executionMetadata": {"tags": tags},
+        }))
+    }
+
     /// Launches a run.
     ///
     /// # Errors
     /// See [`DagsterError`]; a bad configuration is `Refused` with Dagster's messages.
     pub async fn launch(&self, launch: &Launch) -> Result<Launched, DagsterError> {
-        let variables = json!({"params": launch.params()});
+        let variables = json!({"params": self.params(launch).await?});
         let answer = self
             .write(include_str!("queries/launch.graphql"), variables)
             .await?;
@@ -126,7 +94,10 @@ impl Client {
         struct Results {
             launch_multiple_runs_result: Vec<Value>,
         }
-        let params: Vec<Value> = launches.iter().map(Launch::params).collect();
+        let mut params = Vec::with_capacity(launches.len());
+        for launch in launches {
+            params.push(self.params(launch).await?);
+        }
         let document = include_str!("queries/launch_many.graphql");
         let answer = self.write(document, json!({"params": params})).await?;
         let results: Results = answer::expect(answer, "LaunchMultipleRunsResult")?;
@@ -210,12 +181,24 @@ pub(super) fn run_config(yaml: &str) -> Value {
     }
 }
 
-/// GraphQL's selector of a job. `PipelineSelector` calls the name `pipelineName`,
-/// `JobOrPipelineSelector` `jobName`.
-pub(super) fn selector(job: &JobRef, name: &str) -> Value {
-    json!({
+/// GraphQL's selector of a job, or of these assets of it. `PipelineSelector` calls the name
+/// `pipelineName`, `JobOrPipelineSelector` `jobName`.
+pub(super) fn selector(job: &JobRef, name: &str, assets: &[AssetKey]) -> Value {
+    let mut selector = json!({
         "repositoryLocationName": job.location,
         "repositoryName": job.repository,
         name: job.job,
-    })
+    });
+    if !assets.is_empty() {
+        selector["assetSelection"] = asset_input(assets);
+    }
+    selector
+}
+
+/// GraphQL's list of `AssetKeyInput`; null for no selection.
+pub(super) fn asset_input(assets: &[AssetKey]) -> Value {
+    if assets.is_empty() {
+        return Value::Null;
+    }
+    assets.iter().map(|path| json!({"path": path})).collect()
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::JobRef;
+use super::{Answer, AssetKey, JobRef, Query};
 
 /// How much a command can hurt: read-only mode refuses all but `Safe`, the console asks before
 /// `Destructive`.
@@ -45,20 +45,64 @@ pub enum Command {
         /// Queue name.
         queue: String,
     },
-    /// Launch a run of a job with its default configuration.
-    LaunchRun {
-        /// The job.
-        job: JobRef,
-        /// Run configuration as YAML; empty for the job's own default.
-        run_config: String,
-        /// Run tags.
-        tags: Vec<(String, String)>,
+    /// Launch a run of a job.
+    LaunchRun(Launch),
+    /// Run a run's job again.
+    ReexecuteRun {
+        /// The run.
+        run_id: String,
+        /// Only the steps that failed, and those after them.
+        from_failure: bool,
     },
     /// Ask Dagster to terminate runs.
     TerminateRuns {
         /// Run ids.
         run_ids: Vec<String>,
+        /// Mark them as cancelled, whatever their processes do: the only way for a run that is still
+        /// starting, such as one that waits in SQS.
+        force: bool,
     },
+    /// Have Dagster load a code location again.
+    ReloadLocation {
+        /// Its name.
+        location: String,
+    },
+    /// Tell something; changes nothing.
+    Ask(Query),
+}
+
+/// What to launch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The job.
+    pub job: JobRef,
+    /// Run configuration as YAML; empty for the job's own default.
+    #[serde(default)]
+    pub run_config: String,
+    /// Run tags.
+    #[serde(default)]
+    pub tags: Vec<(String, String)>,
+    /// The partition, with the tags and, unless one is given, the configuration that Dagster has
+    /// for it.
+    #[serde(default)]
+    pub partition: Option<String>,
+    /// Only these assets; empty for all.
+    #[serde(default)]
+    pub assets: Vec<AssetKey>,
+}
+
+impl Launch {
+    /// A whole job with its own default configuration.
+    #[must_use]
+    pub fn job(job: JobRef) -> Self {
+        Self {
+            job,
+            run_config: String::new(),
+            tags: Vec::new(),
+            partition: None,
+            assets: Vec::new(),
+        }
+    }
 }
 
 impl Command {
@@ -71,11 +115,27 @@ impl Command {
             | Self::Scale { .. }
             | Self::Drain
             | Self::Reload
-            | Self::LaunchRun { .. } => Danger::Disruptive,
+            | Self::LaunchRun(_)
+            | Self::ReexecuteRun { .. }
+            | Self::ReloadLocation { .. } => Danger::Disruptive,
             Self::Stop
             | Self::CancelTask { .. }
             | Self::DrainQueue { .. }
             | Self::TerminateRuns { .. } => Danger::Destructive,
+            Self::Ask(_) => Danger::Safe,
+        }
+    }
+
+    /// Whether Dagster's webserver carries it out, rather than a worker.
+    #[must_use]
+    pub fn is_for_dagster(&self) -> bool {
+        match self {
+            Self::LaunchRun(_)
+            | Self::ReexecuteRun { .. }
+            | Self::TerminateRuns { .. }
+            | Self::ReloadLocation { .. } => true,
+            Self::Ask(query) => query.is_for_dagster(),
+            _ => false,
         }
     }
 
@@ -91,13 +151,16 @@ impl Command {
             Self::Reload => "reload",
             Self::CancelTask { .. } => "cancel step",
             Self::DrainQueue { .. } => "drain queue",
-            Self::LaunchRun { .. } => "launch run",
+            Self::LaunchRun(_) => "launch run",
+            Self::ReexecuteRun { .. } => "re-execute run",
             Self::TerminateRuns { .. } => "terminate runs",
+            Self::ReloadLocation { .. } => "reload code location",
+            Self::Ask(query) => query.verb(),
         }
     }
 }
 
-/// What came of a command: one sentence either way.
+/// What came of a command: one sentence, or what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
@@ -105,4 +168,6 @@ pub enum Reply {
     Done(String),
     /// Refused or failed.
     Failed(String),
+    /// The answer to a [`Query`].
+    Answer(Box<Answer>),
 }

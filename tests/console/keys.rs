@@ -8,7 +8,7 @@ use dagster_taskiq_tui::console::keymap::Keymap;
 use dagster_taskiq_tui::console::memory::Memory;
 use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::console::{Exit, QuitPolicy, Startup};
-use dagster_taskiq_tui::domain::{Command, Reply, WorkerState};
+use dagster_taskiq_tui::domain::{Command, Launch, Reply, WorkerState};
 use jiff::SignedDuration;
 
 use super::fixture;
@@ -81,7 +81,7 @@ fn pause_goes_to_those_that_receive_and_resume_to_those_that_are_paused() {
 fn a_job_is_picked_by_typing_some_of_its_letters() {
     let mut harness = Harness::night();
     let sent = harness.commands("lfan<enter>");
-    let [(None, Command::LaunchRun { job, .. })] = sent.as_slice() else {
+    let [(None, Command::LaunchRun(Launch { job, .. }))] = sent.as_slice() else {
         panic!("{sent:?}")
     };
     assert_eq!(job.job, "fan_out_demo");
@@ -116,7 +116,7 @@ fn steps_runs_and_workers_have_their_own_destructive_command() {
         panic!("{sent:?}")
     };
     let sent = harness.commands("4jX0e9a4c17<enter>");
-    let [(None, Command::TerminateRuns { run_ids })] = sent.as_slice() else {
+    let [(None, Command::TerminateRuns { run_ids, .. })] = sent.as_slice() else {
         panic!("{sent:?}")
     };
     assert!(run_ids[0].starts_with("0e9a4c17"));
@@ -324,7 +324,7 @@ fn marked_rows_are_acted_on_together_and_escape_takes_the_marks_away() {
     );
     assert!(harness.screen().contains("1 marked are over already"));
     let sent = harness.commands("2<enter>");
-    let [(None, Command::TerminateRuns { run_ids })] = sent.as_slice() else {
+    let [(None, Command::TerminateRuns { run_ids, .. })] = sent.as_slice() else {
         panic!("{sent:?}")
     };
     assert_eq!(run_ids.len(), 2);

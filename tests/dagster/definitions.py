@@ -4,10 +4,14 @@ import time
 from pathlib import Path
 
 from dagster import (
+    AssetExecutionContext,
     Config,
+    DailyPartitionsDefinition,
     Definitions,
     OpExecutionContext,
     RetryPolicy,
+    asset,
+    define_asset_job,
     in_process_executor,
     job,
     op,
@@ -78,4 +82,21 @@ def endless() -> None:
     wait()
 
 
-defs = Definitions(jobs=[greeting, numbers, failing, endless])
+january = DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
+
+
+@asset(key_prefix="report", partitions_def=january)
+def daily(context: AssetExecutionContext) -> None:
+    """Say which day it is."""
+    context.log.info(f"the day is {context.partition_key}")
+
+
+@asset(key_prefix="report", partitions_def=january)
+def weekly() -> None:
+    """Do nothing."""
+
+
+days = define_asset_job("days", executor_def=in_process_executor)
+
+
+defs = Definitions(assets=[daily, weekly], jobs=[greeting, numbers, failing, endless, days])

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::dagster::{Client, DagsterError, Launch, RunFilter};
-use crate::domain::{JobRef, RunStatus, RunView};
+use crate::dagster::{Client, DagsterError, RunFilter};
+use crate::domain::{JobRef, Launch, RunStatus, RunView};
 
 use super::supervisor::Supervisor;
 use super::{DemoError, Progress};

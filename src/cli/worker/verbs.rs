@@ -65,6 +65,8 @@ async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerE
             );
         }
         Reply::Done(text) => println!("{}: {text}", socket.worker),
+        // No verb here asks for one.
+        Reply::Answer(_) => {}
         Reply::Failed(reason) => {
             return Err(WorkerError::Refused {
                 worker: socket.worker,

@@ -10,7 +10,7 @@ use crate::console::overlay::{Input, Overlay};
 use crate::console::rows;
 use crate::console::toast::{MAX_TOASTS, Toast, Tone};
 use crate::console::view::View;
-use crate::domain::{Command, JobRef, RunView, TaskView, WorkerState, WorkerView};
+use crate::domain::{Command, JobRef, Launch, RunView, TaskView, WorkerState, WorkerView};
 
 /// More slots than any host runs processes: a slip of the finger.
 const MAX_SLOTS: u32 = 1024;
@@ -205,12 +205,7 @@ impl App {
     }
 
     pub(super) fn launch(&mut self, job: JobRef, now: Timestamp, effects: &mut Vec<Effect>) {
-        let command = Command::LaunchRun {
-            job,
-            run_config: String::new(),
-            tags: Vec::new(),
-        };
-        self.send(None, command, now, effects);
+        self.send(None, Command::LaunchRun(Launch::job(job)), now, effects);
     }
 
     pub(in crate::console) fn selected_task(&self) -> Option<&TaskView> {

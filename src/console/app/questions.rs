@@ -215,7 +215,13 @@ impl App {
                 ));
             }
         }
-        let requests = vec![(None, Command::TerminateRuns { run_ids: ids })];
+        let requests = vec![(
+            None,
+            Command::TerminateRuns {
+                run_ids: ids,
+                force: false,
+            },
+        )];
         self.ask(title, body, Some(&typed), requests);
     }
 

@@ -4,6 +4,7 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::errands;
 use super::link::Ask;
 use super::poller::Wake;
 use super::state::State;
@@ -11,8 +12,8 @@ use crate::control::Request;
 use crate::control::audit::{self, AuditLog};
 use crate::control::client::answer_within;
 use crate::control::protocol::own_name;
-use crate::dagster::{Client, DagsterError, Launch, TerminationPolicy};
-use crate::domain::{Command, Danger, JobRef, Reply};
+use crate::dagster::{Client, DagsterError};
+use crate::domain::{Command, Danger, Reply};
 
 /// What a command needs on its way.
 #[derive(Debug)]
@@ -46,15 +47,11 @@ impl Router {
         state: &State,
     ) -> BoxFuture<'static, Reply> {
         let verb = command.verb();
-        let to_dagster = matches!(
-            command,
-            Command::LaunchRun { .. } | Command::TerminateRuns { .. }
-        );
         if self.read_only && command.danger() != Danger::Safe {
             let refusal = Reply::Failed(format!("{verb} was refused: this console is read-only"));
             return self.recorded(worker, command, async move { refusal }.boxed());
         }
-        if to_dagster {
+        if command.is_for_dagster() {
             let done = self.ask_dagster(command.clone());
             return self.recorded(worker, command, done);
         }
@@ -102,58 +99,14 @@ impl Router {
         };
         let wake = self.wake.clone();
         async move {
-            let reply = match command {
-                Command::LaunchRun {
-                    job,
-                    run_config,
-                    tags,
-                } => launch(&client, job, run_config, tags).await,
-                Command::TerminateRuns { run_ids } => terminate(&client, &run_ids).await,
-                other => Reply::Failed(format!("{} is not for Dagster", other.verb())),
-            };
-            wake.ask_now(true);
+            let reads = command.danger() == Danger::Safe;
+            let reply = errands::run(&client, command).await;
+            if !reads {
+                wake.ask_now(true);
+            }
             reply
         }
         .boxed()
-    }
-}
-
-async fn launch(
-    client: &Client,
-    job: JobRef,
-    run_config: String,
-    tags: Vec<(String, String)>,
-) -> Reply {
-    let name = job.job.clone();
-    let launch = Launch {
-        run_config,
-        tags,
-        ..Launch::job(job)
-    };
-    match client.launch(&launch).await {
-        Ok(launched) => Reply::Done(format!("launched run {} of {name}", launched.run_id)),
-        Err(error) => Reply::Failed(format!("{name} was not launched: {error}")),
-    }
-}
-
-async fn terminate(client: &Client, run_ids: &[String]) -> Reply {
-    let outcomes = match client.terminate(run_ids, TerminationPolicy::Safe).await {
-        Ok(outcomes) => outcomes,
-        Err(error) => return Reply::Failed(format!("nothing was terminated: {error}")),
-    };
-    let refusals: Vec<String> = outcomes
-        .iter()
-        .filter_map(|outcome| Some(outcome.result.as_ref().err()?.to_string()))
-        .collect();
-    let (asked, refused) = (outcomes.len(), refusals.len());
-    if refused == 0 {
-        let runs = if asked == 1 { "run is" } else { "runs are" };
-        Reply::Done(format!("{asked} {runs} being terminated"))
-    } else {
-        let reasons = refusals.join("; ");
-        Reply::Failed(format!(
-            "{refused} of {asked} runs were not terminated: {reasons}"
-        ))
     }
 }
 
@@ -233,6 +186,8 @@ fn gather(verb: &str, mut replies: Vec<(Reply, String)>) -> Reply {
         match reply {
             Reply::Done(text) => done.push(text),
             Reply::Failed(reason) => failures.push(format!("{id}: {reason}")),
+            // A question is for one worker: several answers are not one.
+            Reply::Answer(_) => failures.push(format!("{id}: it must be named to be asked")),
         }
     }
     if !failures.is_empty() {

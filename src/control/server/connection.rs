@@ -212,12 +212,9 @@ fn refusal(context: &Context, peer: &Peer, command: &Command) -> Option<String> 
             return Some(format!("{verb} was refused: this console is read-only"));
         }
     }
-    match command {
-        Command::LaunchRun { .. } | Command::TerminateRuns { .. } => Some(format!(
-            "{verb} goes to Dagster's webserver, not to worker {worker}"
-        )),
-        _ => None,
-    }
+    command
+        .is_for_dagster()
+        .then(|| format!("{verb} goes to Dagster's webserver, not to worker {worker}"))
 }
 
 async fn forward(context: &Context, command: Command) -> Reply {

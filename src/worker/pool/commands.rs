@@ -25,7 +25,11 @@ impl Pool {
             }
             Command::CancelTask { task_id } => return self.cancel(&task_id, reply),
             Command::DrainQueue { queue } => return self.drain_queue(&queue, reply),
-            Command::LaunchRun { .. } | Command::TerminateRuns { .. } => {
+            Command::LaunchRun(_)
+            | Command::ReexecuteRun { .. }
+            | Command::TerminateRuns { .. }
+            | Command::ReloadLocation { .. }
+            | Command::Ask(_) => {
                 let verb = command.verb();
                 Reply::Failed(format!(
                     "{verb} is for Dagster's webserver, not for a worker"

@@ -1,0 +1,94 @@
+//! What the hub does at Dagster's webserver on an operator's behalf.
+
+use crate::dagster::{Client, DagsterError, Reexecution, TerminationPolicy};
+use crate::domain::{Answer, Command, Launch, Query, Reply};
+
+/// Carries a command or a question to Dagster.
+pub(super) async fn run(client: &Client, command: Command) -> Reply {
+    match command {
+        Command::LaunchRun(launch) => launch_run(client, &launch).await,
+        Command::ReexecuteRun {
+            run_id,
+            from_failure,
+        } => reexecute(client, &run_id, from_failure).await,
+        Command::TerminateRuns { run_ids, force } => terminate(client, &run_ids, force).await,
+        Command::ReloadLocation { location } => match client.reload_location(&location).await {
+            Ok(()) => Reply::Done(format!("code location {location} was loaded again")),
+            Err(error) => Reply::Failed(format!(
+                "code location {location} was not loaded again: {error}"
+            )),
+        },
+        Command::Ask(query) => match ask(client, query).await {
+            Ok(answer) => Reply::Answer(Box::new(answer)),
+            Err(error) => Reply::Failed(error.to_string()),
+        },
+        other => Reply::Failed(format!("{} is not for Dagster", other.verb())),
+    }
+}
+
+async fn ask(client: &Client, query: Query) -> Result<Answer, DagsterError> {
+    match query {
+        Query::Job { job, assets } => client.job_detail(&job, &assets).await.map(Answer::Job),
+        Query::CheckConfig {
+            job,
+            assets,
+            run_config,
+        } => {
+            let problems = client.validate(&job, &assets, &run_config).await?;
+            Ok(Answer::CheckConfig(problems))
+        }
+    }
+}
+
+async fn launch_run(client: &Client, launch: &Launch) -> Reply {
+    let name = &launch.job.job;
+    match client.launch(launch).await {
+        Ok(launched) => Reply::Done(format!("launched run {} of {name}", launched.run_id)),
+        Err(error) => Reply::Failed(format!("{name} was not launched: {error}")),
+    }
+}
+
+async fn reexecute(client: &Client, run_id: &str, from_failure: bool) -> Reply {
+    let what = if from_failure {
+        Reexecution::FromFailure
+    } else {
+        Reexecution::AllSteps
+    };
+    match client.reexecute(run_id, what).await {
+        Ok(launched) => Reply::Done(format!(
+            "launched run {} again as {}",
+            run_id, launched.run_id
+        )),
+        Err(error) => Reply::Failed(format!("run {run_id} was not executed again: {error}")),
+    }
+}
+
+async fn terminate(client: &Client, run_ids: &[String], force: bool) -> Reply {
+    let (policy, done) = if force {
+        (TerminationPolicy::MarkCanceled, "marked as canceled")
+    } else {
+        (TerminationPolicy::Safe, "being terminated")
+    };
+    let outcomes = match client.terminate(run_ids, policy).await {
+        Ok(outcomes) => outcomes,
+        Err(error) => return Reply::Failed(format!("nothing was terminated: {error}")),
+    };
+    let refusals: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| Some(outcome.result.as_ref().err()?.to_string()))
+        .collect();
+    let (asked, refused) = (outcomes.len(), refusals.len());
+    if refused == 0 {
+        let runs = if asked == 1 { "run is" } else { "runs are" };
+        return Reply::Done(format!("{asked} {runs} {done}"));
+    }
+    let reasons = refusals.join("; ");
+    let way = if force {
+        ""
+    } else {
+        "; a run that has not started can only be marked as canceled (--force, or :mark-canceled)"
+    };
+    Reply::Failed(format!(
+        "{refused} of {asked} runs were not terminated: {reasons}{way}"
+    ))
+}

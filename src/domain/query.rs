@@ -1,0 +1,88 @@
+//! What an operator may want to know beyond the snapshot: asked for once, answered once, bounded.
+//!
+//! A question is a [`super::Command`] that changes nothing; its answer is a [`super::Reply`].
+
+use serde::{Deserialize, Serialize};
+
+use super::JobRef;
+
+/// An asset's key, by its parts.
+pub type AssetKey = Vec<String>;
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "query", rename_all = "snake_case")]
+pub enum Query {
+    /// What must be known to launch a job.
+    Job {
+        /// The job.
+        job: JobRef,
+        /// The assets it is to be launched for; empty for all of it.
+        assets: Vec<AssetKey>,
+    },
+    /// Whether Dagster would accept a run configuration.
+    CheckConfig {
+        /// The job.
+        job: JobRef,
+        /// The assets it is to be launched for; empty for all of it.
+        assets: Vec<AssetKey>,
+        /// The configuration, as YAML.
+        run_config: String,
+    },
+}
+
+impl Query {
+    /// What is asked, as an error says it.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Job { .. } => "describe job",
+            Self::CheckConfig { .. } => "check configuration",
+        }
+    }
+
+    /// Whether Dagster's webserver knows the answer, rather than a worker.
+    #[must_use]
+    pub fn is_for_dagster(&self) -> bool {
+        match self {
+            Self::Job { .. } | Self::CheckConfig { .. } => true,
+        }
+    }
+}
+
+/// An answer, of the same name as its question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Of [`Query::Job`].
+    Job(JobDetail),
+    /// Of [`Query::CheckConfig`]: what is wrong with it; empty if nothing is.
+    CheckConfig(Vec<ConfigProblem>),
+}
+
+/// A job, as far as launching it goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobDetail {
+    /// Its default run configuration, as YAML.
+    pub default_config: String,
+    /// The newest of its partitions, newest first, at most [`JobDetail::MAX_PARTITIONS`].
+    pub partitions: Vec<String>,
+    /// The assets it materializes, at most [`JobDetail::MAX_ASSETS`].
+    pub assets: Vec<AssetKey>,
+}
+
+impl JobDetail {
+    /// Partitions that are told of: more than anybody scrolls through, and under 1 MiB.
+    pub const MAX_PARTITIONS: usize = 5_000;
+    /// Assets that are told of.
+    pub const MAX_ASSETS: usize = 5_000;
+}
+
+/// What is wrong with a run configuration, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigProblem {
+    /// Where: `ops.greet.config`; empty for the whole.
+    pub path: String,
+    /// Dagster's own words.
+    pub message: String,
+}
