@@ -4,6 +4,7 @@
 mod audit;
 mod command;
 mod event;
+mod fleet;
 mod log;
 mod query;
 mod queue;
@@ -16,6 +17,7 @@ mod worker;
 pub use audit::AuditEntry;
 pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};
+pub use fleet::FleetWorker;
 pub use log::{LogLevel, LogLine};
 pub use query::{Answer, AssetKey, ConfigProblem, JobDetail, Query};
 pub use queue::{DEFAULT_PRIORITY, PriorityCount, QueueCounts, QueueRole, QueueView};

@@ -30,7 +30,7 @@ pub use api::{
 };
 pub use error::HostError;
 
-use crate::domain::TaskKind;
+use crate::domain::{FleetWorker, TaskKind};
 use supervisor::Supervisor;
 
 /// Handle to the Python hosts of this worker; clones share them.
@@ -110,6 +110,14 @@ impl Hosts {
     /// When Dagster's storage cannot be written to.
     pub async fn heartbeat(&self, body: serde_json::Value) -> Result<(), HostError> {
         self.supervisor.heartbeat(&body).await
+    }
+
+    /// The deployment's workers, on whatever host, that have reported within a day, by id.
+    ///
+    /// # Errors
+    /// When Dagster's storage cannot be asked.
+    pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
+        self.supervisor.fleet().await
     }
 
     /// How the hosts and the ledger stand.

@@ -1,6 +1,7 @@
 //! `worker start` (= `--no-ui`): the headless worker. The other verbs reach a running worker of
 //! this host through its control socket.
 
+mod fleet;
 mod signals;
 mod start;
 mod verbs;
@@ -26,8 +27,8 @@ use crate::telemetry::{Stderr, TelemetryError};
 pub enum WorkerVerb {
     /// Run a headless worker until SIGTERM (finishes what runs) or a second one (interrupts it)
     Start(Box<StartArgs>),
-    /// Print the workers of this host
-    List(TargetArgs),
+    /// Print the deployment's workers: this host's, and every one that reports to Dagster's storage
+    List(fleet::ListArgs),
     /// Print a worker's slots and tasks
     Status(TargetArgs),
     /// Stop receiving; what runs goes on

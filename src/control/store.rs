@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::logs::{LogRing, MAX_LINES, cut};
 use crate::domain::{
-    Event, MAX_RECENT_TASKS, Phase, PriorityCount, QueueView, Source, TaskOutcome, TaskView,
-    Timestamp, WorkerSnapshot, WorkerView,
+    Event, FleetWorker, MAX_RECENT_TASKS, Phase, PriorityCount, QueueView, Source, TaskOutcome,
+    TaskView, Timestamp, WorkerSnapshot, WorkerView,
 };
 
 pub use publish::{Published, spawn};
@@ -36,6 +36,7 @@ pub struct Store {
     tasks: HashMap<String, Entry>,
     recent: VecDeque<TaskView>,
     waiting: BTreeMap<String, BTreeMap<i64, u64>>,
+    fleet: Vec<FleetWorker>,
     logs: LogRing,
     dropped: u64,
 }
@@ -60,6 +61,7 @@ impl Store {
             tasks: HashMap::new(),
             recent: VecDeque::new(),
             waiting: BTreeMap::new(),
+            fleet: Vec::new(),
             logs: LogRing::new(MAX_LINES),
             dropped: 0,
         }
@@ -103,6 +105,7 @@ impl Store {
                 self.worker.hosts.clone_from(hosts);
                 differ
             }
+            Event::Fleet { workers } => replace(&mut self.fleet, workers.clone()),
             Event::Log { line } => {
                 self.logs.push(line.clone());
                 return Change::Log;
@@ -218,6 +221,7 @@ impl Store {
             recent: self.recent.clone(),
             sources: self.sources.clone(),
             dropped_events: self.dropped,
+            fleet: self.fleet.clone(),
         }
     }
 

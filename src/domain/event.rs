@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::{HostView, LogLine, QueueView, Source, TaskOutcome, TaskView, Timestamp, WorkerState};
+use super::{
+    FleetWorker, HostView, LogLine, QueueView, Source, TaskOutcome, TaskView, Timestamp,
+    WorkerState,
+};
 
 /// Something that happened in a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +76,11 @@ pub enum Event {
     Hosts {
         /// Their present states.
         hosts: Vec<HostView>,
+    },
+    /// The deployment's workers, all of them, as Dagster's storage has them.
+    Fleet {
+        /// Their last heartbeats, by id.
+        workers: Vec<FleetWorker>,
     },
     /// A line was logged.
     Log {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditEntry, JobRef, LogLine, PriorityCount, QueueView, RunView, Source, TaskView, WorkerView,
+    AuditEntry, FleetWorker, JobRef, LogLine, PriorityCount, QueueView, RunView, Source, TaskView,
+    WorkerView,
 };
 
 /// How many finished tasks a worker remembers for its consoles.
@@ -29,6 +30,9 @@ pub struct WorkerSnapshot {
     pub sources: Vec<Source>,
     /// Events that were dropped because the store was behind.
     pub dropped_events: u64,
+    /// All workers of the deployment, this one among them, as Dagster's storage had them lately.
+    #[serde(default)]
+    pub fleet: Vec<FleetWorker>,
 }
 
 /// Everything a console shows: all workers it is linked to, Dagster's runs and jobs, logs.
@@ -44,6 +48,10 @@ pub struct Snapshot {
     pub queues: Arc<Vec<QueueView>>,
     /// Workers, by id.
     pub workers: Arc<Vec<WorkerView>>,
+    /// The deployment's workers, on every host, by id: from Dagster's storage, through the linked
+    /// workers. Without a linked worker it is what was known last.
+    #[serde(default)]
+    pub fleet: Arc<Vec<FleetWorker>>,
     /// Tasks held or running, oldest first.
     pub tasks: Arc<Vec<TaskView>>,
     /// Tasks that ended, newest first.

@@ -16,6 +16,7 @@ use super::link::{Link, News};
 use super::protocol::{FromHost, PROTOCOL, ReportBody, ToHost};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
+use crate::domain::FleetWorker;
 
 /// Importing dagster takes 2-3 s; a loaded machine several times that.
 const START: Duration = Duration::from_mins(2);
@@ -141,6 +142,16 @@ impl Ledger {
             body: body.clone(),
         };
         self.request("a heartbeat", ask).await.map(drop)
+    }
+
+    /// The last heartbeats of all workers of the deployment, by id.
+    pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
+        let request = "the list of workers";
+        let value = self.request(request, |id| ToHost::Fleet { id }).await?;
+        serde_json::from_value(value).map_err(|error| HostError::Request {
+            request,
+            reason: error.to_string(),
+        })
     }
 
     /// Process id; 0 while it is being restarted.

@@ -83,6 +83,9 @@ pub(super) enum ToHost {
         worker: String,
         body: Value,
     },
+    Fleet {
+        id: u64,
+    },
     EndingRuns {
         id: u64,
         run_ids: Vec<String>,

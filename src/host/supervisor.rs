@@ -23,7 +23,7 @@ use super::runner::{Ended, Runner};
 use super::spawner::Spawner;
 use super::sync::lock;
 use super::{memory, resolve};
-use crate::domain::{HostPhase, TaskKind};
+use crate::domain::{FleetWorker, HostPhase, TaskKind};
 
 /// How long a location that failed to load is not tried again: long enough not to spin on a queue
 /// full of its messages, short enough for a fixed file to be picked up.
@@ -373,6 +373,10 @@ impl Supervisor {
         self.own_ledger
             .heartbeat(&self.settings.worker.id, body)
             .await
+    }
+
+    pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
+        self.own_ledger.fleet().await
     }
 
     pub fn states(&self) -> Vec<HostState> {

@@ -66,6 +66,9 @@ pub struct Pool {
 /// How often queues that did not exist are looked for: a request for each that is missing.
 const LOOK_FOR_MISSING: Duration = Duration::from_secs(30);
 
+/// How long the end of a worker may wait for its last heartbeat to be written.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A run message that finds no run slot and came by a queue it shares with steps goes back for
 /// 10 to 30 seconds: long enough to be no hot loop, jittered so that workers do not move together.
 fn misplaced_run_pause() -> Duration {
@@ -154,12 +157,27 @@ impl Pool {
         }
         while self.chores.join_next().await.is_some() {}
         drop(reports);
+        self.say_farewell().await;
         self.context
             .hosts
             .clone()
             .shutdown(self.options.grace)
             .await;
         self.become_state(WorkerState::Stopped);
+    }
+
+    /// Tells the deployment that this worker ends, so that nobody counts on it for another half
+    /// minute. A storage that does not answer is not waited for.
+    async fn say_farewell(&self) {
+        let standing = Standing {
+            state: WorkerState::Stopped,
+            steps: self.steps,
+            runs: self.runs,
+            in_flight: Vec::new(),
+        };
+        let queues = self.queues.borrow().clone();
+        let last = reporter::heartbeat(&self.context, &queues, standing);
+        let _ = tokio::time::timeout(FAREWELL, last).await;
     }
 
     /// Whether an ending pool has nothing left to do.

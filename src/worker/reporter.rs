@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -54,6 +54,9 @@ const COUNTS: Duration = Duration::from_secs(2);
 
 /// Dagster's own daemons beat every 30 s; a lost worker should be noticed sooner.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Every worker reads every worker's heartbeat: half as often as they change is often enough.
+const FLEET: Duration = Duration::from_secs(10);
 
 /// Starts reporting; it ends when the handles are dropped.
 pub(super) fn start(
@@ -154,25 +157,40 @@ async fn beat(
 ) {
     let mut ticks = tokio::time::interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut read_at: Option<Instant> = None;
     loop {
         ticks.tick().await;
-        let Standing {
-            state,
-            steps,
-            runs,
-            in_flight,
-        } = standing.borrow().clone();
-        let names: Vec<String> = queues.borrow().all().map(|q| q.name.clone()).collect();
-        let body = json!({
-            "pid": std::process::id(),
-            "state": state.word(),
-            "slots": {"steps": steps.target, "runs": runs.target},
-            "in_flight": in_flight,
-            "queues": names,
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        if let Err(problem) = context.hosts.heartbeat(body).await {
-            warn!("{problem}");
+        let (served, now) = (queues.borrow().clone(), standing.borrow().clone());
+        heartbeat(&context, &served, now).await;
+        // After the first heartbeat, so that a worker is always part of what it reads.
+        if read_at.is_none_or(|at| at.elapsed() >= FLEET) {
+            read_at = Some(Instant::now());
+            match context.hosts.fleet().await {
+                Ok(workers) => context.events.send(Event::Fleet { workers }),
+                Err(problem) => warn!("{problem}"),
+            }
         }
+    }
+}
+
+/// Writes one heartbeat. The last one of a worker that ends in good order says `stopped`.
+pub(super) async fn heartbeat(context: &Context, queues: &QueueSet, standing: Standing) {
+    let Standing {
+        state,
+        steps,
+        runs,
+        in_flight,
+    } = standing;
+    let names: Vec<&str> = queues.all().map(|queue| queue.name.as_str()).collect();
+    let body = json!({
+        "pid": std::process::id(),
+        "state": state.word(),
+        "slots": {"steps": steps.target, "runs": runs.target},
+        "in_flight": in_flight,
+        "queues": names,
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    if let Err(problem) = context.hosts.heartbeat(body).await {
+        warn!("{problem}");
     }
 }

@@ -450,6 +450,7 @@ pub fn snapshot() -> Arc<Snapshot> {
         ],
         queues: Arc::new(queues()),
         workers: Arc::new(workers()),
+        fleet: Arc::default(),
         tasks: Arc::new(tasks()),
         recent: Arc::new(recent()),
         priorities: Arc::new(priorities()),

@@ -136,7 +136,7 @@ async fn assemble(
     })
 }
 
-fn identity(settings: &Settings) -> WorkerIdentity {
+pub(super) fn identity(settings: &Settings) -> WorkerIdentity {
     let hostname = rustix::system::uname()
         .nodename()
         .to_string_lossy()
@@ -152,7 +152,7 @@ fn identity(settings: &Settings) -> WorkerIdentity {
     }
 }
 
-fn host_settings(
+pub(super) fn host_settings(
     settings: &Settings,
     identity: &WorkerIdentity,
 ) -> Result<HostSettings, WorkerError> {

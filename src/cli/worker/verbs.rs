@@ -1,5 +1,6 @@
 //! Verbs for a worker that runs on this host: they speak to its control socket.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{TargetArgs, WorkerError, WorkerVerb};
@@ -10,7 +11,7 @@ use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
 pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
     match verb {
         WorkerVerb::Start(args) => super::start::start(*args).await,
-        WorkerVerb::List(target) => list(&target).await,
+        WorkerVerb::List(args) => super::fleet::list(&args).await,
         WorkerVerb::Status(target) => status(&target).await,
         WorkerVerb::Pause(target) => send(&target, Command::Pause).await,
         WorkerVerb::Resume(target) => send(&target, Command::Resume).await,
@@ -21,8 +22,8 @@ pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
     }
 }
 
-async fn sockets(target: &TargetArgs) -> Vec<WorkerSocket> {
-    match &target.runtime_dir {
+pub(super) async fn sockets_in(folder: Option<&PathBuf>) -> Vec<WorkerSocket> {
+    match folder {
         Some(folder) => discover_in(std::slice::from_ref(folder)).await,
         None => client::discover().await,
     }
@@ -30,7 +31,7 @@ async fn sockets(target: &TargetArgs) -> Vec<WorkerSocket> {
 
 /// The one worker that is meant.
 async fn the_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
-    let mut found = sockets(target).await;
+    let mut found = sockets_in(target.runtime_dir.as_ref()).await;
     if let Some(name) = &target.worker {
         found.retain(|socket| socket.worker == *name);
     }
@@ -72,22 +73,6 @@ async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerE
                 worker: socket.worker,
                 reason,
             });
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn list(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
-    for socket in sockets(target).await {
-        if target.json {
-            let line = serde_json::json!({"worker": socket.worker, "pid": socket.pid,
-                "version": socket.version, "socket": socket.path});
-            println!("{line}");
-        } else {
-            println!(
-                "{} pid {} version {}",
-                socket.worker, socket.pid, socket.version
-            );
         }
     }
     Ok(ExitCode::SUCCESS)

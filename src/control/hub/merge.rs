@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::{
-    Phase, PriorityCount, QueueView, Source, SourceHealth, TaskView, Timestamp, WorkerSnapshot,
-    WorkerState, WorkerView,
+    FleetWorker, Phase, PriorityCount, QueueView, Source, SourceHealth, TaskView, Timestamp,
+    WorkerSnapshot, WorkerState, WorkerView,
 };
 
 /// Finished tasks of all workers together.
@@ -38,6 +38,21 @@ pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
         .collect();
     workers.sort_by(|one, other| one.id.cmp(&other.id));
     workers
+}
+
+/// Every worker of the deployment once, by id: the newest heartbeat that a linked worker has read,
+/// or that any worker read last where none is linked.
+pub(super) fn fleet(told: &[Told<'_>]) -> Vec<FleetWorker> {
+    let any_linked = told.iter().any(|told| told.linked);
+    let readers = told.iter().filter(|told| told.linked || !any_linked);
+    let mut fleet: BTreeMap<&str, &FleetWorker> = BTreeMap::new();
+    for worker in readers.flat_map(|told| &told.snapshot.fleet) {
+        let known = fleet.entry(&worker.id).or_insert(worker);
+        if known.heartbeat_at < worker.heartbeat_at {
+            *known = worker;
+        }
+    }
+    fleet.into_values().cloned().collect()
 }
 
 /// Every queue once, in the order of the first worker that has it; the freshest counts win.

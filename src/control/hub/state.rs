@@ -236,6 +236,7 @@ impl State {
         if std::mem::take(&mut self.workers_changed) {
             changed |= merge::renew(&mut current.queues, merge::queues(&told));
             changed |= merge::renew(&mut current.workers, merge::workers(&told));
+            changed |= merge::renew(&mut current.fleet, merge::fleet(&told));
             changed |= merge::renew(&mut current.tasks, merge::tasks(&told));
             changed |= merge::renew(&mut current.recent, merge::recent(&told));
             changed |= merge::renew(&mut current.priorities, merge::priorities(&told));

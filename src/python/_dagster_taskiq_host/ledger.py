@@ -78,6 +78,8 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
     if kind == "heartbeat":
         liveness.beat(instance, frame["worker"], frame["body"])
         return None
+    if kind == "fleet":
+        return liveness.fleet(instance)
     if kind == "ending_runs":
         return _ending_runs(instance, frame["run_ids"])
     if kind == "report":

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ WORKER = "dagster-taskiq/worker/"
 INDEX = "dagster-taskiq/workers"
 STALE_AFTER = 20.0
 """Seconds: four heartbeats missed."""
+
+STOPPED = "stopped"
+"""What a worker says of itself last."""
+
+STATES = frozenset({"starting", "running", "paused", "draining", "stopping", STOPPED})
+"""The words a worker has for what its pool does."""
 
 FORGET_AFTER = 24 * 3600.0
 UNKNOWN_OWNER_AFTER = 3600.0
@@ -37,6 +44,40 @@ def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> Non
         # The index is shared; written only when it changes, so that workers seldom overwrite
         # each other, and read again at each heartbeat, so that an entry lost that way returns.
         storage.set_cursor_values({INDEX: json.dumps({**fresh, worker_id: now})})
+
+
+def fleet(instance: DagsterInstance) -> list[dict[str, Any]]:
+    """The last report of each worker in the index, by id, in the form the worker binary reads.
+
+    A worker that ended in good order said so (``stopped``) and is left out.
+    """
+    storage = instance.run_storage
+    index = _load(storage.get_cursor_values({INDEX}).get(INDEX))
+    keys = {WORKER + name for name in index}
+    found = storage.get_cursor_values(keys) if keys else {}
+    told = [_told(key.removeprefix(WORKER), _load(text)) for key, text in sorted(found.items())]
+    return [worker for worker in told if worker is not None and worker["state"] != STOPPED]
+
+
+def _told(name: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        reported = datetime.fromtimestamp(float(body["time"]), timezone.utc)
+        flights = [flight["step_key"] is not None for flight in body.get("in_flight", ())]
+        slots = body.get("slots", {})
+        state, pid = body.get("state"), body.get("pid")
+        return {
+            "id": name,
+            "hostname": str(body.get("host", "")),
+            "pid": pid if isinstance(pid, int) else None,
+            "version": str(body.get("version", "")),
+            "state": state if state in STATES else None,
+            "steps": {"target": int(slots.get("steps", 0)), "busy": flights.count(True)},
+            "runs": {"target": int(slots.get("runs", 0)), "busy": flights.count(False)},
+            "queues": [str(queue) for queue in body.get("queues", ())],
+            "heartbeat_at": reported.isoformat(),
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None  # written by something else, or by a version to come
 
 
 def _load(text: str | None) -> dict[str, Any]:

@@ -30,6 +30,8 @@ INDEX_KEY = "dagster-taskiq/workers"
 WORKER_KEY_PREFIX = "dagster-taskiq/worker/"
 #: A worker whose last report is older than this, in seconds, may be gone.
 ALIVE_SECONDS = 30.0
+#: State of a worker that ended in good order.
+STOPPED = "stopped"
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has reported lately."""
-        return self.age <= ALIVE_SECONDS
+        """Whether it has reported lately, and not that it ended."""
+        return self.state != STOPPED and self.age <= ALIVE_SECONDS
 
     def holds(self, run_id: str, step_key: str | None) -> bool:
         """Whether it has said that it works on this step (or, with None, on this run)."""

@@ -27,6 +27,7 @@ fn snapshot(id: &str) -> WorkerSnapshot {
         priorities: Vec::new(),
         sources: Vec::new(),
         dropped_events: 0,
+        fleet: Vec::new(),
     }
 }
 

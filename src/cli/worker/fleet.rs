@@ -1,0 +1,243 @@
+//! `worker list`: every worker of the deployment. Those of this host tell of themselves on their
+//! sockets; the others are known from their heartbeats in Dagster's storage, which a ledger of our
+//! own reads where `DAGSTER_HOME` is known, and otherwise the workers of this host have read.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::WorkerError;
+use super::start::{host_settings, identity};
+use super::verbs::sockets_in;
+use crate::cli::connection::ConnectionArgs;
+use crate::config::{Partial, Settings};
+use crate::control::client;
+use crate::domain::{FleetWorker, Timestamp, WorkerSnapshot, WorkerView};
+use crate::host::Hosts;
+
+/// Flags of `worker list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Settings file (YAML)
+    #[arg(short = 'y', long, value_name = "FILE")]
+    config_yaml: Option<PathBuf>,
+    /// Folder of dagster.yaml, whose storage has the heartbeats [env: `DAGSTER_HOME`]
+    #[arg(long, value_name = "DIR")]
+    dagster_home: Option<PathBuf>,
+    /// Python that reads that storage; it must have dagster [default: `$VIRTUAL_ENV`, then PATH]
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Folder of the control sockets [default: the user's runtime folder]
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A row of the list.
+#[derive(Debug, Serialize)]
+struct Row {
+    #[serde(flatten)]
+    worker: FleetWorker,
+    /// Whole seconds since its last heartbeat in Dagster's storage; none where that has none.
+    heartbeat_age_s: Option<u64>,
+    /// It does not answer here, and should have written another heartbeat by now.
+    silent: bool,
+    /// Its control socket, where it runs on this host as this user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<PathBuf>,
+}
+
+pub(super) async fn list(args: &ListArgs) -> Result<ExitCode, WorkerError> {
+    let settings = args.settings()?;
+    let local = local(args).await;
+    let known = settings.dagster_home.value.is_some() || std::env::var_os("DAGSTER_HOME").is_some();
+    let (fleet, failure) = if known {
+        match registry(&settings).await {
+            Ok(fleet) => (fleet, None),
+            // This host's workers are printed all the same: the storage may be what is wrong.
+            Err(problem) => (Vec::new(), Some(problem)),
+        }
+    } else {
+        let read = local.iter().flat_map(|(_, snapshot)| &snapshot.fleet);
+        (read.cloned().collect(), None)
+    };
+    let rows = rows(fleet, local, Timestamp::now());
+    if rows.is_empty() && failure.is_none() {
+        let more = if known {
+            "and none has written a heartbeat into Dagster's storage"
+        } else {
+            "set DAGSTER_HOME to see those of other hosts"
+        };
+        eprintln!("no worker runs on this host; {more}");
+    }
+    // A reader that has seen enough, such as `head`, is no failure.
+    let _ = print(&rows, args.json);
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+impl ListArgs {
+    fn settings(&self) -> Result<Settings, WorkerError> {
+        let connection = ConnectionArgs {
+            config_yaml: self.config_yaml.clone(),
+            ..ConnectionArgs::default()
+        };
+        let flags = Partial {
+            dagster_home: self.dagster_home.clone(),
+            python: self.python.clone(),
+            ..Partial::default()
+        };
+        Ok(connection.settings(flags, true)?)
+    }
+}
+
+/// The workers that answer on this host, with what they tell.
+async fn local(args: &ListArgs) -> Vec<(PathBuf, Arc<WorkerSnapshot>)> {
+    let sockets = sockets_in(args.runtime_dir.as_ref()).await;
+    let asked = sockets.into_iter().map(|socket| async move {
+        let snapshot = client::status(&socket.path).await.ok()?;
+        Some((socket.path, snapshot))
+    });
+    let answers = futures::future::join_all(asked).await;
+    answers.into_iter().flatten().collect()
+}
+
+/// What Dagster's storage has, read by a ledger that ends with this.
+async fn registry(settings: &Settings) -> Result<Vec<FleetWorker>, WorkerError> {
+    let (notices, _unheard) = mpsc::channel(1);
+    let hosts = Hosts::start(host_settings(settings, &identity(settings))?, notices).await?;
+    let fleet = hosts.fleet().await;
+    hosts.shutdown(Duration::ZERO).await;
+    Ok(fleet?)
+}
+
+/// One row a worker, by id: what it tells itself goes before what it wrote.
+fn rows(
+    fleet: Vec<FleetWorker>,
+    local: Vec<(PathBuf, Arc<WorkerSnapshot>)>,
+    now: Timestamp,
+) -> Vec<Row> {
+    let mut found: BTreeMap<String, Row> = BTreeMap::new();
+    for worker in fleet {
+        let row = Row {
+            heartbeat_age_s: Some(worker.age(now).as_secs()),
+            silent: worker.is_silent(now),
+            worker,
+            socket: None,
+        };
+        match found.get(&row.worker.id) {
+            Some(known) if known.worker.heartbeat_at >= row.worker.heartbeat_at => {}
+            _ => drop(found.insert(row.worker.id.clone(), row)),
+        }
+    }
+    for (socket, snapshot) in local {
+        let written = found.get(&snapshot.worker.id);
+        let heartbeat_age_s = written.and_then(|row| row.heartbeat_age_s);
+        let heartbeat_at = written.map_or(now, |row| row.worker.heartbeat_at);
+        let row = Row {
+            worker: of_this_host(&snapshot, heartbeat_at),
+            heartbeat_age_s,
+            silent: false,
+            socket: Some(socket),
+        };
+        found.insert(row.worker.id.clone(), row);
+    }
+    found.into_values().collect()
+}
+
+fn of_this_host(snapshot: &WorkerSnapshot, heartbeat_at: Timestamp) -> FleetWorker {
+    let WorkerView {
+        id,
+        hostname,
+        pid,
+        version,
+        state,
+        steps,
+        runs,
+        ..
+    } = snapshot.worker.clone();
+    FleetWorker {
+        id,
+        hostname,
+        pid: Some(pid),
+        version,
+        state: Some(state),
+        steps,
+        runs,
+        queues: snapshot.queues.iter().map(|q| q.name.clone()).collect(),
+        heartbeat_at,
+    }
+}
+
+const TITLES: [&str; 9] = [
+    "WORKER",
+    "HOST",
+    "PID",
+    "STATE",
+    "STEPS",
+    "RUNS",
+    "VERSION",
+    "HEARTBEAT",
+    "QUEUES",
+];
+
+fn print(rows: &[Row], json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        for row in rows {
+            writeln!(out, "{}", serde_json::to_string(row)?)?;
+        }
+        return Ok(());
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<[String; 9]> = std::iter::once(TITLES.map(str::to_owned))
+        .chain(rows.iter().map(cells))
+        .collect();
+    let width = |column: usize| {
+        let widths = lines.iter().map(|line| line[column].chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..TITLES.len()).map(width).collect();
+    for line in &lines {
+        let padded: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        writeln!(out, "{}", padded.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn cells(row: &Row) -> [String; 9] {
+    let worker = &row.worker;
+    let state = match (row.silent, worker.state) {
+        (true, _) => "silent",
+        (false, Some(state)) => state.word(),
+        (false, None) => "?",
+    };
+    [
+        worker.id.clone(),
+        worker.hostname.clone(),
+        worker
+            .pid
+            .map_or_else(|| "?".to_owned(), |pid| pid.to_string()),
+        state.to_owned(),
+        format!("{}/{}", worker.steps.busy, worker.steps.target),
+        format!("{}/{}", worker.runs.busy, worker.runs.target),
+        worker.version.clone(),
+        row.heartbeat_age_s
+            .map_or_else(|| "none".to_owned(), |age| format!("{age} s ago")),
+        worker.queues.join(","),
+    ]
+}
