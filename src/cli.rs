@@ -7,6 +7,7 @@ mod console;
 mod demo;
 mod guard;
 mod queue;
+mod run;
 mod worker;
 
 use std::error::Error;
@@ -46,6 +47,9 @@ enum Verb {
     /// Create and look at queues
     #[command(subcommand)]
     Queue(queue::QueueVerb),
+    /// Launch, list, terminate and re-execute Dagster's runs
+    #[command(subcommand)]
+    Run(run::RunVerb),
     /// The embedded SQS-compatible broker
     Broker(broker::Broker),
     /// Run a sample project on this machine: broker, worker, Dagster and the console
@@ -71,6 +75,7 @@ pub fn main() -> ExitCode {
     match command {
         Some(Verb::Worker(verb)) => outcome(worker::run(verb)),
         Some(Verb::Queue(verb)) => outcome(queue::run(verb)),
+        Some(Verb::Run(verb)) => outcome(run::run(verb)),
         Some(Verb::Broker(broker)) => broker.run(),
         Some(Verb::Demo(args)) => outcome(demo::run(&args)),
         Some(Verb::Guard(args)) => outcome(guard::run(&args)),

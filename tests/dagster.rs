@@ -13,6 +13,8 @@ use dagster_taskiq_tui::domain::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+#[path = "dagster/run_verbs.rs"]
+mod run_verbs;
 #[path = "dagster/webserver.rs"]
 mod webserver;
 
@@ -70,11 +72,12 @@ async fn the_webserver_tells_its_version_and_its_jobs() {
             "endless",
             "failing",
             "greeting",
+            "lasting",
             "numbers"
         ]
     );
     assert_eq!(
-        location.jobs[5].tags,
+        location.jobs[6].tags,
         [("team".to_owned(), "data".to_owned())]
     );
 }

@@ -36,6 +36,14 @@ pub fn entry(
     })
 }
 
+/// The line for a command that this process carried out itself.
+#[must_use]
+pub fn own_entry(worker: &str, command: &Command, reply: &Reply) -> Option<AuditEntry> {
+    let from = super::protocol::own_name();
+    let user = from.split('@').next().unwrap_or_default();
+    entry(user, &from, worker, command, reply)
+}
+
 fn target(worker: &str, command: &Command) -> String {
     match command {
         Command::CancelTask { task_id } => format!("task {task_id} on {worker}"),

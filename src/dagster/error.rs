@@ -56,3 +56,14 @@ pub enum DagsterError {
         reason: String,
     },
 }
+
+impl DagsterError {
+    /// Whether it may be over by itself: a webserver that restarts.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::NotDagster { .. }
+        )
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! A question is a [`super::Command`] that changes nothing; its answer is a [`super::Reply`].
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::JobRef;
@@ -85,4 +87,15 @@ pub struct ConfigProblem {
     pub path: String,
     /// Dagster's own words.
     pub message: String,
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Most of Dagster's messages begin with the place themselves.
+        if self.path.is_empty() || self.message.contains("at path root") {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
+    }
 }

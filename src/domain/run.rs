@@ -20,6 +20,35 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// All of them, in the order of a run's life.
+    pub const ALL: [Self; 9] = [
+        Self::Queued,
+        Self::NotStarted,
+        Self::Managed,
+        Self::Starting,
+        Self::Started,
+        Self::Success,
+        Self::Failure,
+        Self::Canceling,
+        Self::Canceled,
+    ];
+
+    /// Dagster's own word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::NotStarted => "NOT_STARTED",
+            Self::Managed => "MANAGED",
+            Self::Starting => "STARTING",
+            Self::Started => "STARTED",
+            Self::Success => "SUCCESS",
+            Self::Failure => "FAILURE",
+            Self::Canceling => "CANCELING",
+            Self::Canceled => "CANCELED",
+        }
+    }
+
     /// Whether nothing can follow it.
     #[must_use]
     pub fn is_finished(self) -> bool {

@@ -82,6 +82,12 @@ def endless() -> None:
     wait()
 
 
+@job(executor_def=in_process_executor)
+def lasting() -> None:
+    """Run until all of its runs are terminated."""
+    wait()
+
+
 january = DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
 
 
@@ -99,4 +105,4 @@ def weekly() -> None:
 days = define_asset_job("days", executor_def=in_process_executor)
 
 
-defs = Definitions(assets=[daily, weekly], jobs=[greeting, numbers, failing, endless, days])
+defs = Definitions(assets=[daily, weekly], jobs=[greeting, numbers, failing, endless, lasting, days])

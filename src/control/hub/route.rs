@@ -11,7 +11,6 @@ use super::state::State;
 use crate::control::Request;
 use crate::control::audit::{self, AuditLog};
 use crate::control::client::answer_within;
-use crate::control::protocol::own_name;
 use crate::dagster::{Client, DagsterError};
 use crate::domain::{Command, Danger, Reply};
 
@@ -74,9 +73,7 @@ impl Router {
         let worker = worker.unwrap_or("every worker").to_owned();
         async move {
             let reply = outcome.await;
-            let from = own_name();
-            let user = from.split('@').next().unwrap_or_default();
-            let entry = audit::entry(user, &from, &worker, &command, &reply);
+            let entry = audit::own_entry(&worker, &command, &reply);
             if let (Some(audit), Some(entry)) = (audit, entry) {
                 audit.record(entry).await;
             }

@@ -1,0 +1,178 @@
+//! `run jobs|launch|list|show|terminate|reexecute`: Dagster's runs from a shell or a script, through
+//! its webserver. What the console's views do, with the same refusals and the same audit log.
+
+mod choose;
+mod desk;
+mod launch;
+mod list;
+mod terminate;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use thiserror::Error;
+
+use super::block_on;
+use super::connection::ConnectionArgs;
+use crate::config::{ConfigError, Partial};
+use crate::dagster::DagsterError;
+use crate::domain::RunStatus;
+use desk::Desk;
+
+/// Verbs of `run`.
+#[derive(Debug, Subcommand)]
+pub enum RunVerb {
+    /// Print the jobs that can be launched, by code location
+    Jobs(list::JobsArgs),
+    /// Launch a run; Dagster checks the configuration first
+    Launch(launch::LaunchArgs),
+    /// Print runs, newest first
+    List(list::ListArgs),
+    /// Print a run with its steps and its configuration
+    Show(list::ShowArgs),
+    /// Terminate runs, by id or by status and job
+    Terminate(terminate::TerminateArgs),
+    /// Run a run's job again, whole or from where it failed
+    Reexecute(launch::ReexecuteArgs),
+}
+
+/// Flags of every verb.
+#[derive(Clone, Debug, Args)]
+pub struct CommonArgs {
+    /// Settings file (YAML)
+    #[arg(short = 'y', long, value_name = "FILE")]
+    config_yaml: Option<PathBuf>,
+    /// Dagster's webserver [env: `DAGSTER_TASKIQ_WEBSERVER_URL`]
+    #[arg(long, value_name = "URL")]
+    webserver_url: Option<String>,
+    /// Refuse what changes something
+    #[arg(long)]
+    read_only: bool,
+    /// Print JSON, one value a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a run command can fail with: one sentence each.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No webserver.
+    #[error(
+        "no Dagster webserver is configured: give --webserver-url, set DAGSTER_TASKIQ_WEBSERVER_URL or webserver_url in the settings file"
+    )]
+    NoWebserver,
+    /// Dagster.
+    #[error(transparent)]
+    Dagster(#[from] DagsterError),
+    /// Read-only.
+    #[error(
+        "{verb} was refused: this program is read-only (--read-only, or read_only in the settings)"
+    )]
+    ReadOnly {
+        /// What was asked.
+        verb: &'static str,
+    },
+    /// The job, asset or run cannot be told.
+    #[error("{0}")]
+    Unclear(String),
+    /// The configuration does not fit.
+    #[error("{job} was not launched: Dagster refused its configuration: {problems}")]
+    BadConfig {
+        /// The job.
+        job: String,
+        /// Each with its place.
+        problems: String,
+    },
+    /// A file.
+    #[error("cannot read the run configuration from {path}: {source}")]
+    File {
+        /// The file, or `standard input`.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A dry run.
+    #[error("{count} would be {what}; nothing was done: add --yes to do it")]
+    DryRun {
+        /// `3 runs`.
+        count: String,
+        /// `terminated`.
+        what: &'static str,
+    },
+    /// Some of several.
+    #[error("{failed} of {all} were not terminated: {reasons}{way}")]
+    Partly {
+        /// How many were not.
+        failed: usize,
+        /// How many were asked for.
+        all: usize,
+        /// Dagster's words.
+        reasons: String,
+        /// What else can be done.
+        way: &'static str,
+    },
+    /// A run that was waited for.
+    #[error("run {run_id} ended with {}; `run show {run_id}` tells of its steps", status.word())]
+    NotSuccessful {
+        /// The run.
+        run_id: String,
+        /// How it ended.
+        status: RunStatus,
+    },
+    /// The runtime.
+    #[error("cannot start the asynchronous runtime: {0}; check this process's limits (ulimit -a)")]
+    Runtime(#[from] std::io::Error),
+}
+
+/// Runs a run verb.
+///
+/// # Errors
+/// [`RunError`]
+pub fn run(verb: RunVerb) -> Result<ExitCode, RunError> {
+    block_on(async {
+        match verb {
+            RunVerb::Jobs(args) => list::jobs(args).await?,
+            RunVerb::Launch(args) => launch::launch(args).await?,
+            RunVerb::List(args) => list::list(args).await?,
+            RunVerb::Show(args) => list::show(args).await?,
+            RunVerb::Terminate(args) => terminate::terminate(args).await?,
+            RunVerb::Reexecute(args) => launch::reexecute(args).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+impl CommonArgs {
+    fn desk(&self) -> Result<Desk, RunError> {
+        let connection = ConnectionArgs {
+            config_yaml: self.config_yaml.clone(),
+            ..ConnectionArgs::default()
+        };
+        let flags = Partial {
+            webserver_url: self.webserver_url.clone(),
+            read_only: self.read_only.then_some(true),
+            ..Partial::default()
+        };
+        // No queue is needed here.
+        Desk::new(&connection.settings(flags, true)?, self.json)
+    }
+}
+
+/// A run status, in Dagster's words, in any case.
+fn status(text: &str) -> Result<RunStatus, String> {
+    let known = RunStatus::ALL
+        .iter()
+        .find(|status| status.word().eq_ignore_ascii_case(text));
+    known.copied().ok_or_else(|| {
+        let words: Vec<String> = RunStatus::ALL
+            .iter()
+            .map(|status| status.word().to_lowercase())
+            .collect();
+        format!("one of {}", words.join(", "))
+    })
+}

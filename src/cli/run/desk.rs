@@ -1,0 +1,105 @@
+//! Where a run command goes through: the webserver's client, read-only mode, the audit log.
+
+use serde_json::Value;
+
+use super::RunError;
+use crate::config::Settings;
+use crate::control::audit::{self, AuditLog};
+use crate::dagster::{Client, DagsterError, RunFilter};
+use crate::domain::{Command, Danger, Reply};
+
+/// How far back a run is looked for by the beginning of its id.
+const LOOK_BACK: u32 = 500;
+
+/// See the module.
+pub(super) struct Desk {
+    pub(super) client: Client,
+    read_only: bool,
+    audit: Option<AuditLog>,
+    json: bool,
+}
+
+impl Desk {
+    pub(super) fn new(settings: &Settings, json: bool) -> Result<Self, RunError> {
+        let url = settings.webserver_url.value.as_deref();
+        Ok(Self {
+            client: Client::new(url.ok_or(RunError::NoWebserver)?)?,
+            read_only: settings.read_only.value,
+            audit: AuditLog::default_path().map(AuditLog::new),
+            json,
+        })
+    }
+
+    /// Prints a value, or what it is in words.
+    pub(super) fn say(&self, value: &Value, words: &str) {
+        if self.json {
+            println!("{value}");
+        } else {
+            println!("{words}");
+        }
+    }
+
+    /// Whether to speak JSON.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Refuses a command in read-only mode; the refusal is recorded too.
+    pub(super) async fn allow(&self, command: &Command) -> Result<(), RunError> {
+        if !self.read_only || command.danger() == Danger::Safe {
+            return Ok(());
+        }
+        let refusal = RunError::ReadOnly {
+            verb: command.verb(),
+        };
+        self.record(command, Reply::Failed(refusal.to_string()))
+            .await;
+        Err(refusal)
+    }
+
+    /// Records what came of a command.
+    pub(super) async fn record(&self, command: &Command, reply: Reply) {
+        let entry = audit::own_entry("dagster", command, &reply);
+        if let (Some(audit), Some(entry)) = (&self.audit, entry) {
+            audit.record(entry).await;
+        }
+    }
+
+    /// Records what came of a command that is one call.
+    pub(super) async fn recorded<T>(
+        &self,
+        command: &Command,
+        outcome: Result<T, DagsterError>,
+        done: impl Fn(&T) -> String,
+    ) -> Result<T, RunError> {
+        let reply = match &outcome {
+            Ok(value) => Reply::Done(done(value)),
+            Err(error) => Reply::Failed(error.to_string()),
+        };
+        self.record(command, reply).await;
+        Ok(outcome?)
+    }
+
+    /// The whole id of a run of which the beginning is given, as the console shows it.
+    pub(super) async fn run_id(&self, given: &str) -> Result<String, RunError> {
+        if given.len() >= 36 {
+            return Ok(given.to_owned());
+        }
+        let page = self
+            .client
+            .runs(&RunFilter::default(), LOOK_BACK, None)
+            .await?;
+        let ids = page.runs.into_iter().map(|run| run.run_id);
+        let mut found: Vec<String> = ids.filter(|id| id.starts_with(given)).collect();
+        match found.len() {
+            1 => Ok(found.swap_remove(0)),
+            0 => Err(RunError::Unclear(format!(
+                "no run begins with {given} among the newest {LOOK_BACK}; `run list` prints them"
+            ))),
+            count => Err(RunError::Unclear(format!(
+                "{count} runs begin with {given}: {}; give more of its id",
+                found.join(", ")
+            ))),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `run launch` and `run reexecute`.
+
+use std::io::Read;
+
+use clap::Args;
+use serde_json::json;
+
+use super::choose::{self, Wanted};
+use super::desk::Desk;
+use super::wait::{WaitArgs, follow};
+use super::{CommonArgs, RunError};
+use crate::dagster::{Launched, Reexecution};
+use crate::domain::{AssetKey, Command, Launch};
+
+/// Flags of `run launch`.
+#[derive(Debug, Args)]
+pub struct LaunchArgs {
+    /// Job name; may be left out with --asset
+    job: Option<String>,
+    /// Code location, where several have a job of that name
+    #[arg(short, long, value_name = "NAME")]
+    location: Option<String>,
+    /// Run configuration (YAML); `-` reads standard input [default: the job's own]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<String>,
+    /// A run tag; may be given several times
+    #[arg(short, long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
+    tags: Vec<(String, String)>,
+    /// The partition
+    #[arg(short, long, value_name = "KEY")]
+    partition: Option<String>,
+    /// Only this asset (`key` or `prefix/key`); may be given several times
+    #[arg(short, long = "asset", value_name = "ASSET", value_parser = asset)]
+    assets: Vec<AssetKeyArg>,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Flags of `run reexecute`.
+#[derive(Debug, Args)]
+pub struct ReexecuteArgs {
+    /// Run id, or its beginning
+    run: String,
+    /// Only the steps that failed, and those after them
+    #[arg(long)]
+    from_failure: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// An asset key; clap would take a plain list for several values.
+#[derive(Clone, Debug)]
+struct AssetKeyArg(AssetKey);
+
+fn asset(text: &str) -> Result<AssetKeyArg, String> {
+    let key: AssetKey = text.split('/').map(str::to_owned).collect();
+    if key.iter().any(String::is_empty) {
+        return Err(String::from("an asset is written key or prefix/key"));
+    }
+    Ok(AssetKeyArg(key))
+}
+
+fn tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(String::from("a tag is written KEY=VALUE")),
+    }
+}
+
+pub(super) async fn launch(args: LaunchArgs) -> Result<(), RunError> {
+    let desk = args.common.desk()?;
+    let assets: Vec<AssetKey> = args.assets.into_iter().map(|asset| asset.0).collect();
+    let wanted = Wanted {
+        job: args.job.as_deref(),
+        location: args.location.as_deref(),
+        assets: &assets,
+    };
+    let job = choose::job(&desk.client, &wanted).await?;
+    let launch = Launch {
+        run_config: args
+            .config
+            .as_deref()
+            .map(read)
+            .transpose()?
+            .unwrap_or_default(),
+        tags: args.tags,
+        partition: args.partition,
+        assets,
+        ..Launch::job(job)
+    };
+    let command = Command::LaunchRun(launch.clone());
+    desk.allow(&command).await?;
+    check(&desk, &launch).await?;
+    let outcome = desk.client.launch(&launch).await;
+    let launched = desk
+        .recorded(&command, outcome, |run| {
+            format!("launched run {}", run.run_id)
+        })
+        .await?;
+    tell(&desk, &launched, &launch.job.job);
+    follow(&desk, &args.wait, &launched.run_id).await
+}
+
+/// Has Dagster check assets and configuration, so that each mistake is told with its place.
+async fn check(desk: &Desk, launch: &Launch) -> Result<(), RunError> {
+    let Launch {
+        job,
+        run_config,
+        assets,
+        partition,
+        ..
+    } = launch;
+    if !assets.is_empty() {
+        let known = desk.client.job_detail(job, &[]).await?.assets;
+        choose::check_assets(job, &known, assets)?;
+    }
+    if partition.is_some() && run_config.trim().is_empty() {
+        // Dagster makes the configuration of the partition itself.
+        return Ok(());
+    }
+    let problems = desk.client.validate(job, assets, run_config).await?;
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    if desk.is_json() {
+        println!("{}", json!({"job": job.job, "problems": problems}));
+    }
+    Err(RunError::BadConfig {
+        job: job.job.clone(),
+        problems: words.join("; "),
+    })
+}
+
+fn read(path: &str) -> Result<String, RunError> {
+    let (name, text) = if path == "-" {
+        let mut text = String::new();
+        let read = std::io::stdin().read_to_string(&mut text);
+        ("standard input", read.map(|_| text))
+    } else {
+        (path, std::fs::read_to_string(path))
+    };
+    text.map_err(|source| RunError::File {
+        path: name.to_owned(),
+        source,
+    })
+}
+
+fn tell(desk: &Desk, launched: &Launched, job: &str) {
+    let Launched { run_id, status } = launched;
+    desk.say(
+        &json!({"run_id": run_id, "status": status, "job": job}),
+        &format!("launched run {run_id} of {job}"),
+    );
+}
+
+pub(super) async fn reexecute(args: ReexecuteArgs) -> Result<(), RunError> {
+    let desk = args.common.desk()?;
+    let run_id = desk.run_id(&args.run).await?;
+    let command = Command::ReexecuteRun {
+        run_id: run_id.clone(),
+        from_failure: args.from_failure,
+    };
+    desk.allow(&command).await?;
+    let what = if args.from_failure {
+        Reexecution::FromFailure
+    } else {
+        Reexecution::AllSteps
+    };
+    let job = desk.client.run(&run_id).await?.job;
+    let outcome = desk.client.reexecute(&run_id, what).await;
+    let launched = desk
+        .recorded(&command, outcome, |run| {
+            format!("launched run {}", run.run_id)
+        })
+        .await?;
+    tell(&desk, &launched, &job);
+    follow(&desk, &args.wait, &launched.run_id).await
+}

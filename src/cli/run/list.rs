@@ -1,0 +1,162 @@
+//! `run jobs`, `run list` and `run show`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{CommonArgs, RunError, status};
+use crate::dagster::{RunFilter, StepStats};
+use crate::domain::{RunStatus, RunView, Timestamp};
+
+/// Flags of `run jobs`.
+#[derive(Debug, Args)]
+pub struct JobsArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Flags of `run list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only of this status; may be given several times
+    #[arg(short, long = "status", value_name = "STATUS", value_parser = status)]
+    statuses: Vec<RunStatus>,
+    /// Only of this job
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+    /// How many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Those before this run (its whole id)
+    #[arg(long, value_name = "RUN")]
+    before: Option<String>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Flags of `run show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Run id, or its beginning
+    run: String,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+pub(super) async fn jobs(args: JobsArgs) -> Result<(), RunError> {
+    let desk = args.common.desk()?;
+    for location in desk.client.locations().await? {
+        let name = &location.name;
+        if let Some(error) = &location.error {
+            let first = error.lines().next().unwrap_or_default();
+            desk.say(
+                &json!({"location": name, "error": error}),
+                &format!("{name}: did not load: {first}"),
+            );
+        } else if location.loading {
+            desk.say(
+                &json!({"location": name, "loading": true}),
+                &format!("{name}: loading"),
+            );
+        }
+        for job in location.jobs.iter().filter(|job| job.can_be_launched()) {
+            let (reference, is_asset_job) = (&job.reference, job.is_asset_job);
+            let kind = if is_asset_job { "assets" } else { "ops" };
+            desk.say(
+                &json!({"job": reference.job, "location": name, "repository": reference.repository,
+                    "assets": is_asset_job}),
+                &format!("{:<32} {kind:<6} {name}", reference.job),
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
+    let desk = args.common.desk()?;
+    let filter = RunFilter {
+        statuses: Some(args.statuses).filter(|statuses| !statuses.is_empty()),
+        job: args.job,
+        ..RunFilter::default()
+    };
+    let page = desk
+        .client
+        .runs(&filter, args.limit, args.before.as_deref())
+        .await?;
+    let ids: Vec<String> = page.runs.iter().map(|run| run.run_id.clone()).collect();
+    let counts = desk.client.run_stats(&ids).await?;
+    for mut run in page.runs {
+        if let Some(stats) = counts.get(&run.run_id) {
+            run.steps_succeeded = stats.succeeded;
+            run.steps_failed = stats.failed;
+        }
+        desk.say(&json!(run), &line(&run));
+    }
+    if let (Some(next), false) = (&page.next, desk.is_json()) {
+        eprintln!("there are more: --before {next}");
+    }
+    Ok(())
+}
+
+fn line(run: &RunView) -> String {
+    let ended = run.steps_succeeded + run.steps_failed;
+    let total = run
+        .steps_total
+        .map_or_else(|| String::from("?"), |total| total.to_string());
+    let created = run.created_at.map(to_seconds).unwrap_or_default();
+    let (status, steps) = (run.status.word().to_lowercase(), format!("{ended}/{total}"));
+    format!(
+        "{} {status:<11} {created} {steps:>8} {}",
+        run.run_id, run.job
+    )
+}
+
+fn to_seconds(at: Timestamp) -> String {
+    let second = Timestamp::from_second(at.as_second()).unwrap_or(at);
+    second.to_string()
+}
+
+pub(super) async fn show(args: ShowArgs) -> Result<(), RunError> {
+    let desk = args.common.desk()?;
+    let run_id = desk.run_id(&args.run).await?;
+    let run = desk.client.run(&run_id).await?;
+    let steps: Vec<_> = run.steps.iter().map(step_json).collect();
+    let value = json!({"run_id": run.run_id, "job": run.job, "status": run.status,
+        "can_terminate": run.can_terminate, "steps": steps,
+        "plan": run.plan.iter().map(|step| &step.key).collect::<Vec<_>>(), "config": run.config});
+    let mut words = format!(
+        "{} {} {}\n",
+        run.run_id,
+        run.status.word().to_lowercase(),
+        run.job
+    );
+    for step in &run.steps {
+        words.push_str(&step_line(step));
+    }
+    let begun = |key: &String| run.steps.iter().any(|step| step.key == *key);
+    for step in run.plan.iter().filter(|step| !begun(&step.key)) {
+        words.push_str("  not started  ");
+        words.push_str(&step.key);
+        words.push('\n');
+    }
+    words.push_str(run.config.trim_end());
+    desk.say(&value, &words);
+    Ok(())
+}
+
+fn step_json(step: &StepStats) -> serde_json::Value {
+    json!({"key": step.key, "status": step.status, "started_at": step.started_at,
+        "ended_at": step.ended_at, "attempts": step.attempts.len()})
+}
+
+fn step_line(step: &StepStats) -> String {
+    let status = step.status.as_deref().unwrap_or("?").to_lowercase();
+    let took = match (step.started_at, step.ended_at) {
+        (Some(from), Some(to)) => format!("{:.1} s", to.duration_since(from).as_secs_f64()),
+        _ => String::new(),
+    };
+    let again = match step.attempts.len() {
+        0 | 1 => String::new(),
+        attempts => format!(", {attempts} attempts"),
+    };
+    format!("  {status:<12} {} {took}{again}\n", step.key)
+}
