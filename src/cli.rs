@@ -1,9 +1,11 @@
 //! The command line: one file per subcommand. Parses, dispatches, and turns an error into one
 //! sentence on standard error and a non-zero exit code.
 
+mod attach;
 mod broker;
 mod connection;
 mod console;
+mod control;
 mod demo;
 mod guard;
 mod queue;
@@ -54,6 +56,10 @@ enum Verb {
     Broker(broker::Broker),
     /// Run a sample project on this machine: broker, worker, Dagster and the console
     Demo(demo::DemoArgs),
+    /// Open the console over the workers of other hosts, through ssh
+    Attach(Box<attach::AttachArgs>),
+    #[command(subcommand, hide = true)]
+    Control(control::ControlVerb),
     #[command(hide = true)]
     Guard(guard::GuardArgs),
 }
@@ -78,6 +84,8 @@ pub fn main() -> ExitCode {
         Some(Verb::Run(verb)) => outcome(run::run(verb)),
         Some(Verb::Broker(broker)) => broker.run(),
         Some(Verb::Demo(args)) => outcome(demo::run(&args)),
+        Some(Verb::Attach(args)) => outcome(attach::run(*args)),
+        Some(Verb::Control(verb)) => outcome(control::run(verb)),
         Some(Verb::Guard(args)) => outcome(guard::run(&args)),
         None if no_ui => outcome(worker::run(worker::WorkerVerb::Start(Box::new(start)))),
         None => outcome(console::run(start, console)),

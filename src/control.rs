@@ -10,8 +10,10 @@ pub mod hub;
 pub mod logs;
 mod pace;
 pub mod protocol;
+pub mod proxy;
 pub mod runtime;
 pub mod server;
+pub mod ssh;
 pub mod store;
 
 use std::sync::Arc;

@@ -50,12 +50,22 @@ pub struct ConsoleArgs {
     json: bool,
 }
 
+impl ConsoleArgs {
+    /// Whether one snapshot is printed instead of opening the console.
+    pub(super) fn is_once(&self) -> bool {
+        self.once
+    }
+}
+
 /// What the console command can fail with.
 #[derive(Debug, Error)]
 pub enum CommandError {
     /// The settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A host that ssh cannot be given.
+    #[error("cannot attach: {0}")]
+    Host(String),
     /// The console.
     #[error(transparent)]
     Console(#[from] ConsoleError),
@@ -79,23 +89,11 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     if !args.once {
         console::require_terminal()?;
     }
-    let settings = start.settings_with(
-        Partial {
-            theme: args.theme.clone(),
-            webserver_url: args.webserver_url.clone(),
-            read_only: args.read_only.then_some(true),
-            ..Partial::default()
-        },
-        true,
-    )?;
-    let _log = telemetry::init(telemetry::Options {
-        folder: start.log_dir.clone().or_else(telemetry::default_folder),
-        ..telemetry::Options::default()
-    })?;
+    let (settings, _log) = prepare(&start, &args)?;
     let folders = start.runtime_dir.clone().map(|folder| vec![folder]);
     let discover = folders.unwrap_or_else(crate::control::runtime::folders);
     if args.once {
-        return print_once(&settings, discover).await;
+        return print_once(hub_options(&settings, discover)).await;
     }
     let (tell, startup) = watch::channel(Startup::None);
     let left = CancellationToken::new();
@@ -116,7 +114,8 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
         }
     };
     let console = async {
-        let exit = show(&settings, args, discover.clone(), startup).await;
+        let hub = hub_options(&settings, discover.clone());
+        let exit = show(&settings, args, hub, Some(startup), String::new()).await;
         left.cancel();
         exit
     };
@@ -128,12 +127,36 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the flags, the file and the environment say together, and the log of this process.
+///
+/// # Errors
+/// [`CommandError`]
+pub(super) fn prepare(
+    start: &StartArgs,
+    args: &ConsoleArgs,
+) -> Result<(Settings, telemetry::Guard), CommandError> {
+    let settings = start.settings_with(
+        Partial {
+            theme: args.theme.clone(),
+            webserver_url: args.webserver_url.clone(),
+            read_only: args.read_only.then_some(true),
+            ..Partial::default()
+        },
+        true,
+    )?;
+    let log = telemetry::init(telemetry::Options {
+        folder: start.log_dir.clone().or_else(telemetry::default_folder),
+        ..telemetry::Options::default()
+    })?;
+    Ok((settings, log))
+}
+
 /// How long the sources may take to answer before what is known is printed.
 const ONCE: Duration = Duration::from_secs(5);
 
 /// Prints how things stand as JSON.
-async fn print_once(settings: &Settings, discover: Vec<PathBuf>) -> Result<ExitCode, CommandError> {
-    let handle = Hub::start(hub_options(settings, discover));
+pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandError> {
+    let handle = Hub::start(options);
     let mut snapshots = handle.watch();
     // A worker that greets has not told how it stands yet.
     let answered = |snapshot: &Arc<Snapshot>| {
@@ -154,7 +177,7 @@ async fn print_once(settings: &Settings, discover: Vec<PathBuf>) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn hub_options(settings: &Settings, discover: Vec<PathBuf>) -> HubOptions {
+pub(super) fn hub_options(settings: &Settings, discover: Vec<PathBuf>) -> HubOptions {
     HubOptions {
         discover,
         webserver_url: settings.webserver_url.value.clone(),
@@ -163,17 +186,20 @@ fn hub_options(settings: &Settings, discover: Vec<PathBuf>) -> HubOptions {
     }
 }
 
-async fn show(
+/// Opens the console over what `hub` links; `context` is shown beside the product's name.
+pub(super) async fn show(
     settings: &Settings,
     args: ConsoleArgs,
-    discover: Vec<PathBuf>,
-    startup: watch::Receiver<Startup>,
+    hub: HubOptions,
+    startup: Option<watch::Receiver<Startup>>,
+    context: String,
 ) -> Result<Exit, ConsoleError> {
-    let handle = Hub::start(hub_options(settings, discover));
+    let handle = Hub::start(hub);
     let options = ConsoleOptions {
         read_only: settings.read_only.value,
         theme: settings.theme.value.clone(),
-        startup: Some(startup),
+        startup,
+        context,
         memory: Some(state_folder().join("console.json")),
         keys: args.keys,
         reduced_motion: args.reduced_motion,

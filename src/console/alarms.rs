@@ -89,7 +89,8 @@ fn consumers(snapshot: &Snapshot, alarms: &mut Vec<Alarm>) {
         .sum();
     let receives = workers.iter().any(|worker| worker.state.receives());
     let connecting = |source: &Source| {
-        source.kind == SourceKind::Worker && source.health == SourceHealth::Connecting
+        matches!(source.kind, SourceKind::Worker | SourceKind::Host)
+            && source.health == SourceHealth::Connecting
     };
     if workers.is_empty() && snapshot.sources.iter().any(connecting) {
         push(

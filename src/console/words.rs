@@ -81,6 +81,7 @@ pub fn source(kind: SourceKind) -> &'static str {
         SourceKind::Broker => "broker",
         SourceKind::Webserver => "webserver",
         SourceKind::Worker => "worker",
+        SourceKind::Host => "host",
     }
 }
 

@@ -1,19 +1,22 @@
 //! The client's end of a control socket: one connection, and the one-shot calls that the command
 //! line is made of.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Sink, SinkExt, StreamExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::protocol::{
-    ClientFrame, ClientHello, FrameReader, FrameWriter, LogStart, PROTOCOL, ServerFrame,
-    ServerHello, decode, encode, own_name, reader, writer,
+    ClientFrame, ClientHello, LogStart, PROTOCOL, ServerFrame, ServerHello, decode, encode,
+    own_name, reader, writer,
 };
 use super::{ControlError, runtime};
 use crate::domain::{Command, Reply, WorkerSnapshot};
@@ -25,14 +28,19 @@ pub const GREETING: Duration = Duration::from_secs(5);
 /// How often [`wait_for_socket`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Frames out of whatever carries them.
+pub type FramesIn = BoxStream<'static, io::Result<Bytes>>;
+
+/// Frames into it.
+pub type FramesOut = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
+
 /// A connection whose worker has greeted.
-#[derive(Debug)]
 pub struct Connection {
     /// Who answers.
     pub hello: ServerHello,
     path: PathBuf,
-    input: FrameReader<OwnedReadHalf>,
-    output: FrameWriter<OwnedWriteHalf>,
+    input: FramesIn,
+    output: FramesOut,
 }
 
 /// What a client wants to be sent.
@@ -47,49 +55,74 @@ pub struct Wants {
 }
 
 /// The receiving half of a [`Connection`].
-#[derive(Debug)]
 pub struct Input {
     path: PathBuf,
-    frames: FrameReader<OwnedReadHalf>,
+    frames: FramesIn,
 }
 
 /// The sending half of a [`Connection`].
-#[derive(Debug)]
 pub struct Output {
     path: PathBuf,
-    frames: FrameWriter<OwnedWriteHalf>,
+    frames: FramesOut,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Connection");
+        shown.field("hello", &self.hello).field("path", &self.path);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Connection {
-    /// Connects and reads the worker's greeting.
+    /// Connects to a socket of this host and reads the worker's greeting.
     ///
     /// # Errors
     /// When nobody answers in [`GREETING`], refuses, or speaks something else.
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
-        let within = timeout(GREETING, Self::open_slowly(path)).await;
+        let connect = async {
+            let connected = UnixStream::connect(path).await;
+            let (read, write) = connected
+                .map_err(|source| ControlError::Connect {
+                    path: path.to_owned(),
+                    source,
+                })?
+                .into_split();
+            let input = reader(read).map(|frame| Ok(frame?.freeze())).boxed();
+            Self::greeted(path.to_owned(), input, Box::pin(writer(write))).await
+        };
+        let within = timeout(GREETING, connect).await;
         within.unwrap_or_else(|_| Err(late(path, "greet", GREETING)))
     }
 
-    async fn open_slowly(path: &Path) -> Result<Self, ControlError> {
-        let connect = |source| ControlError::Connect {
-            path: path.to_owned(),
-            source,
-        };
-        let (read, write) = UnixStream::connect(path)
-            .await
-            .map_err(connect)?
-            .into_split();
-        let path = path.to_owned();
+    /// The same over frames that something else carries; `path` is what errors name.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn over(
+        path: PathBuf,
+        input: FramesIn,
+        output: FramesOut,
+    ) -> Result<Self, ControlError> {
+        let within = timeout(GREETING, Self::greeted(path.clone(), input, output)).await;
+        within.unwrap_or_else(|_| Err(late(&path, "greet", GREETING)))
+    }
+
+    async fn greeted(
+        path: PathBuf,
+        input: FramesIn,
+        output: FramesOut,
+    ) -> Result<Self, ControlError> {
         let mut input = Input {
             path: path.clone(),
-            frames: reader(read),
+            frames: input,
         };
         match input.next().await? {
             ServerFrame::Hello(hello) if hello.protocol == PROTOCOL => Ok(Self {
                 hello,
                 path,
                 input: input.frames,
-                output: writer(write),
+                output,
             }),
             ServerFrame::Hello(hello) => Err(ControlError::Version {
                 path,

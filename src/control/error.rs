@@ -41,6 +41,12 @@ pub enum ControlError {
         /// Why.
         source: io::Error,
     },
+    /// The host it is on is not linked.
+    #[error("cannot reach the worker at {path}: the link to its host is down")]
+    Unlinked {
+        /// Host and socket.
+        path: PathBuf,
+    },
     /// The link broke.
     #[error("the link to the worker at {path} broke: {source}")]
     Link {

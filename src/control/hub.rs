@@ -3,6 +3,7 @@
 //! for. It blocks on nothing and outlives every source; it ends when the last handle is dropped.
 
 mod errands;
+mod host;
 mod link;
 mod merge;
 mod poller;
@@ -19,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::audit::{AuditLog, Tail};
 use super::pace::Pace;
+use super::ssh::Ssh;
 use super::{Handle, Request, runtime};
 use crate::dagster;
 use crate::domain::{AuditEntry, Event, Reply, Snapshot};
@@ -46,6 +48,10 @@ pub struct HubOptions {
     pub discover: Vec<PathBuf>,
     /// How often to look.
     pub discover_every: Duration,
+    /// Other hosts whose workers are linked, as ssh is given them: [`Ssh::check_host`].
+    pub hosts: Vec<String>,
+    /// How those are reached.
+    pub ssh: Ssh,
     /// Dagster's webserver, if there is one.
     pub webserver_url: Option<String>,
     /// Refuse every command that is not safe.
@@ -65,6 +71,8 @@ impl Default for HubOptions {
             sockets: Vec::new(),
             discover: runtime::folders(),
             discover_every: Duration::from_secs(1),
+            hosts: Vec::new(),
+            ssh: Ssh::default(),
             webserver_url: None,
             read_only: false,
             forget_after: Duration::from_mins(1),
@@ -91,6 +99,7 @@ impl Hub {
     pub fn start(options: HubOptions) -> Handle {
         let (send_request, requests) = mpsc::channel(REQUESTS);
         let (send_news, news) = mpsc::channel(NEWS);
+        let (send_host_news, host_news) = mpsc::channel(NEWS);
         let (tell, told) = mpsc::channel(8);
         let client = options.webserver_url.as_deref().map(dagster::Client::new);
         let wake = poller::start(client.clone(), tell);
@@ -105,10 +114,13 @@ impl Hub {
         let mut state = State::new(state::Settings {
             sockets: options.sockets,
             folders: options.discover,
+            hosts: options.hosts,
+            ssh: options.ssh,
             webserver_url: options.webserver_url,
             read_only: options.read_only,
             forget_after: options.forget_after,
             news: send_news,
+            host_news: send_host_news,
         });
         state.look();
         state.merge();
@@ -120,6 +132,7 @@ impl Hub {
         };
         let inputs = Inputs {
             news,
+            host_news,
             told,
             own: options.own_events,
             audit,
@@ -149,6 +162,10 @@ impl Hub {
                 Some(_) = under_way.join_next() => {}
                 Some(news) = inputs.news.recv() => {
                     self.state.heard(news);
+                    pace.touch();
+                }
+                Some((host, news)) = inputs.host_news.recv() => {
+                    self.state.host_heard(&host, news);
                     pace.touch();
                 }
                 Some(told) = inputs.told.recv() => {
@@ -184,6 +201,7 @@ impl Hub {
 /// Whatever the hub hears from.
 struct Inputs {
     news: mpsc::Receiver<link::LinkNews>,
+    host_news: mpsc::Receiver<(Arc<str>, host::HostNews)>,
     told: mpsc::Receiver<poller::Told>,
     own: Option<mpsc::Receiver<Event>>,
     audit: Option<Tail>,

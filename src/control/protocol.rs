@@ -22,6 +22,9 @@ pub const PROTOCOL: u32 = 1;
 /// bound is under 4 MiB.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
+/// What a proxy puts before a frame: the number of its channel.
+pub(crate) const CHANNEL_BYTES: usize = 4;
+
 /// The receiving half of a link.
 pub type FrameReader<R> = FramedRead<R, LengthDelimitedCodec>;
 
@@ -40,7 +43,7 @@ pub fn writer<W: AsyncWrite>(stream: W) -> FrameWriter<W> {
 
 fn codec() -> length_delimited::Builder {
     let mut builder = LengthDelimitedCodec::builder();
-    builder.max_frame_length(MAX_FRAME);
+    builder.max_frame_length(MAX_FRAME + CHANNEL_BYTES);
     builder
 }
 

@@ -35,7 +35,13 @@ pub fn folders() -> Vec<PathBuf> {
 
 fn session_folder() -> Option<PathBuf> {
     let session = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
-    (session.is_absolute() && session.is_dir()).then(|| session.join(NAME))
+    (session.is_absolute() && session.is_dir()).then(|| folder_in(&session))
+}
+
+/// Our folder in a session's runtime folder.
+#[must_use]
+pub fn folder_in(session: &Path) -> PathBuf {
+    session.join(NAME)
 }
 
 fn shared_folder() -> PathBuf {

@@ -13,6 +13,8 @@ pub enum SourceKind {
     Webserver,
     /// A worker's control socket.
     Worker,
+    /// Another host, through ssh.
+    Host,
 }
 
 /// How a source fares.

@@ -53,7 +53,8 @@ fn badges(ctx: Ctx, words: bool, addresses: bool) -> Line<'static> {
         .snapshot
         .sources
         .iter()
-        .filter(|s| s.kind != SourceKind::Worker && s.health != SourceHealth::Absent);
+        .filter(|s| !matches!(s.kind, SourceKind::Worker | SourceKind::Host))
+        .filter(|s| s.health != SourceHealth::Absent);
     for source in alone {
         let word = self::words::source(source.kind);
         let address = if addresses {
@@ -72,28 +73,20 @@ fn badges(ctx: Ctx, words: bool, addresses: bool) -> Line<'static> {
             },
         );
     }
-    let workers: Vec<&Source> = ctx
-        .snapshot
-        .sources
-        .iter()
-        .filter(|s| s.kind == SourceKind::Worker)
-        .collect();
-    let up = workers
-        .iter()
-        .filter(|source| source.health == SourceHealth::Up)
-        .count();
-    if let Some(worst) = workers.iter().max_by_key(|source| badness(&source.health)) {
-        let count = format!("{up}/{}", workers.len());
-        badge(
-            ctx,
-            &mut line,
-            worst,
-            if words {
-                format!("workers {count}")
+    for (kind, letter) in [(SourceKind::Host, 'h'), (SourceKind::Worker, 'w')] {
+        let several = ctx.snapshot.sources.iter().filter(|s| s.kind == kind);
+        let several: Vec<&Source> = several.collect();
+        let is_up = |source: &&&Source| source.health == SourceHealth::Up;
+        let up = several.iter().filter(is_up).count();
+        if let Some(worst) = several.iter().max_by_key(|source| badness(&source.health)) {
+            let count = format!("{up}/{}", several.len());
+            let name = if words {
+                format!("{}s {count}", self::words::source(kind))
             } else {
-                format!("w {count}")
-            },
-        );
+                format!("{letter} {count}")
+            };
+            badge(ctx, &mut line, worst, name);
+        }
     }
     Line::from(line)
 }

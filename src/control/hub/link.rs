@@ -1,4 +1,4 @@
-//! A link to one worker socket: connects, reconnects with back-off, passes on what arrives and
+//! A link to one worker's socket, on this host or on another: connects, reconnects with back-off, passes on what arrives and
 //! sends commands.
 
 use std::collections::HashMap;
@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::host::Opener;
 use crate::control::ControlError;
 use crate::control::client::{Connection, Input, Output, Wants};
 use crate::control::protocol::{LogStart, ServerFrame, ServerHello};
@@ -49,10 +50,29 @@ pub(super) enum News {
     Down(String),
 }
 
+/// Where a worker's socket is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address {
+    /// The host as ssh is given it; `None` is this one.
+    pub(super) host: Option<Arc<str>>,
+    /// The path there.
+    pub(super) socket: PathBuf,
+}
+
+impl Address {
+    /// The address for people, as `scp` writes it.
+    pub(super) fn label(&self) -> PathBuf {
+        match &self.host {
+            Some(host) => PathBuf::from(format!("{host}:{}", self.socket.display())),
+            None => self.socket.clone(),
+        }
+    }
+}
+
 /// News and whose they are.
 #[derive(Debug)]
 pub(super) struct LinkNews {
-    pub(super) socket: PathBuf,
+    pub(super) address: Address,
     pub(super) news: News,
 }
 
@@ -60,15 +80,31 @@ pub(super) struct LinkNews {
 #[derive(Debug)]
 pub(super) struct LinkHandle {
     pub(super) asks: mpsc::Sender<Ask>,
+    again: Arc<Notify>,
     _end: DropGuard,
 }
 
-/// Starts a link.
-pub(super) fn start(socket: PathBuf, read_only: bool, news: mpsc::Sender<LinkNews>) -> LinkHandle {
+impl LinkHandle {
+    /// Ends the wait after a broken link: there is reason to think that it works now.
+    pub(super) fn try_again(&self) {
+        self.again.notify_one();
+    }
+}
+
+/// Starts a link; `opener` leads to the host, where it is another one.
+pub(super) fn start(
+    address: Address,
+    opener: Option<Opener>,
+    read_only: bool,
+    news: mpsc::Sender<LinkNews>,
+) -> LinkHandle {
     let (asks, asked) = mpsc::channel(MAX_ASKED);
     let end = CancellationToken::new();
+    let again = Arc::new(Notify::new());
     let link = Link {
-        socket,
+        address,
+        opener,
+        again: Arc::clone(&again),
         read_only,
         news,
         asked,
@@ -84,12 +120,15 @@ pub(super) fn start(socket: PathBuf, read_only: bool, news: mpsc::Sender<LinkNew
     });
     LinkHandle {
         asks,
+        again,
         _end: end.drop_guard(),
     }
 }
 
 struct Link {
-    socket: PathBuf,
+    address: Address,
+    opener: Option<Opener>,
+    again: Arc<Notify>,
     read_only: bool,
     news: mpsc::Sender<LinkNews>,
     asked: mpsc::Receiver<Ask>,
@@ -118,8 +157,19 @@ impl Link {
         }
     }
 
+    async fn connect(&self) -> Result<Connection, ControlError> {
+        let Some(opener) = &self.opener else {
+            return Connection::open(&self.address.socket).await;
+        };
+        let path = self.address.label();
+        match opener.open(self.address.socket.clone()).await {
+            Some((input, output)) => Connection::over(path, input, output).await,
+            None => Err(ControlError::Unlinked { path }),
+        }
+    }
+
     async fn greet(&mut self) -> Result<(Input, Output), ControlError> {
-        let connection = Connection::open(&self.socket).await?;
+        let connection = self.connect().await?;
         let hello = connection.hello.clone();
         let logs = match self.position {
             Some((pid, position)) if pid == hello.pid => LogStart::After(position),
@@ -199,6 +249,7 @@ impl Link {
         loop {
             tokio::select! {
                 () = &mut over => return,
+                () = self.again.notified() => return,
                 Some(Ask { command, reply }) = self.asked.recv() => {
                     let text = format!("{} was not sent: the link to the worker is down", command.verb());
                     let _ = reply.send(Reply::Failed(text));
@@ -208,14 +259,14 @@ impl Link {
     }
 
     async fn tell(&self, news: News) {
-        let socket = self.socket.clone();
+        let address = self.address.clone();
         // Fails when the hub is gone, and this task is about to be.
-        let _ = self.news.send(LinkNews { socket, news }).await;
+        let _ = self.news.send(LinkNews { address, news }).await;
     }
 
     fn late(&self, what: &'static str, after: Duration) -> ControlError {
         ControlError::Timeout {
-            path: self.socket.clone(),
+            path: self.address.label(),
             what,
             after,
         }

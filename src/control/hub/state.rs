@@ -1,7 +1,7 @@
 //! What the hub knows: its links, what each last told, and the snapshot made of it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,12 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use tokio::sync::mpsc;
 
-use super::link::{self, LinkHandle, LinkNews, News};
+use super::host::{self, HostHandle, HostNews};
+use super::link::{self, Address, LinkHandle, LinkNews, News};
 use super::merge::{self, Told};
 use super::poller;
 use crate::control::protocol::{ServerHello, own_host};
+use crate::control::ssh::Ssh;
 use crate::control::{runtime, server};
 use crate::domain::{
     AuditEntry, LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp,
@@ -28,10 +30,13 @@ const MAX_LOGS: usize = 2_000;
 pub(super) struct Settings {
     pub(super) sockets: Vec<PathBuf>,
     pub(super) folders: Vec<PathBuf>,
+    pub(super) hosts: Vec<String>,
+    pub(super) ssh: Ssh,
     pub(super) webserver_url: Option<String>,
     pub(super) read_only: bool,
     pub(super) forget_after: Duration,
     pub(super) news: mpsc::Sender<LinkNews>,
+    pub(super) host_news: mpsc::Sender<(Arc<str>, HostNews)>,
 }
 
 /// One worker socket.
@@ -45,8 +50,29 @@ pub(super) struct Linked {
     heartbeat_at: Timestamp,
     /// Since when its process is known to be gone.
     ended: Option<Instant>,
+    /// What its own host says, where that is another one.
+    presence: Presence,
     /// Named by the user: kept even when nobody listens.
     explicit: bool,
+}
+
+/// Whether a worker's socket is still there, by the word of another host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// It was found.
+    Here,
+    /// The host was linked anew and has not named it yet.
+    Unsure,
+    /// Nobody listens on it any more.
+    Gone,
+}
+
+/// One host reached through ssh.
+#[derive(Debug)]
+struct Remote {
+    handle: HostHandle,
+    health: SourceHealth,
+    seen_at: Option<Timestamp>,
 }
 
 /// The hub's state.
@@ -54,7 +80,8 @@ pub(super) struct Linked {
 pub(super) struct State {
     settings: Settings,
     host: String,
-    links: BTreeMap<PathBuf, Linked>,
+    hosts: BTreeMap<Arc<str>, Remote>,
+    links: BTreeMap<Address, Linked>,
     webserver: Source,
     logs: VecDeque<LogLine>,
     current: Snapshot,
@@ -76,6 +103,7 @@ impl State {
         };
         let mut state = Self {
             host: own_host(),
+            hosts: BTreeMap::new(),
             links: BTreeMap::new(),
             webserver,
             logs: VecDeque::new(),
@@ -86,7 +114,10 @@ impl State {
             settings,
         };
         for socket in state.settings.sockets.clone() {
-            state.link(socket, true);
+            state.link(Address { host: None, socket }, true);
+        }
+        for name in state.settings.hosts.clone() {
+            state.link_host(name.into());
         }
         state.merge();
         state
@@ -111,19 +142,32 @@ impl State {
         self.runs_changed = true;
     }
 
-    fn link(&mut self, socket: PathBuf, explicit: bool) {
+    fn link_host(&mut self, name: Arc<str>) {
+        let (ssh, news) = (self.settings.ssh.clone(), self.settings.host_news.clone());
+        let remote = Remote {
+            handle: host::start(Arc::clone(&name), ssh, news),
+            health: SourceHealth::Connecting,
+            seen_at: None,
+        };
+        self.hosts.insert(name, remote);
+    }
+
+    fn link(&mut self, address: Address, explicit: bool) {
         let (read_only, news) = (self.settings.read_only, self.settings.news.clone());
+        let host = address.host.as_ref().and_then(|host| self.hosts.get(host));
+        let opener = host.map(|host| host.handle.opener.clone());
         let linked = Linked {
-            handle: link::start(socket.clone(), read_only, news),
+            handle: link::start(address.clone(), opener, read_only, news),
             hello: None,
             snapshot: None,
             health: SourceHealth::Connecting,
             seen_at: None,
             heartbeat_at: Timestamp::MIN,
             ended: None,
+            presence: Presence::Here,
             explicit,
         };
-        self.links.insert(socket, linked);
+        self.links.insert(address, linked);
         self.workers_changed = true;
     }
 
@@ -136,15 +180,16 @@ impl State {
             .flat_map(|folder| runtime::sockets(folder))
             .collect();
         for socket in found {
+            let address = Address { host: None, socket };
             // A dead worker's socket is no news.
-            if !self.links.contains_key(&socket) && server::is_live(&socket) {
-                self.link(socket, false);
+            if !self.links.contains_key(&address) && server::is_live(&address.socket) {
+                self.link(address, false);
             }
         }
         let (host, forget_after) = (self.host.as_str(), self.settings.forget_after);
         let mut changed = false;
-        self.links.retain(|socket, link| {
-            changed |= link.notice_end(host, socket);
+        self.links.retain(|address, link| {
+            changed |= link.notice_end(host, address);
             let forgotten = link
                 .ended
                 .is_some_and(|ended| ended.elapsed() >= forget_after);
@@ -159,8 +204,8 @@ impl State {
     }
 
     /// Takes in what a link has to say.
-    pub(super) fn heard(&mut self, LinkNews { socket, news }: LinkNews) {
-        let Some(link) = self.links.get_mut(&socket) else {
+    pub(super) fn heard(&mut self, LinkNews { address, news }: LinkNews) {
+        let Some(link) = self.links.get_mut(&address) else {
             return;
         };
         if let News::Logs { lines, missed } = news {
@@ -174,6 +219,69 @@ impl State {
         }
         link.heard(news);
         self.workers_changed = true;
+    }
+
+    /// Takes in what a host has to say.
+    pub(super) fn host_heard(&mut self, name: &Arc<str>, news: HostNews) {
+        let Some(host) = self.hosts.get_mut(name) else {
+            return;
+        };
+        let at = |socket| Address {
+            host: Some(Arc::clone(name)),
+            socket,
+        };
+        if let HostNews::Down(reason) = news {
+            host.health = SourceHealth::Down { reason };
+            return;
+        }
+        host.seen_at = Some(Timestamp::now());
+        match news {
+            HostNews::Found(socket) => {
+                let address = at(socket);
+                match self.links.get_mut(&address) {
+                    Some(link) => {
+                        link.presence = Presence::Here;
+                        link.handle.try_again();
+                    }
+                    None => self.link(address, false),
+                }
+            }
+            HostNews::Gone(socket) => {
+                if let Some(link) = self.links.get_mut(&at(socket)) {
+                    link.presence = Presence::Gone;
+                }
+            }
+            HostNews::Up(hello) => {
+                self.doubt(name, Presence::Here, Presence::Unsure);
+                tracing::info!(
+                    "linked {name}: {} with dagster-taskiq-tui {}",
+                    hello.host,
+                    hello.version
+                );
+            }
+            HostNews::Alive => {
+                // What is there was named before.
+                host.health = SourceHealth::Up;
+                self.doubt(name, Presence::Unsure, Presence::Gone);
+            }
+            HostNews::Down(_) => {}
+        }
+    }
+
+    /// Changes what is thought of the workers of a host.
+    fn doubt(&mut self, host: &str, before: Presence, after: Presence) {
+        let links = self.links.iter_mut();
+        for (_, link) in links.filter(|(address, _)| address.host.as_deref() == Some(host)) {
+            if link.presence == before {
+                link.presence = after;
+            }
+        }
+    }
+
+    /// Whether the way to an address is known to be broken.
+    fn is_cut_off(&self, address: &Address) -> bool {
+        let host = address.host.as_ref().and_then(|host| self.hosts.get(host));
+        host.is_some_and(|host| matches!(host.health, SourceHealth::Down { .. }))
     }
 
     /// Adds log lines, in the order of their times.
@@ -216,8 +324,17 @@ impl State {
         let told: Vec<Told<'_>> = self.links.values().filter_map(Linked::told).collect();
         let mut sources = merge::sources(&told);
         sources.push(self.webserver.clone());
-        sources.extend(self.links.iter().map(|(socket, link)| link.source(socket)));
-        if self.links.is_empty() {
+        sources.extend(self.hosts.iter().map(|(name, host)| Source {
+            kind: SourceKind::Host,
+            address: name.to_string(),
+            health: host.health.clone(),
+            seen_at: host.seen_at,
+        }));
+        // One sentence for a host that is cut off, not one more for each of its workers.
+        let links = self.links.iter();
+        let reachable = links.filter(|(address, _)| !self.is_cut_off(address));
+        sources.extend(reachable.map(|(address, link)| link.source(address)));
+        if self.links.is_empty() && self.hosts.is_empty() {
             let folder = self.settings.folders.first();
             sources.push(Source {
                 kind: SourceKind::Worker,
@@ -282,17 +399,18 @@ impl Linked {
     }
 
     /// Finds out whether the process behind a broken link is gone; whether that is news.
-    fn notice_end(&mut self, host: &str, socket: &Path) -> bool {
+    fn notice_end(&mut self, host: &str, address: &Address) -> bool {
         let down = matches!(self.health, SourceHealth::Down { .. });
         if !down || self.ended.is_some() {
             return false;
         }
         let gone = match (&self.snapshot, &self.hello) {
             (Some(last), _) if last.worker.state == WorkerState::Stopped => true,
+            _ if address.host.is_some() => self.presence == Presence::Gone,
             (Some(last), Some(hello)) if last.worker.hostname == host => is_gone(hello.pid),
             (Some(_), _) => false,
             // It never told anything: there is nothing to keep once its socket is gone.
-            (None, _) => !socket.exists(),
+            (None, _) => !address.socket.exists(),
         };
         if gone {
             self.ended = Some(Instant::now());
@@ -309,10 +427,10 @@ impl Linked {
         })
     }
 
-    fn source(&self, socket: &Path) -> Source {
+    fn source(&self, address: &Address) -> Source {
         Source {
             kind: SourceKind::Worker,
-            address: socket.display().to_string(),
+            address: address.label().display().to_string(),
             health: self.health.clone(),
             seen_at: self.seen_at,
         }
@@ -368,10 +486,13 @@ mod tests {
         let mut state = State::new(Settings {
             sockets: Vec::new(),
             folders: Vec::new(),
+            hosts: Vec::new(),
+            ssh: Ssh::default(),
             webserver_url: None,
             read_only: false,
             forget_after: Duration::ZERO,
             news,
+            host_news: mpsc::channel(1).0,
         });
         state.log([line(2), line(4)]);
         state.log([line(3), line(1)]);

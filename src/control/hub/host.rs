@@ -1,0 +1,363 @@
+//! A host that is reached through `ssh`: one process, whose pipes carry the links to all its
+//! workers; started again with back-off when it ends.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{FutureExt, SinkExt, StreamExt, future};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
+
+use crate::control::client::{FramesIn, FramesOut};
+use crate::control::protocol::{self, FrameReader, FrameWriter, reader, writer};
+use crate::control::proxy::ALIVE_EVERY;
+use crate::control::proxy::wire::{self, Hello, News, OWN, Order, PROTOCOL};
+use crate::control::ssh::{self, Ssh};
+
+/// The first wait after a broken link, and the longest: every try costs the other host a log-in.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Name look-up, a hop or two, keys, the shell's start-up files.
+const GREETING: Duration = Duration::from_secs(30);
+
+/// The proxy says something every 5 s; three misses are silence.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// How long an ssh that ended may take to be reaped, and to have said why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How much of what ssh says is kept, in bytes: its end says what went wrong.
+const WORDS: usize = 8 * 1024;
+
+/// Frames of one worker that wait for its link, which takes them at once.
+const WAITING: usize = 4;
+
+/// Frames that wait for the pipe: commands, a few hundred bytes each.
+const OUTGOING: usize = 64;
+
+/// Links that wait to be opened.
+const OPENS: usize = 64;
+
+/// What a host has to say.
+#[derive(Debug)]
+pub(super) enum HostNews {
+    /// The proxy over there greeted.
+    Up(Hello),
+    /// A worker listens on this socket of that host.
+    Found(PathBuf),
+    /// Nobody does any more.
+    Gone(PathBuf),
+    /// It lives.
+    Alive,
+    /// The link is broken.
+    Down(String),
+}
+
+/// A worker's socket on the other host, as frames.
+pub(super) type Tunnel = (FramesIn, FramesOut);
+
+/// Asks for a [`Tunnel`] to a socket of the host.
+#[derive(Debug)]
+pub(super) struct Open {
+    socket: PathBuf,
+    reply: oneshot::Sender<(mpsc::Receiver<Bytes>, PollSender<Bytes>, u32)>,
+}
+
+/// Opens links to the workers of a host. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub(super) struct Opener {
+    asks: mpsc::Sender<Open>,
+}
+
+impl Opener {
+    /// A tunnel to a socket; `None` while the host is not linked.
+    pub(super) async fn open(&self, socket: PathBuf) -> Option<Tunnel> {
+        let (reply, opened) = oneshot::channel();
+        self.asks.send(Open { socket, reply }).await.ok()?;
+        let (mut frames, sender, channel) = opened.await.ok()?;
+        let input = futures::stream::poll_fn(move |context| frames.poll_recv(context)).map(Ok);
+        let output = sender
+            .sink_map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+            .with(move |frame: Bytes| {
+                future::ready(Ok::<_, io::Error>(wire::pack(channel, &frame)))
+            });
+        Some((input.boxed(), Box::pin(output)))
+    }
+}
+
+/// The hub's end of a host; the link ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct HostHandle {
+    pub(super) opener: Opener,
+    _end: DropGuard,
+}
+
+/// Starts linking a host. News carry its name.
+pub(super) fn start(
+    name: Arc<str>,
+    ssh: Ssh,
+    news: mpsc::Sender<(Arc<str>, HostNews)>,
+) -> HostHandle {
+    let (asks, asked) = mpsc::channel(OPENS);
+    let end = CancellationToken::new();
+    let host = Host {
+        name,
+        ssh,
+        news,
+        asked,
+    };
+    let ended = end.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = ended.cancelled() => {}
+            () = host.run() => {}
+        }
+    });
+    HostHandle {
+        opener: Opener { asks },
+        _end: end.drop_guard(),
+    }
+}
+
+struct Host {
+    name: Arc<str>,
+    ssh: Ssh,
+    news: mpsc::Sender<(Arc<str>, HostNews)>,
+    asked: mpsc::Receiver<Open>,
+}
+
+impl Host {
+    /// Runs until the hub is gone.
+    async fn run(mut self) {
+        let (shortest, longest) = BACK_OFF;
+        let mut wait = shortest;
+        loop {
+            let mut greeted = false;
+            let reason = self.connection(&mut greeted).await;
+            self.tell(HostNews::Down(reason)).await;
+            if greeted {
+                wait = shortest;
+            }
+            self.refuse_for(wait).await;
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    /// One ssh process from its start to its end; says why it ended.
+    async fn connection(&mut self, greeted: &mut bool) -> String {
+        let mut child = match self.ssh.start(&self.name).spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                let program = self.ssh.command.first().map_or("ssh", String::as_str);
+                return format!("cannot start {program}: {error}; install OpenSSH's client");
+            }
+        };
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return "cannot start ssh: it has no pipes".to_owned();
+        };
+        let words = tokio::spawn(last_bytes(stderr));
+        let (send, outgoing) = mpsc::channel(OUTGOING);
+        let session = Session {
+            host: self,
+            greeted,
+            send,
+            channels: HashMap::new(),
+            last_channel: OWN,
+        };
+        let broken = tokio::select! {
+            broken = session.run(reader(stdout)) => broken,
+            error = write(outgoing, writer(stdin)) => Broken::Link(error),
+        };
+        match broken {
+            Broken::Said(reason) => reason,
+            Broken::Link(error) => self.last_words(child, words, error.as_ref()).await,
+        }
+    }
+
+    /// What ssh said at its end, or how the pipe broke.
+    async fn last_words(
+        &self,
+        mut child: Child,
+        words: tokio::task::JoinHandle<String>,
+        error: Option<&io::Error>,
+    ) -> String {
+        let status = timeout(LAST_WORDS, child.wait()).await;
+        let status = status.ok().and_then(Result::ok);
+        // A control master that outlives this ssh keeps the pipe open.
+        let aborting = words.abort_handle();
+        let words = timeout(LAST_WORDS, words).await;
+        aborting.abort();
+        let words = words.ok().and_then(Result::ok).unwrap_or_default();
+        match error {
+            Some(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let said = words.lines().next_back().unwrap_or_default();
+                format!(
+                    "{} does not answer as dagster-taskiq-tui does ({error}); see what `ssh {} true` prints {said}",
+                    self.name, self.name
+                )
+            }
+            _ => ssh::sentence(&self.name, status, &words),
+        }
+    }
+
+    /// Waits before the next try; links that want to be opened meanwhile are not.
+    async fn refuse_for(&mut self, wait: Duration) {
+        let over = sleep(wait);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                Some(open) = self.asked.recv() => drop(open),
+            }
+        }
+    }
+
+    async fn tell(&self, news: HostNews) {
+        // Fails when the hub is gone, and this task is about to be.
+        let _ = self.news.send((Arc::clone(&self.name), news)).await;
+    }
+}
+
+/// Why a connection is over.
+enum Broken {
+    /// A pipe ended, or what came out of it is no frame.
+    Link(Option<io::Error>),
+    /// One sentence.
+    Said(String),
+}
+
+struct Session<'a> {
+    host: &'a mut Host,
+    greeted: &'a mut bool,
+    send: mpsc::Sender<Bytes>,
+    channels: HashMap<u32, mpsc::Sender<Bytes>>,
+    last_channel: u32,
+}
+
+impl Session<'_> {
+    async fn run(mut self, mut input: FrameReader<ChildStdout>) -> Broken {
+        let mut alive = interval(ALIVE_EVERY);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let within = if *self.greeted { SILENCE } else { GREETING };
+            tokio::select! {
+                frame = timeout(within, input.next()) => {
+                    let frame = match frame {
+                        Ok(Some(Ok(frame))) => frame.freeze(),
+                        Ok(Some(Err(error))) => return Broken::Link(Some(error)),
+                        Ok(None) => return Broken::Link(None),
+                        Err(_) => {
+                            let seconds = within.as_secs();
+                            return Broken::Said(format!("nothing was heard for {seconds} s"));
+                        }
+                    };
+                    match self.heard(frame).await {
+                        Ok(None) => {}
+                        Ok(Some(reason)) => return Broken::Said(reason),
+                        Err(error) => return Broken::Link(Some(error)),
+                    }
+                }
+                Some(open) = self.host.asked.recv() => self.open(open),
+                _ = alive.tick(), if *self.greeted => self.order(&Order::Alive),
+            }
+        }
+    }
+
+    /// Takes in a frame; a sentence if the host cannot be linked.
+    async fn heard(&mut self, frame: Bytes) -> io::Result<Option<String>> {
+        let (channel, content) = wire::unpack(frame)?;
+        if channel != OWN {
+            let taken = match self.channels.get(&channel) {
+                Some(link) => link.send(content).await.is_ok(),
+                None => true,
+            };
+            if !taken {
+                self.channels.remove(&channel);
+                self.order(&Order::Close { channel });
+            }
+            return Ok(None);
+        }
+        let news = match protocol::decode(&content)? {
+            News::Hello(hello) if hello.protocol == PROTOCOL => {
+                *self.greeted = true;
+                HostNews::Up(hello)
+            }
+            News::Hello(Hello {
+                protocol, version, ..
+            }) => {
+                return Ok(Some(format!(
+                    "dagster-taskiq-tui {version} over there speaks attach protocol {protocol}, \
+                     this one {PROTOCOL}; use the same version on both"
+                )));
+            }
+            News::Found { socket } => HostNews::Found(socket),
+            News::Gone { socket } => HostNews::Gone(socket),
+            News::Alive => HostNews::Alive,
+            News::Closed { channel } => {
+                self.channels.remove(&channel);
+                return Ok(None);
+            }
+        };
+        self.host.tell(news).await;
+        Ok(None)
+    }
+
+    fn open(&mut self, Open { socket, reply }: Open) {
+        if !*self.greeted {
+            return;
+        }
+        self.last_channel += 1;
+        let channel = self.last_channel;
+        let (link, frames) = mpsc::channel(WAITING);
+        let sender = PollSender::new(self.send.clone());
+        if reply.send((frames, sender, channel)).is_ok() {
+            self.channels.insert(channel, link);
+            self.order(&Order::Open { channel, socket });
+        }
+    }
+
+    /// Never waits: a pipe that takes nothing is found by its silence.
+    fn order(&self, order: &Order) {
+        let sent = wire::pack_own(order)
+            .ok()
+            .is_some_and(|frame| self.send.try_send(frame).is_ok());
+        if !sent {
+            tracing::debug!("{} takes no orders: {order:?}", self.host.name);
+        }
+    }
+}
+
+/// Writes what is to be sent until the pipe breaks.
+async fn write(
+    mut outgoing: mpsc::Receiver<Bytes>,
+    mut output: FrameWriter<ChildStdin>,
+) -> Option<io::Error> {
+    while let Some(frame) = outgoing.recv().await {
+        if output.send(frame).await.is_err() {
+            // The end of the other pipe, and ssh's words, say more than EPIPE.
+            return None;
+        }
+    }
+    future::pending().boxed().await
+}
+
+/// The last [`WORDS`] bytes of a stream.
+async fn last_bytes(mut stream: impl AsyncRead + Unpin) -> String {
+    let mut kept = Vec::new();
+    let mut bytes = [0; 1024];
+    while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+        kept.extend_from_slice(&bytes[..read]);
+        let excess = kept.len().saturating_sub(WORDS);
+        kept.drain(..excess);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}

@@ -1,0 +1,193 @@
+//! The far end of an attached host: bridges this host's control sockets to one pair of pipes, which
+//! `ssh` carries. It announces workers as they come and go and reads nothing of what they say.
+//!
+//! A slow link is felt by the workers' own servers, which skip snapshots and count them: of each
+//! worker one frame waits here at most.
+
+pub mod wire;
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::protocol::{self, FrameReader, own_host, reader, writer};
+use super::{runtime, server};
+use wire::{Hello, News, OWN, Order, PROTOCOL};
+
+/// How often to look for workers.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How often either end says that it lives.
+pub const ALIVE_EVERY: Duration = Duration::from_secs(5);
+
+/// A console that is stopped with Ctrl-Z says nothing; one that is gone neither.
+const SILENCE: Duration = Duration::from_mins(2);
+
+/// Commands that wait for one worker: more than its console has under way at once.
+const COMMANDS: usize = 32;
+
+/// Bridges the sockets in `folders` to `input` and `output` until `input` ends.
+///
+/// # Errors
+/// When a pipe breaks, or what arrives is not this protocol.
+pub async fn serve<R, W>(input: R, output: W, folders: Vec<PathBuf>) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (out, mut outgoing) = mpsc::channel::<Bytes>(1);
+    let proxy = Proxy {
+        folders,
+        out,
+        found: BTreeSet::new(),
+        channels: HashMap::new(),
+        bridges: JoinSet::new(),
+    };
+    let mut output = writer(output);
+    let write = async {
+        while let Some(frame) = outgoing.recv().await {
+            output.send(frame).await?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = proxy.run(reader(input)) => ended,
+        ended = write => ended,
+    }
+}
+
+struct Proxy {
+    folders: Vec<PathBuf>,
+    out: mpsc::Sender<Bytes>,
+    found: BTreeSet<PathBuf>,
+    channels: HashMap<u32, mpsc::Sender<Bytes>>,
+    bridges: JoinSet<u32>,
+}
+
+impl Proxy {
+    async fn run<R: AsyncRead + Unpin>(mut self, mut input: FrameReader<R>) -> io::Result<()> {
+        self.tell(&News::Hello(Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: own_host(),
+        }))
+        .await?;
+        // The first `Alive` says that everything that is there was named.
+        self.look().await?;
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut alive = interval(ALIVE_EVERY);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                frame = timeout(SILENCE, input.next()) => match frame {
+                    Ok(Some(frame)) => {
+                        let (channel, content) = wire::unpack(frame?.freeze())?;
+                        self.heard(channel, content)?;
+                    }
+                    Ok(None) | Err(_) => return Ok(()),
+                },
+                Some(ended) = self.bridges.join_next() => {
+                    let channel = ended.map_err(io::Error::other)?;
+                    self.channels.remove(&channel);
+                    self.tell(&News::Closed { channel }).await?;
+                }
+                _ = look.tick() => self.look().await?,
+                _ = alive.tick() => self.tell(&News::Alive).await?,
+            }
+        }
+    }
+
+    async fn tell(&self, news: &News) -> io::Result<()> {
+        let frame = wire::pack_own(news)?;
+        // Fails when the writer has ended, and its error is the one that counts.
+        let _ = self.out.send(frame).await;
+        Ok(())
+    }
+
+    /// Announces the difference to what was announced last.
+    async fn look(&mut self) -> io::Result<()> {
+        let sockets = self
+            .folders
+            .iter()
+            .flat_map(|folder| runtime::sockets(folder));
+        let now: BTreeSet<PathBuf> = sockets.filter(|socket| server::is_live(socket)).collect();
+        let before = std::mem::replace(&mut self.found, now);
+        for socket in before.difference(&self.found).cloned() {
+            self.tell(&News::Gone { socket }).await?;
+        }
+        for socket in self.found.difference(&before).cloned() {
+            self.tell(&News::Found { socket }).await?;
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, channel: u32, content: Bytes) -> io::Result<()> {
+        if channel != OWN {
+            // A worker that takes no commands must not hold up the others: its channel ends.
+            let taken = self
+                .channels
+                .get(&channel)
+                .is_some_and(|worker| worker.try_send(content).is_ok());
+            if !taken {
+                self.channels.remove(&channel);
+            }
+            return Ok(());
+        }
+        match protocol::decode(&content)? {
+            Order::Open { channel, socket } => {
+                let (commands, taken) = mpsc::channel(COMMANDS);
+                let known = self.found.contains(&socket);
+                let out = self.out.clone();
+                self.bridges.spawn(async move {
+                    if known && let Err(error) = bridge(channel, &socket, taken, out).await {
+                        tracing::debug!("the link to {} ended: {error}", socket.display());
+                    }
+                    channel
+                });
+                self.channels.insert(channel, commands);
+            }
+            Order::Close { channel } => drop(self.channels.remove(&channel)),
+            Order::Alive => {}
+        }
+        Ok(())
+    }
+}
+
+/// Carries frames between a worker's socket and a channel until either ends.
+async fn bridge(
+    channel: u32,
+    socket: &PathBuf,
+    mut commands: mpsc::Receiver<Bytes>,
+    out: mpsc::Sender<Bytes>,
+) -> io::Result<()> {
+    let (read, write) = UnixStream::connect(socket).await?.into_split();
+    let (mut read, mut write) = (reader(read), writer(write));
+    let to_worker = async {
+        while let Some(command) = commands.recv().await {
+            write.send(command).await?;
+        }
+        Ok(())
+    };
+    let from_worker = async {
+        while let Some(frame) = read.next().await {
+            if out.send(wire::pack(channel, &frame?)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = to_worker => ended,
+        ended = from_worker => ended,
+    }
+}

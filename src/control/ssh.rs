@@ -1,0 +1,188 @@
+//! How another host is reached: the user's own `ssh`, with the user's own configuration, keys and
+//! agent. It is never given a terminal, so that it asks nothing and writes nothing on the screen.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use tokio::process::Command;
+
+/// How `ssh` is called, and what it calls on the other side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ssh {
+    /// The program and its first arguments.
+    pub command: Vec<String>,
+    /// This program on the other host; one that begins with `~/` is in the user's home there.
+    pub program: String,
+    /// Folder of the control sockets there; `None` is the one of the user's sessions and services.
+    pub runtime_dir: Option<PathBuf>,
+}
+
+impl Default for Ssh {
+    fn default() -> Self {
+        Self {
+            command: vec!["ssh".to_owned()],
+            program: env!("CARGO_PKG_NAME").to_owned(),
+            runtime_dir: None,
+        }
+    }
+}
+
+impl Ssh {
+    /// Whether a host's name can be given to ssh.
+    ///
+    /// # Errors
+    /// One sentence: ssh would read it as an option, or not at all.
+    pub fn check_host(host: &str) -> Result<(), String> {
+        if host.is_empty() || host.starts_with('-') || host.contains(char::is_whitespace) {
+            return Err(format!(
+                "`{host}` is no host for ssh; give user@host, or a Host of ~/.ssh/config"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The process whose pipes are the link. It is killed when it is dropped, and Ctrl-Z and Ctrl-C
+    /// at the console's terminal do not reach it.
+    #[must_use]
+    pub fn start(&self, host: &str) -> Command {
+        let mut words = self.command.iter();
+        let mut command = Command::new(words.next().map_or("ssh", String::as_str));
+        command
+            .args(words)
+            .args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "--"])
+            .arg(host)
+            .arg(self.remote_line())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        command
+    }
+
+    /// The line that the user's shell on the other host is given.
+    fn remote_line(&self) -> String {
+        let mut line = format!("exec {} control proxy", quoted(&self.program));
+        if let Some(folder) = &self.runtime_dir {
+            line.push_str(" --runtime-dir ");
+            line.push_str(&quoted(&folder.display().to_string()));
+        }
+        line
+    }
+}
+
+/// A word as a POSIX shell takes it literally, but for a leading `~/`.
+fn quoted(word: &str) -> String {
+    let (home, rest) = match word.strip_prefix("~/") {
+        Some(rest) => ("~/", rest),
+        None => ("", word),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
+    if !rest.is_empty() && rest.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("{home}'{}'", rest.replace('\'', r"'\''"))
+}
+
+/// One sentence of how an ssh process ended, from its own words.
+#[must_use]
+pub fn sentence(host: &str, status: Option<ExitStatus>, stderr: &str) -> String {
+    let words = last_words(stderr);
+    let advice = advice(host, status, stderr);
+    let ended = match (words, status) {
+        (Some(words), _) => words.trim_end_matches(['.', '\r']).to_owned(),
+        (None, Some(status)) => format!("ssh ended without a word ({status})"),
+        (None, None) => "the connection was lost".to_owned(),
+    };
+    match advice {
+        Some(advice) => format!("{ended}; {advice}"),
+        None => ended,
+    }
+}
+
+/// The line that says what went wrong: a program's `error:`, else the last.
+fn last_words(stderr: &str) -> Option<&str> {
+    let mut lines = stderr
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    lines
+        .clone()
+        .find(|line| line.starts_with("error:"))
+        .or_else(|| lines.next_back())
+}
+
+/// What the operator can do about it, where that is known.
+fn advice(host: &str, status: Option<ExitStatus>, stderr: &str) -> Option<String> {
+    // What a shell ends with when there is no such program.
+    const NO_PROGRAM: i32 = 127;
+    let says = |text: &str| stderr.contains(text);
+    if says("Host key verification failed") || says("host key") {
+        Some(format!("run `ssh {host}` once and check its key"))
+    } else if says("Permission denied") || says("Too many authentication failures") {
+        Some("no password is asked here: load a key into your agent".to_owned())
+    } else if status.and_then(|status| status.code()) == Some(NO_PROGRAM) {
+        Some("install dagster-taskiq-tui there, or name it with --remote-program".to_owned())
+    } else if says("unrecognized subcommand") {
+        Some("the version over there is too old to be attached".to_owned())
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn the_other_host_s_shell_takes_every_word_literally() {
+        let ssh = Ssh {
+            program: "~/my apps/it's".to_owned(),
+            runtime_dir: Some("/run/a b; rm".into()),
+            ..Ssh::default()
+        };
+        let line = r"exec ~/'my apps/it'\''s' control proxy --runtime-dir '/run/a b; rm'";
+        assert_eq!(ssh.remote_line(), line);
+        let plain = Ssh::default().remote_line();
+        assert_eq!(plain, "exec dagster-taskiq-tui control proxy");
+    }
+
+    #[test]
+    fn a_host_that_ssh_would_take_for_an_option_is_refused() {
+        assert_eq!(Ssh::check_host("ann@etl-1"), Ok(()));
+        for host in ["", "-oProxyCommand=x", "a b"] {
+            assert!(Ssh::check_host(host).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn ssh_s_own_words_become_a_sentence_with_what_to_do() {
+        let told = |stderr: &str| sentence("ann@etl-1", None, stderr);
+        assert_eq!(
+            told("No ED25519 host key is known for etl-1.\r\nHost key verification failed.\r\n"),
+            "Host key verification failed; run `ssh ann@etl-1` once and check its key"
+        );
+        assert_eq!(
+            told("ann@etl-1: Permission denied (publickey).\r\n"),
+            "ann@etl-1: Permission denied (publickey); no password is asked here: load a key into your agent"
+        );
+        assert_eq!(
+            told(
+                "error: unrecognized subcommand 'control'\n\nFor more information, try '--help'.\n"
+            ),
+            "error: unrecognized subcommand 'control'; the version over there is too old to be attached"
+        );
+        assert_eq!(told(""), "the connection was lost");
+        let missing = sentence(
+            "ann@etl-1",
+            Some(ExitStatus::from_raw(127 << 8)),
+            "sh: 1: exec: dagster-taskiq-tui: not found\n",
+        );
+        assert!(
+            missing.ends_with("or name it with --remote-program"),
+            "{missing}"
+        );
+    }
+}
