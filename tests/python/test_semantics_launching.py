@@ -138,7 +138,8 @@ def test_the_webserver_launches_jobs_of_two_code_locations_on_one_worker(
     runs = [webserver.launch("by_file", "dynamic_job"), webserver.launch("by_module", "speak_job")]
     assert [ended(fleet, run).status for run in runs] == [DagsterRunStatus.SUCCESS] * 2
     for run in runs:
-        assert len(fleet.instance.all_logs(run, of_type=DagsterEventType.RUN_DEQUEUED)) == 1
+        assert len(fleet.instance.all_logs(run, of_type=DagsterEventType.RUN_ENQUEUED)) == 1
+        assert len(fleet.instance.all_logs(run, of_type=DagsterEventType.RUN_STARTING)) == 1
 
 
 def test_what_a_step_prints_is_shown_by_the_webserver(fleet: Fleet, webserver: Webserver) -> None:
