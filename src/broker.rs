@@ -4,6 +4,7 @@
 //! says what was tried, on what, and what to do.
 
 mod archive;
+mod attribute;
 mod client;
 mod delivery;
 mod embedded;
@@ -12,9 +13,10 @@ mod lease;
 mod objects;
 mod queue_set;
 
-pub use archive::{Archive, Archived};
-pub use client::{Broker, LONG_POLL};
-pub use delivery::Delivery;
+pub use archive::{Archive, Archived, read_archive};
+pub use attribute::{Attribute, Attributes, REASON, SOURCE_QUEUE};
+pub use client::{Broker, LONG_POLL, Looked, Outgoing};
+pub use delivery::{Delivery, OFFLOADED};
 pub use error::BrokerError;
 pub use lease::Leases;
 pub use queue_set::{Queue, QueueSet, sibling_url};

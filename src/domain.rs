@@ -6,6 +6,7 @@ mod command;
 mod event;
 mod fleet;
 mod log;
+mod message;
 mod query;
 mod queue;
 mod run;
@@ -19,6 +20,10 @@ pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};
 pub use fleet::FleetWorker;
 pub use log::{LogLevel, LogLine};
+pub use message::{
+    Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,
+    RedrivePolicy,
+};
 pub use query::{Answer, AssetKey, ConfigProblem, JobDetail, Query};
 pub use queue::{DEFAULT_PRIORITY, PriorityCount, QueueCounts, QueueRole, QueueView};
 pub use run::{JobRef, RunStatus, RunView};

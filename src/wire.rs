@@ -1,6 +1,7 @@
 //! What crosses SQS: Taskiq messages, labels, results.
 
 pub mod message;
+pub mod redact;
 pub mod result;
 
 pub use message::{DecodeError, TaskMessage};

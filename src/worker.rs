@@ -5,11 +5,11 @@
 //! dead-lettered, never in between.
 
 mod credits;
-mod drain_queue;
 mod held;
 mod intake;
 mod life;
 mod lives;
+pub mod operations;
 mod orders;
 mod polls;
 mod pool;

@@ -176,6 +176,7 @@ async fn a_queue_is_drained_by_one_worker_that_is_subscribed_to_it() {
     .await;
     let drain = |name: &str| Command::DrainQueue {
         queue: name.to_owned(),
+        keep_waiting: false,
     };
     let reply = ask(&handle, None, drain("q")).await;
     assert_eq!(reply, Reply::Failed("no drain queue here".to_owned()));

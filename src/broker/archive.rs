@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::attribute::Attributes;
 use super::delivery::Delivery;
 use super::error::BrokerError;
 
@@ -23,6 +24,9 @@ pub struct Archived {
     /// `MessageGroupId` of a FIFO queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Message attributes.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
     /// Whether the body only names the message's object in S3.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offloaded: bool,
@@ -37,6 +41,7 @@ impl From<&Delivery> for Archived {
             message_id: delivery.message_id.clone(),
             sent_at_ms: delivery.sent_at.map(jiff::Timestamp::as_millisecond),
             group: delivery.group.clone(),
+            attributes: delivery.attributes.clone(),
             offloaded: delivery.offloaded,
             body: delivery.body.clone(),
         }
@@ -107,6 +112,28 @@ impl Archive {
         file.write_all(&text)?;
         file.sync_data()
     }
+}
+
+/// The messages of an archive. A last line without its end is one that was not on disk as a whole
+/// when the writer died: its message was not deleted, and it is left out.
+///
+/// # Errors
+/// The file cannot be read, or a line of it is no message: which one, in one sentence.
+pub fn read_archive(path: &Path) -> Result<Vec<Archived>, String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the archive {name}: {error}"))?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let lines = whole.lines().enumerate();
+    lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(index, line)| {
+            serde_json::from_str(line).map_err(|error| {
+                let number = index + 1;
+                format!("line {number} of {name} is no archived message ({error})")
+            })
+        })
+        .collect()
 }
 
 fn create(path: &Path) -> std::io::Result<File> {

@@ -1,5 +1,7 @@
 //! The client itself: connects, resolves the queue set, and makes one call per method.
 
+mod inspect;
+mod moves;
 mod queues;
 
 use std::sync::Arc;
@@ -11,10 +13,10 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, MessageSystemAttributeName,
-    QueueAttributeName,
+    ChangeMessageVisibilityBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
 };
 
+use super::attribute::{Attribute, REASON, SOURCE_QUEUE};
 use super::delivery::{Delivery, OFFLOADED};
 use super::embedded;
 use super::error::BrokerError;
@@ -22,12 +24,17 @@ use super::objects::Objects;
 use super::queue_set::Queue;
 use crate::config::{Settings, is_loopback, region_of_queue_url};
 use crate::domain::QueueCounts;
+pub use inspect::Looked;
+pub use moves::Outgoing;
 
 /// Longest wait of one receive, SQS's own limit: an idle worker costs three requests a minute.
 pub const LONG_POLL: Duration = Duration::from_secs(20);
 
 /// A receive may take [`LONG_POLL`] and the network's time on top.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Message attributes that SQS takes with one message.
+const MOST_ATTRIBUTES: usize = 10;
 
 /// A connection to SQS. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -115,13 +122,27 @@ impl Broker {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<Delivery>, BrokerError> {
+        self.receive_for(queue, max, wait, self.visibility).await
+    }
+
+    /// As [`Self::receive`], hiding the messages for `visibility`.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn receive_for(
+        &self,
+        queue: &Arc<Queue>,
+        max: usize,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<Delivery>, BrokerError> {
         let answer = self
             .client
             .receive_message()
             .queue_url(&queue.url)
             .max_number_of_messages(i32::try_from(max.clamp(1, 10)).unwrap_or(10))
             .wait_time_seconds(seconds(wait))
-            .visibility_timeout(seconds(self.visibility))
+            .visibility_timeout(seconds(visibility))
             .message_system_attribute_names(MessageSystemAttributeName::All)
             .message_attribute_names("All")
             .send()
@@ -203,7 +224,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Renews up to ten leases of one queue. Returns, for each that was refused, its receipt
+    /// Lets up to ten leases of one queue last for `time` from now; zero gives them back. Returns, for each that was refused, its receipt
     /// handle and SQS's words.
     ///
     /// # Errors
@@ -212,6 +233,7 @@ impl Broker {
         &self,
         queue: &Queue,
         handles: &[String],
+        time: Duration,
     ) -> Result<Vec<(String, String)>, BrokerError> {
         let mut request = self
             .client
@@ -221,14 +243,19 @@ impl Broker {
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(id.to_string())
                 .receipt_handle(handle)
-                .visibility_timeout(seconds(self.visibility))
+                .visibility_timeout(seconds(time))
                 .build();
             // Id and handle are set on the line above, the only reasons to fail.
             if let Ok(entry) = entry {
                 request = request.entries(entry);
             }
         }
-        let attempt = format!("renew {} leases on {}", handles.len(), queue.name);
+        let (count, name) = (handles.len(), &queue.name);
+        let attempt = if time.is_zero() {
+            format!("give back {count} messages to {name}")
+        } else {
+            format!("renew {count} leases on {name}")
+        };
         let answer = request.send().await.map_err(|e| self.error(&attempt, &e))?;
         let refused = answer.failed.into_iter().filter_map(|failed| {
             let handle = failed
@@ -256,33 +283,21 @@ impl Broker {
             "move message {} to the dead-letter queue {target}",
             delivery.message_id
         );
-        let text = |value: &str| {
-            MessageAttributeValue::builder()
-                .data_type("String")
-                .string_value(value)
-                .build()
+        let mut attributes = delivery.attributes.clone();
+        if attributes.len() > MOST_ATTRIBUTES - 2 {
+            // SQS takes ten: what the body needs stays.
+            attributes.retain(|name, _| name == OFFLOADED);
+        }
+        attributes.insert(REASON.to_owned(), Attribute::text(reason));
+        let source = Attribute::text(&delivery.queue.name);
+        attributes.insert(SOURCE_QUEUE.to_owned(), source);
+        let outgoing = Outgoing {
+            body: delivery.body.clone(),
+            attributes,
+            group: delivery.group.clone(),
+            deduplication: Some(uuid::Uuid::new_v4().simple().to_string()),
         };
-        let mut request = self
-            .client
-            .send_message()
-            .queue_url(target)
-            .message_body(&delivery.body);
-        let attributes = [
-            ("dtq_reason", reason),
-            ("dtq_source_queue", &delivery.queue.name),
-        ];
-        let offloaded = delivery.offloaded.then_some((OFFLOADED, "True"));
-        for (name, value) in attributes.into_iter().chain(offloaded) {
-            if let Ok(value) = text(value) {
-                request = request.message_attributes(name, value);
-            }
-        }
-        if let Some(group) = &delivery.group {
-            request = request
-                .message_group_id(group)
-                .message_deduplication_id(uuid::Uuid::new_v4().simple().to_string());
-        }
-        request.send().await.map_err(|e| self.error(&attempt, &e))?;
+        self.send(target, &outgoing, &attempt).await?;
         self.delete(delivery).await
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::Timestamp;
 
+use super::attribute::{Attribute, Attributes, SOURCE_QUEUE};
 use super::queue_set::Queue;
+use crate::domain::MessageStage;
 
 /// One receive of one message: the receipt handle is good for this receive only.
 #[derive(Clone, Debug)]
@@ -28,10 +30,16 @@ pub struct Delivery {
     pub received_at: Timestamp,
     /// `MessageGroupId` of a FIFO queue.
     pub group: Option<String>,
+    /// Its message attributes.
+    pub attributes: Attributes,
+    /// Name of the queue it was dead-lettered from, by SQS or by a worker.
+    pub source: Option<String>,
+    /// Where it is in its life.
+    pub stage: MessageStage,
 }
 
 /// taskiq-aio-sqs's attribute of a message whose body is in S3.
-pub(super) const OFFLOADED: &str = "s3_extended_message";
+pub const OFFLOADED: &str = "s3_extended_message";
 
 impl Delivery {
     /// Takes over what SQS answered. A message without id, handle or body cannot be: SQS promises
@@ -47,12 +55,18 @@ impl Delivery {
             .and_then(|text| text.parse().ok())
             .and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let group = attribute(&MessageSystemAttributeName::MessageGroupId).cloned();
-        let offloaded = message
+        let arn = attribute(&MessageSystemAttributeName::DeadLetterQueueSourceArn).cloned();
+        let attributes: Attributes = message
             .message_attributes
-            .as_ref()
-            .is_some_and(|all| all.contains_key(OFFLOADED));
+            .iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), Attribute::from(value)))
+            .collect();
         Self {
-            offloaded,
+            offloaded: attributes.contains_key(OFFLOADED),
+            source: source(&attributes, arn.as_deref()),
+            attributes,
+            stage: MessageStage::Waiting,
             queue: Arc::clone(queue),
             message_id: message.message_id.unwrap_or_default(),
             receipt_handle: message.receipt_handle.unwrap_or_default(),
@@ -63,4 +77,11 @@ impl Delivery {
             group,
         }
     }
+}
+
+/// A worker's word for where a message came from is more exact than SQS's: SQS does not know of it.
+pub(super) fn source(attributes: &Attributes, arn: Option<&str>) -> Option<String> {
+    let told = attributes.get(SOURCE_QUEUE).map(Attribute::shown);
+    let moved = arn.and_then(|arn| arn.rsplit(':').next());
+    told.or(moved).map(str::to_owned)
 }

@@ -2,9 +2,17 @@
 //! port is not taken for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use reqwest::StatusCode;
 use serde::Deserialize;
+
+use super::attribute::Attributes;
+use super::delivery::{Delivery, OFFLOADED, source};
+use super::queue_set::Queue;
+use crate::domain::MessageStage;
 
 /// The name our server gives at `GET /`.
 const SERVER: &str = "dagster-taskiq-tui";
@@ -15,6 +23,33 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Deserialize)]
 struct Identity {
     server: String,
+}
+
+/// Messages as they lie.
+#[derive(Deserialize)]
+struct Lying {
+    messages: Vec<Message>,
+    next: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "these are the names of SQS's members"
+)]
+struct Message {
+    message_id: String,
+    body: String,
+    stage: MessageStage,
+    attributes: BTreeMap<String, String>,
+    message_attributes: Attributes,
+}
+
+/// A page of messages that were looked at, and where the next one begins.
+pub(super) struct Page {
+    pub messages: Vec<Delivery>,
+    pub next: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -52,4 +87,58 @@ pub(super) async fn waiting(
         .collect();
     counts.sort_unstable_by_key(|(priority, _)| std::cmp::Reverse(*priority));
     Some(counts)
+}
+
+/// Messages as they lie, after a position; `None` where the broker does not show them: it wants
+/// signed requests, or is of an older version.
+pub(super) async fn peek(
+    http: &reqwest::Client,
+    endpoint: &str,
+    queue: &Arc<Queue>,
+    after: Option<i64>,
+) -> Result<Option<Page>, String> {
+    let (endpoint, name) = (endpoint.trim_end_matches('/'), &queue.name);
+    let place = after.map_or_else(String::new, |after| format!("&after={after}"));
+    let url = format!("{endpoint}/_dtq/peek?queue={name}{place}");
+    // Up to 4 MiB of bodies are read from disk.
+    let request = http.get(url).timeout(PATIENCE * 5);
+    let answer = request.send().await.map_err(|error| error.to_string())?;
+    if matches!(
+        answer.status(),
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
+    ) {
+        return Ok(None);
+    }
+    let answer = answer.error_for_status().map_err(|e| e.to_string())?;
+    let page: Lying = answer.json().await.map_err(|error| error.to_string())?;
+    Ok(Some(Page {
+        messages: page
+            .messages
+            .into_iter()
+            .map(|message| delivery(queue, message))
+            .collect(),
+        next: page.next,
+    }))
+}
+
+/// A look is no receive: there is no receipt handle.
+fn delivery(queue: &Arc<Queue>, message: Message) -> Delivery {
+    let number = |name: &str| message.attributes.get(name)?.parse::<i64>().ok();
+    let arn = message.attributes.get("DeadLetterQueueSourceArn");
+    Delivery {
+        queue: Arc::clone(queue),
+        receipt_handle: String::new(),
+        offloaded: message.message_attributes.contains_key(OFFLOADED),
+        receive_count: number("ApproximateReceiveCount")
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0),
+        sent_at: number("SentTimestamp").and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        received_at: Timestamp::now(),
+        group: message.attributes.get("MessageGroupId").cloned(),
+        source: source(&message.message_attributes, arn.map(String::as_str)),
+        attributes: message.message_attributes,
+        stage: message.stage,
+        message_id: message.message_id,
+        body: message.body,
+    }
 }

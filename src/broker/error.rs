@@ -177,6 +177,21 @@ impl BrokerError {
         matches!(self, Self::Denied { .. })
     }
 
+    /// Whether it says that the server has no such action, or not for this queue.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        let words = [
+            "Unsupported",
+            "InvalidAction",
+            "UnknownOperation",
+            "NotImplemented",
+        ];
+        match self {
+            Self::Refused { code, .. } => words.iter().any(|word| code.contains(word)),
+            _ => false,
+        }
+    }
+
     /// Whether it says that the queue does not exist.
     #[must_use]
     pub fn is_no_such_queue(&self) -> bool {

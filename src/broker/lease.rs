@@ -124,7 +124,11 @@ impl Shared {
 
     async fn renew_batch(&self, queue: &Queue, handles: &[String]) {
         let asked = Instant::now();
-        let (period, refused) = match self.broker.extend(queue, handles).await {
+        let (period, refused) = match self
+            .broker
+            .extend(queue, handles, self.broker.visibility())
+            .await
+        {
             Ok(refused) => (self.period(), refused),
             Err(problem @ BrokerError::Denied { .. }) => {
                 error!(

@@ -24,9 +24,8 @@ impl Queue {
     /// A queue by its URL.
     #[must_use]
     pub fn new(url: String, role: QueueRole, weight: u32) -> Self {
-        let name = url.rsplit('/').next().unwrap_or(&url).to_owned();
         Self {
-            name,
+            name: queue_name(&url),
             url,
             role,
             weight,
@@ -41,6 +40,11 @@ impl Queue {
             .extension()
             .is_some_and(|ending| ending == "fifo")
     }
+}
+
+/// The name in a queue's URL: its last part.
+pub(super) fn queue_name(url: &str) -> String {
+    url.rsplit('/').next().unwrap_or(url).to_owned()
 }
 
 /// All queues of a worker, highest band first, the runs queue last.

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
+pub(super) use start::{host_settings, identity};
+
 use super::block_on;
 use super::connection::ConnectionArgs;
 use crate::broker::BrokerError;

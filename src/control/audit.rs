@@ -47,7 +47,19 @@ pub fn own_entry(worker: &str, command: &Command, reply: &Reply) -> Option<Audit
 fn target(worker: &str, command: &Command) -> String {
     match command {
         Command::CancelTask { task_id } => format!("task {task_id} on {worker}"),
-        Command::DrainQueue { queue } => format!("queue {queue}"),
+        Command::DrainQueue { queue, .. }
+        | Command::PurgeQueue { queue, .. }
+        | Command::PeekByReceiving { queue, .. } => format!("queue {queue}"),
+        Command::Redrive {
+            queue, messages, ..
+        } if messages.is_empty() => format!("all messages of queue {queue}"),
+        Command::Redrive {
+            queue, messages, ..
+        } => format!("messages {} of queue {queue}", messages.join(", ")),
+        Command::Resend {
+            queue, message_id, ..
+        } => format!("message {message_id} of queue {queue}"),
+        Command::RestoreArchive { file, .. } => format!("archive {file}"),
         Command::Scale { steps } => format!("{worker} to {steps} step slots"),
         Command::LaunchRun(Launch { job, .. }) => {
             format!("job {} of {} in {}", job.job, job.repository, job.location)

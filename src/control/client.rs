@@ -228,7 +228,7 @@ impl Output {
 #[must_use]
 pub fn answer_within(command: &Command) -> Duration {
     match command {
-        Command::DrainQueue { .. } => Duration::from_hours(1),
+        command if command.takes_long() => Duration::from_hours(1),
         _ => Duration::from_secs(30),
     }
 }

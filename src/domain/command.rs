@@ -44,6 +44,61 @@ pub enum Command {
     DrainQueue {
         /// Queue name.
         queue: String,
+        /// Leave their steps and runs waiting: the messages are to be restored.
+        #[serde(default)]
+        keep_waiting: bool,
+    },
+    /// Delete a queue's messages.
+    PurgeQueue {
+        /// Queue name.
+        queue: String,
+        /// Leave their steps and runs waiting; messages in flight or delayed go too.
+        #[serde(default)]
+        keep_waiting: bool,
+    },
+    /// Show messages of a queue by receiving them and giving them back, which raises their receive
+    /// counts; [`Query::Peek`] does without, where the broker can.
+    PeekByReceiving {
+        /// Queue name.
+        queue: String,
+        /// At most so many.
+        limit: usize,
+        /// Only this one, by SQS's message id.
+        #[serde(default)]
+        message_id: Option<String>,
+    },
+    /// Send dead letters back to where they came from.
+    Redrive {
+        /// The dead-letter queue's name.
+        queue: String,
+        /// SQS's message ids; empty for all.
+        messages: Vec<String>,
+        /// Send them to this queue instead.
+        #[serde(default)]
+        to: Option<String>,
+    },
+    /// Send a message again with another body, and delete the old one.
+    Resend {
+        /// The queue it is on.
+        queue: String,
+        /// SQS's message id.
+        message_id: String,
+        /// The new body; what a peek redacted in it stands for the old value.
+        body: String,
+        /// Send it to this queue; otherwise where a dead letter came from, or the queue it is on.
+        #[serde(default)]
+        to: Option<String>,
+    },
+    /// Send an archive's messages again.
+    RestoreArchive {
+        /// Path of the archive on the worker's host.
+        file: String,
+        /// Send all to this queue; otherwise each to its own.
+        #[serde(default)]
+        to: Option<String>,
+        /// Send those too that an earlier restore of this file has sent.
+        #[serde(default)]
+        again: bool,
     },
     /// Launch a run of a job.
     LaunchRun(Launch),
@@ -115,12 +170,17 @@ impl Command {
             | Self::Scale { .. }
             | Self::Drain
             | Self::Reload
+            | Self::PeekByReceiving { .. }
+            | Self::Redrive { .. }
+            | Self::Resend { .. }
+            | Self::RestoreArchive { .. }
             | Self::LaunchRun(_)
             | Self::ReexecuteRun { .. }
             | Self::ReloadLocation { .. } => Danger::Disruptive,
             Self::Stop
             | Self::CancelTask { .. }
             | Self::DrainQueue { .. }
+            | Self::PurgeQueue { .. }
             | Self::TerminateRuns { .. } => Danger::Destructive,
             Self::Ask(_) => Danger::Safe,
         }
@@ -151,12 +211,50 @@ impl Command {
             Self::Reload => "reload",
             Self::CancelTask { .. } => "cancel step",
             Self::DrainQueue { .. } => "drain queue",
+            Self::PurgeQueue { .. } => "purge queue",
+            Self::PeekByReceiving { .. } => "peek",
+            Self::Redrive { .. } => "redrive",
+            Self::Resend { .. } => "resend",
+            Self::RestoreArchive { .. } => "restore",
             Self::LaunchRun(_) => "launch run",
             Self::ReexecuteRun { .. } => "re-execute run",
             Self::TerminateRuns { .. } => "terminate runs",
             Self::ReloadLocation { .. } => "reload code location",
             Self::Ask(query) => query.verb(),
         }
+    }
+
+    /// The queue it is about.
+    #[must_use]
+    pub fn queue(&self) -> Option<&str> {
+        match self {
+            Self::DrainQueue { queue, .. }
+            | Self::PurgeQueue { queue, .. }
+            | Self::PeekByReceiving { queue, .. }
+            | Self::Redrive { queue, .. }
+            | Self::Resend { queue, .. } => Some(queue),
+            Self::Ask(query) => query.queue(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is about queues and their messages.
+    #[must_use]
+    pub fn is_about_queues(&self) -> bool {
+        self.queue().is_some() || matches!(self, Self::RestoreArchive { .. })
+    }
+
+    /// Whether it may take as long as a queue is full.
+    #[must_use]
+    pub fn takes_long(&self) -> bool {
+        matches!(
+            self,
+            Self::DrainQueue { .. }
+                | Self::PurgeQueue { .. }
+                | Self::Redrive { .. }
+                | Self::Resend { .. }
+                | Self::RestoreArchive { .. }
+        )
     }
 }
 

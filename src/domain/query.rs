@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::JobRef;
+use super::{JobRef, Peek, QueueDetail};
 
 /// An asset's key, by its parts.
 pub type AssetKey = Vec<String>;
@@ -31,6 +31,20 @@ pub enum Query {
         /// The configuration, as YAML.
         run_config: String,
     },
+    /// A queue's attributes, tags and dead-letter pairing.
+    Queue {
+        /// Its name.
+        queue: String,
+    },
+    /// Messages of a queue as they lie; only the embedded broker can show them so.
+    Peek {
+        /// The queue's name.
+        queue: String,
+        /// At most so many.
+        limit: usize,
+        /// Only this one, by SQS's message id.
+        message_id: Option<String>,
+    },
 }
 
 impl Query {
@@ -40,6 +54,8 @@ impl Query {
         match self {
             Self::Job { .. } => "describe job",
             Self::CheckConfig { .. } => "check configuration",
+            Self::Queue { .. } => "describe queue",
+            Self::Peek { .. } => "peek",
         }
     }
 
@@ -48,6 +64,16 @@ impl Query {
     pub fn is_for_dagster(&self) -> bool {
         match self {
             Self::Job { .. } | Self::CheckConfig { .. } => true,
+            Self::Queue { .. } | Self::Peek { .. } => false,
+        }
+    }
+
+    /// The queue it is about.
+    #[must_use]
+    pub fn queue(&self) -> Option<&str> {
+        match self {
+            Self::Queue { queue } | Self::Peek { queue, .. } => Some(queue),
+            Self::Job { .. } | Self::CheckConfig { .. } => None,
         }
     }
 }
@@ -60,6 +86,13 @@ pub enum Answer {
     Job(JobDetail),
     /// Of [`Query::CheckConfig`]: what is wrong with it; empty if nothing is.
     CheckConfig(Vec<ConfigProblem>),
+    /// Of [`Query::Queue`].
+    Queue(QueueDetail),
+    /// Of [`Query::Peek`], and of a peek by receiving.
+    Peek(Peek),
+    /// Of [`Query::Peek`], where the broker can show the messages of this queue only by receiving
+    /// them.
+    OnlyByReceiving(String),
 }
 
 /// A job, as far as launching it goes.

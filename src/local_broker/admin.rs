@@ -1,5 +1,7 @@
-//! What this server answers beyond SQS: who it is, exact waiting counts by priority, and its
-//! state for `broker status`.
+//! What this server answers beyond SQS: who it is, exact waiting counts by priority, messages as
+//! they lie, and its state for `broker status`.
+
+mod peek;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +36,7 @@ pub async fn answer(app: &App, uri: &Uri) -> Response<Body> {
     match uri.path() {
         "/" => respond(StatusCode::OK, &identity()),
         "/_dtq/priorities" => priorities(app, uri).await,
+        "/_dtq/peek" => peek::answer(app, uri).await,
         "/_dtq/status" => status(app).await,
         path => {
             let error = format!("there is nothing at {path}; SQS requests are POSTs");
@@ -51,8 +54,7 @@ fn identity() -> Value {
 }
 
 async fn priorities(app: &App, uri: &Uri) -> Response<Body> {
-    let mut pairs = uri.query().unwrap_or_default().split('&');
-    let Some(name) = pairs.find_map(|pair| pair.strip_prefix("queue=")) else {
+    let Some(name) = parameter(uri, "queue") else {
         let error = "name a queue: /_dtq/priorities?queue=NAME";
         return respond(StatusCode::BAD_REQUEST, &json!({ "error": error }));
     };
@@ -90,6 +92,12 @@ async fn status(app: &App) -> Response<Body> {
         }
         Err(error) => respond(error.kind.status(), &json!({ "error": error.message })),
     }
+}
+
+/// A parameter of the query; queue names and numbers need no escapes.
+fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 fn respond(status: StatusCode, body: &impl Serialize) -> Response<Body> {

@@ -5,6 +5,7 @@
 //! parked here until something can be received or their time is over.
 
 mod flusher;
+pub mod peek;
 mod polls;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -20,6 +21,7 @@ use super::state::Broker;
 use super::state::message::{Millis, Payload, Received};
 use super::state::receiving::ReceiveAsk;
 use flusher::{Flush, Flusher};
+use peek::Peek;
 use polls::{Poll, Polls};
 
 /// Requests waiting for the engine. A connection has at most one, so this bounds busy
@@ -42,6 +44,7 @@ type Reply = oneshot::Sender<Result<Delivery, SqsError>>;
 enum Order {
     Job(Job),
     Receive(Poll),
+    Peek(Peek),
     GiveBack {
         queue: String,
         receipts: Vec<Receipt>,
@@ -283,6 +286,10 @@ impl Worker {
             Order::Receive(poll) => match &self.broken {
                 None => self.polls.take(poll, &mut self.broker, now, group),
                 Some(detail) => poll.refuse(SqsError::storage(detail)),
+            },
+            Order::Peek(peek) => match &self.broken {
+                None => peek.serve(&self.broker, &self.journal),
+                Some(detail) => peek.refuse(SqsError::storage(detail)),
             },
             Order::GiveBack { queue, receipts } => self.broker.give_back(now, &queue, &receipts),
             Order::Quiesce => self.polls.quiesce(),

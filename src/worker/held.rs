@@ -128,6 +128,9 @@ pub(super) mod tests {
         let queue = Arc::new(Queue::new("http://h/1/q".into(), QueueRole::Base, 3));
         Task {
             delivery: Delivery {
+                attributes: crate::broker::Attributes::new(),
+                source: None,
+                stage: crate::domain::MessageStage::Waiting,
                 queue,
                 message_id: name.into(),
                 receipt_handle: name.into(),

@@ -102,7 +102,8 @@ fn the_destructive_key_of_a_view_asks_for_typing_first() {
         [(
             None,
             Command::DrainQueue {
-                queue: String::from("dagster-tasks")
+                queue: String::from("dagster-tasks"),
+                keep_waiting: false,
             }
         )]
     );

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::Broker;
 use crate::broker::error::BrokerError;
 use crate::broker::queue_set::{Queue, QueueSet};
+use crate::domain::RedrivePolicy;
 
 impl Broker {
     /// Finds out which of the configured queues exist. On the embedded broker missing ones are
@@ -94,7 +95,7 @@ impl Broker {
     }
 
     async fn dead_letter_url(&self, policy: Option<&str>) -> Option<String> {
-        let name = policy.and_then(dead_letter_name)?;
+        let name = policy.and_then(redrive_policy)?.queue;
         match self.client.get_queue_url().queue_name(&name).send().await {
             Ok(found) => found.queue_url,
             Err(error) => {
@@ -119,6 +120,31 @@ impl Broker {
             .and_then(|mut all| all.remove(&QueueAttributeName::RedrivePolicy)))
     }
 
+    /// Has SQS move what was received so often from one queue to another.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn set_dead_letter_queue(
+        &self,
+        queue: &Queue,
+        dead: &Queue,
+        max_receives: u32,
+    ) -> Result<(), BrokerError> {
+        let policy = serde_json::json!({
+            "deadLetterTargetArn": self.arn(dead).await?,
+            "maxReceiveCount": max_receives,
+        });
+        let attempt = format!("make {} the dead-letter queue of {}", dead.name, queue.name);
+        self.client
+            .set_queue_attributes()
+            .queue_url(&queue.url)
+            .attributes(QueueAttributeName::RedrivePolicy, policy.to_string())
+            .send()
+            .await
+            .map_err(|e| self.error(&attempt, &e))?;
+        Ok(())
+    }
+
     /// Creates a queue by its name, with AWS's defaults. Idempotent.
     ///
     /// # Errors
@@ -138,15 +164,21 @@ fn is_base(queue: &Queue) -> bool {
     queue.role == crate::domain::QueueRole::Base
 }
 
-/// The queue name at the end of a redrive policy's `deadLetterTargetArn`.
-fn dead_letter_name(policy: &str) -> Option<String> {
+/// What a redrive policy's JSON says: the queue at the end of its `deadLetterTargetArn`, and after
+/// how many receives. Old queues have the number as a string.
+pub(super) fn redrive_policy(policy: &str) -> Option<RedrivePolicy> {
     let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
-    policy
+    let queue = policy
         .get("deadLetterTargetArn")?
         .as_str()?
         .rsplit(':')
-        .next()
-        .map(str::to_owned)
+        .next()?;
+    let max = policy.get("maxReceiveCount");
+    let max = max.and_then(|max| max.as_u64().or_else(|| max.as_str()?.parse().ok()));
+    Some(RedrivePolicy {
+        queue: queue.to_owned(),
+        max_receives: max.and_then(|max| u32::try_from(max).ok()).unwrap_or(0),
+    })
 }
 
 #[cfg(test)]
@@ -157,7 +189,8 @@ mod tests {
     fn the_dead_letter_queue_is_read_from_the_redrive_policy() {
         let policy =
             r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:dead","maxReceiveCount":5}"#;
-        assert_eq!(dead_letter_name(policy).as_deref(), Some("dead"));
-        assert_eq!(dead_letter_name("{}"), None);
+        let read = redrive_policy(policy).map(|policy| (policy.queue, policy.max_receives));
+        assert_eq!(read, Some((String::from("dead"), 5)));
+        assert_eq!(redrive_policy("{}"), None);
     }
 }

@@ -136,7 +136,7 @@ async fn assemble(
     })
 }
 
-pub(super) fn identity(settings: &Settings) -> WorkerIdentity {
+pub(in crate::cli) fn identity(settings: &Settings) -> WorkerIdentity {
     let hostname = rustix::system::uname()
         .nodename()
         .to_string_lossy()
@@ -152,7 +152,7 @@ pub(super) fn identity(settings: &Settings) -> WorkerIdentity {
     }
 }
 
-pub(super) fn host_settings(
+pub(in crate::cli) fn host_settings(
     settings: &Settings,
     identity: &WorkerIdentity,
 ) -> Result<HostSettings, WorkerError> {

@@ -100,7 +100,13 @@ impl App {
             .iter()
             .map(|queue| {
                 let queue = queue.name.clone();
-                (None, Command::DrainQueue { queue })
+                (
+                    None,
+                    Command::DrainQueue {
+                        queue,
+                        keep_waiting: false,
+                    },
+                )
             })
             .collect();
         self.ask(format!("Drain {name}?"), body, Some(&typed), requests);

@@ -18,26 +18,30 @@ pub(super) async fn run(client: &Client, command: Command) -> Reply {
                 "code location {location} was not loaded again: {error}"
             )),
         },
-        Command::Ask(query) => match ask(client, query).await {
-            Ok(answer) => Reply::Answer(Box::new(answer)),
-            Err(error) => Reply::Failed(error.to_string()),
-        },
+        Command::Ask(query) => {
+            let verb = query.verb();
+            match ask(client, query).await {
+                Ok(Some(answer)) => Reply::Answer(Box::new(answer)),
+                Ok(None) => Reply::Failed(format!("{verb} is not for Dagster")),
+                Err(error) => Reply::Failed(error.to_string()),
+            }
+        }
         other => Reply::Failed(format!("{} is not for Dagster", other.verb())),
     }
 }
 
-async fn ask(client: &Client, query: Query) -> Result<Answer, DagsterError> {
-    match query {
-        Query::Job { job, assets } => client.job_detail(&job, &assets).await.map(Answer::Job),
+/// `None` where a worker knows the answer.
+async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterError> {
+    let answer = match query {
+        Query::Job { job, assets } => Answer::Job(client.job_detail(&job, &assets).await?),
         Query::CheckConfig {
             job,
             assets,
             run_config,
-        } => {
-            let problems = client.validate(&job, &assets, &run_config).await?;
-            Ok(Answer::CheckConfig(problems))
-        }
-    }
+        } => Answer::CheckConfig(client.validate(&job, &assets, &run_config).await?),
+        Query::Queue { .. } | Query::Peek { .. } => return Ok(None),
+    };
+    Ok(Some(answer))
 }
 
 async fn launch_run(client: &Client, launch: &Launch) -> Reply {

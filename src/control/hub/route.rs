@@ -110,7 +110,7 @@ impl Router {
 /// A worker's id and the way to it.
 type Addressee = (String, mpsc::Sender<Ask>);
 
-/// The workers a command is for. A queue is drained by one of them.
+/// The workers a command is for. What is about a queue or an archive is done by one of them.
 fn addressees(
     worker: Option<&str>,
     command: &Command,
@@ -123,10 +123,13 @@ fn addressees(
             return Err(format!("worker {id} is not linked"));
         }
     }
-    if let Command::DrainQueue { queue } = command {
+    if matches!(command, Command::RestoreArchive { .. }) {
+        linked.truncate(1);
+    }
+    if let Some(queue) = command.queue() {
         let subscribed = linked.iter().position(|(_, link)| {
             let known = link.snapshot.as_ref();
-            known.is_some_and(|last| last.queues.iter().any(|view| view.name == *queue))
+            known.is_some_and(|last| last.queues.iter().any(|view| view.name == queue))
         });
         let Some(first) = subscribed else {
             return Err(format!("no linked worker is subscribed to queue {queue}"));

@@ -2,6 +2,7 @@
 //! disk. What has to be written is left behind as [`Change`]s.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,14 @@ impl Queue {
     /// The messages in order.
     pub fn iter(&self) -> impl Iterator<Item = (Seq, &Message)> {
         self.messages.iter().map(|(seq, message)| (*seq, message))
+    }
+
+    /// The messages that came after one, in order.
+    pub fn iter_after(&self, seq: Seq) -> impl Iterator<Item = (Seq, &Message)> {
+        let after = (Bound::Excluded(seq), Bound::Unbounded);
+        self.messages
+            .range(after)
+            .map(|(seq, message)| (*seq, message))
     }
 
     /// Whether a receive would find something.

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::Pool;
 use crate::domain::{Command, Reply, WorkerState};
-use crate::worker::drain_queue::drain_queue;
+use crate::worker::operations::Operator;
 use crate::worker::orders::Order;
 
 impl Pool {
@@ -24,12 +24,8 @@ impl Pool {
                 Reply::Done("user code is loaded again for new work".to_owned())
             }
             Command::CancelTask { task_id } => return self.cancel(&task_id, reply),
-            Command::DrainQueue { queue } => return self.drain_queue(&queue, reply),
-            Command::LaunchRun(_)
-            | Command::ReexecuteRun { .. }
-            | Command::TerminateRuns { .. }
-            | Command::ReloadLocation { .. }
-            | Command::Ask(_) => {
+            command if command.is_about_queues() => return self.operate(command, reply),
+            command => {
                 let verb = command.verb();
                 Reply::Failed(format!(
                     "{verb} is for Dagster's webserver, not for a worker"
@@ -85,15 +81,13 @@ impl Pool {
         });
     }
 
-    fn drain_queue(&mut self, name: &str, reply: oneshot::Sender<Reply>) {
-        let queues = self.queues.borrow().clone();
-        let Some(queue) = queues.all().find(|queue| queue.name == name).cloned() else {
-            let _ = reply.send(Reply::Failed(format!("this worker serves no queue {name}")));
-            return;
-        };
-        let (context, folder) = (self.context.clone(), self.options.archives.clone());
+    /// Queues are worked on beside the pool's own decisions.
+    fn operate(&mut self, command: Command, reply: oneshot::Sender<Reply>) {
+        let archives = self.options.archives.clone();
+        let operator = Operator::of(&self.context, &self.queues.borrow(), archives);
         self.chores.spawn(async move {
-            let _ = reply.send(drain_queue(&context, &queue, &folder).await);
+            // Whoever asked may have gone.
+            let _ = reply.send(operator.obey(command).await);
         });
     }
 }

@@ -1,0 +1,134 @@
+//! Moving messages between queues, and removing all of them.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::types::QueueAttributeName;
+
+use super::Broker;
+use crate::broker::attribute::Attributes;
+use crate::broker::error::BrokerError;
+use crate::broker::queue_set::Queue;
+
+/// A message to be sent.
+#[derive(Clone, Debug, Default)]
+pub struct Outgoing {
+    /// The body.
+    pub body: String,
+    /// Message attributes.
+    pub attributes: Attributes,
+    /// The message group; needed on FIFO queues.
+    pub group: Option<String>,
+    /// The deduplication id, used on FIFO queues.
+    pub deduplication: Option<String>,
+}
+
+/// How often a move task is asked how far it is.
+const ASK_MOVE_EVERY: Duration = Duration::from_millis(500);
+
+impl Broker {
+    /// Sends a message to the queue of this URL. `attempt` reads after "cannot".
+    ///
+    /// # Errors
+    /// [`BrokerError`]; it may have been sent all the same when SQS does not answer.
+    pub async fn send(
+        &self,
+        url: &str,
+        outgoing: &Outgoing,
+        attempt: &str,
+    ) -> Result<(), BrokerError> {
+        let mut request = self
+            .client
+            .send_message()
+            .queue_url(url)
+            .message_body(&outgoing.body);
+        for (name, attribute) in &outgoing.attributes {
+            if let Some(value) = attribute.to_sdk() {
+                request = request.message_attributes(name, value);
+            }
+        }
+        if std::path::Path::new(url)
+            .extension()
+            .is_some_and(|ending| ending == "fifo")
+        {
+            // Without a group of its own it waits for nobody.
+            let group = outgoing.group.as_ref().or(outgoing.deduplication.as_ref());
+            request = request
+                .set_message_group_id(group.cloned())
+                .set_message_deduplication_id(outgoing.deduplication.clone());
+        }
+        request.send().await.map_err(|e| self.error(attempt, &e))?;
+        Ok(())
+    }
+
+    /// SQS's own purge: everything on the queue goes, in flight and delayed messages too.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; SQS takes one purge of a queue a minute.
+    pub async fn purge(&self, queue: &Queue) -> Result<(), BrokerError> {
+        let request = self.client.purge_queue().queue_url(&queue.url);
+        let attempt = format!("purge {}", queue.name);
+        request.send().await.map_err(|e| self.error(&attempt, &e))?;
+        Ok(())
+    }
+
+    /// Has SQS move all messages of a dead-letter queue to another queue, and waits for the end of
+    /// it; how many it moved. Dying meanwhile leaves SQS at it.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn move_all(&self, from: &Queue, to: &Queue) -> Result<u64, BrokerError> {
+        let (source, destination) = (self.arn(from).await?, self.arn(to).await?);
+        let attempt = format!("move the messages of {} to {}", from.name, to.name);
+        self.client
+            .start_message_move_task()
+            .source_arn(&source)
+            .destination_arn(destination)
+            .send()
+            .await
+            .map_err(|e| self.error(&attempt, &e))?;
+        loop {
+            let answer = self
+                .client
+                .list_message_move_tasks()
+                .source_arn(&source)
+                .max_results(1)
+                .send()
+                .await
+                .map_err(|e| self.error(&attempt, &e))?;
+            // The newest one comes first: it is ours, since SQS allows one at a time.
+            let task = answer.results.unwrap_or_default().into_iter().next();
+            let Some(task) = task else { return Ok(0) };
+            let moved = u64::try_from(task.approximate_number_of_messages_moved).unwrap_or(0);
+            match task.status.as_deref() {
+                Some("RUNNING" | "CANCELLING") => tokio::time::sleep(ASK_MOVE_EVERY).await,
+                Some("COMPLETED") => return Ok(moved),
+                other => {
+                    let reason = task.failure_reason.unwrap_or_default();
+                    return Err(BrokerError::Refused {
+                        attempt,
+                        code: other.unwrap_or("no status").to_owned(),
+                        reason: format!("{moved} were moved before; {reason}"),
+                    });
+                }
+            }
+        }
+    }
+
+    pub(super) async fn arn(&self, queue: &Queue) -> Result<String, BrokerError> {
+        let name = QueueAttributeName::QueueArn;
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&queue.url)
+            .attribute_names(name.clone())
+            .send()
+            .await
+            .map_err(|e| self.error(&format!("read the ARN of {}", queue.name), &e))?;
+        let found = answer.attributes.and_then(|mut all| all.remove(&name));
+        found.ok_or_else(|| BrokerError::Refused {
+            attempt: format!("read the ARN of {}", queue.name),
+            code: String::from("nothing"),
+            reason: String::from("the answer has no QueueArn"),
+        })
+    }
+}

@@ -1,0 +1,263 @@
+//! `queue drain|purge|restore|redrive|resend`: refused in read-only mode, written to the audit log.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::{
+    QueueArgs, QueueError, RedriveArgs, RemoveArgs, ResendArgs, RestoreArgs, meant, queues_meant,
+};
+use crate::broker::{Broker, QueueSet, read_archive};
+use crate::cli::worker::{host_settings, identity};
+use crate::config::{Partial, Settings, state_folder};
+use crate::control::audit::{self, AuditLog};
+use crate::domain::{Command, Reply};
+use crate::host::Hosts;
+use crate::worker::operations::{Operated, Operator};
+
+/// How messages are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    Drain,
+    Purge,
+}
+
+/// Notices of a Python process that only writes to Dagster's log; they are let go.
+const NOTICES: usize = 16;
+
+pub(super) async fn remove(args: RemoveArgs, removal: Removal) -> Result<ExitCode, QueueError> {
+    let flags = Partial {
+        python: args.python.clone(),
+        dagster_home: args.dagster_home.clone(),
+        ..Partial::default()
+    };
+    let settings = args.common.connection.settings(flags, true)?;
+    let broker = Broker::connect(&settings).await;
+    let queue = broker.lookup(&meant(&settings, &args.queue)).await?;
+    let counts = broker.counts(&queue).await?;
+    let (name, keep_waiting) = (queue.name.clone(), args.keep_waiting);
+    let (queue_name, word) = (
+        name.clone(),
+        if removal == Removal::Drain {
+            "drain"
+        } else {
+            "purge"
+        },
+    );
+    let command = match removal {
+        Removal::Drain => Command::DrainQueue {
+            queue: name,
+            keep_waiting,
+        },
+        Removal::Purge => Command::PurgeQueue {
+            queue: name,
+            keep_waiting,
+        },
+    };
+    if args.dry_run {
+        let also = counts.in_flight + counts.delayed;
+        let all = removal == Removal::Purge && keep_waiting;
+        let would = counts.visible + if all { also } else { 0 };
+        return Ok(dry_run(&args.common, word, &queue_name, would));
+    }
+    let done = act(&settings, &command, async {
+        if !args.yes {
+            super::confirm::typed_name(word, &queue_name, counts)?;
+        }
+        let hosts = if keep_waiting {
+            None
+        } else {
+            Some(tellers(&settings).await?)
+        };
+        let archives = args.archive_dir.clone();
+        let archives = archives.unwrap_or_else(|| state_folder().join("archive"));
+        let operator = Operator::new(broker, &QueueSet::default(), hosts.clone(), archives);
+        let queue = operator.queue(&queue.url).await?;
+        let result = match removal {
+            Removal::Drain => operator.drain(&queue, keep_waiting).await,
+            Removal::Purge => operator.purge(&queue, keep_waiting).await,
+        };
+        drop(operator);
+        if let Some(hosts) = hosts {
+            hosts.shutdown(Duration::ZERO).await;
+        }
+        Ok(result?)
+    });
+    let done = Box::pin(done).await?;
+    Ok(finished(&args.common, word, &queue_name, &done))
+}
+
+pub(super) async fn restore(args: RestoreArgs) -> Result<ExitCode, QueueError> {
+    let settings = args.common.settings()?;
+    let file = args.file.display().to_string();
+    if args.dry_run {
+        let archived = read_archive(&args.file).map_err(QueueError::Refused)?;
+        let count = u64::try_from(archived.len()).unwrap_or(u64::MAX);
+        return Ok(dry_run(&args.common, "restore", &file, count));
+    }
+    let to = args.to.as_ref().map(|name| meant(&settings, name));
+    let command = Command::RestoreArchive {
+        file: file.clone(),
+        to: to.clone(),
+        again: args.again,
+    };
+    let done = act(&settings, &command, async {
+        let operator = plain_operator(&settings).await;
+        Ok(operator
+            .restore(&args.file, to.as_deref(), args.again)
+            .await?)
+    });
+    let done = Box::pin(done).await?;
+    Ok(finished(&args.common, "restore", &file, &done))
+}
+
+pub(super) async fn redrive(args: RedriveArgs) -> Result<ExitCode, QueueError> {
+    let settings = args.common.settings()?;
+    let operator = plain_operator(&settings).await;
+    let queues = queues_meant(&settings, operator.broker(), &args.which).await?;
+    if queues.len() > 1 && !args.message_id.is_empty() {
+        let text = "name the queue whose messages --message-id means";
+        return Err(QueueError::Refused(text.to_owned()));
+    }
+    let to = args.to.as_ref().map(|name| meant(&settings, name));
+    let mut outcome = ExitCode::SUCCESS;
+    for name in &queues {
+        let queue = operator.queue(name).await?;
+        if args.dry_run {
+            let count = match args.message_id.len() {
+                0 => operator.broker().counts(&queue).await?.visible,
+                some => u64::try_from(some).unwrap_or(u64::MAX),
+            };
+            dry_run(&args.common, "redrive", &queue.name, count);
+            continue;
+        }
+        let command = Command::Redrive {
+            queue: queue.name.clone(),
+            messages: args.message_id.clone(),
+            to: to.clone(),
+        };
+        let done = act(&settings, &command, async {
+            let ids = &args.message_id;
+            Ok(operator.redrive(&queue, ids, to.as_deref()).await?)
+        });
+        let done = done.await?;
+        let code = finished(&args.common, "redrive", &queue.name, &done);
+        if done.failed {
+            outcome = code;
+        }
+    }
+    Ok(outcome)
+}
+
+pub(super) async fn resend(args: ResendArgs) -> Result<ExitCode, QueueError> {
+    let settings = args.common.settings()?;
+    let body = read_body(&args.body_file)?;
+    let operator = plain_operator(&settings).await;
+    let queue = operator.queue(&meant(&settings, &args.queue)).await?;
+    let to = args.to.as_ref().map(|name| meant(&settings, name));
+    let command = Command::Resend {
+        queue: queue.name.clone(),
+        message_id: args.message_id.clone(),
+        body: String::new(),
+        to: to.clone(),
+    };
+    let done = act(&settings, &command, async {
+        let id = &args.message_id;
+        Ok(operator.resend(&queue, id, &body, to.as_deref()).await?)
+    });
+    let done = done.await?;
+    Ok(finished(&args.common, "resend", &queue.name, &done))
+}
+
+fn read_body(file: &Path) -> Result<String, QueueError> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    match read {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let file = file.display();
+            Err(QueueError::Refused(format!(
+                "cannot read the new body from {file}: {error}"
+            )))
+        }
+    }
+}
+
+async fn plain_operator(settings: &Settings) -> Operator {
+    let broker = Broker::connect(settings).await;
+    Operator::new(broker, &QueueSet::default(), None, state_folder())
+}
+
+/// The Python process that writes the end of steps and runs into Dagster's log.
+async fn tellers(settings: &Settings) -> Result<Hosts, QueueError> {
+    let (notices, mut heard) = mpsc::channel(NOTICES);
+    tokio::spawn(async move { while heard.recv().await.is_some() {} });
+    let host_settings = host_settings(settings, &identity(settings))?;
+    Ok(Hosts::start(host_settings, notices).await?)
+}
+
+/// Does it, unless this is read-only; either way it is recorded.
+async fn act(
+    settings: &Settings,
+    command: &Command,
+    work: impl Future<Output = Result<Operated, QueueError>>,
+) -> Result<Operated, QueueError> {
+    let verb = command.verb();
+    let result = if settings.read_only.value {
+        Err(QueueError::Refused(format!(
+            "{verb} was refused: read_only is set"
+        )))
+    } else {
+        work.await
+    };
+    let reply = match &result {
+        Ok(done) => Reply::from(done.clone()),
+        Err(problem) => Reply::Failed(problem.to_string()),
+    };
+    record(command, &reply).await;
+    result
+}
+
+/// Writes a line to the audit log.
+pub(super) async fn record(command: &Command, reply: &Reply) {
+    let log = AuditLog::default_path().map(AuditLog::new);
+    let entry = audit::own_entry("command line", command, reply);
+    if let (Some(log), Some(entry)) = (log, entry) {
+        log.record(entry).await;
+    }
+}
+
+fn dry_run(args: &QueueArgs, verb: &str, queue: &str, messages: u64) -> ExitCode {
+    if args.json {
+        let line = json!({"verb": verb, "queue": queue, "messages": messages, "dry_run": true});
+        println!("{line}");
+    } else {
+        println!("{verb} {queue}: ~{messages} messages; nothing was done");
+    }
+    ExitCode::SUCCESS
+}
+
+fn finished(args: &QueueArgs, verb: &str, queue: &str, done: &Operated) -> ExitCode {
+    if args.json {
+        // Plain data: it always serializes.
+        let mut value = serde_json::to_value(done).unwrap_or_default();
+        value["verb"] = json!(verb);
+        value["queue"] = json!(queue);
+        println!("{value}");
+    } else if !done.failed {
+        println!("{}", done.text);
+    }
+    if done.failed {
+        eprintln!("dagster-taskiq-tui: {verb}: {}", done.text);
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}

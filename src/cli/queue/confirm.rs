@@ -1,0 +1,34 @@
+//! Asking before messages are removed.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use super::QueueError;
+use crate::domain::QueueCounts;
+
+/// Has the queue's name typed.
+///
+/// # Errors
+/// [`QueueError::Refused`] when anything else was.
+pub(super) fn typed_name(verb: &str, queue: &str, counts: QueueCounts) -> Result<(), QueueError> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(QueueError::Refused(format!(
+            "{verb} of {queue} was not confirmed: give --yes (standard input is no terminal)"
+        )));
+    }
+    eprint!(
+        "{verb} {queue}: ~{} waiting messages. Type its name to go on: ",
+        counts.visible
+    );
+    // The answer is read even if the question cannot be shown.
+    let _ = std::io::stderr().flush();
+    let mut line = String::new();
+    stdin.lock().read_line(&mut line)?;
+    if line.trim() == queue {
+        Ok(())
+    } else {
+        Err(QueueError::Refused(format!(
+            "{verb} of {queue} was not confirmed; nothing was done"
+        )))
+    }
+}

@@ -1,0 +1,141 @@
+//! `queue show|peek`.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{PeekArgs, QueueError, ShowArgs, meant, queues_meant};
+use crate::broker::{Broker, QueueSet};
+use crate::config::state_folder;
+use crate::domain::{Command, PeekedMessage, Reply};
+use crate::worker::operations::{OperateError, Operator};
+
+pub(super) async fn show(args: ShowArgs) -> Result<ExitCode, QueueError> {
+    let settings = args.common.settings()?;
+    let broker = Broker::connect(&settings).await;
+    let queue = broker.lookup(&meant(&settings, &args.queue)).await?;
+    let detail = broker.describe(&queue).await?;
+    let counts = broker.counts(&queue).await?;
+    let priorities = broker.waiting_by_priority(&queue).await;
+    if args.common.json {
+        // Plain data: it always serializes.
+        let mut value = serde_json::to_value(&detail).unwrap_or_default();
+        value["counts"] = json!(counts);
+        value["waiting_by_priority"] = json!(priorities);
+        println!("{value}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} {}", detail.queue, detail.url);
+    println!(
+        "  ~{} waiting, ~{} in flight, ~{} delayed",
+        counts.visible, counts.in_flight, counts.delayed
+    );
+    for (priority, count) in priorities.into_iter().flatten() {
+        println!("  priority {priority}: {count} waiting");
+    }
+    match &detail.redrive {
+        Some(policy) => println!(
+            "  dead letters go to {} after {} receives",
+            policy.queue, policy.max_receives
+        ),
+        None => println!("  it has no dead-letter queue"),
+    }
+    if !detail.sources.is_empty() {
+        println!(
+            "  it is the dead-letter queue of {}",
+            detail.sources.join(", ")
+        );
+    }
+    for (name, value) in &detail.attributes {
+        println!("  {name}: {value}");
+    }
+    for (key, value) in &detail.tags {
+        println!("  tag {key}: {value}");
+    }
+    for problem in &detail.unknown {
+        eprintln!("{problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn peek(args: PeekArgs) -> Result<ExitCode, QueueError> {
+    let settings = args.common.settings()?;
+    let broker = Broker::connect(&settings).await;
+    let queues = queues_meant(&settings, &broker, &args.which).await?;
+    if args.receive && settings.read_only.value {
+        let text = "peek was refused: receiving raises receive counts, and read_only is set";
+        return Err(QueueError::Refused(text.to_owned()));
+    }
+    let operator = Operator::new(broker, &QueueSet::default(), None, state_folder());
+    for name in &queues {
+        let queue = operator.queue(name).await?;
+        let only = args.message_id.as_deref();
+        let looked = operator.peek(&queue, args.limit, only, args.receive);
+        let peek = looked.await.map_err(|problem| match problem {
+            OperateError::OnlyByReceiving { queue } => QueueError::Refused(format!(
+                "this broker can show the messages of {queue} only by receiving them, which raises \
+                 their receive counts (one at its maxReceiveCount goes to the dead-letter queue): \
+                 give --receive to do so"
+            )),
+            problem => problem.into(),
+        })?;
+        if peek.received {
+            record(&args, name).await;
+        }
+        for message in &peek.messages {
+            if args.common.json {
+                // Plain data: it always serializes.
+                println!("{}", serde_json::to_string(message).unwrap_or_default());
+            } else {
+                print(message, args.body);
+            }
+        }
+        if peek.more {
+            eprintln!("{}: there may be more", peek.queue);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A peek that counts is recorded like everything that changes something.
+async fn record(args: &PeekArgs, queue: &str) {
+    let command = Command::PeekByReceiving {
+        queue: queue.to_owned(),
+        limit: args.limit,
+        message_id: args.message_id.clone(),
+    };
+    let reply = Reply::Done(String::from("messages were received and given back"));
+    super::act::record(&command, &reply).await;
+}
+
+fn print(message: &PeekedMessage, with_body: bool) {
+    let what = match &message.envelope {
+        Some(task) => {
+            let step = task.step_key.as_deref().unwrap_or(task.kind.task_name());
+            let job = task.job.as_deref().unwrap_or("?");
+            format!(
+                "{step} of {job}, run {}, priority {}, attempt {}",
+                task.run_id, task.priority, task.attempt
+            )
+        }
+        None => message.problem.clone().unwrap_or_default(),
+    };
+    let sent = message
+        .sent_at
+        .map_or_else(String::new, |at| at.to_string());
+    println!(
+        "{} {} {}: {what}; received {} times, sent {sent}, {} bytes",
+        message.queue,
+        message.message_id,
+        message.stage.word(),
+        message.receive_count,
+        message.body_bytes
+    );
+    if let Some(reason) = &message.reason {
+        let source = message.source.as_deref().unwrap_or("?");
+        println!("  dead-lettered from {source}: {reason}");
+    }
+    if with_body {
+        println!("  {}", message.body.as_deref().unwrap_or("(too large)"));
+    }
+}

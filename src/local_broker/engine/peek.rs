@@ -1,0 +1,88 @@
+//! Looking at messages without receiving them: nothing is hidden and no receive is counted.
+
+use tokio::sync::oneshot;
+
+use super::{Engine, Order};
+use crate::local_broker::error::SqsError;
+use crate::local_broker::journal::Journal;
+use crate::local_broker::state::Broker;
+use crate::local_broker::state::message::{Message, Payload, Seq};
+
+/// Which messages to look at.
+#[derive(Debug)]
+pub struct PeekAsk {
+    /// The queue's name.
+    pub queue: String,
+    /// Only messages that came after this one.
+    pub after: Seq,
+    /// At most so many.
+    pub max: usize,
+    /// Bodies of at most so many bytes together, but at least one message.
+    pub bytes: usize,
+}
+
+/// Messages as they lie, oldest first.
+#[derive(Debug)]
+pub struct Peeked {
+    /// What memory and disk know of each.
+    pub messages: Vec<(Message, Payload)>,
+    /// Where to go on, if there are more.
+    pub next: Option<Seq>,
+}
+
+/// A peek on its way through the engine.
+pub struct Peek {
+    ask: PeekAsk,
+    reply: oneshot::Sender<Result<Peeked, SqsError>>,
+}
+
+impl Peek {
+    /// Answers from what is committed: a message of the very same group has no body on disk yet and
+    /// is left for the next look.
+    pub fn serve(self, broker: &Broker, journal: &Journal) {
+        let found = look(&self.ask, broker, journal);
+        // A client that hung up does not read its answer.
+        let _ = self.reply.send(found);
+    }
+
+    /// Answers that it cannot be done now.
+    pub fn refuse(self, error: SqsError) {
+        let _ = self.reply.send(Err(error));
+    }
+}
+
+fn look(ask: &PeekAsk, broker: &Broker, journal: &Journal) -> Result<Peeked, SqsError> {
+    let queue = broker.queue(&ask.queue)?;
+    let mut peeked = Peeked {
+        messages: Vec::new(),
+        next: None,
+    };
+    let (mut last, mut bytes) = (ask.after, 0);
+    for (seq, message) in queue.iter_after(ask.after) {
+        if peeked.messages.len() >= ask.max || bytes >= ask.bytes {
+            peeked.next = Some(last);
+            break;
+        }
+        let payload = journal
+            .payload(seq)
+            .map_err(|error| SqsError::storage(&error.to_string()))?;
+        if let Some(payload) = payload {
+            bytes += payload.body.len();
+            peeked.messages.push((message.clone(), payload));
+        }
+        last = seq;
+    }
+    Ok(peeked)
+}
+
+impl Engine {
+    /// Looks at messages without receiving them.
+    ///
+    /// # Errors
+    /// There is no such queue, or `ServiceUnavailable`.
+    pub async fn peek(&self, ask: PeekAsk) -> Result<Peeked, SqsError> {
+        let (reply, answer) = oneshot::channel();
+        self.give(Order::Peek(Peek { ask, reply }))?;
+        answer.await.unwrap_or_else(|_| Err(super::stopped()))
+    }
+}

@@ -1,0 +1,245 @@
+//! What an operator does with a queue's messages: look, remove, send back, send again.
+//!
+//! One [`Operator`] serves a pool's control socket, and the command line without any pool. The order
+//! of every step is one in which dying loses nothing: what is sent is sent before the old message is
+//! deleted, and what is deleted is archived and told to Dagster before.
+
+mod look;
+mod redrive;
+mod remove;
+mod restore;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use super::life::Context;
+use super::settle::AnswerError;
+use crate::broker::{Broker, BrokerError, Leases, Queue, QueueSet};
+use crate::domain::{Answer, Command, EventSink, Query, Reply};
+use crate::host::{HostError, Hosts};
+use crate::wire::redact::NotRestored;
+
+/// What came of an operation on messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Operated {
+    /// Messages it was done to.
+    pub messages: usize,
+    /// Messages that are left as they were.
+    pub left: usize,
+    /// The archive, where one was written or read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PathBuf>,
+    /// All of it in one sentence.
+    pub text: String,
+    /// Whether it ended before its end, or left something that was meant.
+    pub failed: bool,
+}
+
+impl From<Operated> for Reply {
+    fn from(operated: Operated) -> Self {
+        if operated.failed {
+            Self::Failed(operated.text)
+        } else {
+            Self::Done(operated.text)
+        }
+    }
+}
+
+/// Why an operation did not begin, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    /// SQS.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// Dagster's log.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// An edited body.
+    #[error(transparent)]
+    Edit(#[from] NotRestored),
+    /// A peek that was not to count.
+    #[error(
+        "SQS can show the messages of {queue} only by receiving them, which raises their receive \
+         counts: ask for that explicitly"
+    )]
+    OnlyByReceiving {
+        /// The queue's name.
+        queue: String,
+    },
+    /// Something the operator can do something about, in one sentence.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<AnswerError> for OperateError {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Broker(error) => Self::Broker(error),
+            AnswerError::Host(error) => Self::Host(error),
+        }
+    }
+}
+
+/// Carries out an operator's wishes about queues.
+#[derive(Clone)]
+pub struct Operator {
+    broker: Broker,
+    leases: Leases,
+    /// How the end of a step or run is told; without it only what keeps them waiting can be done.
+    ending: Option<Context>,
+    /// Queues by name; others are looked up, once.
+    known: Arc<Mutex<HashMap<String, Arc<Queue>>>>,
+    archives: PathBuf,
+}
+
+impl Operator {
+    /// Without a pool. `hosts` tell Dagster of steps whose messages are removed; `archives` is the
+    /// folder for drained messages.
+    #[must_use]
+    pub fn new(broker: Broker, queues: &QueueSet, hosts: Option<Hosts>, archives: PathBuf) -> Self {
+        let leases = Leases::start(broker.clone());
+        let ending = hosts.map(|hosts| Context {
+            broker: broker.clone(),
+            leases: leases.clone(),
+            hosts,
+            // Nobody shows a task of this process: nothing here makes one.
+            events: EventSink::channel().0,
+        });
+        Self::with(broker, leases, ending, queues, archives)
+    }
+
+    pub(super) fn of(context: &Context, queues: &QueueSet, archives: PathBuf) -> Self {
+        let (broker, leases) = (context.broker.clone(), context.leases.clone());
+        Self::with(broker, leases, Some(context.clone()), queues, archives)
+    }
+
+    fn with(
+        broker: Broker,
+        leases: Leases,
+        ending: Option<Context>,
+        queues: &QueueSet,
+        archives: PathBuf,
+    ) -> Self {
+        let known = queues
+            .all()
+            .map(|queue| (queue.name.clone(), Arc::clone(queue)))
+            .collect();
+        Self {
+            broker,
+            leases,
+            ending,
+            known: Arc::new(Mutex::new(known)),
+            archives,
+        }
+    }
+
+    /// The broker it works on.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// A queue by its name or URL.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn queue(&self, name: &str) -> Result<Arc<Queue>, BrokerError> {
+        let mut known = self.known.lock().await;
+        if let Some(queue) = known.get(name) {
+            return Ok(Arc::clone(queue));
+        }
+        let queue = Arc::new(self.broker.lookup(name).await?);
+        known.insert(name.to_owned(), Arc::clone(&queue));
+        Ok(queue)
+    }
+
+    /// Carries out a command that is about queues.
+    pub async fn obey(&self, command: Command) -> Reply {
+        let verb = command.verb();
+        self.carry_out(command)
+            .await
+            .unwrap_or_else(|problem| Reply::Failed(format!("{verb}: {problem}")))
+    }
+
+    async fn carry_out(&self, command: Command) -> Result<Reply, OperateError> {
+        Ok(match command {
+            Command::DrainQueue {
+                queue,
+                keep_waiting,
+            } => {
+                let queue = self.queue(&queue).await?;
+                self.drain(&queue, keep_waiting).await?.into()
+            }
+            Command::PurgeQueue {
+                queue,
+                keep_waiting,
+            } => {
+                let queue = self.queue(&queue).await?;
+                self.purge(&queue, keep_waiting).await?.into()
+            }
+            Command::Ask(Query::Queue { queue }) => {
+                let queue = self.queue(&queue).await?;
+                let detail = self.broker.describe(&queue).await?;
+                Reply::Answer(Box::new(Answer::Queue(detail)))
+            }
+            Command::Ask(Query::Peek {
+                queue,
+                limit,
+                message_id,
+            }) => {
+                let queue = self.queue(&queue).await?;
+                let only = message_id.as_deref();
+                let answer = match self.peek(&queue, limit, only, false).await {
+                    Ok(peek) => Answer::Peek(peek),
+                    Err(OperateError::OnlyByReceiving { queue }) => Answer::OnlyByReceiving(queue),
+                    Err(problem) => return Err(problem),
+                };
+                Reply::Answer(Box::new(answer))
+            }
+            Command::PeekByReceiving {
+                queue,
+                limit,
+                message_id,
+            } => {
+                let queue = self.queue(&queue).await?;
+                let only = message_id.as_deref();
+                let peek = self.peek(&queue, limit, only, true).await?;
+                Reply::Answer(Box::new(Answer::Peek(peek)))
+            }
+            Command::Redrive {
+                queue,
+                messages,
+                to,
+            } => {
+                let queue = self.queue(&queue).await?;
+                self.redrive(&queue, &messages, to.as_deref()).await?.into()
+            }
+            Command::Resend {
+                queue,
+                message_id,
+                body,
+                to,
+            } => {
+                let queue = self.queue(&queue).await?;
+                self.resend(&queue, &message_id, &body, to.as_deref())
+                    .await?
+                    .into()
+            }
+            Command::RestoreArchive { file, to, again } => {
+                let file = PathBuf::from(file);
+                self.restore(&file, to.as_deref(), again).await?.into()
+            }
+            other => Reply::Failed(format!("{} is not about a queue", other.verb())),
+        })
+    }
+}
+
+/// `1 message`, `5 messages`.
+fn messages(count: usize) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} message{ending}")
+}

@@ -1,0 +1,275 @@
+//! Sending messages back to where they came from, as they are or edited: sent first, deleted after.
+//!
+//! Dying in between leaves a message on both queues, never on none. On a FIFO queue the second
+//! attempt of a redrive has the deduplication id of the first, which SQS recognises for five
+//! minutes; elsewhere the step's claim and its end in Dagster's log make the second copy harmless.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{OperateError, Operated, Operator, messages};
+use crate::broker::{BrokerError, Delivery, OFFLOADED, Outgoing, Queue, REASON, SOURCE_QUEUE};
+use crate::wire::redact::restore_secrets;
+
+/// Where dead letters go.
+struct Way {
+    /// The one queue that all go to.
+    to: Option<Arc<Queue>>,
+    /// The one queue this is the dead-letter queue of.
+    only_source: Option<Arc<Queue>>,
+    from: String,
+}
+
+/// What was done so far.
+#[derive(Default)]
+struct Moved {
+    count: usize,
+    left: Vec<Delivery>,
+    /// Why the first of them was left.
+    problem: Option<String>,
+}
+
+impl Operator {
+    /// Sends dead letters back: those with these ids, or all where none is given.
+    ///
+    /// # Errors
+    /// [`OperateError`] when nothing was done.
+    pub async fn redrive(
+        &self,
+        queue: &Arc<Queue>,
+        ids: &[String],
+        to: Option<&str>,
+    ) -> Result<Operated, OperateError> {
+        let way = self.way(queue, to).await?;
+        if ids.is_empty() {
+            let target = way.to.clone().or_else(|| way.only_source.clone());
+            if let Some(target) = target.filter(|_| !queue.is_fifo())
+                && let Some(moved) = self.moved_by_sqs(queue, &target).await?
+            {
+                return Ok(moved);
+            }
+            return self.redrive_all(queue, &way).await;
+        }
+        let found = self.broker.find(queue, ids).await?;
+        let missing = ids.len() - found.len();
+        let mut moved = Moved::default();
+        let result = self.redrive_batch(found, &way, &mut moved).await;
+        self.broker.give_back(queue, &moved.left).await?;
+        if missing > 0 {
+            let which = messages(missing);
+            let why = format!(
+                "{which} could not be received: gone, in flight, or behind others of a FIFO group"
+            );
+            moved.problem.get_or_insert(why);
+        }
+        Ok(moved.operated(queue, missing, result.err()))
+    }
+
+    /// Sends a message again with another body, in which what a peek redacted stands for the old
+    /// value, and deletes the old one.
+    ///
+    /// # Errors
+    /// [`OperateError`]; the old message is where it was.
+    pub async fn resend(
+        &self,
+        queue: &Arc<Queue>,
+        message_id: &str,
+        body: &str,
+        to: Option<&str>,
+    ) -> Result<Operated, OperateError> {
+        let ids = [message_id.to_owned()];
+        let Some(delivery) = self.broker.find(queue, &ids).await?.pop() else {
+            return Err(OperateError::Refused(format!(
+                "message {message_id} of {} could not be received: gone, in flight, or behind \
+                 others of its FIFO group",
+                queue.name
+            )));
+        };
+        let sent = self.resend_one(queue, &delivery, body, to).await;
+        if sent.is_err() {
+            self.broker.give_back(queue, &[delivery]).await?;
+        }
+        let target = sent?;
+        Ok(Operated {
+            messages: 1,
+            text: format!("message {message_id} was sent to {target} as edited"),
+            ..Operated::default()
+        })
+    }
+
+    async fn resend_one(
+        &self,
+        queue: &Arc<Queue>,
+        delivery: &Delivery,
+        body: &str,
+        to: Option<&str>,
+    ) -> Result<String, OperateError> {
+        let original = self.broker.text(delivery).await?;
+        let body = restore_secrets(body, &original)?;
+        let sources = self.broker.dead_letter_sources(queue).await?;
+        let target = if to.is_none() && sources.is_empty() && delivery.source.is_none() {
+            Arc::clone(queue)
+        } else {
+            let way = self.way(queue, to).await?;
+            self.target(delivery, &way)
+                .await
+                .map_err(OperateError::Refused)?
+        };
+        let mut outgoing = outgoing(delivery, uuid::Uuid::new_v4().simple().to_string());
+        // What was fetched from S3 for editing travels inline: SQS says if it is too large.
+        outgoing.attributes.remove(OFFLOADED);
+        outgoing.body = body;
+        let attempt = format!("send the edited message to {}", target.name);
+        self.broker.send(&target.url, &outgoing, &attempt).await?;
+        self.broker.delete(delivery).await?;
+        Ok(target.name.clone())
+    }
+
+    async fn way(&self, queue: &Arc<Queue>, to: Option<&str>) -> Result<Way, OperateError> {
+        let to = match to {
+            Some(name) if name == queue.name || name == queue.url => {
+                return Err(OperateError::Refused(format!(
+                    "{name} is the queue the messages are on"
+                )));
+            }
+            Some(name) => Some(self.queue(name).await?),
+            None => None,
+        };
+        let sources = self.broker.dead_letter_sources(queue).await?;
+        let only_source = match sources.as_slice() {
+            [only] => Some(self.queue(only).await?),
+            _ => None,
+        };
+        Ok(Way {
+            to,
+            only_source,
+            from: queue.name.clone(),
+        })
+    }
+
+    /// `None` where SQS does not do it: it may not be allowed, or the server has no such action.
+    async fn moved_by_sqs(
+        &self,
+        queue: &Arc<Queue>,
+        target: &Queue,
+    ) -> Result<Option<Operated>, OperateError> {
+        match self.broker.move_all(queue, target).await {
+            Ok(moved) => Ok(Some(Operated {
+                messages: usize::try_from(moved).unwrap_or(usize::MAX),
+                text: format!(
+                    "~{moved} messages of {} went to {}",
+                    queue.name, target.name
+                ),
+                ..Operated::default()
+            })),
+            Err(problem) if problem.is_denied() || problem.is_unsupported() => {
+                tracing::info!("{problem}: moving the messages one by one");
+                Ok(None)
+            }
+            Err(problem) => Err(problem.into()),
+        }
+    }
+
+    async fn redrive_all(&self, queue: &Arc<Queue>, way: &Way) -> Result<Operated, OperateError> {
+        let mut moved = Moved::default();
+        let result = loop {
+            let second = Duration::from_secs(1);
+            match self.broker.receive(queue, 10, second).await {
+                Ok(batch) if batch.is_empty() => break Ok(()),
+                Ok(batch) => {
+                    if let Err(problem) = self.redrive_batch(batch, way, &mut moved).await {
+                        break Err(problem);
+                    }
+                }
+                Err(problem) => break Err(problem),
+            }
+        };
+        // Those that are left were kept hidden, so that no receive found them again.
+        for delivery in &moved.left {
+            self.leases.release(delivery).await;
+        }
+        self.broker.give_back(queue, &moved.left).await?;
+        Ok(moved.operated(queue, 0, result.err()))
+    }
+
+    async fn redrive_batch(
+        &self,
+        batch: Vec<Delivery>,
+        way: &Way,
+        moved: &mut Moved,
+    ) -> Result<(), BrokerError> {
+        let mut batch = batch.into_iter();
+        while let Some(delivery) = batch.next() {
+            let result = match self.target(&delivery, way).await {
+                Ok(target) => self.redrive_one(&delivery, &target).await,
+                Err(problem) => {
+                    moved.problem.get_or_insert(problem);
+                    self.leases.register(&delivery);
+                    moved.left.push(delivery);
+                    continue;
+                }
+            };
+            if let Err(problem) = result {
+                moved.left.push(delivery);
+                moved.left.extend(batch);
+                return Err(problem);
+            }
+            moved.count += 1;
+        }
+        Ok(())
+    }
+
+    async fn redrive_one(&self, delivery: &Delivery, target: &Queue) -> Result<(), BrokerError> {
+        // The old message's id is nobody else's, and the same when this is tried again.
+        let outgoing = outgoing(delivery, format!("redrive-{}", delivery.message_id));
+        let attempt = format!("send message {} to {}", delivery.message_id, target.name);
+        self.broker.send(&target.url, &outgoing, &attempt).await?;
+        self.broker.delete(delivery).await
+    }
+
+    async fn target(&self, delivery: &Delivery, way: &Way) -> Result<Arc<Queue>, String> {
+        if let Some(queue) = &way.to {
+            return Ok(Arc::clone(queue));
+        }
+        if let Some(name) = delivery.source.as_ref().filter(|name| **name != way.from) {
+            return self.queue(name).await.map_err(|error| error.to_string());
+        }
+        way.only_source.clone().ok_or_else(|| {
+            format!(
+                "message {} does not say where it came from, and {} is not the dead-letter queue \
+                 of exactly one queue: name the queue it shall go to",
+                delivery.message_id, way.from
+            )
+        })
+    }
+}
+
+/// The message as it was before it became a dead letter.
+fn outgoing(delivery: &Delivery, deduplication: String) -> Outgoing {
+    let mut attributes = delivery.attributes.clone();
+    attributes.retain(|name, _| ![REASON, SOURCE_QUEUE].contains(&name.as_str()));
+    Outgoing {
+        body: delivery.body.clone(),
+        attributes,
+        group: delivery.group.clone(),
+        deduplication: Some(deduplication),
+    }
+}
+
+impl Moved {
+    fn operated(self, queue: &Queue, missing: usize, failed: Option<BrokerError>) -> Operated {
+        let left = self.left.len() + missing;
+        let mut text = format!("{}: {} sent back", queue.name, messages(self.count));
+        let problem = failed.map(|problem| problem.to_string()).or(self.problem);
+        if let Some(problem) = &problem {
+            text = format!("{text}; {} stay: {problem}", messages(left));
+        }
+        Operated {
+            messages: self.count,
+            left,
+            archive: None,
+            text,
+            failed: problem.is_some(),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Removing a queue's waiting messages: archive (for a drain), tell Dagster, delete, in this order.
+//!
+//! Dying after the archive leaves the message in the queue; dying after the report leaves a message
+//! whose step has ended, which the next receive acknowledges.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{OperateError, Operated, Operator, messages};
+use crate::broker::{Archive, Delivery, Queue};
+use crate::domain::TaskOutcome;
+use crate::host::{ReportKind, Reported};
+use crate::wire::TaskMessage;
+use crate::worker::held::Task;
+use crate::worker::life::Context;
+
+/// How messages are removed.
+struct Removal {
+    archive: Option<Archive>,
+    /// Ends their steps and runs.
+    ending: Option<Context>,
+    removed: usize,
+    /// Another process runs what they ask for.
+    held: usize,
+}
+
+impl Operator {
+    /// Archives and deletes every waiting message of a queue; its step or run ends with the reason in
+    /// the run's log, so that nobody waits for a message that is gone, unless `keep_waiting`.
+    ///
+    /// # Errors
+    /// [`OperateError`] when nothing was done.
+    pub async fn drain(
+        &self,
+        queue: &Arc<Queue>,
+        keep_waiting: bool,
+    ) -> Result<Operated, OperateError> {
+        let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3f");
+        let file = self.archives.join(format!("{}-{stamp}.jsonl", queue.name));
+        let mut removal = Removal::new(Some(Archive::new(file)), self.ending(keep_waiting)?);
+        let result = self.remove(queue, &mut removal).await;
+        let archive = removal
+            .archive
+            .as_ref()
+            .filter(|archive| !archive.is_empty());
+        let place = archive.map_or_else(String::new, |archive| {
+            format!(
+                "; {} in {}",
+                match archive.len() {
+                    1 => String::from("1 is"),
+                    more => format!("{more} are"),
+                },
+                archive.path().display()
+            )
+        });
+        let mut operated = removal.operated(queue, "drained", &result);
+        operated.text.push_str(&place);
+        operated.archive = archive.map(|archive| archive.path().to_owned());
+        Ok(operated)
+    }
+
+    /// Deletes every waiting message of a queue after its step or run was ended. With `keep_waiting`
+    /// it is SQS's own purge: delayed messages and those in flight go too, and nobody is told.
+    ///
+    /// # Errors
+    /// [`OperateError`] when nothing was done.
+    pub async fn purge(
+        &self,
+        queue: &Arc<Queue>,
+        keep_waiting: bool,
+    ) -> Result<Operated, OperateError> {
+        let Some(ending) = self.ending(keep_waiting)? else {
+            let counts = self.broker.counts(queue).await?;
+            self.broker.purge(queue).await?;
+            let gone = counts.visible + counts.in_flight + counts.delayed;
+            return Ok(Operated {
+                messages: usize::try_from(gone).unwrap_or(usize::MAX),
+                text: format!(
+                    "{} purged: ~{gone} messages are gone, and their steps and runs go on waiting",
+                    queue.name
+                ),
+                ..Operated::default()
+            });
+        };
+        let mut removal = Removal::new(None, Some(ending));
+        let result = self.remove(queue, &mut removal).await;
+        Ok(removal.operated(queue, "purged", &result))
+    }
+
+    fn ending(&self, keep_waiting: bool) -> Result<Option<Context>, OperateError> {
+        if keep_waiting {
+            return Ok(None);
+        }
+        let ending = self.ending.clone().map(Some);
+        ending.ok_or_else(|| {
+            OperateError::Refused(String::from(
+                "there is no Dagster instance to tell that the messages are gone; keep their steps \
+                 waiting explicitly instead",
+            ))
+        })
+    }
+
+    /// Ends at the first receive that finds nothing; messages in flight elsewhere stay.
+    async fn remove(&self, queue: &Arc<Queue>, removal: &mut Removal) -> Result<(), OperateError> {
+        loop {
+            // One second lets SQS ask all of its hosts; zero could miss messages.
+            let batch = self
+                .broker
+                .receive(queue, 10, Duration::from_secs(1))
+                .await?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            // The reports of a batch may take longer than a lease.
+            for delivery in &batch {
+                self.leases.register(delivery);
+            }
+            let result = self.put_away(&batch, removal).await;
+            for delivery in &batch {
+                self.leases.release(delivery).await;
+            }
+            result?;
+        }
+    }
+
+    async fn put_away(
+        &self,
+        batch: &[Delivery],
+        removal: &mut Removal,
+    ) -> Result<(), OperateError> {
+        let mut reason = String::from("Its message was purged from its queue by an operator.");
+        if let Some(archive) = &mut removal.archive {
+            archive.append(batch)?;
+            reason = format!("Its message was drained to {}.", archive.path().display());
+        }
+        for delivery in batch {
+            let may_go = match &removal.ending {
+                Some(context) => end(context, delivery, &reason).await?,
+                None => true,
+            };
+            if may_go {
+                self.broker.delete(delivery).await?;
+                removal.removed += 1;
+            } else {
+                let pause = self.broker.visibility();
+                self.broker.hide(delivery, pause).await?;
+                removal.held += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Removal {
+    fn new(archive: Option<Archive>, ending: Option<Context>) -> Self {
+        Self {
+            archive,
+            ending,
+            removed: 0,
+            held: 0,
+        }
+    }
+
+    fn operated(&self, queue: &Queue, done: &str, result: &Result<(), OperateError>) -> Operated {
+        let mut text = match (result, self.removed) {
+            (Ok(()), 0) if self.held == 0 => format!("{} was empty", queue.name),
+            (Ok(()), removed) => format!("{}: {} {done}", queue.name, messages(removed)),
+            (Err(problem), removed) => {
+                format!(
+                    "{}: {} {done}, then it failed: {problem}",
+                    queue.name,
+                    messages(removed)
+                )
+            }
+        };
+        if self.held > 0 {
+            let held = messages(self.held);
+            text = format!("{text}; {held} stay: other processes run what they ask for");
+        }
+        Operated {
+            messages: self.removed,
+            left: self.held,
+            archive: None,
+            text,
+            failed: result.is_err(),
+        }
+    }
+}
+
+/// Ends the step or run; whether its message may go. It may not while another process runs what
+/// it asks for: should that one die, the message is what brings the step back.
+async fn end(context: &Context, delivery: &Delivery, reason: &str) -> Result<bool, OperateError> {
+    let text = match context.broker.text(delivery).await {
+        Ok(text) => text,
+        Err(problem) if problem.is_passing() => return Err(problem.into()),
+        // It names a body that is gone: nobody can be told.
+        Err(_) => return Ok(true),
+    };
+    let Ok(message) = TaskMessage::decode(&text) else {
+        return Ok(true);
+    };
+    let task = Task {
+        delivery: delivery.clone(),
+        message,
+    };
+    let reported = context.report(&task, reason, ReportKind::Removed).await?;
+    if matches!(reported, Reported::Held) {
+        return Ok(false);
+    }
+    let reason = reason.to_owned();
+    let outcome = TaskOutcome::Failure { reason };
+    context.answer(&task, &outcome).await?;
+    Ok(true)
+}
