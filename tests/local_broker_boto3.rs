@@ -5,28 +5,19 @@
 
 #[path = "local_broker/server.rs"]
 mod server;
+mod support;
 
-use std::path::Path;
-use std::process::Command;
-
-use server::{Server, python};
+use server::Server;
+use support::{pytest_on, python};
 use tempfile::TempDir;
 
 /// Runs the tests of one Python file against a broker of its own.
 fn run(file: &str) {
     let folder = TempDir::new().unwrap();
     let server = Server::start(folder.path());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(python())
-        .args(["-m", "pytest", "-q", "-ra"])
-        .arg(root.join("tests/python_broker").join(file))
-        .current_dir(root)
-        .env("DTQ_TEST_BROKER_ENDPOINT", &server.endpoint)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{text}");
+    let file = format!("tests/python_broker/{file}");
+    let endpoint = ("DTQ_TEST_BROKER_ENDPOINT", server.endpoint.as_str());
+    pytest_on(python(), &[file], &[endpoint]);
 }
 
 #[test]

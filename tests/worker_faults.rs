@@ -272,6 +272,13 @@ fn a_killed_warm_host_and_a_killed_run_worker_let_the_run_go_on() {
         .filter(|step| !scene.side.traced(&run, step).is_empty())
         .collect();
     signal(host, "KILL");
+    // They die with their host: no step goes on without somebody who answers for it.
+    for step in &in_flight {
+        let pid = scene.side.traced(&run, step)[0];
+        wait_until("the host's steps are gone", PATIENCE, || {
+            (!alive(pid)).then_some(())
+        });
+    }
     scene.side.open_gate(&run, None);
 
     scene.side.wait_status(&run, "SUCCESS");

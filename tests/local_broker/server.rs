@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -111,12 +111,4 @@ fn serve(data_dir: &Path, listen: &str, more: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
-}
-
-/// A Python that has boto3.
-pub fn python() -> PathBuf {
-    let mut tell = |line: &str| eprintln!("{line}");
-    dagster_taskiq_tui::environment::managed::ensure(&mut tell)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .python
 }
