@@ -2,9 +2,14 @@
 
 use jiff::Timestamp;
 
-use crate::domain::{HostPhase, Phase, QueueRole, Snapshot, Source, SourceHealth, SourceKind};
+use crate::domain::{
+    FleetWorker, HostPhase, Phase, QueueRole, Snapshot, Source, SourceHealth, SourceKind,
+    WorkerState,
+};
 
 use super::format::{coarse_age, seconds_between};
+use super::rows::{self, WorkerRow};
+use super::view::View;
 use super::words;
 
 /// How bad it is.
@@ -45,6 +50,7 @@ pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
     sources(snapshot, now, &mut alarms);
     consumers(snapshot, &mut alarms);
     workers(snapshot, now, &mut alarms);
+    fleet(snapshot, now, &mut alarms);
     queues(snapshot, &mut alarms);
     held(snapshot, now, &mut alarms);
     alarms.sort_by_key(|alarm| alarm.severity);
@@ -143,6 +149,39 @@ fn workers(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
                 push(alarms, Severity::Critical, text);
             }
         }
+    }
+}
+
+/// A worker of another host that ended without a word is told for this long, in seconds; its last
+/// heartbeat stays in Dagster's storage for a day.
+const SILENCE_TOLD: u64 = 3600;
+
+fn fleet(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
+    let ended = |worker: &FleetWorker| worker.state == Some(WorkerState::Stopped);
+    let silent = rows::reported(snapshot).filter(|worker| !ended(worker) && worker.is_silent(now));
+    for worker in silent {
+        let seconds = seconds_between(worker.heartbeat_at, now);
+        if seconds < SILENCE_TOLD {
+            let age = coarse_age(seconds);
+            let text = format!("Worker {} is silent for {age}", worker.id);
+            push(alarms, Severity::Critical, text);
+        }
+    }
+    let live = |worker: &WorkerRow| {
+        worker.state() != Some(WorkerState::Stopped)
+            && seconds_between(worker.heartbeat_at(), now) < SILENCE_TOLD
+    };
+    let workers = (0..rows::total(View::Workers, snapshot))
+        .filter_map(|index| rows::worker_at(snapshot, index))
+        .filter(live);
+    let others: Vec<String> = workers
+        .filter(|worker| worker.is_other_version())
+        .map(|worker| format!("{} {}", worker.id(), worker.version()))
+        .collect();
+    if !others.is_empty() {
+        let (own, others) = (env!("CARGO_PKG_VERSION"), others.join(", "));
+        let text = format!("Another version than this console's {own}: {others}");
+        push(alarms, Severity::Warning, text);
     }
 }
 

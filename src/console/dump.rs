@@ -8,7 +8,7 @@ use ratatui::layout::Rect;
 
 use super::app::App;
 use super::render;
-use super::rows::task_at;
+use super::rows::{task_at, worker_at};
 use super::text;
 use super::view::View;
 
@@ -98,7 +98,7 @@ impl App {
             View::Overview | View::Steps => serde_json::to_value(task_at(snapshot, at)?),
             View::Queues => serde_json::to_value(snapshot.queues.get(at)?),
             View::Runs => serde_json::to_value(snapshot.runs.get(at)?),
-            View::Workers => serde_json::to_value(snapshot.workers.get(at)?),
+            View::Workers => return worker_at(snapshot, at)?.to_json(),
             View::Audit => serde_json::to_value(snapshot.audit.get(at)?),
             View::Logs => serde_json::to_value(snapshot.logs.get(at)?),
         };

@@ -42,7 +42,8 @@ pub struct Filter {
 }
 
 /// Fields a term may name, with their short forms.
-const FIELDS: [(&str, &str); 9] = [
+const FIELDS: [(&str, &str); 10] = [
+    ("host", "host"),
     ("queue", "queue"),
     ("status", "status"),
     ("run", "run"),

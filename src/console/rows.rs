@@ -4,6 +4,7 @@
 
 mod fields;
 mod order;
+mod workers;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::filter::Filter;
 use super::view::View;
 
 pub use order::{Sort, columns};
+pub use workers::{WorkerRow, reported, worker_at};
 
 /// The rows of a view, as positions in its list.
 #[derive(Clone, Debug)]
@@ -51,7 +53,9 @@ impl Rows {
             }
             View::Queues => filter.matches(&snapshot.queues[*index]),
             View::Runs => filter.matches(&snapshot.runs[*index]),
-            View::Workers => filter.matches(&snapshot.workers[*index]),
+            View::Workers => {
+                worker_at(snapshot, *index).is_some_and(|worker| filter.matches(&worker))
+            }
             View::Audit => filter.matches(&snapshot.audit[*index]),
             View::Logs => {
                 let line = &snapshot.logs[*index];
@@ -98,7 +102,7 @@ pub fn total(view: View, snapshot: &Snapshot) -> usize {
         View::Queues => snapshot.queues.len(),
         View::Steps => snapshot.tasks.len() + snapshot.recent.len(),
         View::Runs => snapshot.runs.len(),
-        View::Workers => snapshot.workers.len(),
+        View::Workers => snapshot.workers.len() + reported(snapshot).count(),
         View::Logs => snapshot.logs.len(),
         View::Audit => snapshot.audit.len(),
     }
@@ -114,7 +118,9 @@ pub fn is_same(view: View, one: &Snapshot, other: &Snapshot) -> bool {
         }
         View::Queues => Arc::ptr_eq(&one.queues, &other.queues),
         View::Runs => Arc::ptr_eq(&one.runs, &other.runs),
-        View::Workers => Arc::ptr_eq(&one.workers, &other.workers),
+        View::Workers => {
+            Arc::ptr_eq(&one.workers, &other.workers) && Arc::ptr_eq(&one.fleet, &other.fleet)
+        }
         View::Logs => Arc::ptr_eq(&one.logs, &other.logs),
         View::Audit => Arc::ptr_eq(&one.audit, &other.audit),
     }
@@ -175,7 +181,7 @@ pub fn id_at(view: View, snapshot: &Snapshot, index: usize) -> Option<&str> {
         View::Overview | View::Steps => Some(&task_at(snapshot, index)?.task_id),
         View::Queues => Some(&snapshot.queues.get(index)?.name),
         View::Runs => Some(&snapshot.runs.get(index)?.run_id),
-        View::Workers => Some(&snapshot.workers.get(index)?.id),
+        View::Workers => Some(worker_at(snapshot, index)?.id()),
         View::Logs | View::Audit => None,
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use dagster_taskiq_tui::domain::{
-    AuditEntry, HostPhase, HostView, JobRef, LogLevel, LogLine, Phase, PriorityCount, QueueCounts,
-    QueueRole, QueueView, RunStatus, RunView, Slots, Snapshot, Source, SourceHealth, SourceKind,
-    TaskKind, TaskOutcome, TaskView, Timestamp, WorkerState, WorkerView,
+    AuditEntry, FleetWorker, HostPhase, HostView, JobRef, LogLevel, LogLine, Phase, PriorityCount,
+    QueueCounts, QueueRole, QueueView, RunStatus, RunView, Slots, Snapshot, Source, SourceHealth,
+    SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp, WorkerState, WorkerView,
 };
 use jiff::SignedDuration;
 
@@ -459,6 +459,37 @@ pub fn snapshot() -> Arc<Snapshot> {
         logs: Arc::new(logs().into()),
         audit: Arc::new(audit()),
     })
+}
+
+/// The same with workers on other hosts, as Dagster's storage tells: one up to date, one of another
+/// version, one that is silent, and one of those that are linked.
+pub fn fleet() -> Arc<Snapshot> {
+    let mut snapshot = Arc::unwrap_or_clone(snapshot());
+    let other = |id: &str, version: &str, state, busy, seen| {
+        let (hostname, pid) = id.rsplit_once('-').unwrap();
+        FleetWorker {
+            id: id.to_owned(),
+            hostname: hostname.to_owned(),
+            pid: pid.parse().ok(),
+            version: version.to_owned(),
+            state: Some(state),
+            steps: Slots { target: 8, busy },
+            runs: Slots { target: 2, busy: 1 },
+            queues: vec![
+                String::from("dagster-tasks"),
+                String::from("dagster-tasks-high"),
+            ],
+            heartbeat_at: ago(seen),
+        }
+    };
+    snapshot.fleet = Arc::new(vec![
+        other(WORKERS[0], "0.1.0", WorkerState::Running, 3, 4),
+        other("etl-3.internal-88", "0.1.0", WorkerState::Running, 5, 7),
+        other("gpu-1.internal-1207", "0.0.9", WorkerState::Draining, 8, 11),
+        other("gpu-2.internal-31", "0.1.0", WorkerState::Running, 2, 400),
+        other("old-1.internal-9", "0.1.0", WorkerState::Stopped, 0, 7_300),
+    ]);
+    Arc::new(snapshot)
 }
 
 /// The same with broker and a worker gone, and a host that does not load.

@@ -78,6 +78,20 @@ fn pause_goes_to_those_that_receive_and_resume_to_those_that_are_paused() {
 }
 
 #[test]
+fn a_worker_of_another_host_is_not_commanded_and_how_to_reach_it_is_told() {
+    let mut harness = Harness::new(Options::default(), fixture::fleet());
+    harness.keys("5/host:etl-3<enter>");
+    assert_eq!(harness.commands("p"), []);
+    let screen = harness.screen();
+    assert!(screen.contains("attach --host etl-3.internal"), "{screen}");
+    assert_eq!(
+        harness.commands("<esc><esc>gp").len(),
+        1,
+        "the linked one is"
+    );
+}
+
+#[test]
 fn a_job_is_picked_by_typing_some_of_its_letters() {
     let mut harness = Harness::night();
     let sent = harness.commands("lfan<enter>");

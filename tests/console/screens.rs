@@ -103,6 +103,33 @@ fn trouble_is_told_first_and_what_is_known_of_it() {
 }
 
 #[test]
+fn the_fleet_is_shown_below_the_linked_workers_with_its_versions_and_silences() {
+    for size in SIZES {
+        let options = Options {
+            size,
+            ..Options::default()
+        };
+        let mut harness = Harness::new(options, fixture::fleet());
+        harness.keys("5jj");
+        insta::assert_snapshot!(format!("fleet_{}x{}", size.0, size.1), harness.screen());
+    }
+    let mut harness = Harness::new(Options::default(), fixture::fleet());
+    let alarms = harness.app.alarms(harness.now);
+    let told = |text: &str| alarms.iter().any(|alarm| alarm.text.contains(text));
+    assert!(
+        told("Worker gpu-2.internal-31 is silent for 6m"),
+        "{alarms:?}"
+    );
+    assert!(told("gpu-1.internal-1207 0.0.9"), "{alarms:?}");
+    assert!(
+        !told("old-1"),
+        "one that ended in good order is no alarm: {alarms:?}"
+    );
+    harness.keys("5jjj<enter>");
+    insta::assert_snapshot!("fleet_detail_80x24", harness.screen());
+}
+
+#[test]
 fn an_empty_console_says_what_to_do_next() {
     let mut harness = Harness::new(Options::default(), std::sync::Arc::default());
     let mut screens = String::new();

@@ -98,13 +98,23 @@ impl App {
     pub(super) fn targets_or_toast(&mut self, now: Timestamp) -> Vec<WorkerView> {
         let targets = self.targets();
         if targets.is_empty() {
-            self.toast(
-                Tone::Failed,
-                "No worker is linked: there is nobody to send it to",
-                now,
-            );
+            self.toast(Tone::Failed, self.why_nobody(), now);
         }
         targets
+    }
+
+    /// Why a command has no worker to go to.
+    fn why_nobody(&self) -> String {
+        let first = self.target_rows().first().copied();
+        let row = first.filter(|_| self.view == View::Workers);
+        match row.and_then(|index| rows::worker_at(&self.snapshot, index)) {
+            Some(worker) => format!(
+                "{} is on another host: dagster-taskiq-tui attach --host {} reaches it",
+                worker.id(),
+                worker.hostname()
+            ),
+            None => String::from("No worker is linked: there is nobody to send it to"),
+        }
     }
 
     fn pause_or_resume(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {

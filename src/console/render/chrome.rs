@@ -9,6 +9,7 @@ use super::paint::{self, Align, span};
 use crate::console::command::{self, CommandRow, Verb};
 use crate::console::format::{coarse_age, seconds_between};
 use crate::console::keymap;
+use crate::console::rows;
 use crate::console::toast::Tone;
 use crate::console::view::View;
 use crate::console::{format, words};
@@ -182,12 +183,10 @@ fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
             (n > 0).then(|| span(n.to_string(), roles.running))
         }
         View::Workers => {
-            let alive = |state| state != WorkerState::Stopped;
-            let n = snapshot
-                .workers
-                .iter()
-                .filter(|worker| alive(worker.state))
-                .count();
+            let alive = |state| state != Some(WorkerState::Stopped);
+            let linked = snapshot.workers.iter().map(|worker| Some(worker.state));
+            let others = rows::reported(snapshot).map(|worker| worker.state);
+            let n = linked.chain(others).filter(|state| alive(*state)).count();
             (n > 0).then(|| span(n.to_string(), roles.running))
         }
     }

@@ -10,10 +10,13 @@ use super::paint::{self, span};
 use super::{Ctx, gantt, runs};
 use crate::console::app::App;
 use crate::console::render::signs::signed;
+use crate::console::rows;
 use crate::console::view::View;
 use crate::console::words::{self, plural};
 use crate::console::{format, text};
-use crate::domain::{AuditEntry, LogLine, Phase, QueueView, RunView, TaskView, WorkerView};
+use crate::domain::{
+    AuditEntry, FleetWorker, LogLine, Phase, QueueView, RunView, TaskView, WorkerState, WorkerView,
+};
 
 /// Log lines shown at most: the newest.
 const LOG_LINES: usize = 200;
@@ -70,7 +73,10 @@ fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
         View::Overview | View::Steps => page.task(ctx.app.selected_task()?),
         View::Queues => page.queue(ctx.snapshot.queues.get(index)?),
         View::Runs => page.run(ctx.app.selected_run()?),
-        View::Workers => page.worker(ctx.snapshot.workers.get(index)?),
+        View::Workers => match rows::worker_at(ctx.snapshot, index)? {
+            rows::WorkerRow::Linked(worker) => page.worker(worker),
+            rows::WorkerRow::Reported(worker) => page.reported(worker),
+        },
         View::Audit => page.audit(ctx.snapshot.audit.get(index)?),
         View::Logs => page.log(ctx.snapshot.logs.get(index)?),
     };
@@ -252,6 +258,30 @@ impl Page<'_> {
             }
             self.field("pid", &host.pid.to_string());
             self.field("children", &host.children.to_string());
+        }
+        format!("Worker {}", worker.id)
+    }
+
+    fn reported(&mut self, worker: &FleetWorker) -> String {
+        let word = worker.state.map_or("unknown", WorkerState::word);
+        self.field("state", word);
+        self.field("host", &worker.hostname);
+        if let Some(pid) = worker.pid {
+            self.field("pid", &pid.to_string());
+        }
+        self.field("version", &worker.version);
+        self.state("step slots", self.ctx.slots(worker.steps, self.width));
+        self.state("run slots", self.ctx.slots(worker.runs, self.width));
+        self.field("queues", &worker.queues.join(", "));
+        self.time("last heard", Some(worker.heartbeat_at));
+        self.heading(String::from("from Dagster's storage"));
+        let how = format!(
+            "This console is not linked to it: dagster-taskiq-tui attach --host {}",
+            worker.hostname
+        );
+        for part in text::wrap(&how, self.width.max(8)) {
+            self.lines
+                .push(Line::from(span(part.to_owned(), self.ctx.roles.dim)));
         }
         format!("Worker {}", worker.id)
     }

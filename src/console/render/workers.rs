@@ -1,4 +1,5 @@
-//! Workers: target against actual slots, state, heartbeat; below, the Python hosts of one of them.
+//! Workers, this host's and the fleet's: target against actual slots, state, heartbeat, version;
+//! below, the Python hosts of one of them.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -12,9 +13,10 @@ use super::{Ctx, is_roomy};
 use crate::console::alarms::HEARTBEAT_LATE;
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::render::signs::signed;
-use crate::domain::{HostPhase, HostView, WorkerView};
+use crate::console::rows::{self, WorkerRow};
+use crate::domain::{FleetWorker, HostPhase, HostView, WorkerState, WorkerView};
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     column("WORKER", 14, 0).grow(40),
     column("STATE", 10, 0),
     column("STEP SLOTS", 10, 0).grow(30),
@@ -22,9 +24,10 @@ const COLUMNS: [Column; 11] = [
     column("ENDED", 6, 3).right(),
     column("FAILED", 6, 2).right(),
     column("HEARTBEAT", 9, 1).right(),
-    column("HOSTS", 5, 6).right(),
-    column("PID", 7, 5).right(),
-    column("VERSION", 8, 7),
+    column("HOST", 12, 4).grow(28),
+    column("PYTHON", 6, 7).right(),
+    column("PID", 7, 6).right(),
+    column("VERSION", 9, 5),
     column("SINCE", 19, 8),
 ];
 
@@ -56,7 +59,7 @@ pub(super) const SHEET: Sheet = Sheet {
     empty: "No worker is linked: nothing takes messages from the queues.",
     columns: &COLUMNS,
     cells: |ctx, index, width| {
-        let worker = ctx.snapshot.workers.get(index);
+        let worker = rows::worker_at(ctx.snapshot, index);
         worker
             .map(|worker| cells(ctx, worker, width))
             .unwrap_or_default()
@@ -69,48 +72,114 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     if !sheet::render(ctx, &SHEET, upper, framed, buf) {
         return;
     }
-    if let Some(worker) = ctx
-        .app
-        .list()
-        .selected()
-        .and_then(|index| ctx.snapshot.workers.get(index))
-    {
-        hosts(ctx, buf, lower, worker, framed);
+    let selected = ctx.app.list().selected();
+    match selected.and_then(|index| rows::worker_at(ctx.snapshot, index)) {
+        Some(WorkerRow::Linked(worker)) => hosts(ctx, buf, lower, worker, framed),
+        Some(WorkerRow::Reported(worker)) => elsewhere(ctx, buf, lower, worker, framed),
+        None => {}
     }
 }
 
-fn cells<'a>(ctx: Ctx<'a>, worker: &'a WorkerView, width: u16) -> Vec<Line<'a>> {
+fn cells<'a>(ctx: Ctx<'a>, worker: WorkerRow<'a>, width: u16) -> Vec<Line<'a>> {
     let roles = ctx.roles;
-    let (sign, style) = ctx.worker_sign(worker.state);
     let (steps, runs) = if width >= 150 { (30, 16) } else { (10, 0) };
+    let unknown = || Line::from(span(ctx.glyphs.unknown, roles.dim));
+    let linked = match worker {
+        WorkerRow::Linked(worker) => Some(worker),
+        WorkerRow::Reported(_) => None,
+    };
+    let known = |cell: fn(Ctx<'a>, &'a WorkerView) -> Line<'a>| {
+        linked.map_or_else(unknown, |worker| cell(ctx, worker))
+    };
     vec![
-        Line::from(span(worker.id.as_str(), roles.strong)),
-        signed(sign, worker.state.word(), style),
-        ctx.slots(worker.steps, steps),
-        ctx.slots(worker.runs, runs),
-        Line::from(ctx.exact(worker.finished, roles.text)),
-        Line::from(ctx.exact(worker.failed, roles.error)),
+        Line::from(span(worker.id(), roles.strong)),
+        state(ctx, worker),
+        ctx.slots(worker.steps(), steps),
+        ctx.slots(worker.runs(), runs),
+        known(|ctx, worker| Line::from(ctx.exact(worker.finished, ctx.roles.text))),
+        known(|ctx, worker| Line::from(ctx.exact(worker.failed, ctx.roles.error))),
         heartbeat(ctx, worker),
-        Line::from(worker.hosts.len().to_string()),
-        Line::from(span(worker.pid.to_string(), roles.dim)),
-        Line::from(span(worker.version.as_str(), roles.dim)),
-        Line::from(span(
-            format::date(worker.started_at, &ctx.app.setup.zone),
-            roles.dim,
-        )),
+        Line::from(span(worker.hostname(), roles.text)),
+        known(|_, worker| Line::from(worker.hosts.len().to_string())),
+        worker
+            .pid()
+            .map_or_else(unknown, |pid| Line::from(span(pid.to_string(), roles.dim))),
+        version(ctx, worker),
+        known(|ctx, worker| {
+            let since = format::date(worker.started_at, &ctx.app.setup.zone);
+            Line::from(span(since, ctx.roles.dim))
+        }),
     ]
 }
 
-fn heartbeat(ctx: Ctx, worker: &WorkerView) -> Line<'static> {
-    let silent = seconds_between(worker.heartbeat_at, ctx.now);
-    if silent < HEARTBEAT_LATE {
-        Line::from(span("now", ctx.roles.dim))
-    } else {
-        Line::from(span(
-            format!("{} {}", ctx.glyphs.warn, coarse_age(silent)),
-            ctx.roles.error,
-        ))
+/// A worker that should have reported again is not said to run.
+fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
+    match (worker, worker.state()) {
+        (WorkerRow::Reported(worker), state)
+            if worker.is_silent(ctx.now) && state != Some(WorkerState::Stopped) =>
+        {
+            signed(ctx.glyphs.down, "silent", ctx.roles.error)
+        }
+        (_, Some(state)) => {
+            let (sign, style) = ctx.worker_sign(state);
+            signed(sign, state.word(), style)
+        }
+        (_, None) => signed(ctx.glyphs.pending, "unknown", ctx.roles.dim),
     }
+}
+
+/// A version other than this console's own stands out: mixed versions are how upgrades go wrong.
+fn version(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
+    if worker.is_other_version() {
+        let text = format!("{} {}", ctx.glyphs.warn, worker.version());
+        return Line::from(span(text, ctx.roles.warn));
+    }
+    Line::from(span(worker.version().to_owned(), ctx.roles.dim))
+}
+
+fn heartbeat(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
+    let silent = seconds_between(worker.heartbeat_at(), ctx.now);
+    let late = match worker {
+        WorkerRow::Linked(_) => silent >= HEARTBEAT_LATE,
+        WorkerRow::Reported(worker) => worker.is_silent(ctx.now),
+    };
+    if late {
+        let stopped = worker.state() == Some(WorkerState::Stopped);
+        let (sign, style) = if stopped {
+            ("", ctx.roles.dim)
+        } else {
+            (ctx.glyphs.warn, ctx.roles.error)
+        };
+        let text = format!("{sign} {}", coarse_age(silent));
+        return Line::from(span(text.trim_start().to_owned(), style));
+    }
+    Line::from(span("now", ctx.roles.dim))
+}
+
+/// What is known of a worker that this console is not linked to.
+fn elsewhere(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &FleetWorker, framed: bool) {
+    if area.is_empty() {
+        return;
+    }
+    let inner = panel(ctx, buf, area, &worker.id, &Line::default(), framed);
+    let queues = if worker.queues.is_empty() {
+        String::from("It does not say which queues it receives from.")
+    } else {
+        format!("Receives from {}", worker.queues.join(", "))
+    };
+    let lines = [
+        format!("On {}, as Dagster's storage tells.", worker.hostname),
+        queues,
+        format!(
+            "To steer it: dagster-taskiq-tui attach --host {}",
+            worker.hostname
+        ),
+    ];
+    let lines: Vec<Line> = lines
+        .into_iter()
+        .map(|text| Line::from(span(text, ctx.roles.dim)))
+        .collect();
+    paint::lines(ctx, buf, panel::indent(inner), &lines);
 }
 
 fn hosts(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &WorkerView, framed: bool) {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::console::filter::Searchable;
 use crate::console::words;
-use crate::domain::{AuditEntry, LogLine, QueueView, RunView, TaskView, WorkerView};
+use crate::domain::{AuditEntry, LogLine, QueueView, RunView, TaskView};
 
 impl Searchable for TaskView {
     fn field(&self, name: &str) -> Option<Cow<'_, str>> {
@@ -66,20 +66,6 @@ impl Searchable for QueueView {
     fn haystack(&self) -> String {
         let error = self.error.as_deref().unwrap_or_default();
         [&self.url, words::queue_role(&self.role).as_ref(), error].join(" ")
-    }
-}
-
-impl Searchable for WorkerView {
-    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
-        match name {
-            "worker" => Some(Cow::Borrowed(&self.id)),
-            "status" => Some(Cow::Borrowed(self.state.word())),
-            _ => None,
-        }
-    }
-
-    fn haystack(&self) -> String {
-        [&self.id, &self.hostname, self.state.word(), &self.version].join(" ")
     }
 }
 

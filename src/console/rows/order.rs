@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::console::rows::task_at;
+use crate::console::rows::{WorkerRow, task_at, worker_at};
 use crate::console::view::View;
 use crate::console::words;
 use crate::domain::{Phase, Snapshot, TaskView, Timestamp};
@@ -25,7 +25,7 @@ pub fn columns(view: View) -> &'static [&'static str] {
             &["SINCE", "STATE", "PRIO", "STEP", "JOB", "QUEUE", "WORKER"]
         }
         View::Runs => &["CREATED", "STATUS", "JOB", "PRIO"],
-        View::Workers => &["WORKER", "STATE", "BUSY", "FAILED"],
+        View::Workers => &["WORKER", "STATE", "BUSY", "FAILED", "HOST", "VERSION"],
         View::Audit => &["TIME", "USER", "VERB"],
         View::Logs => &[],
     }
@@ -80,15 +80,10 @@ fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -
                 _ => a.priority.cmp(&b.priority),
             }
         }
-        View::Workers => {
-            let (a, b) = (&snapshot.workers[a], &snapshot.workers[b]);
-            match column {
-                0 => a.id.cmp(&b.id),
-                1 => a.state.word().cmp(b.state.word()),
-                2 => a.steps.busy.cmp(&b.steps.busy),
-                _ => a.failed.cmp(&b.failed),
-            }
-        }
+        View::Workers => match (worker_at(snapshot, a), worker_at(snapshot, b)) {
+            (Some(a), Some(b)) => compare_workers(column, a, b),
+            _ => Ordering::Equal,
+        },
         View::Audit => {
             let (a, b) = (&snapshot.audit[a], &snapshot.audit[b]);
             match column {
@@ -98,6 +93,17 @@ fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -
             }
         }
         View::Logs => Ordering::Equal,
+    }
+}
+
+fn compare_workers(column: usize, a: WorkerRow<'_>, b: WorkerRow<'_>) -> Ordering {
+    match column {
+        0 => a.id().cmp(b.id()),
+        1 => a.state_word().cmp(b.state_word()),
+        2 => a.steps().busy.cmp(&b.steps().busy),
+        3 => a.failed().cmp(&b.failed()),
+        4 => a.hostname().cmp(b.hostname()),
+        _ => a.version().cmp(b.version()),
     }
 }
 

@@ -1,0 +1,156 @@
+//! The rows of the workers' view: those this console is linked to, then those that only Dagster's
+//! storage tells of, because they are on other hosts or another user's.
+
+use std::borrow::Cow;
+
+use crate::console::filter::Searchable;
+use crate::domain::{FleetWorker, Slots, Snapshot, Timestamp, WorkerState, WorkerView};
+
+/// A worker as a row.
+#[derive(Clone, Copy, Debug)]
+pub enum WorkerRow<'a> {
+    /// This console is linked to it.
+    Linked(&'a WorkerView),
+    /// Its heartbeat in Dagster's storage is all that is known.
+    Reported(&'a FleetWorker),
+}
+
+/// The row at a position of the workers' list.
+#[must_use]
+pub fn worker_at(snapshot: &Snapshot, index: usize) -> Option<WorkerRow<'_>> {
+    match index.checked_sub(snapshot.workers.len()) {
+        None => snapshot.workers.get(index).map(WorkerRow::Linked),
+        Some(beyond) => reported(snapshot).nth(beyond).map(WorkerRow::Reported),
+    }
+}
+
+/// The workers that this console is not linked to.
+pub fn reported(snapshot: &Snapshot) -> impl Iterator<Item = &FleetWorker> {
+    let linked = |worker: &&FleetWorker| snapshot.workers.iter().any(|known| known.id == worker.id);
+    snapshot.fleet.iter().filter(move |worker| !linked(worker))
+}
+
+impl<'a> WorkerRow<'a> {
+    /// Unique id.
+    #[must_use]
+    pub fn id(self) -> &'a str {
+        match self {
+            Self::Linked(worker) => &worker.id,
+            Self::Reported(worker) => &worker.id,
+        }
+    }
+
+    /// The host's own name.
+    #[must_use]
+    pub fn hostname(self) -> &'a str {
+        match self {
+            Self::Linked(worker) => &worker.hostname,
+            Self::Reported(worker) => &worker.hostname,
+        }
+    }
+
+    /// Process id on that host, where it is known.
+    #[must_use]
+    pub fn pid(self) -> Option<u32> {
+        match self {
+            Self::Linked(worker) => Some(worker.pid),
+            Self::Reported(worker) => worker.pid,
+        }
+    }
+
+    /// Version of the binary.
+    #[must_use]
+    pub fn version(self) -> &'a str {
+        match self {
+            Self::Linked(worker) => &worker.version,
+            Self::Reported(worker) => &worker.version,
+        }
+    }
+
+    /// Whether it runs another version than this console.
+    #[must_use]
+    pub fn is_other_version(self) -> bool {
+        self.version() != env!("CARGO_PKG_VERSION")
+    }
+
+    /// State of the pool, where it says.
+    #[must_use]
+    pub fn state(self) -> Option<WorkerState> {
+        match self {
+            Self::Linked(worker) => Some(worker.state),
+            Self::Reported(worker) => worker.state,
+        }
+    }
+
+    /// One word for it.
+    #[must_use]
+    pub fn state_word(self) -> &'static str {
+        self.state().map_or("unknown", WorkerState::word)
+    }
+
+    /// Slots for steps.
+    #[must_use]
+    pub fn steps(self) -> Slots {
+        match self {
+            Self::Linked(worker) => worker.steps,
+            Self::Reported(worker) => worker.steps,
+        }
+    }
+
+    /// Slots for run workers.
+    #[must_use]
+    pub fn runs(self) -> Slots {
+        match self {
+            Self::Linked(worker) => worker.runs,
+            Self::Reported(worker) => worker.runs,
+        }
+    }
+
+    /// When it last said that it lives.
+    #[must_use]
+    pub fn heartbeat_at(self) -> Timestamp {
+        match self {
+            Self::Linked(worker) => worker.heartbeat_at,
+            Self::Reported(worker) => worker.heartbeat_at,
+        }
+    }
+
+    /// Steps that ended in a failure since its start; known of linked workers alone.
+    #[must_use]
+    pub fn failed(self) -> Option<u64> {
+        match self {
+            Self::Linked(worker) => Some(worker.failed),
+            Self::Reported(_) => None,
+        }
+    }
+
+    /// Everything that is known, as JSON.
+    #[must_use]
+    pub fn to_json(self) -> Option<serde_json::Value> {
+        match self {
+            Self::Linked(worker) => serde_json::to_value(worker).ok(),
+            Self::Reported(worker) => serde_json::to_value(worker).ok(),
+        }
+    }
+}
+
+impl Searchable for WorkerRow<'_> {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "worker" => Some(Cow::Borrowed(self.id())),
+            "host" => Some(Cow::Borrowed(self.hostname())),
+            "status" => Some(Cow::Borrowed(self.state_word())),
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        [
+            self.id(),
+            self.hostname(),
+            self.state_word(),
+            self.version(),
+        ]
+        .join(" ")
+    }
+}
