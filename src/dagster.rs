@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 pub use error::DagsterError;
 pub use job_detail::{PartitionDetail, nearest};
-pub use jobs::{ASSET_JOB, Job, Location};
+pub use jobs::{Job, Location};
 pub use launch::{Launched, Reexecution, Termination, TerminationPolicy};
 pub use logs::{LogPage, RunEvent};
 pub use runs::{PlanStep, RunDetail, RunFilter, RunPage, RunStats, StepStats};

@@ -7,6 +7,8 @@ mod fixture;
 mod harness;
 #[path = "console/keys.rs"]
 mod keys;
+#[path = "console/launching.rs"]
+mod launching;
 #[path = "console/screens.rs"]
 mod screens;
 #[path = "console/svg.rs"]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use dagster_taskiq_tui::console::{self, ConsoleOptions};
 use dagster_taskiq_tui::control::{Handle, Request};
-use dagster_taskiq_tui::domain::{Command, Reply, Snapshot};
+use dagster_taskiq_tui::domain::{Answer, Command, JobDetail, Query, Reply, Snapshot};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{mpsc, watch};
@@ -52,16 +52,24 @@ async fn answer(
     breaks: bool,
 ) {
     while let Some(request) = requests.recv().await {
+        let mut reply = Reply::Done(String::from("done as asked"));
         match request.command {
             Command::LaunchRun(_) => {
                 drop(thread::spawn(|| panic!("a worker thread broke")).join());
             }
             Command::Pause if breaks => drop(snapshots.send(undrawable())),
+            Command::Ask(Query::Job { .. }) => {
+                reply = Reply::Answer(Box::new(Answer::Job(JobDetail {
+                    default_config: String::from("ops: {}\n"),
+                    ..JobDetail::default()
+                })));
+            }
+            Command::Ask(Query::CheckConfig(_)) => {
+                reply = Reply::Answer(Box::new(Answer::CheckConfig(Vec::new())));
+            }
             _ => {}
         }
-        let _ = request
-            .reply
-            .send(Reply::Done(String::from("done as asked")));
+        let _ = request.reply.send(reply);
     }
 }
 
@@ -91,6 +99,11 @@ const SIZE: PtySize = PtySize {
 
 impl Session {
     fn start(scene: &str) -> Self {
+        Self::start_with(scene, "false")
+    }
+
+    /// With an editor: the beginning of a line of shell.
+    fn start_with(scene: &str, editor: &str) -> Self {
         let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
         command.args([
             "--exact",
@@ -99,6 +112,8 @@ impl Session {
             "--test-threads=1",
         ]);
         command.env(SCENE, scene);
+        command.env_remove("VISUAL");
+        command.env("EDITOR", editor);
         Self::spawn(command)
     }
 
@@ -294,10 +309,35 @@ fn a_panic_of_another_thread_is_told_and_disturbs_nothing() {
     let mut session = Session::start("calm");
     session.wait_for_text("No steps in flight");
     session.keys("lnightly\r");
+    session.wait_for_text("checks and launches");
+    session.keys("\r");
     session.wait_for_text("A background task failed");
     session.wait_for_text("done as asked");
     assert!(session.terminal().screen().alternate_screen());
     session.keys("q");
+    session.ends_restored("LEFT Ok(Left)");
+}
+
+#[test]
+fn the_terminal_is_the_editors_while_it_edits_and_the_consoles_again_afterwards() {
+    let mut session = Session::start_with(
+        "calm",
+        // It answers to keys of its own, and Ctrl-C is not the console's meanwhile.
+        "trap 'echo interrupted' INT; stty -a | grep -q ' icanon' && echo COOKED; read word; printf 'mended: %s\\n' \"$word\" >>",
+    );
+    session.wait_for_text("No steps in flight");
+    session.keys("lnightly\r");
+    session.wait_for_text("the job's own, 1 line");
+    session.keys("e");
+    session.wait_for_text("COOKED");
+    assert!(!session.terminal().screen().alternate_screen());
+    session.keys("\x03quickly\n");
+    session.wait_for_text("edited, 2 lines");
+    session.wait_for_text("mended: quickly");
+    assert!(session.terminal().screen().alternate_screen());
+    session.keys("\x1b");
+    session.wait_for_text("goes on to configuration");
+    session.keys("\x03q");
     session.ends_restored("LEFT Ok(Left)");
 }
 

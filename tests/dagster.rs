@@ -8,7 +8,7 @@ use dagster_taskiq_tui::dagster::{
     Client, DagsterError, Reexecution, RunDetail, RunFilter, TerminationPolicy,
 };
 use dagster_taskiq_tui::domain::{
-    Command, JobRef, Launch, Reply, RunStatus, SourceHealth, SourceKind,
+    Answer, Command, JobRef, Launch, Query, Reply, RunStatus, SourceHealth, SourceKind,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -334,10 +334,19 @@ async fn a_hub_lists_jobs_launches_one_and_shows_its_run() {
     assert_eq!(source.unwrap().health, SourceHealth::Up);
     drop(snapshot);
 
-    let bad = Command::LaunchRun(Launch {
+    let bad = Launch {
         run_config: "ops: {no_such_op: {}}".to_owned(),
         ..Launch::job(job)
-    });
+    };
+    let check = Command::Ask(Query::CheckConfig(Box::new(bad.clone())));
+    let Reply::Answer(answer) = handle.request(None, check).await.unwrap() else {
+        panic!("the configuration was not checked");
+    };
+    let Answer::CheckConfig(problems) = *answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(problems[0].path, "ops");
+    let bad = Command::LaunchRun(bad);
     let Reply::Failed(sentence) = handle.request(None, bad).await.unwrap() else {
         panic!("a bad configuration was accepted");
     };

@@ -4,6 +4,7 @@
 //! model as it stands. The terminal, the clock and the control layer are [`super::runtime`]'s.
 
 mod dispatch;
+mod launching;
 mod list;
 mod marks;
 mod operations;
@@ -56,6 +57,8 @@ pub enum Message {
     Startup(Startup),
     /// What came of writing a file: one sentence either way.
     Written(Result<String, String>),
+    /// What came of `$EDITOR`: the text, or one sentence.
+    Edited(Result<String, String>),
     /// Time has passed.
     Tick,
     /// A thread other than the console's panicked.
@@ -83,6 +86,8 @@ pub enum Effect {
         /// What it is to hold.
         text: String,
     },
+    /// Have text edited in `$EDITOR`; the terminal is its own meanwhile.
+    Edit(String),
     /// Draw every cell again.
     Redraw,
     /// Stop this process group until `fg`.
@@ -190,7 +195,12 @@ impl App {
             Message::Startup(startup) => self.take_startup(startup),
             Message::Written(Ok(text)) => self.toast(Tone::Done, text, now),
             Message::Written(Err(text)) => self.toast(Tone::Failed, text, now),
-            Message::Reply { request, reply } => self.take_reply(request, reply, now),
+            Message::Edited(edited) => self.edited(edited, now),
+            Message::Reply { request, reply } => {
+                if !self.form_reply(request, &reply, now, &mut effects) {
+                    self.take_reply(request, reply, now);
+                }
+            }
             Message::Tick => {}
             Message::BackgroundPanic(text) => {
                 self.toast(

@@ -1,5 +1,6 @@
 //! What can lie over a view, one at a time: input lines, dialogs, lists, details.
 
+use super::launch::LaunchForm;
 use crate::domain::Command;
 
 /// A line of text being typed. Editing is at its end.
@@ -10,7 +11,7 @@ pub struct Input {
 }
 
 /// The thing on top.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Overlay {
     /// Keys and what they do in this view.
     Help {
@@ -45,6 +46,8 @@ pub enum Overlay {
         /// The chosen row.
         choice: usize,
     },
+    /// The form of a launch.
+    LaunchForm(Box<LaunchForm>),
     /// The chooser of columns.
     Columns {
         /// The chosen row.

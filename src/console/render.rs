@@ -13,6 +13,7 @@ mod detail;
 mod dialog;
 mod gantt;
 mod help;
+mod launch;
 mod logs;
 mod overview;
 mod paint;
@@ -143,6 +144,7 @@ impl App {
             Some(Overlay::Launch { input, choice }) => {
                 dialog::launch(ctx, input, *choice, screen.body, buf);
             }
+            Some(Overlay::LaunchForm(form)) => launch::render(ctx, form, screen.body, buf),
             Some(Overlay::Confirm(confirm)) => dialog::confirm(ctx, confirm, screen.body, buf),
             Some(Overlay::Quit) => dialog::quit(ctx, screen.body, buf),
         }

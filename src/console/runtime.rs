@@ -12,9 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use crossterm::event::{Event, EventStream};
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::process::{Signal, kill_current_process_group};
@@ -26,6 +26,7 @@ use crate::control::Handle;
 use crate::domain::{Reply, Snapshot};
 
 use super::app::{App, Effect, Message, Setup};
+use super::editor;
 use super::glyphs::Glyphs;
 use super::key::Key;
 use super::keymap::Keymap;
@@ -131,6 +132,7 @@ fn console_thread(
         screen,
         replies: FuturesUnordered::new(),
         frame,
+        to_edit: None,
     };
     Ok(runtime.block_on(console.run(signals, panics)))
 }
@@ -196,6 +198,8 @@ struct Console<'a> {
     /// Answers on their way; the handle's own queue bounds them.
     replies: FuturesUnordered<BoxFuture<'static, (u64, Reply)>>,
     frame: Duration,
+    /// What waits to be edited: the loop must let go of the terminal's events first.
+    to_edit: Option<String>,
 }
 
 impl Console<'_> {
@@ -280,6 +284,15 @@ impl Console<'_> {
             if let ControlFlow::Break(exit) = flow {
                 return exit;
             }
+            if let Some(text) = self.to_edit.take() {
+                // Its thread reads the terminal, which is the editor's now.
+                drop(events);
+                let flow = self.edit(&text, &mut signals).await;
+                events = EventStream::new();
+                if let ControlFlow::Break(exit) = flow {
+                    return exit;
+                }
+            }
             changed = true;
             if !pace.takes(Instant::now(), typed) {
                 continue;
@@ -353,12 +366,27 @@ impl Console<'_> {
                     let more = self.app.update(Message::Written(told), Timestamp::now());
                     debug_assert!(more.is_empty(), "a note asks for nothing");
                 }
+                Effect::Edit(text) => self.to_edit = Some(text),
                 Effect::Redraw => gone(self.screen.forget())?,
                 Effect::Suspend => self.suspend(signals).await?,
                 Effect::Exit(exit) => return ControlFlow::Break(exit),
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Lends the terminal to `$EDITOR`.
+    async fn edit(&mut self, text: &str, signals: &mut Signals) -> ControlFlow<Exit> {
+        terminal::restore();
+        let edited = tokio::select! {
+            edited = editor::edit(text) => edited,
+            _ = signals.terminate.recv() => return ControlFlow::Break(Exit::Terminated),
+            _ = signals.hang_up.recv() => return ControlFlow::Break(Exit::HungUp),
+        };
+        // A Ctrl-C was the editor's.
+        while signals.interrupt.recv().now_or_never().is_some() {}
+        gone(self.screen.enter_again())?;
+        self.tell(Message::Edited(edited), signals).await
     }
 
     /// Gives the terminal back, stops the process group as Ctrl-Z would have, and returns at `fg`.

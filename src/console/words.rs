@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::domain::{HostPhase, LogLevel, Phase, QueueRole, RunStatus, SourceKind};
+use crate::domain::{HostPhase, JobRef, LogLevel, Phase, QueueRole, RunStatus, SourceKind};
 
 /// A task's phase, or its outcome.
 #[must_use]
@@ -92,5 +92,15 @@ pub fn plural(n: usize, noun: &str) -> String {
         format!("1 {noun}")
     } else {
         format!("{n} {noun}s")
+    }
+}
+
+/// What a person calls a job: Dagster's own over every asset has a name nobody knows.
+#[must_use]
+pub fn job(job: &JobRef) -> &str {
+    if job.is_all_assets() {
+        "(assets)"
+    } else {
+        &job.job
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::jobs::Tag;
 use super::launch::{asset_input, run_config, selector};
 use super::{Client, DagsterError, answer};
-use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef};
+use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef, Launch};
 
 /// What Dagster has for one partition of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +184,28 @@ impl Client {
             return Ok(invalid.errors.into_iter().map(Mistake::problem).collect());
         }
         answer::expect::<Value>(answer, "PipelineConfigValidationValid").map(|_| Vec::new())
+    }
+
+    /// What Dagster would say against the configuration of a launch: the given one, or the one it
+    /// has for the partition.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn check(&self, launch: &Launch) -> Result<Vec<ConfigProblem>, DagsterError> {
+        let Launch {
+            job,
+            assets,
+            run_config,
+            partition,
+            ..
+        } = launch;
+        let own = match partition {
+            Some(partition) if run_config.trim().is_empty() => {
+                self.partition(job, assets, partition).await?.run_config
+            }
+            _ => run_config.clone(),
+        };
+        self.validate(job, assets, &own).await
     }
 
     /// Has Dagster load a code location again.

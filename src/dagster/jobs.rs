@@ -6,9 +6,6 @@ use serde_json::Value;
 use super::{Client, DagsterError, answer};
 use crate::domain::JobRef;
 
-/// Dagster's own job over every asset; launched with an asset selection only.
-pub const ASSET_JOB: &str = "__ASSET_JOB";
-
 /// A code location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -37,7 +34,7 @@ impl Job {
     /// Whether it can be launched as it is, without an asset selection.
     #[must_use]
     pub fn can_be_launched(&self) -> bool {
-        !self.reference.job.starts_with(ASSET_JOB)
+        !self.reference.is_all_assets()
     }
 }
 

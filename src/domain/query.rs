@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobRef, Peek, QueueDetail};
+use super::{JobRef, Launch, Peek, QueueDetail};
 
 /// An asset's key, by its parts.
 pub type AssetKey = Vec<String>;
@@ -22,15 +22,8 @@ pub enum Query {
         /// The assets it is to be launched for; empty for all of it.
         assets: Vec<AssetKey>,
     },
-    /// Whether Dagster would accept a run configuration.
-    CheckConfig {
-        /// The job.
-        job: JobRef,
-        /// The assets it is to be launched for; empty for all of it.
-        assets: Vec<AssetKey>,
-        /// The configuration, as YAML.
-        run_config: String,
-    },
+    /// What Dagster would say against the configuration of a launch.
+    CheckConfig(Box<Launch>),
     /// A queue's attributes, tags and dead-letter pairing.
     Queue {
         /// Its name.
@@ -53,7 +46,7 @@ impl Query {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Job { .. } => "describe job",
-            Self::CheckConfig { .. } => "check configuration",
+            Self::CheckConfig(_) => "check configuration",
             Self::Queue { .. } => "describe queue",
             Self::Peek { .. } => "peek",
         }
@@ -63,7 +56,7 @@ impl Query {
     #[must_use]
     pub fn is_for_dagster(&self) -> bool {
         match self {
-            Self::Job { .. } | Self::CheckConfig { .. } => true,
+            Self::Job { .. } | Self::CheckConfig(_) => true,
             Self::Queue { .. } | Self::Peek { .. } => false,
         }
     }
@@ -73,7 +66,7 @@ impl Query {
     pub fn queue(&self) -> Option<&str> {
         match self {
             Self::Queue { queue } | Self::Peek { queue, .. } => Some(queue),
-            Self::Job { .. } | Self::CheckConfig { .. } => None,
+            Self::Job { .. } | Self::CheckConfig(_) => None,
         }
     }
 }

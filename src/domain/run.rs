@@ -91,3 +91,14 @@ pub struct JobRef {
     /// Job name.
     pub job: String,
 }
+
+impl JobRef {
+    /// Name of Dagster's own job over every asset; it is launched for chosen ones only.
+    pub const ALL_ASSETS: &str = "__ASSET_JOB";
+
+    /// Whether it is Dagster's own job over every asset.
+    #[must_use]
+    pub fn is_all_assets(&self) -> bool {
+        self.job == Self::ALL_ASSETS
+    }
+}

@@ -8,7 +8,7 @@ use dagster_taskiq_tui::console::keymap::Keymap;
 use dagster_taskiq_tui::console::memory::Memory;
 use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::console::{Exit, QuitPolicy, Startup};
-use dagster_taskiq_tui::domain::{Command, Launch, Reply, WorkerState};
+use dagster_taskiq_tui::domain::{Command, Reply, WorkerState};
 use jiff::SignedDuration;
 
 use super::fixture;
@@ -89,16 +89,6 @@ fn a_worker_of_another_host_is_not_commanded_and_how_to_reach_it_is_told() {
         1,
         "the linked one is"
     );
-}
-
-#[test]
-fn a_job_is_picked_by_typing_some_of_its_letters() {
-    let mut harness = Harness::night();
-    let sent = harness.commands("lfan<enter>");
-    let [(None, Command::LaunchRun(Launch { job, .. }))] = sent.as_slice() else {
-        panic!("{sent:?}")
-    };
-    assert_eq!(job.job, "fan_out_demo");
 }
 
 #[test]

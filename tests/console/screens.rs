@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::fixture;
 use super::harness::{Harness, Options, styles, text};
+use super::launching;
 use super::svg::svg;
 
 const SIZES: [(u16, u16); 3] = [(200, 50), (80, 24), (40, 10)];
@@ -164,6 +165,37 @@ fn what_lies_over_a_view_is_laid_out_as_recorded() {
             );
             harness.keys(keys);
             insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), harness.screen());
+        }
+    }
+}
+
+#[test]
+fn the_form_of_a_launch_is_laid_out_as_recorded() {
+    type Opened = fn(Options) -> Harness;
+    let looks: [(&str, &str, Opened); 4] = [
+        ("launch_form", "", launching::form),
+        ("launch_editor", "<up><up><up><up><enter>", launching::form),
+        ("launch_assets", "<up><up><enter><space>", launching::form),
+        ("launch_refused", "", launching::refused),
+    ];
+    for (name, keys, opened) in looks {
+        for size in SIZES {
+            for (ascii, depth, what) in [
+                (false, Depth::True, "unicode"),
+                (true, Depth::Mono, "ascii"),
+            ] {
+                let mut harness = opened(Options {
+                    size,
+                    depth,
+                    ascii,
+                    ..Options::default()
+                });
+                harness.keys(keys);
+                let screen = harness.screen();
+                assert!(!ascii || screen.is_ascii());
+                let shown = format!("{screen}{}", styles(&harness.buffer()));
+                insta::assert_snapshot!(format!("{name}_{}x{}_{what}", size.0, size.1), shown);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::RunError;
-use crate::dagster::{ASSET_JOB, Client, Location, nearest};
+use crate::dagster::{Client, Location, nearest};
 use crate::domain::{AssetKey, JobRef};
 
 /// What names a job on the command line.
@@ -22,7 +22,7 @@ pub(super) async fn job(client: &Client, wanted: &Wanted<'_>) -> Result<JobRef, 
         None if wanted.assets.is_empty() => {
             return unclear("name a job, or assets with --asset; `run jobs` prints the jobs");
         }
-        None => ASSET_JOB,
+        None => JobRef::ALL_ASSETS,
     };
     let mut found: Vec<JobRef> = jobs(&locations)
         .filter(|job| job.job == name)
@@ -101,8 +101,8 @@ fn jobs(locations: &[Location]) -> impl Iterator<Item = &JobRef> {
 
 fn unknown(name: &str, locations: &[Location]) -> String {
     let names: BTreeSet<&str> = jobs(locations)
+        .filter(|job| !job.is_all_assets())
         .map(|job| job.job.as_str())
-        .filter(|job| *job != ASSET_JOB)
         .collect();
     let near = nearest(name, names.into_iter());
     let near = near.map_or_else(String::new, |near| format!("; the nearest is {near}"));

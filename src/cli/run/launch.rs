@@ -107,22 +107,12 @@ pub(super) async fn launch(args: LaunchArgs) -> Result<(), RunError> {
 
 /// Has Dagster check assets and configuration, so that each mistake is told with its place.
 async fn check(desk: &Desk, launch: &Launch) -> Result<(), RunError> {
-    let Launch {
-        job,
-        run_config,
-        assets,
-        partition,
-        ..
-    } = launch;
+    let Launch { job, assets, .. } = launch;
     if !assets.is_empty() {
         let known = desk.client.job_detail(job, &[]).await?.assets;
         choose::check_assets(job, &known, assets)?;
     }
-    if partition.is_some() && run_config.trim().is_empty() {
-        // Dagster makes the configuration of the partition itself.
-        return Ok(());
-    }
-    let problems = desk.client.validate(job, assets, run_config).await?;
+    let problems = desk.client.check(launch).await?;
     if problems.is_empty() {
         return Ok(());
     }

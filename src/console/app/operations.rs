@@ -10,7 +10,8 @@ use crate::console::overlay::{Input, Overlay};
 use crate::console::rows;
 use crate::console::toast::{MAX_TOASTS, Toast, Tone};
 use crate::console::view::View;
-use crate::domain::{Command, JobRef, Launch, RunView, TaskView, WorkerState, WorkerView};
+use crate::console::words;
+use crate::domain::{Command, JobRef, RunView, TaskView, WorkerState, WorkerView};
 
 /// More slots than any host runs processes: a slip of the finger.
 const MAX_SLOTS: u32 = 1024;
@@ -184,7 +185,7 @@ impl App {
         let jobs = &self.snapshot.jobs;
         let names: Vec<String> = jobs
             .iter()
-            .map(|job| format!("{} {}", job.job, job.location))
+            .map(|job| format!("{} {}", words::job(job), job.location))
             .collect();
         let ranked = fuzzy::rank(query, names.iter().map(String::as_str));
         ranked.into_iter().map(|index| &jobs[index]).collect()
@@ -205,17 +206,13 @@ impl App {
                 now,
             );
         } else if let [job] = named.as_slice() {
-            self.launch(job.clone(), now, effects);
+            self.open_form(job.clone(), effects);
         } else {
             let input = Input {
                 text: name.to_owned(),
             };
             self.overlay = Some(Overlay::Launch { input, choice: 0 });
         }
-    }
-
-    pub(super) fn launch(&mut self, job: JobRef, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.send(None, Command::LaunchRun(Launch::job(job)), now, effects);
     }
 
     pub(in crate::console) fn selected_task(&self) -> Option<&TaskView> {

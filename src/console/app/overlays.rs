@@ -12,7 +12,7 @@ use crate::console::options::Exit;
 use crate::console::overlay::{Confirm, Input, Overlay};
 
 /// What became of a key in an input line.
-enum Typed {
+pub(super) enum Typed {
     /// It changed the text.
     Edited,
     /// Enter.
@@ -25,7 +25,7 @@ enum Typed {
 
 impl Input {
     /// Takes a key of the line editor.
-    fn key(&mut self, key: Key) -> Typed {
+    pub(super) fn key(&mut self, key: Key) -> Typed {
         match (key.code, key.ctrl) {
             (KeyCode::Esc, _) | (KeyCode::Char('c'), true) => Typed::Left,
             (KeyCode::Enter, _) => Typed::Given,
@@ -54,7 +54,7 @@ impl Input {
 }
 
 /// Up and down in a list beside an input line, where letters are text.
-fn choose(key: Key, choice: usize, len: usize) -> usize {
+pub(super) fn choose(key: Key, choice: usize, len: usize) -> usize {
     let down = matches!(
         (key.code, key.ctrl),
         (KeyCode::Down | KeyCode::Tab, _) | (KeyCode::Char('n'), true)
@@ -106,6 +106,7 @@ impl App {
             Some(Overlay::Palette { input, .. } | Overlay::Launch { input, .. }) => {
                 input.text.extend(printable);
             }
+            Some(Overlay::LaunchForm(form)) => Self::paste_into_form(form, text),
             _ => {}
         }
     }
@@ -133,7 +134,8 @@ impl App {
                 back,
             } => self.palette_key(key, input, (choice, back), now, effects),
             Overlay::Filter { input, before } => self.filter_key(key, input, before),
-            Overlay::Launch { input, choice } => self.launch_key(key, input, choice, now, effects),
+            Overlay::Launch { input, choice } => self.launch_key(key, input, choice, effects),
+            Overlay::LaunchForm(form) => self.form_key(key, form, now, effects),
             Overlay::Columns { choice } => self.columns_key(key, choice),
             Overlay::Scale { input } => self.scale_key(key, input, now, effects),
             Overlay::Confirm(confirm) => self.confirm_key(key, confirm, now, effects),
@@ -249,14 +251,7 @@ impl App {
         }
     }
 
-    fn launch_key(
-        &mut self,
-        key: Key,
-        mut input: Input,
-        choice: usize,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn launch_key(&mut self, key: Key, mut input: Input, choice: usize, effects: &mut Vec<Effect>) {
         match input.key(key) {
             Typed::Left => {}
             Typed::Given => {
@@ -265,7 +260,7 @@ impl App {
                     .get(choice)
                     .map(|job| (*job).clone());
                 match job {
-                    Some(job) => self.launch(job, now, effects),
+                    Some(job) => self.open_form(job, effects),
                     None => self.overlay = Some(Overlay::Launch { input, choice }),
                 }
             }

@@ -10,7 +10,7 @@ use super::paint::{self, span};
 use super::prompt::typed;
 use crate::console::overlay::{Confirm, Input};
 use crate::console::text;
-use crate::console::words::plural;
+use crate::console::words::{self, plural};
 
 /// Draws an empty box in the middle of the body; gives the area inside.
 pub(super) fn boxed(ctx: Ctx, buf: &mut Buffer, body: Rect, title: &str, size: (u16, u16)) -> Rect {
@@ -199,10 +199,7 @@ pub(super) fn launch(ctx: Ctx, input: &Input, choice: usize, body: Rect, buf: &m
     );
     let hint = Line::from(vec![
         span("Enter", ctx.roles.key),
-        span(
-            " launches with the job's own configuration   ",
-            ctx.roles.hint,
-        ),
+        span(" goes on to configuration and launch   ", ctx.roles.hint),
         span("Esc", ctx.roles.key),
         span(" leaves", ctx.roles.hint),
     ]);
@@ -224,7 +221,7 @@ pub(super) fn launch(ctx: Ctx, input: &Input, choice: usize, body: Rect, buf: &m
         let here = index == choice;
         let line = Line::from(vec![
             span(if here { ctx.glyphs.cursor } else { " " }, ctx.roles.title),
-            span(format!(" {:<32} ", job.job), ctx.roles.strong),
+            span(format!(" {:<32} ", words::job(job)), ctx.roles.strong),
             span(job.location.as_str(), ctx.roles.dim),
         ]);
         paint::line(ctx, buf, paint::row(list, row), &line, paint::Align::Left);

@@ -34,11 +34,7 @@ pub(super) async fn run(client: &Client, command: Command) -> Reply {
 async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterError> {
     let answer = match query {
         Query::Job { job, assets } => Answer::Job(client.job_detail(&job, &assets).await?),
-        Query::CheckConfig {
-            job,
-            assets,
-            run_config,
-        } => Answer::CheckConfig(client.validate(&job, &assets, &run_config).await?),
+        Query::CheckConfig(launch) => Answer::CheckConfig(client.check(&launch).await?),
         Query::Queue { .. } | Query::Peek { .. } => return Ok(None),
     };
     Ok(Some(answer))

@@ -131,7 +131,6 @@ impl Poller {
         if wake.jobs.swap(false, Ordering::Relaxed) || due {
             let locations = self.client.locations().await?;
             let jobs = locations.into_iter().flat_map(|location| location.jobs);
-            let jobs = jobs.filter(crate::dagster::Job::can_be_launched);
             let _ = tell
                 .send(Told::Jobs(jobs.map(|job| job.reference).collect()))
                 .await;

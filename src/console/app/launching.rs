@@ -1,0 +1,311 @@
+//! Keys and answers for the form in which a run is put together.
+
+use crossterm::event::KeyCode;
+use jiff::Timestamp;
+use ratatui_textarea::{CursorMove, TextArea};
+
+use super::overlays::{Typed, choose};
+use super::{App, Effect};
+use crate::console::key::Key;
+use crate::console::launch::{Field, LaunchForm, Part, Told};
+use crate::console::overlay::{Input, Overlay};
+use crate::console::toast::Tone;
+use crate::domain::{Answer, AssetKey, Command, JobRef, Query, Reply};
+
+impl App {
+    /// Opens the form for a job, and asks Dagster what it takes.
+    pub(super) fn open_form(&mut self, job: JobRef, effects: &mut Vec<Effect>) {
+        let query = Query::Job {
+            job: job.clone(),
+            assets: Vec::new(),
+        };
+        let asked = self.query(query, effects);
+        self.overlay = Some(Overlay::LaunchForm(Box::new(LaunchForm::new(job, asked))));
+    }
+
+    /// Asks for data; the answer comes as a reply to the request of this number.
+    pub(super) fn query(&mut self, query: Query, effects: &mut Vec<Effect>) -> u64 {
+        self.next_request += 1;
+        effects.push(Effect::Request {
+            request: self.next_request,
+            worker: None,
+            command: Command::Ask(query),
+        });
+        self.next_request
+    }
+
+    /// A key in the form; the overlay was taken.
+    pub(super) fn form_key(
+        &mut self,
+        key: Key,
+        mut form: Box<LaunchForm>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let open = match std::mem::replace(&mut form.part, Part::Rows) {
+            Part::Rows => self.row_key(key, &mut form, now, effects),
+            Part::Editor(editor) => {
+                editor_key(key, &mut form, editor);
+                true
+            }
+            Part::Pick { input, choice } => {
+                self.pick_key(key, &mut form, input, choice, effects);
+                true
+            }
+            Part::Tags(before) => {
+                match form.tags.key(key) {
+                    Typed::Left => form.tags = before,
+                    Typed::Given => {}
+                    Typed::Edited | Typed::Other => form.part = Part::Tags(before),
+                }
+                true
+            }
+        };
+        if open && self.overlay.is_none() {
+            self.overlay = Some(Overlay::LaunchForm(form));
+        }
+    }
+
+    /// A key on the form's rows; whether the form stays.
+    fn row_key(
+        &mut self,
+        key: Key,
+        form: &mut LaunchForm,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let fields = form.fields();
+        let at = fields
+            .iter()
+            .position(|field| *field == form.field)
+            .unwrap_or(0);
+        match key.code {
+            KeyCode::Esc | KeyCode::Char('q') => {
+                let (input, choice) = (Input::default(), 0);
+                self.overlay = Some(Overlay::Launch { input, choice });
+                return false;
+            }
+            KeyCode::Char('c') if key.ctrl => return false,
+            KeyCode::Down | KeyCode::Tab | KeyCode::Char('j') => {
+                form.field = fields[(at + 1) % fields.len()];
+            }
+            KeyCode::Up | KeyCode::BackTab | KeyCode::Char('k') => {
+                form.field = fields[(at + fields.len() - 1) % fields.len()];
+            }
+            KeyCode::Char('e') => effects.push(Effect::Edit(form.text().to_owned())),
+            KeyCode::Char('d') => {
+                form.config = None;
+                form.problems.clear();
+            }
+            KeyCode::Enter | KeyCode::Char(' ') => match form.field {
+                Field::Launch => self.check_form(form, now, effects),
+                Field::Tags => form.part = Part::Tags(form.tags.clone()),
+                Field::Config => form.part = Part::Editor(Box::new(editor(form.text()))),
+                Field::Partition | Field::Assets => {
+                    form.part = Part::Pick {
+                        input: Input::default(),
+                        choice: 0,
+                    };
+                }
+            },
+            _ => {}
+        }
+        true
+    }
+
+    fn pick_key(
+        &mut self,
+        key: Key,
+        form: &mut LaunchForm,
+        mut input: Input,
+        choice: usize,
+        effects: &mut Vec<Effect>,
+    ) {
+        let matching = form.matching(&input.text);
+        let picked = matching.get(choice).copied();
+        if form.field == Field::Assets && key.typed() == Some(' ') {
+            toggle(form, picked);
+            let choice = (choice + 1).min(matching.len().saturating_sub(1));
+            form.part = Part::Pick { input, choice };
+            return;
+        }
+        match input.key(key) {
+            Typed::Left => return,
+            Typed::Edited => return form.part = Part::Pick { input, choice: 0 },
+            Typed::Other => {
+                let choice = choose(key, choice, matching.len());
+                return form.part = Part::Pick { input, choice };
+            }
+            Typed::Given => {}
+        }
+        if form.field == Field::Partition {
+            form.partition = picked.and_then(|at| form.choices().get(at).cloned());
+        } else if form.assets.is_empty() {
+            // Whoever marks nothing means the one under the cursor.
+            toggle(form, picked);
+        }
+        if form.field == Field::Assets {
+            // Partitions and configuration are those of the chosen assets.
+            let query = Query::Job {
+                job: form.job.clone(),
+                assets: form.assets.iter().cloned().collect(),
+            };
+            form.renewing = Some(self.query(query, effects));
+        }
+        form.field = Field::Launch;
+    }
+
+    /// Has Dagster check the form; its answer launches.
+    fn check_form(&mut self, form: &mut LaunchForm, now: Timestamp, effects: &mut Vec<Effect>) {
+        if form.checking.is_some() {
+            return;
+        }
+        let launch = match form.launch() {
+            Ok(launch) => launch,
+            Err(reason) => return self.toast(Tone::Failed, reason, now),
+        };
+        let query = Query::CheckConfig(Box::new(launch));
+        form.checking = Some(self.query(query, effects));
+    }
+
+    /// Takes an answer (or a refusal) for the form that is open; `false` if it is for nobody there.
+    pub(super) fn form_reply(
+        &mut self,
+        request: u64,
+        reply: &Reply,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(Overlay::LaunchForm(form)) = &mut self.overlay else {
+            return false;
+        };
+        let about_job = matches!(form.detail, Told::Asked(asked) if asked == request)
+            || form.renewing == Some(request);
+        match reply {
+            Reply::Answer(answer) => match &**answer {
+                Answer::Job(detail) if about_job => {
+                    form.detail = Told::Known(detail.clone());
+                    form.renewing = None;
+                }
+                Answer::CheckConfig(problems) if form.checking == Some(request) => {
+                    form.checking = None;
+                    form.problems.clone_from(problems);
+                    if problems.is_empty() {
+                        self.launch_form(now, effects);
+                    } else {
+                        form.field = Field::Config;
+                    }
+                }
+                _ => return false,
+            },
+            Reply::Failed(reason) if about_job => {
+                form.detail = Told::Failed(reason.clone());
+                form.renewing = None;
+            }
+            Reply::Failed(_) if form.checking == Some(request) => {
+                form.checking = None;
+                return false;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn launch_form(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if let Some(Overlay::LaunchForm(form)) = self.overlay.take()
+            && let Ok(launch) = form.launch()
+        {
+            self.send(None, Command::LaunchRun(launch), now, effects);
+        }
+    }
+
+    /// What came of `$EDITOR`.
+    pub(super) fn edited(&mut self, edited: Result<String, String>, now: Timestamp) {
+        match edited {
+            Err(reason) => self.toast(Tone::Failed, reason, now),
+            Ok(text) => {
+                if let Some(Overlay::LaunchForm(form)) = &mut self.overlay {
+                    take_text(form, text);
+                }
+            }
+        }
+    }
+
+    /// Text was pasted while the form is open.
+    pub(super) fn paste_into_form(form: &mut LaunchForm, text: &str) {
+        let printable = text.chars().filter(|c| !c.is_control());
+        match &mut form.part {
+            Part::Editor(editor) => drop(editor.insert_str(text)),
+            Part::Pick { input, choice } => {
+                input.text.extend(printable);
+                *choice = 0;
+            }
+            Part::Tags(_) => form.tags.text.extend(printable),
+            Part::Rows => {}
+        }
+    }
+}
+
+fn toggle(form: &mut LaunchForm, picked: Option<usize>) {
+    let key: Option<AssetKey> = picked.and_then(|at| form.known()?.assets.get(at).cloned());
+    if let Some(key) = key
+        && !form.assets.remove(&key)
+    {
+        form.assets.insert(key);
+    }
+}
+
+fn editor(text: &str) -> TextArea<'static> {
+    let mut editor = TextArea::from(text.lines());
+    editor.set_tab_length(2);
+    editor.move_cursor(CursorMove::Bottom);
+    editor.move_cursor(CursorMove::End);
+    editor
+}
+
+/// Esc keeps what was typed, Ctrl-C does not.
+fn editor_key(key: Key, form: &mut LaunchForm, mut editor: Box<TextArea<'static>>) {
+    match key.code {
+        KeyCode::Esc => take_text(form, editor.lines().join("\n")),
+        KeyCode::Char('c') if key.ctrl => {}
+        code => {
+            editor.input(ratatui_textarea::Input {
+                key: editor_code(code),
+                ctrl: key.ctrl,
+                alt: key.alt,
+                shift: false,
+            });
+            form.part = Part::Editor(editor);
+        }
+    }
+}
+
+fn editor_code(code: KeyCode) -> ratatui_textarea::Key {
+    use ratatui_textarea::Key as Of;
+    match code {
+        KeyCode::Char(c) => Of::Char(c),
+        KeyCode::Enter => Of::Enter,
+        KeyCode::Backspace => Of::Backspace,
+        KeyCode::Delete => Of::Delete,
+        KeyCode::Tab => Of::Tab,
+        KeyCode::Left => Of::Left,
+        KeyCode::Right => Of::Right,
+        KeyCode::Up => Of::Up,
+        KeyCode::Down => Of::Down,
+        KeyCode::Home => Of::Home,
+        KeyCode::End => Of::End,
+        KeyCode::PageUp => Of::PageUp,
+        KeyCode::PageDown => Of::PageDown,
+        _ => Of::Null,
+    }
+}
+
+/// Text that was not changed is still the job's own, and follows the partition.
+fn take_text(form: &mut LaunchForm, text: String) {
+    form.problems.clear();
+    let own = form
+        .known()
+        .is_some_and(|detail| detail.default_config.trim() == text.trim());
+    form.config = (!own).then_some(text);
+    form.field = Field::Launch;
+}

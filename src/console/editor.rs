@@ -1,0 +1,43 @@
+//! The operator's own editor, in a file of its own.
+
+use std::env;
+use std::io::{self, Write};
+
+use tokio::process::Command;
+
+/// Has text edited in `$VISUAL` or `$EDITOR`, which may carry arguments; the text, or one sentence
+/// why there is none. The editor ends with the future.
+pub(super) async fn edit(text: &str) -> Result<String, String> {
+    let named = |name| {
+        env::var(name)
+            .ok()
+            .filter(|editor| !editor.trim().is_empty())
+    };
+    let Some(editor) = named("VISUAL").or_else(|| named("EDITOR")) else {
+        return Err(String::from(
+            "EDITOR is not set: press Enter on the configuration to edit it here",
+        ));
+    };
+    let failed = |error: io::Error| format!("Cannot have it edited by `{editor}`: {error}");
+    let mut file = tempfile::Builder::new()
+        .prefix("dagster-taskiq-")
+        .suffix(".yaml")
+        .tempfile()
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    // As git does it: the variable is a piece of shell.
+    let status = Command::new("sh")
+        .args(["-c", &format!("{editor} \"$1\""), "editor"])
+        .arg(file.path())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .map_err(failed)?;
+    if !status.success() {
+        return Err(format!(
+            "`{editor}` ended with {status}: nothing was changed"
+        ));
+    }
+    // By its path: editors replace the file.
+    tokio::fs::read_to_string(file.path()).await.map_err(failed)
+}

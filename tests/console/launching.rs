@@ -1,0 +1,204 @@
+//! The form in which a run is put together, driven by keys and answered as Dagster would.
+
+use dagster_taskiq_tui::console::app::{Effect, Message};
+use dagster_taskiq_tui::domain::{Answer, Command, ConfigProblem, JobDetail, Launch, Query, Reply};
+
+use super::fixture;
+use super::harness::{Harness, Options};
+
+const CONFIG: &str = "ops:\n  score:\n    config:\n      region: north\n      limit: 10\n";
+
+fn detail() -> JobDetail {
+    let days = (1..=13).rev().map(|day| format!("2026-03-{day:02}"));
+    let key = |name: &str| vec![String::from("sales"), name.to_owned()];
+    JobDetail {
+        default_config: CONFIG.to_owned(),
+        partitions: days.collect(),
+        assets: ["orders", "rates", "revenue"].map(key).to_vec(),
+    }
+}
+
+/// The form of `fan_out_demo`, its details told.
+pub fn form(options: Options) -> Harness {
+    let mut harness = Harness::new(options, fixture::snapshot());
+    let effects = harness.keys("lfan<enter>");
+    let [
+        Effect::Request {
+            request,
+            worker: None,
+            command: Command::Ask(Query::Job { job, .. }),
+        },
+    ] = effects.as_slice()
+    else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(job.job, "fan_out_demo");
+    answer(&mut harness, *request, Answer::Job(detail()));
+    harness
+}
+
+fn answer(harness: &mut Harness, request: u64, answer: Answer) {
+    harness.effects.clear();
+    let reply = Reply::Answer(Box::new(answer));
+    harness.tell(Message::Reply { request, reply });
+}
+
+/// The launch that is being checked.
+fn checked(harness: &mut Harness, keys: &str) -> (u64, Launch) {
+    let effects = harness.keys(keys);
+    match effects.last() {
+        Some(Effect::Request {
+            request,
+            command: Command::Ask(Query::CheckConfig(launch)),
+            ..
+        }) => (*request, (**launch).clone()),
+        _ => panic!("{effects:?}\n{}", harness.screen()),
+    }
+}
+
+/// Form, as Dagster finds mistakes in its configuration.
+pub fn refused(options: Options) -> Harness {
+    let mut harness = form(options);
+    let (request, _) = checked(&mut harness, "<enter>");
+    let problem = |path: &str, message: &str| ConfigProblem {
+        path: path.to_owned(),
+        message: message.to_owned(),
+    };
+    let problems = vec![
+        problem(
+            "ops.score.config.limit",
+            "Invalid scalar at path root:ops:score:config:limit. Value \"ten\" of type \"<class 'str'>\" is not valid for expected type \"Int\".",
+        ),
+        problem(
+            "ops.score.config",
+            "Missing required config entry \"region\" at path root:ops:score:config.",
+        ),
+    ];
+    answer(&mut harness, request, Answer::CheckConfig(problems));
+    harness
+}
+
+#[test]
+fn a_job_is_picked_by_some_of_its_letters_checked_by_dagster_and_launched() {
+    let mut harness = form(Options::default());
+    let (request, launch) = checked(&mut harness, "<enter>");
+    assert_eq!(
+        (launch.job.job.as_str(), launch.run_config.as_str()),
+        ("fan_out_demo", "")
+    );
+    answer(&mut harness, request, Answer::CheckConfig(Vec::new()));
+    let [
+        Effect::Request {
+            command: Command::LaunchRun(sent),
+            ..
+        },
+    ] = harness.effects.as_slice()
+    else {
+        panic!("{:?}", harness.effects)
+    };
+    assert_eq!(*sent, launch);
+    assert!(harness.app.overlay().is_none());
+}
+
+#[test]
+fn what_dagster_finds_wrong_is_shown_at_its_path_and_nothing_is_launched() {
+    let mut harness = refused(Options::default());
+    assert_eq!(harness.effects, []);
+    let screen = harness.screen();
+    assert!(screen.contains("ops.score.config.limit"), "{screen}");
+    assert!(screen.contains("Missing required config entry"), "{screen}");
+    harness.keys("<enter><c-a>");
+    assert!(
+        !harness.screen().contains("Missing required"),
+        "the editor is open"
+    );
+}
+
+#[test]
+fn the_built_in_editor_keeps_what_was_typed_and_forgets_it_on_ctrl_c() {
+    let mut harness = form(Options::default());
+    let typed = "k<up>"; // from launch over tags to assets
+    harness.keys(typed);
+    harness.keys("<up><up><enter>");
+    assert!(
+        harness.screen().contains("limit: 10"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("<bs><bs>20<esc>");
+    let (_, launch) = checked(&mut harness, "<enter>");
+    assert_eq!(launch.run_config, CONFIG.trim_end().replace("10", "20"));
+    let mut harness = form(Options::default());
+    harness.keys("kkkk<enter>xyz<c-c>");
+    let (_, launch) = checked(&mut harness, "j<up><down><down><down><down><enter>");
+    assert_eq!(launch.run_config, "");
+}
+
+#[test]
+fn the_operators_editor_gets_the_default_configuration_and_its_text_is_launched() {
+    let mut harness = form(Options::default());
+    assert_eq!(harness.keys("e"), [Effect::Edit(CONFIG.to_owned())]);
+    harness.tell(Message::Edited(Ok(CONFIG.replace("north", "south"))));
+    let (_, launch) = checked(&mut harness, "<enter>");
+    assert!(launch.run_config.contains("south"));
+    let mut harness = form(Options::default());
+    harness.keys("e");
+    harness.tell(Message::Edited(Ok(CONFIG.to_owned())));
+    let (_, launch) = checked(&mut harness, "<enter>");
+    assert_eq!(
+        launch.run_config, "",
+        "unchanged text is still the job's own"
+    );
+    harness.tell(Message::Edited(Err(String::from("`vi` ended with 1"))));
+    assert!(harness.screen().contains("`vi` ended with 1"));
+}
+
+#[test]
+fn partition_assets_and_tags_are_part_of_the_launch() {
+    let mut harness = form(Options::default());
+    harness.keys("kkk<enter>0307<enter>");
+    harness.keys("kk<enter>rev<space><enter>");
+    let asked_again = harness.effects.iter().any(|effect| {
+        matches!(effect, Effect::Request { command: Command::Ask(Query::Job { assets, .. }), .. } if assets.len() == 1)
+    });
+    assert!(
+        asked_again,
+        "partitions and configuration are those of the chosen assets"
+    );
+    harness.keys("k<enter>team=data urgent<enter>");
+    harness.keys("j<enter>");
+    let screen = harness.screen();
+    assert!(screen.contains("`urgent` is no tag"), "{screen}");
+    harness.keys("k<enter><c-w><enter>j");
+    let (_, launch) = checked(&mut harness, "<enter>");
+    assert_eq!(launch.partition.as_deref(), Some("2026-03-07"));
+    assert_eq!(launch.assets, [["sales", "revenue"]]);
+    assert_eq!(launch.tags, [(String::from("team"), String::from("data"))]);
+}
+
+#[test]
+fn a_read_only_console_opens_no_form_and_a_webserver_that_fails_is_told_in_it() {
+    let options = Options {
+        read_only: true,
+        ..Options::default()
+    };
+    let mut harness = Harness::new(options, fixture::snapshot());
+    assert_eq!(harness.keys("l"), []);
+    assert!(harness.app.overlay().is_none());
+
+    let mut harness = Harness::night();
+    let effects = harness.keys("lfan<enter>");
+    let Some(Effect::Request { request, .. }) = effects.last() else {
+        panic!("{effects:?}")
+    };
+    let reply = Reply::Failed(String::from("cannot reach Dagster's webserver"));
+    harness.tell(Message::Reply {
+        request: *request,
+        reply,
+    });
+    assert!(
+        harness
+            .screen()
+            .contains("cannot reach Dagster's webserver")
+    );
+}
