@@ -195,8 +195,8 @@ def fresh_home(path: Path, patch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def python_worker(log_path: Path) -> "Iterator[subprocess.Popen[Any]]":
-    """A running Python worker of the configured queue."""
+def python_worker(log_path: Path, **variables: str) -> "Iterator[subprocess.Popen[Any]]":
+    """A running Python worker of the configured queue, with variables of its own."""
     command = [sys.executable, "-m", "taskiq", "worker", "dagster_taskiq.app:broker"]
     with (
         log_path.open("w") as log,
@@ -205,7 +205,7 @@ def python_worker(log_path: Path) -> "Iterator[subprocess.Popen[Any]]":
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "DAGSTER_TASKIQ_PYTHON_STEPS": "4"},
+            env={**os.environ, "DAGSTER_TASKIQ_PYTHON_STEPS": "4", **variables},
         ) as process,
     ):
         try:

@@ -32,7 +32,8 @@ def test_what_is_kicked_is_listened_to_and_gone_once_acknowledged(queue: Queue) 
 
 
 def test_what_is_not_acknowledged_is_given_back_at_shutdown(queue: Queue) -> None:
-    queue.client.send_message(QueueUrl=queue.url, MessageBody='{"task_name": "n"}')
+    body = '{"task_id": "t1", "task_name": "n"}'
+    queue.client.send_message(QueueUrl=queue.url, MessageBody=body)
 
     async def use() -> None:
         broker = SqsBroker(max_steps=2, max_runs=1)

@@ -107,8 +107,10 @@ class StepHost:
         self.instance_ref = frame["instance_ref"]
         try:
             self.instance = open_instance(self.instance_ref)
-            origin = unpack_origin(frame["origin"])
-            recon_repository_from_origin(origin).get_definition()
+            # None: no code is kept loaded, each process loads its own.
+            if frame["origin"] is not None:
+                origin = unpack_origin(frame["origin"])
+                recon_repository_from_origin(origin).get_definition()
         except BaseException as error:
             last = traceback.format_exception_only(error)[-1].strip()
             cause = _root(error)

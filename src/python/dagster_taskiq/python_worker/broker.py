@@ -4,48 +4,52 @@ import asyncio
 import json
 import logging
 import random
+import uuid
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage
 
 from dagster_taskiq import aws
-from dagster_taskiq.config import Settings, resolve, with_suffix
-from dagster_taskiq.errors import QueueMissingError, translate
+from dagster_taskiq.config import Settings, queue_name, resolve, with_suffix
+from dagster_taskiq.errors import BrokerUnreachableError, QueueMissingError, translate
+from dagster_taskiq.python_worker.deliveries import Delivery, NotATask
 from dagster_taskiq.routing import RUNS_SUFFIX
 from dagster_taskiq.sqs import Outgoing, Sender
-from dagster_taskiq.tags import TASK_EXECUTE_RUN, TASK_RESUME_RUN
 
 _LOG = logging.getLogger("dagster_taskiq")
 
-#: Seconds a received message stays invisible; extended at a third of it while it is held.
+#: Default of the seconds a received message stays invisible.
 VISIBILITY_TIMEOUT = 60
 _WAIT_SECONDS = 5
 _RETRY_SECONDS = 5.0
 _MISSING_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class _Held:
-    url: str
-    handle: str
-    is_run: bool
+_FETCH_AGAIN_SECONDS = 30
+_KEEP_HIDDEN_SECONDS = 900
+_DELETE_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 class SqsBroker(AsyncBroker):
     """Sends to and receives from the queue that the environment configures.
 
     Runs and steps have limits of their own: runs that fill the places their own steps need would
-    wait for ever.
+    wait for ever. A message is invisible for ``visibility_timeout`` seconds, renewed at a third of
+    it while it is held.
     """
 
-    def __init__(self, max_steps: int, max_runs: int, further_queues: Sequence[str] = ()):
+    def __init__(
+        self,
+        max_steps: int,
+        max_runs: int,
+        further_queues: Sequence[str] = (),
+        visibility_timeout: int = VISIBILITY_TIMEOUT,
+    ):
         super().__init__()
+        self.visibility_timeout = visibility_timeout
         self._max_steps = max_steps
         self._max_runs = max_runs
         self._further_queues = list(further_queues)
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Delivery] = {}
         self._freed = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -60,21 +64,22 @@ class SqsBroker(AsyncBroker):
             DagsterTaskiqError: the queue cannot be used.
 
         """
-        await super().startup()
         self._settings: Settings = resolve({})
         self._sender = await asyncio.to_thread(Sender, self._settings)
         await asyncio.to_thread(self._sender.check_base_queue)
+        # The handlers may ask for the queues.
+        await super().startup()
 
     async def shutdown(self) -> None:
-        """Stop receiving, and give back what was not acknowledged."""
+        """Stop receiving, and give back what was not settled."""
         self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for held in list(self._held.values()):
-            await asyncio.to_thread(self._set_visibility, held.url, held.handle, 0)
-        self._held.clear()
+        # The handlers end what runs: nobody should receive a message whose step still lives.
         await super().shutdown()
+        for held in list(self._held.values()):
+            await self.hide(held, 0)
 
     async def kick(self, message: BrokerMessage) -> None:
         """Send a message to the base queue.
@@ -99,17 +104,20 @@ class SqsBroker(AsyncBroker):
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Receive for as long as the caller asks; each message is to be acknowledged."""
-        sender = self._started()
         arrived: asyncio.Queue[AckableMessage] = asyncio.Queue()
-        runs_url = with_suffix(sender.base_url, RUNS_SUFFIX)
-        urls = [sender.base_url, *self._further_queues]
+        *shared, runs = self._urls()
         self._tasks = [
-            *(asyncio.create_task(self._poll(url, False, arrived)) for url in urls),
-            asyncio.create_task(self._poll(runs_url, True, arrived)),
+            *(asyncio.create_task(self._poll(url, False, arrived)) for url in shared),
+            asyncio.create_task(self._poll(runs, True, arrived)),
             asyncio.create_task(self._extend()),
         ]
         while True:
             yield await arrived.get()
+
+    def _urls(self) -> list[str]:
+        """The queues it receives from, the one for runs last."""
+        base = self._started().base_url
+        return [base, *self._further_queues, with_suffix(base, RUNS_SUFFIX)]
 
     def _started(self) -> Sender:
         if self._sender is None:
@@ -126,8 +134,8 @@ class SqsBroker(AsyncBroker):
             try:
                 room = min(10, limit - self._count(for_runs))
                 received = await asyncio.to_thread(self._receive, url, max(1, room))
-                for raw in received:
-                    await self._accept(url, raw, arrived)
+                for delivery in received:
+                    await self._accept(delivery, arrived)
             except Exception as error:
                 ours = translate(error, tried="receive messages", target=url)
                 if for_runs and isinstance(ours, QueueMissingError):
@@ -137,77 +145,209 @@ class SqsBroker(AsyncBroker):
                 _LOG.warning("%s Trying again.", ours)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    def _receive(self, url: str, room: int) -> list[dict[str, Any]]:
+    def _receive(self, url: str, room: int) -> list[Delivery]:
         answer = self._started().client.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=room,
             WaitTimeSeconds=_WAIT_SECONDS,
-            VisibilityTimeout=VISIBILITY_TIMEOUT,
+            VisibilityTimeout=self.visibility_timeout,
             MessageAttributeNames=["All"],
+            AttributeNames=["ApproximateReceiveCount", "MessageGroupId"],
         )
-        received = list(answer.get("Messages", []))
+        received = [Delivery.of(url, raw) for raw in answer.get("Messages", [])]
         if self._closing:
-            for raw in received:
-                self._set_visibility(url, raw["ReceiptHandle"], 0)
+            for delivery in received:
+                self._set_visibility(delivery, 0)
             return []
         return received
 
-    async def _accept(
-        self, url: str, raw: dict[str, Any], arrived: "asyncio.Queue[AckableMessage]"
-    ) -> None:
-        handle = raw["ReceiptHandle"]
-        data = await asyncio.to_thread(self._body, raw)
-        is_run = _task_name(data) in (TASK_EXECUTE_RUN, TASK_RESUME_RUN)
-        if is_run and self._count(True) >= self._max_runs:
-            delay = random.randint(10, 30)
-            await asyncio.to_thread(self._set_visibility, url, handle, delay)
+    async def _accept(self, delivery: Delivery, arrived: "asyncio.Queue[AckableMessage]") -> None:
+        try:
+            text = await asyncio.to_thread(self._text, delivery)
+            delivery.decode(text)
+        except NotATask as error:
+            await self.dead_letter(delivery, str(error))
             return
-        self._held[handle] = _Held(url, handle, is_run)
+        except Exception as error:
+            ours = translate(error, tried="fetch a large message", target=delivery.body[:200])
+            _LOG.error("%s The message is tried again later.", ours)
+            await self.hide(delivery, _FETCH_AGAIN_SECONDS)
+            return
+        if delivery.task_id in self._held:
+            # A second delivery of what is in hand: its time runs out, and it is recognised then.
+            await self.hide(delivery, self.visibility_timeout)
+            return
+        if self.local_task_registry and self.find_task(delivery.task_name) is None:
+            await self.dead_letter(delivery, f"it asks for the task {delivery.task_name!r}")
+            return
+        if delivery.is_run and self._count(True) >= self._max_runs:
+            await self.hide(delivery, random.randint(10, 30))
+            return
+        self._held[delivery.task_id] = delivery
 
         async def acknowledge() -> None:
-            await asyncio.to_thread(
-                self._started().client.delete_message, QueueUrl=url, ReceiptHandle=handle
-            )
-            self._held.pop(handle, None)
-            async with self._freed:
-                self._freed.notify_all()
+            # One of our own tasks has settled its message by now; Taskiq acknowledges whatever
+            # becomes of a task. A program's own loop says by this that it is done.
+            if not delivery.is_settled:
+                await self.delete(delivery)
 
-        await arrived.put(AckableMessage(data=data, ack=acknowledge))
+        await arrived.put(AckableMessage(data=text.encode(), ack=acknowledge))
 
-    def _body(self, raw: dict[str, Any]) -> bytes:
-        body: str = raw["Body"]
-        if "s3_extended_message" not in raw.get("MessageAttributes", {}):
-            return body.encode()
-        where = json.loads(body)
+    def _text(self, delivery: Delivery) -> str:
+        """The message's text, from S3 where the body only names it.
+
+        Raises:
+            NotATask: the object it names is not there.
+
+        """
+        if not delivery.is_offloaded:
+            return delivery.body
+        try:
+            where = json.loads(delivery.body)
+            bucket, key = str(where["s3_bucket"]), str(where["s3_key"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise NotATask("it does not name its object in S3") from error
+        try:
+            found = self._bucket().get_object(Bucket=bucket, Key=key)
+        except Exception as error:
+            code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+            if code in ("NoSuchKey", "404"):
+                raise NotATask(f"s3://{bucket}/{key} does not exist") from error
+            raise
+        return bytes(found["Body"].read()).decode()
+
+    def _bucket(self) -> Any:
         if self._s3 is None:
             self._s3 = aws.s3_client(self._settings)
-        found = self._s3.get_object(Bucket=where["s3_bucket"], Key=where["s3_key"])
-        return bytes(found["Body"].read())
+        return self._s3
+
+    def held(self, task_id: str) -> Delivery | None:
+        """The delivery of a task that is in hand."""
+        return self._held.get(task_id)
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Everything that is in hand."""
+        return list(self._held.values())
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """How many steps and runs are in hand at most."""
+        return {"steps": self._max_steps, "runs": self._max_runs}
+
+    @property
+    def queues(self) -> list[str]:
+        """Names of the queues it receives from."""
+        return [queue_name(url) for url in self._urls()]
+
+    async def delete(self, delivery: Delivery) -> None:
+        """Delete a message whose effect is in Dagster's log."""
+        for pause in (*_DELETE_AGAIN_SECONDS, None):
+            try:
+                await asyncio.to_thread(
+                    self._started().client.delete_message,
+                    QueueUrl=delivery.url,
+                    ReceiptHandle=delivery.handle,
+                )
+                break
+            except Exception as error:
+                ours = translate(error, tried="delete a message", target=delivery.url)
+                if pause is None or not isinstance(ours, BrokerUnreachableError):
+                    _LOG.error("%s It will be delivered again, and recognised.", ours)
+                    break
+                await asyncio.sleep(pause)
+        await self._release(delivery)
+
+    async def hide(self, delivery: Delivery, seconds: float) -> None:
+        """Give a message back, to be received again after some seconds."""
+        # No longer held: from here on its lease is not renewed.
+        await self._release(delivery)
+        await asyncio.to_thread(self._set_visibility, delivery, round(seconds))
+
+    async def dead_letter(self, delivery: Delivery, reason: str) -> None:
+        """Move a message that nobody can run to the dead-letter queue, or keep and show it."""
+        _LOG.error("Message %s cannot be run: %s", delivery.message_id, reason)
+        try:
+            moved = await asyncio.to_thread(self._put_away, delivery, reason)
+        except Exception as error:
+            ours = translate(error, tried="dead-letter a message", target=delivery.url)
+            _LOG.error("%s It is kept.", ours)
+            moved = False
+        if moved:
+            await self.delete(delivery)
+        else:
+            await self.hide(delivery, _KEEP_HIDDEN_SECONDS)
+
+    def _put_away(self, delivery: Delivery, reason: str) -> bool:
+        client = self._started().client
+        answer = client.get_queue_attributes(
+            QueueUrl=delivery.url, AttributeNames=["RedrivePolicy"]
+        )
+        policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy", "{}"))
+        name = str(policy.get("deadLetterTargetArn", "")).rsplit(":", 1)[-1]
+        if not name:
+            _LOG.warning(
+                "%s has no dead-letter queue: message %s is kept, hidden for 15 minutes.",
+                delivery.queue,
+                delivery.message_id,
+            )
+            return False
+        fifo = {"MessageGroupId": delivery.group, "MessageDeduplicationId": uuid.uuid4().hex}
+        own = {"dtq_reason": reason, "dtq_source_queue": delivery.queue}
+        attributes = {
+            **delivery.attributes,
+            **{key: {"DataType": "String", "StringValue": value} for key, value in own.items()},
+        }
+        client.send_message(
+            QueueUrl=client.get_queue_url(QueueName=name)["QueueUrl"],
+            MessageBody=delivery.body,
+            MessageAttributes=attributes,
+            **(fifo if delivery.group else {}),
+        )
+        return True
+
+    async def put_result(self, delivery: Delivery, result: dict[str, Any]) -> bool:
+        """Put the result a sender waits for; whether there is a bucket to put it to.
+
+        Raises:
+            DagsterTaskiqError: S3 does not take it.
+
+        """
+        bucket = self._settings.s3_bucket
+        if not bucket:
+            return False
+        body = json.dumps(result).encode()
+        try:
+            await asyncio.to_thread(
+                self._bucket().put_object, Bucket=bucket, Key=delivery.task_id, Body=body
+            )
+        except Exception as error:
+            target = f"s3://{bucket}/{delivery.task_id}"
+            raise translate(error, tried="put a result", target=target) from error
+        return True
 
     def _count(self, runs: bool) -> int:
         return sum(held.is_run == runs for held in self._held.values())
 
+    async def _release(self, delivery: Delivery) -> None:
+        delivery.is_settled = True
+        if self._held.get(delivery.task_id) is delivery:
+            del self._held[delivery.task_id]
+        async with self._freed:
+            self._freed.notify_all()
+
     async def _extend(self) -> None:
         while True:
-            await asyncio.sleep(VISIBILITY_TIMEOUT / 3)
-            for held in list(self._held.values()):
-                await asyncio.to_thread(
-                    self._set_visibility, held.url, held.handle, VISIBILITY_TIMEOUT
-                )
+            await asyncio.sleep(self.visibility_timeout / 3)
+            for held in self.deliveries:
+                if not held.is_settled:
+                    await asyncio.to_thread(self._set_visibility, held, self.visibility_timeout)
 
-    def _set_visibility(self, url: str, handle: str, seconds: int) -> None:
-        if seconds and handle not in self._held and seconds == VISIBILITY_TIMEOUT:
-            return  # acknowledged meanwhile
+    def _set_visibility(self, delivery: Delivery, seconds: int) -> None:
         try:
             self._started().client.change_message_visibility(
-                QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=seconds
+                QueueUrl=delivery.url, ReceiptHandle=delivery.handle, VisibilityTimeout=seconds
             )
         except Exception as error:
-            _LOG.warning("Changing the visibility of a message on %s failed: %s", url, error)
-
-
-def _task_name(data: bytes) -> str:
-    try:
-        return str(json.loads(data)["task_name"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+            ours = translate(error, tried="renew a message's lease", target=delivery.url)
+            _LOG.warning("%s The message comes back when its lease ends.", ours)

@@ -1,0 +1,241 @@
+"""The processes that do the work, shared with the ``dagster-taskiq-tui`` worker.
+
+``_dagster_taskiq_host`` holds the delivery rules: claims, what a redelivered message means, how a
+cancelled or dead step ends. A step host forks a process per step or run; a ledger speaks to
+Dagster's storage. Both are other processes that answer frames on a socket, so that neither user
+code nor a slow database can stop this one from renewing its leases.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from _dagster_taskiq_host import PROTOCOL
+from _dagster_taskiq_host.frames import HEADER
+from _dagster_taskiq_host.main import BOOTSTRAP
+
+_LOG = logging.getLogger("dagster_taskiq")
+
+Frame = dict[str, Any]
+
+_LIBRARY = str(Path(__file__).parent.parent.parent)
+#: Importing Dagster takes some seconds, on a busy machine many.
+_READY_SECONDS = 120.0
+_ANSWER_SECONDS = 90.0
+_END_SECONDS = 10.0
+
+
+class HostDied(Exception):
+    """The process is gone; ``pid`` is its id."""
+
+    def __init__(self, pid: int):
+        super().__init__(f"the host process {pid} died")
+        self.pid = pid
+
+
+class HostUnusable(Exception):
+    """The process cannot do its work; the text says why."""
+
+
+class _Link:
+    """One running process and the socket to it."""
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ):
+        self.process = process
+        self.answers: dict[str | int, asyncio.Future[Frame]] = {}
+        self.is_open = True
+        self._writer = writer
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._read(reader))
+
+    @classmethod
+    async def open(cls, mode: str) -> "_Link":
+        """Start a process and wait until it has opened the DagsterInstance.
+
+        Raises:
+            HostUnusable: it does not start, or cannot open the instance.
+
+        """
+        ours, theirs = socket.socketpair()
+        # The empty first argument leaves the path as it is: this package is installed there.
+        command = [sys.executable, "-c", BOOTSTRAP, "", _LIBRARY, mode, str(os.getpid())]
+        with theirs:
+            process = subprocess.Popen(command, stdin=theirs, start_new_session=True)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        link = cls(process, reader, writer)
+        link.send({"kind": "load", "origin": None, "instance_ref": None})
+        try:
+            await asyncio.wait_for(asyncio.shield(link._ready), _READY_SECONDS)
+        except (asyncio.TimeoutError, HostDied, HostUnusable) as error:
+            await link.close()
+            raise HostUnusable(f"The {mode} process did not start: {error}") from error
+        return link
+
+    def send(self, frame: Frame) -> None:
+        if self.is_open:
+            body = json.dumps(frame).encode()
+            self._writer.write(HEADER.pack(len(body)) + body)
+
+    def expect(self, key: str | int) -> "asyncio.Future[Frame]":
+        """What will be answered under a key.
+
+        Raises:
+            HostDied: the process is gone.
+
+        """
+        if not self.is_open:
+            raise HostDied(self.process.pid)
+        return self.answers.setdefault(key, asyncio.get_running_loop().create_future())
+
+    async def close(self) -> None:
+        """End the process, and with it whatever it runs."""
+        self._writer.close()
+        try:
+            await asyncio.to_thread(self.process.wait, _END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            await asyncio.to_thread(self.process.wait)
+        await self._task
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+                self._take(json.loads(await reader.readexactly(length)))
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        self.is_open = False
+        died = HostDied(self.process.pid)
+        for future in [self._ready, *self.answers.values()]:
+            if not future.done():
+                future.set_exception(died)
+                future.exception()  # told to whoever waits; nobody may
+        self.answers.clear()
+        await asyncio.to_thread(self.process.wait)
+
+    def _take(self, frame: Frame) -> None:
+        kind = frame["kind"]
+        if kind == "log":
+            _LOG.info("%s: %s", frame["stream"], frame["line"])
+        elif kind in ("answer", "exit", "stale"):
+            future = self.answers.pop(frame["id"], None)
+            if future is not None and not future.done():
+                future.set_result(frame)
+        elif self._ready.done():
+            return
+        elif kind == "ready":
+            self._ready.set_result(None)
+        elif kind == "load_error":
+            self._ready.set_exception(HostUnusable(frame["reason"]))
+        elif kind == "hello" and frame["protocol"] != PROTOCOL:
+            text = f"it speaks protocol {frame['protocol']}, this package {PROTOCOL}"
+            self._ready.set_exception(HostUnusable(text))
+
+
+class _Keeper:
+    """Keeps one process of a kind running."""
+
+    mode = ""
+
+    def __init__(self) -> None:
+        self._link: _Link | None = None
+        self._former: list[_Link] = []
+        self._lock = asyncio.Lock()
+
+    async def link(self) -> _Link:
+        """The process; a new one where there is none.
+
+        Raises:
+            HostUnusable: it cannot be started.
+
+        """
+        async with self._lock:
+            if self._link is None or not self._link.is_open:
+                self._link = await _Link.open(self.mode)
+            return self._link
+
+    async def close(self) -> None:
+        """End it."""
+        async with self._lock:
+            links = [*self._former, self._link] if self._link else self._former
+            self._link, self._former = None, []
+        await asyncio.gather(*(link.close() for link in links))
+
+
+class Ledger(_Keeper):
+    """Reads and writes Dagster's storage."""
+
+    mode = "ledger"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers = itertools.count(1)
+
+    async def ask(self, kind: str, **fields: Any) -> Any:
+        """Make a request. Each looks before it writes, so one without an answer is made again.
+
+        Raises:
+            HostUnusable: the storage, or the process, does not answer.
+
+        """
+        for _ in range(2):
+            link = await self.link()
+            number = next(self._numbers)
+            try:
+                answered = link.expect(number)
+                link.send({"kind": kind, "id": number, **fields})
+                answer = await asyncio.wait_for(answered, _ANSWER_SECONDS)
+            except HostDied:
+                continue
+            except asyncio.TimeoutError as error:
+                raise HostUnusable(f"Dagster's storage does not answer to {kind}.") from error
+            if answer.get("error"):
+                raise HostUnusable(f"{kind}: {answer['error']}")
+            return answer.get("value")
+        raise HostUnusable(f"The ledger died twice over {kind}.")
+
+
+class StepHost(_Keeper):
+    """Forks a process for each step and run; it has loaded no user code, the processes do."""
+
+    mode = "step"
+
+    async def run(self, frame: Mapping[str, Any]) -> Frame:
+        """Do the work of a ``step`` or ``run`` frame; returns how its process ended.
+
+        Raises:
+            HostDied: the host died meanwhile, and the process with it.
+            HostUnusable: it cannot be started.
+
+        """
+        link = await self.link()
+        ended = link.expect(frame["id"])
+        link.send(dict(frame))
+        answer = await ended
+        if answer["kind"] != "stale":
+            return answer
+        # Drained: what it runs goes on, new work gets a new host.
+        if self._link is link:
+            self._link = None
+            self._former = [*(old for old in self._former if old.is_open), link]
+            link.send({"kind": "stop", "drain": True})
+        return await self.run(frame)
+
+    def cancel(self, task_id: str, grace: float) -> None:
+        """SIGINT to a task's processes now, SIGTERM after ``grace`` seconds, then SIGKILL."""
+        for link in (self._link, *self._former):
+            if link is not None and task_id in link.answers:
+                link.send({"kind": "cancel", "id": task_id, "grace_ms": round(grace * 1000)})
