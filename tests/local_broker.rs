@@ -170,50 +170,6 @@ async fn a_dead_lettered_message_is_in_one_queue_after_a_kill() {
 }
 
 #[tokio::test]
-async fn acknowledged_sends_are_there_once_after_kills_under_load() {
-    let folder = TempDir::new().unwrap();
-    let mut server = Server::start(folder.path());
-    let queue = make_queue(&server.client(), "q").await;
-    let mut acknowledged = Vec::new();
-    for round in 0..4 {
-        let client = server.client();
-        let url = queue.clone();
-        let (sent, mut count) = tokio::sync::mpsc::unbounded_channel();
-        let sender = tokio::spawn(async move {
-            for number in 0_u32.. {
-                let body = format!("{round}-{number}");
-                let call = client.send_message().queue_url(&url).message_body(&body);
-                if call.send().await.is_err() || sent.send(body).is_err() {
-                    return;
-                }
-            }
-        });
-        let enough = 40 + round * 7;
-        for _ in 0..enough {
-            acknowledged.push(count.recv().await.unwrap());
-        }
-        server = server.crash_and_restart(folder.path());
-        while let Ok(body) = count.try_recv() {
-            acknowledged.push(body);
-        }
-        sender.abort();
-    }
-    let client = server.client();
-    let mut found = Vec::new();
-    loop {
-        let messages = receive(&client, &queue, 0).await;
-        if messages.is_empty() {
-            break;
-        }
-        found.extend(messages.into_iter().map(|one| one.body.unwrap()));
-    }
-    for body in &acknowledged {
-        let times = found.iter().filter(|other| *other == body).count();
-        assert_eq!(times, 1, "{body} is there {times} times");
-    }
-}
-
-#[tokio::test]
 async fn a_long_poll_wakes_on_a_send() {
     let folder = TempDir::new().unwrap();
     let server = Server::start(folder.path());

@@ -26,6 +26,11 @@ fn both_protocols_answer_as_in_sqs() {
 }
 
 #[test]
+fn answers_have_the_shapes_of_the_service_model() {
+    run("test_model.py");
+}
+
+#[test]
 fn the_query_protocol_does_what_the_json_protocol_does() {
     run("test_query_protocol.py");
 }

@@ -12,6 +12,7 @@ use crate::local_broker::admin::{SERVER_NAME, Status};
 use crate::local_broker::journal::Durability;
 use crate::local_broker::protocol::sigv4::KeyPair;
 use crate::local_broker::{LocalBroker, LocalBrokerConfig, LocalBrokerError};
+use crate::telemetry::{self, Stderr, TelemetryError};
 
 /// The embedded SQS-compatible broker.
 #[derive(Debug, Args)]
@@ -58,6 +59,8 @@ struct StatusOf {
 enum BrokerError {
     #[error(transparent)]
     Broker(#[from] LocalBrokerError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     #[error("the broker cannot start its runtime: {0}; raise the limit on threads")]
     Runtime(std::io::Error),
     #[error("the broker cannot watch for signals: {0}; start it again")]
@@ -102,6 +105,11 @@ impl Serve {
     async fn run(self) -> Result<(), BrokerError> {
         // Before anything is announced: a signal must never find the default action.
         let shutdown = shutdown_signal().map_err(BrokerError::Signals)?;
+        // What goes wrong later, a full disk say, is said on standard error.
+        let _log = telemetry::init(telemetry::Options {
+            stderr: Stderr::Human,
+            ..telemetry::Options::default()
+        })?;
         let keys = self.access_key.zip(self.secret_key);
         let keys = keys.map(|(access_key, secret_key)| KeyPair {
             access_key,

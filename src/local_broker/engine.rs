@@ -36,6 +36,8 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 const IDLE_AFTER: Duration = Duration::from_millis(20);
 /// Under steady load a step of tidying is done this often.
 const LONGEST_UNTIDY: Duration = Duration::from_secs(1);
+/// Without a write for so long, the log is emptied.
+const SETTLE_AFTER: Duration = Duration::from_secs(2);
 
 type Answer = Box<dyn FnOnce(Result<(), SqsError>) + Send>;
 type Job = Box<dyn FnOnce(Result<(&mut Broker, Millis), SqsError>) -> Answer + Send>;
@@ -217,8 +219,12 @@ struct Worker {
     flusher: Flusher,
     /// Why the state has to be read again before anything else.
     broken: Option<String>,
+    /// The last write failed, and that was said.
+    failing: bool,
     untidy: bool,
     tidied_at: Instant,
+    /// The last write that the log was not emptied after.
+    unsettled: Option<Instant>,
 }
 
 impl Worker {
@@ -229,8 +235,11 @@ impl Worker {
             polls: Polls::default(),
             flusher,
             broken: None,
+            failing: false,
             untidy: true,
             tidied_at: Instant::now(),
+            // An earlier process may have left a long log.
+            unsettled: Some(Instant::now()),
         }
     }
 
@@ -256,6 +265,11 @@ impl Worker {
             self.finish(group);
             if self.untidy && (is_idle || self.tidied_at.elapsed() >= LONGEST_UNTIDY) {
                 self.tidy();
+            } else if self
+                .unsettled
+                .is_some_and(|at| at.elapsed() >= SETTLE_AFTER)
+            {
+                self.unsettled = (!self.journal.settle()).then(Instant::now);
             }
         }
     }
@@ -268,9 +282,13 @@ impl Worker {
         let timer = self.broker.next_wake().map_or(LONGEST_SLEEP, |at| {
             Duration::from_millis(u64::try_from(at - wall_clock()).unwrap_or(0))
         });
-        let poll = self.polls.next_deadline().map_or(LONGEST_SLEEP, |at| {
-            at.saturating_duration_since(Instant::now())
-        });
+        let settling = self.unsettled.map(|at| at + SETTLE_AFTER);
+        let poll = [self.polls.next_deadline(), settling]
+            .into_iter()
+            .flatten()
+            .map(|at| at.saturating_duration_since(Instant::now()))
+            .min()
+            .unwrap_or(LONGEST_SLEEP);
         timer.min(poll).min(LONGEST_SLEEP)
     }
 
@@ -311,7 +329,13 @@ impl Worker {
             }
             Err(error) => {
                 let detail = error.to_string();
-                tracing::error!(error = detail, "the broker's journal cannot be written");
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(
+                        error = detail,
+                        "the broker cannot write to its data folder; requests are refused until it \
+                         can, and nothing that was answered is lost"
+                    );
+                }
                 self.journal.roll_back();
                 Flush {
                     committed: false,
@@ -340,7 +364,14 @@ impl Worker {
             .iter()
             .map(|(_, received)| received.iter().map(read).collect())
             .collect::<Result<_, _>>()?;
-        Ok((self.journal.commit()?, payloads))
+        let committed = self.journal.commit()?;
+        if committed {
+            self.unsettled = Some(Instant::now());
+            if std::mem::take(&mut self.failing) {
+                tracing::info!("the broker can write to its data folder again");
+            }
+        }
+        Ok((committed, payloads))
     }
 
     /// After a failed write memory is ahead of the disk; the disk is right.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::state::change::Change;
 use super::state::message::{Payload, Seq};
-use checkpoint::Checkpointer;
+use checkpoint::{Checkpoint, Checkpointer};
 
 pub use load::Loaded;
 pub use log::Log;
@@ -162,7 +162,9 @@ impl Journal {
         self.db.prepare_cached("COMMIT")?.execute([])?;
         self.open = false;
         if self.unchecked >= CHECKPOINT_AFTER {
-            self.checkpoint();
+            // One that has not begun yet is enough.
+            self.checkpointer.wake(Checkpoint::Passive);
+            self.unchecked = 0;
         }
         Ok(true)
     }
@@ -210,9 +212,6 @@ impl Journal {
             .db
             .query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
         if free <= SPARE_PAGES {
-            if self.unchecked > 0 {
-                self.checkpoint();
-            }
             return Ok(false);
         }
         let pages = (free - SPARE_PAGES).min(VACUUM_STEP);
@@ -225,9 +224,12 @@ impl Journal {
         Ok(true)
     }
 
-    fn checkpoint(&mut self) {
-        self.checkpointer.wake();
+    /// Empties the log, so that it takes no space and the database's file shrinks to what is in it.
+    /// Costs two flushes and holds a writer up: for when nobody writes. `false` when it has to be
+    /// asked for again.
+    pub fn settle(&mut self) -> bool {
         self.unchecked = 0;
+        self.checkpointer.wake(Checkpoint::Truncate)
     }
 
     /// Removes the rows of some deleted messages, the youngest garbage first.

@@ -2,13 +2,14 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::config::{BehaviorVersion, Builder, Credentials, Region};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_dagster-taskiq-tui");
 
@@ -28,7 +29,23 @@ impl Server {
 
     /// Starts a broker on this address and waits until it says that it listens.
     pub fn start_on(data_dir: &Path, listen: &str, more: &[&str]) -> Self {
-        let mut child = serve(data_dir, listen, more).spawn().unwrap();
+        Self::ready(&mut serve(data_dir, listen, more))
+    }
+
+    /// Starts a broker in which a write beyond a limit on the size of files fails; by default the
+    /// system would end the process.
+    pub fn start_ignoring_size_limits(data_dir: &Path) -> Self {
+        let serve = serve(data_dir, "127.0.0.1:0", &[]);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+            .arg(serve.get_program())
+            .args(serve.get_args());
+        Self::ready(piped(&mut shell))
+    }
+
+    fn ready(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let printed = BufReader::new(child.stdout.as_mut().unwrap()).lines();
         let mut lines: Vec<String> = printed.take(4).map(Result::unwrap).collect();
         let first = lines.remove(0);
@@ -51,11 +68,25 @@ impl Server {
     }
 
     /// Kills it as `kill -9` does, and starts another on the same folder and port.
-    pub fn crash_and_restart(mut self, data_dir: &Path) -> Self {
-        let address = self.address().to_owned();
+    pub fn crash_and_restart(self, data_dir: &Path) -> Self {
+        let address = self.crash();
+        Self::start_on(data_dir, &address, &[])
+    }
+
+    /// Kills it as `kill -9` does; answers the address at which its clients expect it again.
+    pub fn crash(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        Self::start_on(data_dir, &address, &[])
+        self.address().to_owned()
+    }
+
+    /// Kills it; answers what it had said on standard error.
+    pub fn errors(mut self) -> String {
+        self.child.kill().unwrap();
+        let mut text = String::new();
+        let errors = self.child.stderr.take();
+        errors.unwrap().read_to_string(&mut text).unwrap();
+        text
     }
 
     /// Sends a signal and waits for the end; returns how long it took and the exit status.
@@ -72,15 +103,23 @@ impl Server {
         self.client_with("local", "local")
     }
 
+    /// A client that does not try again: a send whose answer was lost would be sent twice.
+    pub fn client_without_retries(&self) -> Client {
+        let config = self.config("local", "local");
+        Client::from_conf(config.retry_config(RetryConfig::disabled()).build())
+    }
+
     /// A client with these keys.
     pub fn client_with(&self, key: &str, secret: &str) -> Client {
-        let config = aws_sdk_sqs::Config::builder()
+        Client::from_conf(self.config(key, secret).build())
+    }
+
+    fn config(&self, key: &str, secret: &str) -> Builder {
+        aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new(key, secret, None, None, "test"))
             .endpoint_url(&self.endpoint)
-            .build();
-        Client::from_conf(config)
     }
 }
 
@@ -106,9 +145,14 @@ fn serve(data_dir: &Path, listen: &str, more: &[&str]) -> Command {
     command
         .args(["broker", "serve", "--listen", listen, "--data-dir"])
         .arg(data_dir)
-        .args(more)
+        .args(more);
+    piped(&mut command);
+    command
+}
+
+fn piped(command: &mut Command) -> &mut Command {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
+        .stderr(Stdio::piped())
 }

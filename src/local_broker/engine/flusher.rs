@@ -118,3 +118,44 @@ fn run(log: &Log, waiting: &Receiver<Flush>, failure: &OnceLock<String>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use std::fs::File;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::local_broker::error::ErrorKind;
+
+    /// What a request is answered whose commit, if any, is given to the flusher.
+    fn answer_of(flusher: &Flusher, committed: bool) -> Result<(), SqsError> {
+        let (reply, answer) = channel();
+        flusher.give(Flush {
+            committed,
+            answers: vec![Box::new(move |written| reply.send(written).unwrap())],
+            receives: Vec::new(),
+        });
+        answer.recv().unwrap()
+    }
+
+    #[test]
+    fn requests_are_answered_after_the_flush() {
+        let flusher = Flusher::start(Log::of(tempfile::tempfile().unwrap()).into()).unwrap();
+        assert_eq!(answer_of(&flusher, true), Ok(()));
+        assert_eq!(answer_of(&flusher, false), Ok(()));
+    }
+
+    #[test]
+    fn once_a_flush_failed_nothing_is_promised_any_more() {
+        // A device that has nothing to flush refuses to.
+        let device = File::options().write(true).open("/dev/null").unwrap();
+        let flusher = Flusher::start(Log::of(device).into()).unwrap();
+        for committed in [true, false, true] {
+            let refused = answer_of(&flusher, committed).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::ServiceUnavailable);
+        }
+        assert!(flusher.failure().is_some());
+    }
+}

@@ -7,10 +7,19 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
+/// How much is done at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// What can be copied while others write.
+    Passive,
+    /// Everything; the log is empty afterwards and takes no space. Holds the writer up.
+    Truncate,
+}
+
 /// The thread that copies; ends when dropped.
 #[derive(Debug)]
 pub struct Checkpointer {
-    wake: Option<SyncSender<()>>,
+    wake: Option<SyncSender<Checkpoint>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,11 +41,11 @@ impl Checkpointer {
         })
     }
 
-    /// Asks for a checkpoint; one that was asked for and has not begun is enough.
-    pub fn wake(&self) {
-        if let Some(wake) = &self.wake {
-            let _ = wake.try_send(());
-        }
+    /// Asks for a checkpoint; `false` when another was asked for that has not begun.
+    pub fn wake(&self, checkpoint: Checkpoint) -> bool {
+        self.wake
+            .as_ref()
+            .is_some_and(|wake| wake.try_send(checkpoint).is_ok())
     }
 }
 
@@ -50,12 +59,15 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(db: &Connection, woken: &Receiver<()>) {
-    while woken.recv().is_ok() {
-        // Passive: neither waits for the writer nor makes it wait. What it could not copy is left
-        // for the next one, and in the end to the writer's own, at `LOG_LIMIT`.
-        let outcome = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = outcome {
+fn run(db: &Connection, woken: &Receiver<Checkpoint>) {
+    while let Ok(checkpoint) = woken.recv() {
+        let statement = match checkpoint {
+            // Neither waits for the writer nor makes it wait. What it could not copy is left for
+            // the next one, and in the end to the writer's own, at `LOG_LIMIT`.
+            Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+            Checkpoint::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+        };
+        if let Err(error) = db.query_row(statement, [], |_| Ok(())) {
             tracing::warn!(
                 error = error.to_string(),
                 "the broker's log could not be copied into its database; it grows until it can"

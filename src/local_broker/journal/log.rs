@@ -34,6 +34,16 @@ impl Log {
         Ok(Self { file, durability })
     }
 
+    /// A log that is any file, flushed to the disk.
+    #[cfg(test)]
+    #[must_use]
+    pub fn of(file: File) -> Self {
+        Self {
+            file,
+            durability: Durability::Disk,
+        }
+    }
+
     /// Returns once every commit before the call is on the disk.
     ///
     /// # Errors
