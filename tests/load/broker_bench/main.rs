@@ -2,20 +2,32 @@
 //!
 //! Builds nothing: it starts the `dagster-taskiq-tui` beside itself (`cargo build --release` first)
 //! on a folder of its own below the system's temporary folder, or loads the endpoint it is given.
-//! Every message has 1 KiB, batches have 10. It prints a table in Markdown, and what else the
-//! machine was doing. Nothing here passes or fails.
+//! Every message has 1 KiB, batches have 10. It prints a table in Markdown, with the share of the
+//! processors that broker and load generator took, and what else the machine was doing. Each
+//! measurement is bounded in time. Nothing here passes or fails by what was measured.
+//!
+//! A first impression in about a minute:
+//! `cargo run --release --example broker_bench -- --messages 30000 --backlog 30000 --stored 30000`.
 
+mod client;
 mod load;
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use load::Load;
-use server::Server;
+use server::{Server, Usage};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The longest that one measurement may take.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// Long polls that are open while idleness is measured.
+const POLLS: usize = 60;
+/// For how long idleness is measured.
+const IDLE_FOR: Duration = Duration::from_secs(15);
 
 /// Measures an SQS endpoint.
 #[derive(Debug, Parser)]
@@ -27,7 +39,7 @@ struct Arguments {
     #[arg(long)]
     binary: Option<PathBuf>,
     /// Messages sent, received and deleted per measurement.
-    #[arg(long, default_value_t = 60_000)]
+    #[arg(long, default_value_t = 100_000)]
     messages: usize,
     /// Senders, and as many receivers that delete what they got.
     #[arg(long, default_value_t = 16)]
@@ -35,7 +47,7 @@ struct Arguments {
     /// Messages of the large backlog.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: usize,
-    /// Messages stored for the measurement of a start and of memory.
+    /// Messages stored for the measurement of a start, of memory and of disk use.
     #[arg(long, default_value_t = 100_000)]
     stored: usize,
 }
@@ -43,114 +55,183 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
-    println!(
-        "machine: {} (before: load {})",
-        server::machine(),
-        server::load_average()
-    );
+    let command: Vec<_> = std::env::args().skip(1).collect();
+    println!("command: broker_bench {}", command.join(" "));
+    println!("machine: {}", server::machine());
+    println!("load average before: {}", server::load_average());
     println!("\n| what | measured |\n|---|---|");
     if let Some(endpoint) = &arguments.endpoint {
-        let load = Load::new(endpoint, arguments.clients);
-        let through = load.through(arguments.messages, 0).await?;
-        row(
-            "through (send, receive, delete)",
-            &format!("{through:.0} messages/s"),
-        );
-        paced(&load).await?;
+        bounded(elsewhere(&arguments, endpoint)).await?;
     } else {
         let binary = match &arguments.binary {
             Some(binary) => binary.clone(),
             None => server::binary_beside()?,
         };
-        measure(&arguments, &binary).await?;
+        bounded(speed(&arguments, &binary)).await?;
+        bounded(storage(&arguments, &binary)).await?;
+        backlogs(&arguments, &binary).await?;
     }
-    println!("\nafter: load {}", server::load_average());
+    println!("\nload average after: {}", server::load_average());
     Ok(())
 }
 
-async fn measure(arguments: &Arguments, binary: &std::path::Path) -> Result<(), Failure> {
+async fn bounded<T>(measurement: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(PATIENCE, measurement)
+        .await
+        .map_err(|_| format!("a measurement took longer than {PATIENCE:?}"))?
+}
+
+/// What can be said of any endpoint.
+async fn elsewhere(arguments: &Arguments, endpoint: &str) -> Result<(), Failure> {
+    let load = Load::new(endpoint, arguments.clients)?;
+    let queue = load.client.make_queue().await?;
+    let began = Instant::now();
+    load.through(&queue, arguments.messages).await?;
+    let rate = per_second(arguments.messages, began.elapsed());
+    row("through (send, receive, delete)", &rate);
+    load.client.delete_queue(&queue).await?;
+    paced(&load).await
+}
+
+async fn speed(arguments: &Arguments, binary: &Path) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let server = Server::start(binary, folder.path())?;
     row("resident memory, empty", &mib(server.resident()?));
-    let load = Load::new(&server.endpoint, arguments.clients);
-    // The first requests open connections and grow the log's file.
-    load.through(arguments.messages / 6, 0).await?;
-    let through = load.through(arguments.messages, 0).await?;
+    let load = Load::new(&server.endpoint, arguments.clients)?;
+    let queue = load.client.make_queue().await?;
+    // The first requests open connections and grow the broker's files.
+    load.through(&queue, arguments.messages / 5).await?;
+    let before = server.usage()?;
+    load.through(&queue, arguments.messages).await?;
+    let used = server.usage()?.since(&before);
     row(
         "through (send, receive, delete)",
-        &format!("{through:.0} messages/s"),
+        &format!(
+            "{}; {}",
+            per_second(arguments.messages, used.wall),
+            shares(&used, arguments.messages)
+        ),
     );
     paced(&load).await?;
-    idle_polls(&server, &load).await?;
-    server.stop()?;
+    idle(server, &load).await
+}
 
+async fn paced(load: &Load) -> Result<(), Failure> {
+    let took = load.paced().await?;
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
+    row(
+        &format!("sent to received at {} messages/s", load::PACE),
+        &format!("p50 {:.1?}, p99 {:.1?}", at(50), at(99)),
+    );
+    Ok(())
+}
+
+async fn idle(server: Server, load: &Load) -> Result<(), Failure> {
+    let polls = load.park_polls(POLLS).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = server.usage()?;
+    tokio::time::sleep(IDLE_FOR).await;
+    let used = server.usage()?.since(&before);
+    let share = used.broker.as_secs_f64() / used.wall.as_secs_f64() * 100.0;
+    row(
+        &format!("CPU with {POLLS} open long polls"),
+        &format!("{share:.2} % of one, over {IDLE_FOR:?}"),
+    );
+    let took = server.stop()?;
+    row(
+        &format!("SIGTERM to exit with {POLLS} open long polls"),
+        &format!("{took:.1?}"),
+    );
+    drop(polls);
+    Ok(())
+}
+
+/// Memory, start and disk use with messages stored.
+async fn storage(arguments: &Arguments, binary: &Path) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let server = Server::start(binary, folder.path())?;
-    let load = Load::new(&server.endpoint, arguments.clients);
-    let queue = load.make_queue().await?;
+    let load = Load::new(&server.endpoint, arguments.clients)?;
+    let queue = load.client.make_queue().await?;
     let empty = server.resident()?;
     load.send(&queue, arguments.stored).await?;
     let stored = server.resident()?;
     server.stop()?;
     let began = Instant::now();
     let server = Server::start(binary, folder.path())?;
-    let started = began.elapsed();
-    let restarted = server.resident()?;
-    let each = |resident: u64| resident.saturating_sub(empty) / arguments.stored.max(1) as u64;
     row(
         &format!("start with {} messages stored", arguments.stored),
-        &format!("{started:.2?}"),
+        &format!("{:.2?}", began.elapsed()),
     );
+    let each = |resident: u64| resident.saturating_sub(empty) / arguments.stored.max(1) as u64;
     row(
-        "memory per stored message",
+        "resident memory per stored message",
         &format!(
-            "{} bytes after sending them, {} bytes after a restart (caches included)",
+            "{} bytes after sending them, {} bytes after a restart (bodies are on disk; caches \
+             included)",
             each(stored),
-            each(restarted)
+            each(server.resident()?)
         ),
     );
+    let full = server::disk_use(folder.path())?;
+    let load = Load::new(&server.endpoint, arguments.clients)?;
+    // A restart may have chosen another port; the path alone names the queue.
+    load.receive(&queue, arguments.stored).await?;
+    let mut emptied = full;
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        emptied = emptied.min(server::disk_use(folder.path())?);
+        if emptied < full / 8 {
+            break;
+        }
+    }
+    row(
+        "disk use, before and after they were received and deleted",
+        &format!("{}, {}", mib(full), mib(emptied)),
+    );
     server.stop()?;
+    Ok(())
+}
 
+/// What a message costs with few and with many waiting.
+async fn backlogs(arguments: &Arguments, binary: &Path) -> Result<(), Failure> {
+    let mut costs = Vec::new();
     for backlog in [1_000, arguments.backlog] {
-        let folder = tempfile::tempdir()?;
-        let server = Server::start(binary, folder.path())?;
-        let load = Load::new(&server.endpoint, arguments.clients);
-        let queue = load.make_queue().await?;
-        load.send(&queue, backlog).await?;
-        load.through_queue(&queue, arguments.messages / 6).await?;
-        let before = server.cpu()?;
-        let through = load.through_queue(&queue, arguments.messages).await?;
-        let cpu = server.cpu()?.saturating_sub(before) / u32::try_from(arguments.messages.max(1))?;
+        let used = bounded(with_backlog(arguments, binary, backlog)).await?;
         row(
             &format!("through with {backlog} waiting"),
-            &format!("{through:.0} messages/s, {cpu:.1?} of the broker's CPU per message"),
+            &format!(
+                "{}; {}",
+                per_second(arguments.messages, used.wall),
+                shares(&used, arguments.messages)
+            ),
         );
-        server.stop()?;
+        costs.push(used.broker.as_secs_f64());
+    }
+    if let [few, many] = costs[..] {
+        row(
+            "the broker's CPU per message with the large backlog",
+            &format!("{:+.0} %", (many / few - 1.0) * 100.0),
+        );
     }
     Ok(())
 }
 
-async fn paced(load: &Load) -> Result<(), Failure> {
-    let mut took = load.paced().await?;
-    took.sort();
-    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
-    row(
-        "sent to received at 200 messages/s",
-        &format!("p50 {:.1?}, p99 {:.1?}", at(50), at(99)),
-    );
-    Ok(())
-}
-
-async fn idle_polls(server: &Server, load: &Load) -> Result<(), Failure> {
-    const FOR: Duration = Duration::from_secs(15);
-    let polls = load.park_polls(60).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let before = server.cpu()?;
-    tokio::time::sleep(FOR).await;
-    let share = server.cpu()?.saturating_sub(before).as_secs_f64() / FOR.as_secs_f64() * 100.0;
-    row("CPU with 60 open long polls", &format!("{share:.2} %"));
-    drop(polls);
-    Ok(())
+async fn with_backlog(
+    arguments: &Arguments,
+    binary: &Path,
+    backlog: usize,
+) -> Result<Usage, Failure> {
+    let folder = tempfile::tempdir()?;
+    let server = Server::start(binary, folder.path())?;
+    let load = Load::new(&server.endpoint, arguments.clients)?;
+    let queue = load.client.make_queue().await?;
+    load.send(&queue, backlog).await?;
+    load.through(&queue, arguments.messages / 5).await?;
+    let before = server.usage()?;
+    load.through(&queue, arguments.messages).await?;
+    let used = server.usage()?.since(&before);
+    server.stop()?;
+    Ok(used)
 }
 
 fn row(what: &str, measured: &str) {
@@ -158,5 +239,23 @@ fn row(what: &str, measured: &str) {
 }
 
 fn mib(bytes: u64) -> String {
-    format!("{} MiB", bytes >> 20)
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn per_second(messages: usize, wall: Duration) -> String {
+    format!("{:.0} messages/s", messages as f64 / wall.as_secs_f64())
+}
+
+/// Processor time per message, and how many processors that was.
+fn shares(used: &Usage, messages: usize) -> String {
+    let per_message = |cpu: Duration| cpu / u32::try_from(messages.max(1)).unwrap_or(u32::MAX);
+    let busy = |cpu: Duration| cpu.as_secs_f64() / used.wall.as_secs_f64();
+    format!(
+        "CPU per message: broker {:.1?} ({:.2} CPUs), load generator {:.1?} ({:.2} CPUs)",
+        per_message(used.broker),
+        busy(used.broker),
+        per_message(used.load),
+        busy(used.load)
+    )
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 
@@ -52,23 +52,61 @@ impl Server {
         Ok(kib << 10)
     }
 
-    /// Processor time used so far, of all its threads.
-    pub fn cpu(&self) -> Result<Duration, Failure> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let fields: Vec<_> = after_name.split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_millis(ticks * 1_000 / TICKS))
+    /// The clock and the processor time used so far, by all threads of the broker and of this
+    /// program.
+    pub fn usage(&self) -> Result<Usage, Failure> {
+        Ok(Usage {
+            at: Instant::now(),
+            wall: Duration::ZERO,
+            broker: cpu_of(&self.child.id().to_string())?,
+            load: cpu_of("self")?,
+        })
     }
 
-    /// Ends it with SIGTERM and waits.
-    pub fn stop(mut self) -> Result<(), Failure> {
+    /// Ends it with SIGTERM; says how long that took.
+    pub fn stop(mut self) -> Result<Duration, Failure> {
         let pid = i32::try_from(self.child.id())?;
         let pid = rustix::process::Pid::from_raw(pid).ok_or("no pid")?;
+        let began = Instant::now();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        self.child.wait()?;
-        Ok(())
+        let status = self.child.wait()?;
+        if status.success() {
+            return Ok(began.elapsed());
+        }
+        Err(format!("the broker ended with {status}").into())
     }
+}
+
+/// What was used between two moments.
+#[derive(Debug)]
+pub struct Usage {
+    at: Instant,
+    pub wall: Duration,
+    /// The broker's processor time.
+    pub broker: Duration,
+    /// This program's processor time.
+    pub load: Duration,
+}
+
+impl Usage {
+    /// The difference to an earlier moment.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            at: self.at,
+            wall: self.at - earlier.at,
+            broker: self.broker.saturating_sub(earlier.broker),
+            load: self.load.saturating_sub(earlier.load),
+        }
+    }
+}
+
+/// Processor time of a process so far, of all its threads, in user and kernel mode.
+fn cpu_of(process: &str) -> Result<Duration, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<_> = after_name.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(Duration::from_millis(ticks * 1_000 / TICKS))
 }
 
 impl Drop for Server {
@@ -92,6 +130,15 @@ pub fn binary_beside() -> Result<PathBuf, Failure> {
                 .into(),
         )
     }
+}
+
+/// Bytes that the files in a broker's folder take on disk.
+pub fn disk_use(folder: &Path) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        bytes += std::os::unix::fs::MetadataExt::blocks(&entry?.metadata()?) * 512;
+    }
+    Ok(bytes)
 }
 
 /// Processor and number of processors.
