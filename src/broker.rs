@@ -17,6 +17,7 @@ pub use archive::{Archive, Archived, read_archive};
 pub use attribute::{Attribute, Attributes, REASON, SOURCE_QUEUE};
 pub use client::{Broker, LONG_POLL, Looked, Outgoing};
 pub use delivery::{Delivery, OFFLOADED};
+pub use embedded::Waiting;
 pub use error::BrokerError;
 pub use lease::Leases;
 pub use queue_set::{Queue, QueueSet, sibling_url};

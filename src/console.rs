@@ -28,6 +28,7 @@ pub mod text;
 pub mod theme;
 pub mod throughput;
 pub mod toast;
+mod twin;
 pub mod view;
 pub mod words;
 

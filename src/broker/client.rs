@@ -18,7 +18,7 @@ use aws_sdk_sqs::types::{
 
 use super::attribute::{Attribute, REASON, SOURCE_QUEUE};
 use super::delivery::{Delivery, OFFLOADED};
-use super::embedded;
+use super::embedded::{self, Waiting};
 use super::error::BrokerError;
 use super::objects::Objects;
 use super::queue_set::Queue;
@@ -330,8 +330,8 @@ impl Broker {
         })
     }
 
-    /// Exact waiting counts by priority, where the broker is the embedded one.
-    pub async fn waiting_by_priority(&self, queue: &Queue) -> Option<Vec<(i64, u64)>> {
+    /// What waits exactly, where the broker is the embedded one.
+    pub async fn waiting(&self, queue: &Queue) -> Option<Waiting> {
         if !self.embedded {
             return None;
         }

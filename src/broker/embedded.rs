@@ -53,8 +53,19 @@ pub(super) struct Page {
 }
 
 #[derive(Deserialize)]
-struct Waiting {
+struct WaitingAnswer {
     waiting: BTreeMap<String, u64>,
+    #[serde(default)]
+    oldest_sent_at: Option<i64>,
+}
+
+/// What waits in a queue, exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many, by priority, highest first.
+    pub counts: Vec<(i64, u64)>,
+    /// When the oldest of them was sent.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Whether the endpoint is our embedded broker.
@@ -68,25 +79,29 @@ pub(super) async fn is_ours(http: &reqwest::Client, endpoint: &str) -> bool {
         .is_ok_and(|identity| identity.server == SERVER)
 }
 
-/// Exact waiting counts by priority, highest first; `None` where the broker does not tell.
+/// Exact waiting counts; `None` where the broker does not tell.
 pub(super) async fn waiting(
     http: &reqwest::Client,
     endpoint: &str,
     queue: &str,
-) -> Option<Vec<(i64, u64)>> {
+) -> Option<Waiting> {
     let url = format!(
         "{}/_dtq/priorities?queue={queue}",
         endpoint.trim_end_matches('/')
     );
     let answer = http.get(url).timeout(PATIENCE).send().await.ok()?;
-    let waiting: Waiting = answer.json().await.ok()?;
+    let waiting: WaitingAnswer = answer.json().await.ok()?;
     let mut counts: Vec<(i64, u64)> = waiting
         .waiting
         .into_iter()
         .filter_map(|(p, n)| Some((p.parse().ok()?, n)))
         .collect();
     counts.sort_unstable_by_key(|(priority, _)| std::cmp::Reverse(*priority));
-    Some(counts)
+    let oldest = waiting.oldest_sent_at;
+    Some(Waiting {
+        counts,
+        oldest: oldest.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+    })
 }
 
 /// Messages as they lie, after a position; `None` where the broker does not show them: it wants

@@ -7,9 +7,11 @@ mod dispatch;
 mod launching;
 mod list;
 mod marks;
+mod messages;
 mod operations;
 mod overlays;
 mod questions;
+mod removals;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +35,7 @@ use super::toast::{MAX_TOASTS, Toast, Tone};
 use super::view::View;
 
 pub use list::List;
+pub use messages::Messages;
 pub(super) use overlays::completions;
 
 /// What the model is told.
@@ -149,6 +152,8 @@ pub struct App {
     /// Slot targets asked for and not yet seen in a snapshot, by worker: quick presses of `+` add up.
     wanted_slots: BTreeMap<String, u32>,
     next_request: u64,
+    /// What was told of queues and messages beyond the snapshot.
+    pub(super) messages: Messages,
 }
 
 /// With nothing moving on the screen, ages and heartbeats are looked at this often.
@@ -181,6 +186,7 @@ impl App {
             size: (80, 24),
             wanted_slots: BTreeMap::new(),
             next_request: 0,
+            messages: Messages::default(),
         }
     }
 
@@ -191,13 +197,19 @@ impl App {
             Message::Key(key) => self.key(key, now, &mut effects),
             Message::Paste(text) => self.paste(&text),
             Message::Resize(columns, rows) => self.size = (columns, rows),
-            Message::Snapshot(snapshot) => self.take_snapshot(snapshot, now),
+            Message::Snapshot(snapshot) => self.take_snapshot(snapshot, now, &mut effects),
             Message::Startup(startup) => self.take_startup(startup),
             Message::Written(Ok(text)) => self.toast(Tone::Done, text, now),
             Message::Written(Err(text)) => self.toast(Tone::Failed, text, now),
-            Message::Edited(edited) => self.edited(edited, now),
+            Message::Edited(edited) => {
+                if let Some(edited) = self.message_edited(edited, now) {
+                    self.edited(edited, now);
+                }
+            }
             Message::Reply { request, reply } => {
-                if !self.form_reply(request, &reply, now, &mut effects) {
+                if !self.queue_reply(request, &reply, now, &mut effects)
+                    && !self.form_reply(request, &reply, now, &mut effects)
+                {
                     self.take_reply(request, reply, now);
                 }
             }
@@ -295,10 +307,20 @@ impl App {
         Self { keymap, ..self }
     }
 
-    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>, now: Timestamp) {
+    fn take_snapshot(
+        &mut self,
+        mut snapshot: Arc<Snapshot>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         self.counts.note(&snapshot, now);
+        if !self.snapshot.dead_letters.is_empty() {
+            // The console's own part: nobody else looks at messages.
+            Arc::make_mut(&mut snapshot).dead_letters = Arc::clone(&self.snapshot.dead_letters);
+        }
         let same = super::rows::is_same(self.view, &self.snapshot, &snapshot);
-        self.snapshot = snapshot;
+        let before = std::mem::replace(&mut self.snapshot, snapshot);
+        self.look_again(&before, effects);
         let workers = &self.snapshot.workers;
         self.wanted_slots.retain(|id, wanted| {
             workers
@@ -306,6 +328,7 @@ impl App {
                 .any(|worker| worker.id == *id && worker.steps.target != *wanted)
         });
         self.list_mut().stale |= !same;
+        self.show_dead_letters();
     }
 
     fn take_reply(&mut self, request: u64, reply: Reply, now: Timestamp) {

@@ -52,6 +52,18 @@ pub enum Verb {
     StopWorker,
     /// Archive and delete a queue's messages.
     DrainQueue,
+    /// Delete a queue's messages.
+    PurgeQueue,
+    /// Look at a queue's messages.
+    Peek,
+    /// Send dead letters back.
+    Redrive,
+    /// Send all dead letters of a queue back.
+    RedriveAll,
+    /// Edit a message and send it again.
+    Resend,
+    /// Send an archive's messages again.
+    Restore,
     /// Interrupt a step.
     CancelTask,
     /// Terminate a run.

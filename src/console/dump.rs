@@ -99,6 +99,7 @@ impl App {
             View::Queues => serde_json::to_value(snapshot.queues.get(at)?),
             View::Runs => serde_json::to_value(snapshot.runs.get(at)?),
             View::Workers => return worker_at(snapshot, at)?.to_json(),
+            View::DeadLetters => serde_json::to_value(snapshot.dead_letters.get(at)?),
             View::Audit => serde_json::to_value(snapshot.audit.get(at)?),
             View::Logs => serde_json::to_value(snapshot.logs.get(at)?),
         };

@@ -15,7 +15,8 @@ pub(super) async fn edit(text: &str) -> Result<String, String> {
     };
     let Some(editor) = named("VISUAL").or_else(|| named("EDITOR")) else {
         return Err(String::from(
-            "EDITOR is not set: press Enter on the configuration to edit it here",
+            "EDITOR is not set: export it and open the console again (a run configuration can be \
+             edited here, by Enter)",
         ));
     };
     let failed = |error: io::Error| format!("Cannot have it edited by `{editor}`: {error}");

@@ -9,6 +9,7 @@
 
 mod audit;
 mod chrome;
+mod dead_letters;
 mod detail;
 mod dialog;
 mod gantt;
@@ -128,6 +129,7 @@ impl App {
             View::Runs => runs::render(ctx, screen.body, buf),
             View::Workers => workers::render(ctx, screen.body, buf),
             View::Logs => logs::render(ctx, screen.body, buf),
+            View::DeadLetters => dead_letters::render(ctx, screen.body, buf),
             View::Audit => audit::render(ctx, screen.body, buf),
         }
         chrome::hints(ctx, screen.hints, buf);
@@ -198,7 +200,7 @@ pub(super) fn page_rows(app: &App) -> usize {
     let body = Screen::of(area).body;
     let rows = match app.view {
         View::Overview => overview::in_flight_rows(app, body),
-        View::Queues => table::body_rows(queues::regions(body).0),
+        View::Queues | View::DeadLetters => table::body_rows(queues::regions(body).0),
         View::Steps | View::Runs | View::Audit => table::body_rows(body),
         View::Workers => table::body_rows(workers::regions(body).0),
         View::Logs => panel::inner(body).height,

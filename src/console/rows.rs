@@ -56,6 +56,7 @@ impl Rows {
             View::Workers => {
                 worker_at(snapshot, *index).is_some_and(|worker| filter.matches(&worker))
             }
+            View::DeadLetters => filter.matches(&snapshot.dead_letters[*index]),
             View::Audit => filter.matches(&snapshot.audit[*index]),
             View::Logs => {
                 let line = &snapshot.logs[*index];
@@ -104,6 +105,7 @@ pub fn total(view: View, snapshot: &Snapshot) -> usize {
         View::Runs => snapshot.runs.len(),
         View::Workers => snapshot.workers.len() + reported(snapshot).count(),
         View::Logs => snapshot.logs.len(),
+        View::DeadLetters => snapshot.dead_letters.len(),
         View::Audit => snapshot.audit.len(),
     }
 }
@@ -122,6 +124,7 @@ pub fn is_same(view: View, one: &Snapshot, other: &Snapshot) -> bool {
             Arc::ptr_eq(&one.workers, &other.workers) && Arc::ptr_eq(&one.fleet, &other.fleet)
         }
         View::Logs => Arc::ptr_eq(&one.logs, &other.logs),
+        View::DeadLetters => Arc::ptr_eq(&one.dead_letters, &other.dead_letters),
         View::Audit => Arc::ptr_eq(&one.audit, &other.audit),
     }
 }
@@ -136,7 +139,7 @@ pub fn task_at(snapshot: &Snapshot, index: usize) -> Option<&TaskView> {
 /// What a row is, apart from its place: the cursor stays on it when the list changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowKey {
-    /// A task, queue, run or worker by its id.
+    /// A task, queue, run, worker or dead letter by its id.
     Id(String),
     /// A log line, or a line of the audit log.
     Line(Timestamp, String),
@@ -182,6 +185,7 @@ pub fn id_at(view: View, snapshot: &Snapshot, index: usize) -> Option<&str> {
         View::Queues => Some(&snapshot.queues.get(index)?.name),
         View::Runs => Some(&snapshot.runs.get(index)?.run_id),
         View::Workers => Some(worker_at(snapshot, index)?.id()),
+        View::DeadLetters => Some(&snapshot.dead_letters.get(index)?.message_id),
         View::Logs | View::Audit => None,
     }
 }

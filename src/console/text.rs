@@ -83,6 +83,14 @@ pub fn wrap(text: &str, max: u16) -> Vec<&str> {
     lines
 }
 
+/// JSON over several lines, as people read and edit it; anything else as it is.
+#[must_use]
+pub fn pretty(text: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(text)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or_else(|_| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,19 +15,22 @@ pub enum View {
     Workers,
     /// Log lines of workers and steps.
     Logs,
+    /// Messages that nobody could run.
+    DeadLetters,
     /// What was asked on this host, by whom.
     Audit,
 }
 
 impl View {
     /// All of them, by digit.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Overview,
         Self::Queues,
         Self::Steps,
         Self::Runs,
         Self::Workers,
         Self::Logs,
+        Self::DeadLetters,
         Self::Audit,
     ];
 
@@ -41,7 +44,17 @@ impl View {
             Self::Runs => "Runs",
             Self::Workers => "Workers",
             Self::Logs => "Logs",
+            Self::DeadLetters => "Dead letters",
             Self::Audit => "Audit",
+        }
+    }
+
+    /// Its title where the tabs have little room.
+    #[must_use]
+    pub fn short_title(self) -> &'static str {
+        match self {
+            Self::DeadLetters => "Dead",
+            other => other.title(),
         }
     }
 

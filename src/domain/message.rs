@@ -97,6 +97,17 @@ pub struct PeekedMessage {
     pub problem: Option<String>,
 }
 
+impl PeekedMessage {
+    /// What a person calls it: the step key, the kind of run task, or that it is no task.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.envelope {
+            Some(task) => task.step_key.as_deref().unwrap_or(task.kind.task_name()),
+            None => "(not a task)",
+        }
+    }
+}
+
 /// The answer of a peek.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peek {

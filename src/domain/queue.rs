@@ -46,6 +46,9 @@ pub struct QueueView {
     pub counts: Option<QueueCounts>,
     /// When the counts were read.
     pub counted_at: Option<Timestamp>,
+    /// When the oldest waiting message was sent: only the embedded broker can tell.
+    #[serde(default)]
+    pub oldest: Option<Timestamp>,
     /// Why the last reading failed, in one sentence.
     pub error: Option<String>,
 }

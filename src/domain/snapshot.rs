@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditEntry, FleetWorker, JobRef, LogLine, PriorityCount, QueueView, RunView, Source, TaskView,
-    WorkerView,
+    AuditEntry, FleetWorker, JobRef, LogLine, PeekedMessage, PriorityCount, QueueView, RunView,
+    Source, TaskView, WorkerView,
 };
 
 /// How many finished tasks a worker remembers for its consoles.
@@ -67,4 +67,7 @@ pub struct Snapshot {
     /// What was asked on this host lately, newest first.
     #[serde(default)]
     pub audit: Arc<Vec<AuditEntry>>,
+    /// Dead letters, as they were looked at last.
+    #[serde(default)]
+    pub dead_letters: Arc<Vec<PeekedMessage>>,
 }

@@ -61,12 +61,15 @@ async fn priorities(app: &App, uri: &Uri) -> Response<Body> {
     let queue = name.to_owned();
     let waiting = app
         .engine
-        .run(move |broker, _| Ok(broker.queue(&queue)?.waiting_by_priority().clone()))
+        .run(move |broker, _| {
+            let queue = broker.queue(&queue)?;
+            Ok((queue.waiting_by_priority().clone(), queue.oldest_sent_at()))
+        })
         .await;
     match waiting {
-        Ok(waiting) => respond(
+        Ok((waiting, oldest)) => respond(
             StatusCode::OK,
-            &json!({ "queue": name, "waiting": waiting }),
+            &json!({ "queue": name, "waiting": waiting, "oldest_sent_at": oldest }),
         ),
         Err(error) => respond(error.kind.status(), &json!({ "error": error.message })),
     }

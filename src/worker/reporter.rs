@@ -82,7 +82,9 @@ async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
         let served: Vec<Arc<Queue>> = queues.borrow().all().cloned().collect();
         let dead = dead_letter_queues(&served);
         for queue in served.iter().chain(&dead) {
-            let view = count(&context, queue).await;
+            let mut view = count(&context, queue).await;
+            let waiting = context.broker.waiting(queue).await;
+            view.oldest = waiting.as_ref().and_then(|waiting| waiting.oldest);
             match &view.error {
                 // A dead-letter queue that may not be asked is no reason to call the broker down.
                 Some(_) if queue.role == QueueRole::DeadLetter => {}
@@ -94,8 +96,8 @@ async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
                 None => seen_at = view.counted_at,
             }
             context.events.send(Event::Queue { queue: view });
-            if let Some(counts) = context.broker.waiting_by_priority(queue).await {
-                let queue = queue.name.clone();
+            if let Some(waiting) = waiting {
+                let (queue, counts) = (queue.name.clone(), waiting.counts);
                 context.events.send(Event::Waiting { queue, counts });
             }
         }
@@ -146,6 +148,7 @@ async fn count(context: &Context, queue: &Queue) -> QueueView {
         role: queue.role.clone(),
         counted_at: counts.map(|_| Timestamp::now()),
         counts,
+        oldest: None,
         error,
     }
 }

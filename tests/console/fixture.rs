@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use dagster_taskiq_tui::domain::{
-    AuditEntry, FleetWorker, HostPhase, HostView, JobRef, LogLevel, LogLine, Phase, PriorityCount,
-    QueueCounts, QueueRole, QueueView, RunStatus, RunView, Slots, Snapshot, Source, SourceHealth,
+    Answer, AuditEntry, Envelope, FleetWorker, HostPhase, HostView, JobRef, LogLevel, LogLine,
+    MessageStage, Peek, PeekedMessage, Phase, PriorityCount, Query, QueueCounts, QueueDetail,
+    QueueRole, QueueView, RedrivePolicy, RunStatus, RunView, Slots, Snapshot, Source, SourceHealth,
     SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp, WorkerState, WorkerView,
 };
 use jiff::SignedDuration;
@@ -32,6 +33,8 @@ const QUEUES: [&str; 4] = [
     "dagster-tasks-low",
     "dagster-tasks-runs",
 ];
+
+const DEAD: &str = "dagster-tasks-dlq";
 
 const WORKERS: [&str; 2] = ["etl-1.internal-4127", "etl-2.internal-9051"];
 
@@ -189,6 +192,7 @@ fn queue(name: &str, role: QueueRole, counts: (u64, u64, u64)) -> QueueView {
             delayed,
         }),
         counted_at: Some(ago(2)),
+        oldest: (visible > 0).then(|| ago(i64::try_from(visible).unwrap() * 7)),
         error: None,
     }
 }
@@ -199,7 +203,7 @@ fn queues() -> Vec<QueueView> {
         queue(QUEUES[1], QueueRole::Base, (128, 5, 2)),
         queue(QUEUES[2], QueueRole::Band(String::from("low")), (41, 2, 0)),
         queue(QUEUES[3], QueueRole::Runs, (2, 1, 0)),
-        queue("dagster-tasks-dlq", QueueRole::DeadLetter, (1, 0, 0)),
+        queue(DEAD, QueueRole::DeadLetter, (3, 0, 0)),
     ]
 }
 
@@ -423,6 +427,109 @@ fn source(kind: SourceKind, address: &str, health: SourceHealth, seen: i64) -> S
     }
 }
 
+fn letter(
+    number: u32,
+    seconds: i64,
+    receive_count: u32,
+    reason: Option<&str>,
+    task: Result<(&str, usize), &str>,
+) -> PeekedMessage {
+    let body = match task {
+        Ok((step, run)) => format!(
+            r#"{{"task_id":"9d1e","task_name":"execute_plan","labels":{{"dtq":"1","priority":"9"}},"kwargs":{{"execute_step_args_packed":{{"pipeline_run_id":"{}","step_keys_to_execute":["{step}"],"instance_ref":{{"config_yaml":"postgres_db:\n  password: (redacted)\n"}}}}}}}}"#,
+            RUNS[run].0
+        ),
+        Err(_) => String::from("hello \u{1b}[31m"),
+    };
+    PeekedMessage {
+        queue: DEAD.to_owned(),
+        message_id: format!("5b0a91c2-77d4-4c0e-9a11-0000000{number:05}"),
+        stage: MessageStage::Waiting,
+        body_bytes: body.len(),
+        body: Some(body),
+        offloaded: false,
+        receive_count,
+        sent_at: Some(ago(seconds)),
+        group: None,
+        reason: reason.map(str::to_owned),
+        source: Some(QUEUES[number as usize % 3].to_owned()),
+        attributes: vec![(String::from("team"), String::from("blue"))],
+        envelope: task.ok().map(|(step, run)| Envelope {
+            task_id: format!("9d1e{number:04x}c07a4c31b0f2a85d6e{number:06x}"),
+            kind: TaskKind::ExecutePlan,
+            run_id: RUNS[run].0.to_owned(),
+            step_key: Some(step.to_owned()),
+            job: Some(RUNS[run].1.to_owned()),
+            priority: 9,
+            attempt: 1,
+        }),
+        problem: task.err().map(str::to_owned),
+    }
+}
+
+/// What a worker answers to a question about queues.
+pub fn answer(query: &Query) -> Option<Answer> {
+    match query {
+        Query::Peek { queue, .. } => {
+            let messages = if queue == DEAD {
+                vec![
+                    letter(
+                        1,
+                        8_130,
+                        11,
+                        Some("run c31f5b88 does not exist"),
+                        Ok(("extract_customers", 3)),
+                    ),
+                    letter(
+                        2,
+                        740,
+                        1,
+                        Some("the body is not a Taskiq message: expected value at line 1 column 1"),
+                        Err("the body is not a Taskiq message: expected value at line 1 column 1"),
+                    ),
+                    letter(3, 95, 12, None, Ok(("compress_archive", 0))),
+                ]
+            } else {
+                vec![letter(7, 12, 0, None, Ok(("transform_orders", 0)))]
+            };
+            Some(Answer::Peek(Peek {
+                queue: queue.clone(),
+                at: ago(1),
+                messages,
+                received: false,
+                more: false,
+            }))
+        }
+        Query::Queue { queue } => {
+            let is_dead = queue == DEAD;
+            let attribute = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+            Some(Answer::Queue(QueueDetail {
+                queue: queue.clone(),
+                url: format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{queue}"),
+                at: ago(1),
+                attributes: vec![
+                    attribute("DelaySeconds", "0"),
+                    attribute("MaximumMessageSize", "1048576"),
+                    attribute("MessageRetentionPeriod", "1209600"),
+                    attribute("VisibilityTimeout", "60"),
+                ],
+                tags: vec![attribute("team", "warehouse")],
+                redrive: (!is_dead).then(|| RedrivePolicy {
+                    queue: DEAD.to_owned(),
+                    max_receives: 10,
+                }),
+                sources: if is_dead {
+                    QUEUES.iter().map(|name| (*name).to_owned()).collect()
+                } else {
+                    Vec::new()
+                },
+                unknown: Vec::new(),
+            }))
+        }
+        _ => None,
+    }
+}
+
 /// The night's snapshot.
 pub fn snapshot() -> Arc<Snapshot> {
     let mut jobs: Vec<JobRef> = [
@@ -458,6 +565,7 @@ pub fn snapshot() -> Arc<Snapshot> {
         jobs: Arc::new(jobs),
         logs: Arc::new(logs().into()),
         audit: Arc::new(audit()),
+        dead_letters: Arc::default(),
     })
 }
 
@@ -526,6 +634,7 @@ pub fn calm() -> Arc<Snapshot> {
     let mut queues = Arc::unwrap_or_clone(full.queues);
     for queue in &mut queues {
         queue.counts = Some(QueueCounts::default());
+        queue.oldest = None;
     }
     Arc::new(Snapshot {
         revision: 8,

@@ -9,7 +9,7 @@ use dagster_taskiq_tui::console::glyphs;
 use dagster_taskiq_tui::console::key;
 use dagster_taskiq_tui::console::options::QuitPolicy;
 use dagster_taskiq_tui::console::theme::{Depth, Theme};
-use dagster_taskiq_tui::domain::{Command, Snapshot, Timestamp};
+use dagster_taskiq_tui::domain::{Command, Reply, Snapshot, Timestamp};
 use jiff::tz::TimeZone;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -93,8 +93,33 @@ impl Harness {
         self.effects.clear();
         for key in key::parse(keys) {
             self.tell(Message::Key(key));
+            self.answer();
         }
         self.effects.clone()
+    }
+
+    /// Answers what was asked of queues, as a worker with the embedded broker does.
+    fn answer(&mut self) {
+        let questions = self.effects.extract_if(.., |effect| {
+            let Effect::Request { command, .. } = effect else {
+                return false;
+            };
+            matches!(command, Command::Ask(query) if fixture::answer(query).is_some())
+        });
+        for effect in questions.collect::<Vec<_>>() {
+            let Effect::Request {
+                request,
+                command: Command::Ask(query),
+                ..
+            } = effect
+            else {
+                continue;
+            };
+            if let Some(answer) = fixture::answer(&query) {
+                let reply = Reply::Answer(Box::new(answer));
+                self.tell(Message::Reply { request, reply });
+            }
+        }
     }
 
     /// Presses keys; gives the commands sent and to whom.

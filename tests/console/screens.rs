@@ -21,7 +21,7 @@ fn digit(view: View) -> String {
 fn name(view: View, size: (u16, u16), what: &str) -> String {
     format!(
         "{}_{}x{}_{what}",
-        view.title().to_lowercase(),
+        view.title().to_lowercase().replace(' ', "-"),
         size.0,
         size.1
     )
@@ -151,6 +151,10 @@ fn what_lies_over_a_view_is_laid_out_as_recorded() {
         ("filter", "3/job:etl !held"),
         ("launch", "lda"),
         ("drain_queue", "2jX"),
+        ("queue_detail", "2j<enter>"),
+        ("dead_letter", "7<enter>"),
+        ("redrive", "7*R"),
+        ("purge_keep_waiting", "7:purge keep-waiting<enter>"),
         ("terminate", "4jX"),
         ("drain_worker", "5D"),
     ];
@@ -265,6 +269,8 @@ fn the_pictures_in_the_readme_are_those_of_this_console() {
         ("run", (200, 50), "4jjj<enter>", false),
         ("workers", (200, 50), "5", false),
         ("logs", (200, 50), "6", false),
+        ("dead-letters", (200, 50), "7j", false),
+        ("dead-letter-80x24", (80, 24), "7<enter>", false),
         ("help", (200, 50), "3?", false),
         ("launch", (80, 24), "l", false),
         ("drain-queue", (80, 24), "2jXdagster-t", false),
@@ -353,8 +359,8 @@ proptest! {
     fn any_size_is_drawn_without_a_panic_whatever_lies_on_top(
         width in 1..=120_u16,
         height in 1..=40_u16,
-        view in 1..=7_u8,
-        keys in prop::sample::select(vec!["", "?G", "<enter>GG", ":s", "/long filter", "l", "D", "X", "s12", "jjjj<pgdn>", "q", "w<up>w"]),
+        view in 1..=8_u8,
+        keys in prop::sample::select(vec!["", "?G", "<enter>GG", ":s", "/long filter", "l", "D", "X", "P", "R", "A", "s12", "jjjj<pgdn>", "q", "w<up>w"]),
         scene in 0..3_u8,
         ascii: bool,
     ) {

@@ -168,6 +168,7 @@ pub fn queue(name: &str) -> Event {
             role: QueueRole::Base,
             counts: None,
             counted_at: None,
+            oldest: None,
             error: None,
         },
     }

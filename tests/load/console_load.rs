@@ -130,6 +130,7 @@ fn snapshot(rows: usize) -> Result<Snapshot, Failure> {
         role: QueueRole::Base,
         counts: Some(QueueCounts::default()),
         counted_at: Some(Timestamp::from_second(1_800_000_000)?),
+        oldest: None,
         error: None,
     };
     Ok(Snapshot {

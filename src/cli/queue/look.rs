@@ -16,12 +16,13 @@ pub(super) async fn show(args: ShowArgs) -> Result<ExitCode, QueueError> {
     let queue = broker.lookup(&meant(&settings, &args.queue)).await?;
     let detail = broker.describe(&queue).await?;
     let counts = broker.counts(&queue).await?;
-    let priorities = broker.waiting_by_priority(&queue).await;
+    let waiting = broker.waiting(&queue).await;
     if args.common.json {
         // Plain data: it always serializes.
         let mut value = serde_json::to_value(&detail).unwrap_or_default();
         value["counts"] = json!(counts);
-        value["waiting_by_priority"] = json!(priorities);
+        value["waiting_by_priority"] = json!(waiting.as_ref().map(|waiting| &waiting.counts));
+        value["oldest_sent_at"] = json!(waiting.and_then(|waiting| waiting.oldest));
         println!("{value}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -30,8 +31,12 @@ pub(super) async fn show(args: ShowArgs) -> Result<ExitCode, QueueError> {
         "  ~{} waiting, ~{} in flight, ~{} delayed",
         counts.visible, counts.in_flight, counts.delayed
     );
-    for (priority, count) in priorities.into_iter().flatten() {
+    let waiting = waiting.unwrap_or_default();
+    for (priority, count) in waiting.counts {
         println!("  priority {priority}: {count} waiting");
+    }
+    if let Some(at) = waiting.oldest {
+        println!("  the oldest was sent {at}");
     }
     match &detail.redrive {
         Some(policy) => println!(

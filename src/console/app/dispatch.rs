@@ -83,12 +83,12 @@ impl App {
             return;
         }
         match row.verb {
-            Verb::Show(view) => self.show(view),
-            Verb::NextView => self.show(self.view.step(1)),
-            Verb::PreviousView => self.show(self.view.step(View::ALL.len() - 1)),
+            Verb::Show(view) => self.show(view, effects),
+            Verb::NextView => self.show(self.view.step(1), effects),
+            Verb::PreviousView => self.show(self.view.step(View::ALL.len() - 1), effects),
             Verb::Move(motion) => self.move_cursor(motion),
-            Verb::Open => self.open(),
-            Verb::Back => self.back(),
+            Verb::Open => self.open(effects),
+            Verb::Back => self.back(effects),
             Verb::Filter if !argument.is_empty() => self.set_filter(argument),
             Verb::Filter => self.ask_filter(),
             Verb::Palette => self.ask_command(),
@@ -113,9 +113,12 @@ impl App {
         }
     }
 
-    fn show(&mut self, view: View) {
+    fn show(&mut self, view: View, effects: &mut Vec<Effect>) {
         self.view = view;
         self.list_mut().stale = true;
+        if view == View::DeadLetters {
+            self.look_at_dead_letters(effects);
+        }
     }
 
     pub(super) fn move_cursor(&mut self, motion: Motion) {
@@ -137,13 +140,16 @@ impl App {
         }
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, effects: &mut Vec<Effect>) {
         if self.list().selected().is_some() {
+            if self.view == View::Queues {
+                self.look_at_queue(effects);
+            }
             self.overlay = Some(Overlay::Detail { scroll: 0 });
         }
     }
 
-    fn back(&mut self) {
+    fn back(&mut self, effects: &mut Vec<Effect>) {
         if !self.list().marks.is_empty() {
             self.list_mut().marks.clear();
         } else if !self.list().filter.text().is_empty() {
@@ -151,7 +157,7 @@ impl App {
         } else if !self.toasts.is_empty() {
             self.toasts.clear();
         } else {
-            self.show(View::Overview);
+            self.show(View::Overview, effects);
         }
     }
 

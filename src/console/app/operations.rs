@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::removals::Removal;
 use super::{App, Effect};
 use crate::console::command::Verb;
 use crate::console::fuzzy;
@@ -38,7 +39,13 @@ impl App {
             Verb::Reload => self.reload(now, effects),
             Verb::DrainWorker => self.ask_drain_worker(now),
             Verb::StopWorker => self.ask_stop_worker(now),
-            Verb::DrainQueue => self.ask_drain_queue(now),
+            Verb::DrainQueue => self.ask_remove(Removal::Drain, argument, now),
+            Verb::PurgeQueue => self.ask_remove(Removal::Purge, argument, now),
+            Verb::Peek => self.peek_here(now, effects),
+            Verb::Redrive => self.ask_redrive(now),
+            Verb::RedriveAll => self.ask_redrive_all(now),
+            Verb::Resend => self.edit_message(now, effects),
+            Verb::Restore => self.ask_restore(argument, now),
             Verb::CancelTask => self.ask_cancel(now),
             Verb::TerminateRun => self.ask_terminate(now),
             _ => {}
@@ -64,6 +71,7 @@ impl App {
             *of = Some(request);
         }
         debug_assert!(self.toasts.len() <= MAX_TOASTS);
+        self.note_request(request, &command);
         effects.push(Effect::Request {
             request,
             worker,

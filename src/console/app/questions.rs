@@ -9,18 +9,21 @@ use crate::console::format::short_id;
 use crate::console::overlay::{Confirm, Input, Overlay};
 use crate::console::rows;
 use crate::console::toast::Tone;
+use crate::console::twin::twins;
 use crate::console::words::plural;
-use crate::domain::{Command, QueueCounts, QueueView, RunView, TaskView, WorkerView};
+use crate::domain::{Command, RunView, TaskView, WorkerView};
 
 impl App {
-    fn ask(
+    /// Asks, showing the command line that does the same.
+    pub(super) fn ask(
         &mut self,
         title: String,
-        body: Vec<String>,
+        mut body: Vec<String>,
         typed: Option<&str>,
         requests: Vec<(Option<String>, Command)>,
     ) {
         let typed = typed.map(str::to_owned);
+        body.extend(twins(requests.iter().map(|(_, command)| command)));
         self.overlay = Some(Overlay::Confirm(Confirm {
             title,
             body,
@@ -72,44 +75,6 @@ impl App {
             Some("stop"),
             requests,
         );
-    }
-
-    pub(super) fn ask_drain_queue(&mut self, now: Timestamp) {
-        let queues: Vec<QueueView> = self
-            .target_rows()
-            .into_iter()
-            .filter_map(|index| self.snapshot.queues.get(index).cloned())
-            .collect();
-        let [first, ..] = queues.as_slice() else {
-            return self.toast(Tone::Failed, "No queue is under the cursor", now);
-        };
-        let (name, typed) = match queues.as_slice() {
-            [queue] => (format!("the queue {}", queue.name), first.name.clone()),
-            queues => (format!("{} queues", queues.len()), queues.len().to_string()),
-        };
-        let (waiting, in_flight) = messages_of(&queues);
-        let mut body = vec![
-            format!("{waiting} waiting messages will be written to an archive file and deleted;"),
-            format!("{in_flight} in flight are not touched."),
-            String::from("What they stand for will not run until they are restored."),
-        ];
-        if queues.len() > 1 {
-            body.insert(0, names(queues.iter().map(|queue| queue.name.as_str())));
-        }
-        let requests = queues
-            .iter()
-            .map(|queue| {
-                let queue = queue.name.clone();
-                (
-                    None,
-                    Command::DrainQueue {
-                        queue,
-                        keep_waiting: false,
-                    },
-                )
-            })
-            .collect();
-        self.ask(format!("Drain {name}?"), body, Some(&typed), requests);
     }
 
     pub(super) fn ask_cancel(&mut self, now: Timestamp) {
@@ -248,7 +213,7 @@ fn name_of(workers: &[WorkerView]) -> String {
 }
 
 /// The first of several names, each once, and how many more there are.
-fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 4;
     let distinct: BTreeSet<&str> = all.collect();
     let shown: Vec<&str> = distinct.iter().take(SHOWN).copied().collect();
@@ -258,17 +223,4 @@ fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     } else {
         format!("{} and {more} more", shown.join(", "))
     }
-}
-
-/// Waiting and in-flight messages of queues, as a sentence says them.
-fn messages_of(queues: &[QueueView]) -> (String, String) {
-    let counts: Option<Vec<QueueCounts>> = queues.iter().map(|queue| queue.counts).collect();
-    let Some(counts) = counts else {
-        return (String::from("An unknown number of"), String::from("those"));
-    };
-    let sum = |of: fn(&QueueCounts) -> u64| counts.iter().map(of).fold(0, u64::saturating_add);
-    (
-        format!("~{}", sum(|counts| counts.visible)),
-        format!("~{}", sum(|counts| counts.in_flight)),
-    )
 }

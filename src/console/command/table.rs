@@ -1,13 +1,15 @@
 //! The rows of the command table, in the order of help.
 
 use super::{CommandRow, Motion, Scope, Verb};
-use crate::console::view::View::{self, Audit, Logs, Overview, Queues, Runs, Steps, Workers};
+use crate::console::view::View::{
+    self, Audit, DeadLetters, Logs, Overview, Queues, Runs, Steps, Workers,
+};
 use crate::domain::Danger::{self, Destructive, Disruptive, Safe};
 
-const TABLES: Scope = Scope::In(&[Queues, Steps, Runs, Workers, Audit]);
+const TABLES: Scope = Scope::In(&[Queues, Steps, Runs, Workers, DeadLetters, Audit]);
 
 /// Tables whose rows something can be done with.
-const MARKABLE: Scope = Scope::In(&[Queues, Steps, Runs, Workers]);
+const MARKABLE: Scope = Scope::In(&[Queues, Steps, Runs, Workers, DeadLetters]);
 
 const fn row(verb: Verb, name: &'static str, keys: &'static [&'static str]) -> CommandRow {
     CommandRow {
@@ -93,11 +95,44 @@ pub static COMMANDS: &[CommandRow] = &[
         .risk(Destructive)
         .hint("cancel")
         .help("interrupt the process of the step under the cursor"),
+    row(Verb::Peek, "peek", &["m"])
+        .within(&[Queues, DeadLetters])
+        .hint("messages")
+        .help("look at the queue's messages; asks before it receives them where there is no other way"),
+    row(Verb::Redrive, "redrive", &["R"])
+        .within(&[DeadLetters])
+        .risk(Disruptive)
+        .hint("redrive")
+        .help("send the dead letter, or the marked ones, back to where they came from"),
+    row(Verb::RedriveAll, "redrive-all", &["A"])
+        .within(&[Queues, DeadLetters])
+        .risk(Disruptive)
+        .hint("redrive all")
+        .help("send all messages of the dead-letter queue back to where they came from"),
+    row(Verb::Resend, "resend", &["e"])
+        .within(&[DeadLetters])
+        .aka(&["edit"])
+        .risk(Disruptive)
+        .hint("edit")
+        .help("edit the message in $EDITOR and send it again; hidden secrets stay as they were"),
     row(Verb::DrainQueue, "drain-queue", &["X"])
-        .within(&[Queues])
+        .within(&[Queues, DeadLetters])
+        .aka(&["archive"])
         .risk(Destructive)
-        .hint("drain queue")
-        .help("archive the queue's waiting messages to a file and delete them"),
+        .hint("archive")
+        .takes("[keep-waiting]")
+        .help("archive the queue's waiting messages to a file, end their steps, delete them"),
+    row(Verb::PurgeQueue, "purge-queue", &["P"])
+        .within(&[Queues, DeadLetters])
+        .aka(&["purge"])
+        .risk(Destructive)
+        .hint("purge")
+        .takes("[keep-waiting]")
+        .help("end the steps of the queue's waiting messages and delete them"),
+    row(Verb::Restore, "restore", &[])
+        .risk(Disruptive)
+        .takes("FILE [again]")
+        .help("send the messages of an archive (a file on the worker's host) again"),
     row(Verb::TerminateRun, "terminate", &["X"])
         .within(&[Runs])
         .risk(Destructive)
@@ -125,7 +160,16 @@ pub static COMMANDS: &[CommandRow] = &[
         .help("break long lines, or cut them"),
     // Rows.
     row(Verb::Open, "open", &["<enter>"])
-        .within(&[Overview, Queues, Steps, Runs, Workers, Logs, Audit])
+        .within(&[
+            Overview,
+            Queues,
+            Steps,
+            Runs,
+            Workers,
+            Logs,
+            DeadLetters,
+            Audit,
+        ])
         .hint("details")
         .help("details of the row under the cursor"),
     row(Verb::Sort, "sort", &["o"])
@@ -154,7 +198,7 @@ pub static COMMANDS: &[CommandRow] = &[
         .scoped(TABLES)
         .help("only the most important columns, or all that fit"),
     row(Verb::Copy, "copy", &["y"])
-        .within(&[Overview, Queues, Steps, Runs, Workers])
+        .within(&[Overview, Queues, Steps, Runs, Workers, DeadLetters])
         .help("copy the id under the cursor to the clipboard (OSC 52)"),
     row(Verb::Move(Motion::Down), "down", &["j", "<down>"]).help("one row down"),
     row(Verb::Move(Motion::Up), "up", &["k", "<up>"]).help("one row up"),
@@ -177,7 +221,10 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Show(Runs), "runs", &["4"]).help("Dagster's runs"),
     row(Verb::Show(Workers), "workers", &["5"]).help("worker processes, slots, Python hosts"),
     row(Verb::Show(Logs), "logs", &["6"]).help("log lines of workers and steps"),
-    row(Verb::Show(Audit), "audit", &["7"])
+    row(Verb::Show(DeadLetters), "dead-letters", &["7"])
+        .aka(&["dlq"])
+        .help("messages that nobody could run, with the reason"),
+    row(Verb::Show(Audit), "audit", &["8"])
         .help("what was asked on this host, by whom, and what came of it"),
     row(Verb::NextView, "next-view", &["<tab>", "<right>"]).help("the next view"),
     row(Verb::PreviousView, "previous-view", &["<s-tab>", "<left>"]).help("the view before"),

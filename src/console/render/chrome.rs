@@ -126,26 +126,28 @@ fn badge(ctx: Ctx, line: &mut Vec<Span>, source: &Source, name: String) {
 
 /// The views, with what is in them; on a narrow screen only the present one has its name.
 pub(super) fn tabs(ctx: Ctx, area: Rect, buf: &mut Buffer) {
-    let wide = tab_line(ctx, |_| true, true);
-    let named = tab_line(ctx, |_| true, false);
-    let short = tab_line(ctx, |view| view == ctx.app.view(), false);
-    let fitting = [wide, named]
+    let wide = tab_line(ctx, |view| Some(view.title()), true);
+    let named = tab_line(ctx, |view| Some(view.title()), false);
+    let narrow = tab_line(ctx, |view| Some(view.short_title()), false);
+    let here = |view| view == ctx.app.view();
+    let short = tab_line(ctx, |view| here(view).then(|| view.title()), false);
+    let fitting = [wide, named, narrow]
         .into_iter()
         .find(|line| paint::line_width(line) <= area.width);
     paint::line(ctx, buf, area, &fitting.unwrap_or(short), Align::Left);
 }
 
-fn tab_line(ctx: Ctx, named: impl Fn(View) -> bool, counted: bool) -> Line<'static> {
+fn tab_line(
+    ctx: Ctx,
+    named: impl Fn(View) -> Option<&'static str>,
+    counted: bool,
+) -> Line<'static> {
     let roles = ctx.roles;
     let mut line = vec![Span::raw(" ")];
     for view in View::ALL {
         let active = view == ctx.app.view();
         let style = if active { roles.tab_active } else { roles.tab };
-        let title = if named(view) {
-            format!(" {}", view.title())
-        } else {
-            String::new()
-        };
+        let title = named(view).map_or_else(String::new, |title| format!(" {title}"));
         line.push(span(format!(" {}{title} ", view.digit()), style));
         if let Some(count) = count_of(ctx, view).filter(|_| counted) {
             let count_style = if active { style } else { count.style };
@@ -160,6 +162,16 @@ fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
     let (snapshot, roles) = (ctx.snapshot, ctx.roles);
     match view {
         View::Overview | View::Logs | View::Audit => None,
+        View::DeadLetters => {
+            let dead = snapshot
+                .queues
+                .iter()
+                .filter(|queue| queue.role == QueueRole::DeadLetter);
+            let dead = dead
+                .filter_map(|queue| Some(queue.counts?.visible))
+                .sum::<u64>();
+            (dead > 0).then(|| span(format!("~{}", format::count(dead)), roles.warn))
+        }
         View::Queues => {
             let counted = snapshot
                 .queues

@@ -21,6 +21,8 @@ use crate::domain::{
 /// Log lines shown at most: the newest.
 const LOG_LINES: usize = 200;
 
+mod messages;
+
 fn size(body: Rect) -> (u16, u16) {
     (body.width.min(130), body.height)
 }
@@ -72,6 +74,7 @@ fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
     let title = match ctx.app.view() {
         View::Overview | View::Steps => page.task(ctx.app.selected_task()?),
         View::Queues => page.queue(ctx.snapshot.queues.get(index)?),
+        View::DeadLetters => page.letter(ctx.app.selected_letter()?),
         View::Runs => page.run(ctx.app.selected_run()?),
         View::Workers => match rows::worker_at(ctx.snapshot, index)? {
             rows::WorkerRow::Linked(worker) => page.worker(worker),
@@ -229,10 +232,12 @@ impl Page<'_> {
                 self.field("delayed", &format!("~{}", counts.delayed));
             }
         }
+        self.time("oldest sent", queue.oldest);
         self.time("counted at", queue.counted_at);
         if let Some(error) = &queue.error {
             self.field("error", error);
         }
+        self.told(queue);
         queue.name.clone()
     }
 

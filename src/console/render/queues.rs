@@ -14,11 +14,12 @@ use crate::console::render::signs::signed;
 use crate::console::words;
 use crate::domain::{PriorityCount, QueueRole, QueueView};
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     column("QUEUE", 16, 0).grow(44),
     column("ROLE", 8, 3).grow(14),
     column("WAITING", 7, 0).right(),
     column("", 8, 5).grow(30),
+    column("OLDEST", 6, 1).right(),
     column("IN FLIGHT", 9, 0).right(),
     column("DELAYED", 7, 2).right(),
     column("HELD", 5, 1).right(),
@@ -107,6 +108,7 @@ fn cells<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Vec<Line<'a>> {
             30,
             style,
         ),
+        oldest(ctx, queue),
         ctx.about(counts.map(|counts| counts.in_flight), ctx.roles.text),
         ctx.about(counts.map(|counts| counts.delayed), ctx.roles.text),
         Line::from(ctx.exact(held, ctx.roles.held)),
@@ -139,6 +141,14 @@ pub(super) fn name<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
         ctx.roles.text
     };
     Line::from(span(queue.name.as_str(), style))
+}
+
+/// How long the oldest message has waited, where the broker tells.
+pub(super) fn oldest(ctx: Ctx, queue: &QueueView) -> Line<'static> {
+    match queue.oldest.map(|at| seconds_between(at, ctx.now)) {
+        None => Line::from(span(ctx.glyphs.unknown, ctx.roles.dim)),
+        Some(age) => Line::from(span(coarse_age(age), ctx.roles.waiting)),
+    }
 }
 
 /// How old a queue's counts are: `now` while they are read regularly, then in coarse steps.

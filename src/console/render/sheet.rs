@@ -9,7 +9,7 @@ use super::paint::{self, span};
 use super::panel::{self, panel};
 use super::table::{self, Column};
 use super::{Ctx, prompt};
-use super::{audit, queues, runs, steps, workers};
+use super::{audit, dead_letters, queues, runs, steps, workers};
 use crate::console::view::View;
 
 /// The table of a view.
@@ -32,6 +32,7 @@ pub(in crate::console) fn of(view: View) -> Option<&'static Sheet> {
         View::Steps => Some(&steps::SHEET),
         View::Runs => Some(&runs::SHEET),
         View::Workers => Some(&workers::SHEET),
+        View::DeadLetters => Some(&dead_letters::SHEET),
         View::Audit => Some(&audit::SHEET),
         View::Overview | View::Logs => None,
     }

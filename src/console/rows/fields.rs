@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::console::filter::Searchable;
 use crate::console::words;
-use crate::domain::{AuditEntry, LogLine, QueueView, RunView, TaskView};
+use crate::domain::{AuditEntry, LogLine, PeekedMessage, QueueView, RunView, TaskView};
 
 impl Searchable for TaskView {
     fn field(&self, name: &str) -> Option<Cow<'_, str>> {
@@ -82,6 +82,37 @@ impl Searchable for LogLine {
     fn haystack(&self) -> String {
         let step = self.step_key.as_deref().unwrap_or_default();
         [&self.target, step, &self.message].join(" ")
+    }
+}
+
+impl Searchable for PeekedMessage {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        let task = self.envelope.as_ref();
+        match name {
+            "queue" => Some(Cow::Borrowed(&self.queue)),
+            "status" => Some(Cow::Borrowed(self.stage.word())),
+            "run" => Some(Cow::Borrowed(&task?.run_id)),
+            "job" => task?.job.as_deref().map(Cow::Borrowed),
+            "step" => Some(Cow::Borrowed(self.name())),
+            "prio" => Some(Cow::Owned(task?.priority.to_string())),
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        let task = self.envelope.as_ref();
+        [
+            self.name(),
+            self.reason.as_deref().unwrap_or_default(),
+            self.problem.as_deref().unwrap_or_default(),
+            task.and_then(|task| task.job.as_deref())
+                .unwrap_or_default(),
+            task.map(|task| task.run_id.as_str()).unwrap_or_default(),
+            &self.queue,
+            self.source.as_deref().unwrap_or_default(),
+            &self.message_id,
+        ]
+        .join(" ")
     }
 }
 

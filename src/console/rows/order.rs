@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::console::rows::{WorkerRow, task_at, worker_at};
 use crate::console::view::View;
 use crate::console::words;
-use crate::domain::{Phase, Snapshot, TaskView, Timestamp};
+use crate::domain::{PeekedMessage, Phase, Snapshot, TaskView, Timestamp};
 
 /// An order: a column of [`columns`], and its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub fn columns(view: View) -> &'static [&'static str] {
         }
         View::Runs => &["CREATED", "STATUS", "JOB", "PRIO"],
         View::Workers => &["WORKER", "STATE", "BUSY", "FAILED", "HOST", "VERSION"],
+        View::DeadLetters => &["QUEUE", "AGE", "RECV", "STEP", "JOB"],
         View::Audit => &["TIME", "USER", "VERB"],
         View::Logs => &[],
     }
@@ -84,6 +85,17 @@ fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -
             (Some(a), Some(b)) => compare_workers(column, a, b),
             _ => Ordering::Equal,
         },
+        View::DeadLetters => {
+            let (a, b) = (&snapshot.dead_letters[a], &snapshot.dead_letters[b]);
+            let job = |letter: &PeekedMessage| letter.envelope.as_ref()?.job.clone();
+            match column {
+                0 => a.queue.cmp(&b.queue),
+                1 => a.sent_at.cmp(&b.sent_at),
+                2 => a.receive_count.cmp(&b.receive_count),
+                3 => a.name().cmp(b.name()),
+                _ => job(a).cmp(&job(b)),
+            }
+        }
         View::Audit => {
             let (a, b) = (&snapshot.audit[a], &snapshot.audit[b]);
             match column {

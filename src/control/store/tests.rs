@@ -170,6 +170,7 @@ fn queues_and_sources_are_updated_in_place() {
                 ..QueueCounts::default()
             }),
             counted_at: Some(NOW),
+            oldest: None,
             error: None,
         },
     };

@@ -152,6 +152,13 @@ impl Queue {
             .map(|(seq, message)| (*seq, message))
     }
 
+    /// When the oldest message that can be received was sent.
+    #[must_use]
+    pub fn oldest_sent_at(&self) -> Option<Millis> {
+        let oldest = self.order.oldest()?;
+        Some(self.messages.get(&oldest)?.sent_at)
+    }
+
     /// Whether a receive would find something.
     #[must_use]
     pub fn has_receivable(&self) -> bool {

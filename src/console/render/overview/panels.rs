@@ -19,11 +19,13 @@ use crate::console::words;
 use crate::domain::{Phase, QueueRole, TaskOutcome, TaskView};
 
 pub(super) fn queues(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
-    const COLUMNS: [Column; 5] = [
+    const COLUMNS: [Column; 7] = [
         column("QUEUE", 16, 0).grow(40),
         column("WAITING", 7, 0).right(),
-        column("", 6, 3).grow(30),
+        column("", 6, 4).grow(30),
+        column("OLDEST", 6, 1).right(),
         column("FLIGHT", 6, 1).right(),
+        column("DELAYED", 7, 3).right(),
         column("AS OF", 5, 2).right(),
     ];
     let inner = panel(ctx, buf, area, "Queues", &Line::default(), framed);
@@ -54,7 +56,9 @@ pub(super) fn queues(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
                 30.min(inner.width / 4),
                 style,
             ),
+            queues_view::oldest(ctx, queue),
             ctx.about(queue.counts.map(|counts| counts.in_flight), ctx.roles.text),
+            ctx.about(queue.counts.map(|counts| counts.delayed), ctx.roles.text),
             queues_view::as_of(ctx, queue),
         ]
     });

@@ -75,6 +75,7 @@ fn a_queue_that_two_workers_see_is_shown_once_with_its_freshest_counts() {
             ..QueueCounts::default()
         }),
         counted_at: Some(at(second)),
+        oldest: None,
         error: None,
     };
     let (mut one, mut two) = (snapshot("a"), snapshot("b"));

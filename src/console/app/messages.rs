@@ -1,0 +1,303 @@
+//! What was told of queues and messages beyond the snapshot: asked for when a view shows it, and
+//! again when the counts say that it has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{App, Effect};
+use crate::console::overlay::Overlay;
+use crate::console::toast::Tone;
+use crate::console::view::View;
+use crate::domain::{
+    Answer, Command, MAX_PEEKED, Peek, PeekedMessage, Query, QueueDetail, QueueRole, QueueView,
+    Reply, Snapshot,
+};
+
+/// What was told so far.
+#[derive(Clone, Debug, Default)]
+pub struct Messages {
+    /// Attributes and pairing, by queue.
+    pub details: BTreeMap<String, QueueDetail>,
+    /// Messages, by queue.
+    pub peeks: BTreeMap<String, Peek>,
+    /// Queues whose messages can be seen only by receiving them.
+    pub only_by_receiving: BTreeSet<String>,
+    /// Why the last look at a queue failed.
+    pub problems: BTreeMap<String, String>,
+    /// A message in the operator's editor.
+    editing: Option<Editing>,
+    asked: BTreeMap<u64, Asked>,
+}
+
+#[derive(Clone, Debug)]
+struct Editing {
+    queue: String,
+    message_id: String,
+    shown: String,
+}
+
+/// What a request on its way is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    Detail(String),
+    /// Asked by the operator, not by a view that is shown.
+    Peek {
+        queue: String,
+        asked: bool,
+    },
+    /// Something that changes a queue's messages.
+    Change(String),
+}
+
+impl App {
+    /// What was told of queues and messages.
+    #[must_use]
+    pub fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    /// The dead-letter queues, in the snapshot's order.
+    pub(in crate::console) fn dead_letter_queues(&self) -> impl Iterator<Item = &QueueView> {
+        let queues = self.snapshot.queues.iter();
+        queues.filter(|queue| queue.role == QueueRole::DeadLetter)
+    }
+
+    /// Asks without a word on the screen.
+    fn ask_quietly(&mut self, query: Query, asked: Asked, effects: &mut Vec<Effect>) {
+        let request = self.query(query, effects);
+        self.messages.asked.insert(request, asked);
+    }
+
+    /// Looks at a queue's messages as they lie; `asked` by the operator, who is then offered to
+    /// receive them where that is the only way.
+    pub(super) fn peek(&mut self, queue: &str, asked: bool, effects: &mut Vec<Effect>) {
+        let under_way = |one: &Asked| matches!(one, Asked::Peek { queue: of, .. } if of == queue);
+        if !asked && self.messages.asked.values().any(under_way) {
+            return;
+        }
+        let query = Query::Peek {
+            queue: queue.to_owned(),
+            limit: MAX_PEEKED,
+            message_id: None,
+        };
+        let queue = queue.to_owned();
+        self.ask_quietly(query, Asked::Peek { queue, asked }, effects);
+    }
+
+    /// Asks for what the details of the queue under the cursor show.
+    pub(super) fn look_at_queue(&mut self, effects: &mut Vec<Effect>) {
+        let selected = self.list().selected();
+        let Some(queue) = selected.and_then(|at| self.snapshot.queues.get(at)) else {
+            return;
+        };
+        let queue = queue.name.clone();
+        let query = Query::Queue {
+            queue: queue.clone(),
+        };
+        self.ask_quietly(query, Asked::Detail(queue.clone()), effects);
+        if !self.messages.only_by_receiving.contains(&queue) {
+            self.peek(&queue, false, effects);
+        }
+    }
+
+    /// Looks at all dead letters that can be seen without receiving them.
+    pub(super) fn look_at_dead_letters(&mut self, effects: &mut Vec<Effect>) {
+        let names: Vec<String> = self
+            .dead_letter_queues()
+            .filter(|queue| !self.messages.only_by_receiving.contains(&queue.name))
+            .map(|queue| queue.name.clone())
+            .collect();
+        for name in names {
+            self.peek(&name, false, effects);
+        }
+    }
+
+    /// While dead letters are on the screen, a queue whose counts changed is looked at again.
+    pub(super) fn look_again(&mut self, before: &Snapshot, effects: &mut Vec<Effect>) {
+        if self.view != View::DeadLetters {
+            return;
+        }
+        let counts = |queue: &QueueView| queue.counts.map(|c| (c.visible, c.in_flight, c.delayed));
+        let was = |name: &str| before.queues.iter().find(|queue| queue.name == name);
+        let changed: Vec<String> = self
+            .dead_letter_queues()
+            .filter(|queue| was(&queue.name).is_none_or(|old| counts(old) != counts(queue)))
+            .filter(|queue| !self.messages.only_by_receiving.contains(&queue.name))
+            .map(|queue| queue.name.clone())
+            .collect();
+        for name in changed {
+            self.peek(&name, false, effects);
+        }
+    }
+
+    /// Notes what a command that is sent will answer, or change.
+    pub(super) fn note_request(&mut self, request: u64, command: &Command) {
+        let Some(queue) = command.queue().map(str::to_owned) else {
+            return;
+        };
+        let asked = match command {
+            Command::PeekByReceiving { .. } => Asked::Peek { queue, asked: true },
+            _ => Asked::Change(queue),
+        };
+        self.messages.asked.insert(request, asked);
+    }
+
+    /// Takes an answer that is about a queue; whether that was all there was to it.
+    pub(super) fn queue_reply(
+        &mut self,
+        request: u64,
+        reply: &Reply,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(asked) = self.messages.asked.remove(&request) else {
+            return false;
+        };
+        match (asked, reply) {
+            (Asked::Change(queue), _) => {
+                if self.messages.peeks.contains_key(&queue)
+                    && !self.messages.only_by_receiving.contains(&queue)
+                {
+                    self.peek(&queue, false, effects);
+                }
+                return false;
+            }
+            (_, Reply::Answer(answer)) => {
+                self.toasts.retain(|toast| toast.request != Some(request));
+                self.take_answer(answer, now);
+            }
+            (Asked::Peek { asked: true, .. }, Reply::Failed(_)) | (_, Reply::Done(_)) => {
+                return false;
+            }
+            (Asked::Peek { queue, .. } | Asked::Detail(queue), Reply::Failed(reason)) => {
+                self.messages.problems.insert(queue, reason.clone());
+            }
+        }
+        true
+    }
+
+    fn take_answer(&mut self, answer: &Answer, now: Timestamp) {
+        match answer {
+            Answer::Queue(detail) => {
+                let name = detail.queue.clone();
+                self.messages.details.insert(name, detail.clone());
+            }
+            Answer::Peek(peek) => {
+                self.messages.problems.remove(&peek.queue);
+                if !peek.received {
+                    self.messages.only_by_receiving.remove(&peek.queue);
+                }
+                self.messages.peeks.insert(peek.queue.clone(), peek.clone());
+                self.show_dead_letters();
+            }
+            Answer::OnlyByReceiving(queue) => {
+                let known = !self.messages.only_by_receiving.insert(queue.clone());
+                if known {
+                    self.ask_to_receive(queue, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// `m`: looks at the messages of the queue under the cursor, or of that of the dead letter there.
+    pub(super) fn peek_here(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let names = self.queues_here();
+        let Some(name) = names.first().cloned() else {
+            return self.toast(Tone::Failed, "No queue is under the cursor", now);
+        };
+        if self.view == View::Queues {
+            self.overlay = Some(Overlay::Detail { scroll: 0 });
+            self.look_at_queue(effects);
+        }
+        for name in names {
+            if self.messages.only_by_receiving.contains(&name) {
+                return self.ask_to_receive(&name, now);
+            }
+        }
+        if self.view == View::DeadLetters {
+            self.look_at_dead_letters(effects);
+        } else {
+            self.peek(&name, true, effects);
+        }
+    }
+
+    /// Names of the queues that a command is for: in the queues' view the marked ones or the one
+    /// under the cursor; among dead letters theirs, or all dead-letter queues where none is shown.
+    pub(super) fn queues_here(&self) -> Vec<String> {
+        let rows = self.target_rows();
+        let names: BTreeSet<String> = match self.view {
+            View::Queues => rows
+                .iter()
+                .filter_map(|at| Some(self.snapshot.queues.get(*at)?.name.clone()))
+                .collect(),
+            View::DeadLetters if rows.is_empty() => self
+                .dead_letter_queues()
+                .map(|queue| queue.name.clone())
+                .collect(),
+            View::DeadLetters => rows
+                .iter()
+                .filter_map(|at| Some(self.snapshot.dead_letters.get(*at)?.queue.clone()))
+                .collect(),
+            _ => BTreeSet::new(),
+        };
+        names.into_iter().collect()
+    }
+
+    /// The dead letter under the cursor.
+    pub(in crate::console) fn selected_letter(&self) -> Option<&PeekedMessage> {
+        self.snapshot.dead_letters.get(self.list().selected()?)
+    }
+
+    /// `e`: has the message under the cursor edited.
+    pub(super) fn edit_message(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(letter) = self.selected_letter().cloned() else {
+            return self.toast(Tone::Failed, "No dead letter is under the cursor", now);
+        };
+        let Some(body) = &letter.body else {
+            let text = "Its body is too large to be carried here: use `queue peek --body`";
+            return self.toast(Tone::Failed, text, now);
+        };
+        let shown = crate::console::text::pretty(body);
+        effects.push(Effect::Edit(shown.clone()));
+        self.messages.editing = Some(Editing {
+            queue: letter.queue,
+            message_id: letter.message_id,
+            shown,
+        });
+    }
+
+    /// Takes what came of `$EDITOR`, if it was a message that was edited.
+    pub(super) fn message_edited(
+        &mut self,
+        edited: Result<String, String>,
+        now: Timestamp,
+    ) -> Option<Result<String, String>> {
+        let Some(editing) = self.messages.editing.take() else {
+            return Some(edited);
+        };
+        match edited {
+            Err(reason) => self.toast(Tone::Failed, reason, now),
+            Ok(text) if text.trim_end() == editing.shown.trim_end() => {
+                self.toast(Tone::Note, "Not changed: nothing was sent", now);
+            }
+            Ok(text) => self.ask_resend(editing.queue, editing.message_id, text),
+        }
+        None
+    }
+
+    /// Puts what is known of dead letters into the snapshot, as the list of their view.
+    pub(super) fn show_dead_letters(&mut self) {
+        let letters: Vec<PeekedMessage> = self
+            .dead_letter_queues()
+            .filter_map(|queue| self.messages.peeks.get(&queue.name))
+            .flat_map(|peek| peek.messages.iter().cloned())
+            .collect();
+        if *self.snapshot.dead_letters != letters {
+            Arc::make_mut(&mut self.snapshot).dead_letters = Arc::new(letters);
+            self.lists[View::DeadLetters.index()].stale = true;
+        }
+    }
+}

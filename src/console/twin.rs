@@ -1,0 +1,93 @@
+//! The command line that does what a dialog is about to do: what an operator may put into a script.
+
+use crate::domain::Command;
+
+/// The program, as it is called.
+const PROGRAM: &str = "dagster-taskiq-tui";
+
+/// Ids that are written out; of more only how many there are.
+const IDS: usize = 3;
+
+/// Lines for a dialog: the first command's twin, and that there are more.
+pub(super) fn twins<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<String> {
+    let all: Vec<String> = commands.filter_map(twin).collect();
+    match all.as_slice() {
+        [] => Vec::new(),
+        [one] => vec![format!("$ {one}")],
+        [first, more @ ..] => vec![format!("$ {first}  (and {} more)", more.len())],
+    }
+}
+
+/// The command line of a command, if it has one.
+fn twin(command: &Command) -> Option<String> {
+    let flag = |set: bool, name: &str| {
+        if set {
+            format!(" {name}")
+        } else {
+            String::new()
+        }
+    };
+    let to = |to: &Option<String>| {
+        to.as_ref()
+            .map_or_else(String::new, |queue| format!(" --to {queue}"))
+    };
+    let words = match command {
+        Command::DrainQueue {
+            queue,
+            keep_waiting,
+        } => format!(
+            "queue drain {queue}{}",
+            flag(*keep_waiting, "--keep-waiting")
+        ),
+        Command::PurgeQueue {
+            queue,
+            keep_waiting,
+        } => format!(
+            "queue purge {queue}{}",
+            flag(*keep_waiting, "--keep-waiting")
+        ),
+        Command::PeekByReceiving { queue, limit, .. } => {
+            format!("queue peek {queue} --receive --limit {limit}")
+        }
+        Command::Redrive {
+            queue,
+            messages,
+            to: target,
+        } => {
+            let ids = first(messages, " --message-id ");
+            let more = flag(messages.len() > IDS, "…");
+            format!("queue redrive {queue}{ids}{more}{}", to(target))
+        }
+        Command::Resend {
+            queue,
+            message_id,
+            to: target,
+            ..
+        } => format!(
+            "queue resend {queue} {message_id} --body-file FILE{}",
+            to(target)
+        ),
+        Command::RestoreArchive {
+            file,
+            to: target,
+            again,
+        } => format!(
+            "queue restore {file}{}{}",
+            to(target),
+            flag(*again, "--again")
+        ),
+        Command::TerminateRuns { run_ids, force } => {
+            let ids = first(run_ids, " ");
+            let more = flag(run_ids.len() > IDS, "…");
+            format!("run terminate{ids}{more}{}", flag(*force, "--force"))
+        }
+        _ => return None,
+    };
+    Some(format!("{PROGRAM} {words}"))
+}
+
+/// The first of some ids, each after `before`.
+fn first(ids: &[String], before: &str) -> String {
+    let shown = ids.iter().take(IDS);
+    shown.flat_map(|id| [before, id]).collect()
+}
