@@ -3,6 +3,7 @@
 
 mod attach;
 mod broker;
+mod child;
 mod connection;
 mod console;
 mod control;
@@ -87,7 +88,9 @@ pub fn main() -> ExitCode {
         Some(Verb::Attach(args)) => outcome(attach::run(*args)),
         Some(Verb::Control(verb)) => outcome(control::run(verb)),
         Some(Verb::Guard(args)) => outcome(guard::run(&args)),
-        None if no_ui => outcome(worker::run(worker::WorkerVerb::Start(Box::new(start)))),
+        None if no_ui => outcome(worker::run(worker::WorkerVerb::Start(Box::new(
+            start.into(),
+        )))),
         None => outcome(console::run(start, console)),
     }
 }

@@ -1,10 +1,12 @@
 //! `worker start` (= `--no-ui`): the headless worker. The other verbs reach a running worker of
 //! this host through its control socket.
 
+mod background;
 mod fleet;
 mod signals;
 mod start;
 mod verbs;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use thiserror::Error;
 pub(super) use start::{host_settings, identity};
 
 use super::block_on;
+use super::child::ChildError;
 use super::connection::ConnectionArgs;
 use crate::broker::BrokerError;
 use crate::config::{ConfigError, Partial, Settings};
@@ -28,7 +31,7 @@ use crate::telemetry::{Stderr, TelemetryError};
 #[derive(Debug, Subcommand)]
 pub enum WorkerVerb {
     /// Run a headless worker until SIGTERM (finishes what runs) or a second one (interrupts it)
-    Start(Box<StartArgs>),
+    Start(Box<RunArgs>),
     /// Print the deployment's workers: this host's, and every one that reports to Dagster's storage
     List(fleet::ListArgs),
     /// Print a worker's slots and tasks
@@ -40,9 +43,11 @@ pub enum WorkerVerb {
     /// Set the number of step slots
     Scale(ScaleArgs),
     /// Finish what runs, give the rest back, end
-    Drain(TargetArgs),
+    Drain(DrainArgs),
     /// Interrupt what runs, end
-    Stop(TargetArgs),
+    Stop(EndArgs),
+    /// End at once, whatever runs: its steps are told as lost and tried again
+    Kill(TargetArgs),
     /// Load user code again for new work
     Reload(TargetArgs),
 }
@@ -79,6 +84,31 @@ pub struct StartArgs {
     /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+}
+
+/// `worker start`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub start: StartArgs,
+    /// Return once the worker is ready; it goes on in a session of its own
+    #[arg(long)]
+    pub background: bool,
+    /// With --background: print JSON
+    #[arg(long, requires = "background")]
+    pub json: bool,
+    /// Write the worker's pid to this file while it runs
+    #[arg(long, value_name = "FILE", conflicts_with = "background")]
+    pub pid_file: Option<PathBuf>,
+}
+
+impl From<StartArgs> for RunArgs {
+    fn from(start: StartArgs) -> Self {
+        Self {
+            start,
+            ..Self::default()
+        }
+    }
 }
 
 impl StartArgs {
@@ -143,6 +173,9 @@ impl StartArgs {
         for queue in &self.queues {
             add("--queue", Some(queue.into()));
         }
+        if self.log_format == LogFormat::Json {
+            add("--log-format", Some("json".into()));
+        }
         if local_broker || connection.local_broker {
             words.push("--local-broker".into());
         }
@@ -182,6 +215,26 @@ pub struct TargetArgs {
     pub json: bool,
 }
 
+/// `worker drain`.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// Interrupt what still runs after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub within: Option<u64>,
+    #[command(flatten)]
+    pub end: EndArgs,
+}
+
+/// Verbs that end a worker.
+#[derive(Debug, Args)]
+pub struct EndArgs {
+    /// Return when the worker is gone; count down until then
+    #[arg(long)]
+    pub wait: bool,
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
 /// `worker scale N`.
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
@@ -212,6 +265,19 @@ pub enum WorkerError {
     /// The log files.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The process in the background.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// It cannot be killed.
+    #[error("cannot kill worker {worker} (pid {pid}): {source}")]
+    Kill {
+        /// Its name.
+        worker: String,
+        /// Its process.
+        pid: u32,
+        /// The system's answer.
+        source: rustix::io::Errno,
+    },
     /// Signals or the runtime.
     #[error("cannot set up this process: {0}; check its limits (ulimit -a)")]
     Setup(#[from] std::io::Error),
@@ -253,6 +319,7 @@ pub enum WorkerError {
 /// [`WorkerError`]
 pub fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
     match verb {
+        WorkerVerb::Start(args) if args.background => block_on(background::start(*args)),
         WorkerVerb::Start(args) => block_on(start::start(*args)),
         other => block_on(verbs::run(other)),
     }

@@ -50,6 +50,8 @@ pub enum Verb {
     DrainWorker,
     /// Interrupt what runs and end the worker.
     StopWorker,
+    /// End the worker at once, and with it what runs.
+    KillWorker,
     /// Archive and delete a queue's messages.
     DrainQueue,
     /// Delete a queue's messages.

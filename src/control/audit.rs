@@ -78,7 +78,8 @@ fn target(worker: &str, command: &Command) -> String {
         Command::ReloadLocation { location } => format!("code location {location}"),
         Command::Pause
         | Command::Resume
-        | Command::Drain
+        | Command::Drain { .. }
+        | Command::Kill
         | Command::Stop
         | Command::Reload
         | Command::Ask(_) => worker.to_owned(),

@@ -19,7 +19,7 @@ use super::protocol::{PROTOCOL, ServerHello};
 use super::store::Published;
 use super::{ControlError, Request};
 
-pub(crate) use socket::is_live;
+pub use socket::is_live;
 
 /// Consoles at once: more than people look at one worker, few enough to bound the memory.
 const MAX_CLIENTS: usize = 64;

@@ -77,6 +77,7 @@ impl Store {
     pub fn apply(&mut self, event: &Event) -> Change {
         let changed = match event {
             Event::State { state } => replace(&mut self.worker.state, *state),
+            Event::Deadline { at } => replace(&mut self.worker.deadline, *at),
             Event::Slots { steps, runs } => {
                 let steps = replace(&mut self.worker.steps.target, *steps);
                 replace(&mut self.worker.runs.target, *runs) || steps

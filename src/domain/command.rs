@@ -30,7 +30,13 @@ pub enum Command {
         steps: u32,
     },
     /// Finish what runs, give the rest back, then end the worker process.
-    Drain,
+    Drain {
+        /// Seconds after which it becomes a [`Command::Stop`]; none is as long as it takes.
+        #[serde(default)]
+        within: Option<u64>,
+    },
+    /// End the worker process at once, and with it what runs.
+    Kill,
     /// Interrupt what runs, then end the worker process.
     Stop,
     /// Load user code again: new hosts for new work.
@@ -168,7 +174,7 @@ impl Command {
             Self::Pause
             | Self::Resume
             | Self::Scale { .. }
-            | Self::Drain
+            | Self::Drain { .. }
             | Self::Reload
             | Self::PeekByReceiving { .. }
             | Self::Redrive { .. }
@@ -178,6 +184,7 @@ impl Command {
             | Self::ReexecuteRun { .. }
             | Self::ReloadLocation { .. } => Danger::Disruptive,
             Self::Stop
+            | Self::Kill
             | Self::CancelTask { .. }
             | Self::DrainQueue { .. }
             | Self::PurgeQueue { .. }
@@ -206,7 +213,8 @@ impl Command {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Scale { .. } => "scale",
-            Self::Drain => "drain",
+            Self::Drain { .. } => "drain",
+            Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Reload => "reload",
             Self::CancelTask { .. } => "cancel step",

@@ -20,6 +20,11 @@ pub enum Event {
         /// The new state.
         state: WorkerState,
     },
+    /// What still runs will be interrupted (of a draining worker) or killed (of a stopping one).
+    Deadline {
+        /// When.
+        at: Option<Timestamp>,
+    },
     /// The slot targets changed.
     Slots {
         /// Step slots.

@@ -124,4 +124,20 @@ pub struct WorkerView {
     pub finished: u64,
     /// Steps that ended in a failure since the start.
     pub failed: u64,
+    /// When what still runs is interrupted (of a draining worker) or killed (of a stopping one).
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+}
+
+impl WorkerView {
+    /// What comes next by itself, and in how many seconds.
+    #[must_use]
+    pub fn next_step(&self, now: Timestamp) -> Option<(&'static str, i64)> {
+        let what = match self.state {
+            WorkerState::Draining => "interrupts them",
+            WorkerState::Stopping => "kills them",
+            _ => return None,
+        };
+        Some((what, now.duration_until(self.deadline?).as_secs().max(0)))
+    }
 }

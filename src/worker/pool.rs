@@ -56,6 +56,8 @@ pub struct Pool {
     polls: Polls,
     intake: Intake,
     lives: Lives,
+    /// When a drain becomes a stop.
+    stop_at: Option<tokio::time::Instant>,
     /// Small jobs whose end nobody waits for but the shutdown: giving back, dead-lettering, drains.
     chores: JoinSet<()>,
     /// A look at whether missing queues exist by now; at most one.
@@ -119,6 +121,7 @@ impl Pool {
             running: HashMap::new(),
             polls,
             lives: Lives::default(),
+            stop_at: None,
             chores: JoinSet::new(),
             lookups: JoinSet::new(),
             standing,
@@ -151,6 +154,10 @@ impl Pool {
                 Some(_) = self.chores.join_next() => {}
                 Some(order) = orders.recv() => self.obey(order).await,
                 () = retry_at(retry) => {}
+                () = retry_at(self.stop_at) => {
+                    info!("the time to drain is over: interrupting what runs");
+                    let _ = self.stop();
+                }
                 _ = missing.tick() => self.look_for_missing(),
                 Some(queues) = self.lookups.join_next() => self.found(queues),
             }

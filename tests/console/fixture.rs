@@ -245,6 +245,7 @@ fn worker(
         hosts,
         finished: 18_243,
         failed: 17,
+        deadline: None,
     }
 }
 

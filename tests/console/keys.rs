@@ -92,6 +92,32 @@ fn a_worker_of_another_host_is_not_commanded_and_how_to_reach_it_is_told() {
 }
 
 #[test]
+fn a_drain_may_be_given_an_end_that_is_counted_down_and_a_kill_is_typed() {
+    let mut harness = Harness::night();
+    let drain = Command::Drain { within: Some(90) };
+    assert_eq!(harness.commands("5:drain 90<enter>y"), [first(drain)]);
+    assert_eq!(harness.commands("K<enter>"), [], "nothing was typed");
+    assert_eq!(
+        harness.commands("<esc>Kkill<enter>"),
+        [first(Command::Kill)]
+    );
+
+    let mut snapshot = (*fixture::snapshot()).clone();
+    let workers = Arc::make_mut(&mut snapshot.workers);
+    let states = [WorkerState::Draining, WorkerState::Stopping];
+    for (worker, state) in workers.iter_mut().zip(states) {
+        worker.state = state;
+        worker.deadline = Some(harness.now + SignedDuration::from_secs(42));
+    }
+    harness.tell(Message::Snapshot(snapshot.into()));
+    let screen = harness.screen();
+    assert!(
+        screen.contains("stops 42s") && screen.contains("kills 42s"),
+        "{screen}"
+    );
+}
+
+#[test]
 fn the_destructive_key_of_a_view_asks_for_typing_first() {
     let mut harness = Harness::night();
     assert_eq!(
@@ -127,7 +153,10 @@ fn steps_runs_and_workers_have_their_own_destructive_command() {
     assert!(run_ids[0].starts_with("0e9a4c17"));
     assert_eq!(harness.commands("5Xstop<enter>"), [first(Command::Stop)]);
     assert_eq!(harness.commands("5Dn"), []);
-    assert_eq!(harness.commands("5Dy"), [first(Command::Drain)]);
+    assert_eq!(
+        harness.commands("5Dy"),
+        [first(Command::Drain { within: None })]
+    );
 }
 
 #[test]

@@ -137,6 +137,7 @@ fn view(id: &str) -> WorkerView {
         hosts: Vec::new(),
         finished: 0,
         failed: 0,
+        deadline: None,
     }
 }
 

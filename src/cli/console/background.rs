@@ -1,18 +1,14 @@
 //! The worker and the embedded broker that a console starts where none runs.
 
-use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use thiserror::Error;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::super::child::{ChildError, READY, last_line, make_folder, spawn, terminate};
 use super::super::worker::StartArgs;
 use crate::broker::Broker;
 use crate::config::{Origin, Settings, state_folder};
@@ -20,42 +16,8 @@ use crate::console::Startup;
 use crate::control::{client, runtime, wait_for_socket};
 use crate::domain::Command as Order;
 
-/// Importing Dagster takes seconds on a busy machine.
-const READY: Duration = Duration::from_mins(1);
-
 /// The embedded broker's port; `local_broker` documents it as its default.
 const BROKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9324);
-
-/// Why the background processes did not start.
-#[derive(Debug, Error)]
-pub enum BackgroundError {
-    /// A file or process of our own.
-    #[error("cannot {action} {}: {source}", path.display())]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// It ended before it was ready. Its own sentence says why.
-    #[error("the {what} ended at its start: {reason}")]
-    Ended {
-        /// `worker` or `broker`.
-        what: &'static str,
-        /// Its last line.
-        reason: String,
-    },
-    /// It is not ready in time.
-    #[error("the {what} is not ready after {} s; see {}", READY.as_secs(), log.display())]
-    Late {
-        /// `worker` or `broker`.
-        what: &'static str,
-        /// Its log.
-        log: PathBuf,
-    },
-}
 
 /// What was started.
 pub(super) struct Background {
@@ -72,7 +34,7 @@ impl Background {
         settings: &Settings,
         tell: &watch::Sender<Startup>,
         left: &CancellationToken,
-    ) -> Result<Option<Self>, BackgroundError> {
+    ) -> Result<Option<Self>, ChildError> {
         let folder = state_folder();
         make_folder(&folder)?;
         let embedded = settings.queue_url.origin == Origin::Default;
@@ -107,7 +69,7 @@ impl Background {
         if let Some(broker) = &started.broker {
             terminate(broker);
         }
-        Err(BackgroundError::Ended {
+        Err(ChildError::Ended {
             what: "worker",
             reason: last_line(&log),
         })
@@ -143,14 +105,14 @@ impl Background {
     pub async fn leave(mut self, exit: Option<crate::console::Exit>) {
         use crate::console::Exit;
         let order = match exit {
-            Some(Exit::Left | Exit::DrainAndLeave) => Order::Drain,
+            Some(Exit::Left | Exit::DrainAndLeave) => Order::Drain { within: None },
             Some(Exit::Stop | Exit::Terminated) => Order::Stop,
             Some(Exit::LeaveRunning | Exit::HungUp) | None => {
                 eprintln!("worker and broker run on; `dagster-taskiq-tui` attaches to them again");
                 return;
             }
         };
-        if order == Order::Drain {
+        if order != Order::Stop {
             eprintln!("the worker finishes what runs; Ctrl-C leaves it to that");
         }
         if let Err(problem) = client::call(&self.socket, order).await {
@@ -175,14 +137,7 @@ fn working(tell: &watch::Sender<Startup>, text: String) {
     tell.send_replace(Startup::Working(text));
 }
 
-fn terminate(child: &Child) {
-    if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-        // One that has ended is what was wanted.
-        let _ = kill_process(pid, Signal::TERM);
-    }
-}
-
-async fn start_broker(folder: &Path, settings: &Settings) -> Result<Child, BackgroundError> {
+async fn start_broker(folder: &Path, settings: &Settings) -> Result<Child, ChildError> {
     let log = folder.join("broker.err");
     let data = folder.join("broker").into_os_string();
     let words = ["broker".into(), "serve".into(), "--data-dir".into(), data];
@@ -195,68 +150,15 @@ async fn start_broker(folder: &Path, settings: &Settings) -> Result<Child, Backg
     let ready = tokio::select! {
         ready = tokio::time::timeout(READY, answers) => ready.is_ok(),
         _ = child.wait() => {
-            return Err(BackgroundError::Ended { what: "broker", reason: last_line(&log) });
+            return Err(ChildError::Ended { what: "broker", reason: last_line(&log) });
         }
     };
     if ready {
         Ok(child)
     } else {
-        Err(BackgroundError::Late {
+        Err(ChildError::Late {
             what: "broker",
             log,
         })
     }
-}
-
-/// Starts this binary in a session of its own, its output in a log for its owner alone.
-fn spawn(
-    words: &[std::ffi::OsString],
-    log: &Path,
-    what: &'static str,
-) -> Result<Child, BackgroundError> {
-    let program = std::env::current_exe()
-        .map_err(|source| file_error("find", Path::new("this program"), source))?;
-    let output = create(log).map_err(|source| file_error("write", log, source))?;
-    let errors = output
-        .try_clone()
-        .map_err(|source| file_error("write", log, source))?;
-    Command::new(&program)
-        .arg("--own-session")
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors)
-        .spawn()
-        .map_err(|source| file_error(what, &program, source))
-}
-
-fn create(log: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(log)
-}
-
-fn make_folder(folder: &Path) -> Result<(), BackgroundError> {
-    std::fs::create_dir_all(folder).map_err(|source| file_error("make", folder, source))
-}
-
-fn file_error(action: &'static str, path: &Path, source: std::io::Error) -> BackgroundError {
-    BackgroundError::File {
-        action,
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// The sentence a program of ours ended with.
-fn last_line(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let line = text
-        .lines()
-        .rfind(|line| !line.trim().is_empty())
-        .unwrap_or("it said nothing");
-    line.trim_start_matches("dagster-taskiq-tui: ").to_owned()
 }

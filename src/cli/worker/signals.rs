@@ -36,7 +36,7 @@ impl Signals {
     pub async fn into_orders(mut self, orders: mpsc::Sender<Order>) {
         self.next().await;
         info!("signal: finishing what runs, giving the rest back; a second signal interrupts");
-        order(&orders, Command::Drain).await;
+        order(&orders, Command::Drain { within: None }).await;
         self.next().await;
         info!("second signal: interrupting what runs");
         order(&orders, Command::Stop).await;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use super::signals::Signals;
-use super::{StartArgs, WorkerError};
+use super::{RunArgs, StartArgs, WorkerError};
 use crate::broker::{Broker, QueueSet};
 use crate::config::{Settings, WorkerLost, state_folder};
 use crate::control::audit::AuditLog;
@@ -26,7 +26,12 @@ const ORDERS: usize = 64;
 /// Notices that may wait to be logged.
 const NOTICES: usize = 256;
 
-pub(super) async fn start(args: StartArgs) -> Result<ExitCode, WorkerError> {
+pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
+    let RunArgs {
+        start: args,
+        pid_file,
+        ..
+    } = args;
     let settings = args.settings()?;
     let mut signals = Signals::install()?;
     let (events, received) = EventSink::channel();
@@ -41,7 +46,14 @@ pub(super) async fn start(args: StartArgs) -> Result<ExitCode, WorkerError> {
         // Nothing was received yet: there is nothing to finish.
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    if let Some(path) = &pid_file {
+        std::fs::write(path, format!("{}\n", std::process::id()))?;
+    }
     worker.run(signals).await;
+    if let Some(path) = pid_file {
+        // One that somebody else removed is gone all the same.
+        let _ = std::fs::remove_file(path);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -208,6 +220,7 @@ fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
         hosts: Vec::<HostView>::new(),
         finished: 0,
         failed: 0,
+        deadline: None,
     }
 }
 

@@ -2,11 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use super::{TargetArgs, WorkerError, WorkerVerb};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{EndArgs, TargetArgs, WorkerError, WorkerVerb, watch};
 use crate::control::client::{self, WorkerSocket, discover_in};
 use crate::control::runtime;
 use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
+
+/// How long a worker that is to be killed may take to answer.
+const ANSWER: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
     match verb {
@@ -15,8 +22,12 @@ pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
         WorkerVerb::Status(target) => status(&target).await,
         WorkerVerb::Pause(target) => send(&target, Command::Pause).await,
         WorkerVerb::Resume(target) => send(&target, Command::Resume).await,
-        WorkerVerb::Drain(target) => send(&target, Command::Drain).await,
-        WorkerVerb::Stop(target) => send(&target, Command::Stop).await,
+        WorkerVerb::Drain(args) => {
+            let within = args.within;
+            end(&args.end, Command::Drain { within }).await
+        }
+        WorkerVerb::Stop(args) => end(&args, Command::Stop).await,
+        WorkerVerb::Kill(target) => kill(&target).await,
         WorkerVerb::Reload(target) => send(&target, Command::Reload).await,
         WorkerVerb::Scale(args) => send(&args.target, Command::Scale { steps: args.steps }).await,
     }
@@ -54,6 +65,46 @@ async fn the_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
             .display()
             .to_string(),
     })
+}
+
+/// Sends what ends the worker, and waits for the end if that is wanted.
+async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> {
+    let socket = the_worker(&args.target).await?.path;
+    let code = send(&args.target, command).await?;
+    if args.wait {
+        watch::until_gone(&socket).await;
+    }
+    Ok(code)
+}
+
+/// Asks the worker to kill itself, which records who asked; one that does not answer is killed.
+async fn kill(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
+    let socket = the_worker(target).await?;
+    let (worker, pid) = (socket.worker.clone(), socket.pid);
+    let asked = tokio::time::timeout(ANSWER, client::call(&socket.path, Command::Kill)).await;
+    if let Ok(Ok(Reply::Failed(reason))) = asked {
+        return Err(WorkerError::Refused { worker, reason });
+    }
+    let process = Pid::from_raw(pid.cast_signed());
+    match process.map_or(Err(Errno::SRCH), |pid| kill_process(pid, Signal::KILL)) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(source) => {
+            return Err(WorkerError::Kill {
+                worker,
+                pid,
+                source,
+            });
+        }
+    }
+    if target.json {
+        println!(
+            "{}",
+            serde_json::json!({"worker": worker, "done": "killed"})
+        );
+    } else {
+        println!("{worker}: killed (pid {pid})");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerError> {

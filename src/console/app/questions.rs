@@ -33,19 +33,31 @@ impl App {
         }));
     }
 
-    pub(super) fn ask_drain_worker(&mut self, now: Timestamp) {
+    /// `argument`: seconds after which what still runs is interrupted.
+    pub(super) fn ask_drain_worker(&mut self, argument: &str, now: Timestamp) {
+        let within: Option<u64> = argument.parse().ok();
+        if within.is_none() && !argument.is_empty() {
+            let text = format!("`{argument}` is no number of seconds");
+            return self.toast(Tone::Failed, text, now);
+        }
         let targets = self.targets_or_toast(now);
         if targets.is_empty() {
             return;
         }
         let (running, held) = self.load_of(&targets);
         let body = vec![
-            format!("{running} running will finish; {held} held go back to their queues."),
+            match within {
+                None => format!("{running} running will finish; {held} held go back."),
+                Some(seconds) => format!(
+                    "{running} running may finish for {seconds} s, then they are interrupted; \
+                     {held} held go back."
+                ),
+            },
             format!("Then {} will end.", name_of(&targets)),
         ];
         let requests = targets
             .iter()
-            .map(|worker| (Some(worker.id.clone()), Command::Drain))
+            .map(|worker| (Some(worker.id.clone()), Command::Drain { within }))
             .collect();
         self.ask(
             format!("Drain {}?", name_of(&targets)),
@@ -53,6 +65,28 @@ impl App {
             None,
             requests,
         );
+    }
+
+    pub(super) fn ask_kill_worker(&mut self, now: Timestamp) {
+        let targets = self.targets_or_toast(now);
+        if targets.is_empty() {
+            return;
+        }
+        let (running, held) = self.load_of(&targets);
+        let body = vec![
+            format!(
+                "{running} running are killed with it, {held} held come back when their lease ends."
+            ),
+            String::from(
+                "Other workers find the steps lost and try them again. D and X end it in order.",
+            ),
+        ];
+        let requests = targets
+            .iter()
+            .map(|worker| (Some(worker.id.clone()), Command::Kill))
+            .collect();
+        let title = format!("Kill {}?", name_of(&targets));
+        self.ask(title, body, Some("kill"), requests);
     }
 
     pub(super) fn ask_stop_worker(&mut self, now: Timestamp) {

@@ -88,7 +88,8 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::DrainWorker, "drain", &["D"])
         .risk(Disruptive)
         .hint("drain")
-        .help("finish what runs, give the rest back, then end the worker"),
+        .takes("[SECONDS]")
+        .help("finish what runs (or interrupt it after so long), give the rest back, then end the worker"),
     row(Verb::CancelTask, "cancel-step", &["X"])
         .within(&[Overview, Steps])
         .aka(&["cancel"])
@@ -144,6 +145,11 @@ pub static COMMANDS: &[CommandRow] = &[
         .risk(Destructive)
         .hint("stop")
         .help("interrupt what runs and end the worker under the cursor"),
+    row(Verb::KillWorker, "kill-worker", &["K"])
+        .within(&[Workers])
+        .aka(&["kill"])
+        .risk(Destructive)
+        .help("end the worker under the cursor at once; its steps are lost and tried again"),
     // Log view.
     row(Verb::LogLevel, "level", &["v"])
         .within(&[Logs])

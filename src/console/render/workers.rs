@@ -18,7 +18,7 @@ use crate::domain::{FleetWorker, HostPhase, HostView, WorkerState, WorkerView};
 
 const COLUMNS: [Column; 12] = [
     column("WORKER", 14, 0).grow(40),
-    column("STATE", 10, 0),
+    column("STATE", 11, 0),
     column("STEP SLOTS", 10, 0).grow(30),
     column("RUN SLOTS", 9, 1).grow(16),
     column("ENDED", 6, 3).right(),
@@ -120,11 +120,31 @@ fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
         {
             signed(ctx.glyphs.down, "silent", ctx.roles.error)
         }
+        (WorkerRow::Linked(view), Some(state)) if view.next_step(ctx.now).is_some() => {
+            let seconds = view.next_step(ctx.now).map_or(0, |(_, seconds)| seconds);
+            let verb = if state == WorkerState::Draining {
+                "stops"
+            } else {
+                "kills"
+            };
+            let (sign, style) = ctx.worker_sign(state);
+            signed(sign, &format!("{verb} {}", countdown(seconds)), style)
+        }
         (_, Some(state)) => {
             let (sign, style) = ctx.worker_sign(state);
             signed(sign, state.word(), style)
         }
         (_, None) => signed(ctx.glyphs.pending, "unknown", ctx.roles.dim),
+    }
+}
+
+/// Time that is left: to the second only where seconds count.
+fn countdown(seconds: i64) -> String {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    if seconds < 100 {
+        format!("{seconds}s")
+    } else {
+        coarse_age(seconds)
     }
 }
 

@@ -30,6 +30,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// Commands of one client that wait for their outcome; a person sends one at a time.
 const MAX_PENDING: usize = 16;
 
+/// What a killed worker has for telling that it will be; who asked does not depend on it.
+const ANSWERED: Duration = Duration::from_millis(100);
+
 /// Who is at the other end.
 struct Peer {
     user: String,
@@ -191,6 +194,8 @@ async fn commands(
 async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
     let reply = match refusal(context, peer, &command) {
         Some(reason) => Reply::Failed(reason),
+        // Not the pool's: a pool that hangs is what one kills.
+        None if command == Command::Kill => Reply::Done("killed".to_owned()),
         None => forward(context, command.clone()).await,
     };
     let worker = &context.hello.worker;
@@ -198,7 +203,17 @@ async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
     if let (Some(audit), Some(entry)) = (&context.audit, entry) {
         audit.record(entry).await;
     }
+    if command == Command::Kill && matches!(reply, Reply::Done(_)) {
+        tracing::error!("killed by {} ({})", peer.from, peer.user);
+        tokio::spawn(kill_this_process());
+    }
     reply
+}
+
+/// Ends this process as `kill -9` does: its hosts notice, and kill what they run.
+async fn kill_this_process() {
+    sleep(ANSWERED).await;
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
 fn refusal(context: &Context, peer: &Peer, command: &Command) -> Option<String> {

@@ -89,7 +89,8 @@ fn lock(folder: &Path) -> io::Result<File> {
 
 /// Whether a process listens on a socket. Never waits: a stopped process whose queue of
 /// connections is full still lives.
-pub(crate) fn is_live(path: &Path) -> bool {
+#[must_use]
+pub fn is_live(path: &Path) -> bool {
     let connected = || -> Result<(), Errno> {
         let address = SocketAddrUnix::new(path)?;
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;

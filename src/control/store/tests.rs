@@ -26,6 +26,7 @@ fn worker() -> WorkerView {
         hosts: Vec::new(),
         finished: 0,
         failed: 0,
+        deadline: None,
     }
 }
 

@@ -1,9 +1,13 @@
 //! What operators ask of a pool.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Pool;
-use crate::domain::{Command, Reply, WorkerState};
+use crate::domain::{Command, Event, Reply, WorkerState};
 use crate::worker::operations::Operator;
 use crate::worker::orders::Order;
 
@@ -12,7 +16,8 @@ impl Pool {
         let answer = match command {
             Command::Pause => self.change(WorkerState::Paused, "paused: nothing new is received"),
             Command::Resume => self.change(WorkerState::Running, "running"),
-            Command::Drain => self.change(WorkerState::Draining, "draining: ends when idle"),
+            Command::Drain { within } => self.drain(within),
+            Command::Kill => Reply::Failed("kill is carried out by the control socket".to_owned()),
             Command::Stop => self.stop(),
             Command::Scale { steps } => {
                 self.steps.target = steps;
@@ -48,9 +53,31 @@ impl Pool {
         Reply::Done(done.to_owned())
     }
 
-    fn stop(&mut self) -> Reply {
+    fn drain(&mut self, within: Option<u64>) -> Reply {
+        let Some(seconds) = within else {
+            return self.change(WorkerState::Draining, "draining: ends when idle");
+        };
+        let done = format!("draining: interrupts what still runs in {seconds} s");
+        let reply = self.change(WorkerState::Draining, &done);
+        // A drain that is under way may be given an end.
+        if self.state == WorkerState::Draining {
+            self.ends_in(Duration::from_secs(seconds));
+            return Reply::Done(done);
+        }
+        reply
+    }
+
+    /// Notes, and tells, when what still runs is interrupted or killed.
+    fn ends_in(&mut self, time: Duration) {
+        self.stop_at = (self.state == WorkerState::Draining).then(|| Instant::now() + time);
+        let at = Timestamp::now().checked_add(time).ok();
+        self.context.events.send(Event::Deadline { at });
+    }
+
+    pub(super) fn stop(&mut self) -> Reply {
         let reply = self.change(WorkerState::Stopping, "stopping: interrupts what runs");
         if self.state == WorkerState::Stopping {
+            self.ends_in(self.options.grace);
             let (hosts, grace) = (self.context.hosts.clone(), self.options.grace);
             self.chores.spawn(hosts.shutdown(grace));
         }

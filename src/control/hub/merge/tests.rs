@@ -20,6 +20,7 @@ fn snapshot(id: &str) -> WorkerSnapshot {
             hosts: Vec::new(),
             finished: 0,
             failed: 0,
+            deadline: None,
         },
         queues: Vec::new(),
         tasks: Vec::new(),

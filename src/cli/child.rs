@@ -1,0 +1,108 @@
+//! Processes of this binary that live in sessions of their own: Ctrl-Z, a hang-up and the end of
+//! whoever starts them do not reach them.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use thiserror::Error;
+use tokio::process::{Child, Command};
+
+/// How long a process may take to be ready: importing Dagster takes seconds on a busy machine.
+pub(super) const READY: Duration = Duration::from_mins(1);
+
+/// Why a process of our own did not start.
+#[derive(Debug, Error)]
+pub enum ChildError {
+    /// A file or process of our own.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// It ended before it was ready. Its own sentence says why.
+    #[error("the {what} ended at its start: {reason}")]
+    Ended {
+        /// `worker` or `broker`.
+        what: &'static str,
+        /// Its last line.
+        reason: String,
+    },
+    /// It is not ready in time.
+    #[error("the {what} is not ready after {} s; see {}", READY.as_secs(), log.display())]
+    Late {
+        /// `worker` or `broker`.
+        what: &'static str,
+        /// Its log.
+        log: PathBuf,
+    },
+}
+
+/// Starts this binary in a session of its own, its output in a log for its owner alone.
+pub(super) fn spawn(
+    words: &[OsString],
+    log: &Path,
+    what: &'static str,
+) -> Result<Child, ChildError> {
+    let program = std::env::current_exe()
+        .map_err(|source| file_error("find", Path::new("this program"), source))?;
+    let output = create(log).map_err(|source| file_error("write", log, source))?;
+    let errors = output
+        .try_clone()
+        .map_err(|source| file_error("write", log, source))?;
+    Command::new(&program)
+        .arg("--own-session")
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .spawn()
+        .map_err(|source| file_error(what, &program, source))
+}
+
+fn create(log: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(log)
+}
+
+pub(super) fn make_folder(folder: &Path) -> Result<(), ChildError> {
+    std::fs::create_dir_all(folder).map_err(|source| file_error("make", folder, source))
+}
+
+fn file_error(action: &'static str, path: &Path, source: std::io::Error) -> ChildError {
+    ChildError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Asks a process to end.
+pub(super) fn terminate(child: &Child) {
+    if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+        // One that has ended is what was wanted.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+/// The sentence a program of ours ended with.
+pub(super) fn last_line(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let line = text
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or("it said nothing");
+    line.trim_start_matches("dagster-taskiq-tui: ").to_owned()
+}

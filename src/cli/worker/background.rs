@@ -1,0 +1,81 @@
+//! `worker start --background`: a worker in a session of its own, waited for until it is ready.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tokio::process::Child;
+
+use super::{RunArgs, WorkerError};
+use crate::cli::child::{self, ChildError, READY};
+use crate::config::state_folder;
+use crate::control::protocol::own_host;
+use crate::control::server::is_live;
+use crate::control::{ControlError, runtime, wait_for_socket};
+
+/// Starts the worker, waits until it greets, and says where its pid and its log are.
+pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
+    let RunArgs {
+        start: args, json, ..
+    } = args;
+    let settings = args.settings()?;
+    let folder = state_folder();
+    child::make_folder(&folder)?;
+    let runtime_folder = args.runtime_dir.clone().unwrap_or_else(runtime::folder);
+    let name = settings.name.value.clone();
+    if let Some(name) = &name {
+        let path = runtime::socket_path(&runtime_folder, name);
+        // Its log is not to be written over.
+        if is_live(&path) {
+            let worker = name.clone();
+            return Err(ControlError::Taken { worker, path }.into());
+        }
+    }
+    // Without a name it has one of its own from its pid, which is not known yet.
+    let id = name.unwrap_or_else(|| format!("{}-{}", own_host(), std::process::id()));
+    let files = Files::of(&folder, &id);
+    let mut words = vec!["worker".into(), "start".into()];
+    words.extend(args.to_words(&id, false));
+    words.extend(["--pid-file".into(), files.pid.clone().into()]);
+    let mut worker = child::spawn(&words, &files.log, "worker")?;
+    let socket = runtime::socket_path(&runtime_folder, &id);
+    ready(&mut worker, &socket, &files.log).await?;
+    if json {
+        let line = serde_json::json!({"worker": id, "pid": worker.id(),
+            "pid_file": files.pid, "log": files.log, "socket": socket});
+        println!("{line}");
+    } else {
+        let (pid, log) = (files.pid.display(), files.log.display());
+        println!("worker {id} runs in the background\npid file {pid}\nlog file {log}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Files {
+    pid: PathBuf,
+    log: PathBuf,
+}
+
+impl Files {
+    /// Named as the control socket is: whatever the id, it is a file name.
+    fn of(folder: &Path, id: &str) -> Self {
+        let socket = runtime::socket_path(folder, id);
+        Self {
+            pid: socket.with_extension("pid"),
+            log: socket.with_extension("err"),
+        }
+    }
+}
+
+/// Waits until the worker greets. One that is late goes on.
+async fn ready(worker: &mut Child, socket: &Path, log: &Path) -> Result<(), ChildError> {
+    tokio::select! {
+        greeted = wait_for_socket(socket, READY) => greeted.map(|_| ()).map_err(|_| ChildError::Late {
+            what: "worker",
+            log: log.to_owned(),
+        }),
+        _ = worker.wait() => Err(ChildError::Ended {
+            what: "worker",
+            reason: child::last_line(log),
+        }),
+    }
+}

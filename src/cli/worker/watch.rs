@@ -1,0 +1,100 @@
+//! `--wait`: follows a worker that was told to end until its process is gone, with what is still to
+//! come and when.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use crate::control::client::{Connection, Wants};
+use crate::control::protocol::{LogStart, ServerFrame};
+use crate::domain::{Timestamp, WorkerSnapshot};
+
+/// How often the countdown moves.
+const TICK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Returns when the worker has closed its socket. On a terminal one line on standard error counts
+/// down in place; elsewhere each new state is a line.
+pub(super) async fn until_gone(socket: &Path) {
+    let wants = Wants {
+        read_only: true,
+        snapshots: true,
+        logs: LogStart::Never,
+    };
+    let Ok(connection) = Connection::open(socket).await else {
+        return;
+    };
+    let Ok((mut input, _output)) = connection.start(wants).await else {
+        return;
+    };
+    let mut line = StatusLine::new();
+    let mut last = None;
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            frame = input.next() => match frame {
+                Ok(ServerFrame::Snapshot { snapshot, .. }) => last = Some(snapshot),
+                Ok(_) => {}
+                Err(_) => break,
+            },
+            _ = tick.tick() => {}
+        }
+        if let Some(snapshot) = &last {
+            line.show(&sentence(snapshot, Timestamp::now()), &key(snapshot));
+        }
+    }
+    line.end();
+}
+
+/// What changes apart from time.
+fn key(snapshot: &WorkerSnapshot) -> String {
+    let worker = &snapshot.worker;
+    format!("{} {}", worker.state.word(), in_flight(snapshot))
+}
+
+fn in_flight(snapshot: &WorkerSnapshot) -> u32 {
+    snapshot.worker.steps.busy + snapshot.worker.runs.busy
+}
+
+/// `etl-1 is draining: 3 running, interrupts them in 42 s`.
+fn sentence(snapshot: &WorkerSnapshot, now: Timestamp) -> String {
+    let worker = &snapshot.worker;
+    let running = in_flight(snapshot);
+    let state = worker.state.word();
+    let text = format!("{} is {state}: {running} running", worker.id);
+    match worker.next_step(now).filter(|_| running > 0) {
+        Some((what, seconds)) => format!("{text}, {what} in {seconds} s"),
+        None => text,
+    }
+}
+
+struct StatusLine {
+    terminal: bool,
+    shown: String,
+}
+
+impl StatusLine {
+    fn new() -> Self {
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            shown: String::new(),
+        }
+    }
+
+    fn show(&mut self, text: &str, key: &str) {
+        let mut output = std::io::stderr();
+        // Nobody may be reading; the worker ends all the same.
+        let _ = if self.terminal {
+            write!(output, "\r\x1b[K{text}").and_then(|()| output.flush())
+        } else if self.shown != key {
+            writeln!(output, "{text}")
+        } else {
+            Ok(())
+        };
+        key.clone_into(&mut self.shown);
+    }
+
+    fn end(&self) {
+        if self.terminal && !self.shown.is_empty() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
