@@ -1,7 +1,8 @@
 """One real worker, broker and Dagster project for all the tests of semantics.
 
 The worker is the binary under test; runs are executed in the test's own process, or launched
-through the queue. Storage is SQLite, or with ``DTQ_TEST_STORAGE=postgres`` a real server.
+through the queue. Storage is SQLite, or what ``DTQ_TEST_STORAGE`` names (``postgres`` or
+``mysql``), on a real server.
 """
 
 import os
@@ -31,7 +32,9 @@ from conftest import (
     own_binary,
     stop,
 )
-from postgres import NoPostgres, Postgres, dagster_storage
+from mysql_server import MySql
+from postgres import Postgres
+from servers import NoServer
 
 #: What two executors may say differently of a step: which process runs it, and where its output is.
 OWN = {
@@ -68,7 +71,7 @@ class Fleet:
     queue: Queue
     gpu: Queue
     environment: dict[str, str]
-    postgres: Postgres | None
+    server: Postgres | MySql | None
     processes: "list[subprocess.Popen[Any]]" = field(default_factory=list)
 
     def execute(self, name: str, location: str = "semantics.py", **kwargs: Any) -> DagsterRun:
@@ -192,9 +195,9 @@ def running(folder: Path, *, storage: str = "", visibility: int = 60) -> Iterato
         gpu = make_queue(queue.client, f"{queue.name}-gpu")
         home = folder / "home"
         home.mkdir()
-        postgres = Postgres.start(folder / "postgres") if storage == "postgres" else None
+        server = _serve(storage, folder / "database")
         try:
-            text = dagster_storage(postgres) if postgres else ""
+            text = server.dagster_storage if server else ""
             (home / "dagster.yaml").write_text(YAML.format(storage=text))
             (folder / "worker.yaml").write_text(
                 f"queues: {{gpu: '{gpu.url}'}}\nworkers: 3\nrun_slots: 2\n"
@@ -206,15 +209,21 @@ def running(folder: Path, *, storage: str = "", visibility: int = 60) -> Iterato
             patch.setenv("AWS_ACCESS_KEY_ID", "test")
             patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
             with DagsterInstance.get() as instance:
-                fleet = Fleet(folder, instance, queue, gpu, dict(os.environ), postgres)
+                fleet = Fleet(folder, instance, queue, gpu, dict(os.environ), server)
                 try:
                     yield fleet
                 finally:
                     for process in reversed(fleet.processes):
                         stop(process, 60)
         finally:
-            if postgres:
-                postgres.stop()
+            if server:
+                server.stop()
+
+
+def _serve(storage: str, folder: Path) -> Postgres | MySql | None:
+    """A database server for the storage of this name; none for SQLite."""
+    servers = {"postgres": Postgres, "mysql": MySql}
+    return servers[storage].start(folder) if storage else None
 
 
 @pytest.fixture(scope="session")
@@ -225,5 +234,5 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         with running(folder, storage=os.environ.get("DTQ_TEST_STORAGE", "")) as found:
             found.worker("first")
             yield found
-    except NoPostgres as error:
-        pytest.skip(f"PostgreSQL was not tested: {error}")
+    except NoServer as error:
+        pytest.skip(f"the storage was not tested on a real server: {error}")

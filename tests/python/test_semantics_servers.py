@@ -1,4 +1,4 @@
-"""The delivery rules on a real PostgreSQL server: claims, duplicates, a lost worker, a restart."""
+"""The delivery rules on real database servers: claims, duplicates, a lost worker, a restart."""
 
 import os
 import signal
@@ -10,17 +10,20 @@ from dagster import DagsterEventType, DagsterRunStatus
 
 from conftest import wait_for
 from fleet import Fleet, running
-from postgres import NoPostgres
+from servers import NoServer
 
 
-@pytest.fixture
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+@pytest.fixture(params=["postgres", "mysql"])
+def fleet(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
     """A project on a server of its own, with no worker yet."""
+    storage = str(request.param)
     try:
-        with running(tmp_path_factory.mktemp("pg"), storage="postgres", visibility=10) as found:
+        with running(tmp_path_factory.mktemp(storage), storage=storage, visibility=10) as found:
             yield found
-    except NoPostgres as error:
-        pytest.skip(f"PostgreSQL was not tested: {error}")
+    except NoServer as error:
+        pytest.skip(f"{storage} was not tested: {error}")
 
 
 def waiting(folder: Path) -> dict:
@@ -72,13 +75,13 @@ def test_a_step_whose_worker_is_killed_is_tried_again_by_another(
 
 
 def test_a_restart_of_the_server_in_mid_run_is_waited_for(fleet: Fleet, tmp_path: Path) -> None:
-    assert fleet.postgres is not None
+    assert fleet.server is not None
     fleet.worker("first")
     run = fleet.begin("wait_job", config=waiting(tmp_path))
     wait_for((tmp_path / "there").exists, "the step")
-    fleet.postgres.stop(signal.SIGQUIT)
+    fleet.server.stop(fleet.server.CRASH)
     # The step goes on without its database, and so does the run; neither is to end.
-    fleet.postgres.serve()
+    fleet.server.serve()
     (tmp_path / "go").touch()
     assert run.finish().status == DagsterRunStatus.SUCCESS
     assert run.count("STEP_START") == {"waits": 1}
