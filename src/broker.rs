@@ -15,7 +15,7 @@ mod queue_set;
 
 pub use archive::{Archive, Archived, read_archive};
 pub use attribute::{Attribute, Attributes, REASON, SOURCE_QUEUE};
-pub use client::{Broker, LONG_POLL, Looked, Outgoing};
+pub use client::{Broker, LONG_POLL, Looked, Outgoing, Permission};
 pub use delivery::{Delivery, OFFLOADED};
 pub use embedded::Waiting;
 pub use error::BrokerError;

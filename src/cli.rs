@@ -8,6 +8,7 @@ mod connection;
 mod console;
 mod control;
 mod demo;
+mod doctor;
 mod guard;
 mod queue;
 mod run;
@@ -57,6 +58,8 @@ enum Verb {
     Broker(broker::Broker),
     /// Run a sample project on this machine: broker, worker, Dagster and the console
     Demo(demo::DemoArgs),
+    /// Look at everything a worker on this host would use, and say what would not work
+    Doctor(Box<doctor::DoctorArgs>),
     /// Open the console over the workers of other hosts, through ssh
     Attach(Box<attach::AttachArgs>),
     #[command(subcommand, hide = true)]
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Queue(verb)) => outcome(queue::run(verb)),
         Some(Verb::Run(verb)) => outcome(run::run(verb)),
         Some(Verb::Broker(broker)) => broker.run(),
+        Some(Verb::Doctor(args)) => outcome(doctor::run(&args)),
         Some(Verb::Demo(args)) => outcome(demo::run(&args)),
         Some(Verb::Attach(args)) => outcome(attach::run(*args)),
         Some(Verb::Control(verb)) => outcome(control::run(verb)),

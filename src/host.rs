@@ -25,8 +25,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use api::{
-    AttemptEvents, Execution, ExitKind, HostNotice, HostSettings, HostState, LostPolicy, Outcome,
-    Progress, Report, ReportKind, Reported, StepStatus, Stream, Usage, WorkerIdentity,
+    About, AttemptEvents, Execution, ExitKind, HostNotice, HostSettings, HostState, LostPolicy,
+    Outcome, Progress, Report, ReportKind, Reported, StepStatus, Stream, Usage, WorkerIdentity,
 };
 pub use error::HostError;
 
@@ -118,6 +118,15 @@ impl Hosts {
     /// When Dagster's storage cannot be asked.
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
         self.supervisor.fleet().await
+    }
+
+    /// What Python, Dagster and its instance are, found out by using them: a claim is taken and
+    /// given back.
+    ///
+    /// # Errors
+    /// When Dagster's storage cannot be asked, or gives no claim.
+    pub async fn about(&self) -> Result<About, HostError> {
+        self.supervisor.about().await
     }
 
     /// How the hosts and the ledger stand.

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod moves;
+mod probe;
 mod queues;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::config::{Settings, is_loopback, region_of_queue_url};
 use crate::domain::QueueCounts;
 pub use inspect::Looked;
 pub use moves::Outgoing;
+pub use probe::Permission;
 
 /// Longest wait of one receive, SQS's own limit: an idle worker costs three requests a minute.
 pub const LONG_POLL: Duration = Duration::from_secs(20);

@@ -112,6 +112,15 @@ impl Objects {
             .map_err(|error| self.error(attempt, &error))
     }
 
+    /// Asks for an object that is not there: only a bucket that may be read says so.
+    pub async fn probe(&self, bucket: &str) -> Result<(), BrokerError> {
+        let path = Path::from("dagster-taskiq-tui/doctor");
+        match self.bucket(bucket)?.head(&path).await {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.error(format!("read the bucket {bucket}"), &error)),
+        }
+    }
+
     fn bucket(&self, name: &str) -> Result<Arc<AmazonS3>, BrokerError> {
         // Whole after every statement that changes it.
         let mut buckets = self

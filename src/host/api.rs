@@ -249,6 +249,23 @@ pub struct AttemptEvents {
     pub ended: bool,
 }
 
+/// What the worker's Python and `DagsterInstance` are.
+#[derive(Clone, Debug, Deserialize)]
+pub struct About {
+    /// Version of Python.
+    pub python: String,
+    /// Version of dagster.
+    pub dagster: String,
+    /// Version of the installed `dagster_taskiq`; none where only this binary carries it.
+    pub dagster_taskiq: Option<String>,
+    /// `sqlite`, `postgresql`, `mysql` or `other`: the event log's database.
+    pub storage: String,
+    /// Class of the run launcher.
+    pub run_launcher: String,
+    /// Whether another claim was taken and given back.
+    pub claims: bool,
+}
+
 /// News of the hosts themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostNotice {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::api::{AttemptEvents, HostNotice, HostSettings};
+use super::api::{About, AttemptEvents, HostNotice, HostSettings};
 use super::error::HostError;
 use super::link::{Link, News};
 use super::protocol::{FromHost, PROTOCOL, ReportBody, ToHost};
@@ -148,6 +148,16 @@ impl Ledger {
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
         let request = "the list of workers";
         let value = self.request(request, |id| ToHost::Fleet { id }).await?;
+        serde_json::from_value(value).map_err(|error| HostError::Request {
+            request,
+            reason: error.to_string(),
+        })
+    }
+
+    /// What the ledger runs on; takes and gives back a claim of its own.
+    pub async fn about(&self) -> Result<About, HostError> {
+        let request = "what Dagster's instance is";
+        let value = self.request(request, |id| ToHost::About { id }).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request,
             reason: error.to_string(),

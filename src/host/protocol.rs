@@ -86,6 +86,9 @@ pub(super) enum ToHost {
     Fleet {
         id: u64,
     },
+    About {
+        id: u64,
+    },
     EndingRuns {
         id: u64,
         run_ids: Vec<String>,

@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::api::{
-    AttemptEvents, Execution, HostNotice, HostSettings, HostState, LostPolicy, Outcome, Progress,
-    Report, Reported,
+    About, AttemptEvents, Execution, HostNotice, HostSettings, HostState, LostPolicy, Outcome,
+    Progress, Report, Reported,
 };
 use super::error::HostError;
 use super::ledger::Ledger;
@@ -377,6 +377,10 @@ impl Supervisor {
 
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
         self.own_ledger.fleet().await
+    }
+
+    pub async fn about(&self) -> Result<About, HostError> {
+        self.own_ledger.about().await
     }
 
     pub fn states(&self) -> Vec<HostState> {

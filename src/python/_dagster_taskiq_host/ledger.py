@@ -13,7 +13,7 @@ from typing import Any
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._serdes import serialize_value
 
-from . import history, liveness, reports
+from . import about, history, liveness, reports
 from .frames import Channel, Closed, Frame
 
 ENDING = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE)
@@ -80,6 +80,8 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return None
     if kind == "fleet":
         return liveness.fleet(instance)
+    if kind == "about":
+        return about.describe(instance)
     if kind == "ending_runs":
         return _ending_runs(instance, frame["run_ids"])
     if kind == "report":

@@ -3,14 +3,12 @@
 Called as ``python -c <bootstrap> <folder of this package> <folder of dagster_taskiq> …``.
 """
 
-import contextlib
 import json
 import os
 import signal
 import socket
 import sys
 from importlib import metadata
-from importlib.util import find_spec
 
 from . import PROTOCOL, linux
 from .frames import Channel, Frame
@@ -49,10 +47,8 @@ def _channel() -> Channel:
 
 
 def _hello(channel: Channel) -> None:
-    installed = None
-    if find_spec("dagster_taskiq") is not None:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            installed = metadata.version("dagster-taskiq-tui")
+    from .about import installed_library
+
     channel.send(
         {
             "kind": "hello",
@@ -60,7 +56,7 @@ def _hello(channel: Channel) -> None:
             "pid": os.getpid(),
             "python": sys.version.split()[0],
             "dagster": metadata.version("dagster"),
-            "dagster_taskiq": installed,
+            "dagster_taskiq": installed_library(),
         }
     )
 

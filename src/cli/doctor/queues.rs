@@ -1,0 +1,174 @@
+//! The broker's side: reachable, queues there, permissions granted, dead letters kept, clocks
+//! together, bucket readable.
+
+use std::sync::Arc;
+
+use super::Report;
+use crate::broker::{Broker, BrokerError, Permission, Queue, QueueSet};
+use crate::config::Settings;
+use crate::domain::{QueueDetail, QueueRole};
+
+/// A queue moves a message away after so many receives. Fewer than ten are used up by restarts and
+/// lost workers, which are no fault of the message's.
+const FEW_RECEIVES: u32 = 10;
+
+/// Seconds between two clocks beyond which ages and heartbeats are told wrong.
+const CLOCKS_APART: i64 = 10;
+/// Seconds beyond which SQS refuses signatures.
+const CLOCKS_TOO_FAR: i64 = 300;
+
+/// What a worker does with every queue it serves.
+const NEEDED: [Permission; 3] = [
+    Permission::Receive,
+    Permission::Delete,
+    Permission::ChangeVisibility,
+];
+
+/// Makes the checks; returns the names of the queues that a worker would serve.
+pub(super) async fn examine(
+    report: &mut Report,
+    settings: &Settings,
+    broker: &Broker,
+) -> Vec<String> {
+    let set = QueueSet::configured(settings);
+    let kind = if broker.is_embedded() {
+        "the embedded broker"
+    } else {
+        "SQS"
+    };
+    let mut served = Vec::new();
+    let mut answered = false;
+    for queue in set.all() {
+        match broker.describe(queue).await {
+            Ok(detail) => {
+                if !answered {
+                    report.ok("broker", format!("{kind} answers at {}", broker.endpoint()));
+                    answered = true;
+                }
+                served.push(queue.name.clone());
+                dead_letters(report, broker, queue, &detail).await;
+                permissions(report, broker, queue).await;
+            }
+            Err(problem) if problem.is_no_such_queue() => missing(report, broker, queue, &problem),
+            Err(problem @ (BrokerError::Unreachable { .. } | BrokerError::Credentials { .. })) => {
+                // The other queues would only say the same.
+                report.failed("broker", problem.to_string());
+                return served;
+            }
+            Err(problem) => report.failed(&subject(queue), problem.to_string()),
+        }
+    }
+    clock(report, broker).await;
+    match broker.probe_bucket().await {
+        None => {}
+        Some(Ok(bucket)) => report.ok("bucket", format!("s3://{bucket} can be read")),
+        Some(Err(problem)) => report.failed("bucket", problem.to_string()),
+    }
+    served
+}
+
+fn subject(queue: &Queue) -> String {
+    format!("queue {}", queue.name)
+}
+
+fn missing(report: &mut Report, broker: &Broker, queue: &Arc<Queue>, problem: &BrokerError) {
+    let check = subject(queue);
+    if broker.is_embedded() {
+        report.ok(&check, "is not there yet: a worker creates it");
+        return;
+    }
+    match &queue.role {
+        QueueRole::Runs => report.warning(
+            &check,
+            "does not exist: runs share the base queue; create it with `dagster-taskiq-tui queue \
+             create`",
+        ),
+        QueueRole::Band(_) => report.warning(
+            &check,
+            "does not exist: its band's steps use the base queue; create it with \
+             `dagster-taskiq-tui queue create`",
+        ),
+        _ => report.failed(&check, problem.to_string()),
+    }
+}
+
+async fn dead_letters(
+    report: &mut Report,
+    broker: &Broker,
+    queue: &Arc<Queue>,
+    detail: &QueueDetail,
+) {
+    let check = subject(queue);
+    let Some(policy) = &detail.redrive else {
+        report.warning(
+            &check,
+            "exists, and has no dead-letter queue: what nobody can run stays in it, hidden for 15 \
+             minutes at a time; `dagster-taskiq-tui queue create --dead-letters` makes one",
+        );
+        return;
+    };
+    let times = policy.max_receives;
+    let words = format!(
+        "exists; after {times} receives SQS moves a message to {}",
+        policy.queue
+    );
+    if times < FEW_RECEIVES {
+        report.warning(
+            &check,
+            format!(
+                "{words}, which restarts and lost workers use up: set its maxReceiveCount to \
+                 {FEW_RECEIVES} or more"
+            ),
+        );
+    } else {
+        report.ok(&check, words);
+    }
+    let target = match broker.dead_letter_queue(queue).await {
+        Ok(Some(url)) => Queue::new(url, QueueRole::DeadLetter, 0),
+        Ok(None) => {
+            let text = format!(
+                "{} is named as its dead-letter queue and not found",
+                policy.queue
+            );
+            return report.failed(&check, text);
+        }
+        Err(problem) => return report.failed(&check, problem.to_string()),
+    };
+    // A FIFO queue needs a group; that it lacks one is another thing SQS refuses.
+    match broker.probe(&target, Permission::Send).await {
+        Ok(()) => report.ok(&subject(&target), "takes dead letters"),
+        Err(problem) => report.failed(&subject(&target), problem.to_string()),
+    }
+}
+
+async fn permissions(report: &mut Report, broker: &Broker, queue: &Queue) {
+    let check = format!("permissions {}", queue.name);
+    let mut granted = Vec::new();
+    let mut complaints = Vec::new();
+    for permission in NEEDED {
+        match broker.probe(queue, permission).await {
+            Ok(()) => granted.push(permission.action()),
+            Err(problem) => complaints.push(problem.to_string()),
+        }
+    }
+    if complaints.is_empty() {
+        report.ok(&check, granted.join(", "));
+    }
+    for complaint in complaints {
+        report.failed(&check, complaint);
+    }
+}
+
+async fn clock(report: &mut Report, broker: &Broker) {
+    let Some(ahead) = broker.clock_difference().await else {
+        report.warning("clock", "the broker does not tell its time: not compared");
+        return;
+    };
+    let way = if ahead < 0 { "behind" } else { "ahead of" };
+    let text = format!("this host's is {} s {way} the broker's", ahead.abs());
+    match ahead.abs() {
+        CLOCKS_TOO_FAR.. => report.failed("clock", format!("{text}: SQS refuses its requests")),
+        CLOCKS_APART.. => report.warning("clock", format!("{text}: check its time service")),
+        _ => report.ok("clock", text),
+    }
+}
