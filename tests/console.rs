@@ -11,6 +11,8 @@ mod harness;
 mod keys;
 #[path = "console/launching.rs"]
 mod launching;
+#[path = "console/runs.rs"]
+mod runs;
 #[path = "console/screens.rs"]
 mod screens;
 #[path = "console/svg.rs"]

@@ -375,6 +375,48 @@ async fn a_hub_lists_jobs_launches_one_and_shows_its_run() {
 }
 
 #[tokio::test]
+async fn older_runs_are_loaded_after_a_run_and_after_those_that_are_known() {
+    let client = client().await;
+    let numbers = job(&client, "numbers").await;
+    let made: Vec<Launch> = (0..3).map(|_| Launch::job(numbers.clone())).collect();
+    for launched in client.launch_many(&made).await.unwrap() {
+        let run_id = launched.unwrap().run_id;
+        until(&client, &run_id, |run| run.status.is_finished()).await;
+    }
+    let handle = Hub::start(HubOptions {
+        discover: Vec::new(),
+        webserver_url: Some(webserver().await.url.clone()),
+        audit: None,
+        ..HubOptions::default()
+    });
+    let mut watch = handle.watch();
+    let some = watch.wait_for(|snapshot| snapshot.runs.len() >= 3);
+    let newest = some.await.unwrap().runs[0].run_id.clone();
+    let ask = |before: Option<String>| {
+        let statuses = vec![RunStatus::Success];
+        handle.request(None, Command::Ask(Query::OlderRuns { statuses, before }))
+    };
+    let Reply::Answer(answer) = ask(Some(newest)).await.unwrap() else {
+        panic!("older runs were not loaded");
+    };
+    let Answer::OlderRuns { count, .. } = *answer else {
+        panic!("{answer:?}");
+    };
+    assert!(count >= 2, "{count}");
+    let Reply::Answer(answer) = ask(None).await.unwrap() else {
+        panic!("older runs were not loaded");
+    };
+    // Fewer than a page: there is none before those that are known.
+    assert_eq!(
+        *answer,
+        Answer::OlderRuns {
+            count: 0,
+            last: true
+        }
+    );
+}
+
+#[tokio::test]
 async fn a_webserver_that_is_not_there_is_a_badge_of_the_hub() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -12,6 +12,7 @@ mod operations;
 mod overlays;
 mod questions;
 mod removals;
+mod runs;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{Command, LogLevel, Reply, Snapshot, SourceHealth};
+use crate::domain::{Answer, Command, LogLevel, Reply, Snapshot, SourceHealth};
 
 use super::alarms::{self, Alarm, Severity};
 use super::glyphs::Glyphs;
@@ -151,6 +152,8 @@ pub struct App {
     pub(super) size: (u16, u16),
     /// Slot targets asked for and not yet seen in a snapshot, by worker: quick presses of `+` add up.
     wanted_slots: BTreeMap<String, u32>,
+    /// The request that loads older runs, while it is under way.
+    loading_runs: Option<u64>,
     next_request: u64,
     /// What was told of queues and messages beyond the snapshot.
     pub(super) messages: Messages,
@@ -185,6 +188,7 @@ impl App {
             counts: History::default(),
             size: (80, 24),
             wanted_slots: BTreeMap::new(),
+            loading_runs: None,
             next_request: 0,
             messages: Messages::default(),
         }
@@ -338,8 +342,16 @@ impl App {
                 self.wanted_slots.clear();
                 (Tone::Failed, text)
             }
-            Reply::Answer(_) => return,
+            Reply::Answer(answer) => {
+                if let Answer::OlderRuns { count, last } = *answer {
+                    self.older_loaded(request, count, last, now);
+                }
+                return;
+            }
         };
+        if self.loading_runs == Some(request) {
+            self.loading_runs = None;
+        }
         self.toasts.retain(|toast| toast.request != Some(request));
         self.toast(tone, text, now);
     }

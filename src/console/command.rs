@@ -68,8 +68,18 @@ pub enum Verb {
     Restore,
     /// Interrupt a step.
     CancelTask,
-    /// Terminate a run.
+    /// Terminate runs.
     TerminateRun,
+    /// Mark runs as canceled, whatever their processes do.
+    MarkCanceled,
+    /// Run a run's job again.
+    Reexecute,
+    /// The same, from where it failed.
+    ReexecuteFromFailure,
+    /// The next status to show runs of.
+    RunStatus,
+    /// Have Dagster load a code location again.
+    ReloadLocation,
     /// The lowest level of log lines shown.
     LogLevel,
     /// Stay at the newest log line.

@@ -32,6 +32,13 @@ fn twin(command: &Command) -> Option<String> {
             .map_or_else(String::new, |queue| format!(" --to {queue}"))
     };
     let words = match command {
+        Command::ReexecuteRun {
+            run_id,
+            from_failure,
+        } => format!(
+            "run reexecute {run_id}{}",
+            flag(*from_failure, "--from-failure")
+        ),
         Command::DrainQueue {
             queue,
             keep_waiting,

@@ -102,12 +102,13 @@ impl Hub {
         let (send_host_news, host_news) = mpsc::channel(NEWS);
         let (tell, told) = mpsc::channel(8);
         let client = options.webserver_url.as_deref().map(dagster::Client::new);
-        let wake = poller::start(client.clone(), tell);
+        let wake = poller::start(client.clone(), tell.clone());
         let router = route::Router {
             read_only: options.read_only,
             audit: options.audit.clone().map(AuditLog::new),
             dagster: client,
             wake,
+            tell,
         };
         let audit = options.audit.clone().map(Tail::new);
         let every = options.discover_every;

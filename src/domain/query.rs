@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobRef, Launch, Peek, QueueDetail};
+use super::{JobRef, Launch, Peek, QueueDetail, RunStatus};
 
 /// An asset's key, by its parts.
 pub type AssetKey = Vec<String>;
@@ -24,6 +24,13 @@ pub enum Query {
     },
     /// What Dagster would say against the configuration of a launch.
     CheckConfig(Box<Launch>),
+    /// Older runs than those of the snapshot, which has them from then on.
+    OlderRuns {
+        /// Only of these statuses; empty for all.
+        statuses: Vec<RunStatus>,
+        /// Those before this run; `None` for those before the last page.
+        before: Option<String>,
+    },
     /// A queue's attributes, tags and dead-letter pairing.
     Queue {
         /// Its name.
@@ -47,6 +54,7 @@ impl Query {
         match self {
             Self::Job { .. } => "describe job",
             Self::CheckConfig(_) => "check configuration",
+            Self::OlderRuns { .. } => "load older runs",
             Self::Queue { .. } => "describe queue",
             Self::Peek { .. } => "peek",
         }
@@ -56,7 +64,7 @@ impl Query {
     #[must_use]
     pub fn is_for_dagster(&self) -> bool {
         match self {
-            Self::Job { .. } | Self::CheckConfig(_) => true,
+            Self::Job { .. } | Self::CheckConfig(_) | Self::OlderRuns { .. } => true,
             Self::Queue { .. } | Self::Peek { .. } => false,
         }
     }
@@ -66,7 +74,7 @@ impl Query {
     pub fn queue(&self) -> Option<&str> {
         match self {
             Self::Queue { queue } | Self::Peek { queue, .. } => Some(queue),
-            Self::Job { .. } | Self::CheckConfig(_) => None,
+            Self::Job { .. } | Self::CheckConfig(_) | Self::OlderRuns { .. } => None,
         }
     }
 }
@@ -79,6 +87,13 @@ pub enum Answer {
     Job(JobDetail),
     /// Of [`Query::CheckConfig`]: what is wrong with it; empty if nothing is.
     CheckConfig(Vec<ConfigProblem>),
+    /// Of [`Query::OlderRuns`].
+    OlderRuns {
+        /// How many there were in this page.
+        count: usize,
+        /// There are no more.
+        last: bool,
+    },
     /// Of [`Query::Queue`].
     Queue(QueueDetail),
     /// Of [`Query::Peek`], and of a peek by receiving.

@@ -49,6 +49,12 @@ impl RunStatus {
         }
     }
 
+    /// Whether Dagster terminates it safely; the others can only be marked as canceled.
+    #[must_use]
+    pub fn can_be_terminated(self) -> bool {
+        matches!(self, Self::Queued | Self::Started)
+    }
+
     /// Whether nothing can follow it.
     #[must_use]
     pub fn is_finished(self) -> bool {

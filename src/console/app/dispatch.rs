@@ -86,7 +86,11 @@ impl App {
             Verb::Show(view) => self.show(view, effects),
             Verb::NextView => self.show(self.view.step(1), effects),
             Verb::PreviousView => self.show(self.view.step(View::ALL.len() - 1), effects),
-            Verb::Move(motion) => self.move_cursor(motion),
+            Verb::Move(motion) => {
+                self.move_cursor(motion);
+                self.load_at_end(motion, now, effects);
+            }
+            Verb::RunStatus => self.show_status(argument, now, effects),
             Verb::Open => self.open(effects),
             Verb::Back => self.back(effects),
             Verb::Filter if !argument.is_empty() => self.set_filter(argument),

@@ -48,7 +48,11 @@ impl App {
             Verb::Resend => self.edit_message(now, effects),
             Verb::Restore => self.ask_restore(argument, now),
             Verb::CancelTask => self.ask_cancel(now),
-            Verb::TerminateRun => self.ask_terminate(now),
+            Verb::TerminateRun => self.ask_terminate(false, now),
+            Verb::MarkCanceled => self.ask_terminate(true, now),
+            Verb::Reexecute => self.ask_reexecute(false, now),
+            Verb::ReexecuteFromFailure => self.ask_reexecute(true, now),
+            Verb::ReloadLocation => self.reload_location(argument, now, effects),
             _ => {}
         }
     }

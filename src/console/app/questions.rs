@@ -11,7 +11,7 @@ use crate::console::rows;
 use crate::console::toast::Tone;
 use crate::console::twin::twins;
 use crate::console::words::plural;
-use crate::domain::{Command, RunView, TaskView, WorkerView};
+use crate::domain::{Command, TaskView, WorkerView};
 
 impl App {
     /// Asks, showing the command line that does the same.
@@ -160,74 +160,6 @@ impl App {
                 );
             }
         }
-    }
-
-    pub(super) fn ask_terminate(&mut self, now: Timestamp) {
-        let rows = self.target_rows();
-        let runs: Vec<RunView> = rows
-            .iter()
-            .filter_map(|index| self.snapshot.runs.get(*index).cloned())
-            .collect();
-        let Some(first) = runs.first() else {
-            return self.toast(Tone::Failed, "No run is under the cursor", now);
-        };
-        let first_id = short_id(&first.run_id).to_owned();
-        let going: Vec<&RunView> = runs
-            .iter()
-            .filter(|run| !run.status.is_finished())
-            .collect();
-        let tasks = self.snapshot.tasks.iter();
-        let of_them = |task: &&TaskView| going.iter().any(|run| run.run_id == task.run_id);
-        let in_flight = plural(tasks.filter(of_them).count(), "task");
-        let ids: Vec<String> = going.iter().map(|run| run.run_id.clone()).collect();
-        let (title, typed, about) = match going.as_slice() {
-            [] if runs.len() == 1 => {
-                return self.toast(Tone::Failed, format!("Run {first_id} is over already"), now);
-            }
-            [] => return self.toast(Tone::Failed, "All marked runs are over already", now),
-            [run] => {
-                let id = short_id(&run.run_id).to_owned();
-                (
-                    format!("Terminate run {id}?"),
-                    id,
-                    format!("Job {}.", run.job),
-                )
-            }
-            going => {
-                let count = going.len().to_string();
-                let jobs = names(going.iter().map(|run| run.job.as_str()));
-                (
-                    format!("Terminate {count} runs?"),
-                    count,
-                    format!("{jobs}."),
-                )
-            }
-        };
-        let mut body = vec![
-            format!("{about} {in_flight} of it here will be interrupted or removed."),
-            String::from("Dagster marks the run as canceled."),
-        ];
-        if going.len() > 1 {
-            body = vec![
-                about,
-                format!("{in_flight} of them here will be interrupted or removed."),
-                String::from("Dagster marks the runs as canceled."),
-            ];
-            if going.len() < runs.len() {
-                body.push(format!(
-                    "{} marked are over already.",
-                    runs.len() - going.len()
-                ));
-            }
-        }
-        let requests = vec![(
-            None,
-            Command::TerminateRuns {
-                run_ids: ids,
-                force: false,
-            },
-        )];
-        self.ask(title, body, Some(&typed), requests);
     }
 
     /// How many tasks these workers run and hold.

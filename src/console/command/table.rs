@@ -138,7 +138,31 @@ pub static COMMANDS: &[CommandRow] = &[
         .within(&[Runs])
         .risk(Destructive)
         .hint("terminate")
-        .help("ask Dagster to terminate the run under the cursor"),
+        .help("ask Dagster to terminate the run; one that has not started is marked as canceled"),
+    row(Verb::MarkCanceled, "mark-canceled", &["C"])
+        .within(&[Runs])
+        .risk(Destructive)
+        .help("mark the run as canceled, whatever its processes do"),
+    row(Verb::Reexecute, "re-execute", &["e"])
+        .within(&[Runs])
+        .aka(&["reexecute"])
+        .risk(Disruptive)
+        .hint("re-execute")
+        .help("run the run's job again, all of its steps"),
+    row(Verb::ReexecuteFromFailure, "re-execute-failed", &["E"])
+        .within(&[Runs])
+        .risk(Disruptive)
+        .hint("from failure")
+        .help("run the run's job again, only the steps that failed and those after them"),
+    row(Verb::RunStatus, "status", &["f"])
+        .within(&[Runs])
+        .takes("[STATUS]")
+        .hint("status")
+        .help("show the runs of one status: unfinished, failure, success, canceled, all"),
+    row(Verb::ReloadLocation, "reload-location", &[])
+        .risk(Disruptive)
+        .takes("[NAME]")
+        .help("have Dagster load a code location again"),
     row(Verb::StopWorker, "stop-worker", &["X"])
         .within(&[Workers])
         .aka(&["stop"])

@@ -37,7 +37,15 @@ impl Searchable for TaskView {
 impl Searchable for RunView {
     fn field(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
-            "status" => Some(Cow::Borrowed(words::run_status(self.status))),
+            "status" => {
+                let word = words::run_status(self.status);
+                // Two words for it, so that all of them can be asked for at once.
+                Some(if self.status.is_finished() {
+                    Cow::Borrowed(word)
+                } else {
+                    Cow::Owned(format!("{word} unfinished"))
+                })
+            }
             "run" => Some(Cow::Borrowed(&self.run_id)),
             "job" => Some(Cow::Borrowed(&self.job)),
             "prio" => Some(Cow::Owned(self.priority?.to_string())),

@@ -35,7 +35,7 @@ async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterErr
     let answer = match query {
         Query::Job { job, assets } => Answer::Job(client.job_detail(&job, &assets).await?),
         Query::CheckConfig(launch) => Answer::CheckConfig(client.check(&launch).await?),
-        Query::Queue { .. } | Query::Peek { .. } => return Ok(None),
+        Query::OlderRuns { .. } | Query::Queue { .. } | Query::Peek { .. } => return Ok(None),
     };
     Ok(Some(answer))
 }

@@ -36,10 +36,23 @@ const UNFINISHED: [RunStatus; 6] = [
 /// What the webserver tells.
 #[derive(Debug)]
 pub(super) enum Told {
-    Runs(Vec<RunView>),
+    /// The newest runs and all unfinished ones; after which run the next page begins.
+    Runs(Vec<RunView>, Option<String>),
+    /// A page of older ones.
+    Older(OlderRuns),
     Jobs(Vec<JobRef>),
     Up,
     Down(String),
+}
+
+/// A page of older runs.
+#[derive(Debug)]
+pub(super) struct OlderRuns {
+    pub(super) runs: Vec<RunView>,
+    /// It follows the last page of all runs: the next one begins at `next`.
+    pub(super) follows: bool,
+    /// Where the page after it begins; `None` if there is none.
+    pub(super) next: Option<String>,
 }
 
 /// Lets others have the webserver asked at once. Cloning is cheap.
@@ -120,12 +133,13 @@ impl Poller {
 
     /// One round of questions; whether any run is unfinished.
     async fn ask(&mut self, tell: &mpsc::Sender<Told>, wake: &Wake) -> Result<bool, DagsterError> {
-        let runs = self.runs().await?;
+        let (runs, next) = self.runs().await?;
         let busy = runs.iter().any(|run| !run.status.is_finished());
         // The list first, the step counts when Dagster has read the logs.
-        let _ = tell.send(Told::Runs(self.with_counts(runs.clone()))).await;
+        let listed = self.with_counts(runs.clone());
+        let _ = tell.send(Told::Runs(listed, next.clone())).await;
         if self.count(&runs).await? {
-            let _ = tell.send(Told::Runs(self.with_counts(runs))).await;
+            let _ = tell.send(Told::Runs(self.with_counts(runs), next)).await;
         }
         let due = self.jobs_asked.is_none_or(|asked| asked.elapsed() >= JOBS);
         if wake.jobs.swap(false, Ordering::Relaxed) || due {
@@ -139,7 +153,7 @@ impl Poller {
         Ok(busy)
     }
 
-    async fn runs(&mut self) -> Result<Vec<RunView>, DagsterError> {
+    async fn runs(&mut self) -> Result<(Vec<RunView>, Option<String>), DagsterError> {
         let page = self.client.runs(&RunFilter::default(), PAGE, None).await?;
         let mut runs = page.runs;
         if page.next.is_some() {
@@ -151,7 +165,7 @@ impl Poller {
             let more = self.client.runs(&unfinished, PAGE, None).await?.runs;
             runs.extend(more.into_iter().filter(|run| !listed.contains(&run.run_id)));
         }
-        Ok(runs)
+        Ok((runs, page.next))
     }
 
     /// Asks for the step counts that are missing or may have changed; whether any are new.
@@ -206,4 +220,29 @@ impl Poller {
         }
         runs
     }
+}
+
+/// Asks for a page of older runs, with their step counts.
+pub(super) async fn older(
+    client: &Client,
+    statuses: Vec<RunStatus>,
+    before: &str,
+) -> Result<(Vec<RunView>, Option<String>), DagsterError> {
+    let filter = RunFilter {
+        statuses: Some(statuses).filter(|statuses| !statuses.is_empty()),
+        ..RunFilter::default()
+    };
+    let page = client.runs(&filter, PAGE, Some(before)).await?;
+    let mut runs = page.runs;
+    for some in runs.chunks_mut(COUNTED_AT_ONCE) {
+        let ids: Vec<String> = some.iter().map(|run| run.run_id.clone()).collect();
+        let counts = client.run_stats(&ids).await?;
+        for run in some {
+            if let Some(stats) = counts.get(&run.run_id) {
+                run.steps_succeeded = stats.succeeded;
+                run.steps_failed = stats.failed;
+            }
+        }
+    }
+    Ok((runs, page.next))
 }

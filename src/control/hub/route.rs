@@ -6,13 +6,13 @@ use tokio::time::timeout;
 
 use super::errands;
 use super::link::Ask;
-use super::poller::Wake;
+use super::poller::{self, OlderRuns, Wake};
 use super::state::State;
 use crate::control::Request;
 use crate::control::audit::{self, AuditLog};
 use crate::control::client::answer_within;
 use crate::dagster::{Client, DagsterError};
-use crate::domain::{Command, Danger, Reply};
+use crate::domain::{Answer, Command, Danger, Query, Reply, RunStatus};
 
 /// What a command needs on its way.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Router {
     pub(super) audit: Option<AuditLog>,
     pub(super) dagster: Option<Result<Client, DagsterError>>,
     pub(super) wake: Wake,
+    /// Where older runs go, to be in every snapshot from then on.
+    pub(super) tell: mpsc::Sender<poller::Told>,
 }
 
 impl Router {
@@ -50,6 +52,11 @@ impl Router {
             let refusal = Reply::Failed(format!("{verb} was refused: this console is read-only"));
             return self.recorded(worker, command, async move { refusal }.boxed());
         }
+        if let Command::Ask(Query::OlderRuns { statuses, before }) = command {
+            let follows = before.is_none();
+            let before = before.or_else(|| state.older_runs_after());
+            return self.older_runs(statuses, before, follows);
+        }
         if command.is_for_dagster() {
             let done = self.ask_dagster(command.clone());
             return self.recorded(worker, command, done);
@@ -78,6 +85,37 @@ impl Router {
                 audit.record(entry).await;
             }
             reply
+        }
+        .boxed()
+    }
+
+    /// Asks for a page of older runs; `follows` if it is the one after those that are known.
+    fn older_runs(
+        &self,
+        statuses: Vec<RunStatus>,
+        before: Option<String>,
+        follows: bool,
+    ) -> BoxFuture<'static, Reply> {
+        let (dagster, tell) = (self.dagster.clone(), self.tell.clone());
+        async move {
+            let (Some(Ok(client)), Some(before)) = (dagster, before) else {
+                let (count, last) = (0, true);
+                return Reply::Answer(Box::new(Answer::OlderRuns { count, last }));
+            };
+            match poller::older(&client, statuses, &before).await {
+                Err(error) => Reply::Failed(format!("older runs were not loaded: {error}")),
+                Ok((runs, next)) => {
+                    let (count, last) = (runs.len(), next.is_none());
+                    let page = OlderRuns {
+                        runs,
+                        follows,
+                        next,
+                    };
+                    // Fails when the hub is gone, and with it whoever asked.
+                    let _ = tell.send(poller::Told::Older(page)).await;
+                    Reply::Answer(Box::new(Answer::OlderRuns { count, last }))
+                }
+            }
         }
         .boxed()
     }

@@ -75,6 +75,13 @@ struct Remote {
     seen_at: Option<Timestamp>,
 }
 
+/// Where older runs begin: as the last poll told, or after the last page that was asked for.
+#[derive(Debug)]
+enum Older {
+    NotAsked(Option<String>),
+    Next(Option<String>),
+}
+
 /// The hub's state.
 #[derive(Debug)]
 pub(super) struct State {
@@ -85,6 +92,7 @@ pub(super) struct State {
     webserver: Source,
     logs: VecDeque<LogLine>,
     current: Snapshot,
+    older: Older,
     workers_changed: bool,
     logs_changed: bool,
     runs_changed: bool,
@@ -108,6 +116,7 @@ impl State {
             webserver,
             logs: VecDeque::new(),
             current: Snapshot::default(),
+            older: Older::NotAsked(None),
             workers_changed: true,
             logs_changed: false,
             runs_changed: false,
@@ -304,7 +313,26 @@ impl State {
     /// Takes in what the webserver has to say.
     pub(super) fn told(&mut self, told: poller::Told) {
         match told {
-            poller::Told::Runs(runs) => {
+            poller::Told::Runs(runs, next) => {
+                let runs = match self.older {
+                    Older::NotAsked(_) => {
+                        self.older = Older::NotAsked(next);
+                        runs
+                    }
+                    Older::Next(_) => merge::runs(runs, &self.current.runs),
+                };
+                self.runs_changed |= merge::renew(&mut self.current.runs, runs);
+            }
+            poller::Told::Older(page) => {
+                let next = if page.follows {
+                    page.next
+                } else {
+                    self.older_runs_after()
+                };
+                self.older = Older::Next(next);
+                // What was there before is as fresh.
+                let known = (*self.current.runs).clone();
+                let runs = merge::runs(known, &page.runs);
                 self.runs_changed |= merge::renew(&mut self.current.runs, runs);
             }
             poller::Told::Jobs(jobs) => {
@@ -316,6 +344,12 @@ impl State {
             }
             poller::Told::Down(reason) => self.webserver.health = SourceHealth::Down { reason },
         }
+    }
+
+    /// After which run the page after those that are known begins; `None` if there is none.
+    pub(super) fn older_runs_after(&self) -> Option<String> {
+        let (Older::NotAsked(next) | Older::Next(next)) = &self.older;
+        next.clone()
     }
 
     /// Makes the snapshot anew; whether it is another one.
