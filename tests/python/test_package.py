@@ -1,5 +1,6 @@
 """The package as a whole."""
 
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,13 @@ def test_the_package_has_the_version_of_the_binary() -> None:
     found = re.search(r'^version = "(.*)"$', manifest, re.MULTILINE)
     assert found is not None
     assert dagster_taskiq.__version__ == found.group(1)
+
+
+def test_the_wheel_has_the_package_that_the_python_worker_shares_with_the_binary() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    found = re.search(r"^python-packages = (.*)$", project, re.MULTILINE)
+    assert found is not None
+    assert json.loads(found.group(1)) == ["dagster_taskiq", "_dagster_taskiq_host"]
 
 
 def test_importing_the_package_imports_neither_boto3_nor_taskiq() -> None:

@@ -145,6 +145,28 @@ def test_a_step_whose_worker_is_killed_is_tried_again_by_another(
     wait_for(lambda: not any(w.is_alive for w in registry.workers(instance)), "their end")
 
 
+def test_a_worker_that_ends_finishes_what_runs_and_leaves_the_rest_to_others(
+    instance: DagsterInstance, queue: Queue, tmp_path: Path
+) -> None:
+    run = started_run(instance, "wait_job", run_config=waiting(tmp_path))
+    later = [started_run(instance, "speak_job") for _ in range(4)]
+    body = step_message(instance, run, "waits", attempt=1)
+    queue.client.send_message(QueueUrl=queue.url, MessageBody=body)
+    with python_worker(tmp_path / "one.log") as first:
+        wait_for((tmp_path / "there").exists, "the step", 120)
+        first.terminate()
+        log = tmp_path / "one.log"
+        wait_for(lambda: "running tasks to complete" in log.read_text(), "the worker's notice")
+        for other in later:
+            body = step_message(instance, other, "speaks", attempt=1)
+            queue.client.send_message(QueueUrl=queue.url, MessageBody=body)
+        with python_worker(tmp_path / "two.log"):
+            wait_for(lambda: queue.depth() == 1, "the end of all but the first one's", 120)
+            (tmp_path / "go").touch()
+            wait_for(lambda: queue.depth() == 0, "the end of the first one's")
+    assert events(instance, run) == ["STEP_START", "STEP_SUCCESS"]
+
+
 def test_a_step_of_a_cancelled_run_is_interrupted_and_not_tried_again(
     instance: DagsterInstance, queue: Queue, tmp_path: Path
 ) -> None:
@@ -205,3 +227,24 @@ def test_an_older_sender_gets_its_result_and_poison_is_put_away_with_the_reason(
     assert len(reasons) == 3, reasons
     for words in ("not a Taskiq message", "send_mail", "does not exist"):
         assert any(words in reason for reason in reasons), reasons
+
+
+def test_a_killed_step_host_costs_its_step_one_attempt_and_the_worker_goes_on(
+    instance: DagsterInstance, queue: Queue, tmp_path: Path
+) -> None:
+    run = started_run(instance, "wait_job", run_config=waiting(tmp_path))
+    body = step_message(instance, run, "waits", attempt=1)
+    queue.client.send_message(QueueUrl=queue.url, MessageBody=body)
+    with python_worker(tmp_path / "worker.log"):
+        wait_for((tmp_path / "there").exists, "the step", 120)
+        child = int((tmp_path / "there").read_text())
+        stat = Path(f"/proc/{child}/stat").read_text()
+        os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+        wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the end of the step's process")
+        wait_for(lambda: queue.depth() == 0, "the acknowledgement")
+        assert events(instance, run) == ["STEP_START", "STEP_UP_FOR_RETRY"]
+        (tmp_path / "go").touch()
+        again = step_message(instance, run, "waits", attempt=2)
+        queue.client.send_message(QueueUrl=queue.url, MessageBody=again)
+        wait_for(lambda: queue.depth() == 0, "the acknowledgement of the next attempt")
+    assert counted(instance, run.run_id, "STEP_SUCCESS") == {"waits": 1}

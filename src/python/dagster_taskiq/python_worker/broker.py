@@ -17,6 +17,9 @@ from dagster_taskiq.python_worker.deliveries import Delivery, NotATask
 from dagster_taskiq.routing import RUNS_SUFFIX
 from dagster_taskiq.sqs import Outgoing, Sender
 
+#: What was received and not yet handed out.
+_Arrived = asyncio.Queue[tuple[Delivery, AckableMessage]]
+
 _LOG = logging.getLogger("dagster_taskiq")
 
 #: Default of the seconds a received message stays invisible.
@@ -51,6 +54,8 @@ class SqsBroker(AsyncBroker):
         self._further_queues = list(further_queues)
         self._held: dict[str, Delivery] = {}
         self._freed = asyncio.Condition()
+        # A lease that is being renewed is not given back at the same time.
+        self._renewing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         self._sender: Sender | None = None
@@ -104,15 +109,23 @@ class SqsBroker(AsyncBroker):
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Receive for as long as the caller asks; each message is to be acknowledged."""
-        arrived: asyncio.Queue[AckableMessage] = asyncio.Queue()
+        arrived: _Arrived = asyncio.Queue()
         *shared, runs = self._urls()
-        self._tasks = [
-            *(asyncio.create_task(self._poll(url, False, arrived)) for url in shared),
-            asyncio.create_task(self._poll(runs, True, arrived)),
-            asyncio.create_task(self._extend()),
-        ]
-        while True:
-            yield await arrived.get()
+        polls = [asyncio.create_task(self._poll(url, False, arrived)) for url in shared]
+        polls.append(asyncio.create_task(self._poll(runs, True, arrived)))
+        self._tasks = [*polls, asyncio.create_task(self._extend())]
+        try:
+            while True:
+                _, message = await arrived.get()
+                yield message
+        finally:
+            # Nobody asks any more, while what runs may go on for long: the rest is for others.
+            self._closing = True
+            for poll in polls:
+                poll.cancel()
+            while not arrived.empty():
+                delivery, _ = arrived.get_nowait()
+                self._tasks.append(asyncio.create_task(self.hide(delivery, 0)))
 
     def _urls(self) -> list[str]:
         """The queues it receives from, the one for runs last."""
@@ -124,9 +137,7 @@ class SqsBroker(AsyncBroker):
             raise RuntimeError("The broker was not started: call `await broker.startup()` first.")
         return self._sender
 
-    async def _poll(
-        self, url: str, for_runs: bool, arrived: "asyncio.Queue[AckableMessage]"
-    ) -> None:
+    async def _poll(self, url: str, for_runs: bool, arrived: _Arrived) -> None:
         limit = self._max_runs if for_runs else self._max_steps
         while True:
             async with self._freed:
@@ -161,7 +172,7 @@ class SqsBroker(AsyncBroker):
             return []
         return received
 
-    async def _accept(self, delivery: Delivery, arrived: "asyncio.Queue[AckableMessage]") -> None:
+    async def _accept(self, delivery: Delivery, arrived: _Arrived) -> None:
         try:
             text = await asyncio.to_thread(self._text, delivery)
             delivery.decode(text)
@@ -191,7 +202,8 @@ class SqsBroker(AsyncBroker):
             if not delivery.is_settled:
                 await self.delete(delivery)
 
-        await arrived.put(AckableMessage(data=text.encode(), ack=acknowledge))
+        message = AckableMessage(data=text.encode(), ack=acknowledge)
+        await arrived.put((delivery, message))
 
     def _text(self, delivery: Delivery) -> str:
         """The message's text, from S3 where the body only names it.
@@ -330,7 +342,8 @@ class SqsBroker(AsyncBroker):
         return sum(held.is_run == runs for held in self._held.values())
 
     async def _release(self, delivery: Delivery) -> None:
-        delivery.is_settled = True
+        async with self._renewing:
+            delivery.is_settled = True
         if self._held.get(delivery.task_id) is delivery:
             del self._held[delivery.task_id]
         async with self._freed:
@@ -340,8 +353,9 @@ class SqsBroker(AsyncBroker):
         while True:
             await asyncio.sleep(self.visibility_timeout / 3)
             for held in self.deliveries:
-                if not held.is_settled:
-                    await asyncio.to_thread(self._set_visibility, held, self.visibility_timeout)
+                async with self._renewing:
+                    if not held.is_settled:
+                        await asyncio.to_thread(self._set_visibility, held, self.visibility_timeout)
 
     def _set_visibility(self, delivery: Delivery, seconds: int) -> None:
         try:

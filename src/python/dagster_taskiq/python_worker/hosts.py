@@ -31,6 +31,8 @@ _LIBRARY = str(Path(__file__).parent.parent.parent)
 _READY_SECONDS = 120.0
 _ANSWER_SECONDS = 90.0
 _END_SECONDS = 10.0
+#: A task that found its host dead or outdated before it was started is given to a fresh one.
+_TRIES = 3
 
 
 class HostDied(Exception):
@@ -56,6 +58,7 @@ class _Link:
     ):
         self.process = process
         self.answers: dict[str | int, asyncio.Future[Frame]] = {}
+        self.forked: set[str] = set()
         self.is_open = True
         self._writer = writer
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -130,6 +133,8 @@ class _Link:
         kind = frame["kind"]
         if kind == "log":
             _LOG.info("%s: %s", frame["stream"], frame["line"])
+        elif kind == "forked":
+            self.forked.add(frame["id"])
         elif kind in ("answer", "exit", "stale"):
             future = self.answers.pop(frame["id"], None)
             if future is not None and not future.done():
@@ -221,18 +226,25 @@ class StepHost(_Keeper):
             HostUnusable: it cannot be started.
 
         """
-        link = await self.link()
-        ended = link.expect(frame["id"])
-        link.send(dict(frame))
-        answer = await ended
-        if answer["kind"] != "stale":
-            return answer
-        # Drained: what it runs goes on, new work gets a new host.
-        if self._link is link:
-            self._link = None
-            self._former = [*(old for old in self._former if old.is_open), link]
-            link.send({"kind": "stop", "drain": True})
-        return await self.run(frame)
+        for _ in range(_TRIES):
+            link = await self.link()
+            ended = link.expect(frame["id"])
+            link.send(dict(frame))
+            try:
+                answer = await ended
+            except HostDied:
+                if frame["id"] in link.forked:
+                    raise
+                continue  # it was not started
+            link.forked.discard(frame["id"])
+            if answer["kind"] != "stale":
+                return answer
+            # Drained: what it runs goes on, new work gets a new host.
+            if self._link is link:
+                self._link = None
+                self._former = [*(old for old in self._former if old.is_open), link]
+                link.send({"kind": "stop", "drain": True})
+        raise HostUnusable(f"The step host ended {_TRIES} times before the task began.")
 
     def cancel(self, task_id: str, grace: float) -> None:
         """SIGINT to a task's processes now, SIGTERM after ``grace`` seconds, then SIGKILL."""
