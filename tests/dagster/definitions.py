@@ -105,4 +105,6 @@ def weekly() -> None:
 days = define_asset_job("days", executor_def=in_process_executor)
 
 
-defs = Definitions(assets=[daily, weekly], jobs=[greeting, numbers, failing, endless, lasting, days])
+defs = Definitions(
+    assets=[daily, weekly], jobs=[greeting, numbers, failing, endless, lasting, days]
+)
