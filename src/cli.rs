@@ -16,6 +16,7 @@ mod worker;
 
 use std::error::Error;
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -102,7 +103,8 @@ pub fn main() -> ExitCode {
 /// An error becomes one sentence and a non-zero exit code.
 fn outcome<E: Error>(result: Result<ExitCode, E>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("dagster-taskiq-tui: {error}");
+        // Not `eprintln!`: it panics where the terminal is gone.
+        let _ = writeln!(io::stderr(), "dagster-taskiq-tui: {error}");
         ExitCode::FAILURE
     })
 }

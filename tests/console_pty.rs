@@ -20,6 +20,9 @@ use tokio::sync::{mpsc, watch};
 /// Set in the console's process: what it shall do besides.
 const SCENE: &str = "CONSOLE_PTY_SCENE";
 
+/// Names a file for what the console's process returned, where nobody can read it from its terminal.
+const LEFT: &str = "CONSOLE_PTY_LEFT";
+
 /// The longest a condition is waited for; it never takes that long unless something is wrong.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -37,11 +40,32 @@ fn console_process() {
     let left = runtime.block_on(async {
         let (snapshots, seen) = watch::channel(fixture::calm());
         let (requests, received) = mpsc::channel(64);
+        if scene == "busy" {
+            tokio::spawn(count(snapshots.clone()));
+        }
         tokio::spawn(answer(received, snapshots, scene == "panic"));
         let handle = Handle::new(seen, requests);
         console::run(handle, ConsoleOptions::default()).await
     });
+    if let Some(file) = std::env::var_os(LEFT) {
+        std::fs::write(file, format!("{left:?}")).unwrap();
+    }
     println!("LEFT {left:?}");
+}
+
+/// A thousand snapshots a second, each with one counter more.
+async fn count(snapshots: watch::Sender<Arc<Snapshot>>) {
+    let mut snapshot = (*fixture::calm()).clone();
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
+    loop {
+        tick.tick().await;
+        snapshot.revision += 1;
+        let queues = Arc::make_mut(&mut snapshot.queues);
+        queues[0].counts.as_mut().unwrap().visible += 1;
+        if snapshots.send(Arc::new(snapshot.clone())).is_err() {
+            return;
+        }
+    }
 }
 
 /// Answers commands. A launch makes a thread panic; in the scene `panic`, a pause sends a snapshot
@@ -104,6 +128,10 @@ impl Session {
 
     /// With an editor: the beginning of a line of shell.
     fn start_with(scene: &str, editor: &str) -> Self {
+        Self::spawn(Self::console(scene, editor))
+    }
+
+    fn console(scene: &str, editor: &str) -> CommandBuilder {
         let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
         command.args([
             "--exact",
@@ -114,15 +142,22 @@ impl Session {
         command.env(SCENE, scene);
         command.env_remove("VISUAL");
         command.env("EDITOR", editor);
-        Self::spawn(command)
+        command
     }
 
-    fn spawn(mut command: CommandBuilder) -> Self {
+    fn spawn(command: CommandBuilder) -> Self {
+        Self::spawn_with(command, &[])
+    }
+
+    fn spawn_with(mut command: CommandBuilder, variables: &[(&str, &str)]) -> Self {
         let pair = native_pty_system().openpty(SIZE).unwrap();
         command.env("TERM", "xterm-256color");
         command.env("LC_ALL", "C.UTF-8");
         for name in ["NO_COLOR", "SSH_CONNECTION", "TMUX", "RUST_BACKTRACE"] {
             command.env_remove(name);
+        }
+        for (name, value) in variables {
+            command.env(name, value);
         }
         let child = pair.slave.spawn_command(command).unwrap();
         let output = Arc::new(Mutex::new(Vec::new()));
@@ -375,6 +410,89 @@ fn ctrl_z_gives_the_terminal_back_and_a_continued_console_draws_again() {
     let written = session.written();
     assert!(String::from_utf8_lossy(&written).contains("\u{1b}[?1049l"));
     session.signal(Signal::CONT);
+    session.keys("q");
+    session.ends_restored("LEFT Ok(Left)");
+}
+
+#[test]
+fn a_shell_has_its_terminal_while_the_console_is_stopped_and_fg_brings_it_back() {
+    let mut command = CommandBuilder::new("bash");
+    let script = r#"set -m; "$@"; echo STOPPED; read line; fg; echo OVER"#;
+    command.args(["-c", script, "bash"]);
+    command.arg(std::env::current_exe().unwrap());
+    command.args([
+        "--exact",
+        "console_process",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command.env(SCENE, "calm");
+    let mut session = Session::spawn(command);
+    session.wait_for_text("No steps in flight");
+    session.keys("\u{1a}");
+    session.wait_for_text("STOPPED");
+    assert!(session.is_cooked(), "the shell cannot edit its line");
+    assert!(!session.terminal().screen().alternate_screen());
+    session.keys("on\n");
+    session.wait_until("the console again", |session| {
+        session.terminal().screen().alternate_screen()
+            && session.contents().contains("No steps in flight")
+    });
+    session.keys("q");
+    session.wait_for_text("OVER");
+    session.ends_restored("LEFT Ok(Left)");
+}
+
+#[test]
+fn a_dropped_connection_ends_the_console_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("left");
+    let mut command = Session::console("calm", "false");
+    command.env("TERM", "xterm-256color");
+    command.env("LC_ALL", "C.UTF-8");
+    command.env(LEFT, &file);
+    let pair = native_pty_system().openpty(SIZE).unwrap();
+    let mut child = pair.slave.spawn_command(command).unwrap();
+    drop(pair.slave);
+    let mut reader = pair.master.try_clone_reader().unwrap();
+    let mut screen = vt100::Parser::new(
+        SIZE.rows.try_into().unwrap(),
+        SIZE.cols.try_into().unwrap(),
+        0,
+    );
+    while !screen.screen().contents().contains("No steps in flight") {
+        let mut bytes = [0; 4096];
+        let read = reader.read(&mut bytes).unwrap();
+        assert_ne!(read, 0, "it ended: {}", screen.screen().contents());
+        screen.process(&bytes[..read]);
+    }
+    // As sshd does when its client is gone.
+    drop((reader, pair.master));
+    child.wait().unwrap();
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "Ok(HungUp)");
+}
+
+#[test]
+fn under_ssh_a_stream_of_news_is_drawn_at_most_ten_times_a_second() {
+    let command = Session::console("busy", "false");
+    let ssh = [("SSH_CONNECTION", "192.0.2.1 50022 192.0.2.2 22")];
+    let mut session = Session::spawn_with(command, &ssh);
+    session.wait_for_text("No steps in flight");
+    let frames = |session: &Session| {
+        let written = session.written();
+        String::from_utf8_lossy(&written)
+            .matches("\u{1b}[?2026h")
+            .count()
+    };
+    let (before, start) = (frames(&session), Instant::now());
+    session.wait_until("twenty frames", |session| frames(session) >= before + 20);
+    let (drawn, elapsed) = (frames(&session) - before, start.elapsed());
+    // A busy machine draws fewer; what was due before the first count may be one more.
+    let most = elapsed.as_secs_f64() * 10.0 + 2.0;
+    assert!(
+        f64::from(u32::try_from(drawn).unwrap()) <= most,
+        "{drawn} frames in {elapsed:?}, at most {most}"
+    );
     session.keys("q");
     session.ends_restored("LEFT Ok(Left)");
 }

@@ -42,6 +42,9 @@ pub struct ConsoleArgs {
     /// Let no figure tick by itself: times move on every ten seconds
     #[arg(long)]
     reduced_motion: bool,
+    /// Draw with ASCII only [default: where the locale is not UTF-8]
+    #[arg(long)]
+    ascii: bool,
     /// Print one snapshot and exit: no terminal needed, nothing is started
     #[arg(long, requires = "json")]
     once: bool,
@@ -203,6 +206,7 @@ pub(super) async fn show(
         memory: Some(state_folder().join("console.json")),
         keys: args.keys,
         reduced_motion: args.reduced_motion,
+        ascii: args.ascii.then_some(true),
         ..ConsoleOptions::default()
     };
     console::run(handle, options).await

@@ -1,6 +1,7 @@
 //! The terminal: entered, left, drawn to and, when the console's thread panics, restored.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::mem::ManuallyDrop;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -63,7 +64,8 @@ pub(super) fn restore() {
 
 /// The terminal, entered; leaves it when dropped.
 pub(super) struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Never dropped: it would write to the terminal once more, and panic where that is gone.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
     /// What the terminal shows; `None` if that is not known.
     shown: Option<Buffer>,
 }
@@ -79,7 +81,7 @@ impl Screen {
             .map_err(failed("ask the terminal for its size"))
             .inspect_err(|_| restore())?;
         Ok(Self {
-            terminal,
+            terminal: ManuallyDrop::new(terminal),
             shown: None,
         })
     }

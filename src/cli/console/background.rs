@@ -1,5 +1,6 @@
 //! The worker and the embedded broker that a console starts where none runs.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,16 +109,16 @@ impl Background {
             Some(Exit::Left | Exit::DrainAndLeave) => Order::Drain { within: None },
             Some(Exit::Stop | Exit::Terminated) => Order::Stop,
             Some(Exit::LeaveRunning | Exit::HungUp) | None => {
-                eprintln!("worker and broker run on; `dagster-taskiq-tui` attaches to them again");
+                tell_shell("worker and broker run on; `dagster-taskiq-tui` attaches to them again");
                 return;
             }
         };
         if order != Order::Stop {
-            eprintln!("the worker finishes what runs; Ctrl-C leaves it to that");
+            tell_shell("the worker finishes what runs; Ctrl-C leaves it to that");
         }
         if let Err(problem) = client::call(&self.socket, order).await {
             if self.socket.exists() {
-                eprintln!("dagster-taskiq-tui: {problem}");
+                tell_shell(&format!("dagster-taskiq-tui: {problem}"));
             }
             // Not ready to be told yet: SIGTERM means the same as a drain.
             terminate(&self.worker);
@@ -131,6 +132,11 @@ impl Background {
             let _ = broker.wait().await;
         }
     }
+}
+
+/// A line for whoever left the console. Its terminal may be gone, which `eprintln!` does not survive.
+fn tell_shell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn working(tell: &watch::Sender<Startup>, text: String) {

@@ -94,7 +94,7 @@ impl StatusLine {
 
     fn end(&self) {
         if self.terminal && !self.shown.is_empty() {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }
