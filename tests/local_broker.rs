@@ -266,10 +266,8 @@ async fn priorities_are_counted_exactly() {
     assert_eq!(sent.successful().len(), 3);
     let url = format!("{}/_dtq/priorities?queue=q", server.endpoint);
     let counted: serde_json::Value = reqwest::get(url).await.unwrap().json().await.unwrap();
-    assert_eq!(
-        counted,
-        serde_json::json!({"queue": "q", "waiting": {"5": 1, "9": 2}})
-    );
+    assert_eq!(counted["queue"], "q");
+    assert_eq!(counted["waiting"], serde_json::json!({"5": 1, "9": 2}));
     let identity = reqwest::get(&server.endpoint).await.unwrap();
     assert!(
         identity.headers()["server"]

@@ -76,9 +76,12 @@ const SPARE_PAGES: i64 = 256;
 /// Free pages given back to the file system in one step of [`Journal::tidy`].
 const VACUUM_STEP: i64 = 256;
 /// Changes after which the log is worth copying into the database.
-const CHECKPOINT_AFTER: usize = 1_000;
+const CHECKPOINT_AFTER: usize = 2_000;
 /// Pages of log at which the writer copies what the checkpointer left; a page has 4 KiB.
-const LOG_LIMIT: i64 = 8_192;
+const LOG_LIMIT: i64 = 16_384;
+/// Pages kept in memory, in KiB. What is received next and what was sent last is enough: the system
+/// caches the files besides.
+const CACHE_KIB: i64 = 4_096;
 
 /// The database and what is left to clean up in it.
 #[derive(Debug)]
@@ -104,7 +107,7 @@ impl Journal {
         db.pragma_update(None, "synchronous", "NORMAL")?;
         db.pragma_update(None, "journal_size_limit", 64 << 20)?;
         db.pragma_update(None, "wal_autocheckpoint", LOG_LIMIT)?;
-        db.pragma_update(None, "cache_size", -16_384)?;
+        db.pragma_update(None, "cache_size", -CACHE_KIB)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.set_prepared_statement_cache_capacity(32);
         db.execute_batch(SCHEMA)?;

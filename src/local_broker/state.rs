@@ -111,6 +111,11 @@ impl Broker {
         queue.map(|queue| queue.insert(seq, message)).is_some()
     }
 
+    /// Notes a place that is not to be used again.
+    pub fn restore_place(&mut self, seq: Seq) {
+        self.last_seq = self.last_seq.max(seq);
+    }
+
     /// Puts back a deduplication id from disk; calls come in the order of the expiries.
     pub fn restore_dedup(
         &mut self,

@@ -49,6 +49,10 @@ pub fn trace_header(
 
 /// Refuses characters that XML 1.0 has no place for.
 pub fn check_characters(text: &str) -> Result<(), SqsError> {
+    // Most bodies are plain, which bytes show faster than characters.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Ok(());
+    }
     match text.chars().find(|c| !is_allowed(*c)) {
         None => Ok(()),
         Some(c) => Err(SqsError::new(

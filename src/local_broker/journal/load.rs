@@ -62,6 +62,8 @@ impl Journal {
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
             if row.get::<_, u8>(2)? == GARBAGE {
+                // Its place is taken until it is swept, should the clock have been set back.
+                broker.restore_place(seq);
                 discarded.push(seq);
                 continue;
             }
