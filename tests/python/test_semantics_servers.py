@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
 
+from _dagster_taskiq_host import claims
 from conftest import wait_for
 from fleet import Fleet, running
 from servers import NoServer
@@ -86,4 +87,28 @@ def test_a_restart_of_the_server_in_mid_run_is_waited_for(fleet: Fleet, tmp_path
     assert run.finish().status == DagsterRunStatus.SUCCESS
     assert run.count("STEP_START") == {"waits": 1}
     assert run.count("STEP_SUCCESS") == {"waits": 1}
+    wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
+
+
+def test_a_step_that_lost_its_claim_to_another_process_writes_no_end(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    assert fleet.server is not None
+    fleet.worker("first")
+    run = fleet.begin("wait_job", config=waiting(tmp_path))
+    wait_for((tmp_path / "there").exists, "the step")
+    child = int((tmp_path / "there").read_text())
+    claim = claims.claim(fleet.instance, run.run_id, "waits", 1)
+    assert not claim.acquire()
+    # The server forgets the claim; another process is faster to take it than the step.
+    fleet.server.stop(fleet.server.CRASH)
+    fleet.server.serve()
+    assert claim.acquire()
+    (tmp_path / "go").touch()
+    wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the end of the step's process")
+    assert not run.count("STEP_SUCCESS")
+    claim.release()
+    assert run.finish().status == DagsterRunStatus.SUCCESS
+    assert run.count("STEP_SUCCESS") == {"waits": 1}
+    assert run.count("STEP_UP_FOR_RETRY") == {"waits": 1}
     wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")

@@ -66,7 +66,7 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
                 f"{attempt.executions} processes began attempt {task.attempt} and none of them "
                 f"brought it to an end (max_deliveries is {task.max_deliveries})"
             )
-        _guard(instance, claim)
+        _guard(instance, claim, tell)
         return _execute(instance, run, task, tell)
     finally:
         claim.release()
@@ -111,14 +111,18 @@ def _started_elsewhere(
     return outcomes.run_finished(answer.get("status", "missing"))
 
 
-def _guard(instance: DagsterInstance, claim: claims.Claim) -> None:
-    """Before a terminal event is stored, makes sure of the claim; without it the process ends."""
+def _guard(instance: DagsterInstance, claim: claims.Claim, tell: Tell) -> None:
+    """Before a terminal event is stored, makes sure of the claim; without it the process ends.
+
+    That is not the step's own failure, so the outcome is told before.
+    """
     store = instance.handle_new_event
 
     def handle_new_event(event: Any, *args: Any, **kwargs: Any) -> None:
         kind = event.dagster_event.event_type if event.dagster_event else None
         if kind in history.TERMINAL and not claim.ensure():
             # Another worker runs this attempt by now; a second end would break the run.
+            tell({"kind": "outcome", **outcomes.claim_held()})
             os.kill(os.getpid(), signal.SIGKILL)
         store(event, *args, **kwargs)
 
