@@ -10,6 +10,7 @@ pub mod command;
 pub mod dump;
 mod editor;
 pub mod filter;
+pub mod follow;
 pub mod format;
 pub mod fuzzy;
 pub mod glyphs;

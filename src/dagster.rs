@@ -22,7 +22,6 @@ pub use error::DagsterError;
 pub use job_detail::{PartitionDetail, nearest};
 pub use jobs::{Job, Location};
 pub use launch::{Launched, Reexecution, Termination, TerminationPolicy};
-pub use logs::{LogPage, RunEvent};
 pub use runs::{PlanStep, RunDetail, RunFilter, RunPage, RunStats, StepStats};
 
 /// Longest wait for a connection.

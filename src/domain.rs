@@ -24,12 +24,14 @@ pub use message::{
     Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,
     RedrivePolicy,
 };
-pub use query::{Answer, AssetKey, ConfigProblem, JobDetail, Query};
+pub use query::{
+    Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent,
+};
 pub use queue::{DEFAULT_PRIORITY, PriorityCount, QueueCounts, QueueRole, QueueView};
 pub use run::{JobRef, RunStatus, RunView};
 pub use snapshot::{MAX_RECENT_TASKS, Snapshot, WorkerSnapshot};
 pub use source::{Source, SourceHealth, SourceKind};
-pub use task::{Phase, TaskKind, TaskOutcome, TaskView};
+pub use task::{Phase, TaskKind, TaskOutcome, TaskView, Usage};
 pub use worker::{HostPhase, HostView, Slots, WorkerState, WorkerView};
 
 pub use jiff::Timestamp;

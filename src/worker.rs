@@ -15,6 +15,7 @@ mod polls;
 mod pool;
 mod reporter;
 mod settle;
+mod usage;
 mod words;
 
 pub use orders::Order;

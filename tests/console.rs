@@ -5,6 +5,8 @@
 mod dead_letters;
 #[path = "console/fixture.rs"]
 mod fixture;
+#[path = "console/following.rs"]
+mod following;
 #[path = "console/harness.rs"]
 mod harness;
 #[path = "console/keys.rs"]

@@ -8,7 +8,7 @@ use dagster_taskiq_tui::dagster::{
     Client, DagsterError, Reexecution, RunDetail, RunFilter, TerminationPolicy,
 };
 use dagster_taskiq_tui::domain::{
-    Answer, Command, JobRef, Launch, Query, Reply, RunStatus, SourceHealth, SourceKind,
+    Answer, Command, EventPage, JobRef, Launch, Query, Reply, RunStatus, SourceHealth, SourceKind,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -127,7 +127,7 @@ async fn a_launched_run_succeeds_and_is_listed_with_its_steps_and_its_log() {
             .unwrap();
         assert!(page.events.len() <= 5);
         events.extend(page.events);
-        cursor = Some(page.cursor);
+        cursor = Some(page.after);
         if !page.has_more {
             break;
         }
@@ -146,6 +146,18 @@ async fn a_launched_run_succeeds_and_is_listed_with_its_steps_and_its_log() {
         .unwrap();
     assert_eq!(logged.step_key.as_deref(), Some("double"));
     assert!(logged.at.is_some());
+    let page = EventPage {
+        events,
+        ..EventPage::default()
+    };
+    let key = page.file_key("double").unwrap();
+    let output = client.output(&launched.run_id, key, None).await.unwrap();
+    assert!(output.stderr.contains("doubling 42"), "{output:?}");
+    let more = client
+        .output(&launched.run_id, key, output.after.as_deref())
+        .await
+        .unwrap();
+    assert_eq!((more.stdout.as_str(), more.stderr.as_str()), ("", ""));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! model as it stands. The terminal, the clock and the control layer are [`super::runtime`]'s.
 
 mod dispatch;
+mod following;
 mod launching;
 mod list;
 mod marks;
@@ -25,6 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::{Answer, Command, LogLevel, Reply, Snapshot, SourceHealth};
 
 use super::alarms::{self, Alarm, Severity};
+use super::follow::Follow;
 use super::glyphs::Glyphs;
 use super::key::Key;
 use super::keymap::Keymap;
@@ -152,6 +154,8 @@ pub struct App {
     pub(super) size: (u16, u16),
     /// Slot targets asked for and not yet seen in a snapshot, by worker: quick presses of `+` add up.
     wanted_slots: BTreeMap<String, u32>,
+    /// What is followed while a task's details are open.
+    pub(super) followed: Option<Follow>,
     /// The request that loads older runs, while it is under way.
     loading_runs: Option<u64>,
     next_request: u64,
@@ -188,6 +192,7 @@ impl App {
             counts: History::default(),
             size: (80, 24),
             wanted_slots: BTreeMap::new(),
+            followed: None,
             loading_runs: None,
             next_request: 0,
             messages: Messages::default(),
@@ -213,6 +218,7 @@ impl App {
             Message::Reply { request, reply } => {
                 if !self.queue_reply(request, &reply, now, &mut effects)
                     && !self.form_reply(request, &reply, now, &mut effects)
+                    && !self.follow_reply(request, &reply, now)
                 {
                     self.take_reply(request, reply, now);
                 }
@@ -228,6 +234,7 @@ impl App {
         }
         self.toasts.retain(|toast| toast.until > now);
         self.settle();
+        self.follow(now, &mut effects);
         effects
     }
 
@@ -236,7 +243,8 @@ impl App {
     pub fn next_tick(&self, now: Timestamp) -> Duration {
         let snapshot = &self.snapshot;
         let just_ended = |at: &Timestamp| now.duration_since(*at) < super::throughput::WINDOW;
-        let moving = !snapshot.tasks.is_empty()
+        let moving = self.followed.is_some()
+            || !snapshot.tasks.is_empty()
             || !self.toasts.is_empty()
             || snapshot.runs.iter().any(|run| !run.status.is_finished())
             || super::throughput::last_end(snapshot)

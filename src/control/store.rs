@@ -85,6 +85,10 @@ impl Store {
             Event::Received { task } => self.received(task),
             Event::Started { task_id, at } => self.started(task_id, *at),
             Event::Forked { task_id, pid } => self.forked(task_id, *pid),
+            Event::Usage { task_id, usage } => match self.tasks.get_mut(task_id) {
+                Some(entry) => replace(&mut entry.view.usage, Some(*usage)),
+                None => false,
+            },
             Event::Finished {
                 task_id,
                 at,

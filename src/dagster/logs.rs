@@ -4,35 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Client, DagsterError, answer};
-use crate::domain::Timestamp;
-
-/// Some events of a run's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogPage {
-    /// The events, oldest first.
-    pub events: Vec<RunEvent>,
-    /// Where to go on.
-    pub cursor: String,
-    /// There is more: ask again at once.
-    pub has_more: bool,
-}
-
-/// One event of a run's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunEvent {
-    /// When.
-    pub at: Option<Timestamp>,
-    /// Dagster's level: `DEBUG`, `INFO`, `WARNING`, `ERROR`, `CRITICAL`.
-    pub level: String,
-    /// Dagster's event type, such as `STEP_START`; absent for a plain log message.
-    pub kind: Option<String>,
-    /// The step.
-    pub step_key: Option<String>,
-    /// The message.
-    pub message: String,
-    /// What went wrong, where something did.
-    pub error: Option<String>,
-}
+use crate::domain::{EventPage, OutputPage, RunEvent, Timestamp};
 
 impl Client {
     /// The events of a run after `cursor` (from the start without one). Dagster gives at most
@@ -45,16 +17,43 @@ impl Client {
         run_id: &str,
         cursor: Option<&str>,
         limit: u32,
-    ) -> Result<LogPage, DagsterError> {
+    ) -> Result<EventPage, DagsterError> {
         let variables = json!({"id": run_id, "after": cursor, "limit": limit});
         let answer = self
             .read(include_str!("queries/logs.graphql"), variables)
             .await?;
         let page: Connection = answer::expect(answer, "EventConnection")?;
-        Ok(LogPage {
+        Ok(EventPage {
             events: page.events.into_iter().map(Raw::event).collect(),
-            cursor: page.cursor,
+            after: page.cursor,
             has_more: page.has_more,
+        })
+    }
+
+    /// The output that Dagster captured under a key, after `after`.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn output(
+        &self,
+        run_id: &str,
+        file_key: &str,
+        after: Option<&str>,
+    ) -> Result<OutputPage, DagsterError> {
+        #[derive(Deserialize)]
+        struct Captured {
+            stdout: Option<String>,
+            stderr: Option<String>,
+            cursor: Option<String>,
+        }
+        let key = [run_id, "compute_logs", file_key];
+        let variables = json!({"key": key, "after": after, "limit": OutputPage::MAX});
+        let document = include_str!("queries/output.graphql");
+        let captured: Captured = answer::read(self.read(document, variables).await?)?;
+        Ok(OutputPage {
+            stdout: captured.stdout.unwrap_or_default(),
+            stderr: captured.stderr.unwrap_or_default(),
+            after: captured.cursor,
         })
     }
 }
@@ -80,6 +79,8 @@ struct Raw {
     step_key: Option<String>,
     event_type: Option<String>,
     error: Option<Failure>,
+    file_key: Option<String>,
+    step_keys: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +98,8 @@ impl Raw {
             step_key: self.step_key,
             message: self.message,
             error: self.error.map(|error| error.message),
+            file_key: self.file_key,
+            captured: self.step_keys.unwrap_or_default(),
         }
     }
 }

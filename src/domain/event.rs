@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{
-    FleetWorker, HostView, LogLine, QueueView, Source, TaskOutcome, TaskView, Timestamp,
+    FleetWorker, HostView, LogLine, QueueView, Source, TaskOutcome, TaskView, Timestamp, Usage,
     WorkerState,
 };
 
@@ -50,6 +50,13 @@ pub enum Event {
         task_id: String,
         /// The child's process id.
         pid: u32,
+    },
+    /// What a task's processes use was looked at.
+    Usage {
+        /// Taskiq's task id.
+        task_id: String,
+        /// What they use.
+        usage: Usage,
     },
     /// The task is over, as far as this worker is concerned.
     Finished {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{JobRef, Launch, Peek, QueueDetail, RunStatus};
@@ -31,6 +32,29 @@ pub enum Query {
         /// Those before this run; `None` for those before the last page.
         before: Option<String>,
     },
+    /// The next events of a step in Dagster's log, or of a whole run.
+    StepEvents {
+        /// The run.
+        run_id: String,
+        /// The step; `None` for every event of the run.
+        step_key: Option<String>,
+        /// Where the last answer ended.
+        after: Option<String>,
+    },
+    /// The next output of a step, as Dagster captured it.
+    StepOutput {
+        /// The run.
+        run_id: String,
+        /// Dagster's key of the capture, from [`EventPage::file_key`].
+        file_key: String,
+        /// Where the last answer ended.
+        after: Option<String>,
+    },
+    /// The message of a task that a worker has in hand, its secrets hidden.
+    Payload {
+        /// Taskiq's task id.
+        task_id: String,
+    },
     /// A queue's attributes, tags and dead-letter pairing.
     Queue {
         /// Its name.
@@ -55,6 +79,9 @@ impl Query {
             Self::Job { .. } => "describe job",
             Self::CheckConfig(_) => "check configuration",
             Self::OlderRuns { .. } => "load older runs",
+            Self::StepEvents { .. } => "read events",
+            Self::StepOutput { .. } => "read output",
+            Self::Payload { .. } => "show message",
             Self::Queue { .. } => "describe queue",
             Self::Peek { .. } => "peek",
         }
@@ -64,8 +91,12 @@ impl Query {
     #[must_use]
     pub fn is_for_dagster(&self) -> bool {
         match self {
-            Self::Job { .. } | Self::CheckConfig(_) | Self::OlderRuns { .. } => true,
-            Self::Queue { .. } | Self::Peek { .. } => false,
+            Self::Job { .. }
+            | Self::CheckConfig(_)
+            | Self::OlderRuns { .. }
+            | Self::StepEvents { .. }
+            | Self::StepOutput { .. } => true,
+            Self::Payload { .. } | Self::Queue { .. } | Self::Peek { .. } => false,
         }
     }
 
@@ -74,7 +105,7 @@ impl Query {
     pub fn queue(&self) -> Option<&str> {
         match self {
             Self::Queue { queue } | Self::Peek { queue, .. } => Some(queue),
-            Self::Job { .. } | Self::CheckConfig(_) | Self::OlderRuns { .. } => None,
+            _ => None,
         }
     }
 }
@@ -94,6 +125,12 @@ pub enum Answer {
         /// There are no more.
         last: bool,
     },
+    /// Of [`Query::StepEvents`].
+    StepEvents(EventPage),
+    /// Of [`Query::StepOutput`].
+    StepOutput(OutputPage),
+    /// Of [`Query::Payload`].
+    Payload(String),
     /// Of [`Query::Queue`].
     Queue(QueueDetail),
     /// Of [`Query::Peek`], and of a peek by receiving.
@@ -119,6 +156,65 @@ impl JobDetail {
     pub const MAX_PARTITIONS: usize = 5_000;
     /// Assets that are told of.
     pub const MAX_ASSETS: usize = 5_000;
+}
+
+/// Some events of a run's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPage {
+    /// The events, oldest first.
+    pub events: Vec<RunEvent>,
+    /// Where to go on.
+    pub after: String,
+    /// There is more: ask again at once.
+    pub has_more: bool,
+}
+
+impl EventPage {
+    /// Dagster's key of the output that was captured for a step, where one of the events tells.
+    #[must_use]
+    pub fn file_key(&self, step_key: &str) -> Option<&str> {
+        let newest = self.events.iter().rev();
+        newest
+            .filter(|event| event.captured.iter().any(|step| step == step_key))
+            .find_map(|event| event.file_key.as_deref())
+    }
+}
+
+/// One event of a run's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// When.
+    pub at: Option<Timestamp>,
+    /// Dagster's level: `DEBUG`, `INFO`, `WARNING`, `ERROR`, `CRITICAL`.
+    pub level: String,
+    /// Dagster's event type, such as `STEP_START`; absent for a plain log message.
+    pub kind: Option<String>,
+    /// The step.
+    pub step_key: Option<String>,
+    /// The message.
+    pub message: String,
+    /// What went wrong, where something did.
+    pub error: Option<String>,
+    /// Of `LOGS_CAPTURED`: Dagster's key of the capture.
+    pub file_key: Option<String>,
+    /// Of `LOGS_CAPTURED`: the steps whose output it is.
+    pub captured: Vec<String>,
+}
+
+/// Some of a step's output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputPage {
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+    /// Where to go on.
+    pub after: Option<String>,
+}
+
+impl OutputPage {
+    /// Bytes of each stream that are told at once.
+    pub const MAX: u32 = 65_536;
 }
 
 /// What is wrong with a run configuration, and where.

@@ -168,6 +168,19 @@ pub struct TaskView {
     pub phase: Phase,
     /// Id of the worker that holds it.
     pub worker: String,
+    /// What its processes use, or used last; absent before the first look.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+}
+
+/// What a task's process and its descendants use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Share of one core since the last look, in percent.
+    pub cpu_percent: u32,
+    /// Memory of their own, in MiB: what is shared with the host they were forked from is not
+    /// counted.
+    pub memory_mib: u64,
 }
 
 impl TaskView {

@@ -53,6 +53,11 @@ impl Held {
         self.tasks.len()
     }
 
+    pub fn get(&self, task_id: &str) -> Option<&Task> {
+        let mut tasks = self.tasks.iter();
+        tasks.find(|task| task.message.task_id == task_id)
+    }
+
     pub fn contains(&self, task_id: &str) -> bool {
         self.tasks
             .iter()

@@ -167,5 +167,6 @@ fn unread(delivery: &Delivery, worker: &str) -> TaskView {
         received_at: delivery.received_at,
         phase: Phase::Held,
         worker: worker.to_owned(),
+        usage: None,
     }
 }

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::held::Task;
 use super::settle::{Settlement, back_off, given_back};
+use super::usage::{self, Sampler};
 use super::words::{crash, ended_for_it, finished, skipped};
 use crate::broker::{Broker, Leases};
 use crate::domain::{Event, EventSink, LogLevel, LogLine, TaskOutcome};
@@ -130,13 +131,31 @@ fn execution(task: &Task) -> Execution {
 
 /// Turns a host's notes into events until the host has no more.
 async fn forward(mut notes: mpsc::Receiver<Progress>, task: &Task, events: &EventSink) {
-    while let Some(note) = notes.recv().await {
+    let mut sampler: Option<Sampler> = None;
+    let mut looks = tokio::time::interval(usage::EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let note = tokio::select! {
+            note = notes.recv() => match note {
+                Some(note) => note,
+                None => return,
+            },
+            _ = looks.tick(), if sampler.is_some() => {
+                if let Some(usage) = sampler.as_mut().and_then(Sampler::look) {
+                    let task_id = task.message.task_id.clone();
+                    events.send(Event::Usage { task_id, usage });
+                }
+                continue;
+            }
+        };
         let (level, target, text) = match note {
             Progress::Forked { pid } => {
                 events.send(Event::Forked {
                     task_id: task.message.task_id.clone(),
                     pid,
                 });
+                sampler = Some(Sampler::new(pid));
+                looks.reset();
                 continue;
             }
             Progress::Event {

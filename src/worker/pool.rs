@@ -53,6 +53,8 @@ pub struct Pool {
     held_steps: Held,
     held_runs: Held,
     running: HashMap<String, InFlight>,
+    /// The messages of what runs.
+    in_hand: HashMap<String, Arc<Task>>,
     polls: Polls,
     intake: Intake,
     lives: Lives,
@@ -119,6 +121,7 @@ impl Pool {
             held_steps: Held::default(),
             held_runs: Held::default(),
             running: HashMap::new(),
+            in_hand: HashMap::new(),
             polls,
             lives: Lives::default(),
             stop_at: None,
@@ -246,6 +249,8 @@ impl Pool {
         self.running
             .insert(task.message.task_id.clone(), InFlight::new(&task));
         let task = Arc::new(task);
+        self.in_hand
+            .insert(task.message.task_id.clone(), Arc::clone(&task));
         let life = self.context.clone().live(Arc::clone(&task));
         self.lives.spawn(task, life);
     }
@@ -253,6 +258,7 @@ impl Pool {
     fn ended(&mut self, ended: &Ended) {
         let Ended { task, panic } = ended;
         self.running.remove(&task.message.task_id);
+        self.in_hand.remove(&task.message.task_id);
         let slots = if task.message.kind.is_run() {
             &mut self.runs
         } else {

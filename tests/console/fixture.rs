@@ -6,7 +6,7 @@ use dagster_taskiq_tui::domain::{
     Answer, AuditEntry, Envelope, FleetWorker, HostPhase, HostView, JobRef, LogLevel, LogLine,
     MessageStage, Peek, PeekedMessage, Phase, PriorityCount, Query, QueueCounts, QueueDetail,
     QueueRole, QueueView, RedrivePolicy, RunStatus, RunView, Slots, Snapshot, Source, SourceHealth,
-    SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp, WorkerState, WorkerView,
+    SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp, Usage, WorkerState, WorkerView,
 };
 use jiff::SignedDuration;
 
@@ -45,6 +45,10 @@ fn task(number: u32, step: &str, run: usize, phase: Phase) -> TaskView {
         Phase::Held => ago(9),
     };
     let sent = started - SignedDuration::from_millis(i64::from(number % 7) * 900 + 400);
+    let usage = matches!(phase, Phase::Running { .. }).then(|| Usage {
+        cpu_percent: number * 37 % 130,
+        memory_mib: u64::from(number) * 61 + 24,
+    });
     TaskView {
         task_id: format!("9d1e{number:04x}c07a4c31b0f2a85d6e{number:06x}"),
         message_id: format!("5b0a91c2-77d4-4c0e-9a11-0000000{number:05}"),
@@ -60,6 +64,7 @@ fn task(number: u32, step: &str, run: usize, phase: Phase) -> TaskView {
         received_at: sent + SignedDuration::from_millis(120),
         phase,
         worker: WORKERS[number as usize % 2].to_owned(),
+        usage,
     }
 }
 

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::fixture;
 use super::harness::{Harness, Options, styles, text};
-use super::launching;
 use super::svg::svg;
+use super::{following, launching};
 
 const SIZES: [(u16, u16); 3] = [(200, 50), (80, 24), (40, 10)];
 
@@ -174,9 +174,10 @@ fn what_lies_over_a_view_is_laid_out_as_recorded() {
 }
 
 #[test]
-fn the_form_of_a_launch_is_laid_out_as_recorded() {
+fn the_form_of_a_launch_and_a_followed_step_are_laid_out_as_recorded() {
     type Opened = fn(Options) -> Harness;
-    let looks: [(&str, &str, Opened); 4] = [
+    let looks: [(&str, &str, Opened); 5] = [
+        ("step_followed", "G", following::details),
         ("launch_form", "", launching::form),
         ("launch_editor", "<up><up><up><up><enter>", launching::form),
         ("launch_assets", "<up><up><enter><space>", launching::form),

@@ -157,6 +157,7 @@ fn task(worker: &str, task_id: &str) -> TaskView {
         received_at: Timestamp::now(),
         phase: Phase::Held,
         worker: worker.to_owned(),
+        usage: None,
     }
 }
 

@@ -7,7 +7,7 @@ use ratatui::text::Line;
 
 use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
-use super::{Ctx, gantt, runs};
+use super::{Ctx, gantt, runs, steps};
 use crate::console::app::App;
 use crate::console::render::signs::signed;
 use crate::console::rows;
@@ -43,6 +43,9 @@ pub(super) fn overflow(app: &App, body: Rect) -> u16 {
         .unwrap_or(u16::MAX)
         .saturating_sub(inner.height)
 }
+
+/// Lines of output shown of each stream: the newest.
+const OUTPUT_LINES: usize = 100;
 
 pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
     let inner_width = box_inner(box_area(body, size(body))).width;
@@ -174,12 +177,81 @@ impl Page<'_> {
         if let Some(pid) = pid {
             self.field("pid", &pid.to_string());
         }
+        let mut workers = self.ctx.snapshot.workers.iter();
+        if let Some(worker) = workers.find(|worker| worker.id == task.worker) {
+            self.field("host", &worker.hostname);
+        }
+        if let Some(usage) = task.usage {
+            let text = format!("{}% of a core, {}", usage.cpu_percent, steps::memory(usage));
+            self.field("uses", &text);
+        }
         self.field("task id", &task.task_id);
         self.field("message id", &task.message_id);
+        self.followed(task);
         let step = task.step_key.clone();
         let of_run = |line: &&LogLine| line.run_id.as_ref().is_some_and(|id| *id == task.run_id);
         self.logs(move |line| of_run(&line) && (step.is_none() || line.step_key == step));
         task.name().to_owned()
+    }
+
+    /// What is followed of a task: Dagster's events, its output, its message.
+    fn followed(&mut self, task: &TaskView) {
+        let followed = self.ctx.app.followed.as_ref();
+        let Some(follow) = followed.filter(|follow| follow.task_id == task.task_id) else {
+            return;
+        };
+        self.heading(format!(
+            "{} of it in Dagster's log",
+            plural(follow.events.len(), "event")
+        ));
+        if let Some(problem) = &follow.problem {
+            self.field("not read", problem);
+        }
+        for event in &follow.events {
+            let time = event.at.map(|at| self.ctx.clock(at)).unwrap_or_default();
+            let kind = event.kind.as_deref().unwrap_or(&event.level);
+            let style = if event.error.is_some() {
+                self.ctx.roles.error
+            } else {
+                self.ctx.roles.info
+            };
+            let what = event.error.as_deref().unwrap_or(&event.message);
+            self.lines.push(Line::from(vec![
+                span(format!("{time} "), self.ctx.roles.dim),
+                span(format!("{:<21} ", text::clean(kind)), style),
+                span(text::clean(what.trim()).into_owned(), self.ctx.roles.text),
+            ]));
+        }
+        for (name, output) in [
+            ("standard output", &follow.stdout),
+            ("standard error", &follow.stderr),
+        ] {
+            let count = output.lines().count();
+            if count > 0 {
+                self.heading(name.to_owned());
+                for line in output.lines().skip(count.saturating_sub(OUTPUT_LINES)) {
+                    let line = text::clean(line).into_owned();
+                    self.lines.push(Line::from(span(line, self.ctx.roles.text)));
+                }
+            }
+        }
+        match &follow.message {
+            None => {}
+            Some(Err(reason)) => {
+                self.heading(String::from("message"));
+                self.field("not shown", reason);
+            }
+            Some(Ok(body)) => {
+                self.heading(String::from("message, secrets hidden"));
+                let pretty = serde_json::from_str::<serde_json::Value>(body)
+                    .and_then(|value| serde_json::to_string_pretty(&value))
+                    .unwrap_or_else(|_| body.clone());
+                for line in pretty.lines().take(LOG_LINES) {
+                    let line = text::clean(line).into_owned();
+                    self.lines.push(Line::from(span(line, self.ctx.roles.text)));
+                }
+            }
+        }
     }
 
     fn run(&mut self, run: &RunView) -> String {

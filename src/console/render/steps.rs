@@ -10,9 +10,9 @@ use super::table::{Column, column};
 use super::{Ctx, is_roomy};
 use crate::console::rows::task_at;
 use crate::console::{format, text};
-use crate::domain::{Phase, TaskView};
+use crate::domain::{Phase, TaskView, Usage};
 
-const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 15] = [
     column("STATE", 11, 0),
     column("STEP", 16, 0).grow(48),
     column("ELAPSED", 8, 0).right(),
@@ -22,6 +22,8 @@ const COLUMNS: [Column; 13] = [
     column("JOB", 12, 1).grow(28),
     column("RUN", 8, 3),
     column("QUEUE", 6, 6).grow(12),
+    column("CPU", 5, 7).right(),
+    column("MEMORY", 8, 7).right(),
     column("PID", 7, 8).right(),
     column("RECV", 4, 9).right(),
     column("ENDED", 8, 5),
@@ -49,6 +51,7 @@ fn cells<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Vec<Line<'a>> {
         Phase::Running { pid: Some(pid), .. } => pid.to_string(),
         _ => String::new(),
     };
+    let usage = task.usage.filter(|_| task.is_running());
     let attempt = if task.attempt == 0 {
         ctx.glyphs.unknown.to_owned()
     } else {
@@ -79,9 +82,15 @@ fn cells<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Vec<Line<'a>> {
         Line::from(task.job.as_deref().unwrap_or_default()),
         Line::from(span(format::short_id(&task.run_id), roles.dim)),
         Line::from(span(ctx.queue_label(&task.queue), roles.dim)),
+        Line::from(usage.map_or_else(String::new, |usage| format!("{}%", usage.cpu_percent))),
+        Line::from(usage.map_or_else(String::new, memory)),
         Line::from(span(pid, roles.dim)),
         Line::from(span(task.receive_count.to_string(), again)),
         Line::from(span(ctx.ended(task), roles.dim)),
         Line::from(span(task.worker.as_str(), roles.dim)),
     ]
+}
+
+pub(super) fn memory(usage: Usage) -> String {
+    format::bytes(usage.memory_mib * 1024 * 1024)
 }

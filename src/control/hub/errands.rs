@@ -1,7 +1,10 @@
 //! What the hub does at Dagster's webserver on an operator's behalf.
 
 use crate::dagster::{Client, DagsterError, Reexecution, TerminationPolicy};
-use crate::domain::{Answer, Command, Launch, Query, Reply};
+use crate::domain::{Answer, Command, Launch, Query, Reply, RunEvent};
+
+/// Events of a run that are read at once.
+const EVENTS: u32 = 500;
 
 /// Carries a command or a question to Dagster.
 pub(super) async fn run(client: &Client, command: Command) -> Reply {
@@ -35,7 +38,29 @@ async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterErr
     let answer = match query {
         Query::Job { job, assets } => Answer::Job(client.job_detail(&job, &assets).await?),
         Query::CheckConfig(launch) => Answer::CheckConfig(client.check(&launch).await?),
-        Query::OlderRuns { .. } | Query::Queue { .. } | Query::Peek { .. } => return Ok(None),
+        Query::StepEvents {
+            run_id,
+            step_key,
+            after,
+        } => {
+            let mut page = client.logs(&run_id, after.as_deref(), EVENTS).await?;
+            if let Some(step) = step_key {
+                let is_of_it = |event: &RunEvent| {
+                    event.step_key.as_ref() == Some(&step) || event.captured.contains(&step)
+                };
+                page.events.retain(is_of_it);
+            }
+            Answer::StepEvents(page)
+        }
+        Query::StepOutput {
+            run_id,
+            file_key,
+            after,
+        } => Answer::StepOutput(client.output(&run_id, &file_key, after.as_deref()).await?),
+        Query::OlderRuns { .. }
+        | Query::Payload { .. }
+        | Query::Queue { .. }
+        | Query::Peek { .. } => return Ok(None),
     };
     Ok(Some(answer))
 }

@@ -47,6 +47,7 @@ fn received(id: &str, priority: i64) -> Event {
             received_at: NOW,
             phase: Phase::Held,
             worker: "host-1".to_owned(),
+            usage: None,
         }),
     }
 }

@@ -7,9 +7,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Pool;
-use crate::domain::{Command, Event, Reply, WorkerState};
+use crate::domain::{Answer, Command, Event, Query, Reply, WorkerState};
+use crate::wire::redact::redact;
 use crate::worker::operations::Operator;
 use crate::worker::orders::Order;
+
+/// Bytes of a message that are shown: what a person reads, and the beginning of what none does.
+const MAX_PAYLOAD: usize = 64 * 1024;
 
 impl Pool {
     pub(super) async fn obey(&mut self, Order { command, reply }: Order) {
@@ -28,6 +32,7 @@ impl Pool {
                 self.context.hosts.reload().await;
                 Reply::Done("user code is loaded again for new work".to_owned())
             }
+            Command::Ask(Query::Payload { task_id }) => self.payload(&task_id),
             Command::CancelTask { task_id } => return self.cancel(&task_id, reply),
             command if command.is_about_queues() => return self.operate(command, reply),
             command => {
@@ -39,6 +44,24 @@ impl Pool {
         };
         // Whoever asked may have gone.
         let _ = reply.send(answer);
+    }
+
+    /// The message of a task in hand, as people may see it.
+    fn payload(&self, task_id: &str) -> Reply {
+        let held = || {
+            self.held_steps
+                .get(task_id)
+                .or_else(|| self.held_runs.get(task_id))
+        };
+        let running = self.in_hand.get(task_id).map(|task| &**task);
+        let Some(task) = running.or_else(held) else {
+            return Reply::Failed(format!("no task {task_id} is in hand here"));
+        };
+        let mut body = redact(&task.delivery.body);
+        if body.len() > MAX_PAYLOAD {
+            body.truncate(body.floor_char_boundary(MAX_PAYLOAD));
+        }
+        Reply::Answer(Box::new(Answer::Payload(body)))
     }
 
     fn change(&mut self, next: WorkerState, done: &str) -> Reply {

@@ -1,0 +1,158 @@
+//! What is followed while a step's details are open.
+
+use dagster_taskiq_tui::console::app::{Effect, Message};
+use dagster_taskiq_tui::domain::{Answer, Command, EventPage, OutputPage, Query, Reply, RunEvent};
+use jiff::SignedDuration;
+
+use super::fixture;
+use super::harness::{Harness, Options};
+
+/// The questions among the effects, with their numbers.
+fn asked(effects: &[Effect]) -> Vec<(u64, Query)> {
+    let asked = |effect: &Effect| match effect {
+        Effect::Request {
+            request,
+            command: Command::Ask(query),
+            ..
+        } => Some((*request, query.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(asked).collect()
+}
+
+fn answer(harness: &mut Harness, request: u64, answer: Answer) {
+    harness.effects.clear();
+    let reply = Reply::Answer(Box::new(answer));
+    harness.tell(Message::Reply { request, reply });
+}
+
+fn event(kind: &str, message: &str) -> RunEvent {
+    RunEvent {
+        at: Some(fixture::now()),
+        level: String::from("DEBUG"),
+        kind: Some(kind.to_owned()),
+        step_key: None,
+        message: message.to_owned(),
+        error: None,
+        file_key: None,
+        captured: Vec::new(),
+    }
+}
+
+/// The details of the step under the cursor, with events, output and message told.
+pub fn details(options: Options) -> Harness {
+    let mut harness = Harness::new(options, fixture::snapshot());
+    let questions = asked(&harness.keys("3j<enter>"));
+    let [
+        (message, Query::Payload { .. }),
+        (
+            events,
+            Query::StepEvents {
+                step_key: Some(step),
+                after: None,
+                ..
+            },
+        ),
+    ] = questions.as_slice()
+    else {
+        panic!("{questions:?}")
+    };
+    let body =
+        r#"{"task_name": "execute_plan", "labels": {"priority": 9}, "password": "(redacted)"}"#;
+    answer(&mut harness, *message, Answer::Payload(body.to_owned()));
+    let captured = RunEvent {
+        file_key: Some(String::from("abcd")),
+        captured: vec![step.clone()],
+        ..event("LOGS_CAPTURED", "Started capturing logs")
+    };
+    let page = EventPage {
+        events: vec![captured, event("STEP_START", "Started execution of step")],
+        after: String::from("2"),
+        has_more: false,
+    };
+    answer(&mut harness, *events, Answer::StepEvents(page));
+    assert_eq!(harness.effects, [], "it had it all: there is a pause");
+    harness.now += SignedDuration::from_secs(2);
+    harness.tell(Message::Tick);
+    let questions = asked(&harness.effects);
+    let [
+        (
+            _,
+            Query::StepEvents {
+                after: Some(after), ..
+            },
+        ),
+        (output, Query::StepOutput { file_key, .. }),
+    ] = questions.as_slice()
+    else {
+        panic!("{questions:?}")
+    };
+    assert_eq!((after.as_str(), file_key.as_str()), ("2", "abcd"));
+    let page = OutputPage {
+        stdout: String::from("epoch 1: loss 0.51\nepoch 2: loss 0.42\n"),
+        stderr: String::from("warning: \u{1b}[31mslow\n"),
+        after: Some(String::from("0:40")),
+    };
+    answer(&mut harness, *output, Answer::StepOutput(page));
+    harness
+}
+
+#[test]
+fn an_open_step_shows_dagsters_events_its_output_and_its_message() {
+    let harness = details(Options {
+        size: (120, 70),
+        ..Options::default()
+    });
+    let screen = harness.screen();
+    for expected in [
+        "STEP_START",
+        "epoch 2: loss 0.42",
+        "slow",
+        "(redacted)",
+        "etl-",
+    ] {
+        assert!(
+            screen.contains(expected),
+            "{expected} is missing:\n{screen}"
+        );
+    }
+    assert!(!screen.contains('\u{1b}'));
+}
+
+#[test]
+fn nothing_is_asked_once_the_details_are_closed_or_without_a_webserver() {
+    let mut harness = details(Options::default());
+    harness.keys("<esc>");
+    harness.effects.clear();
+    harness.now += SignedDuration::from_secs(60);
+    harness.tell(Message::Tick);
+    assert_eq!(asked(&harness.effects), []);
+
+    let mut snapshot = (*fixture::snapshot()).clone();
+    snapshot.sources.clear();
+    let mut harness = Harness::new(Options::default(), std::sync::Arc::new(snapshot));
+    let questions = asked(&harness.keys("3j<enter>"));
+    assert!(
+        matches!(questions[..], [(_, Query::Payload { .. })]),
+        "{questions:?}"
+    );
+}
+
+#[test]
+fn a_question_that_failed_is_told_and_asked_again_later() {
+    let mut harness = Harness::night();
+    let questions = asked(&harness.keys("3j<enter>"));
+    let (request, _) = questions[1];
+    harness.effects.clear();
+    let reply = Reply::Failed(String::from("cannot reach Dagster"));
+    harness.tell(Message::Reply { request, reply });
+    assert_eq!(asked(&harness.effects), []);
+    harness.keys("G");
+    harness.now += SignedDuration::from_secs(2);
+    harness.effects.clear();
+    harness.tell(Message::Tick);
+    assert!(matches!(
+        asked(&harness.effects)[..],
+        [(_, Query::StepEvents { .. })]
+    ));
+}
