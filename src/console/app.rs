@@ -200,6 +200,7 @@ impl App {
     }
 
     /// Takes a message; says what is to be done.
+    #[must_use = "what is not done is waited for without end"]
     pub fn update(&mut self, message: Message, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
         match message {

@@ -207,7 +207,8 @@ impl Console<'_> {
     async fn run(mut self, signals: Signals, panics: Panics) -> Exit {
         if let Some(startup) = &mut self.files.startup {
             let present = startup.borrow_and_update().clone();
-            self.app.update(Message::Startup(present), Timestamp::now());
+            let more = self.app.update(Message::Startup(present), Timestamp::now());
+            debug_assert!(more.is_empty(), "news of the start asks for nothing");
         }
         let exit = self.serve(signals, panics).await;
         self.remember();
@@ -229,14 +230,17 @@ impl Console<'_> {
         let mut snapshots = self.handle.watch();
         let mut linked = true;
         if let Ok((columns, rows)) = self.screen.size() {
-            self.app
-                .update(Message::Resize(columns, rows), Timestamp::now());
+            let message = Message::Resize(columns, rows);
+            if let ControlFlow::Break(exit) = self.tell(message, &mut signals).await {
+                return exit;
+            }
         }
         let mut pace = Pace::new(self.frame);
         let mut remembered = Instant::now();
         let (mut changed, mut new_snapshot) = (false, false);
-        if self.take_snapshot(&mut snapshots).is_err() {
-            return Exit::HungUp;
+        let first = self.take_snapshot(&mut snapshots, &mut signals).await;
+        if let ControlFlow::Break(exit) = first {
+            return exit;
         }
         loop {
             let due = if changed {
@@ -299,12 +303,12 @@ impl Console<'_> {
             }
             // Snapshots are taken once a frame, however many came.
             let drew = if std::mem::take(&mut new_snapshot) {
-                self.take_snapshot(&mut snapshots)
+                self.take_snapshot(&mut snapshots, &mut signals).await
             } else {
-                self.screen.draw(&self.app, now)
+                gone(self.screen.draw(&self.app, now))
             };
-            if drew.is_err() {
-                return Exit::HungUp;
+            if let ControlFlow::Break(exit) = drew {
+                return exit;
             }
             changed = false;
             if remembered.elapsed() > REMEMBER_EVERY {
@@ -314,11 +318,14 @@ impl Console<'_> {
         }
     }
 
-    fn take_snapshot(&mut self, snapshots: &mut watch::Receiver<Arc<Snapshot>>) -> io::Result<()> {
+    async fn take_snapshot(
+        &mut self,
+        snapshots: &mut watch::Receiver<Arc<Snapshot>>,
+        signals: &mut Signals,
+    ) -> ControlFlow<Exit> {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        let now = Timestamp::now();
-        self.app.update(Message::Snapshot(snapshot), now);
-        self.screen.draw(&self.app, now)
+        self.tell(Message::Snapshot(snapshot), signals).await?;
+        gone(self.screen.draw(&self.app, Timestamp::now()))
     }
 
     async fn event(

@@ -514,6 +514,7 @@ pub fn answer(query: &Query) -> Option<Answer> {
                 url: format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{queue}"),
                 at: ago(1),
                 attributes: vec![
+                    attribute("CreatedTimestamp", "1772000000"),
                     attribute("DelaySeconds", "0"),
                     attribute("MaximumMessageSize", "1048576"),
                     attribute("MessageRetentionPeriod", "1209600"),

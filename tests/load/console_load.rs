@@ -77,7 +77,7 @@ impl Console {
         let backend = CrosstermBackend::new(written.clone());
         let mut app = App::new(setup, Theme::load("dark", Depth::True)?);
         let now = Timestamp::from_second(1_800_000_000)?;
-        app.update(Message::Resize(SIZE.0, SIZE.1), now);
+        drop(app.update(Message::Resize(SIZE.0, SIZE.1), now));
         Ok(Self {
             app,
             terminal: Terminal::with_options(backend, TerminalOptions { viewport })?,
@@ -87,7 +87,8 @@ impl Console {
     }
 
     fn tell(&mut self, message: Message) {
-        self.app.update(message, self.now);
+        // Nobody is there to be asked.
+        drop(self.app.update(message, self.now));
     }
 
     fn keys(&mut self, keys: &str) {

@@ -1,6 +1,11 @@
 //! Creating the demo's queues on the embedded broker, through its HTTP interface.
 
 use serde::Deserialize;
+use serde_json::json;
+
+/// Where the others' dead letters go, after as many receives as `doctor` asks for at least.
+const DEAD: &str = "dagster-tasks-dead";
+const MAX_RECEIVES: u32 = 10;
 
 /// The base queue, the other bands, and the queue that runs travel on.
 const NAMES: [&str; 4] = [
@@ -31,23 +36,39 @@ pub(super) async fn create(endpoint: &str) -> Result<String, QueueError> {
     let client = reqwest::Client::builder().no_proxy().build();
     let client = client.map_err(|error| failed(NAMES[0], endpoint, &error))?;
     let mut base = None;
+    let policy = json!({
+        "deadLetterTargetArn": format!("arn:aws:sqs:us-east-1:000000000000:{DEAD}"),
+        "maxReceiveCount": MAX_RECEIVES,
+    });
+    create_one(&client, endpoint, DEAD, &json!({ "QueueName": DEAD })).await?;
     for name in NAMES {
-        let answer = client
-            .post(endpoint)
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-target", "AmazonSQS.CreateQueue")
-            .body(serde_json::json!({ "QueueName": name }).to_string())
-            .send()
-            .await
-            .and_then(reqwest::Response::error_for_status)
-            .map_err(|error| failed(name, endpoint, &error))?;
-        let created: Created = answer
-            .json()
-            .await
-            .map_err(|error| failed(name, endpoint, &error))?;
+        let attributes = json!({ "RedrivePolicy": policy.to_string() });
+        let request = json!({ "QueueName": name, "Attributes": attributes });
+        let created = create_one(&client, endpoint, name, &request).await?;
         base.get_or_insert(created.queue_url);
     }
     Ok(base.unwrap_or_default())
+}
+
+async fn create_one(
+    client: &reqwest::Client,
+    endpoint: &str,
+    name: &'static str,
+    request: &serde_json::Value,
+) -> Result<Created, QueueError> {
+    let answer = client
+        .post(endpoint)
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-target", "AmazonSQS.CreateQueue")
+        .body(request.to_string())
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .map_err(|error| failed(name, endpoint, &error))?;
+    answer
+        .json()
+        .await
+        .map_err(|error| failed(name, endpoint, &error))
 }
 
 fn failed(name: &'static str, endpoint: &str, error: &reqwest::Error) -> QueueError {

@@ -250,9 +250,13 @@ fn hint(ctx: Ctx, row: &CommandRow) -> [Span<'static>; 2] {
     ]
 }
 
+/// Lines of one toast: a sentence with a path in it has room, and the view is still seen.
+const TOAST_LINES: usize = 4;
+
 /// The toasts, over the end of the body.
 pub(super) fn toasts(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    for (index, toast) in (1..=body.height).zip(ctx.app.toasts().iter().rev()) {
+    let mut bottom = body.bottom();
+    for toast in ctx.app.toasts().iter().rev() {
         let (sign, style) = match toast.tone {
             Tone::Sent => (ctx.glyphs.pending, ctx.roles.info),
             Tone::Done => (ctx.glyphs.done, ctx.roles.ok),
@@ -260,19 +264,35 @@ pub(super) fn toasts(ctx: Ctx, body: Rect, buf: &mut Buffer) {
             Tone::Failed => (ctx.glyphs.down, ctx.roles.error),
         };
         let text = crate::console::text::clean(&toast.text);
-        let line = Line::from(vec![
-            span(format!(" {sign} "), style),
-            span(text, ctx.roles.strong),
-            Span::raw(" "),
-        ]);
-        let width = paint::line_width(&line).min(body.width);
+        // Beside the sign and the blanks at both ends.
+        let parts = crate::console::text::wrap(&text, body.width.saturating_sub(4).max(8));
+        let lines: Vec<Line> = parts
+            .iter()
+            .take(TOAST_LINES)
+            .enumerate()
+            .map(|(index, part)| {
+                let sign = if index == 0 { sign } else { " " };
+                Line::from(vec![
+                    span(format!(" {sign} "), style),
+                    span(*part, ctx.roles.strong),
+                    Span::raw(" "),
+                ])
+            })
+            .collect();
+        let width = lines.iter().map(paint::line_width).max().unwrap_or(0);
+        let width = width.min(body.width);
+        let height = u16::try_from(lines.len()).unwrap_or(1);
+        if bottom < body.y + height {
+            return;
+        }
+        bottom -= height;
         let area = Rect {
             x: body.right() - width,
-            y: body.bottom() - index,
+            y: bottom,
             width,
-            height: 1,
+            height,
         };
         paint::clear(ctx, buf, area);
-        paint::line(ctx, buf, area, &line, Align::Left);
+        paint::lines(ctx, buf, area, &lines);
     }
 }

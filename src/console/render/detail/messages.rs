@@ -1,5 +1,6 @@
 //! What is told of queues and messages: attributes, pairing, and messages as they were looked at.
 
+use jiff::Timestamp;
 use ratatui::text::Line;
 
 use super::Page;
@@ -10,8 +11,12 @@ use crate::console::text;
 use crate::console::words::plural;
 use crate::domain::{Peek, PeekedMessage, QueueDetail, QueueView};
 
+/// The attribute that says when a queue was made, in Unix seconds.
+const CREATED: &str = "CreatedTimestamp";
+
 /// Attributes that are told in words already, or that nobody asks for.
-const TOLD: [&str; 6] = [
+const TOLD: [&str; 7] = [
+    CREATED,
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesDelayed",
     "ApproximateNumberOfMessagesNotVisible",
@@ -56,6 +61,9 @@ impl Page<'_> {
     }
 
     fn pairing(&mut self, detail: &QueueDetail) {
+        let made = detail.attributes.iter().find(|(name, _)| name == CREATED);
+        let made = made.and_then(|(_, at)| Timestamp::from_second(at.parse().ok()?).ok());
+        self.time("made at", made);
         match &detail.redrive {
             Some(policy) => self.field(
                 "dead-letter",
