@@ -21,7 +21,8 @@ fn the_environment_has_what_the_demo_and_the_tests_need_and_is_made_once() {
         Command::new(first.python).env("PYTHONPATH", support::library()),
         demo,
     );
-    let tests = "import dagster_webserver, dagster_postgres, dagster_mysql, taskiq_aio_sqs, moto, pytest";
+    let tests =
+        "import dagster_webserver, dagster_postgres, dagster_mysql, taskiq_aio_sqs, moto, pytest";
     imports(&mut support::python_command(), tests);
 }
 
