@@ -112,16 +112,18 @@ async fn speed(arguments: &Arguments, binary: &Path) -> Result<(), Failure> {
             shares(&used, arguments.messages)
         ),
     );
+    let place = folder.path().to_owned();
+    let flushes = tokio::task::spawn_blocking(move || server::flushes(&place)).await??;
+    row("the disk's own flush of 4 KiB", &percentiles(&flushes));
     paced(&load).await?;
     idle(server, &load).await
 }
 
 async fn paced(load: &Load) -> Result<(), Failure> {
     let took = load.paced().await?;
-    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
     row(
         &format!("sent to received at {} messages/s", load::PACE),
-        &format!("p50 {:.1?}, p99 {:.1?}", at(50), at(99)),
+        &percentiles(&took),
     );
     Ok(())
 }
@@ -236,6 +238,12 @@ async fn with_backlog(
 
 fn row(what: &str, measured: &str) {
     println!("| {what} | {measured} |");
+}
+
+/// Of sorted times.
+fn percentiles(took: &[Duration]) -> String {
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
+    format!("p50 {:.1?}, p99 {:.1?}", at(50), at(99))
 }
 
 fn mib(bytes: u64) -> String {

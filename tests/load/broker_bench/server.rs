@@ -141,6 +141,30 @@ pub fn disk_use(folder: &Path) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
+/// How long the disk below a folder takes to flush 4 KiB, at an easy pace, sorted: what no broker can
+/// be faster than.
+pub fn flushes(folder: &Path) -> Result<Vec<Duration>, Failure> {
+    use std::os::unix::fs::FileExt as _;
+    const ROUNDS: u64 = 64;
+    let path = folder.join("flushed");
+    let file = std::fs::File::create_new(&path)?;
+    let places = || (0..ROUNDS).map(|round| round * 4_096);
+    // So that what is measured writes over what is there, as the broker's log does.
+    places().try_for_each(|at| file.write_all_at(&[0; 4_096], at))?;
+    file.sync_all()?;
+    let mut took = Vec::new();
+    for at in (0..8).flat_map(|_| places()) {
+        std::thread::sleep(Duration::from_millis(4));
+        let began = Instant::now();
+        file.write_all_at(&[1; 4_096], at)?;
+        file.sync_data()?;
+        took.push(began.elapsed());
+    }
+    std::fs::remove_file(path)?;
+    took.sort();
+    Ok(took)
+}
+
 /// Processor and number of processors.
 pub fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
