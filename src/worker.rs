@@ -13,6 +13,7 @@ pub mod operations;
 mod orders;
 mod polls;
 mod pool;
+mod printed;
 mod reporter;
 mod settle;
 mod usage;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::held::Task;
+use super::printed::dagster_line;
 use super::settle::{Settlement, back_off, given_back};
 use super::usage::{self, Sampler};
 use super::words::{crash, ended_for_it, finished, skipped};
@@ -180,6 +181,8 @@ async fn forward(mut notes: mpsc::Receiver<Progress>, task: &Task, events: &Even
                 line,
             } => (LogLevel::Info, "host", line),
         };
+        let (run_id, step) = (&task.message.run_id, task.message.step_key.as_deref());
+        let (level, text) = dagster_line(&text, run_id, step).unwrap_or((level, text));
         let line = LogLine {
             at: Timestamp::now(),
             level,
