@@ -251,11 +251,17 @@ impl Session {
             "the alternate screen was not left"
         );
         assert!(!terminal.screen().hide_cursor(), "the cursor is hidden");
+        assert!(!self.tells_of_the_mouse(), "the mouse was left on");
         assert!(
             !terminal.screen().bracketed_paste(),
             "bracketed paste was left on"
         );
         self.child.wait().unwrap();
+    }
+
+    fn tells_of_the_mouse(&self) -> bool {
+        let mode = self.terminal().screen().mouse_protocol_mode();
+        mode != vt100::MouseProtocolMode::None
     }
 
     /// Whether the terminal echoes and edits lines, as a shell wants it.
@@ -429,14 +435,18 @@ fn a_shell_has_its_terminal_while_the_console_is_stopped_and_fg_brings_it_back()
     command.env(SCENE, "calm");
     let mut session = Session::spawn(command);
     session.wait_for_text("No steps in flight");
+    session.keys(":mouse\r");
+    session.wait_until("the mouse", Session::tells_of_the_mouse);
     session.keys("\u{1a}");
     session.wait_for_text("STOPPED");
     assert!(session.is_cooked(), "the shell cannot edit its line");
     assert!(!session.terminal().screen().alternate_screen());
+    assert!(!session.tells_of_the_mouse(), "the shell gets its clicks");
     session.keys("on\n");
     session.wait_until("the console again", |session| {
         session.terminal().screen().alternate_screen()
             && session.contents().contains("No steps in flight")
+            && session.tells_of_the_mouse()
     });
     session.keys("q");
     session.wait_for_text("OVER");

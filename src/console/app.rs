@@ -9,6 +9,7 @@ mod launching;
 mod list;
 mod marks;
 mod messages;
+mod mouse;
 mod operations;
 mod overlays;
 mod questions;
@@ -39,6 +40,7 @@ use super::view::View;
 
 pub use list::List;
 pub use messages::Messages;
+pub use mouse::Mouse;
 pub(super) use overlays::completions;
 
 /// What the model is told.
@@ -48,6 +50,8 @@ pub enum Message {
     Key(Key),
     /// Text was pasted.
     Paste(String),
+    /// The mouse did something.
+    Mouse(Mouse),
     /// The terminal has this many columns and rows.
     Resize(u16, u16),
     /// How things stand now.
@@ -94,6 +98,8 @@ pub enum Effect {
     },
     /// Have text edited in `$EDITOR`; the terminal is its own meanwhile.
     Edit(String),
+    /// Have the terminal tell of the mouse, or no longer.
+    Mouse(bool),
     /// Draw every cell again.
     Redraw,
     /// Stop this process group until `fg`.
@@ -152,6 +158,8 @@ pub struct App {
     /// Counts of the last day.
     pub(super) counts: History,
     pub(super) size: (u16, u16),
+    /// Whether the mouse is used.
+    pub(super) mouse: bool,
     /// Slot targets asked for and not yet seen in a snapshot, by worker: quick presses of `+` add up.
     wanted_slots: BTreeMap<String, u32>,
     /// What is followed while a task's details are open.
@@ -191,6 +199,7 @@ impl App {
             startup: Startup::None,
             counts: History::default(),
             size: (80, 24),
+            mouse: false,
             wanted_slots: BTreeMap::new(),
             followed: None,
             loading_runs: None,
@@ -206,6 +215,7 @@ impl App {
         match message {
             Message::Key(key) => self.key(key, now, &mut effects),
             Message::Paste(text) => self.paste(&text),
+            Message::Mouse(mouse) => self.take_mouse(mouse, &mut effects),
             Message::Resize(columns, rows) => self.size = (columns, rows),
             Message::Snapshot(snapshot) => self.take_snapshot(snapshot, now, &mut effects),
             Message::Startup(startup) => self.take_startup(startup),

@@ -106,6 +106,8 @@ pub enum Verb {
     Dump,
     /// Another theme.
     Theme,
+    /// Use the mouse, or leave it to the terminal.
+    Mouse,
     /// Draw the whole screen again.
     Redraw,
     /// Back to the shell; `fg` returns.

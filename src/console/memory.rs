@@ -40,6 +40,7 @@ pub struct Memory {
     views: BTreeMap<String, ViewMemory>,
     log_level: Option<LogLevel>,
     history: Vec<String>,
+    mouse: bool,
     counts: History,
 }
 
@@ -191,6 +192,7 @@ impl App {
             views: views.collect(),
             log_level: Some(self.logs.level),
             history: self.history[skip..].to_vec(),
+            mouse: self.mouse,
             counts: self.counts.clone(),
         }
     }
@@ -198,6 +200,7 @@ impl App {
     /// Takes up what an earlier console remembered. What does not exist any more is left out.
     #[must_use]
     pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.mouse = memory.mouse;
         for view in View::ALL {
             let Some(known) = memory.views.get(&view.title().to_lowercase()) else {
                 continue;

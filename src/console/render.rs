@@ -208,6 +208,42 @@ pub(super) fn page_rows(app: &App) -> usize {
     usize::from(rows)
 }
 
+/// What lies under a point of the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spot {
+    /// A view's tab.
+    Tab(View),
+    /// A row of the view's list, which may have fewer.
+    Row(usize),
+}
+
+/// What a click at a column and a row is meant for.
+pub(super) fn spot(app: &App, x: u16, y: u16) -> Option<Spot> {
+    let screen = Screen::of(Rect::new(0, 0, app.size.0, app.size.1));
+    if screen.tabs.contains((x, y).into()) {
+        let ctx = Ctx {
+            app,
+            snapshot: &app.snapshot,
+            roles: &app.theme.roles,
+            glyphs: app.setup.glyphs,
+            now: Timestamp::UNIX_EPOCH,
+        };
+        return chrome::tab_at(ctx, screen.tabs, x).map(Spot::Tab);
+    }
+    let inner = match app.view {
+        View::Overview => overview::in_flight(app, screen.body),
+        View::Queues | View::DeadLetters => panel::inner(queues::regions(screen.body).0),
+        View::Workers => panel::inner(workers::regions(screen.body).0),
+        View::Steps | View::Runs | View::Audit => panel::inner(screen.body),
+        // Its lines may take several rows each.
+        View::Logs => return None,
+    };
+    // The head is no row.
+    let row = y.checked_sub(inner.y + 1)?;
+    let visible = inner.contains((x, y).into());
+    visible.then(|| Spot::Row(app.list().offset + usize::from(row)))
+}
+
 /// How far help or details can be scrolled at most.
 pub(super) fn overlay_overflow(app: &App, overlay: &Overlay) -> u16 {
     let area = Rect::new(0, 0, app.size.0, app.size.1);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossterm::event::{Event, EventStream};
+use crossterm::event::{Event, EventStream, MouseButton, MouseEvent, MouseEventKind};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::control::Handle;
 use crate::domain::{Reply, Snapshot};
 
-use super::app::{App, Effect, Message, Setup};
+use super::app::{App, Effect, Message, Mouse, Setup};
 use super::editor;
 use super::glyphs::Glyphs;
 use super::key::Key;
@@ -210,6 +210,9 @@ impl Console<'_> {
             let more = self.app.update(Message::Startup(present), Timestamp::now());
             debug_assert!(more.is_empty(), "news of the start asks for nothing");
         }
+        if self.app.wants_mouse() && self.screen.mouse(true).is_err() {
+            return Exit::HungUp;
+        }
         let exit = self.serve(signals, panics).await;
         self.remember();
         exit
@@ -280,7 +283,7 @@ impl Console<'_> {
                         .await
                 }
                 Wake::Startup(startup) => self.tell(Message::Startup(startup), &mut signals).await,
-                Wake::Resumed => gone(self.screen.enter_again()),
+                Wake::Resumed => gone(self.enter_again()),
                 Wake::Leave(exit) => ControlFlow::Break(exit),
                 Wake::Time if !changed => self.tell(Message::Tick, &mut signals).await,
                 Wake::Time => ControlFlow::Continue(()),
@@ -338,6 +341,7 @@ impl Console<'_> {
             None | Some(Err(_)) => return ControlFlow::Break(Exit::HungUp),
             Some(Ok(Event::Key(event))) => Key::from_event(event).map(Message::Key),
             Some(Ok(Event::Paste(text))) => Some(Message::Paste(text)),
+            Some(Ok(Event::Mouse(event))) => mouse(event).map(Message::Mouse),
             Some(Ok(Event::Resize(columns, rows))) => Some(Message::Resize(columns, rows)),
             Some(Ok(_)) => None,
         };
@@ -374,6 +378,7 @@ impl Console<'_> {
                     debug_assert!(more.is_empty(), "a note asks for nothing");
                 }
                 Effect::Edit(text) => self.to_edit = Some(text),
+                Effect::Mouse(used) => gone(self.screen.mouse(used))?,
                 Effect::Redraw => gone(self.screen.forget())?,
                 Effect::Suspend => self.suspend(signals).await?,
                 Effect::Exit(exit) => return ControlFlow::Break(exit),
@@ -392,8 +397,17 @@ impl Console<'_> {
         };
         // A Ctrl-C was the editor's.
         while signals.interrupt.recv().now_or_never().is_some() {}
-        gone(self.screen.enter_again())?;
+        gone(self.enter_again())?;
         self.tell(Message::Edited(edited), signals).await
+    }
+
+    /// Enters the terminal again, with what the operator turned on.
+    fn enter_again(&mut self) -> io::Result<()> {
+        self.screen.enter_again()?;
+        if self.app.wants_mouse() {
+            self.screen.mouse(true)?;
+        }
+        Ok(())
     }
 
     /// Gives the terminal back, stops the process group as Ctrl-Z would have, and returns at `fg`.
@@ -403,7 +417,17 @@ impl Console<'_> {
         if stopped.is_ok() {
             let _ = timeout(STOP_ARRIVES, signals.resumed.recv()).await;
         }
-        gone(self.screen.enter_again())
+        gone(self.enter_again())
+    }
+}
+
+/// What the console takes of the mouse.
+fn mouse(event: MouseEvent) -> Option<Mouse> {
+    match event.kind {
+        MouseEventKind::Down(MouseButton::Left) => Some(Mouse::Click(event.column, event.row)),
+        MouseEventKind::ScrollUp => Some(Mouse::WheelUp),
+        MouseEventKind::ScrollDown => Some(Mouse::WheelDown),
+        _ => None,
     }
 }
 

@@ -10,7 +10,9 @@ use std::thread::{self, ThreadId};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crossterm::cursor::{Hide, Show};
-use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::event::{
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+};
 use crossterm::terminal::{
     BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
     disable_raw_mode, enable_raw_mode,
@@ -54,6 +56,7 @@ pub(super) fn restore() {
         let _ = execute!(
             io::stdout(),
             EndSynchronizedUpdate,
+            DisableMouseCapture,
             DisableBracketedPaste,
             LeaveAlternateScreen,
             Show
@@ -127,6 +130,15 @@ impl Screen {
     pub(super) fn enter_again(&mut self) -> io::Result<()> {
         enter_modes()?;
         self.forget()
+    }
+
+    /// Has the terminal tell of the mouse, or no longer.
+    pub(super) fn mouse(&mut self, used: bool) -> io::Result<()> {
+        if used {
+            execute!(self.terminal.backend_mut(), EnableMouseCapture)
+        } else {
+            execute!(self.terminal.backend_mut(), DisableMouseCapture)
+        }
     }
 
     /// Puts text on the clipboard of the terminal the operator sits at (OSC 52), through tmux too.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dagster_taskiq_tui::console::app::{Effect, Message};
+use dagster_taskiq_tui::console::app::{Effect, Message, Mouse};
 use dagster_taskiq_tui::console::command::{COMMANDS, key_table};
 use dagster_taskiq_tui::console::keymap::Keymap;
 use dagster_taskiq_tui::console::memory::Memory;
@@ -89,6 +89,32 @@ fn a_worker_of_another_host_is_not_commanded_and_how_to_reach_it_is_told() {
         1,
         "the linked one is"
     );
+}
+
+#[test]
+fn a_mouse_that_is_turned_on_shows_views_and_moves_the_cursor() {
+    let mut harness = Harness::night();
+    let click = |harness: &mut Harness, text: &str| {
+        let screen = harness.screen();
+        let found = screen.lines().enumerate().find_map(|(y, line)| {
+            let x = line.split_once(text)?.0.chars().count();
+            Some((u16::try_from(x).unwrap(), u16::try_from(y).unwrap()))
+        });
+        let (x, y) = found.unwrap();
+        harness.tell(Message::Mouse(Mouse::Click(x, y)));
+    };
+    click(&mut harness, "5 Workers");
+    assert_eq!(harness.app.view(), View::Overview, "it is off at first");
+    assert_eq!(harness.keys(":mouse<enter>"), [Effect::Mouse(true)]);
+    click(&mut harness, "5 Workers");
+    assert_eq!(harness.app.view(), View::Workers);
+    click(&mut harness, "etl-2");
+    let (whom, _) = harness.commands("p").remove(0);
+    assert_eq!(whom.as_deref(), Some("etl-2.internal-9051"));
+    harness.tell(Message::Mouse(Mouse::WheelUp));
+    let (whom, _) = harness.commands("p").remove(0);
+    assert_eq!(whom.as_deref(), Some("etl-1.internal-4127"));
+    assert_eq!(harness.keys(":mouse<enter>"), [Effect::Mouse(false)]);
 }
 
 #[test]

@@ -110,6 +110,7 @@ impl App {
             Verb::Copy => self.copy(now, effects),
             Verb::Dump => self.dump_to(argument, now, effects),
             Verb::Theme => self.set_theme(argument, now),
+            Verb::Mouse => self.use_mouse(now, effects),
             Verb::Redraw => effects.push(Effect::Redraw),
             Verb::Suspend => effects.push(Effect::Suspend),
             Verb::Quit => self.quit(effects),
@@ -117,7 +118,18 @@ impl App {
         }
     }
 
-    fn show(&mut self, view: View, effects: &mut Vec<Effect>) {
+    fn use_mouse(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.mouse ^= true;
+        let text = if self.mouse {
+            "The mouse is used; the terminal selects text with Shift"
+        } else {
+            "The mouse is the terminal's again"
+        };
+        self.toast(Tone::Note, text, now);
+        effects.push(Effect::Mouse(self.mouse));
+    }
+
+    pub(super) fn show(&mut self, view: View, effects: &mut Vec<Effect>) {
         self.view = view;
         self.list_mut().stale = true;
         if view == View::DeadLetters {

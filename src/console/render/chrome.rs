@@ -12,7 +12,7 @@ use crate::console::keymap;
 use crate::console::rows;
 use crate::console::toast::Tone;
 use crate::console::view::View;
-use crate::console::{format, words};
+use crate::console::{format, text, words};
 use crate::domain::{QueueRole, Source, SourceHealth, SourceKind, WorkerState};
 
 const PRODUCT: &str = "dagster-taskiq";
@@ -126,6 +126,32 @@ fn badge(ctx: Ctx, line: &mut Vec<Span>, source: &Source, name: String) {
 
 /// The views, with what is in them; on a narrow screen only the present one has its name.
 pub(super) fn tabs(ctx: Ctx, area: Rect, buf: &mut Buffer) {
+    paint::line(ctx, buf, area, &tabs_for(ctx, area.width), Align::Left);
+}
+
+/// The view whose tab is at a column.
+pub(super) fn tab_at(ctx: Ctx, area: Rect, x: u16) -> Option<View> {
+    let mut end = area.x;
+    let mut views = View::ALL.into_iter();
+    let mut here = None;
+    for span in tabs_for(ctx, area.width).spans {
+        end = end.saturating_add(text::width(&span.content));
+        // A tab begins with a blank and its digit; a figure beside one does not.
+        let digit = span
+            .content
+            .strip_prefix(' ')
+            .and_then(|rest| rest.chars().next());
+        if digit.is_some_and(|c| c.is_ascii_digit()) {
+            here = views.next();
+        }
+        if x < end {
+            return here;
+        }
+    }
+    None
+}
+
+fn tabs_for(ctx: Ctx, width: u16) -> Line<'static> {
     let wide = tab_line(ctx, |view| Some(view.title()), true);
     let named = tab_line(ctx, |view| Some(view.title()), false);
     let narrow = tab_line(ctx, |view| Some(view.short_title()), false);
@@ -133,8 +159,8 @@ pub(super) fn tabs(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     let short = tab_line(ctx, |view| here(view).then(|| view.title()), false);
     let fitting = [wide, named, narrow]
         .into_iter()
-        .find(|line| paint::line_width(line) <= area.width);
-    paint::line(ctx, buf, area, &fitting.unwrap_or(short), Align::Left);
+        .find(|line| paint::line_width(line) <= width);
+    fitting.unwrap_or(short)
 }
 
 fn tab_line(

@@ -119,10 +119,13 @@ fn above(area: Rect, height: u16) -> (Rect, Rect) {
 
 /// How many rows the list of tasks in flight shows.
 pub(super) fn in_flight_rows(app: &App, body: Rect) -> u16 {
+    in_flight(app, body).height.saturating_sub(1)
+}
+
+/// The table of what is in flight, with its head.
+pub(super) fn in_flight(app: &App, body: Rect) -> Rect {
     let regions = Regions::of(&app.snapshot, body);
     panel::within(regions.in_flight, regions.framed)
-        .height
-        .saturating_sub(1)
 }
 
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {

@@ -1,0 +1,51 @@
+//! The mouse, for those who turn it on: a click shows a view or moves the cursor, the wheel moves it.
+
+use super::{App, Effect};
+use crate::console::command::Motion;
+use crate::console::render::{self, Spot};
+
+/// Rows per notch of the wheel.
+const NOTCH: usize = 3;
+
+/// What the mouse did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mouse {
+    /// The left button was pressed, at a column and a row from 0.
+    Click(u16, u16),
+    /// The wheel was turned towards the top.
+    WheelUp,
+    /// The wheel was turned towards the end.
+    WheelDown,
+}
+
+impl App {
+    /// What lies on top of a view is for the keys.
+    pub(super) fn take_mouse(&mut self, mouse: Mouse, effects: &mut Vec<Effect>) {
+        if !self.mouse || self.overlay.is_some() {
+            return;
+        }
+        let motion = match mouse {
+            Mouse::WheelUp => Motion::Up,
+            Mouse::WheelDown => Motion::Down,
+            Mouse::Click(x, y) => {
+                match render::spot(self, x, y) {
+                    Some(Spot::Tab(view)) => self.show(view, effects),
+                    Some(Spot::Row(row)) if row < self.list().rows.len() => {
+                        self.list_mut().move_to(row);
+                    }
+                    Some(Spot::Row(_)) | None => {}
+                }
+                return;
+            }
+        };
+        for _ in 0..NOTCH {
+            self.move_cursor(motion);
+        }
+    }
+
+    /// Whether the terminal should tell of the mouse; its own selection of text needs Shift then.
+    #[must_use]
+    pub fn wants_mouse(&self) -> bool {
+        self.mouse
+    }
+}
