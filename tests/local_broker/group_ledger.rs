@@ -154,13 +154,20 @@ impl GroupLedger {
         self.change(group, |group| group.held.remove(&number));
     }
 
-    /// How many messages there were, and how many of them were never deleted.
-    pub fn totals(&self) -> (usize, usize) {
+    fn count(&self, is: impl Fn(&Numbered) -> bool) -> usize {
         let all = self.0.lock().unwrap();
         let messages = all.values().flat_map(|group| group.messages.values());
-        messages.fold((0, 0), |(all, left), one| {
-            (all + 1, left + usize::from(one.delete == Delete::No))
-        })
+        messages.filter(|one| is(one)).count()
+    }
+
+    /// How many sends were answered.
+    pub fn acknowledged(&self) -> usize {
+        self.count(|one| one.is_acknowledged)
+    }
+
+    /// How many messages nobody asked to delete.
+    pub fn left(&self) -> usize {
+        self.count(|one| one.delete == Delete::No)
     }
 }
 
