@@ -30,7 +30,7 @@ use crate::telemetry::{Stderr, TelemetryError};
 /// Verbs of `worker`.
 #[derive(Debug, Subcommand)]
 pub enum WorkerVerb {
-    /// Run a headless worker until SIGTERM (finishes what runs) or a second one (interrupts it)
+    /// Run a headless worker until SIGTERM (finishes what runs) or a second one (stops, see `stop`)
     Start(Box<RunArgs>),
     /// Print the deployment's workers: this host's, and every one that reports to Dagster's storage
     List(fleet::ListArgs),
@@ -44,7 +44,7 @@ pub enum WorkerVerb {
     Scale(ScaleArgs),
     /// Finish what runs, give the rest back, end
     Drain(DrainArgs),
-    /// Interrupt what runs, end
+    /// Kill what has not ended within its grace period (it goes on elsewhere), end
     Stop(EndArgs),
     /// End at once, whatever runs: its steps are told as lost and tried again
     Kill(TargetArgs),
@@ -218,7 +218,7 @@ pub struct TargetArgs {
 /// `worker drain`.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
-    /// Interrupt what still runs after this many seconds
+    /// Stop (see `stop`) after this many seconds
     #[arg(long, value_name = "SECONDS")]
     pub within: Option<u64>,
     #[command(flatten)]

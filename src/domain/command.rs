@@ -37,7 +37,8 @@ pub enum Command {
     },
     /// End the worker process at once, and with it what runs.
     Kill,
-    /// Interrupt what runs, then end the worker process.
+    /// Kill what has not ended within `cancel_grace`, then end the worker process. The messages go
+    /// back: another worker finds the steps lost and lets them go on, and resumes the runs.
     Stop,
     /// Load user code again: new hosts for new work.
     Reload,

@@ -35,10 +35,12 @@ impl Signals {
     /// Turns them into orders for as long as the pool lives.
     pub async fn into_orders(mut self, orders: mpsc::Sender<Order>) {
         self.next().await;
-        info!("signal: finishing what runs, giving the rest back; a second signal interrupts");
+        info!("signal: finishing what runs, giving the rest back; a second signal stops it");
         order(&orders, Command::Drain { within: None }).await;
         self.next().await;
-        info!("second signal: interrupting what runs");
+        info!(
+            "second signal: what runs has its grace period, then it is killed and goes on elsewhere"
+        );
         order(&orders, Command::Stop).await;
         std::future::pending::<()>().await;
     }

@@ -96,7 +96,8 @@ impl App {
         }
         let (running, held) = self.load_of(&targets);
         let body = vec![
-            format!("{running} running will be interrupted; {held} held go back to their queues."),
+            format!("{running} running have their grace period, are killed, and go on elsewhere;"),
+            format!("{held} held go back to their queues."),
             format!("Then {} will end.", name_of(&targets)),
         ];
         let requests = targets

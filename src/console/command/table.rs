@@ -168,7 +168,7 @@ pub static COMMANDS: &[CommandRow] = &[
         .aka(&["stop"])
         .risk(Destructive)
         .hint("stop")
-        .help("interrupt what runs and end the worker under the cursor"),
+        .help("end the worker under the cursor: what runs has its grace period, is killed, and goes on elsewhere"),
     row(Verb::KillWorker, "kill-worker", &["K"])
         .within(&[Workers])
         .aka(&["kill"])

@@ -165,7 +165,7 @@ pub(super) fn quit(ctx: Ctx, body: Rect, buf: &mut Buffer) {
         Line::default(),
         row("d", "drain: finish what runs, give the rest back, then end"),
         row("b", "leave it running in the background"),
-        row("S", "stop: interrupt what runs and end now"),
+        row("S", "stop: kill what has not ended within its grace period"),
         row("Esc", "stay here"),
     ];
     let inner = boxed(ctx, buf, body, "Leave?", (66, 8));

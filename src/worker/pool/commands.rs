@@ -80,7 +80,9 @@ impl Pool {
         let Some(seconds) = within else {
             return self.change(WorkerState::Draining, "draining: ends when idle");
         };
-        let done = format!("draining: interrupts what still runs in {seconds} s");
+        let done = format!(
+            "draining: what still runs in {seconds} s has its grace period, is killed and goes on elsewhere"
+        );
         let reply = self.change(WorkerState::Draining, &done);
         // A drain that is under way may be given an end.
         if self.state == WorkerState::Draining {
@@ -98,7 +100,10 @@ impl Pool {
     }
 
     pub(super) fn stop(&mut self) -> Reply {
-        let reply = self.change(WorkerState::Stopping, "stopping: interrupts what runs");
+        let reply = self.change(
+            WorkerState::Stopping,
+            "stopping: what runs has its grace period, then it is killed and goes on elsewhere",
+        );
         if self.state == WorkerState::Stopping {
             self.ends_in(self.options.grace);
             let (hosts, grace) = (self.context.hosts.clone(), self.options.grace);
