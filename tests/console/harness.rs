@@ -53,6 +53,11 @@ impl Default for Options {
 
 impl Harness {
     pub fn new(options: Options, snapshot: Arc<Snapshot>) -> Self {
+        Self::at(fixture::now(), options, snapshot)
+    }
+
+    /// As [`Self::new`], at another moment.
+    pub fn at(now: Timestamp, options: Options, snapshot: Arc<Snapshot>) -> Self {
         let setup = Setup {
             read_only: options.read_only,
             context: String::from("demo"),
@@ -69,7 +74,7 @@ impl Harness {
         let theme = Theme::load(options.theme, options.depth).unwrap();
         let mut harness = Self {
             app: App::new(setup, theme),
-            now: fixture::now(),
+            now,
             size: options.size,
             effects: Vec::new(),
         };

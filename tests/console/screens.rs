@@ -258,39 +258,51 @@ fn a_theme_file_with_an_unknown_key_is_refused_with_its_line() {
     assert!(error.contains("colour-blind"), "{error}");
 }
 
+/// What a picture shows.
+#[derive(Clone, Copy)]
+enum Scene {
+    /// The sample project's runs, as they were recorded.
+    Demo,
+    /// A night with one failed step.
+    Night,
+    /// A night without a broker.
+    Trouble,
+}
+
 #[test]
 fn the_pictures_in_the_readme_are_those_of_this_console() {
+    use Scene::{Demo, Night, Trouble};
     let pictures = [
-        ("overview", (200, 50), "1", false),
-        ("overview-80x24", (80, 24), "1", false),
-        ("trouble", (200, 50), "1", true),
-        ("queues", (200, 50), "2j", false),
-        ("steps", (200, 50), "3jj", false),
-        ("runs", (200, 50), "4j", false),
-        ("run", (200, 50), "4jjj<enter>", false),
-        ("workers", (200, 50), "5", false),
-        ("logs", (200, 50), "6", false),
-        ("dead-letters", (200, 50), "7j", false),
-        ("dead-letter-80x24", (80, 24), "7<enter>", false),
-        ("help", (200, 50), "3?", false),
-        ("launch", (80, 24), "l", false),
-        ("drain-queue", (80, 24), "2jXdagster-t", false),
+        ("demo", (200, 50), "1", Demo),
+        ("demo-run", (80, 24), "4<enter>", Demo),
+        ("overview", (200, 50), "1", Night),
+        ("overview-80x24", (80, 24), "1", Night),
+        ("trouble", (200, 50), "1", Trouble),
+        ("queues", (200, 50), "2j", Night),
+        ("steps", (200, 50), "3jj", Night),
+        ("runs", (200, 50), "4j", Night),
+        ("run", (200, 50), "4jjj<enter>", Night),
+        ("workers", (200, 50), "5", Night),
+        ("logs", (200, 50), "6", Night),
+        ("dead-letters", (200, 50), "7j", Night),
+        ("dead-letter-80x24", (80, 24), "7<enter>", Night),
+        ("help", (200, 50), "3?", Night),
+        ("launch", (80, 24), "l", Night),
+        ("drain-queue", (80, 24), "2jXdagster-t", Night),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("screenshots");
     let update = std::env::var_os("UPDATE_SCREENSHOTS").is_some();
-    for (name, size, keys, trouble) in pictures {
-        let snapshot = if trouble {
-            fixture::trouble()
-        } else {
-            fixture::snapshot()
+    for (name, size, keys, scene) in pictures {
+        let (snapshot, now) = match scene {
+            Demo => fixture::demo(),
+            Night => (fixture::snapshot(), fixture::now()),
+            Trouble => (fixture::trouble(), fixture::now()),
         };
-        let mut harness = Harness::new(
-            Options {
-                size,
-                ..Options::default()
-            },
-            snapshot,
-        );
+        let options = Options {
+            size,
+            ..Options::default()
+        };
+        let mut harness = Harness::at(now, options, snapshot);
         harness.keys(keys);
         let picture = svg(&harness.buffer());
         let path = folder.join(format!("{name}.svg"));

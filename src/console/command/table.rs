@@ -241,7 +241,7 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Filter, "filter", &["/"])
         .hint("filter")
         .takes("[TERMS]")
-        .help("show matching rows: text, !not, ~fuzzy, re:REGEX, queue: status: run: job: step: worker: prio:>5"),
+        .help("show matching rows: text, !not, ~fuzzy, re:REGEX, queue: status: run: job: step: worker: host: prio:>5"),
     row(Verb::Palette, "command", &[":"])
         .hint("command")
         .help("type a command's name, with completion"),

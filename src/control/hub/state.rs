@@ -1,25 +1,26 @@
 //! What the hub knows: its links, what each last told, and the snapshot made of it.
 
+mod linked;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::process::Pid;
 use tokio::sync::mpsc;
 
 use super::host::{self, HostHandle, HostNews};
-use super::link::{self, Address, LinkHandle, LinkNews, News};
+use super::link::{self, Address, LinkNews, News};
 use super::merge::{self, Told};
 use super::poller;
-use crate::control::protocol::{ServerHello, own_host};
+use crate::control::protocol::own_host;
 use crate::control::ssh::Ssh;
 use crate::control::{runtime, server};
 use crate::domain::{
     AuditEntry, LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp,
-    WorkerSnapshot, WorkerState,
 };
+pub(super) use linked::Linked;
+use linked::Presence;
 
 /// Log lines of all sources together. The whole deque is copied when it grows while a console
 /// looks at it, at most twenty times a second.
@@ -37,34 +38,6 @@ pub(super) struct Settings {
     pub(super) forget_after: Duration,
     pub(super) news: mpsc::Sender<LinkNews>,
     pub(super) host_news: mpsc::Sender<(Arc<str>, HostNews)>,
-}
-
-/// One worker socket.
-#[derive(Debug)]
-pub(super) struct Linked {
-    pub(super) handle: LinkHandle,
-    pub(super) hello: Option<ServerHello>,
-    pub(super) snapshot: Option<Arc<WorkerSnapshot>>,
-    pub(super) health: SourceHealth,
-    seen_at: Option<Timestamp>,
-    heartbeat_at: Timestamp,
-    /// Since when its process is known to be gone.
-    ended: Option<Instant>,
-    /// What its own host says, where that is another one.
-    presence: Presence,
-    /// Named by the user: kept even when nobody listens.
-    explicit: bool,
-}
-
-/// Whether a worker's socket is still there, by the word of another host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    /// It was found.
-    Here,
-    /// The host was linked anew and has not named it yet.
-    Unsure,
-    /// Nobody listens on it any more.
-    Gone,
 }
 
 /// One host reached through ssh.
@@ -165,18 +138,8 @@ impl State {
         let (read_only, news) = (self.settings.read_only, self.settings.news.clone());
         let host = address.host.as_ref().and_then(|host| self.hosts.get(host));
         let opener = host.map(|host| host.handle.opener.clone());
-        let linked = Linked {
-            handle: link::start(address.clone(), opener, read_only, news),
-            hello: None,
-            snapshot: None,
-            health: SourceHealth::Connecting,
-            seen_at: None,
-            heartbeat_at: Timestamp::MIN,
-            ended: None,
-            presence: Presence::Here,
-            explicit,
-        };
-        self.links.insert(address, linked);
+        let handle = link::start(address.clone(), opener, read_only, news);
+        self.links.insert(address, Linked::new(handle, explicit));
         self.workers_changed = true;
     }
 
@@ -401,82 +364,6 @@ impl State {
     }
 }
 
-impl Linked {
-    fn heard(&mut self, news: News) {
-        let now = Timestamp::now();
-        match news {
-            News::Up(hello) => {
-                let another = self
-                    .hello
-                    .as_ref()
-                    .is_some_and(|known| known.pid != hello.pid);
-                if another {
-                    self.snapshot = None;
-                    self.heartbeat_at = Timestamp::MIN;
-                }
-                self.hello = Some(hello);
-                self.ended = None;
-                self.health = SourceHealth::Up;
-                self.seen_at = Some(now);
-            }
-            News::State(snapshot) => {
-                self.snapshot = Some(snapshot);
-                self.seen_at = Some(now);
-            }
-            News::Alive(at) => {
-                self.heartbeat_at = at;
-                self.seen_at = Some(now);
-            }
-            News::Down(reason) => self.health = SourceHealth::Down { reason },
-            News::Logs { .. } => {}
-        }
-    }
-
-    /// Finds out whether the process behind a broken link is gone; whether that is news.
-    fn notice_end(&mut self, host: &str, address: &Address) -> bool {
-        let down = matches!(self.health, SourceHealth::Down { .. });
-        if !down || self.ended.is_some() {
-            return false;
-        }
-        let gone = match (&self.snapshot, &self.hello) {
-            (Some(last), _) if last.worker.state == WorkerState::Stopped => true,
-            _ if address.host.is_some() => self.presence == Presence::Gone,
-            (Some(last), Some(hello)) if last.worker.hostname == host => is_gone(hello.pid),
-            (Some(_), _) => false,
-            // It never told anything: there is nothing to keep once its socket is gone.
-            (None, _) => !address.socket.exists(),
-        };
-        if gone {
-            self.ended = Some(Instant::now());
-        }
-        gone
-    }
-
-    fn told(&self) -> Option<Told<'_>> {
-        Some(Told {
-            snapshot: self.snapshot.as_deref()?,
-            heartbeat_at: self.heartbeat_at,
-            ended: self.ended.is_some(),
-            linked: self.health == SourceHealth::Up,
-        })
-    }
-
-    fn source(&self, address: &Address) -> Source {
-        Source {
-            kind: SourceKind::Worker,
-            address: address.label().display().to_string(),
-            health: self.health.clone(),
-            seen_at: self.seen_at,
-        }
-    }
-}
-
-/// Whether a process of this host is no more.
-fn is_gone(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
-}
-
 /// What stands in the log where lines were lost on the way.
 fn gap(worker: &str, missed: u64, next: Option<&LogLine>) -> LogLine {
     LogLine {
@@ -494,18 +381,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-
-    #[test]
-    fn a_process_is_gone_once_it_has_ended() {
-        let mut child = std::process::Command::new("cat")
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        assert!(!is_gone(child.id()));
-        drop(child.stdin.take());
-        child.wait().unwrap();
-        assert!(is_gone(child.id()));
-    }
 
     fn line(second: i64) -> LogLine {
         LogLine {
