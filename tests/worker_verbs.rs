@@ -113,7 +113,11 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
     assert!(again.contains("a worker named one already runs"), "{again}");
 
     assert_eq!(shell.says(&["scale", "5", "one"]), "one: 5 step slots\n");
-    assert!(shell.says(&["status"]).contains("steps 0/5"));
+    // A worker tells how it stands at most twenty times a second.
+    wait_until("the new slots in the status", PATIENCE, || {
+        let status = shell.says(&["status"]);
+        status.contains("steps 0/5").then_some(())
+    });
     assert!(shell.says(&["pause"]).starts_with("one: paused"));
     assert_eq!(shell.says(&["resume"]), "one: running\n");
 

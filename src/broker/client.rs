@@ -226,8 +226,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Lets up to ten leases of one queue last for `time` from now; zero gives them back. Returns, for each that was refused, its receipt
-    /// handle and SQS's words.
+    /// Lets up to ten leases of one queue last for `time` from now; zero gives them back. Returns,
+    /// for each that was refused, its receipt handle and SQS's words.
     ///
     /// # Errors
     /// [`BrokerError`] when the call as a whole failed.
