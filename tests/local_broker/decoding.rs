@@ -102,10 +102,19 @@ impl Decoders {
         self.runtime.block_on(count).unwrap()
     }
 
-    /// That the engine's thread lives and writes.
+    /// That the engine's thread lives and writes: on a queue of its own, since what was sent before
+    /// may have deleted the others or filled their tags.
     pub fn still_work(&self) {
-        let tagged = self.json("TagQueue", br#"{"QueueUrl":"q.fifo","Tags":{"a":"b"}}"#);
-        assert_eq!(tagged, Ok(true));
+        for (action, body) in [
+            ("CreateQueue", r#"{"QueueName":"still-working"}"#),
+            (
+                "TagQueue",
+                r#"{"QueueUrl":"still-working","Tags":{"a":"b"}}"#,
+            ),
+        ] {
+            let outcome = self.json(action, body.as_bytes());
+            assert_eq!(outcome, Ok(true), "{action}");
+        }
     }
 
     fn dispatch(&self, action: &str, body: &[u8]) -> Result<bytes::Bytes, SqsError> {
