@@ -316,6 +316,15 @@ impl App {
         alarms
     }
 
+    /// Why the worker that this console was to start is not there.
+    #[must_use]
+    pub fn startup_problem(&self) -> Option<&str> {
+        match &self.startup {
+            Startup::Failed(text) => Some(text),
+            Startup::None | Startup::Working(_) | Startup::Ready => None,
+        }
+    }
+
     fn take_startup(&mut self, startup: Startup) {
         self.setup.quit = match startup {
             Startup::Working(_) | Startup::Ready => QuitPolicy::Ask,

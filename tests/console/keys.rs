@@ -483,6 +483,23 @@ fn a_start_under_way_is_told_and_makes_leaving_ask() {
 }
 
 #[test]
+fn why_no_worker_was_started_can_be_read_whole_on_a_small_screen() {
+    let mut harness = Harness::new(Options::default(), fixture::calm());
+    let why = "the worker ended at its start: DAGSTER_HOME is not set; set it to the folder of \
+               dagster.yaml, or pass --dagster-home with that folder";
+    harness.tell(Message::Startup(Startup::Failed(String::from(why))));
+    let screen = harness.screen();
+    let shown: Vec<&str> = screen
+        .lines()
+        .skip_while(|line| !line.contains("No worker was started:"))
+        .skip(1)
+        .take(2)
+        .map(str::trim)
+        .collect();
+    assert_eq!(shown.join(" ").replace("  ", " "), why, "{screen}");
+}
+
+#[test]
 fn a_view_is_written_down_as_screen_csv_or_json_with_its_filter() {
     let mut harness = Harness::night();
     let mut written = |keys: &str| match harness.keys(keys).as_slice() {

@@ -169,6 +169,9 @@ pub(super) fn in_flight(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     };
     let inner = panel(ctx, buf, area, "In flight", &right, framed);
     if list.rows.is_empty() {
+        if let Some(problem) = ctx.app.startup_problem() {
+            return not_started(ctx, inner, problem, buf);
+        }
         let hint = if filter.is_empty() {
             "No steps in flight. Press l to launch a run."
         } else {
@@ -254,6 +257,18 @@ fn failure_head<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Line<'a> {
         span(format!("{sign} "), style),
         span(format!("{} ", text::clean(task.name())), ctx.roles.strong),
     ])
+}
+
+/// The whole of what a narrow status line cuts: a newcomer's first screen may be this.
+fn not_started(ctx: Ctx, area: Rect, problem: &str, buf: &mut Buffer) {
+    let area = panel::indent(area);
+    let problem = text::clean(problem);
+    let heading = Line::from(span("No worker was started:", ctx.roles.dim));
+    let parts = text::wrap(&problem, area.width.max(1)).into_iter();
+    let lines: Vec<Line> = std::iter::once(heading)
+        .chain(parts.map(|part| Line::from(span(part, ctx.roles.text))))
+        .collect();
+    paint::lines(ctx, buf, area, &lines);
 }
 
 fn empty(ctx: Ctx, area: Rect, text: &'static str, buf: &mut Buffer) {
