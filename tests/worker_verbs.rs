@@ -139,7 +139,7 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
     );
     let started = shell.project.home().join("started");
     wait_until("the step runs", PATIENCE, || started.exists().then_some(()));
-    let drained = shell.run(&["drain", "--within", "1", "--wait"]);
+    let drained = shell.run(&["drain", "--within", "5", "--wait"]);
     let error = String::from_utf8_lossy(&drained.stderr).into_owned();
     assert!(drained.status.success(), "{error}");
     assert!(

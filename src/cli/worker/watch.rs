@@ -44,10 +44,11 @@ pub(super) async fn until_gone(socket: &Path) {
     line.end();
 }
 
-/// What changes apart from time.
+/// What changes apart from time. A deadline is told after the state it belongs to.
 fn key(snapshot: &WorkerSnapshot) -> String {
     let worker = &snapshot.worker;
-    format!("{} {}", worker.state.word(), in_flight(snapshot))
+    let (state, deadline) = (worker.state.word(), worker.deadline);
+    format!("{state} {} {deadline:?}", in_flight(snapshot))
 }
 
 fn in_flight(snapshot: &WorkerSnapshot) -> u32 {
