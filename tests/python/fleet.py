@@ -8,6 +8,7 @@ through the queue. Storage is SQLite, or what ``DTQ_TEST_STORAGE`` names (``post
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -189,13 +190,19 @@ def running(folder: Path, *, storage: str = "", visibility: int = 60) -> Iterato
 
     ``visibility`` is the workers' visibility timeout in seconds.
     """
-    with pytest.MonkeyPatch.context() as patch, broker(own_binary(), folder / "broker") as served:
+    # Data of a server are not kept below pytest's folder: each new session of pytest closes that to
+    # other users, and the server may have to run as one.
+    with (
+        tempfile.TemporaryDirectory(prefix="dtq-", ignore_cleanup_errors=True) as data,
+        pytest.MonkeyPatch.context() as patch,
+        broker(own_binary(), folder / "broker") as served,
+    ):
         endpoint, _ = served
         queue = fresh_queue(endpoint, patch)
         gpu = make_queue(queue.client, f"{queue.name}-gpu")
         home = folder / "home"
         home.mkdir()
-        server = _serve(storage, folder / "database")
+        server = _serve(storage, Path(data) / "database")
         try:
             text = server.dagster_storage if server else ""
             (home / "dagster.yaml").write_text(YAML.format(storage=text))
