@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+#[path = "local_broker/clock.rs"]
+mod clock;
+#[path = "local_broker/earlier.rs"]
+mod earlier;
 #[path = "local_broker/server.rs"]
 mod server;
 mod support;
@@ -13,7 +17,11 @@ use tempfile::TempDir;
 
 /// Runs the tests of one Python file against a broker of its own.
 fn run(file: &str) {
-    let folder = TempDir::new().unwrap();
+    run_on(&TempDir::new().unwrap(), file);
+}
+
+/// As [`run`], on a folder with something in it.
+fn run_on(folder: &TempDir, file: &str) {
     let server = Server::start(folder.path());
     let file = format!("tests/python_broker/{file}");
     let endpoint = ("DTQ_TEST_BROKER_ENDPOINT", server.endpoint.as_str());
@@ -58,4 +66,16 @@ fn fifo_queues_are_as_in_sqs() {
 #[test]
 fn dead_letter_queues_are_as_in_sqs() {
     run("test_redrive.py");
+}
+
+#[test]
+fn what_takes_minutes_or_days_or_120000_messages_is_as_in_sqs() {
+    let folder = earlier::folder(&[
+        earlier::sent,
+        earlier::deduplicated,
+        earlier::purged,
+        earlier::hidden,
+        earlier::full,
+    ]);
+    run_on(&folder, "test_earlier.py");
 }

@@ -1,36 +1,21 @@
 //! 120,000 messages in flight, the most a standard queue may have. Nearly all of them are received
 //! by the broker's own engine before the server is started; the last ones through the SDK.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
-use dagster_taskiq_tui::local_broker::engine::wall_clock;
 
-use crate::aged::{folder, url_of};
-use crate::clock::{ask, message};
+use crate::aged::url_of;
+use crate::earlier::{self, ROOM, WAITING};
 use crate::sqs::{on, refused};
 
 const LIMIT: i64 = 120_000;
 
 #[tokio::test]
 async fn with_120000_in_flight_a_receive_is_over_the_limit_until_one_is_deleted() {
-    let now = wall_clock();
-    let before = usize::try_from(LIMIT).unwrap() - 12;
-    let sqs = on(folder(|broker| {
-        broker
-            .create_queue(now, "q", BTreeMap::new(), BTreeMap::new())
-            .unwrap();
-        for number in 0..before + 15 {
-            broker.send(now, "q", message(number as u128)).unwrap();
-        }
-        let mut held = 0;
-        while held < before {
-            let most = (before - held).min(10);
-            held += broker.receive(now, "q", &ask(most, 43_200)).unwrap().len();
-        }
-    }));
-    let url = url_of(&sqs, "q").await;
+    let sqs = on(earlier::folder(&[earlier::full]));
+    let url = url_of(&sqs, "full").await;
+    assert_eq!((ROOM, WAITING), (12, 15));
     assert_eq!(sqs.counts(&url).await, [15, LIMIT - 12, 0]);
     let mut taken = sqs
         .receive_with(&url, |call| call.visibility_timeout(600))

@@ -7,6 +7,8 @@
 
 #[path = "../local_broker/clock.rs"]
 mod clock;
+#[path = "../local_broker/earlier.rs"]
+mod earlier;
 #[path = "../local_broker/server.rs"]
 mod server;
 

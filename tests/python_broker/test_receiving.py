@@ -11,6 +11,7 @@ import pytest
 from broker_client import (
     PREFIX,
     bodies,
+    client,
     counts,
     delete,
     put,
@@ -20,6 +21,7 @@ from broker_client import (
     received_so_often,
     refused,
 )
+from botocore.exceptions import ReadTimeoutError
 
 
 @pytest.mark.parametrize(
@@ -159,6 +161,19 @@ def test_sixty_idle_long_polls_keep_nobody_waiting(sqs: Any) -> None:
     while left := receive(sqs, idle):
         found += left
     assert sorted(int(body) for body in bodies(found)) == list(range(60))
+
+
+def test_clients_that_hang_up_in_a_poll_take_nothing_and_count_no_receive(
+    endpoint: str, sqs: Any
+) -> None:
+    url = queue(sqs)
+    for patience in (0.05, 0.2, 0.5):
+        impatient = client(endpoint, read_timeout=patience)
+        with pytest.raises(ReadTimeoutError):
+            receive(impatient, url, WaitTimeSeconds=20)
+    put(sqs, url, "x")
+    (message,) = receive(sqs, url, WaitTimeSeconds=20)
+    assert received_so_often(message) == 1
 
 
 def test_a_messages_own_delay_overrides_the_queues(sqs: Any) -> None:
