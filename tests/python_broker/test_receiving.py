@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from broker_client import (
     PREFIX,
     bodies,
@@ -21,7 +22,6 @@ from broker_client import (
     received_so_often,
     refused,
 )
-from botocore.exceptions import ReadTimeoutError
 
 
 @pytest.mark.parametrize(
