@@ -22,6 +22,7 @@ pub mod options;
 pub mod overlay;
 mod pace;
 mod render;
+mod ringing;
 pub mod rows;
 mod runtime;
 mod terminal;
@@ -34,5 +35,6 @@ pub mod view;
 pub mod words;
 
 pub use options::{ConsoleError, ConsoleOptions, Exit, QuitPolicy, Startup};
+pub use ringing::RingSettings;
 pub use runtime::run;
 pub use terminal::check as require_terminal;

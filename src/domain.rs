@@ -1,6 +1,7 @@
 //! Plain types that every layer shares: what a queue, a task, a worker and a run are, what happened
 //! ([`Event`]), how things stand ([`Snapshot`]) and what an operator may ask for ([`Command`]). No I/O.
 
+mod alarm;
 mod audit;
 mod command;
 mod event;
@@ -15,6 +16,7 @@ mod source;
 mod task;
 mod worker;
 
+pub use alarm::{AlarmKind, Ring};
 pub use audit::AuditEntry;
 pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};

@@ -1,6 +1,8 @@
 //! The whole console, driven by key strings, its screens compared.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "console/alarms.rs"]
+mod alarms;
 #[path = "console/dead_letters.rs"]
 mod dead_letters;
 #[path = "console/fixture.rs"]

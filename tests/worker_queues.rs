@@ -5,6 +5,7 @@
 
 mod support;
 
+use dagster_taskiq_tui::domain::QueueRole;
 use serde_json::json;
 use support::proxy::Proxy;
 use support::scene::{SETTINGS, Scene};
@@ -178,4 +179,49 @@ fn a_worker_subscribed_to_a_named_queue_leaves_the_base_queue_alone() {
     });
     assert_eq!(scene.side.counts(), (1, 0));
     assert!(scene.side.traced(&run, "good_0").is_empty());
+
+    // It tells of the base queue all the same, so that somebody notices that nobody serves it.
+    let status = wait_until("the base queue is counted", PATIENCE, || {
+        let status = worker.status();
+        let base = status.queues.iter().find(|queue| queue.name == "named")?;
+        (base.counts?.visible == 1).then_some(status)
+    });
+    assert_eq!(status.worker.queues, ["gpu"]);
+}
+
+#[test]
+fn a_dead_letter_queue_that_a_queue_is_given_later_is_told_of_while_it_has_it() {
+    let mut scene = Scene::new("paired");
+    let worker = scene.worker(1, &[]);
+    let dead = |worker: &Worker| -> Vec<String> {
+        let status = worker.status();
+        let dead = status
+            .queues
+            .iter()
+            .filter(|q| q.role == QueueRole::DeadLetter);
+        dead.map(|queue| queue.name.clone()).collect()
+    };
+    wait_until("the first one is told", PATIENCE, || {
+        (dead(&worker) == ["paired-dead"]).then_some(())
+    });
+
+    scene.side.create_queue("another", None);
+    let pair = |policy: &str| {
+        let (endpoint, url) = (&scene.broker.endpoint, scene.project.queue_url());
+        scene.project.python(&format!(
+            "import boto3; boto3.client('sqs', endpoint_url='{endpoint}').set_queue_attributes(\
+             QueueUrl='{url}', Attributes={{'RedrivePolicy': '{policy}'}})"
+        ));
+    };
+    let arn = "arn:aws:sqs:us-east-1:000000000000:another";
+    pair(&format!(
+        r#"{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": 5}}"#
+    ));
+    wait_until("the other one is told in its place", PATIENCE, || {
+        (dead(&worker) == ["another"]).then_some(())
+    });
+    pair("");
+    wait_until("it is told no more", PATIENCE, || {
+        dead(&worker).is_empty().then_some(())
+    });
 }

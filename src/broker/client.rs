@@ -1,5 +1,6 @@
 //! The client itself: connects, resolves the queue set, and makes one call per method.
 
+mod counts;
 mod inspect;
 mod moves;
 mod probe;
@@ -13,18 +14,15 @@ use aws_credential_types::Credentials;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
-};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, MessageSystemAttributeName};
 
 use super::attribute::{Attribute, REASON, SOURCE_QUEUE};
 use super::delivery::{Delivery, OFFLOADED};
-use super::embedded::{self, Waiting};
+use super::embedded;
 use super::error::BrokerError;
 use super::objects::Objects;
 use super::queue_set::Queue;
 use crate::config::{Settings, is_loopback, region_of_queue_url};
-use crate::domain::QueueCounts;
 pub use inspect::Looked;
 pub use moves::Outgoing;
 pub use probe::Permission;
@@ -301,43 +299,6 @@ impl Broker {
         };
         self.send(target, &outgoing, &attempt).await?;
         self.delete(delivery).await
-    }
-
-    /// Approximate counts of a queue.
-    ///
-    /// # Errors
-    /// [`BrokerError`]
-    pub async fn counts(&self, queue: &Queue) -> Result<QueueCounts, BrokerError> {
-        use QueueAttributeName as Name;
-        let names = [
-            Name::ApproximateNumberOfMessages,
-            Name::ApproximateNumberOfMessagesNotVisible,
-            Name::ApproximateNumberOfMessagesDelayed,
-        ];
-        let answer = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&queue.url)
-            .set_attribute_names(Some(names.to_vec()))
-            .send()
-            .await
-            .map_err(|e| self.error(&format!("count the messages of {}", queue.name), &e))?;
-        let all = answer.attributes.unwrap_or_default();
-        let count = |name: &Name| all.get(name).and_then(|n| n.parse().ok()).unwrap_or(0);
-        let [visible, in_flight, delayed] = names.each_ref().map(count);
-        Ok(QueueCounts {
-            visible,
-            in_flight,
-            delayed,
-        })
-    }
-
-    /// What waits exactly, where the broker is the embedded one.
-    pub async fn waiting(&self, queue: &Queue) -> Option<Waiting> {
-        if !self.embedded {
-            return None;
-        }
-        embedded::waiting(&self.http, &self.endpoint, &queue.name).await
     }
 
     fn error<E>(&self, attempt: &str, error: &aws_sdk_sqs::error::SdkError<E>) -> BrokerError

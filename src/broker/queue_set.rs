@@ -56,6 +56,8 @@ pub struct QueueSet {
     pub runs: Option<Arc<Queue>>,
     /// Those that the settings name and that did not exist when they were last looked for.
     pub missing: Vec<Arc<Queue>>,
+    /// Those that the settings name and this worker is not subscribed to.
+    pub others: Vec<Arc<Queue>>,
 }
 
 impl QueueSet {
@@ -69,24 +71,36 @@ impl QueueSet {
         };
         let base_queue = Queue::new(base.clone(), QueueRole::Base, 3);
         let serves_base = subscribed(&base_queue.name) || subscribed(&settings.default_queue.value);
-        let mut steps = Vec::new();
-        if serves_base {
-            steps = band_queues(base, &settings.priority_bands.value);
-            if steps.is_empty() {
-                steps.push(base_queue);
-            }
+        let mut bands = band_queues(base, &settings.priority_bands.value);
+        if bands.is_empty() {
+            bands.push(base_queue);
         }
+        let runs = Queue::new(sibling_url(base, "runs"), QueueRole::Runs, 3);
+        let (mut steps, mut others) = (Vec::new(), Vec::new());
+        let place = if serves_base { &mut steps } else { &mut others };
+        place.extend(bands);
         for (name, url) in &settings.queues.value {
-            if subscribed(name) && !steps.iter().any(|queue| queue.url == *url) {
-                steps.push(Queue::new(url.clone(), QueueRole::Named(name.clone()), 3));
+            let known = |queues: &[Queue]| queues.iter().any(|queue| queue.url == *url);
+            let queue = Queue::new(url.clone(), QueueRole::Named(name.clone()), 3);
+            if !subscribed(name) {
+                others.push(queue);
+            } else if !known(&steps) {
+                others.retain(|other| other.url != *url);
+                steps.push(queue);
             }
         }
-        let runs = serves_base
-            .then(|| Arc::new(Queue::new(sibling_url(base, "runs"), QueueRole::Runs, 3)));
+        let runs = if serves_base {
+            Some(runs)
+        } else {
+            others.push(runs);
+            None
+        };
+        others.retain(|other| !steps.iter().any(|queue| queue.url == other.url));
         Self {
             steps: steps.into_iter().map(Arc::new).collect(),
-            runs,
+            runs: runs.map(Arc::new),
             missing: Vec::new(),
+            others: others.into_iter().map(Arc::new).collect(),
         }
     }
 
@@ -180,6 +194,9 @@ mod tests {
     fn a_worker_subscribed_to_a_named_queue_serves_only_that() {
         let yaml = "{queue_url: 'http://h/1/t', queues: {gpu: 'http://h/1/g'}, subscribe: [gpu]}";
         assert_eq!(names(&set(yaml)), ["g"]);
+        let others = set(yaml).others;
+        let others: Vec<&str> = others.iter().map(|queue| queue.name.as_str()).collect();
+        assert_eq!(others, ["t", "t-runs"], "it tells of them all the same");
         let yaml = "{queue_url: 'http://h/1/t', queues: {gpu: 'http://h/1/g'}}";
         assert_eq!(names(&set(yaml)), ["t", "g", "t-runs"]);
         let yaml = "{queue_url: 'http://h/1/t', subscribe: [dagster]}";

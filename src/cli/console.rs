@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::block_on;
 use super::worker::StartArgs;
 use crate::config::{ConfigError, Partial, Settings, state_folder};
-use crate::console::{self, ConsoleError, ConsoleOptions, Exit, Startup};
+use crate::console::{self, ConsoleError, ConsoleOptions, Exit, RingSettings, Startup};
 use crate::control::{Hub, HubOptions, client};
-use crate::domain::{Snapshot, Source, SourceHealth, SourceKind};
+use crate::domain::{AlarmKind, Ring, Snapshot, Source, SourceHealth, SourceKind};
 use crate::telemetry::{self, TelemetryError};
 use background::Background;
 
@@ -39,6 +39,12 @@ pub struct ConsoleArgs {
     /// Your own keys: a YAML file of command names and keys
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// Call for alarms: bell (BEL), desktop (a notification of the terminal, OSC 9), or both
+    #[arg(long, value_name = "HOW", value_delimiter = ',')]
+    ring: Option<Vec<Ring>>,
+    /// The alarms to call for [default: unreachable,no-consumer,silent-worker,backlog]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    ring_for: Option<Vec<AlarmKind>>,
     /// Let no figure tick by itself: times move on every ten seconds
     #[arg(long)]
     reduced_motion: bool,
@@ -143,6 +149,8 @@ pub(super) fn prepare(
             theme: args.theme.clone(),
             webserver_url: args.webserver_url.clone(),
             read_only: args.read_only.then_some(true),
+            ring: args.ring.clone(),
+            ring_for: args.ring_for.clone(),
             ..Partial::default()
         },
         true,
@@ -205,6 +213,10 @@ pub(super) async fn show(
         context,
         memory: Some(state_folder().join("console.json")),
         keys: args.keys,
+        ring: RingSettings {
+            how: settings.ring.value.clone(),
+            kinds: settings.ring_for.value.clone(),
+        },
         reduced_motion: args.reduced_motion,
         ascii: args.ascii.then_some(true),
         ..ConsoleOptions::default()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::domain::{AlarmKind, Ring};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -89,6 +90,10 @@ pub struct Partial {
     pub webserver_url: Option<String>,
     /// Theme: the name of a built-in one or a file.
     pub theme: Option<String>,
+    /// How the console calls for alarms: `bell`, `desktop` or both; none by default.
+    pub ring: Option<Vec<Ring>>,
+    /// The kinds of alarms it calls for.
+    pub ring_for: Option<Vec<AlarmKind>>,
     /// Whether every command that changes something is refused.
     pub read_only: Option<bool>,
     /// Upstream's free-form broker options: accepted, so that its files load; nothing here uses it.

@@ -9,6 +9,7 @@ use super::file::ConfigError;
 use super::partial::{Band, Partial, WorkerLost};
 use super::region::region_of_queue_url;
 use super::{EMBEDDED_ENDPOINT, EMBEDDED_QUEUE};
+use crate::domain::{AlarmKind, Ring};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,10 @@ pub struct Settings {
     pub webserver_url: Setting<Option<String>>,
     /// Theme.
     pub theme: Setting<String>,
+    /// How the console calls for alarms; empty: not at all.
+    pub ring: Setting<Vec<Ring>>,
+    /// The kinds of alarms it calls for.
+    pub ring_for: Setting<Vec<AlarmKind>>,
     /// Read-only mode.
     pub read_only: Setting<bool>,
 }
@@ -157,6 +162,8 @@ impl Settings {
             s3_endpoint_url: optional(layers, |p| p.s3_endpoint_url.clone()),
             webserver_url: optional(layers, |p| p.webserver_url.clone()),
             theme: pick(layers, "default".to_owned(), |p| p.theme.clone()),
+            ring: pick(layers, Vec::new(), |p| p.ring.clone()),
+            ring_for: pick(layers, AlarmKind::USUAL.to_vec(), |p| p.ring_for.clone()),
             read_only: pick(layers, false, |p| p.read_only),
             queue_url,
             endpoint_url,

@@ -1,16 +1,19 @@
 //! What needs an operator: derived from the snapshot, worst first.
 
+mod consumers;
+
 use jiff::Timestamp;
 
 use crate::domain::{
-    FleetWorker, HostPhase, Phase, QueueRole, Snapshot, Source, SourceHealth, SourceKind,
-    WorkerState,
+    AlarmKind, FleetWorker, HostPhase, Phase, QueueRole, Snapshot, SourceHealth, WorkerState,
 };
 
-use super::format::{coarse_age, seconds_between};
+use super::format::{self, coarse_age, seconds_between};
 use super::rows::{self, WorkerRow};
 use super::view::View;
 use super::words;
+
+pub use consumers::NO_WORKER;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +29,10 @@ pub enum Severity {
 pub struct Alarm {
     /// How bad.
     pub severity: Severity,
+    /// What about.
+    pub kind: AlarmKind,
+    /// Whom or what it is about: of one kind, each has one alarm.
+    pub about: String,
     /// One sentence, with what to do where that is known.
     pub text: String,
 }
@@ -33,35 +40,51 @@ pub struct Alarm {
 /// A worker that told nothing for this many seconds is late: three of its heartbeats.
 pub const HEARTBEAT_LATE: u64 = 15;
 
-/// How the alarm begins that there is nobody to do anything.
-pub const NO_WORKER: &str = "No worker is linked";
-
 /// A held message that waits this many seconds for a slot is worth telling.
 const HELD_LONG: u64 = 300;
+
+/// The alarms while they are gathered.
+#[derive(Default)]
+struct Found(Vec<Alarm>);
+
+impl Found {
+    fn critical(&mut self, kind: AlarmKind, about: impl Into<String>, text: String) {
+        self.push(Severity::Critical, kind, about.into(), text);
+    }
+
+    fn warning(&mut self, kind: AlarmKind, about: impl Into<String>, text: String) {
+        self.push(Severity::Warning, kind, about.into(), text);
+    }
+
+    fn push(&mut self, severity: Severity, kind: AlarmKind, about: String, text: String) {
+        self.0.push(Alarm {
+            severity,
+            kind,
+            about,
+            text,
+        });
+    }
+}
 
 /// All alarms, worst first.
 #[must_use]
 pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
-    let mut alarms = Vec::new();
+    let mut found = Found::default();
     if snapshot.revision == 0 {
         // Nothing was heard yet: nothing is wrong yet.
-        return alarms;
+        return Vec::new();
     }
-    sources(snapshot, now, &mut alarms);
-    consumers(snapshot, &mut alarms);
-    workers(snapshot, now, &mut alarms);
-    fleet(snapshot, now, &mut alarms);
-    queues(snapshot, &mut alarms);
-    held(snapshot, now, &mut alarms);
-    alarms.sort_by_key(|alarm| alarm.severity);
-    alarms
+    sources(snapshot, now, &mut found);
+    consumers::alarms(snapshot, now, &mut found);
+    workers(snapshot, now, &mut found);
+    fleet(snapshot, now, &mut found);
+    queues(snapshot, &mut found);
+    held(snapshot, now, &mut found);
+    found.0.sort_by_key(|alarm| alarm.severity);
+    found.0
 }
 
-fn push(alarms: &mut Vec<Alarm>, severity: Severity, text: String) {
-    alarms.push(Alarm { severity, text });
-}
-
-fn sources(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
+fn sources(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     for source in &snapshot.sources {
         let SourceHealth::Down { reason } = &source.health else {
             continue;
@@ -70,83 +93,27 @@ fn sources(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
             Some(at) => format!("for {}", coarse_age(seconds_between(at, now))),
             None => String::from("yet"),
         };
+        let retry = source
+            .retry_at
+            .map_or_else(String::new, |at| format!(" ({})", format::retry(at, now)));
         let (kind, address) = (words::source(source.kind), &source.address);
-        push(
-            alarms,
-            Severity::Critical,
-            format!("{kind} {address} does not answer {age}: {reason}"),
-        );
+        let text = format!("{kind} {address} does not answer {age}{retry}: {reason}");
+        found.critical(AlarmKind::Unreachable, format!("{kind} {address}"), text);
     }
 }
 
-fn consumers(snapshot: &Snapshot, alarms: &mut Vec<Alarm>) {
-    let waiting: u64 = snapshot
-        .queues
-        .iter()
-        .filter(|queue| queue.role != QueueRole::DeadLetter)
-        .filter_map(|queue| queue.counts)
-        .map(|counts| counts.visible)
-        .sum();
-    let workers = &snapshot.workers;
-    let slots: u32 = workers
-        .iter()
-        .filter(|w| w.state.receives())
-        .map(|w| w.steps.target)
-        .sum();
-    let receives = workers.iter().any(|worker| worker.state.receives());
-    let connecting = |source: &Source| {
-        matches!(source.kind, SourceKind::Worker | SourceKind::Host)
-            && source.health == SourceHealth::Connecting
-    };
-    if workers.is_empty() && snapshot.sources.iter().any(connecting) {
-        push(
-            alarms,
-            Severity::Warning,
-            String::from("Connecting to the worker"),
-        );
-    } else if workers.is_empty() {
-        push(
-            alarms,
-            Severity::Critical,
-            format!("{NO_WORKER}; ~{waiting} messages wait"),
-        );
-    } else if waiting > 0 && !receives {
-        let state = workers[0].state.word();
-        let what = if workers.len() == 1 {
-            format!("the worker is {state}")
-        } else {
-            String::from("no worker receives")
-        };
-        let todo = if state == "paused" { ": p resumes" } else { "" };
-        push(
-            alarms,
-            Severity::Critical,
-            format!("~{waiting} messages wait and {what}{todo}"),
-        );
-    } else if receives && slots == 0 {
-        push(
-            alarms,
-            Severity::Critical,
-            String::from("The workers have no step slots: + adds one"),
-        );
-    }
-}
-
-fn workers(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
+fn workers(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     for worker in snapshot.workers.iter() {
         let silent = seconds_between(worker.heartbeat_at, now);
         if silent >= HEARTBEAT_LATE {
-            let age = coarse_age(silent);
-            push(
-                alarms,
-                Severity::Critical,
-                format!("Worker {} is silent for {age}", worker.id),
-            );
+            let text = format!("Worker {} is silent for {}", worker.id, coarse_age(silent));
+            found.critical(AlarmKind::SilentWorker, &worker.id, text);
         }
         for host in &worker.hosts {
             if let HostPhase::Failed(reason) = &host.phase {
-                let text = format!("{} does not load on {}: {reason}", host.location, worker.id);
-                push(alarms, Severity::Critical, text);
+                let (location, id) = (&host.location, &worker.id);
+                let text = format!("{location} does not load on {id}: {reason}");
+                found.critical(AlarmKind::CodeLocation, format!("{location} {id}"), text);
             }
         }
     }
@@ -156,15 +123,14 @@ fn workers(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
 /// heartbeat stays in Dagster's storage for a day.
 const SILENCE_TOLD: u64 = 3600;
 
-fn fleet(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
+fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     let ended = |worker: &FleetWorker| worker.state == Some(WorkerState::Stopped);
     let silent = rows::reported(snapshot).filter(|worker| !ended(worker) && worker.is_silent(now));
     for worker in silent {
         let seconds = seconds_between(worker.heartbeat_at, now);
         if seconds < SILENCE_TOLD {
-            let age = coarse_age(seconds);
-            let text = format!("Worker {} is silent for {age}", worker.id);
-            push(alarms, Severity::Critical, text);
+            let text = format!("Worker {} is silent for {}", worker.id, coarse_age(seconds));
+            found.critical(AlarmKind::SilentWorker, &worker.id, text);
         }
     }
     let live = |worker: &WorkerRow| {
@@ -181,35 +147,44 @@ fn fleet(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
     if !others.is_empty() {
         let (own, others) = (env!("CARGO_PKG_VERSION"), others.join(", "));
         let text = format!("Another version than this console's {own}: {others}");
-        push(alarms, Severity::Warning, text);
+        found.warning(AlarmKind::Fleet, "version", text);
+    }
+    same_names(snapshot, found);
+}
+
+/// Two workers of one name write the same heartbeat: the deployment counts them as one.
+fn same_names(snapshot: &Snapshot, found: &mut Found) {
+    for pair in snapshot.workers.windows(2) {
+        let [one, other] = pair else { continue };
+        let ended = [one, other]
+            .iter()
+            .any(|worker| worker.state == WorkerState::Stopped);
+        if one.id == other.id && !ended {
+            let (id, a, b) = (&one.id, &one.hostname, &other.hostname);
+            let text = format!(
+                "Two workers are named {id}, on {a} and {b}: each needs a --name of its own"
+            );
+            found.warning(AlarmKind::Fleet, id, text);
+        }
     }
 }
 
-fn queues(snapshot: &Snapshot, alarms: &mut Vec<Alarm>) {
+fn queues(snapshot: &Snapshot, found: &mut Found) {
     for queue in snapshot.queues.iter() {
+        let name = &queue.name;
         if let Some(error) = &queue.error {
-            push(
-                alarms,
-                Severity::Critical,
-                format!("Queue {}: {error}", queue.name),
-            );
+            found.critical(AlarmKind::Queue, name, format!("Queue {name}: {error}"));
         }
         let dead = queue.counts.map_or(0, |counts| counts.visible);
         if queue.role == QueueRole::DeadLetter && dead > 0 {
-            push(
-                alarms,
-                Severity::Warning,
-                format!(
-                    "~{dead} dead {} in {}",
-                    if dead == 1 { "letter" } else { "letters" },
-                    queue.name
-                ),
-            );
+            let letters = if dead == 1 { "letter" } else { "letters" };
+            let text = format!("~{dead} dead {letters} in {name}");
+            found.warning(AlarmKind::DeadLetters, name, text);
         }
     }
 }
 
-fn held(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
+fn held(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     let oldest = snapshot
         .tasks
         .iter()
@@ -219,11 +194,8 @@ fn held(snapshot: &Snapshot, now: Timestamp, alarms: &mut Vec<Alarm>) {
         let waited = seconds_between(task.received_at, now);
         if waited >= HELD_LONG {
             let age = coarse_age(waited);
-            push(
-                alarms,
-                Severity::Warning,
-                format!("{} is held for {age} without a slot", task.name()),
-            );
+            let text = format!("{} is held for {age} without a slot", task.name());
+            found.warning(AlarmKind::Held, &task.task_id, text);
         }
     }
 }

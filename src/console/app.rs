@@ -24,7 +24,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{Answer, Command, LogLevel, Reply, Snapshot, SourceHealth};
+use crate::domain::{AlarmKind, Answer, Command, LogLevel, Reply, Ring, Snapshot, SourceHealth};
 
 use super::alarms::{self, Alarm, Severity};
 use super::follow::Follow;
@@ -34,6 +34,7 @@ use super::keymap::Keymap;
 use super::memory::History;
 use super::options::{Exit, QuitPolicy, Startup};
 use super::overlay::Overlay;
+use super::ringing::{RingSettings, Ringing};
 use super::theme::{Depth, Theme};
 use super::toast::{MAX_TOASTS, Toast, Tone};
 use super::view::View;
@@ -100,6 +101,13 @@ pub enum Effect {
     Edit(String),
     /// Have the terminal tell of the mouse, or no longer.
     Mouse(bool),
+    /// Call an operator who looks elsewhere: BEL, a notification with this text (OSC 9), or both.
+    Ring {
+        /// Whether BEL is sent.
+        bell: bool,
+        /// What the notification says.
+        notification: Option<String>,
+    },
     /// Draw every cell again.
     Redraw,
     /// Stop this process group until `fg`.
@@ -125,6 +133,8 @@ pub struct Setup {
     pub zone: TimeZone,
     /// Time moves on in steps of ten seconds: no figure ticks by itself.
     pub reduced_motion: bool,
+    /// How and for which alarms the terminal rings.
+    pub ring: RingSettings,
 }
 
 /// How the log view shows lines.
@@ -169,6 +179,8 @@ pub struct App {
     next_request: u64,
     /// What was told of queues and messages beyond the snapshot.
     pub(super) messages: Messages,
+    /// The alarms that the terminal rings for.
+    ringing: Ringing,
 }
 
 /// With nothing moving on the screen, ages and heartbeats are looked at this often.
@@ -205,6 +217,7 @@ impl App {
             loading_runs: None,
             next_request: 0,
             messages: Messages::default(),
+            ringing: Ringing::default(),
         }
     }
 
@@ -212,6 +225,7 @@ impl App {
     #[must_use = "what is not done is waited for without end"]
     pub fn update(&mut self, message: Message, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
+        let may_ring = matches!(message, Message::Snapshot(_) | Message::Tick);
         match message {
             Message::Key(key) => self.key(key, now, &mut effects),
             Message::Paste(text) => self.paste(&text),
@@ -243,6 +257,9 @@ impl App {
                 );
             }
         }
+        if may_ring {
+            self.ring(now, &mut effects);
+        }
         self.toasts.retain(|toast| toast.until > now);
         self.settle();
         self.follow(now, &mut effects);
@@ -257,6 +274,7 @@ impl App {
         let moving = self.followed.is_some()
             || !snapshot.tasks.is_empty()
             || !self.toasts.is_empty()
+            || self.ringing.is_waiting()
             || snapshot.runs.iter().any(|run| !run.status.is_finished())
             || super::throughput::last_end(snapshot)
                 .as_ref()
@@ -300,6 +318,8 @@ impl App {
         let mut alarms = alarms::alarms(&self.snapshot, now);
         alarms.extend(self.counts.growing().map(|text| Alarm {
             severity: Severity::Warning,
+            kind: AlarmKind::Backlog,
+            about: String::new(),
             text,
         }));
         let own = match &self.startup {
@@ -310,10 +330,30 @@ impl App {
         if let Some((severity, text)) = own {
             // That no worker is linked is no news then.
             alarms.retain(|alarm| !alarm.text.starts_with(alarms::NO_WORKER));
-            let text = text.clone();
-            alarms.insert(0, Alarm { severity, text });
+            let alarm = Alarm {
+                severity,
+                kind: AlarmKind::Start,
+                about: String::from("pool"),
+                text: text.clone(),
+            };
+            alarms.insert(0, alarm);
         }
         alarms
+    }
+
+    /// Calls the operator for alarms that stand.
+    fn ring(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.setup.ring.how.is_empty() {
+            return;
+        }
+        let alarms = self.alarms(now);
+        if let Some(text) = self.ringing.note(&self.setup.ring, &alarms, now) {
+            let how = &self.setup.ring.how;
+            effects.push(Effect::Ring {
+                bell: how.contains(&Ring::Bell),
+                notification: how.contains(&Ring::Desktop).then_some(text),
+            });
+        }
     }
 
     /// Why the worker that this console was to start is not there.

@@ -34,6 +34,18 @@ pub fn coarse_age(seconds: u64) -> String {
     }
 }
 
+/// When something is tried again, in steps of ten seconds: `retry <10s`, `retry <20s`.
+#[must_use]
+pub fn retry(at: Timestamp, now: Timestamp) -> String {
+    // A try takes a moment itself; one that takes long is told of.
+    const LONG: u64 = 5;
+    if seconds_between(at, now) >= LONG {
+        return String::from("trying");
+    }
+    let steps = seconds_between(now, at).div_ceil(10).max(1);
+    format!("retry <{}s", steps * 10)
+}
+
 /// A duration between two moments with tenths where it is short: `0.4s`, `12.3s`, `3m 07s`.
 #[must_use]
 pub fn span(since: Timestamp, until: Timestamp) -> String {
@@ -100,6 +112,16 @@ mod tests {
     fn durations_grow_coarser_with_their_length() {
         let shown: Vec<String> = [7, 187, 7500, 273_600].map(duration).into();
         assert_eq!(shown, ["7s", "3m 07s", "2h 05m", "3d 04h"]);
+    }
+
+    #[test]
+    fn a_retry_counts_down_in_steps_and_a_long_try_is_told() {
+        let shown = [31, 30, 12, 3, 0, -4, -5].map(|seconds| {
+            let now = Timestamp::UNIX_EPOCH;
+            retry(now + jiff::SignedDuration::from_secs(seconds), now)
+        });
+        let (forty, thirty, twenty, ten) = ("retry <40s", "retry <30s", "retry <20s", "retry <10s");
+        assert_eq!(shown, [forty, thirty, twenty, ten, ten, ten, "trying"]);
     }
 
     #[test]

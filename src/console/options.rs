@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::ringing::RingSettings;
 use super::theme::Depth;
 
 /// What `q` does while steps are in flight.
@@ -75,6 +76,8 @@ pub struct ConsoleOptions {
     pub memory: Option<PathBuf>,
     /// The operator's keys, a YAML file; `None` are the built-in ones.
     pub keys: Option<PathBuf>,
+    /// How and for which alarms the terminal rings.
+    pub ring: RingSettings,
 }
 
 impl Default for ConsoleOptions {
@@ -91,6 +94,7 @@ impl Default for ConsoleOptions {
             startup: None,
             memory: None,
             keys: None,
+            ring: RingSettings::default(),
         }
     }
 }

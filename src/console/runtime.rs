@@ -58,6 +58,7 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
         depth,
         zone: TimeZone::system(),
         reduced_motion: options.reduced_motion,
+        ring: options.ring.clone(),
     };
     let mut app = App::new(setup, theme);
     if let Some(path) = &options.keys {
@@ -379,6 +380,9 @@ impl Console<'_> {
                 }
                 Effect::Edit(text) => self.to_edit = Some(text),
                 Effect::Mouse(used) => gone(self.screen.mouse(used))?,
+                Effect::Ring { bell, notification } => {
+                    gone(self.screen.ring(bell, notification.as_deref()))?;
+                }
                 Effect::Redraw => gone(self.screen.forget())?,
                 Effect::Suspend => self.suspend(signals).await?,
                 Effect::Exit(exit) => return ControlFlow::Break(exit),

@@ -143,7 +143,27 @@ impl Screen {
 
     /// Puts text on the clipboard of the terminal the operator sits at (OSC 52), through tmux too.
     pub(super) fn copy(&mut self, text: &str) -> io::Result<()> {
-        let osc = format!("\x1b]52;c;{}\x07", STANDARD.encode(text));
+        self.command(&format!("52;c;{}", STANDARD.encode(text)))
+    }
+
+    /// Calls an operator who looks elsewhere: BEL, and a notification of the terminal's desktop
+    /// (OSC 9). tmux passes BEL on by itself.
+    pub(super) fn ring(&mut self, bell: bool, notification: Option<&str>) -> io::Result<()> {
+        if let Some(text) = notification {
+            // A control character would end the sequence, and what follows would be obeyed.
+            let text: String = text.chars().filter(|c| !c.is_control()).collect();
+            self.command(&format!("9;dagster-taskiq: {text}"))?;
+        }
+        let backend = self.terminal.backend_mut();
+        if bell {
+            write!(backend, "\x07")?;
+        }
+        io::Write::flush(backend)
+    }
+
+    /// An operating system command for the terminal the operator sits at, through tmux too.
+    fn command(&mut self, words: &str) -> io::Result<()> {
+        let osc = format!("\x1b]{words}\x07");
         let backend = self.terminal.backend_mut();
         if std::env::var_os("TMUX").is_some() {
             write!(backend, "\x1bPtmux;\x1b{osc}\x1b\\")?;

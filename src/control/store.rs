@@ -94,6 +94,15 @@ impl Store {
                 at,
                 outcome,
             } => self.finished(task_id, *at, outcome),
+            Event::Queues { served, told } => {
+                let known = self.queues.len();
+                self.queues.retain(|queue| told.contains(&queue.url));
+                let queues = &self.queues;
+                self.waiting
+                    .retain(|name, _| queues.iter().any(|queue| queue.name == *name));
+                let served = replace(&mut self.worker.queues, served.clone());
+                served || self.queues.len() != known
+            }
             Event::Queue { queue } => {
                 put(&mut self.queues, queue, |one, other| one.url == other.url)
             }

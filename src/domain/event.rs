@@ -67,6 +67,13 @@ pub enum Event {
         /// How.
         outcome: TaskOutcome,
     },
+    /// Which queues this worker receives from, and of which it tells.
+    Queues {
+        /// Names of those it receives from.
+        served: Vec<String>,
+        /// URLs of all it tells of: of another one nothing is known any more.
+        told: Vec<String>,
+    },
     /// A queue's counts were read, or could not be.
     Queue {
         /// The queue.

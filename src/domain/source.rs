@@ -46,4 +46,7 @@ pub struct Source {
     pub health: SourceHealth,
     /// When it last answered.
     pub seen_at: Option<Timestamp>,
+    /// Of one that is down: when it is asked again, where that is known.
+    #[serde(default)]
+    pub retry_at: Option<Timestamp>,
 }

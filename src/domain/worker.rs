@@ -120,6 +120,9 @@ pub struct WorkerView {
     pub heartbeat_at: Timestamp,
     /// Its Python hosts.
     pub hosts: Vec<HostView>,
+    /// Names of the queues it receives from; empty where it does not say.
+    #[serde(default)]
+    pub queues: Vec<String>,
     /// Steps that ended since the start: succeeded, failed (counting retries).
     pub finished: u64,
     /// Steps that ended in a failure since the start.

@@ -1,23 +1,19 @@
 //! What a worker tells of itself at intervals: queue counts, hosts, its heartbeat in Dagster's
 //! storage.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
+use super::census::{COUNTS, Census};
 use super::held::Task;
 use super::life::Context;
-use crate::broker::{Queue, QueueSet};
-use crate::domain::{
-    Event, HostView, QueueRole, QueueView, Slots, Source, SourceHealth, SourceKind, WorkerState,
-};
+use crate::broker::QueueSet;
+use crate::domain::{Event, HostView, Slots, WorkerState};
 use crate::host::HostState;
 
 /// What the pool lets the reporter know.
@@ -49,9 +45,6 @@ impl InFlight {
     }
 }
 
-/// Counts are a request per queue: every two seconds costs little and looks alive.
-const COUNTS: Duration = Duration::from_secs(2);
-
 /// Dagster's own daemons beat every 30 s; a lost worker should be noticed sooner.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -73,57 +66,17 @@ pub(super) fn start(
 }
 
 async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
-    let mut seen_at = None;
+    let mut census = Census::new(context.broker.clone(), context.events.clone());
     let mut ticks = tokio::time::interval(COUNTS);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let mut health = SourceHealth::Up;
-        let served: Vec<Arc<Queue>> = queues.borrow().all().cloned().collect();
-        let dead = dead_letter_queues(&served);
-        for queue in served.iter().chain(&dead) {
-            let mut view = count(&context, queue).await;
-            let waiting = context.broker.waiting(queue).await;
-            view.oldest = waiting.as_ref().and_then(|waiting| waiting.oldest);
-            match &view.error {
-                // A dead-letter queue that may not be asked is no reason to call the broker down.
-                Some(_) if queue.role == QueueRole::DeadLetter => {}
-                Some(reason) => {
-                    health = SourceHealth::Down {
-                        reason: reason.clone(),
-                    }
-                }
-                None => seen_at = view.counted_at,
-            }
-            context.events.send(Event::Queue { queue: view });
-            if let Some(waiting) = waiting {
-                let (queue, counts) = (queue.name.clone(), waiting.counts);
-                context.events.send(Event::Waiting { queue, counts });
-            }
-        }
-        let address = context.broker.endpoint().to_owned();
-        let source = Source {
-            kind: SourceKind::Broker,
-            address,
-            health,
-            seen_at,
-        };
-        context.events.send(Event::Source { source });
+        let served = queues.borrow().clone();
+        census.take(&served).await;
         context.events.send(Event::Hosts {
             hosts: context.hosts.states().into_iter().map(host_view).collect(),
         });
     }
-}
-
-/// The dead-letter queues of queues, each once.
-fn dead_letter_queues(queues: &[Arc<Queue>]) -> Vec<Arc<Queue>> {
-    let urls: BTreeSet<&String> = queues
-        .iter()
-        .filter_map(|queue| queue.dead_letter_url.as_ref())
-        .collect();
-    urls.into_iter()
-        .map(|url| Arc::new(Queue::new(url.clone(), QueueRole::DeadLetter, 0)))
-        .collect()
 }
 
 fn host_view(state: HostState) -> HostView {
@@ -134,22 +87,6 @@ fn host_view(state: HostState) -> HostView {
         load_ms: (state.loaded_ms > 0).then_some(state.loaded_ms),
         children: state.children,
         pss_bytes: (state.pss_kib > 0).then_some(state.pss_kib * 1024),
-    }
-}
-
-async fn count(context: &Context, queue: &Queue) -> QueueView {
-    let (counts, error) = match context.broker.counts(queue).await {
-        Ok(counts) => (Some(counts), None),
-        Err(problem) => (None, Some(problem.to_string())),
-    };
-    QueueView {
-        name: queue.name.clone(),
-        url: queue.url.clone(),
-        role: queue.role.clone(),
-        counted_at: counts.map(|_| Timestamp::now()),
-        counts,
-        oldest: None,
-        error,
     }
 }
 

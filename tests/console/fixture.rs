@@ -248,6 +248,7 @@ fn worker(
         started_at: ago(93_000),
         heartbeat_at: ago(2),
         hosts,
+        queues: Vec::new(),
         finished: 18_243,
         failed: 17,
         deadline: None,
@@ -430,6 +431,7 @@ fn source(kind: SourceKind, address: &str, health: SourceHealth, seen: i64) -> S
         address: address.to_owned(),
         health,
         seen_at: Some(ago(seen)),
+        retry_at: None,
     }
 }
 
@@ -615,8 +617,10 @@ pub fn trouble() -> Arc<Snapshot> {
     };
     snapshot.sources[0].health = down("connection refused");
     snapshot.sources[0].seen_at = Some(ago(140));
+    snapshot.sources[0].retry_at = Some(ago(-2));
     snapshot.sources[3].health = down("ssh: connect to host etl-2 port 22: no route to host");
     snapshot.sources[3].seen_at = Some(ago(47));
+    snapshot.sources[3].retry_at = Some(ago(-14));
     let workers = Arc::make_mut(&mut snapshot.workers);
     workers[0].state = WorkerState::Paused;
     workers[0].hosts[1].phase = HostPhase::Failed(String::from(

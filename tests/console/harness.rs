@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use dagster_taskiq_tui::console::RingSettings;
 use dagster_taskiq_tui::console::app::{App, Effect, Message, Setup};
 use dagster_taskiq_tui::console::glyphs;
 use dagster_taskiq_tui::console::key;
 use dagster_taskiq_tui::console::options::QuitPolicy;
 use dagster_taskiq_tui::console::theme::{Depth, Theme};
-use dagster_taskiq_tui::domain::{Command, Reply, Snapshot, Timestamp};
+use dagster_taskiq_tui::domain::{AlarmKind, Command, Reply, Ring, Snapshot, Timestamp};
 use jiff::tz::TimeZone;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -35,6 +36,7 @@ pub struct Options {
     pub read_only: bool,
     pub reduced_motion: bool,
     pub quit: QuitPolicy,
+    pub ring: &'static [Ring],
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             read_only: false,
             reduced_motion: false,
             quit: QuitPolicy::Leave,
+            ring: &[],
         }
     }
 }
@@ -70,6 +73,10 @@ impl Harness {
             depth: options.depth,
             zone: TimeZone::UTC,
             reduced_motion: options.reduced_motion,
+            ring: RingSettings {
+                how: options.ring.to_vec(),
+                kinds: AlarmKind::USUAL.to_vec(),
+            },
         };
         let theme = Theme::load(options.theme, options.depth).unwrap();
         let mut harness = Self {

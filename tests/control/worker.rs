@@ -135,6 +135,7 @@ fn view(id: &str) -> WorkerView {
         started_at: now,
         heartbeat_at: now,
         hosts: Vec::new(),
+        queues: Vec::new(),
         finished: 0,
         failed: 0,
         deadline: None,

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dagster_taskiq_tui::console::QuitPolicy;
+use dagster_taskiq_tui::console::RingSettings;
 use dagster_taskiq_tui::console::app::{App, Message, Setup};
 use dagster_taskiq_tui::console::glyphs::UNICODE;
 use dagster_taskiq_tui::console::key;
@@ -71,6 +72,7 @@ impl Console {
             depth: Depth::True,
             zone: TimeZone::UTC,
             reduced_motion: false,
+            ring: RingSettings::default(),
         };
         let written = Counter::default();
         let viewport = Viewport::Fixed(Rect::new(0, 0, SIZE.0, SIZE.1));

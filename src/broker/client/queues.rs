@@ -18,7 +18,10 @@ impl Broker {
     /// When the first queue is missing or SQS cannot be asked. A missing band, named or runs queue
     /// is only warned of: senders fall back to the base queue.
     pub async fn resolve(&self, configured: QueueSet) -> Result<QueueSet, BrokerError> {
-        let mut resolved = QueueSet::default();
+        let mut resolved = QueueSet {
+            others: configured.others,
+            ..QueueSet::default()
+        };
         let mut first = None;
         for queue in configured.steps {
             match self.resolve_one(&queue).await {
@@ -96,7 +99,12 @@ impl Broker {
 
     async fn dead_letter_url(&self, policy: Option<&str>) -> Option<String> {
         let name = policy.and_then(redrive_policy)?.queue;
-        match self.client.get_queue_url().queue_name(&name).send().await {
+        self.url_of_dead_letters(&name).await
+    }
+
+    /// The URL of a dead-letter queue by its name; `None`, with a warning, where it cannot be had.
+    pub async fn url_of_dead_letters(&self, name: &str) -> Option<String> {
+        match self.client.get_queue_url().queue_name(name).send().await {
             Ok(found) => found.queue_url,
             Err(error) => {
                 let attempt = format!("look up the dead-letter queue {name}");

@@ -218,6 +218,7 @@ fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
         started_at: now,
         heartbeat_at: now,
         hosts: Vec::<HostView>::new(),
+        queues: Vec::new(),
         finished: 0,
         failed: 0,
         deadline: None,

@@ -29,14 +29,10 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     }
     let left = Line::from(left);
     let room = area.width.saturating_sub(paint::line_width(&left) + 3);
-    let badges = [
-        badges(ctx, true, true),
-        badges(ctx, true, false),
-        badges(ctx, false, false),
-    ];
-    let badges = badges
+    let mut widths = [Room::Wide, Room::Retries, Room::Words, Room::Letters]
         .into_iter()
-        .find(|line| paint::line_width(line) <= room);
+        .map(|room| badges(ctx, room));
+    let badges = widths.find(|line| paint::line_width(line) <= room);
     if let Some(badges) = badges {
         let at = Rect {
             width: area.width.saturating_sub(1),
@@ -47,8 +43,23 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     paint::line(ctx, buf, area, &left, Align::Left);
 }
 
-/// The sources: sign, word, and how long one has been silent; with addresses where there is room.
-fn badges(ctx: Ctx, words: bool, addresses: bool) -> Line<'static> {
+/// What badges have room for, most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Room {
+    /// Addresses.
+    Wide,
+    /// When a source that is down is asked again.
+    Retries,
+    /// Words.
+    Words,
+    /// A letter each.
+    Letters,
+}
+
+/// The sources: sign, word, and how long one has been silent.
+fn badges(ctx: Ctx, room: Room) -> Line<'static> {
+    let (words, addresses) = (room <= Room::Words, room == Room::Wide);
+    let retries = room <= Room::Retries;
     let mut line: Vec<Span> = Vec::new();
     let alone = ctx
         .snapshot
@@ -72,6 +83,7 @@ fn badges(ctx: Ctx, words: bool, addresses: bool) -> Line<'static> {
             } else {
                 word[..1].to_owned()
             },
+            retries,
         );
     }
     for (kind, letter) in [(SourceKind::Host, 'h'), (SourceKind::Worker, 'w')] {
@@ -86,7 +98,7 @@ fn badges(ctx: Ctx, words: bool, addresses: bool) -> Line<'static> {
             } else {
                 format!("{letter} {count}")
             };
-            badge(ctx, &mut line, worst, name);
+            badge(ctx, &mut line, worst, name, retries);
         }
     }
     Line::from(line)
@@ -101,7 +113,7 @@ fn badness(health: &SourceHealth) -> u8 {
     }
 }
 
-fn badge(ctx: Ctx, line: &mut Vec<Span>, source: &Source, name: String) {
+fn badge(ctx: Ctx, line: &mut Vec<Span>, source: &Source, name: String, retries: bool) {
     let (sign, style) = ctx.source_sign(&source.health);
     if !line.is_empty() {
         line.push(Span::raw("  "));
@@ -121,6 +133,11 @@ fn badge(ctx: Ctx, line: &mut Vec<Span>, source: &Source, name: String) {
         (SourceHealth::Down { .. }, None) => line.push(span(" down", style)),
         (SourceHealth::Connecting, _) => line.push(span(" connecting", style)),
         _ => {}
+    }
+    if let (true, SourceHealth::Down { .. }, Some(at)) = (retries, &source.health, source.retry_at)
+    {
+        let retry = format::retry(at, ctx.now);
+        line.push(span(format!(", {retry}"), style));
     }
 }
 

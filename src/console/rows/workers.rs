@@ -106,6 +106,15 @@ impl<'a> WorkerRow<'a> {
         }
     }
 
+    /// Names of the queues it receives from; none where it does not say.
+    #[must_use]
+    pub fn queues(self) -> &'a [String] {
+        match self {
+            Self::Linked(worker) => &worker.queues,
+            Self::Reported(worker) => &worker.queues,
+        }
+    }
+
     /// When it last said that it lives.
     #[must_use]
     pub fn heartbeat_at(self) -> Timestamp {

@@ -20,6 +20,7 @@ use crate::control::protocol::{self, FrameReader, FrameWriter, reader, writer};
 use crate::control::proxy::ALIVE_EVERY;
 use crate::control::proxy::wire::{self, Hello, News, OWN, Order, PROTOCOL};
 use crate::control::ssh::{self, Ssh};
+use crate::domain::Timestamp;
 
 /// The first wait after a broken link, and the longest: every try costs the other host a log-in.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -56,8 +57,8 @@ pub(super) enum HostNews {
     Gone(PathBuf),
     /// It lives.
     Alive,
-    /// The link is broken.
-    Down(String),
+    /// The link is broken, and tried again at that moment.
+    Down(String, Timestamp),
 }
 
 /// A worker's socket on the other host, as frames.
@@ -141,10 +142,11 @@ impl Host {
         loop {
             let mut greeted = false;
             let reason = self.connection(&mut greeted).await;
-            self.tell(HostNews::Down(reason)).await;
             if greeted {
                 wait = shortest;
             }
+            let retry_at = Timestamp::now() + wait;
+            self.tell(HostNews::Down(reason, retry_at)).await;
             self.refuse_for(wait).await;
             wait = (wait * 2).min(longest);
         }

@@ -46,8 +46,8 @@ pub(super) enum News {
     Logs { lines: Vec<LogLine>, missed: u64 },
     /// It lives; the time is its own.
     Alive(Timestamp),
-    /// The link is broken.
-    Down(String),
+    /// The link is broken, and tried again at that moment.
+    Down(String, Timestamp),
 }
 
 /// Where a worker's socket is.
@@ -151,7 +151,8 @@ impl Link {
                 }
                 Err(error) => error,
             };
-            self.tell(News::Down(error.to_string())).await;
+            self.tell(News::Down(error.to_string(), Timestamp::now() + wait))
+                .await;
             self.refuse_for(wait).await;
             wait = (wait * 2).min(longest);
         }

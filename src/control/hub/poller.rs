@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 
 use crate::dagster::{Client, DagsterError, RunFilter, RunStats};
-use crate::domain::{JobRef, RunStatus, RunView};
+use crate::domain::{JobRef, RunStatus, RunView, Timestamp};
 
 /// How often runs are asked for while some are unfinished, and while none is.
 const BUSY: Duration = Duration::from_secs(2);
@@ -42,7 +42,8 @@ pub(super) enum Told {
     Older(OlderRuns),
     Jobs(Vec<JobRef>),
     Up,
-    Down(String),
+    /// Why it cannot be asked, and when it is asked again, if ever.
+    Down(String, Option<Timestamp>),
 }
 
 /// A page of older runs.
@@ -94,7 +95,7 @@ pub(super) fn start(
         }
         Some(Err(error)) => {
             // The queue is new and has room.
-            let _ = tell.try_send(Told::Down(error.to_string()));
+            let _ = tell.try_send(Told::Down(error.to_string(), None));
         }
         None => {}
     }
@@ -119,7 +120,7 @@ impl Poller {
                     }
                     Told::Up
                 }
-                Err(error) => Told::Down(error.to_string()),
+                Err(error) => Told::Down(error.to_string(), Some(Timestamp::now() + wait)),
             };
             if tell.send(told).await.is_err() {
                 return;

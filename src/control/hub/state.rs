@@ -46,6 +46,7 @@ struct Remote {
     handle: HostHandle,
     health: SourceHealth,
     seen_at: Option<Timestamp>,
+    retry_at: Option<Timestamp>,
 }
 
 /// Where older runs begin: as the last poll told, or after the last page that was asked for.
@@ -81,6 +82,7 @@ impl State {
                 None => SourceHealth::Absent,
             },
             seen_at: None,
+            retry_at: None,
         };
         let mut state = Self {
             host: own_host(),
@@ -130,6 +132,7 @@ impl State {
             handle: host::start(Arc::clone(&name), ssh, news),
             health: SourceHealth::Connecting,
             seen_at: None,
+            retry_at: None,
         };
         self.hosts.insert(name, remote);
     }
@@ -202,8 +205,9 @@ impl State {
             host: Some(Arc::clone(name)),
             socket,
         };
-        if let HostNews::Down(reason) = news {
+        if let HostNews::Down(reason, retry_at) = news {
             host.health = SourceHealth::Down { reason };
+            host.retry_at = Some(retry_at);
             return;
         }
         host.seen_at = Some(Timestamp::now());
@@ -234,9 +238,10 @@ impl State {
             HostNews::Alive => {
                 // What is there was named before.
                 host.health = SourceHealth::Up;
+                host.retry_at = None;
                 self.doubt(name, Presence::Unsure, Presence::Gone);
             }
-            HostNews::Down(_) => {}
+            HostNews::Down(..) => {}
         }
     }
 
@@ -303,9 +308,13 @@ impl State {
             }
             poller::Told::Up => {
                 self.webserver.health = SourceHealth::Up;
+                self.webserver.retry_at = None;
                 self.webserver.seen_at = Some(Timestamp::now());
             }
-            poller::Told::Down(reason) => self.webserver.health = SourceHealth::Down { reason },
+            poller::Told::Down(reason, retry_at) => {
+                self.webserver.health = SourceHealth::Down { reason };
+                self.webserver.retry_at = retry_at;
+            }
         }
     }
 
@@ -326,6 +335,7 @@ impl State {
             address: name.to_string(),
             health: host.health.clone(),
             seen_at: host.seen_at,
+            retry_at: host.retry_at,
         }));
         // One sentence for a host that is cut off, not one more for each of its workers.
         let links = self.links.iter();
@@ -340,6 +350,7 @@ impl State {
                     .unwrap_or_default(),
                 health: SourceHealth::Absent,
                 seen_at: None,
+                retry_at: None,
             });
         }
         let current = &mut self.current;

@@ -24,6 +24,7 @@ fn worker() -> WorkerView {
         started_at: NOW,
         heartbeat_at: NOW,
         hosts: Vec::new(),
+        queues: Vec::new(),
         finished: 0,
         failed: 0,
         deadline: None,
@@ -182,6 +183,7 @@ fn queues_and_sources_are_updated_in_place() {
             address: "http://127.0.0.1".to_owned(),
             health,
             seen_at: Some(NOW),
+            retry_at: None,
         },
     };
     let snapshot = folded(&[

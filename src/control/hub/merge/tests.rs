@@ -18,6 +18,7 @@ fn snapshot(id: &str) -> WorkerSnapshot {
             started_at: at(0),
             heartbeat_at: at(0),
             hosts: Vec::new(),
+            queues: Vec::new(),
             finished: 0,
             failed: 0,
             deadline: None,
@@ -93,6 +94,7 @@ fn a_broker_that_one_worker_cannot_reach_is_down_and_says_for_whom() {
         address: "http://127.0.0.1".to_owned(),
         health,
         seen_at: Some(at(1)),
+        retry_at: None,
     };
     let (mut one, mut two) = (snapshot("a"), snapshot("b"));
     one.sources = vec![source(SourceHealth::Up)];

@@ -19,6 +19,8 @@ pub(in crate::control::hub) struct Linked {
     pub(in crate::control::hub) snapshot: Option<Arc<WorkerSnapshot>>,
     pub(in crate::control::hub) health: SourceHealth,
     pub(super) seen_at: Option<Timestamp>,
+    /// When a broken link is tried again.
+    pub(super) retry_at: Option<Timestamp>,
     pub(super) heartbeat_at: Timestamp,
     /// Since when its process is known to be gone.
     pub(super) ended: Option<Instant>,
@@ -47,6 +49,7 @@ impl Linked {
             snapshot: None,
             health: SourceHealth::Connecting,
             seen_at: None,
+            retry_at: None,
             heartbeat_at: Timestamp::MIN,
             ended: None,
             presence: Presence::Here,
@@ -69,6 +72,7 @@ impl Linked {
                 self.hello = Some(hello);
                 self.ended = None;
                 self.health = SourceHealth::Up;
+                self.retry_at = None;
                 self.seen_at = Some(now);
             }
             News::State(snapshot) => {
@@ -79,7 +83,10 @@ impl Linked {
                 self.heartbeat_at = at;
                 self.seen_at = Some(now);
             }
-            News::Down(reason) => self.health = SourceHealth::Down { reason },
+            News::Down(reason, retry_at) => {
+                self.health = SourceHealth::Down { reason };
+                self.retry_at = Some(retry_at);
+            }
             News::Logs { .. } => {}
         }
     }
@@ -119,6 +126,7 @@ impl Linked {
             address: address.label().display().to_string(),
             health: self.health.clone(),
             seen_at: self.seen_at,
+            retry_at: self.retry_at,
         }
     }
 }

@@ -1,0 +1,134 @@
+//! Which alarms the terminal rings for, and when: once for each that stands for some seconds, and no
+//! more often than once a minute for one that comes and goes.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::alarms::Alarm;
+use crate::domain::{AlarmKind, Ring};
+
+/// How the operator wants to be called. By default not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RingSettings {
+    /// How.
+    pub how: Vec<Ring>,
+    /// For what.
+    pub kinds: Vec<AlarmKind>,
+}
+
+/// An alarm that is gone sooner called nobody: a worker that starts, a lost packet.
+const STANDS: SignedDuration = SignedDuration::from_secs(5);
+
+/// One that comes back within this time has been heard.
+const HEARD: SignedDuration = SignedDuration::from_mins(1);
+
+/// The alarms that were seen lately.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ringing {
+    known: BTreeMap<(AlarmKind, String), Known>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    since: Timestamp,
+    seen_at: Timestamp,
+    rang: bool,
+}
+
+impl Ringing {
+    /// Takes in the alarms as they stand; gives what is to be rung for now: one sentence.
+    pub(super) fn note(
+        &mut self,
+        settings: &RingSettings,
+        alarms: &[Alarm],
+        now: Timestamp,
+    ) -> Option<String> {
+        let mut due: Vec<&str> = Vec::new();
+        for alarm in alarms {
+            if !settings.kinds.contains(&alarm.kind) {
+                continue;
+            }
+            let key = (alarm.kind, alarm.about.clone());
+            let known = self.known.entry(key).or_insert(Known {
+                since: now,
+                seen_at: now,
+                rang: false,
+            });
+            known.seen_at = now;
+            if !known.rang && now.duration_since(known.since) >= STANDS {
+                known.rang = true;
+                due.push(&alarm.text);
+            }
+        }
+        self.known.retain(|_, known| {
+            let gone_for = now.duration_since(known.seen_at);
+            gone_for.is_zero() || (known.rang && gone_for < HEARD)
+        });
+        let first = *due.first()?;
+        Some(match due.len() {
+            1 => first.to_owned(),
+            several => format!("{first} (and {} more)", several - 1),
+        })
+    }
+
+    /// Whether an alarm waits to have stood long enough.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.known.values().any(|known| !known.rang)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::alarms::Severity;
+
+    fn alarm(about: &str) -> Alarm {
+        Alarm {
+            severity: Severity::Critical,
+            kind: AlarmKind::NoConsumer,
+            about: about.to_owned(),
+            text: format!("nobody comes for {about}"),
+        }
+    }
+
+    #[test]
+    fn an_alarm_rings_once_when_it_stands_and_again_only_after_a_minute_without_it() {
+        let settings = RingSettings {
+            how: vec![Ring::Bell],
+            kinds: vec![AlarmKind::NoConsumer],
+        };
+        let mut ringing = Ringing::default();
+        let mut heard = |second, abouts: &[&str]| {
+            let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+            let alarms: Vec<Alarm> = abouts.iter().map(|about| alarm(about)).collect();
+            ringing.note(&settings, &alarms, now)
+        };
+        assert_eq!(heard(0, &["a"]), None);
+        assert_eq!(heard(4, &[]), None, "it is gone");
+        assert_eq!(heard(6, &["a", "b"]), None, "it starts anew");
+        let told = Some(String::from("nobody comes for a (and 1 more)"));
+        assert_eq!(heard(11, &["a", "b"]), told);
+        assert_eq!(heard(12, &["a", "b"]), None);
+        assert_eq!(heard(13, &["b"]), None);
+        assert_eq!(heard(72, &["a", "b"]), None, "it comes and goes");
+        assert_eq!(heard(80, &["a", "b"]), None);
+        assert_eq!(heard(140, &["b"]), None);
+        assert_eq!(heard(141, &["a", "b"]), None);
+        let again = Some(String::from("nobody comes for a"));
+        assert_eq!(heard(146, &["a", "b"]), again);
+    }
+
+    #[test]
+    fn an_alarm_that_was_not_chosen_does_not_ring() {
+        let settings = RingSettings {
+            how: vec![Ring::Bell],
+            kinds: vec![AlarmKind::Unreachable],
+        };
+        let mut ringing = Ringing::default();
+        for second in [0, 10] {
+            let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+            assert_eq!(ringing.note(&settings, &[alarm("a")], now), None);
+        }
+    }
+}

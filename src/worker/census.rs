@@ -1,0 +1,170 @@
+//! How full the queues are, read at intervals and told as events: by a worker, and by a console that
+//! has none.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::broker::{Broker, BrokerError, Queue, QueueSet};
+use crate::domain::{
+    Event, EventSink, QueueCounts, QueueRole, QueueView, Source, SourceHealth, SourceKind,
+};
+
+/// Counts are a request per queue: every two seconds costs little and looks alive.
+pub const COUNTS: Duration = Duration::from_secs(2);
+
+/// Queues that others serve are counted in every so many rounds: they are looked at only so that
+/// somebody notices when nobody serves them.
+const OTHERS: u32 = 10;
+
+/// Counts queues, round by round.
+#[derive(Debug)]
+pub struct Census {
+    broker: Broker,
+    events: EventSink,
+    /// Dead-letter queues by the URL of the queue whose they are.
+    pairs: HashMap<String, Pair>,
+    /// Queues of others that exist and may be counted, by URL.
+    others: BTreeSet<String>,
+    round: u32,
+    seen_at: Option<Timestamp>,
+}
+
+/// Counts, and the name of the dead-letter queue.
+type Counted = Result<(QueueCounts, Option<String>), BrokerError>;
+
+/// A dead-letter queue as a redrive policy names it, and its URL where that could be had.
+#[derive(Debug)]
+struct Pair {
+    name: String,
+    url: Option<String>,
+}
+
+impl Census {
+    /// A census that has not begun.
+    #[must_use]
+    pub fn new(broker: Broker, events: EventSink) -> Self {
+        Self {
+            broker,
+            events,
+            pairs: HashMap::new(),
+            others: BTreeSet::new(),
+            round: 0,
+            seen_at: None,
+        }
+    }
+
+    /// Counts every queue of a set and their dead-letter queues, and says how the broker fares.
+    pub async fn take(&mut self, queues: &QueueSet) {
+        let mut health = SourceHealth::Up;
+        for queue in queues.all() {
+            if let Some(reason) = self.count(queue).await {
+                health = SourceHealth::Down { reason };
+            }
+        }
+        if self.round.is_multiple_of(OTHERS) {
+            for queue in &queues.others {
+                self.count_other(queue).await;
+            }
+        }
+        self.round = self.round.wrapping_add(1);
+        let dead = self.dead_letter_queues(queues);
+        for queue in &dead {
+            // One that may not be asked is no reason to call the broker down.
+            let _ = self.count(queue).await;
+        }
+        let others = queues.others.iter();
+        let others = others.filter(|queue| self.others.contains(&queue.url));
+        let told = queues.all().chain(others).chain(&dead);
+        self.events.send(Event::Queues {
+            served: queues.all().map(|queue| queue.name.clone()).collect(),
+            told: told.map(|queue| queue.url.clone()).collect(),
+        });
+        let down = health != SourceHealth::Up;
+        self.events.send(Event::Source {
+            source: Source {
+                kind: SourceKind::Broker,
+                address: self.broker.endpoint().to_owned(),
+                health,
+                seen_at: self.seen_at,
+                retry_at: down.then(|| Timestamp::now() + COUNTS),
+            },
+        });
+    }
+
+    /// Counts a queue; says why it could not.
+    async fn count(&mut self, queue: &Arc<Queue>) -> Option<String> {
+        let counted = self.broker.count(queue).await;
+        self.tell(queue, counted).await
+    }
+
+    /// Counts a queue that this worker does not serve, if it exists and may be asked.
+    async fn count_other(&mut self, queue: &Arc<Queue>) {
+        let counted = self.broker.count(queue).await;
+        if counted.is_ok() {
+            self.others.insert(queue.url.clone());
+            let _ = self.tell(queue, counted).await;
+        } else {
+            self.others.remove(&queue.url);
+        }
+    }
+
+    /// Tells what counting a queue gave; says why it gave nothing.
+    async fn tell(&mut self, queue: &Queue, counted: Counted) -> Option<String> {
+        let (counts, error) = match counted {
+            Ok((counts, dead)) => {
+                self.pair(queue, dead).await;
+                (Some(counts), None)
+            }
+            Err(problem) => (None, Some(problem.to_string())),
+        };
+        let counted_at = counts.map(|_| Timestamp::now());
+        self.seen_at = counted_at.or(self.seen_at);
+        let waiting = match counts {
+            Some(_) => self.broker.waiting(queue).await,
+            None => None,
+        };
+        let view = QueueView {
+            name: queue.name.clone(),
+            url: queue.url.clone(),
+            role: queue.role.clone(),
+            counts,
+            counted_at,
+            oldest: waiting.as_ref().and_then(|waiting| waiting.oldest),
+            error: error.clone(),
+        };
+        self.events.send(Event::Queue { queue: view });
+        if let Some(waiting) = waiting {
+            let (queue, counts) = (queue.name.clone(), waiting.counts);
+            self.events.send(Event::Waiting { queue, counts });
+        }
+        error
+    }
+
+    /// Notes which dead-letter queue a queue has now: one may have been given to it since.
+    async fn pair(&mut self, queue: &Queue, dead: Option<String>) {
+        let Some(name) = dead else {
+            self.pairs.remove(&queue.url);
+            return;
+        };
+        let known = self.pairs.get(&queue.url);
+        if known.is_none_or(|pair| pair.name != name) {
+            let url = self.broker.url_of_dead_letters(&name).await;
+            self.pairs.insert(queue.url.clone(), Pair { name, url });
+        }
+    }
+
+    /// The dead-letter queues of a set's queues, each once, without those that are in it themselves.
+    fn dead_letter_queues(&self, queues: &QueueSet) -> Vec<Arc<Queue>> {
+        let paired = queues.all().chain(&queues.others);
+        let urls: BTreeSet<&String> = paired
+            .filter_map(|queue| self.pairs.get(&queue.url)?.url.as_ref())
+            .filter(|url| !queues.all().any(|queue| queue.url == **url))
+            .collect();
+        urls.into_iter()
+            .map(|url| Arc::new(Queue::new(url.clone(), QueueRole::DeadLetter, 0)))
+            .collect()
+    }
+}
