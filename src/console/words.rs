@@ -4,6 +4,10 @@ use std::borrow::Cow;
 
 use crate::domain::{HostPhase, JobRef, LogLevel, Phase, QueueRole, RunStatus, SourceKind};
 
+/// Why there is nothing of Dagster's to show, and what to do.
+pub const NO_WEBSERVER: &str =
+    "No Dagster webserver is configured: start the console with --webserver-url URL.";
+
 /// A task's phase, or its outcome.
 #[must_use]
 pub fn phase(phase: &Phase) -> &'static str {

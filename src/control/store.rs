@@ -137,6 +137,17 @@ impl Store {
             entry.deliveries += 1;
             entry.view.receive_count = entry.view.receive_count.max(task.receive_count);
         } else {
+            // The delivery that was given back is this one's past, not a task of its own.
+            self.recent.retain(|past| {
+                past.task_id != task.task_id
+                    || !matches!(
+                        past.phase,
+                        Phase::Done {
+                            outcome: TaskOutcome::GivenBack { .. },
+                            ..
+                        }
+                    )
+            });
             let view = task.clone();
             let entry = Entry {
                 view,

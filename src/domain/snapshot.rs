@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AuditEntry, FleetWorker, JobRef, LogLine, PeekedMessage, PriorityCount, QueueView, RunView,
-    Source, TaskView, WorkerView,
+    Source, SourceKind, TaskView, WorkerView,
 };
 
 /// How many finished tasks a worker remembers for its consoles.
@@ -70,4 +70,13 @@ pub struct Snapshot {
     /// Dead letters, as they were looked at last.
     #[serde(default)]
     pub dead_letters: Arc<Vec<PeekedMessage>>,
+}
+
+impl Snapshot {
+    /// How Dagster's webserver fares; `None` while no source is known.
+    #[must_use]
+    pub fn webserver(&self) -> Option<&Source> {
+        let is_it = |source: &&Source| source.kind == SourceKind::Webserver;
+        self.sources.iter().find(is_it)
+    }
 }

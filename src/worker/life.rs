@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::held::Task;
-use super::printed::dagster_line;
+use super::printed;
 use super::settle::{Settlement, back_off, given_back};
 use super::usage::{self, Sampler};
 use super::words::{crash, ended_for_it, finished, skipped};
 use crate::broker::{Broker, Leases};
-use crate::domain::{Event, EventSink, LogLevel, LogLine, TaskOutcome};
+use crate::domain::{Event, EventSink, LogLine, TaskOutcome};
 use crate::host::{Execution, HostError, Hosts, Outcome, Progress, Stream};
 
 /// What a life needs; cloned into each.
@@ -132,6 +132,7 @@ fn execution(task: &Task) -> Execution {
 
 /// Turns a host's notes into events until the host has no more.
 async fn forward(mut notes: mpsc::Receiver<Progress>, task: &Task, events: &EventSink) {
+    let mut reader = printed::Reader::new(&task.message.run_id, task.message.step_key.as_deref());
     let mut sampler: Option<Sampler> = None;
     let mut looks = tokio::time::interval(usage::EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -149,7 +150,7 @@ async fn forward(mut notes: mpsc::Receiver<Progress>, task: &Task, events: &Even
                 continue;
             }
         };
-        let (level, target, text) = match note {
+        let (target, told) = match note {
             Progress::Forked { pid } => {
                 events.send(Event::Forked {
                     task_id: task.message.task_id.clone(),
@@ -159,37 +160,34 @@ async fn forward(mut notes: mpsc::Receiver<Progress>, task: &Task, events: &Even
                 looks.reset();
                 continue;
             }
+            // A run worker reads its steps' events from Dagster's log; their own workers tell them.
+            Progress::Event {
+                step_key: Some(_), ..
+            } if task.message.step_key.is_none() => continue,
             Progress::Event {
                 event_type,
                 message,
                 ..
-            } => (
-                LogLevel::Debug,
-                "dagster",
-                format!("{event_type} {message}"),
-            ),
-            Progress::Log {
-                stream: Stream::Stderr,
-                line,
-            } => (LogLevel::Info, "stderr", line),
-            Progress::Log {
-                stream: Stream::Stdout,
-                line,
-            } => (LogLevel::Info, "stdout", line),
-            Progress::Log {
-                stream: Stream::Host,
-                line,
-            } => (LogLevel::Info, "host", line),
+            } => ("dagster", reader.event(&event_type, &message)),
+            Progress::Log { stream, line } => {
+                let target = match stream {
+                    Stream::Stderr => "stderr",
+                    Stream::Stdout => "stdout",
+                    Stream::Host => "host",
+                };
+                (target, reader.line(&line))
+            }
         };
-        let (run_id, step) = (&task.message.run_id, task.message.step_key.as_deref());
-        let (level, text) = dagster_line(&text, run_id, step).unwrap_or((level, text));
+        let Some((level, message)) = told else {
+            continue;
+        };
         let line = LogLine {
             at: Timestamp::now(),
             level,
             target: target.to_owned(),
             run_id: Some(task.message.run_id.clone()),
             step_key: task.message.step_key.clone(),
-            message: text,
+            message,
         };
         events.send(Event::Log { line });
     }

@@ -1,9 +1,135 @@
-//! What Dagster's console logger prints, taken apart: its time, run and process are known already, and
-//! its level is the one that counts.
+//! What a task tells, as log lines: the events its host passes on, and what its process prints.
+//!
+//! Lines of Dagster's console logger are taken apart: their time, run and process are known already,
+//! and their level is the one that counts. That logger prints the events too; each is told once,
+//! whichever way it comes first.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use crate::domain::LogLevel;
+
+/// Events that wait for their other telling. One that comes later than so many others is told twice.
+const REMEMBERED: usize = 64;
+
+/// Reads one task's notes, in order.
+pub(super) struct Reader<'a> {
+    run_id: &'a str,
+    step: Option<&'a str>,
+    /// Events told so far, without the ones that came both ways: whether each was printed, and its
+    /// words.
+    told: VecDeque<(bool, String)>,
+    trace: Trace,
+}
+
+/// Where in an error's lines the output is: Dagster's logger prints them after the line they belong
+/// to, in one record.
+#[derive(Clone, Copy)]
+enum Trace {
+    /// The last line was Dagster's, of this level.
+    Head(LogLevel),
+    /// Inside; whether the last line was empty or "... the following exception:", after which an
+    /// exception's own words come.
+    Inside(LogLevel, bool),
+    Outside,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(run_id: &'a str, step: Option<&'a str>) -> Self {
+        Self {
+            run_id,
+            step,
+            told: VecDeque::new(),
+            trace: Trace::Outside,
+        }
+    }
+
+    /// An event that the host passed on; `None` where it was printed before.
+    pub fn event(&mut self, event_type: &str, message: &str) -> Option<(LogLevel, String)> {
+        let words = format!("{event_type} {message}");
+        self.is_new(false, &words)
+            .then(|| (level_of(event_type, LogLevel::Debug), words))
+    }
+
+    /// A line that was printed; `None` for an event that was told before.
+    pub fn line(&mut self, line: &str) -> Option<(LogLevel, String)> {
+        let Some((level, message)) = dagster_line(line, self.run_id, self.step) else {
+            return Some((
+                self.level_of_other(line),
+                without_colours(line).into_owned(),
+            ));
+        };
+        let Some((event_type, rest)) = event_of(&message) else {
+            self.trace = Trace::Head(level);
+            return Some((level, message));
+        };
+        let level = level_of(event_type, level);
+        self.trace = Trace::Head(level);
+        let words = format!("{event_type} {rest}");
+        self.is_new(true, &words).then_some((level, words))
+    }
+
+    /// A line that is not Dagster's own has the level of the record it goes on with.
+    fn level_of_other(&mut self, line: &str) -> LogLevel {
+        let blank = line.trim().is_empty();
+        let indented = line.starts_with(' ');
+        self.trace = match self.trace {
+            Trace::Head(level) if blank => Trace::Inside(level, true),
+            Trace::Inside(level, opens) if blank || indented || opens => {
+                Trace::Inside(level, blank || line.ends_with("exception:"))
+            }
+            _ => Trace::Outside,
+        };
+        match self.trace {
+            Trace::Inside(level, _) => level,
+            Trace::Head(_) | Trace::Outside => LogLevel::Info,
+        }
+    }
+
+    fn is_new(&mut self, printed: bool, words: &str) -> bool {
+        // The host cuts an event's words; the logger prints them line by line.
+        let words: String = words
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(500)
+            .collect();
+        let other = |told: &(bool, String)| told.0 != printed && told.1 == words;
+        if let Some(at) = self.told.iter().position(other) {
+            self.told.remove(at);
+            return false;
+        }
+        if self.told.len() == REMEMBERED {
+            self.told.pop_front();
+        }
+        self.told.push_back((printed, words));
+        true
+    }
+}
+
+/// Type and message of a line that tells an event.
+fn event_of(message: &str) -> Option<(&str, &str)> {
+    let (event_type, rest) = match message.split_once(SEPARATOR) {
+        Some(parts) => parts,
+        // An event without words of its own.
+        None => (message.trim_end_matches(" -"), ""),
+    };
+    let is_type = event_type.contains('_')
+        && event_type
+            .bytes()
+            .all(|byte| byte == b'_' || byte.is_ascii_uppercase());
+    is_type.then_some((event_type, rest))
+}
+
+/// Dagster logs a retry at DEBUG; who looks for trouble looks for it at WARN.
+fn level_of(event_type: &str, level: LogLevel) -> LogLevel {
+    match event_type {
+        "STEP_FAILURE" | "PIPELINE_FAILURE" | "RUN_FAILURE" => LogLevel::Error,
+        "STEP_UP_FOR_RETRY" => LogLevel::Warn,
+        _ => level,
+    }
+}
 
 /// Level and message of a line as Dagster's logger prints it for this run and step; `None` for a line
 /// that something else printed.
@@ -11,11 +137,7 @@ use crate::domain::LogLevel;
 /// ```text
 /// 2026-03-14 02:17:30 +0000 - dagster - DEBUG - job - run - 4242 - step - STEP_START - Started ...
 /// ```
-pub(super) fn dagster_line(
-    line: &str,
-    run_id: &str,
-    step: Option<&str>,
-) -> Option<(LogLevel, String)> {
+fn dagster_line(line: &str, run_id: &str, step: Option<&str>) -> Option<(LogLevel, String)> {
     let plain = without_colours(line);
     let mut parts = plain.splitn(4, SEPARATOR);
     let (time, _logger, level, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -82,6 +204,58 @@ mod tests {
     use super::*;
 
     const RUN: &str = "e5997a13-a53f-423d-b702-d739023b3e58";
+
+    fn printed(message: &str) -> String {
+        format!(
+            "2026-11-25 23:32:15 +0000 - dagster - DEBUG - scores - {RUN} - 20105 - rank - {message}"
+        )
+    }
+
+    #[test]
+    fn an_event_is_told_once_whichever_way_it_comes_first() {
+        let mut reader = Reader::new(RUN, Some("rank"));
+        let words = "LOADED_INPUT Loaded - it".to_owned();
+        let told = reader.line(&printed("LOADED_INPUT - Loaded - it"));
+        assert_eq!(told, Some((LogLevel::Debug, words.clone())));
+        assert_eq!(reader.event("LOADED_INPUT", "Loaded - it"), None);
+
+        let told = reader.event("LOADED_INPUT", "Loaded - it");
+        assert_eq!(told, Some((LogLevel::Debug, words.clone())), "another one");
+        assert_eq!(reader.line(&printed("LOADED_INPUT - Loaded - it")), None);
+
+        assert!(reader.event("LOADED_INPUT", "Loaded - it").is_some());
+        assert!(reader.event("LOADED_INPUT", "Loaded - it").is_some());
+    }
+
+    #[test]
+    fn the_lines_of_an_error_have_the_level_of_the_record_they_belong_to() {
+        let mut reader = Reader::new(RUN, Some("rank"));
+        let level = |told: Option<(LogLevel, String)>| told.map(|(level, _)| level);
+        reader.event("STEP_UP_FOR_RETRY", "It failed.");
+        let head = reader.line(&printed("STEP_UP_FOR_RETRY - It failed."));
+        assert_eq!(head, None);
+        for line in [
+            "",
+            "RetryRequestedFromPolicy",
+            "",
+            "Stack Trace:",
+            "  File \"utils.py\", line 57, in op_execution_error_boundary",
+            "    yield",
+            "",
+            "The above exception was caused by the following exception:",
+            "Unavailable: HTTP 503",
+            "",
+            "Stack Trace:",
+            "  File \"invoices.py\", line 27, in fetch_invoices",
+        ] {
+            assert_eq!(level(reader.line(line)), Some(LogLevel::Warn), "{line:?}");
+        }
+        assert_eq!(
+            level(reader.line("printed by the op")),
+            Some(LogLevel::Info)
+        );
+        assert_eq!(level(reader.line("")), Some(LogLevel::Info));
+    }
 
     #[test]
     fn an_event_of_the_step_is_its_level_and_its_words() {

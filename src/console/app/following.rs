@@ -6,7 +6,8 @@ use super::{App, Effect};
 use crate::console::follow::Follow;
 use crate::console::overlay::Overlay;
 use crate::console::view::View;
-use crate::domain::{Command, Query, Reply, SourceHealth, SourceKind};
+use crate::console::words;
+use crate::domain::{Command, Query, Reply, SourceHealth};
 
 impl App {
     /// Follows the task whose details are open; forgets what was followed when they are not.
@@ -30,10 +31,9 @@ impl App {
             follow.asked.message =
                 Some(self.ask_worker(Some(task.worker.clone()), command, effects));
         }
-        let webserver = |source: &&crate::domain::Source| source.kind == SourceKind::Webserver;
-        let source = self.snapshot.sources.iter().find(webserver);
+        let source = self.snapshot.webserver();
         if source.is_none_or(|source| source.health == SourceHealth::Absent) {
-            follow.problem = Some(String::from("no Dagster webserver is configured"));
+            follow.problem = Some(words::NO_WEBSERVER.to_owned());
         } else if let Some(query) = follow.events_query(now) {
             follow.asked.events = Some(self.query(query, effects));
             if let Some(query) = follow.output_query() {

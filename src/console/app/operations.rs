@@ -12,7 +12,7 @@ use crate::console::rows;
 use crate::console::toast::{MAX_TOASTS, Toast, Tone};
 use crate::console::view::View;
 use crate::console::words;
-use crate::domain::{Command, JobRef, RunView, TaskView, WorkerState, WorkerView};
+use crate::domain::{Command, JobRef, RunView, SourceHealth, TaskView, WorkerState, WorkerView};
 
 /// More slots than any host runs processes: a slip of the finger.
 const MAX_SLOTS: u32 = 1024;
@@ -213,11 +213,12 @@ impl App {
             .cloned()
             .collect();
         if self.snapshot.jobs.is_empty() {
-            self.toast(
-                Tone::Failed,
-                "No job is known: Dagster's webserver has not told of any",
-                now,
-            );
+            let webserver = self.snapshot.webserver().map(|source| &source.health);
+            let text = match webserver {
+                None | Some(SourceHealth::Absent) => words::NO_WEBSERVER,
+                Some(_) => "No job is known: Dagster's webserver has not told of any",
+            };
+            self.toast(Tone::Failed, text, now);
         } else if let [job] = named.as_slice() {
             self.open_form(job.clone(), effects);
         } else {

@@ -45,10 +45,22 @@ fn is_wide(width: u16) -> bool {
     width >= 60
 }
 
-/// The help text of a row in the lines it takes.
+/// A row's name with its argument, where the name has room.
+fn name_of(row: &CommandRow, width: u16) -> String {
+    if !is_wide(width) {
+        return String::new();
+    }
+    format!("{} {}", row.name, row.argument)
+        .trim_end()
+        .to_owned()
+}
+
+/// The help text of a row in the lines it takes: beside the name, or (an empty first line) below it.
 fn lines_of(row: &CommandRow, width: u16) -> Vec<&str> {
     let left = if is_wide(width) { KEYS + NAME } else { 9 };
-    text::wrap(row.help, width.saturating_sub(left).max(8))
+    let below = name_of(row, width).len() >= usize::from(NAME);
+    let help = text::wrap(row.help, width.saturating_sub(left).max(8));
+    below.then_some("").into_iter().chain(help).collect()
 }
 
 pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
@@ -79,17 +91,12 @@ pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
 
 fn row_lines(ctx: Ctx, row: &CommandRow, width: u16) -> Vec<Line<'static>> {
     let roles = ctx.roles;
-    let name = format!("{} {}", row.name, row.argument);
     let known: Vec<String> = ctx.app.keymap.keys_of(row).collect();
     let first = known.first().map_or("", String::as_str);
     let (keys, name) = if is_wide(width) {
         (
             format!("{:<w$}", known.join(" "), w = usize::from(KEYS)),
-            format!(
-                "{:<w$}",
-                text::prefix(&name, NAME - 1),
-                w = usize::from(NAME)
-            ),
+            format!("{:<w$}", name_of(row, width), w = usize::from(NAME)),
         )
     } else {
         (format!("{first:<9}"), String::new())
@@ -99,7 +106,8 @@ fn row_lines(ctx: Ctx, row: &CommandRow, width: u16) -> Vec<Line<'static>> {
         Danger::Disruptive => roles.strong,
         Danger::Destructive => roles.warn,
     };
-    let indent = " ".repeat(keys.len() + name.len());
+    let left = keys.len() + usize::from(if is_wide(width) { NAME } else { 0 });
+    let indent = " ".repeat(left);
     let mut lines = Vec::new();
     for (index, part) in lines_of(row, width).into_iter().enumerate() {
         let part = span(part.to_owned(), style);

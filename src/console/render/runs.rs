@@ -10,7 +10,8 @@ use super::sheet::{self, Sheet};
 use super::table::{Column, column};
 use super::{Ctx, is_roomy};
 use crate::console::format::{self, seconds_between};
-use crate::domain::{RunStatus, RunView};
+use crate::console::words;
+use crate::domain::{RunStatus, RunView, SourceHealth};
 
 const COLUMNS: [Column; 8] = [
     column("STATUS", 13, 0),
@@ -37,7 +38,21 @@ pub(super) const SHEET: Sheet = Sheet {
 };
 
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    sheet::render(ctx, &SHEET, body, is_roomy(body), buf);
+    let sheet = Sheet {
+        empty: empty(ctx),
+        ..SHEET
+    };
+    sheet::render(ctx, &sheet, body, is_roomy(body), buf);
+}
+
+/// Why there are no runs: Dagster has none, or nobody was asked.
+fn empty(ctx: Ctx) -> &'static str {
+    match ctx.snapshot.webserver().map(|source| &source.health) {
+        None | Some(SourceHealth::Absent) => words::NO_WEBSERVER,
+        Some(SourceHealth::Connecting) => "Dagster's webserver has not answered yet.",
+        Some(SourceHealth::Down { .. }) => "Dagster's webserver does not answer.",
+        Some(SourceHealth::Up) => SHEET.empty,
+    }
 }
 
 fn cells<'a>(ctx: Ctx<'a>, run: &'a RunView, width: u16) -> Vec<Line<'a>> {

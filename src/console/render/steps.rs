@@ -13,7 +13,7 @@ use crate::console::{format, text};
 use crate::domain::{Phase, TaskView, Usage};
 
 const COLUMNS: [Column; 15] = [
-    column("STATE", 11, 0),
+    column("STATE", 11, 0).grow(13),
     column("STEP", 16, 0).grow(48),
     column("ELAPSED", 8, 0).right(),
     column("WAITED", 8, 4).right(),

@@ -128,7 +128,7 @@ impl Router {
             Some(Err(error)) => return refused(error.to_string()),
             None => {
                 return refused(format!(
-                    "{verb} was not sent: no Dagster webserver is configured; set its URL"
+                    "{verb} was not sent: no Dagster webserver is configured: start the console with --webserver-url URL"
                 ));
             }
         };

@@ -124,6 +124,23 @@ fn failures_and_retries_are_counted_and_given_back_steps_are_not() {
 }
 
 #[test]
+fn a_delivery_that_was_given_back_makes_way_for_the_next_of_its_task() {
+    let mut events = vec![
+        received("a", 5),
+        finished("a", given_back()),
+        received("b", 5),
+        finished("b", given_back()),
+    ];
+    assert_eq!(folded(&events).recent.len(), 2);
+    events.extend([received("a", 5), started("a")]);
+    let snapshot = folded(&events);
+    let known: Vec<&str> = [&snapshot.tasks[0], &snapshot.recent[0]]
+        .map(|task| task.task_id.as_str())
+        .into();
+    assert_eq!((known, snapshot.recent.len()), (vec!["a", "b"], 1));
+}
+
+#[test]
 fn a_second_delivery_that_is_given_back_does_not_end_the_running_step() {
     let events = [
         received("a", 5),
