@@ -160,6 +160,59 @@ async fn a_fleet_is_seen_and_commanded_through_ssh_and_its_hosts_keep_the_audit_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_of_one_name_on_two_hosts_are_asked_apart_and_both_hosts_audit_logs_are_shown() {
+    let Some(program) = sshd::program() else {
+        return;
+    };
+    let (near, far) = (Place::new(), Place::new());
+    let forced = |place: &Place| {
+        let (state, run) = (place.state(), place.run());
+        let (state, run) = (state.display(), run.display());
+        format!("env XDG_STATE_HOME={state} {PROGRAM} control proxy --runtime-dir {run}")
+    };
+    let keys = Keys::new();
+    let one = Sshd::start(&program, &keys, "one", Some(&forced(&near)));
+    let mut two = Sshd::start(&program, &keys, "two", Some(&forced(&far)));
+    let ssh = keys.ssh(&[("etl-a", &one), ("etl-b", &two)]);
+    let workers = (near.worker("etl").await, far.worker("etl").await);
+    workers.1.receive("task");
+
+    let handle = hub(&["etl-a", "etl-b"], ssh, &near.run());
+    let snapshot = until(&handle, "both workers", |snapshot| {
+        snapshot.workers.len() == 2 && !snapshot.tasks.is_empty()
+    })
+    .await;
+    // Both say that their host is this machine: only ssh tells them apart.
+    let ids: Vec<&str> = snapshot.workers.iter().map(|worker| &*worker.id).collect();
+    assert_eq!(ids, ["etl@etl-a", "etl@etl-b"]);
+    assert_eq!(snapshot.workers[0].shared_name.as_deref(), Some("etl"));
+    assert_eq!(snapshot.tasks[0].worker, "etl@etl-b");
+
+    let several = "scale was not sent: several workers are named etl: say etl@etl-a or etl@etl-b";
+    let reply = ask(&handle, "etl", Command::Scale { steps: 1 }).await;
+    assert_eq!(reply, Reply::Failed(several.to_owned()));
+    let reply = ask(&handle, "etl@etl-b", Command::Scale { steps: 7 }).await;
+    assert_eq!(reply, Reply::Done("7 step slots".to_owned()));
+    assert_eq!(audited(&near), [], "the other worker was not asked");
+    assert_eq!(audited(&far).len(), 1);
+
+    let reply = ask(&handle, "etl@etl-a", Command::Pause).await;
+    assert_eq!(reply, Reply::Done("paused".to_owned()));
+    let both = [audited(&near), audited(&far)].concat();
+    let snapshot = until(&handle, "both audit logs", |snapshot| {
+        snapshot.audit.len() == 2
+    })
+    .await;
+    assert_eq!(*snapshot.audit, both, "newest first");
+    two.stop();
+    let snapshot = until(&handle, "the lost host", |snapshot| {
+        reason(snapshot, "etl-b").is_some()
+    })
+    .await;
+    assert_eq!(*snapshot.audit, both, "what was told stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_connection_is_a_badge_with_what_was_known_and_comes_back_by_itself() {
     let Some(program) = sshd::program() else {
         return;

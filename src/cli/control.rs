@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use thiserror::Error;
 
 use super::block_on;
+use crate::control::audit::AuditLog;
 use crate::control::{proxy, runtime};
 
 /// Verbs of `control`.
@@ -46,7 +47,7 @@ pub fn run(verb: ControlVerb) -> Result<ExitCode, ControlCommandError> {
     let input = own(io::stdin().as_fd())?;
     let output = own(io::stdout().as_fd())?;
     block_on(async {
-        proxy::serve(input, output, folders).await?;
+        proxy::serve(input, output, folders, AuditLog::default_path()).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -2,6 +2,8 @@
 
 mod consumers;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::domain::{
@@ -152,20 +154,19 @@ fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     same_names(snapshot, found);
 }
 
-/// Two workers of one name write the same heartbeat: the deployment counts them as one.
+/// Workers of one name write the same heartbeat: the deployment counts them as one.
 fn same_names(snapshot: &Snapshot, found: &mut Found) {
-    for pair in snapshot.workers.windows(2) {
-        let [one, other] = pair else { continue };
-        let ended = [one, other]
-            .iter()
-            .any(|worker| worker.state == WorkerState::Stopped);
-        if one.id == other.id && !ended {
-            let (id, a, b) = (&one.id, &one.hostname, &other.hostname);
-            let text = format!(
-                "Two workers are named {id}, on {a} and {b}: each needs a --name of its own"
-            );
-            found.warning(AlarmKind::Fleet, id, text);
+    let mut hosts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for worker in snapshot.workers.iter() {
+        if let Some(name) = &worker.shared_name {
+            hosts.entry(name).or_default().push(&worker.hostname);
         }
+    }
+    for (name, hosts) in hosts {
+        let (count, hosts) = (hosts.len(), hosts.join(" and "));
+        let text =
+            format!("{count} workers are named {name}, on {hosts}: each needs a --name of its own");
+        found.warning(AlarmKind::Fleet, name, text);
     }
 }
 

@@ -19,8 +19,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::audit::Tail;
 use super::protocol::{self, FrameReader, own_host, reader, writer};
 use super::{runtime, server};
+use crate::domain::Timestamp;
 use wire::{Hello, News, OWN, Order, PROTOCOL};
 
 /// How often to look for workers.
@@ -35,11 +37,20 @@ const SILENCE: Duration = Duration::from_mins(2);
 /// Commands that wait for one worker: more than its console has under way at once.
 const COMMANDS: usize = 32;
 
-/// Bridges the sockets in `folders` to `input` and `output` until `input` ends.
+/// Audit entries that are told at once: what a person looks through, some 60 KB.
+const AUDITED: usize = 200;
+
+/// Bridges the sockets in `folders` to `input` and `output` until `input` ends; tells of the log in
+/// `audit` to whoever asks.
 ///
 /// # Errors
 /// When a pipe breaks, or what arrives is not this protocol.
-pub async fn serve<R, W>(input: R, output: W, folders: Vec<PathBuf>) -> io::Result<()>
+pub async fn serve<R, W>(
+    input: R,
+    output: W,
+    folders: Vec<PathBuf>,
+    audit: Option<PathBuf>,
+) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -51,6 +62,9 @@ where
         found: BTreeSet::new(),
         channels: HashMap::new(),
         bridges: JoinSet::new(),
+        audit: audit.map(Tail::new),
+        audit_asked: false,
+        audited: Timestamp::MIN,
     };
     let mut output = writer(output);
     let write = async {
@@ -71,6 +85,10 @@ struct Proxy {
     found: BTreeSet<PathBuf>,
     channels: HashMap<u32, mpsc::Sender<Bytes>>,
     bridges: JoinSet<u32>,
+    audit: Option<Tail>,
+    audit_asked: bool,
+    /// Time of the newest audit entry that was told.
+    audited: Timestamp,
 }
 
 impl Proxy {
@@ -79,6 +97,7 @@ impl Proxy {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: own_host(),
+            audit: self.audit.is_some(),
         }))
         .await?;
         // The first `Alive` says that everything that is there was named.
@@ -101,7 +120,10 @@ impl Proxy {
                     self.channels.remove(&channel);
                     self.tell(&News::Closed { channel }).await?;
                 }
-                _ = look.tick() => self.look().await?,
+                _ = look.tick() => {
+                    self.look().await?;
+                    self.tell_audit().await?;
+                }
                 _ = alive.tick() => self.tell(&News::Alive).await?,
             }
         }
@@ -131,6 +153,25 @@ impl Proxy {
         Ok(())
     }
 
+    /// Tells what was asked on this host since the last time.
+    async fn tell_audit(&mut self) -> io::Result<()> {
+        let Some(tail) = self.audit.as_mut().filter(|_| self.audit_asked) else {
+            return Ok(());
+        };
+        let news = tail.news();
+        let read = news.inspect_err(|error| tracing::debug!("cannot read the audit log: {error}"));
+        let Some(mut entries) = read.ok().flatten() else {
+            return Ok(());
+        };
+        entries.retain(|entry| entry.time > self.audited);
+        entries.truncate(AUDITED);
+        let Some(newest) = entries.iter().map(|entry| entry.time).max() else {
+            return Ok(());
+        };
+        self.audited = newest;
+        self.tell(&News::Audit { entries }).await
+    }
+
     fn heard(&mut self, channel: u32, content: Bytes) -> io::Result<()> {
         if channel != OWN {
             // A worker that takes no commands must not hold up the others: its channel ends.
@@ -157,6 +198,7 @@ impl Proxy {
                 self.channels.insert(channel, commands);
             }
             Order::Close { channel } => drop(self.channels.remove(&channel)),
+            Order::Audit => self.audit_asked = true,
             Order::Alive => {}
         }
         Ok(())

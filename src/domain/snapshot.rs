@@ -64,7 +64,7 @@ pub struct Snapshot {
     pub jobs: Arc<Vec<JobRef>>,
     /// Log lines, oldest first, bounded.
     pub logs: Arc<VecDeque<LogLine>>,
-    /// What was asked on this host lately, newest first.
+    /// What was asked lately on this host and on those that are attached, newest first.
     #[serde(default)]
     pub audit: Arc<Vec<AuditEntry>>,
     /// Dead letters, as they were looked at last.

@@ -102,6 +102,10 @@ pub struct HostView {
 pub struct WorkerView {
     /// Unique id: `<hostname>-<pid>` or the configured name.
     pub id: String,
+    /// The name it was given, where workers on other hosts have the same; the id then has the host
+    /// with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_name: Option<String>,
     /// Real host name.
     pub hostname: String,
     /// Process id of the worker.

@@ -108,13 +108,11 @@ fn runs_that_wait_where_no_worker_has_run_slots_are_told() {
 fn two_workers_of_one_name_are_told() {
     let mut snapshot = Arc::unwrap_or_clone(fixture::calm());
     for worker in Arc::make_mut(&mut snapshot.workers) {
-        worker.id = String::from("etl");
+        worker.shared_name = Some(String::from("etl"));
     }
     let shown = screen(snapshot);
-    assert!(
-        shown.contains("Two workers are named etl, on etl-1.internal and"),
-        "{shown}"
-    );
+    let alarm = "2 workers are named etl, on etl-1.internal and etl-2.internal";
+    assert!(shown.contains(alarm), "{shown}");
 }
 
 /// A calm fleet that goes on to report itself, however much time passes.

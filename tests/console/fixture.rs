@@ -249,6 +249,7 @@ fn worker(
         heartbeat_at: ago(2),
         hosts,
         queues: Vec::new(),
+        shared_name: None,
         finished: 18_243,
         failed: 17,
         deadline: None,

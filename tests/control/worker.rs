@@ -28,8 +28,13 @@ impl Place {
         self.folder.path().join("run")
     }
 
+    /// `XDG_STATE_HOME`
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     pub fn audit(&self) -> PathBuf {
-        self.folder.path().join("state/audit.jsonl")
+        self.state().join("dagster-taskiq-tui/audit.jsonl")
     }
 
     pub async fn worker(&self, id: &str) -> TestWorker {
@@ -136,6 +141,7 @@ fn view(id: &str) -> WorkerView {
         heartbeat_at: now,
         hosts: Vec::new(),
         queues: Vec::new(),
+        shared_name: None,
         finished: 0,
         failed: 0,
         deadline: None,

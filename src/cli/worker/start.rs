@@ -219,6 +219,7 @@ fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
         heartbeat_at: now,
         hosts: Vec::<HostView>::new(),
         queues: Vec::new(),
+        shared_name: None,
         finished: 0,
         failed: 0,
         deadline: None,

@@ -1,4 +1,4 @@
-//! What was asked on this host, by whom, and what came of it: newest first.
+//! What was asked on this host and on those attached, by whom, and what came of it: newest first.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -25,7 +25,7 @@ const COLUMNS: [Column; 8] = [
 
 pub(super) const SHEET: Sheet = Sheet {
     title: "Audit",
-    empty: "Nothing was asked on this host yet: whatever changes something is recorded.",
+    empty: "Nothing was asked here yet: whatever changes something is recorded.",
     columns: &COLUMNS,
     cells: |ctx, index, _| {
         let entry = ctx.snapshot.audit.get(index);

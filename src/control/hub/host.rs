@@ -20,7 +20,7 @@ use crate::control::protocol::{self, FrameReader, FrameWriter, reader, writer};
 use crate::control::proxy::ALIVE_EVERY;
 use crate::control::proxy::wire::{self, Hello, News, OWN, Order, PROTOCOL};
 use crate::control::ssh::{self, Ssh};
-use crate::domain::Timestamp;
+use crate::domain::{AuditEntry, Timestamp};
 
 /// The first wait after a broken link, and the longest: every try costs the other host a log-in.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -55,6 +55,8 @@ pub(super) enum HostNews {
     Found(PathBuf),
     /// Nobody does any more.
     Gone(PathBuf),
+    /// Something was asked there; newest first.
+    Audit(Vec<AuditEntry>),
     /// It lives.
     Alive,
     /// The link is broken, and tried again at that moment.
@@ -291,6 +293,9 @@ impl Session<'_> {
         let news = match protocol::decode(&content)? {
             News::Hello(hello) if hello.protocol == PROTOCOL => {
                 *self.greeted = true;
+                if hello.audit {
+                    self.order(&Order::Audit);
+                }
                 HostNews::Up(hello)
             }
             News::Hello(Hello {
@@ -303,6 +308,7 @@ impl Session<'_> {
             }
             News::Found { socket } => HostNews::Found(socket),
             News::Gone { socket } => HostNews::Gone(socket),
+            News::Audit { entries } => HostNews::Audit(entries),
             News::Alive => HostNews::Alive,
             News::Closed { channel } => {
                 self.channels.remove(&channel);

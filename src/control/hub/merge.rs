@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::{
-    FleetWorker, Phase, PriorityCount, QueueView, RunView, Source, SourceHealth, TaskView,
-    Timestamp, WorkerSnapshot, WorkerState, WorkerView,
+    AuditEntry, FleetWorker, Phase, PriorityCount, QueueView, RunView, Source, SourceHealth,
+    TaskView, Timestamp, WorkerSnapshot, WorkerState, WorkerView,
 };
 
 /// Finished tasks of all workers together.
@@ -16,12 +16,38 @@ const MAX_RECENT: usize = 5_000;
 #[derive(Debug)]
 pub(super) struct Told<'a> {
     pub(super) snapshot: &'a WorkerSnapshot,
+    /// The worker's id, with its host where several workers have it.
+    pub(super) id: &'a str,
     /// When it last said that it lives.
     pub(super) heartbeat_at: Timestamp,
     /// Its process is gone: nothing it told of runs any more.
     pub(super) ended: bool,
     /// It is linked now: what it says of its broker is fresh.
     pub(super) linked: bool,
+}
+
+impl Told<'_> {
+    /// A task of this worker, under the id it is shown with.
+    fn own(&self, task: &TaskView) -> TaskView {
+        let mut task = task.clone();
+        if task.worker == self.snapshot.worker.id && task.worker != self.id {
+            self.id.clone_into(&mut task.worker);
+        }
+        task
+    }
+}
+
+/// Audit entries of all hosts together.
+const MAX_AUDIT: usize = 5_000;
+
+/// The audit entries of several hosts, newest first, each once: hosts may share a home folder.
+pub(super) fn audit<'a>(logs: impl Iterator<Item = &'a AuditEntry>) -> Vec<AuditEntry> {
+    let mut entries: Vec<&AuditEntry> = logs.collect();
+    // Stable: entries of one log and one moment keep their order.
+    entries.sort_by_key(|entry| Reverse(entry.time));
+    entries.dedup();
+    entries.truncate(MAX_AUDIT);
+    entries.into_iter().cloned().collect()
 }
 
 /// Runs that are kept once older ones were asked for.
@@ -42,6 +68,9 @@ pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
         .iter()
         .map(|told| {
             let mut worker = told.snapshot.worker.clone();
+            if worker.id != told.id {
+                worker.shared_name = Some(std::mem::replace(&mut worker.id, told.id.to_owned()));
+            }
             worker.heartbeat_at = worker.heartbeat_at.max(told.heartbeat_at);
             if told.ended {
                 worker.state = WorkerState::Stopped;
@@ -65,6 +94,13 @@ pub(super) fn fleet(told: &[Told<'_>]) -> Vec<FleetWorker> {
             *known = worker;
         }
     }
+    // Of workers that share a name there is one heartbeat, which may be anyone's.
+    for told in told
+        .iter()
+        .filter(|told| told.id != told.snapshot.worker.id)
+    {
+        fleet.remove(told.snapshot.worker.id.as_str());
+    }
     fleet.into_values().cloned().collect()
 }
 
@@ -84,7 +120,7 @@ pub(super) fn queues(told: &[Told<'_>]) -> Vec<QueueView> {
 pub(super) fn tasks(told: &[Told<'_>]) -> Vec<TaskView> {
     let mut tasks: Vec<TaskView> = told
         .iter()
-        .flat_map(|told| told.snapshot.tasks.clone())
+        .flat_map(|told| told.snapshot.tasks.iter().map(|task| told.own(task)))
         .collect();
     tasks.sort_by(|one, other| {
         (one.received_at, &one.task_id).cmp(&(other.received_at, &other.task_id))
@@ -95,7 +131,7 @@ pub(super) fn tasks(told: &[Told<'_>]) -> Vec<TaskView> {
 pub(super) fn recent(told: &[Told<'_>]) -> Vec<TaskView> {
     let mut recent: Vec<TaskView> = told
         .iter()
-        .flat_map(|told| told.snapshot.recent.iter().cloned())
+        .flat_map(|told| told.snapshot.recent.iter().map(|task| told.own(task)))
         .collect();
     // Stable: tasks of one worker that ended in the same instant keep their order.
     recent.sort_by_key(|task| Reverse(ended_at(task)));
@@ -142,7 +178,7 @@ pub(super) fn sources(told: &[Told<'_>]) -> Vec<Source> {
             if let SourceHealth::Down { reason } = &mut source.health
                 && several
             {
-                *reason = format!("{}: {reason}", told.snapshot.worker.id);
+                *reason = format!("{}: {reason}", told.id);
             }
             let same =
                 |known: &&mut Source| known.kind == source.kind && known.address == source.address;

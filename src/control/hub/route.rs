@@ -156,7 +156,20 @@ fn addressees(
 ) -> Result<Vec<Addressee>, String> {
     let mut linked: Vec<_> = state.up().collect();
     if let Some(id) = worker {
+        let several: Vec<&str> = linked
+            .iter()
+            .filter(|(known, _)| {
+                known
+                    .strip_prefix(id)
+                    .is_some_and(|rest| rest.starts_with('@'))
+            })
+            .map(|(known, _)| *known)
+            .collect();
+        let several = several.join(" or ");
         linked.retain(|(known, _)| *known == id);
+        if linked.is_empty() && !several.is_empty() {
+            return Err(format!("several workers are named {id}: say {several}"));
+        }
         if linked.is_empty() {
             return Err(format!("worker {id} is not linked"));
         }

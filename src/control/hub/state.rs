@@ -1,6 +1,9 @@
 //! What the hub knows: its links, what each last told, and the snapshot made of it.
 
+mod hosts;
 mod linked;
+mod merged;
+mod names;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -9,9 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::host::{self, HostHandle, HostNews};
+use super::host::HostNews;
 use super::link::{self, Address, LinkNews, News};
-use super::merge::{self, Told};
+use super::merge;
 use super::poller;
 use crate::control::protocol::own_host;
 use crate::control::ssh::Ssh;
@@ -19,8 +22,8 @@ use crate::control::{runtime, server};
 use crate::domain::{
     AuditEntry, LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp,
 };
+use hosts::Remote;
 pub(super) use linked::Linked;
-use linked::Presence;
 
 /// Log lines of all sources together. The whole deque is copied when it grows while a console
 /// looks at it, at most twenty times a second.
@@ -38,15 +41,6 @@ pub(super) struct Settings {
     pub(super) forget_after: Duration,
     pub(super) news: mpsc::Sender<LinkNews>,
     pub(super) host_news: mpsc::Sender<(Arc<str>, HostNews)>,
-}
-
-/// One host reached through ssh.
-#[derive(Debug)]
-struct Remote {
-    handle: HostHandle,
-    health: SourceHealth,
-    seen_at: Option<Timestamp>,
-    retry_at: Option<Timestamp>,
 }
 
 /// Where older runs begin: as the last poll told, or after the last page that was asked for.
@@ -70,6 +64,8 @@ pub(super) struct State {
     workers_changed: bool,
     logs_changed: bool,
     runs_changed: bool,
+    /// This host's audit log.
+    audit: Vec<AuditEntry>,
 }
 
 impl State {
@@ -95,6 +91,7 @@ impl State {
             workers_changed: true,
             logs_changed: false,
             runs_changed: false,
+            audit: Vec::new(),
             settings,
         };
         for socket in state.settings.sockets.clone() {
@@ -112,7 +109,7 @@ impl State {
         self.links
             .values()
             .filter(|link| link.health == SourceHealth::Up)
-            .filter_map(|link| Some((link.hello.as_ref()?.worker.as_str(), link)))
+            .filter_map(|link| Some((link.id()?, link)))
     }
 
     /// The snapshot as it was last merged.
@@ -121,20 +118,8 @@ impl State {
     }
 
     pub(super) fn audited(&mut self, entries: Vec<AuditEntry>) {
-        self.current.audit = Arc::new(entries);
-        // Published with whatever else the webserver told.
-        self.runs_changed = true;
-    }
-
-    fn link_host(&mut self, name: Arc<str>) {
-        let (ssh, news) = (self.settings.ssh.clone(), self.settings.host_news.clone());
-        let remote = Remote {
-            handle: host::start(Arc::clone(&name), ssh, news),
-            health: SourceHealth::Connecting,
-            seen_at: None,
-            retry_at: None,
-        };
-        self.hosts.insert(name, remote);
+        self.audit = entries;
+        self.audit_grew();
     }
 
     fn link(&mut self, address: Address, explicit: bool) {
@@ -194,71 +179,6 @@ impl State {
         }
         link.heard(news);
         self.workers_changed = true;
-    }
-
-    /// Takes in what a host has to say.
-    pub(super) fn host_heard(&mut self, name: &Arc<str>, news: HostNews) {
-        let Some(host) = self.hosts.get_mut(name) else {
-            return;
-        };
-        let at = |socket| Address {
-            host: Some(Arc::clone(name)),
-            socket,
-        };
-        if let HostNews::Down(reason, retry_at) = news {
-            host.health = SourceHealth::Down { reason };
-            host.retry_at = Some(retry_at);
-            return;
-        }
-        host.seen_at = Some(Timestamp::now());
-        match news {
-            HostNews::Found(socket) => {
-                let address = at(socket);
-                match self.links.get_mut(&address) {
-                    Some(link) => {
-                        link.presence = Presence::Here;
-                        link.handle.try_again();
-                    }
-                    None => self.link(address, false),
-                }
-            }
-            HostNews::Gone(socket) => {
-                if let Some(link) = self.links.get_mut(&at(socket)) {
-                    link.presence = Presence::Gone;
-                }
-            }
-            HostNews::Up(hello) => {
-                self.doubt(name, Presence::Here, Presence::Unsure);
-                tracing::info!(
-                    "linked {name}: {} with dagster-taskiq-tui {}",
-                    hello.host,
-                    hello.version
-                );
-            }
-            HostNews::Alive => {
-                // What is there was named before.
-                host.health = SourceHealth::Up;
-                host.retry_at = None;
-                self.doubt(name, Presence::Unsure, Presence::Gone);
-            }
-            HostNews::Down(..) => {}
-        }
-    }
-
-    /// Changes what is thought of the workers of a host.
-    fn doubt(&mut self, host: &str, before: Presence, after: Presence) {
-        let links = self.links.iter_mut();
-        for (_, link) in links.filter(|(address, _)| address.host.as_deref() == Some(host)) {
-            if link.presence == before {
-                link.presence = after;
-            }
-        }
-    }
-
-    /// Whether the way to an address is known to be broken.
-    fn is_cut_off(&self, address: &Address) -> bool {
-        let host = address.host.as_ref().and_then(|host| self.hosts.get(host));
-        host.is_some_and(|host| matches!(host.health, SourceHealth::Down { .. }))
     }
 
     /// Adds log lines, in the order of their times.
@@ -322,56 +242,6 @@ impl State {
     pub(super) fn older_runs_after(&self) -> Option<String> {
         let (Older::NotAsked(next) | Older::Next(next)) = &self.older;
         next.clone()
-    }
-
-    /// Makes the snapshot anew; whether it is another one.
-    pub(super) fn merge(&mut self) -> bool {
-        let mut changed = std::mem::take(&mut self.runs_changed);
-        let told: Vec<Told<'_>> = self.links.values().filter_map(Linked::told).collect();
-        let mut sources = merge::sources(&told);
-        sources.push(self.webserver.clone());
-        sources.extend(self.hosts.iter().map(|(name, host)| Source {
-            kind: SourceKind::Host,
-            address: name.to_string(),
-            health: host.health.clone(),
-            seen_at: host.seen_at,
-            retry_at: host.retry_at,
-        }));
-        // One sentence for a host that is cut off, not one more for each of its workers.
-        let links = self.links.iter();
-        let reachable = links.filter(|(address, _)| !self.is_cut_off(address));
-        sources.extend(reachable.map(|(address, link)| link.source(address)));
-        if self.links.is_empty() && self.hosts.is_empty() {
-            let folder = self.settings.folders.first();
-            sources.push(Source {
-                kind: SourceKind::Worker,
-                address: folder
-                    .map(|folder| folder.display().to_string())
-                    .unwrap_or_default(),
-                health: SourceHealth::Absent,
-                seen_at: None,
-                retry_at: None,
-            });
-        }
-        let current = &mut self.current;
-        if current.sources != sources {
-            current.sources = sources;
-            changed = true;
-        }
-        if std::mem::take(&mut self.workers_changed) {
-            changed |= merge::renew(&mut current.queues, merge::queues(&told));
-            changed |= merge::renew(&mut current.workers, merge::workers(&told));
-            changed |= merge::renew(&mut current.fleet, merge::fleet(&told));
-            changed |= merge::renew(&mut current.tasks, merge::tasks(&told));
-            changed |= merge::renew(&mut current.recent, merge::recent(&told));
-            changed |= merge::renew(&mut current.priorities, merge::priorities(&told));
-        }
-        if std::mem::take(&mut self.logs_changed) {
-            current.logs = Arc::new(self.logs.clone());
-            changed = true;
-        }
-        current.revision += u64::from(changed);
-        changed
     }
 }
 

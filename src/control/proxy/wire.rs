@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::control::protocol;
+use crate::domain::AuditEntry;
 
 /// Raised when a frame changes its meaning; a new optional field does not.
 pub const PROTOCOL: u32 = 1;
@@ -25,6 +26,9 @@ pub struct Hello {
     pub version: String,
     /// Its host's own name.
     pub host: String,
+    /// It tells of its audit log to whoever asks: earlier versions do not know the question.
+    #[serde(default)]
+    pub audit: bool,
 }
 
 /// From the proxy.
@@ -48,6 +52,11 @@ pub enum News {
         /// Which.
         channel: u32,
     },
+    /// What was asked on this host since the last time, newest first and bounded.
+    Audit {
+        /// The entries of its user's audit log.
+        entries: Vec<AuditEntry>,
+    },
     /// Nothing new, but alive.
     Alive,
 }
@@ -68,6 +77,8 @@ pub enum Order {
         /// Which.
         channel: u32,
     },
+    /// Tell of the audit log from now on.
+    Audit,
     /// Nothing to ask, but alive.
     Alive,
 }

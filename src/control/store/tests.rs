@@ -25,6 +25,7 @@ fn worker() -> WorkerView {
         heartbeat_at: NOW,
         hosts: Vec::new(),
         queues: Vec::new(),
+        shared_name: None,
         finished: 0,
         failed: 0,
         deadline: None,

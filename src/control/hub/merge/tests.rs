@@ -19,6 +19,7 @@ fn snapshot(id: &str) -> WorkerSnapshot {
             heartbeat_at: at(0),
             hosts: Vec::new(),
             queues: Vec::new(),
+            shared_name: None,
             finished: 0,
             failed: 0,
             deadline: None,
@@ -36,6 +37,7 @@ fn snapshot(id: &str) -> WorkerSnapshot {
 fn told(snapshot: &WorkerSnapshot, heartbeat: i64) -> Told<'_> {
     Told {
         snapshot,
+        id: &snapshot.worker.id,
         heartbeat_at: at(heartbeat),
         ended: false,
         linked: true,

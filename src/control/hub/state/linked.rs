@@ -16,6 +16,8 @@ use crate::domain::{Source, SourceHealth, SourceKind, Timestamp, WorkerSnapshot,
 pub(in crate::control::hub) struct Linked {
     pub(in crate::control::hub) handle: LinkHandle,
     pub(in crate::control::hub) hello: Option<ServerHello>,
+    /// The id it is shown and addressed with, where that is not its own.
+    pub(super) alias: Option<String>,
     pub(in crate::control::hub) snapshot: Option<Arc<WorkerSnapshot>>,
     pub(in crate::control::hub) health: SourceHealth,
     pub(super) seen_at: Option<Timestamp>,
@@ -46,6 +48,7 @@ impl Linked {
         Self {
             handle,
             hello: None,
+            alias: None,
             snapshot: None,
             health: SourceHealth::Connecting,
             seen_at: None,
@@ -55,6 +58,12 @@ impl Linked {
             presence: Presence::Here,
             explicit,
         }
+    }
+
+    /// The id it is shown and addressed with.
+    pub(in crate::control::hub) fn id(&self) -> Option<&str> {
+        let own = || Some(self.hello.as_ref()?.worker.as_str());
+        self.alias.as_deref().or_else(own)
     }
 
     pub(super) fn heard(&mut self, news: News) {
@@ -112,8 +121,10 @@ impl Linked {
     }
 
     pub(super) fn told(&self) -> Option<Told<'_>> {
+        let snapshot = self.snapshot.as_deref()?;
         Some(Told {
-            snapshot: self.snapshot.as_deref()?,
+            snapshot,
+            id: self.alias.as_deref().unwrap_or(&snapshot.worker.id),
             heartbeat_at: self.heartbeat_at,
             ended: self.ended.is_some(),
             linked: self.health == SourceHealth::Up,

@@ -1,0 +1,118 @@
+//! The hosts that are reached through ssh, and what they say of their workers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::linked::Presence;
+use super::{Address, State};
+use crate::control::hub::host::{self, HostHandle, HostNews};
+use crate::control::hub::merge;
+use crate::domain::{AuditEntry, SourceHealth, Timestamp};
+
+/// Audit entries kept of one host.
+const MAX_AUDIT: usize = 1_000;
+
+/// One host reached through ssh.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) handle: HostHandle,
+    pub(super) health: SourceHealth,
+    pub(super) seen_at: Option<Timestamp>,
+    pub(super) retry_at: Option<Timestamp>,
+    /// Its audit log, newest first.
+    pub(super) audit: VecDeque<AuditEntry>,
+}
+
+impl State {
+    pub(super) fn link_host(&mut self, name: Arc<str>) {
+        let (ssh, news) = (self.settings.ssh.clone(), self.settings.host_news.clone());
+        let remote = Remote {
+            handle: host::start(Arc::clone(&name), ssh, news),
+            health: SourceHealth::Connecting,
+            seen_at: None,
+            retry_at: None,
+            audit: VecDeque::new(),
+        };
+        self.hosts.insert(name, remote);
+    }
+
+    /// Takes in what a host has to say.
+    pub(in crate::control::hub) fn host_heard(&mut self, name: &Arc<str>, news: HostNews) {
+        let Some(host) = self.hosts.get_mut(name) else {
+            return;
+        };
+        let at = |socket| Address {
+            host: Some(Arc::clone(name)),
+            socket,
+        };
+        if let HostNews::Down(reason, retry_at) = news {
+            host.health = SourceHealth::Down { reason };
+            host.retry_at = Some(retry_at);
+            return;
+        }
+        host.seen_at = Some(Timestamp::now());
+        match news {
+            HostNews::Found(socket) => {
+                let address = at(socket);
+                match self.links.get_mut(&address) {
+                    Some(link) => {
+                        link.presence = Presence::Here;
+                        link.handle.try_again();
+                    }
+                    None => self.link(address, false),
+                }
+            }
+            HostNews::Gone(socket) => {
+                if let Some(link) = self.links.get_mut(&at(socket)) {
+                    link.presence = Presence::Gone;
+                }
+            }
+            HostNews::Up(hello) => {
+                self.doubt(name, Presence::Here, Presence::Unsure);
+                tracing::info!(
+                    "linked {name}: {} with dagster-taskiq-tui {}",
+                    hello.host,
+                    hello.version
+                );
+            }
+            HostNews::Alive => {
+                // What is there was named before.
+                host.health = SourceHealth::Up;
+                host.retry_at = None;
+                self.doubt(name, Presence::Unsure, Presence::Gone);
+            }
+            HostNews::Audit(entries) => {
+                for entry in entries.into_iter().rev() {
+                    host.audit.push_front(entry);
+                }
+                host.audit.truncate(MAX_AUDIT);
+                self.audit_grew();
+            }
+            HostNews::Down(..) => {}
+        }
+    }
+
+    /// Merges the audit logs anew: this host's and those of the attached ones.
+    pub(super) fn audit_grew(&mut self) {
+        let attached = self.hosts.values().flat_map(|host| &host.audit);
+        let audit = merge::audit(self.audit.iter().chain(attached));
+        // Published with whatever else comes without a worker.
+        self.runs_changed |= merge::renew(&mut self.current.audit, audit);
+    }
+
+    /// Changes what is thought of the workers of a host.
+    fn doubt(&mut self, host: &str, before: Presence, after: Presence) {
+        let links = self.links.iter_mut();
+        for (_, link) in links.filter(|(address, _)| address.host.as_deref() == Some(host)) {
+            if link.presence == before {
+                link.presence = after;
+            }
+        }
+    }
+
+    /// Whether the way to an address is known to be broken.
+    pub(super) fn is_cut_off(&self, address: &Address) -> bool {
+        let host = address.host.as_ref().and_then(|host| self.hosts.get(host));
+        host.is_some_and(|host| matches!(host.health, SourceHealth::Down { .. }))
+    }
+}

@@ -1,0 +1,62 @@
+//! The snapshot made of everything the hub knows.
+
+use std::sync::Arc;
+
+use super::{Linked, State};
+use crate::control::hub::merge::{self, Told};
+use crate::domain::{Source, SourceHealth, SourceKind};
+
+impl State {
+    /// Makes the snapshot anew; whether it is another one.
+    pub(in crate::control::hub) fn merge(&mut self) -> bool {
+        let mut changed = std::mem::take(&mut self.runs_changed);
+        if self.workers_changed {
+            self.tell_apart();
+        }
+        let told: Vec<Told<'_>> = self.links.values().filter_map(Linked::told).collect();
+        let mut sources = merge::sources(&told);
+        sources.push(self.webserver.clone());
+        sources.extend(self.hosts.iter().map(|(name, host)| Source {
+            kind: SourceKind::Host,
+            address: name.to_string(),
+            health: host.health.clone(),
+            seen_at: host.seen_at,
+            retry_at: host.retry_at,
+        }));
+        // One sentence for a host that is cut off, not one more for each of its workers.
+        let links = self.links.iter();
+        let reachable = links.filter(|(address, _)| !self.is_cut_off(address));
+        sources.extend(reachable.map(|(address, link)| link.source(address)));
+        if self.links.is_empty() && self.hosts.is_empty() {
+            let folder = self.settings.folders.first();
+            sources.push(Source {
+                kind: SourceKind::Worker,
+                address: folder
+                    .map(|folder| folder.display().to_string())
+                    .unwrap_or_default(),
+                health: SourceHealth::Absent,
+                seen_at: None,
+                retry_at: None,
+            });
+        }
+        let current = &mut self.current;
+        if current.sources != sources {
+            current.sources = sources;
+            changed = true;
+        }
+        if std::mem::take(&mut self.workers_changed) {
+            changed |= merge::renew(&mut current.queues, merge::queues(&told));
+            changed |= merge::renew(&mut current.workers, merge::workers(&told));
+            changed |= merge::renew(&mut current.fleet, merge::fleet(&told));
+            changed |= merge::renew(&mut current.tasks, merge::tasks(&told));
+            changed |= merge::renew(&mut current.recent, merge::recent(&told));
+            changed |= merge::renew(&mut current.priorities, merge::priorities(&told));
+        }
+        if std::mem::take(&mut self.logs_changed) {
+            current.logs = Arc::new(self.logs.clone());
+            changed = true;
+        }
+        current.revision += u64::from(changed);
+        changed
+    }
+}

@@ -1,0 +1,55 @@
+//! Telling workers apart that have one name: `--name` is unique on a host, not in a fleet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Address, Linked, State};
+
+impl State {
+    /// Gives workers that have one name ids with their hosts: each row, and each command, means one
+    /// of them.
+    pub(super) fn tell_apart(&mut self) {
+        let mut by_name: BTreeMap<String, Vec<Address>> = BTreeMap::new();
+        for (address, link) in &mut self.links {
+            link.alias = None;
+            if let Some(hello) = link.hello.as_ref().filter(|_| link.ended.is_none()) {
+                let addresses = by_name.entry(hello.worker.clone()).or_default();
+                addresses.push(address.clone());
+            }
+        }
+        for (name, addresses) in by_name.iter().filter(|(_, all)| all.len() > 1) {
+            for (address, place) in addresses.iter().zip(self.places(addresses)) {
+                if let Some(link) = self.links.get_mut(address) {
+                    link.alias = Some(format!("{name}@{place}"));
+                }
+            }
+        }
+    }
+
+    /// What tells addresses apart: their hosts' own names, or how ssh is given them, or with the
+    /// sockets there.
+    fn places(&self, addresses: &[Address]) -> Vec<String> {
+        let own_name = |address: &Address| {
+            let told = self.links.get(address).and_then(Linked::told);
+            told.map_or_else(
+                || self.given(address),
+                |told| told.snapshot.worker.hostname.clone(),
+            )
+        };
+        let ways: [&dyn Fn(&Address) -> String; 2] = [&own_name, &|address| self.given(address)];
+        let places = ways.into_iter().find_map(|way| {
+            let places: Vec<String> = addresses.iter().map(way).collect();
+            let distinct: BTreeSet<&String> = places.iter().collect();
+            (distinct.len() == places.len()).then_some(places)
+        });
+        places.unwrap_or_else(|| {
+            let labels = addresses.iter().map(Address::label);
+            labels.map(|label| label.display().to_string()).collect()
+        })
+    }
+
+    /// The host of an address, as ssh is given it.
+    fn given(&self, address: &Address) -> String {
+        let host = address.host.as_deref();
+        host.unwrap_or(&self.host).to_owned()
+    }
+}
