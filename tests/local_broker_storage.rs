@@ -1,5 +1,5 @@
-//! What the embedded broker keeps in its folder: what is there after a kill, a torn log, a disk that
-//! takes no more, and what is given back to the disk.
+//! What the embedded broker keeps in its folder: what is there after a kill and a torn log, and what is
+//! given back to the disk.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
@@ -14,72 +14,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::SdkError;
-use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchError;
 use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{
-    DeleteMessageBatchRequestEntry, MessageAttributeValue, MessageSystemAttributeName,
-    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName,
-    SendMessageBatchRequestEntry,
+    MessageAttributeValue, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
+    MessageSystemAttributeValue, QueueAttributeName,
 };
 use dagster_taskiq_tui::local_broker::journal::{Durability, Journal};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use sdk::{counts, make_queue, receive, send};
+use sdk::{counts, make_queue, receive, send, send_ten, take_all, wait_for};
 use server::Server;
 use tempfile::TempDir;
-
-const PATIENCE: Duration = Duration::from_mins(2);
-
-/// Looks until the condition holds.
-async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Sends ten bodies in one batch; what the broker said when it refused it.
-async fn send_ten(
-    client: &Client,
-    queue: &str,
-    bodies: impl Iterator<Item = String>,
-) -> Result<(), SendMessageBatchError> {
-    let entries = bodies.enumerate().map(|(id, body)| {
-        let entry = SendMessageBatchRequestEntry::builder().id(id.to_string());
-        entry.message_body(body).build().unwrap()
-    });
-    let call = client.send_message_batch().queue_url(queue);
-    let sent = call.set_entries(Some(entries.collect())).send().await;
-    let sent = sent.map_err(SdkError::into_service_error)?;
-    assert!(sent.failed().is_empty());
-    Ok(())
-}
-
-/// Receives everything that waits, and deletes it.
-async fn take_all(client: &Client, queue: &str) -> Vec<String> {
-    let mut bodies = Vec::new();
-    loop {
-        let batch = receive(client, queue, 0).await;
-        if batch.is_empty() {
-            return bodies;
-        }
-        let entries = batch.iter().enumerate().map(|(id, message)| {
-            DeleteMessageBatchRequestEntry::builder()
-                .id(id.to_string())
-                .set_receipt_handle(message.receipt_handle.clone())
-                .build()
-                .unwrap()
-        });
-        let call = client.delete_message_batch().queue_url(queue);
-        let call = call.set_entries(Some(entries.collect()));
-        assert!(call.send().await.unwrap().failed().is_empty());
-        bodies.extend(batch.into_iter().map(|one| one.body.unwrap()));
-    }
-}
 
 #[tokio::test]
 async fn attributes_tags_delays_and_the_pause_after_a_purge_survive_a_kill() {
@@ -263,69 +209,6 @@ async fn a_torn_tail_of_the_log_keeps_it_neither_from_starting_nor_from_what_was
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_no_more_is_answered_with_errors_and_loses_nothing() {
-    let folder = TempDir::new().unwrap();
-    let server = Server::start_ignoring_size_limits(folder.path());
-    let client = server.client_without_retries();
-    let queue = make_queue(&client, "q").await;
-    let pid = Pid::from_raw(server.pid().cast_signed());
-    let limit = |bytes| {
-        prlimit(
-            pid,
-            Resource::Fsize,
-            Rlimit {
-                current: bytes,
-                maximum: None,
-            },
-        )
-    };
-    let mut acknowledged = BTreeSet::new();
-    let mut number = 0;
-    for room in [Some(300 << 10), None, Some(900 << 10)] {
-        limit(room).unwrap();
-        let mut refused = 0;
-        for _ in 0..100 {
-            let bodies: Vec<_> = (0..10).map(|n| format!("{:04096}", number + n)).collect();
-            number += 10;
-            match send_ten(&client, &queue, bodies.iter().cloned()).await {
-                Ok(()) => acknowledged.extend(bodies),
-                Err(error) => {
-                    assert_eq!(error.meta().code(), Some("ServiceUnavailable"), "{error:?}");
-                    let text = error.meta().message().unwrap();
-                    assert!(text.contains("could not write"), "{text}");
-                    refused += 1;
-                }
-            }
-            if refused == 5 {
-                break;
-            }
-        }
-        assert_eq!(
-            refused > 0,
-            room.is_some(),
-            "{refused} refusals with {room:?} bytes"
-        );
-        let kept = i64::try_from(acknowledged.len()).unwrap();
-        assert_eq!(counts(&client, &queue).await, [kept, 0, 0]);
-    }
-    let errors = server.errors();
-    assert_eq!(
-        errors.matches("cannot write to its data folder").count(),
-        2,
-        "{errors}"
-    );
-    assert_eq!(
-        errors.matches("can write to its data folder again").count(),
-        1,
-        "{errors}"
-    );
-    let server = Server::start(folder.path());
-    let found = take_all(&server.client(), &queue).await;
-    assert_eq!(found.len(), acknowledged.len());
-    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), acknowledged);
-}
-
-#[tokio::test]
 async fn the_space_of_deleted_messages_is_given_back_to_the_disk() {
     let folder = TempDir::new().unwrap();
     let server = Server::start(folder.path());
@@ -363,7 +246,7 @@ async fn a_hundred_thousand_stored_messages_are_there_at_the_start() {
         for number in 0..100_000 {
             broker.send(now, "q", clock::message(number)).unwrap();
         }
-        journal.write(broker.take_changes()).unwrap();
+        journal.write(&broker.take_changes()).unwrap();
         assert!(journal.commit().unwrap());
     }
     let began = Instant::now();

@@ -8,6 +8,7 @@ mod apply;
 mod checkpoint;
 mod load;
 mod log;
+mod undo;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -89,7 +90,12 @@ pub struct Journal {
     db: Connection,
     log: Arc<Log>,
     checkpointer: Checkpointer,
+    /// Deleted messages whose rows are still there.
     discarded: Vec<Seq>,
+    /// Those the open transaction adds.
+    fresh: Vec<Seq>,
+    /// Those whose rows the open transaction removes.
+    swept: Vec<Seq>,
     open: bool,
     unchecked: usize,
 }
@@ -123,6 +129,8 @@ impl Journal {
             log: Arc::new(log),
             checkpointer: Checkpointer::start(path)?,
             discarded: Vec::new(),
+            fresh: Vec::new(),
+            swept: Vec::new(),
             open: false,
             unchecked: 0,
         })
@@ -138,15 +146,13 @@ impl Journal {
     ///
     /// # Errors
     /// `SQLite`'s; nothing since the last commit is kept then.
-    pub fn write(&mut self, changes: Vec<Change>) -> rusqlite::Result<()> {
+    pub fn write(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
         self.begin()?;
         self.unchecked += changes.len();
-        changes
-            .into_iter()
-            .try_for_each(|change| self.apply(change))?;
+        changes.iter().try_for_each(|change| self.apply(change))?;
         if self.discarded.len() >= SWEEP {
             self.sweep()?;
         }
@@ -164,6 +170,8 @@ impl Journal {
         }
         self.db.prepare_cached("COMMIT")?.execute([])?;
         self.open = false;
+        self.discarded.append(&mut self.fresh);
+        self.swept.clear();
         if self.unchecked >= CHECKPOINT_AFTER {
             // One that has not begun yet is enough.
             self.checkpointer.wake(Checkpoint::Passive);
@@ -179,6 +187,8 @@ impl Journal {
             let _ = self.db.execute_batch("ROLLBACK");
         }
         self.open = false;
+        self.fresh.clear();
+        self.discarded.append(&mut self.swept);
     }
 
     /// The fixed part of a message.
@@ -239,7 +249,9 @@ impl Journal {
     fn sweep(&mut self) -> rusqlite::Result<()> {
         let some = self.discarded.len().saturating_sub(SWEEP_LIMIT);
         let step = self.discarded.split_off(some);
-        step.iter().try_for_each(|seq| self.erase(*seq))
+        let removed = step.iter().try_for_each(|seq| self.erase(*seq));
+        self.swept.extend(step);
+        removed
     }
 
     fn begin(&mut self) -> rusqlite::Result<()> {

@@ -135,6 +135,36 @@ impl Broker {
         self.tasks.push(task);
     }
 
+    /// Puts a message back to what it is on disk: in the queue of this storage id, or gone.
+    pub fn put_back(&mut self, seq: Seq, on_disk: Option<(i64, Message)>) {
+        for queue in self.queues.values_mut() {
+            if queue.remove(seq).is_some() {
+                queue.attempts.forget_receives_of(seq);
+            }
+        }
+        if let Some((store, message)) = on_disk {
+            self.restore_message(store, seq, message);
+        }
+    }
+
+    /// Forgets a deduplication id that was not written.
+    pub fn forget_dedup(&mut self, name: &str, key: &str) {
+        if let Some(queue) = self.queues.get_mut(name) {
+            queue.dedup.forget(key);
+        }
+    }
+
+    /// Puts a move task back to what it is on disk.
+    pub fn put_back_task(&mut self, id: Uuid, on_disk: Option<MoveTask>) {
+        let Some(index) = self.tasks.iter().position(|task| task.id == id) else {
+            return;
+        };
+        match on_disk {
+            Some(task) => self.tasks[index] = task,
+            None => drop(self.tasks.remove(index)),
+        }
+    }
+
     fn queue_mut(&mut self, name: &str) -> Result<&mut Queue, SqsError> {
         self.queues
             .get_mut(name)

@@ -33,7 +33,7 @@ pub fn folder(happened: &[fn(&mut Broker, i64)]) -> TempDir {
     for one in happened {
         one(&mut broker, now);
     }
-    journal.write(broker.take_changes()).unwrap();
+    journal.write(&broker.take_changes()).unwrap();
     assert!(journal.commit().unwrap());
     folder
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use super::polls::Poll;
+use super::worker::refuse;
 use super::{Answer, Delivered};
 use crate::local_broker::error::SqsError;
 use crate::local_broker::journal::Log;
@@ -20,14 +21,8 @@ pub struct Flush {
 }
 
 impl Flush {
-    /// Answers everything with an error.
-    pub fn refuse(self, error: &SqsError) {
-        for answer in self.answers {
-            answer(Err(error.clone()));
-        }
-        for (poll, _) in self.receives {
-            poll.refuse(error.clone());
-        }
+    fn refuse(self, error: &SqsError) {
+        refuse(self.answers, self.receives, error);
     }
 
     fn answer(self) {

@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use super::{Delivered, Delivery, Group, Order, Reply};
+use super::worker::Group;
+use super::{Delivered, Delivery, Order, Reply};
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::Broker;
 use crate::local_broker::state::message::Millis;

@@ -12,21 +12,21 @@ pub const GARBAGE: u8 = 3;
 
 impl Journal {
     /// Writes one change.
-    pub(super) fn apply(&mut self, change: Change) -> rusqlite::Result<()> {
+    pub(super) fn apply(&mut self, change: &Change) -> rusqlite::Result<()> {
         match change {
             Change::Inserted {
                 store,
                 seq,
                 message,
                 payload,
-            } => self.insert(store, seq, &message, &payload),
-            Change::Updated { seq, message } => self.update(seq, &message),
+            } => self.insert(*store, *seq, message, payload),
+            Change::Updated { seq, message } => self.update(*seq, message),
             Change::Deleted(seq) => {
                 self.run(
                     "UPDATE message SET stage = ?2 WHERE id = ?1",
                     params![seq, GARBAGE],
                 )?;
-                self.discarded.push(seq);
+                self.fresh.push(*seq);
                 Ok(())
             }
             Change::Moved {
@@ -35,21 +35,21 @@ impl Journal {
                 to,
                 message,
                 identity,
-            } => self.relocate(from, store, to, &message, identity),
-            Change::Discarded(mut seqs) => {
-                self.discarded.append(&mut seqs);
+            } => self.relocate(*from, *store, *to, message, *identity),
+            Change::Discarded(seqs) => {
+                self.fresh.extend(seqs);
                 Ok(())
             }
             Change::QueueSaved(record) => {
-                let json = to_json(&*record)?;
+                let json = to_json(record)?;
                 self.run(
                     "INSERT OR REPLACE INTO queue VALUES (?1, ?2)",
                     params![record.name, json],
                 )
             }
             Change::QueueRemoved { name } => {
-                self.run("DELETE FROM dedup WHERE queue = ?1", [&name])?;
-                self.run("DELETE FROM queue WHERE name = ?1", [&name])
+                self.run("DELETE FROM dedup WHERE queue = ?1", [name])?;
+                self.run("DELETE FROM queue WHERE name = ?1", [name])
             }
             Change::DedupSaved {
                 queue,
@@ -67,7 +67,7 @@ impl Journal {
             ),
             Change::TaskSaved(task) => self.run(
                 "INSERT OR REPLACE INTO task VALUES (?1, ?2, ?3)",
-                params![task.id.as_bytes(), task.started_at, to_json(&*task)?],
+                params![task.id.as_bytes(), task.started_at, to_json(task)?],
             ),
         }
     }

@@ -11,6 +11,10 @@ use super::apply::GARBAGE;
 use crate::local_broker::state::Broker;
 use crate::local_broker::state::message::{Message, Stage};
 
+/// What [`message_of`] reads.
+pub(super) const COLUMNS: &str = "id, store, stage, sent_at, due_at, received_at, \
+    first_received_at, receive_count, priority, group_id, source";
+
 /// What was on disk.
 #[derive(Debug)]
 pub struct Loaded {
@@ -53,11 +57,17 @@ impl Journal {
     fn load_messages(&mut self, broker: &mut Broker) -> rusqlite::Result<()> {
         // Group and source names repeat; one allocation per name is enough.
         let mut names: HashSet<Arc<str>> = HashSet::new();
+        let mut shared = |name: Arc<str>| {
+            if let Some(known) = names.get(&name) {
+                return known.clone();
+            }
+            names.insert(name.clone());
+            name
+        };
         let mut discarded = Vec::new();
-        let mut select = self.db.prepare(
-            "SELECT id, store, stage, sent_at, due_at, received_at, first_received_at, \
-             receive_count, priority, group_id, source FROM message ORDER BY id",
-        )?;
+        let mut select = self
+            .db
+            .prepare(&format!("SELECT {COLUMNS} FROM message ORDER BY id"))?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
@@ -67,7 +77,7 @@ impl Journal {
                 discarded.push(seq);
                 continue;
             }
-            let message = message_of(row, &mut names)?;
+            let message = message_of(row, &mut shared)?;
             if !broker.restore_message(row.get(1)?, seq, message) {
                 discarded.push(seq);
             }
@@ -75,6 +85,7 @@ impl Journal {
         drop(rows);
         drop(select);
         self.discarded = discarded;
+        self.swept.clear();
         Ok(())
     }
 
@@ -110,15 +121,14 @@ impl Journal {
     }
 }
 
-fn message_of(row: &Row<'_>, names: &mut HashSet<Arc<str>>) -> rusqlite::Result<Message> {
-    let mut shared = |name: Option<Arc<str>>| {
-        name.map(|name| {
-            if let Some(known) = names.get(&name) {
-                return known.clone();
-            }
-            names.insert(name.clone());
-            name
-        })
+/// The message in a row of [`COLUMNS`]; names pass through `shared`.
+pub(super) fn message_of(
+    row: &Row<'_>,
+    shared: &mut dyn FnMut(Arc<str>) -> Arc<str>,
+) -> rusqlite::Result<Message> {
+    let mut name = |column| -> rusqlite::Result<Option<Arc<str>>> {
+        let name: Option<Arc<str>> = row.get(column)?;
+        Ok(name.map(&mut *shared))
     };
     Ok(Message {
         stage: match row.get(2)? {
@@ -132,12 +142,12 @@ fn message_of(row: &Row<'_>, names: &mut HashSet<Arc<str>>) -> rusqlite::Result<
         first_received_at: row.get(6)?,
         receive_count: row.get(7)?,
         priority: row.get(8)?,
-        group: shared(row.get(9)?),
-        source: shared(row.get(10)?),
+        group: name(9)?,
+        source: name(10)?,
     })
 }
 
-fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
     serde_json::from_str(text).map_err(not_understood)
 }
 

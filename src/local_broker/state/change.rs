@@ -78,6 +78,15 @@ pub enum Change {
 }
 
 impl Change {
+    /// The size of the body it writes, in bytes.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Self::Inserted { payload, .. } => payload.body.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether it leaves free space behind in the database.
     #[must_use]
     pub fn frees_space(&self) -> bool {

@@ -30,6 +30,15 @@ impl Dedup {
         self.expiries.push_back((expires_at, key));
     }
 
+    /// Forgets an id that was remembered lately.
+    pub fn forget(&mut self, key: &str) {
+        if self.first.remove(key).is_some()
+            && let Some(index) = self.expiries.iter().rposition(|(_, other)| other == key)
+        {
+            self.expiries.remove(index);
+        }
+    }
+
     /// Forgets what expired; says whether anything did.
     pub fn expire(&mut self, now: Millis) -> bool {
         let mut any = false;

@@ -1,0 +1,269 @@
+//! What the engine's thread does: takes what waits, applies it, commits it, and hands it to the
+//! flusher; tidies when there is time; gets over failed writes.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::flusher::{Flush, Flusher};
+use super::polls::{Poll, Polls};
+use super::{Answer, Delivered, Order, wall_clock};
+use crate::local_broker::error::SqsError;
+use crate::local_broker::journal::Journal;
+use crate::local_broker::state::Broker;
+use crate::local_broker::state::change::Change;
+use crate::local_broker::state::message::{Millis, Payload, Received};
+
+/// Requests that share one commit: a bound on how long the first of them waits.
+const GROUP_LIMIT: usize = 1_024;
+/// The engine looks at the clock at least this often, should it have been set.
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+/// Without a request for so long, there is time to tidy.
+const IDLE_AFTER: Duration = Duration::from_millis(20);
+/// Under steady load a step of tidying is done this often.
+const LONGEST_UNTIDY: Duration = Duration::from_secs(1);
+/// Without a failed write for so long, the disk is said to be well again, however little it takes.
+const WELL_AFTER: Duration = Duration::from_secs(10);
+/// Without a write for so long, the log is emptied.
+const SETTLE_AFTER: Duration = Duration::from_secs(2);
+
+/// Answers that wait for the commit.
+#[derive(Default)]
+pub struct Group {
+    /// Answers of requests.
+    pub answers: Vec<Answer>,
+    /// Answers of receives, with what they took.
+    pub receives: Vec<(Poll, Vec<Received>)>,
+}
+
+/// Answers everything with an error.
+pub fn refuse<T>(answers: Vec<Answer>, receives: Vec<(Poll, T)>, error: &SqsError) {
+    for answer in answers {
+        answer(Err(error.clone()));
+    }
+    for (poll, _) in receives {
+        poll.refuse(error.clone());
+    }
+}
+
+/// The engine's thread: its state and its loop.
+pub struct Worker {
+    journal: Journal,
+    broker: Broker,
+    polls: Polls,
+    flusher: Flusher,
+    /// Why the state has to be read again before anything else.
+    broken: Option<String>,
+    /// A write failed, and that was said: when the last one did, and how large it was in bytes.
+    failing: Option<(Instant, usize)>,
+    untidy: bool,
+    tidied_at: Instant,
+    /// The last write that the log was not emptied after.
+    unsettled: Option<Instant>,
+}
+
+impl Worker {
+    /// A worker on what was loaded.
+    pub fn new(journal: Journal, broker: Broker, flusher: Flusher) -> Self {
+        Self {
+            journal,
+            broker,
+            polls: Polls::default(),
+            flusher,
+            broken: None,
+            failing: None,
+            untidy: true,
+            tidied_at: Instant::now(),
+            // An earlier process may have left a long log.
+            unsettled: Some(Instant::now()),
+        }
+    }
+
+    /// Serves until the last [`Engine`](super::Engine) is dropped.
+    pub fn run(mut self, waiting: &Receiver<Order>) {
+        loop {
+            let first = match waiting.recv_timeout(self.patience()) {
+                Ok(order) => Some(order),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let is_idle = first.is_none();
+            let now = wall_clock();
+            let mut group = Group::default();
+            self.recover();
+            self.broker.tick(now);
+            for order in first
+                .into_iter()
+                .chain(waiting.try_iter().take(GROUP_LIMIT))
+            {
+                self.take(order, now, &mut group);
+            }
+            self.polls.serve(&mut self.broker, now, &mut group);
+            self.finish(group);
+            if self.untidy && (is_idle || self.tidied_at.elapsed() >= LONGEST_UNTIDY) {
+                self.tidy();
+            } else if self
+                .unsettled
+                .is_some_and(|at| at.elapsed() >= SETTLE_AFTER)
+            {
+                self.unsettled = (!self.journal.settle()).then(Instant::now);
+            }
+        }
+    }
+
+    /// How long there is nothing to do unless a request comes.
+    fn patience(&self) -> Duration {
+        if self.untidy {
+            return IDLE_AFTER;
+        }
+        let timer = self.broker.next_wake().map_or(LONGEST_SLEEP, |at| {
+            Duration::from_millis(u64::try_from(at - wall_clock()).unwrap_or(0))
+        });
+        let settling = self.unsettled.map(|at| at + SETTLE_AFTER);
+        let poll = [self.polls.next_deadline(), settling]
+            .into_iter()
+            .flatten()
+            .map(|at| at.saturating_duration_since(Instant::now()))
+            .min()
+            .unwrap_or(LONGEST_SLEEP);
+        timer.min(poll).min(LONGEST_SLEEP)
+    }
+
+    fn take(&mut self, order: Order, now: Millis, group: &mut Group) {
+        match order {
+            Order::Job(job) => {
+                let state = match &self.broken {
+                    None => Ok((&mut self.broker, now)),
+                    Some(detail) => Err(SqsError::storage(detail)),
+                };
+                group.answers.push(job(state));
+            }
+            Order::Receive(poll) => match &self.broken {
+                None => self.polls.take(poll, &mut self.broker, now, group),
+                Some(detail) => poll.refuse(SqsError::storage(detail)),
+            },
+            Order::Peek(peek) => match &self.broken {
+                None => peek.serve(&self.broker, &self.journal),
+                Some(detail) => peek.refuse(SqsError::storage(detail)),
+            },
+            Order::GiveBack { queue, receipts } => self.broker.give_back(now, &queue, &receipts),
+            Order::Quiesce => self.polls.quiesce(),
+        }
+    }
+
+    /// Commits what the group changed, and leaves flush and answers to the flusher.
+    fn finish(&mut self, group: Group) {
+        let changes = self.broker.take_changes();
+        match self.write(&group, &changes) {
+            Ok((committed, payloads)) => {
+                if committed {
+                    self.note_success(&changes);
+                }
+                let receives = group.receives.into_iter().zip(payloads);
+                self.flusher.give(Flush {
+                    committed,
+                    answers: group.answers,
+                    receives: receives
+                        .map(|((poll, received), payloads)| (poll, delivered(received, payloads)))
+                        .collect(),
+                });
+            }
+            Err(error) => {
+                let detail = error.to_string();
+                self.note_failure(&changes, &detail);
+                self.journal.roll_back();
+                let is_undone = self.journal.take_back(&changes, &mut self.broker);
+                if !is_undone.unwrap_or(false) {
+                    self.broken = Some(detail.clone());
+                }
+                refuse(group.answers, group.receives, &SqsError::storage(&detail));
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        group: &Group,
+        changes: &[Change],
+    ) -> rusqlite::Result<(bool, Vec<Vec<Option<Payload>>>)> {
+        self.untidy |= changes.iter().any(Change::frees_space);
+        self.journal.write(changes)?;
+        let read = |received: &Received| self.journal.payload(received.seq);
+        let payloads = group
+            .receives
+            .iter()
+            .map(|(_, received)| received.iter().map(read).collect())
+            .collect::<Result<_, _>>()?;
+        let committed = self.journal.commit()?;
+        Ok((committed, payloads))
+    }
+
+    fn note_success(&mut self, changes: &[Change]) {
+        self.unsettled = Some(Instant::now());
+        // On a full disk there is often room for a little: that alone does not end the trouble.
+        if let Some((at, bytes)) = self.failing
+            && (bytes_of(changes) >= bytes || at.elapsed() >= WELL_AFTER)
+        {
+            self.failing = None;
+            tracing::info!("the broker can write to its data folder again");
+        }
+    }
+
+    fn note_failure(&mut self, changes: &[Change], detail: &str) {
+        let bytes = bytes_of(changes);
+        let least = self.failing.map_or(bytes, |(_, least)| least.min(bytes));
+        if self.failing.replace((Instant::now(), least)).is_none() {
+            tracing::error!(
+                error = detail,
+                "the broker cannot write to its data folder; requests are refused until it can, \
+                 and nothing that was answered is lost"
+            );
+        }
+    }
+
+    /// When memory could not be put back to what is on disk, everything is read again.
+    fn recover(&mut self) {
+        if let Some(detail) = self.flusher.failure() {
+            // Nobody knows what is on the disk, and a later flush would not tell: only a new start
+            // reads what is really there.
+            self.broken = Some(detail.to_owned());
+            return;
+        }
+        if self.broken.is_none() {
+            return;
+        }
+        match self.journal.load() {
+            Ok(loaded) => {
+                self.broker = loaded.broker;
+                self.broken = None;
+            }
+            Err(error) => {
+                self.broker = Broker::default();
+                self.broken = Some(error.to_string());
+            }
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.tidied_at = Instant::now();
+        match self.journal.tidy() {
+            Ok(more) => self.untidy = more,
+            Err(error) => {
+                tracing::warn!(error = error.to_string(), "space could not be given back");
+                self.journal.roll_back();
+                self.untidy = false;
+            }
+        }
+    }
+}
+
+fn bytes_of(changes: &[Change]) -> usize {
+    changes.iter().map(Change::body_bytes).sum()
+}
+
+fn delivered(received: Vec<Received>, payloads: Vec<Option<Payload>>) -> Vec<Delivered> {
+    let pairs = received.into_iter().zip(payloads);
+    pairs
+        .filter_map(|(received, payload)| payload.map(|payload| Delivered { received, payload }))
+        .collect()
+}
