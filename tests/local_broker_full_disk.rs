@@ -13,10 +13,12 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::QueueAttributeName;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use sdk::{counts, make_queue, send_ten, take_all};
+use sdk::{counts, make_queue, receive, send, send_ten, take_all, wait_for};
 use server::Server;
 use small_disk::SmallDisk;
 use support::say_not_run;
@@ -65,6 +67,21 @@ impl Sent {
             self.acknowledged
         );
     }
+}
+
+/// A queue and its dead-letter queue, and a message that is to be moved when its visibility timeout
+/// of two seconds is over.
+async fn poisoned(client: &Client) -> (String, String) {
+    let dead = make_queue(client, "dead").await;
+    let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:0:dead","maxReceiveCount":1}"#;
+    let call = client.create_queue().queue_name("poisoned");
+    let call = call
+        .attributes(QueueAttributeName::RedrivePolicy, policy)
+        .attributes(QueueAttributeName::VisibilityTimeout, "2");
+    let queue = call.send().await.unwrap().queue_url.unwrap();
+    send(client, &queue, "poison").await;
+    assert_eq!(receive(client, &queue, 0).await.len(), 1);
+    (queue, dead)
 }
 
 /// It said once that it cannot write, for each time that it could not, and that it can again.
@@ -122,8 +139,19 @@ async fn a_full_disk_is_answered_with_errors_loses_nothing_and_goes_on_when_ther
     let client = server.client_without_retries();
     let queue = make_queue(&client, "q").await;
     let mut sent = Sent::default();
+    let (poisoned, dead) = poisoned(&client).await;
     while sent.send(100, &client, &queue).await == 0 {}
+    // Meanwhile its visibility timeout ends. Whether there is room to move it or not: what only reads
+    // is answered.
+    for _ in 0..15 {
+        counts(&client, &poisoned).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     disk.run("rm", &[ballast[0].as_ref()]);
+    wait_for("it is moved as soon as there is room", async || {
+        counts(&client, &dead).await == [1, 0, 0]
+    })
+    .await;
     assert_eq!(
         sent.send(30, &client, &queue).await,
         0,

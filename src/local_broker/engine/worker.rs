@@ -22,6 +22,8 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 const IDLE_AFTER: Duration = Duration::from_millis(20);
 /// Under steady load a step of tidying is done this often.
 const LONGEST_UNTIDY: Duration = Duration::from_secs(1);
+/// How soon what happens by itself is tried again after a failed write.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Without a failed write for so long, the disk is said to be well again, however little it takes.
 const WELL_AFTER: Duration = Duration::from_secs(10);
 /// Without a write for so long, the log is emptied.
@@ -54,7 +56,8 @@ pub struct Worker {
     flusher: Flusher,
     /// Why the state has to be read again before anything else.
     broken: Option<String>,
-    /// A write failed, and that was said: when the last one did, and how large it was in bytes.
+    /// A write failed, and that was said: when the last one did, and how large the largest was, in
+    /// bytes.
     failing: Option<(Instant, usize)>,
     untidy: bool,
     tidied_at: Instant,
@@ -92,6 +95,10 @@ impl Worker {
             let mut group = Group::default();
             self.recover();
             self.broker.tick(now);
+            if self.failing.is_some() {
+                // What happens by itself may find no room; that must not refuse what needs none.
+                self.finish(Group::default());
+            }
             for order in first
                 .into_iter()
                 .chain(waiting.try_iter().take(GROUP_LIMIT))
@@ -119,6 +126,9 @@ impl Worker {
         let timer = self.broker.next_wake().map_or(LONGEST_SLEEP, |at| {
             Duration::from_millis(u64::try_from(at - wall_clock()).unwrap_or(0))
         });
+        let again = self.failing.map_or(Duration::ZERO, |(at, _)| {
+            AGAIN_AFTER.saturating_sub(at.elapsed())
+        });
         let settling = self.unsettled.map(|at| at + SETTLE_AFTER);
         let poll = [self.polls.next_deadline(), settling]
             .into_iter()
@@ -126,7 +136,7 @@ impl Worker {
             .map(|at| at.saturating_duration_since(Instant::now()))
             .min()
             .unwrap_or(LONGEST_SLEEP);
-        timer.min(poll).min(LONGEST_SLEEP)
+        timer.max(again).min(poll).min(LONGEST_SLEEP)
     }
 
     fn take(&mut self, order: Order, now: Millis, group: &mut Group) {
@@ -211,8 +221,8 @@ impl Worker {
 
     fn note_failure(&mut self, changes: &[Change], detail: &str) {
         let bytes = bytes_of(changes);
-        let least = self.failing.map_or(bytes, |(_, least)| least.min(bytes));
-        if self.failing.replace((Instant::now(), least)).is_none() {
+        let most = self.failing.map_or(bytes, |(_, most)| most.max(bytes));
+        if self.failing.replace((Instant::now(), most)).is_none() {
             tracing::error!(
                 error = detail,
                 "the broker cannot write to its data folder; requests are refused until it can, \
