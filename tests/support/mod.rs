@@ -13,7 +13,10 @@ pub mod scene;
 pub mod side;
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -137,8 +140,23 @@ fn scrubbed(program: &Path) -> Command {
             "XDG_STATE_HOME",
             Path::new(env!("CARGO_TARGET_TMPDIR")).join("state"),
         )
+        .env("XDG_RUNTIME_DIR", runtime_folder())
         .stdin(Stdio::null());
     command
+}
+
+/// Where workers of the tests have their sockets: a console of whoever runs the tests does not find
+/// them there. One folder a checkout, with a path short enough for sockets.
+fn runtime_folder() -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    env!("CARGO_TARGET_TMPDIR").hash(&mut hasher);
+    let folder = PathBuf::from(format!("/tmp/dtq-tests-{:016x}", hasher.finish()));
+    match DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            panic!("{}: {error}", folder.display())
+        }
+        _ => folder,
+    }
 }
 
 /// Waits until the condition gives a value; fails saying what was waited for.
