@@ -409,6 +409,30 @@ async fn commands_that_nobody_carries_out_get_a_sentence() {
 }
 
 #[tokio::test]
+async fn a_console_that_was_told_of_no_webserver_asks_the_one_a_worker_s_configuration_names() {
+    let mut place = Place::new();
+    // Nothing listens on port 1.
+    let url = "http://127.0.0.1:1";
+    place.webserver_url = Some(url.to_owned());
+    let _worker = place.worker("one").await;
+    let handle = Hub::start(options(&place));
+    let snapshot = until(&handle, |snapshot| {
+        let source = snapshot.webserver();
+        source.is_some_and(|source| matches!(source.health, SourceHealth::Down { .. }))
+    })
+    .await;
+    assert_eq!(snapshot.webserver().unwrap().address, url);
+
+    let own = "http://127.0.0.1:2";
+    let handle = Hub::start(HubOptions {
+        webserver_url: Some(own.to_owned()),
+        ..options(&place)
+    });
+    let snapshot = until(&handle, |snapshot| !snapshot.workers.is_empty()).await;
+    assert_eq!(snapshot.webserver().unwrap().address, own);
+}
+
+#[tokio::test]
 async fn the_socket_is_private_and_its_name_is_taken_while_the_worker_lives() {
     let place = Place::new();
     let worker = place.worker("one").await;
@@ -496,6 +520,7 @@ async fn a_worker_of_another_protocol_is_named_with_its_version() {
             worker: "new".to_owned(),
             pid: 1,
             read_only: false,
+            webserver_url: None,
         });
         let mut output = protocol::writer(stream);
         output

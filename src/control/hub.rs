@@ -22,7 +22,6 @@ use super::audit::{AuditLog, Tail};
 use super::pace::Pace;
 use super::ssh::Ssh;
 use super::{Handle, Request, runtime};
-use crate::dagster;
 use crate::domain::{AuditEntry, Event, Reply, Snapshot};
 use state::State;
 
@@ -52,7 +51,7 @@ pub struct HubOptions {
     pub hosts: Vec<String>,
     /// How those are reached.
     pub ssh: Ssh,
-    /// Dagster's webserver, if there is one.
+    /// Dagster's webserver; without one, the first that a worker names.
     pub webserver_url: Option<String>,
     /// Refuse every command that is not safe.
     pub read_only: bool,
@@ -101,15 +100,11 @@ impl Hub {
         let (send_news, news) = mpsc::channel(NEWS);
         let (send_host_news, host_news) = mpsc::channel(NEWS);
         let (tell, told) = mpsc::channel(8);
-        let client = options.webserver_url.as_deref().map(dagster::Client::new);
-        let wake = poller::start(client.clone(), tell.clone());
-        let router = route::Router {
-            read_only: options.read_only,
-            audit: options.audit.clone().map(AuditLog::new),
-            dagster: client,
-            wake,
-            tell,
-        };
+        let audit = options.audit.clone().map(AuditLog::new);
+        let mut router = route::Router::new(options.read_only, audit, tell);
+        if let Some(url) = &options.webserver_url {
+            router.use_webserver(url);
+        }
         let audit = options.audit.clone().map(Tail::new);
         let every = options.discover_every;
         let mut state = State::new(state::Settings {
@@ -143,7 +138,7 @@ impl Hub {
         Handle::new(snapshot, send_request)
     }
 
-    async fn run(mut self, mut inputs: Inputs, router: route::Router) {
+    async fn run(mut self, mut inputs: Inputs, mut router: route::Router) {
         let mut pace = Pace::new(PUBLISH_EVERY);
         let mut look = interval(inputs.every);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -163,6 +158,9 @@ impl Hub {
                 Some(_) = under_way.join_next() => {}
                 Some(news) = inputs.news.recv() => {
                     self.state.heard(news);
+                    if let Some(url) = self.state.learn_webserver() {
+                        router.use_webserver(&url);
+                    }
                     pace.touch();
                 }
                 Some((host, news)) = inputs.host_news.recv() => {

@@ -83,6 +83,10 @@ pub struct ServerHello {
     pub pid: u32,
     /// The worker refuses commands from every client.
     pub read_only: bool,
+    /// Dagster's webserver, where the worker's configuration names one: for consoles that were not
+    /// told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webserver_url: Option<String>,
 }
 
 /// What a client says of itself and wants.

@@ -39,6 +39,8 @@ pub struct ServerOptions {
     /// Where disruptive and destructive commands are recorded:
     /// [`AuditLog::default_path`].
     pub audit: Option<PathBuf>,
+    /// Dagster's webserver, for consoles that were not told of it.
+    pub webserver_url: Option<String>,
 }
 
 /// A control socket that is being served. Dropping it ends it at once; [`Server::close`] lets
@@ -76,6 +78,7 @@ impl Server {
             worker,
             read_only,
             audit,
+            webserver_url,
         } = options;
         let (listener, path) = socket::bind(folder, worker.clone()).await?;
         let context = Context {
@@ -85,6 +88,7 @@ impl Server {
                 worker,
                 pid: std::process::id(),
                 read_only,
+                webserver_url,
             },
             published,
             requests,

@@ -15,12 +15,17 @@ use tokio::task::JoinHandle;
 /// Where a worker keeps its socket and its audit log.
 pub struct Place {
     folder: tempfile::TempDir,
+    /// The webserver that its workers' configuration names.
+    pub webserver_url: Option<String>,
 }
 
 impl Place {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder }
+        Self {
+            folder,
+            webserver_url: None,
+        }
     }
 
     /// The runtime folder.
@@ -65,6 +70,7 @@ impl TestWorker {
             worker: id.to_owned(),
             read_only,
             audit: Some(place.audit()),
+            webserver_url: place.webserver_url.clone(),
         };
         let server = Server::start(options, published, requests).await?;
         let carrying = tokio::spawn(carry_out(asked, sink.clone()));

@@ -69,7 +69,10 @@ impl Services<'_> {
         let name = format!("demo-{}", std::process::id());
         let socket = runtime::socket_path(&runtime::folder(), &name);
         supervisor.start(self.webserver(port, &files, env.clone()))?;
-        supervisor.start(self.worker(&name, &files, env.clone()))?;
+        let mut of_worker = env.clone();
+        // Consoles that attach to it learn the webserver from it.
+        of_worker.push(("DAGSTER_TASKIQ_WEBSERVER_URL", webserver.clone().into()));
+        supervisor.start(self.worker(&name, &files, of_worker))?;
         supervisor.start(self.daemon(&files, env))?;
 
         let client = crate::dagster::Client::new(&webserver)?;

@@ -118,6 +118,7 @@ async fn assemble(
         worker: identity.id.clone(),
         read_only: settings.read_only.value,
         audit: AuditLog::default_path(),
+        webserver_url: settings.webserver_url.value.clone(),
     };
     let server = Server::start(options, published, requests_in).await?;
     let names: Vec<&str> = queues.all().map(|queue| queue.name.as_str()).collect();

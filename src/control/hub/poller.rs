@@ -71,14 +71,11 @@ impl Wake {
     }
 }
 
-/// Starts asking, if there is somebody to ask. It ends when nobody listens.
-pub(super) fn start(
-    client: Option<Result<Client, DagsterError>>,
-    tell: mpsc::Sender<Told>,
-) -> Wake {
+/// Starts asking. It ends when nobody listens.
+pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Told>) -> Wake {
     let wake = Wake::default();
     match client {
-        Some(Ok(client)) => {
+        Ok(client) => {
             let poller = Poller {
                 client,
                 counted: HashMap::new(),
@@ -93,11 +90,10 @@ pub(super) fn start(
                 }
             });
         }
-        Some(Err(error)) => {
+        Err(error) => {
             // The queue is new and has room.
             let _ = tell.try_send(Told::Down(error.to_string(), None));
         }
-        None => {}
     }
     wake
 }

@@ -17,15 +17,38 @@ use crate::domain::{Answer, Command, Danger, Query, Reply, RunStatus};
 /// What a command needs on its way.
 #[derive(Debug)]
 pub(super) struct Router {
-    pub(super) read_only: bool,
-    pub(super) audit: Option<AuditLog>,
-    pub(super) dagster: Option<Result<Client, DagsterError>>,
-    pub(super) wake: Wake,
+    read_only: bool,
+    audit: Option<AuditLog>,
+    /// Dagster's webserver, if one is known.
+    dagster: Option<Result<Client, DagsterError>>,
+    wake: Wake,
     /// Where older runs go, to be in every snapshot from then on.
-    pub(super) tell: mpsc::Sender<poller::Told>,
+    tell: mpsc::Sender<poller::Told>,
 }
 
 impl Router {
+    /// A router that knows no webserver yet.
+    pub(super) fn new(
+        read_only: bool,
+        audit: Option<AuditLog>,
+        tell: mpsc::Sender<poller::Told>,
+    ) -> Self {
+        Self {
+            read_only,
+            audit,
+            dagster: None,
+            wake: Wake::default(),
+            tell,
+        }
+    }
+
+    /// From now on this webserver is asked.
+    pub(super) fn use_webserver(&mut self, url: &str) {
+        let client = Client::new(url);
+        self.wake = poller::start(client.clone(), self.tell.clone());
+        self.dagster = Some(client);
+    }
+
     /// What carries a request out, to be run beside the hub. It knows its addressees already.
     pub(super) fn carry(&self, request: Request, state: &State) -> BoxFuture<'static, ()> {
         let Request {

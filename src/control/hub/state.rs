@@ -16,6 +16,7 @@ use super::host::HostNews;
 use super::link::{self, Address, LinkNews, News};
 use super::merge;
 use super::poller;
+use crate::config::is_loopback;
 use crate::control::protocol::own_host;
 use crate::control::ssh::Ssh;
 use crate::control::{runtime, server};
@@ -179,6 +180,21 @@ impl State {
         }
         link.heard(news);
         self.workers_changed = true;
+    }
+
+    /// The webserver that a linked worker's configuration names, once, where none was known. A
+    /// loopback address of another host is nobody here.
+    pub(super) fn learn_webserver(&mut self) -> Option<String> {
+        if self.webserver.health != SourceHealth::Absent {
+            return None;
+        }
+        let url = self.links.iter().find_map(|(address, link)| {
+            let url = link.hello.as_ref()?.webserver_url.as_ref()?;
+            (address.host.is_none() || !is_loopback(url)).then(|| url.clone())
+        })?;
+        self.webserver.address.clone_from(&url);
+        self.webserver.health = SourceHealth::Connecting;
+        Some(url)
     }
 
     /// Adds log lines, in the order of their times.
