@@ -10,6 +10,9 @@ from dagster import Config, Definitions, RetryPolicy, job, op
 
 from dagster_taskiq import taskiq_executor
 
+#: Set by the secrets loader of the instance before it imports a code location.
+GREETING = os.environ.get("DTQ_TEST_GREETING", "nothing")
+
 
 class Place(Config):
     """A folder: the step makes ``there`` in it and waits for ``go``."""
@@ -41,11 +44,11 @@ def dies_once(context) -> int:
     return 1
 
 
-@op
+@op(retry_policy=RetryPolicy(max_retries=1))
 def hungry(context) -> None:
-    """Asks for more memory than there is."""
+    """Its first attempt asks for more memory than there is."""
     kept = []
-    while True:
+    while context.retry_number == 0:
         kept.append(bytearray(b"x") * (16 * 1024 * 1024))
 
 
@@ -53,6 +56,7 @@ def hungry(context) -> None:
 def speaks() -> None:
     """On both streams."""
     print("spoken on stdout")
+    print("imported with", GREETING)
     print("spoken on stderr", file=sys.stderr)
 
 

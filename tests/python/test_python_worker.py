@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
 from dagster._grpc.types import ExecuteStepArgs
@@ -82,6 +82,22 @@ def step_message(instance: DagsterInstance, run: DagsterRun, key: str, **labels:
     own = message.labels(**labels) if labels else {}
     kwargs = {"execute_step_args_packed": pack_value(args)}
     return message.encode(message.new_task_id(), "execute_plan", own, kwargs)
+
+
+def broken_run(instance: DagsterInstance, status: DagsterRunStatus) -> DagsterRun:
+    """A run whose code location does not import."""
+    origin = job_named("speak_job", "broken.py").get_python_origin()
+    job = job_named("speak_job", "second.py").get_definition()
+    return instance.create_run_for_job(job, job_code_origin=origin, status=status)
+
+
+def letters_of(queue: Queue) -> dict[str, str]:
+    """Message bodies of a dead-letter queue, with their reasons."""
+    answer = client_of(queue.client.meta.endpoint_url).receive_message(
+        QueueUrl=queue.url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    )
+    messages = answer.get("Messages", [])
+    return {m["Body"]: m["MessageAttributes"]["dtq_reason"]["StringValue"] for m in messages}
 
 
 def waiting(folder: Path) -> dict[str, Any]:
@@ -194,10 +210,12 @@ def test_an_older_sender_gets_its_result_and_poison_is_put_away_with_the_reason(
     good = started_run(instance, "speak_job")
     killed = started_run(instance, "kill_job")
     gone = started_run(instance, "speak_job")
+    broken = broken_run(instance, DagsterRunStatus.STARTED)
     bodies = {
         "good": step_message(instance, good, "speaks"),
         "killed": step_message(instance, killed, "kills_itself"),
         "gone": step_message(instance, gone, "speaks"),
+        "broken": step_message(instance, broken, "speaks"),
         "text": "hello",
         "unknown": message.encode(message.new_task_id(), "send_mail", {}, {}),
     }
@@ -220,13 +238,34 @@ def test_an_older_sender_gets_its_result_and_poison_is_put_away_with_the_reason(
     assert events(instance, killed) == ["STEP_START", "STEP_FAILURE"]
     assert result("gone")["is_err"]
     assert "does not exist" in result("gone")["error"]["exc_message"][0]
-    letters = client_of(queue.client.meta.endpoint_url).receive_message(
-        QueueUrl=dead.url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
-    )["Messages"]
-    reasons = sorted(m["MessageAttributes"]["dtq_reason"]["StringValue"] for m in letters)
-    assert len(reasons) == 3, reasons
-    for words in ("not a Taskiq message", "send_mail", "does not exist"):
-        assert any(words in reason for reason in reasons), reasons
+    assert any("the warehouse is closed" in event for event in result("broken")["return_value"])
+    assert events(instance, broken) == ["STEP_FAILURE"]
+    reasons = letters_of(dead)
+    words = {
+        "text": "not a Taskiq message",
+        "unknown": "send_mail",
+        "gone": "does not exist",
+        "broken": "the warehouse is closed",
+    }
+    assert reasons.keys() == {bodies[name] for name in words}, reasons
+    for name, said in words.items():
+        assert said in reasons[bodies[name]], reasons
+
+
+def test_a_run_whose_location_does_not_import_fails_with_the_reason_and_is_dead_lettered(
+    instance: DagsterInstance, queue: Queue, dead: Queue, tmp_path: Path
+) -> None:
+    run = broken_run(instance, DagsterRunStatus.NOT_STARTED)
+    instance.launch_run(run.run_id, None)
+    with python_worker(tmp_path / "worker.log"):
+        wait_for(lambda: queue.depth() == 0, "the settlement of the run's message", 120)
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status == DagsterRunStatus.FAILURE
+    (failure,) = instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
+    assert "the warehouse is closed" in failure.get_dagster_event().message
+    (reason,) = letters_of(dead).values()
+    assert "the warehouse is closed" in reason
 
 
 def test_a_killed_step_host_costs_its_step_one_attempt_and_the_worker_goes_on(

@@ -150,6 +150,7 @@ def test_what_a_step_prints_is_shown_by_the_webserver(fleet: Fleet, webserver: W
     key = [run, "compute_logs", captured["fileKey"]]
     logs = webserver.ask(CAPTURED, key=key)["capturedLogs"]
     assert "spoken on stdout" in logs["stdout"]
+    assert "imported with the instance's own variables" in logs["stdout"]
     assert "spoken on stderr" in logs["stderr"]
 
 

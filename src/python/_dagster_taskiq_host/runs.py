@@ -3,6 +3,7 @@
 A redelivered ``execute_job`` whose run has started is resumed: the execute body would fail it.
 """
 
+import contextlib
 import sys
 
 from dagster import (
@@ -13,7 +14,7 @@ from dagster import (
 )
 from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
 
-from . import announce, claims, history, liveness, outcomes
+from . import announce, claims, history, liveness, locations, outcomes
 from .messages import RESUME_JOB, Task
 from .outcomes import Outcome
 from .steps import Tell, no_such_run, tell_event
@@ -57,6 +58,9 @@ def _run_claimed(
                 f"(max_deliveries is {task.max_deliveries})"
             )
     announce.announce(instance, run, task)
+    broken = _why_it_does_not_load(instance, run)
+    if broken is not None:
+        return outcomes.unrunnable(broken)
 
     def on_event(event: DagsterEvent) -> None:
         tell_event(event, tell)
@@ -72,6 +76,16 @@ def _run_claimed(
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return _ended(instance, run.run_id, f"{type(error).__name__}: {error}")
     return _ended(instance, run.run_id, "the run's execution ended without a terminal event")
+
+
+def _why_it_does_not_load(instance: DagsterInstance, run: DagsterRun) -> str | None:
+    """What else is wrong the body meets again, and writes into the run's log."""
+    with contextlib.suppress(Exception):
+        try:
+            locations.load(locations.job_of(instance, run))
+        except locations.LocationBroken as error:
+            return str(error)
+    return None
 
 
 def _ended(instance: DagsterInstance, run_id: str, otherwise: str) -> Outcome:

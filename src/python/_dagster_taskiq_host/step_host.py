@@ -21,6 +21,7 @@ from . import linux, work
 from .children import TASK_ID, Child, Stream
 from .frames import Channel, Closed, Frame
 from .instances import open_instance, storage_kind
+from .locations import last_line
 from .messages import unpack_origin
 from .sources import Sources
 
@@ -110,14 +111,13 @@ class StepHost:
             # None: no code is kept loaded, each process loads its own.
             if frame["origin"] is not None:
                 origin = unpack_origin(frame["origin"])
+                # As Dagster's code servers do. What is for one location of the workspace alone is
+                # set with its runs: which one this is, only they say.
+                self.instance.inject_env_vars(None)
                 recon_repository_from_origin(origin).get_definition()
         except BaseException as error:
-            last = traceback.format_exception_only(error)[-1].strip()
-            cause = _root(error)
-            if cause is not error:
-                last = f"{last} ({traceback.format_exception_only(cause)[-1].strip()})"
             traceback.print_exc()
-            self.channel.send({"kind": "load_error", "reason": last})
+            self.channel.send({"kind": "load_error", "reason": last_line(error)})
             self.draining = True
             return
         self._after_load()
@@ -314,10 +314,3 @@ def _temporary() -> int:
     fd, path = tempfile.mkstemp()
     os.unlink(path)
     return fd
-
-
-def _root(error: BaseException) -> BaseException:
-    """The exception at the bottom of the chain: user code's own."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error

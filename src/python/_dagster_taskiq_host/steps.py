@@ -18,14 +18,14 @@ from dagster import (
     DagsterRunStatus,
     MetadataValue,
 )
+from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
 from dagster._core.execution.context_creation_job import create_context_free_log_manager
 from dagster._utils.error import serializable_error_info_from_exc_info
-from dagster._utils.hosted_user_process import recon_job_from_origin
 
-from . import announce, claims, history, instances, liveness, outcomes, reports
+from . import announce, claims, history, instances, liveness, locations, outcomes, reports
 from .messages import Task
 from .outcomes import Outcome
 
@@ -136,6 +136,9 @@ def _execute(instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell)
             tell_event(event, tell)
             if event.step_key == task.step_key:
                 status = _status(event) or status
+    except locations.LocationBroken as error:
+        # Not the step's own failure: its message is put away with the reason.
+        return outcomes.unrunnable(str(error))
     except BaseException as error:
         if status is None:
             return outcomes.raised(f"{type(error).__name__}: {error}")
@@ -170,9 +173,13 @@ def _events(
 ) -> Iterator[DagsterEvent]:
     try:
         announce.announce(instance, run, task)
-        remote = run.remote_job_origin
-        instance.inject_env_vars(remote.location_name if remote else None)
         set_snowflake_partner_env_var()
+        job = locations.job_of(instance, run).get_subset(
+            op_selection=run.resolved_op_selection,
+            asset_selection=run.asset_selection,
+            asset_check_selection=run.asset_check_selection,
+        )
+        locations.load(job)
         yield DagsterEvent.step_worker_started(
             create_context_free_log_manager(instance, run),
             run.job_name,
@@ -180,7 +187,9 @@ def _events(
             metadata={"pid": MetadataValue.text(str(os.getpid()))},
             step_key=task.step_key,
         )
-        yield from _plan_events(instance, run, task, tell)
+        yield from _plan_events(instance, run, job, task, tell)
+    except locations.LocationBroken:
+        raise
     except (KeyboardInterrupt, DagsterExecutionInterruptedError):
         yield instance.report_engine_event(
             "Step execution terminated by interrupt", run, step_key=task.step_key
@@ -197,29 +206,14 @@ def _events(
 
 
 def _plan_events(
-    instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell
+    instance: DagsterInstance, run: DagsterRun, job: ReconstructableJob, task: Task, tell: Tell
 ) -> Iterator[DagsterEvent]:
-    load_data = None
-    if run.has_repository_load_data and run.execution_plan_snapshot_id:
-        snapshot = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-        load_data = snapshot.repository_load_data
-    if run.job_code_origin is None:
-        raise ValueError(f"run {run.run_id} names no code location")
-    job = (
-        recon_job_from_origin(run.job_code_origin)
-        .with_repository_load_data(load_data)
-        .get_subset(
-            op_selection=run.resolved_op_selection,
-            asset_selection=run.asset_selection,
-            asset_check_selection=run.asset_check_selection,
-        )
-    )
     plan = create_execution_plan(
         job,
         run_config=run.run_config,
         step_keys_to_execute=task.args.step_keys_to_execute,
         known_state=task.args.known_state,
-        repository_load_data=load_data,
+        repository_load_data=job.repository.repository_load_data,
     )
     _tell_retry_policy(job.get_definition(), plan, task, tell)
     yield from execute_plan_iterator(

@@ -1,0 +1,3 @@
+"""A code location that does not import."""
+
+raise RuntimeError("the warehouse is closed")
