@@ -35,7 +35,7 @@ from conftest import (
 )
 from mysql_server import MySql
 from postgres import Postgres
-from servers import NoServer
+from servers import NoServer, Server
 
 #: What two executors may say differently of a step: which process runs it, and where its output is.
 OWN = {
@@ -59,6 +59,8 @@ run_coordinator:
 concurrency:
   runs: {{max_concurrent_runs: 10}}
   pools: {{granularity: op}}
+secrets:
+  custom: {{module: variables, class: Variables}}
 {storage}
 """
 
@@ -72,7 +74,7 @@ class Fleet:
     queue: Queue
     gpu: Queue
     environment: dict[str, str]
-    server: Postgres | MySql | None
+    server: Server | None
     processes: "list[subprocess.Popen[Any]]" = field(default_factory=list)
 
     def execute(self, name: str, location: str = "semantics.py", **kwargs: Any) -> DagsterRun:
@@ -227,7 +229,7 @@ def running(folder: Path, *, storage: str = "", visibility: int = 60) -> Iterato
                 server.stop()
 
 
-def _serve(storage: str, folder: Path) -> Postgres | MySql | None:
+def _serve(storage: str, folder: Path) -> Server | None:
     """A database server for the storage of this name; none for SQLite."""
     servers = {"postgres": Postgres, "mysql": MySql}
     return servers[storage].start(folder) if storage else None

@@ -7,13 +7,11 @@ import importlib.util
 import os
 import shutil
 import signal
-import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from servers import UNPRIVILEGED, NoServer, as_unprivileged, free_port, open_to
+from servers import UNPRIVILEGED, NoServer, Server, free_port, open_to
 
 
 def _package_binaries() -> Path | None:
@@ -55,64 +53,38 @@ def binaries(folder: Path) -> Path:
 
 
 @dataclass
-class Postgres:
-    """A server that can be stopped, killed and started again on the same port and data."""
+class Postgres(Server):
+    """PostgreSQL; ``binary`` is ``postgres``, its tools are beside it."""
 
-    CRASH: ClassVar = signal.SIGQUIT
-
-    folder: Path
-    binaries: Path
-    port: int
-    process: "subprocess.Popen[Any] | None" = None
+    #: SIGINT breaks every connection, SIGQUIT is a crash.
+    STOP = signal.SIGINT
+    CRASH = signal.SIGQUIT
 
     @classmethod
     def start(cls, folder: Path) -> "Postgres":
         """Make a database cluster in a new folder and serve it."""
         folder.mkdir()
-        found = binaries(folder)
-        server = cls(folder, found, free_port())
+        server = cls(folder, binaries(folder) / "postgres", free_port())
         open_to(UNPRIVILEGED, folder)
-        initdb = [found / "initdb", "-D", folder / "data", "-U", "test", "-A", "trust", "-N"]
-        server._run([*initdb, "-E", "UTF8", "--locale=C"])
+        initdb = [server.binary.parent / "initdb", "-D", folder / "data", "-U", "test"]
+        server.run([*initdb, "-A", "trust", "-N", "-E", "UTF8", "--locale=C"])
         server.serve()
         return server
 
     @property
     def url(self) -> str:
-        """SQLAlchemy's URL of the server's database."""
         return f"postgresql+psycopg2://test@127.0.0.1:{self.port}/postgres"
 
     @property
     def dagster_storage(self) -> str:
-        """The part of dagster.yaml that puts Dagster's storage into the server's database."""
         return f"storage: {{postgres: {{postgres_url: '{self.url}'}}}}\n"
 
-    def serve(self) -> None:
-        """Start the server and wait until it answers."""
+    def command(self) -> list[Any]:
+        command = [self.binary, "-D", self.folder / "data", "-k", ""]
         settings = ["-c", "fsync=off", "-c", "max_connections=100"]
-        with (self.folder / "log").open("ab") as log:
-            command = [self.binaries / "postgres", "-D", self.folder / "data", "-k", ""]
-            self.process = subprocess.Popen(
-                [*command, "-h", "127.0.0.1", "-p", str(self.port), *settings],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                **as_unprivileged(),
-            )
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()
-            time.sleep(0.05)
+        return [*command, "-h", "127.0.0.1", "-p", str(self.port), *settings]
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End the server: SIGINT breaks every connection, SIGQUIT is a crash."""
-        if self.process is not None:
-            self.process.send_signal(how)
-            self.process.wait(60)
-            self.process = None
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         import psycopg2
 
         try:
@@ -122,15 +94,3 @@ class Postgres:
         except psycopg2.OperationalError:
             return False
         return True
-
-    def _run(self, command: list[Any]) -> None:
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=self.folder,
-            timeout=120,
-            **as_unprivileged(),
-        )
-        assert done.returncode == 0, done.stdout
