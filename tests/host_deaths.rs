@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use dagster_taskiq_tui::domain::TaskKind;
 use dagster_taskiq_tui::host::{
-    ExitKind, HostNotice, Hosts, LostPolicy, Outcome, Report, StepStatus,
+    ExitKind, HostError, HostNotice, Hosts, LostPolicy, Outcome, Report, StepStatus,
 };
 use serde_json::json;
 use support::{
@@ -328,6 +328,61 @@ fn a_location_that_does_not_load_names_the_exception() {
             panic!("{outcome:?}")
         };
         assert!(reason.contains("the warehouse is closed"), "{reason}");
+    });
+}
+
+/// A step of a location that takes as long to import as the test wants, and who imports it.
+fn slow_to_import() -> (dagster_taskiq_tui::host::Execution, impl Fn() -> Vec<u32>) {
+    let run =
+        Run::of(&json!({"job": "steps", "status": "STARTED", "file": "slow.py", "load": false}));
+    let importing = || {
+        let entries = fs::read_dir(home().join("importing")).into_iter().flatten();
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let pids = names.filter_map(|name| name.to_str()?.parse().ok());
+        pids.filter(|pid| alive(*pid)).collect()
+    };
+    (run.step("good", 1), importing)
+}
+
+#[test]
+fn a_host_that_ends_while_it_loads_is_started_again_and_given_back_when_its_worker_ends() {
+    runtime().block_on(async {
+        let (message, importing) = slow_to_import();
+        let ending = Worker::start(settings("ends-loading")).await;
+        let (hosts, interrupted) = (ending.hosts.clone(), message.clone());
+        let task =
+            tokio::spawn(async move { hosts.execute(interrupted, mpsc::channel(16).0).await });
+        until("it is being imported", || importing().len() == 1).await;
+        ending.hosts.shutdown(PATIENCE).await;
+        let given_back = task.await.unwrap();
+        assert!(
+            matches!(given_back, Err(HostError::ShuttingDown)),
+            "{given_back:?}"
+        );
+        assert!(importing().is_empty());
+
+        let worker = Worker::start(settings("dies-loading")).await;
+        let task = start(&worker.hosts, message);
+        until("it is being imported", || importing().len() == 1).await;
+        let killed = importing()[0];
+        kill(killed);
+        until("it is being imported again", || {
+            importing().iter().any(|pid| *pid != killed)
+        })
+        .await;
+        fs::write(home().join("importing/go"), "").unwrap();
+        let outcome = task.await.unwrap();
+        assert!(
+            matches!(
+                outcome,
+                Outcome::Finished {
+                    status: StepStatus::Success,
+                    ..
+                }
+            ),
+            "{outcome:?}"
+        );
+        worker.hosts.shutdown(Duration::ZERO).await;
     });
 }
 

@@ -35,6 +35,15 @@ pub(super) enum Ended {
     HostDied { pid: Option<u32> },
 }
 
+/// Why a code location is not loaded.
+#[derive(Debug)]
+pub(super) enum NotLoaded {
+    /// The user's code raised: the exception's last line; or it takes for ever.
+    Broken(String),
+    /// The process ended over it: by itself, or somebody killed it.
+    Died(String),
+}
+
 struct Task {
     progress: mpsc::Sender<Progress>,
     done: oneshot::Sender<Ended>,
@@ -53,7 +62,7 @@ struct Inner {
     /// Frames the host itself dropped, as it last told.
     dropped_there: AtomicU64,
     dead: watch::Sender<bool>,
-    loaded: Mutex<Option<oneshot::Sender<Result<(), String>>>>,
+    loaded: Mutex<Option<oneshot::Sender<Result<(), NotLoaded>>>>,
     retired: AtomicBool,
     used: Mutex<Instant>,
 }
@@ -62,7 +71,7 @@ struct Inner {
 pub(super) struct Runner {
     inner: Arc<Inner>,
     link: Link,
-    loading: tokio::sync::Mutex<Option<oneshot::Receiver<Result<(), String>>>>,
+    loading: tokio::sync::Mutex<Option<oneshot::Receiver<Result<(), NotLoaded>>>>,
 }
 
 impl Runner {
@@ -103,17 +112,20 @@ impl Runner {
         })
     }
 
-    /// Waits until the code location is loaded; the error is the exception's last line.
-    pub async fn loaded(&self) -> Result<(), String> {
+    /// Waits until the code location is loaded.
+    pub async fn loaded(&self) -> Result<(), NotLoaded> {
         let Some(loading) = self.loading.lock().await.take() else {
             return Ok(());
         };
         let result = match tokio::time::timeout(LOAD, loading).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err("the host ended while it loaded the code location".to_owned()),
-            Err(_) => Err(format!("not loaded after {} s", LOAD.as_secs())),
+            Ok(Err(_)) => Err(NotLoaded::Died("its host was given up".to_owned())),
+            Err(_) => Err(NotLoaded::Broken(format!(
+                "not loaded after {} s",
+                LOAD.as_secs()
+            ))),
         };
-        if let Err(reason) = &result {
+        if let Err(NotLoaded::Broken(reason) | NotLoaded::Died(reason)) = &result {
             *lock(&self.inner.phase) = HostPhase::Failed(reason.clone());
             self.kill();
         }
@@ -197,6 +209,11 @@ impl Runner {
         !self.inner.retired.load(Ordering::SeqCst) && !*self.inner.dead.borrow()
     }
 
+    /// Whether it has not loaded its code location yet.
+    pub fn is_loading(&self) -> bool {
+        *lock(&self.inner.phase) == HostPhase::Loading
+    }
+
     /// Whether its process has ended.
     pub fn is_dead(&self) -> bool {
         *self.inner.dead.borrow()
@@ -257,7 +274,8 @@ impl Inner {
         }
         self.dead.send_replace(true);
         if let Some(loaded) = lock(&self.loaded).take() {
-            let _ = loaded.send(Err(format!("the host ended while it loaded: {why}")));
+            let reason = format!("its host ended while it loaded: {why}");
+            let _ = loaded.send(Err(NotLoaded::Died(reason)));
         }
         let tasks: Vec<Task> = lock(&self.tasks).drain().map(|(_, task)| task).collect();
         if !tasks.is_empty() || !self.retired.load(Ordering::SeqCst) {
@@ -293,7 +311,7 @@ impl Inner {
             } => self.ready(load_ms, threads, forks),
             FromHost::LoadError { reason } => {
                 if let Some(loaded) = lock(&self.loaded).take() {
-                    let _ = loaded.send(Err(reason));
+                    let _ = loaded.send(Err(NotLoaded::Broken(reason)));
                 }
             }
             FromHost::Stale { id } => self.end(&id, Ended::Stale),

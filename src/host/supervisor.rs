@@ -19,7 +19,7 @@ use super::error::HostError;
 use super::ledger::Ledger;
 use super::location::{LocationKey, Subject};
 use super::protocol::{Job, Lost, Worker};
-use super::runner::{Ended, Runner};
+use super::runner::{Ended, NotLoaded, Runner};
 use super::spawner::Spawner;
 use super::sync::lock;
 use super::{memory, resolve};
@@ -154,10 +154,19 @@ impl Supervisor {
         let kind = execution.kind;
         let id = execution.task_id.clone();
         let job = self.job(execution, subject);
+        let mut last = format!(
+            "the host of {} ended {TRIES} times before the task began",
+            subject.location()
+        );
         for _ in 0..TRIES {
             let runner = match self.runner(subject, key).await? {
                 Ok(runner) => runner,
-                Err(reason) => return Ok(Outcome::Unrunnable { reason }),
+                Err(NotLoaded::Broken(reason)) => return Ok(Outcome::Unrunnable { reason }),
+                // Killed by somebody, perhaps, or the machine was out of memory for a moment.
+                Err(NotLoaded::Died(reason)) => {
+                    last = reason;
+                    continue;
+                }
             };
             let canceled = self.assign(&id, &runner);
             let running = runner.run(kind, job.clone(), progress.clone());
@@ -176,12 +185,7 @@ impl Supervisor {
                 Ended::Exit(exit) => return resolve::exited(self, subject, key, *exit).await,
             }
         }
-        Ok(Outcome::Unrunnable {
-            reason: format!(
-                "the host of {} ended {TRIES} times before the task began",
-                subject.location()
-            ),
-        })
+        Ok(Outcome::Unrunnable { reason: last })
     }
 
     /// Notes which host runs the task; tells whether the task was cancelled meanwhile.
@@ -223,13 +227,13 @@ impl Supervisor {
         }
     }
 
-    /// The host of a code location, started and loaded if need be. The inner error is the reason why
-    /// the location does not load.
+    /// The host of a code location, started and loaded if need be. The inner error says why the
+    /// location does not load, in a sentence.
     async fn runner(
         &self,
         subject: &Subject,
         key: &LocationKey,
-    ) -> Result<Result<Arc<Runner>, String>, HostError> {
+    ) -> Result<Result<Arc<Runner>, NotLoaded>, HostError> {
         let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_default());
         let mut current = slot.lock().await;
         if self.stopping.load(Ordering::SeqCst) {
@@ -240,7 +244,7 @@ impl Supervisor {
         }
         *current = None;
         if let Some(reason) = self.recent_failure(key) {
-            return Ok(Err(reason));
+            return Ok(Err(NotLoaded::Broken(reason)));
         }
         let runner = self.start_runner(subject, key).await?;
         match runner.loaded().await {
@@ -249,7 +253,15 @@ impl Supervisor {
                 *current = Some(Arc::clone(&runner));
                 Ok(Ok(runner))
             }
-            Err(reason) => Ok(Err(self.load_failed(subject, key, &reason))),
+            // That the worker ends over it says nothing of the location.
+            Err(_) if self.stopping.load(Ordering::SeqCst) => Err(HostError::ShuttingDown),
+            Err(NotLoaded::Broken(reason)) => {
+                let reason = self.load_failed(subject, key, &reason);
+                Ok(Err(NotLoaded::Broken(reason)))
+            }
+            Err(NotLoaded::Died(reason)) => {
+                Ok(Err(NotLoaded::Died(sentence(&subject.location(), &reason))))
+            }
         }
     }
 
@@ -420,6 +432,12 @@ impl Supervisor {
 
     pub async fn shutdown(&self, grace: Duration) {
         self.stopping.store(true, Ordering::SeqCst);
+        // What waits for these has not begun, and is given back.
+        let runners = lock(&self.runners).clone();
+        runners
+            .iter()
+            .filter(|r| r.is_loading())
+            .for_each(|r| r.kill());
         self.wait_idle(grace).await;
         let left: Vec<(String, Arc<Runner>)> = lock(&self.tasks)
             .iter()
