@@ -16,5 +16,9 @@ pub use settings::{Origin, Setting, Settings, from_environment};
 /// Where the embedded broker listens when nobody says otherwise.
 pub const EMBEDDED_ENDPOINT: &str = "http://127.0.0.1:9324";
 
+/// How long other bands may keep a queue from being asked when nobody says otherwise: where steps
+/// take up to half a minute, one of any of three bands starts within two minutes.
+pub const STARVATION_GUARD: std::time::Duration = std::time::Duration::from_mins(1);
+
 /// The base queue on the embedded broker when nobody says otherwise.
 pub const EMBEDDED_QUEUE: &str = "dagster-tasks";

@@ -5,7 +5,6 @@
 //! dead-lettered, never in between.
 
 pub mod census;
-mod credits;
 mod held;
 mod intake;
 mod life;
@@ -17,6 +16,7 @@ mod pool;
 mod printed;
 mod reporter;
 mod settle;
+mod turns;
 mod usage;
 mod words;
 

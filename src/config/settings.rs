@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::file::ConfigError;
 use super::partial::{Band, Partial, WorkerLost};
 use super::region::region_of_queue_url;
-use super::{EMBEDDED_ENDPOINT, EMBEDDED_QUEUE};
+use super::{EMBEDDED_ENDPOINT, EMBEDDED_QUEUE, STARVATION_GUARD};
 use crate::domain::{AlarmKind, Ring};
 
 /// Where a value came from.
@@ -89,7 +89,7 @@ pub struct Settings {
     pub trust_message_instance: Setting<bool>,
     /// Executions of one attempt without an end after which its message is put away; 0: no limit.
     pub max_deliveries: Setting<u32>,
-    /// How long higher bands may keep a queue from being asked.
+    /// How long other bands may keep a queue from being asked.
     pub starvation_guard: Setting<Duration>,
     /// Bucket for results that senders of Python's `dagster-taskiq` wait for.
     pub s3_bucket: Setting<Option<String>>,
@@ -156,8 +156,8 @@ impl Settings {
                 .map(|s| Duration::from_secs(s.into())),
             trust_message_instance: pick(layers, false, |p| p.trust_message_instance),
             max_deliveries: pick(layers, 10, |p| p.max_deliveries),
-            starvation_guard: pick(layers, 120, |p| p.starvation_guard)
-                .map(|s| Duration::from_secs(s.into())),
+            starvation_guard: optional(layers, |p| p.starvation_guard)
+                .map(|s| s.map_or(STARVATION_GUARD, |s| Duration::from_secs(s.into()))),
             s3_bucket: optional(layers, |p| p.s3_bucket_name.clone()),
             s3_endpoint_url: optional(layers, |p| p.s3_endpoint_url.clone()),
             webserver_url: optional(layers, |p| p.webserver_url.clone()),

@@ -76,8 +76,10 @@ impl Store {
     /// Folds one event.
     pub fn apply(&mut self, event: &Event) -> Change {
         let changed = match event {
-            Event::State { state } => replace(&mut self.worker.state, *state),
-            Event::Deadline { at } => replace(&mut self.worker.deadline, *at),
+            Event::State { state, deadline } => {
+                let deadline = replace(&mut self.worker.deadline, *deadline);
+                replace(&mut self.worker.state, *state) || deadline
+            }
             Event::Slots { steps, runs } => {
                 let steps = replace(&mut self.worker.steps.target, *steps);
                 replace(&mut self.worker.runs.target, *runs) || steps

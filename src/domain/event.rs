@@ -15,15 +15,12 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The pool's state changed.
+    /// The pool's state changed, or the time at which it ends.
     State {
         /// The new state.
         state: WorkerState,
-    },
-    /// What still runs will be interrupted (of a draining worker) or killed (of a stopping one).
-    Deadline {
-        /// When.
-        at: Option<Timestamp>,
+        /// When what still runs is interrupted (of a draining worker) or killed (of a stopping one).
+        deadline: Option<Timestamp>,
     },
     /// The slot targets changed.
     Slots {

@@ -15,6 +15,8 @@ pub(super) struct Task {
     pub delivery: Delivery,
     /// What it says.
     pub message: TaskMessage,
+    /// Whether its queue had waited so long for a turn that it goes before all others.
+    pub ahead: bool,
 }
 
 impl Task {
@@ -22,6 +24,12 @@ impl Task {
     pub fn name(&self) -> &str {
         let kind = self.message.kind.task_name();
         self.message.step_key.as_deref().unwrap_or(kind)
+    }
+
+    /// What starts first is the least.
+    fn turn(&self) -> (Reverse<bool>, Reverse<i64>, Timestamp) {
+        let priority = Reverse(self.message.priority);
+        (Reverse(self.ahead), priority, self.waiting_since())
     }
 
     /// When it began to wait: when it was sent, or received where SQS does not tell.
@@ -92,14 +100,12 @@ impl Held {
 
     /// The tasks beyond `room`, last in turn first.
     pub fn take_excess(&mut self, room: usize) -> Vec<Task> {
-        self.tasks
-            .sort_by_key(|t| (Reverse(t.message.priority), t.waiting_since()));
+        self.tasks.sort_by_key(Task::turn);
         self.tasks.split_off(room.min(self.tasks.len()))
     }
 
     fn first(&self) -> Option<usize> {
-        let order = |t: &Task| (Reverse(t.message.priority), t.waiting_since());
-        (0..self.tasks.len()).min_by_key(|&index| order(&self.tasks[index]))
+        (0..self.tasks.len()).min_by_key(|&index| self.tasks[index].turn())
     }
 
     /// The oldest task, where it is its turn to go ahead.
@@ -157,6 +163,7 @@ pub(super) mod tests {
                 ours: true,
                 kwargs: serde_json::Map::new(),
             },
+            ahead: false,
         }
     }
 
@@ -187,6 +194,18 @@ pub(super) mod tests {
         let order = order(held);
         assert_eq!(order[7], "older");
         assert_eq!(order[15], "old");
+    }
+
+    #[test]
+    fn what_had_to_wait_too_long_for_its_queues_turn_goes_before_all_others() {
+        let mut held = Held::default();
+        held.push(task("high", 9, 1));
+        held.push(Task {
+            ahead: true,
+            ..task("low", 0, 1)
+        });
+        assert_eq!(held.take_excess(1)[0].message.task_id, "high");
+        assert_eq!(order(held), ["low"]);
     }
 
     #[test]

@@ -33,17 +33,21 @@ impl Intake {
 
     /// Takes charge of a message: its lease is renewed from here on. `None`: it is fetched from S3
     /// or put away first, see [`Intake::next`]. Others are tasks at once, so that a batch is
-    /// ordered as a whole.
-    pub fn take(&mut self, context: &Context, delivery: Delivery) -> Option<Task> {
+    /// ordered as a whole. `ahead` as in [`Task::ahead`].
+    pub fn take(&mut self, context: &Context, delivery: Delivery, ahead: bool) -> Option<Task> {
         context.leases.register(&delivery);
         let (context, worker) = (context.clone(), self.worker.clone());
         if delivery.offloaded {
             self.coming
-                .spawn(async move { fetch(&context, delivery, &worker).await });
+                .spawn(async move { fetch(&context, delivery, ahead, &worker).await });
             return None;
         }
         match TaskMessage::decode(&delivery.body) {
-            Ok(message) => Some(Task { delivery, message }),
+            Ok(message) => Some(Task {
+                delivery,
+                message,
+                ahead,
+            }),
             Err(problem) => {
                 self.coming.spawn(async move {
                     poison(&context, &delivery, &worker, &problem.to_string()).await;
@@ -88,7 +92,7 @@ impl Intake {
     }
 }
 
-async fn fetch(context: &Context, delivery: Delivery, worker: &str) -> Taken {
+async fn fetch(context: &Context, delivery: Delivery, ahead: bool, worker: &str) -> Taken {
     let text = match context.broker.text(&delivery).await {
         Ok(text) => text,
         Err(problem) if problem.is_passing() => {
@@ -111,7 +115,11 @@ async fn fetch(context: &Context, delivery: Delivery, worker: &str) -> Taken {
         }
     };
     match TaskMessage::decode(&text) {
-        Ok(message) => Taken::Task(Box::new(Task { delivery, message })),
+        Ok(message) => Taken::Task(Box::new(Task {
+            delivery,
+            message,
+            ahead,
+        })),
         Err(problem) => {
             poison(context, &delivery, worker, &problem.to_string()).await;
             Taken::Settled

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::credits::Credits;
+use super::turns::Turns;
 use crate::broker::{Broker, BrokerError, Delivery, LONG_POLL, Queue, QueueSet};
 
 /// What one receive brought.
@@ -22,6 +22,8 @@ pub(super) struct Polled {
     source: Option<String>,
     /// How long it waited for messages.
     wait: Duration,
+    /// Whether the queue had waited so long that its message goes before others.
+    pub ahead: bool,
     /// The messages, or why there are none.
     pub result: Result<Vec<Delivery>, BrokerError>,
 }
@@ -36,7 +38,9 @@ enum State {
     Closed,
     /// The last short receive found nothing.
     Empty,
-    /// A receive is open.
+    /// A short receive is under way.
+    Asked,
+    /// A long poll is open.
     Open,
     /// The last receive failed.
     Paused { until: Instant },
@@ -48,8 +52,6 @@ struct Source {
     state: State,
     /// Receives that failed in a row.
     failures: u32,
-    /// Since when others were given a turn instead.
-    passed_over: Option<Instant>,
 }
 
 impl Source {
@@ -58,14 +60,7 @@ impl Source {
             queue: Arc::clone(queue),
             state: State::Closed,
             failures: 0,
-            passed_over: None,
         }
-    }
-
-    /// Whether others had the turns for so long that it must have the next one.
-    fn is_overdue(&self, guard: Duration) -> bool {
-        self.passed_over
-            .is_some_and(|since| since.elapsed() >= guard)
     }
 
     fn note(&mut self, polled: &Polled) {
@@ -97,7 +92,7 @@ impl Source {
 /// The open receives.
 pub(super) struct Polls {
     broker: Broker,
-    credits: Credits,
+    turns: Turns,
     guard: Duration,
     steps: Vec<Source>,
     runs: Option<Source>,
@@ -109,7 +104,7 @@ impl Polls {
     pub fn new(broker: Broker, queues: &QueueSet, guard: Duration) -> Self {
         Self {
             broker,
-            credits: credits(queues),
+            turns: turns(queues, guard),
             guard,
             steps: queues.steps.iter().map(Source::new).collect(),
             runs: queues.runs.as_ref().map(Source::new),
@@ -119,7 +114,7 @@ impl Polls {
 
     /// Takes up the queues of a set that has grown; open receives go on.
     pub fn serve(&mut self, queues: &QueueSet) {
-        self.credits = credits(queues);
+        self.turns = turns(queues, self.guard);
         for (index, queue) in queues.steps.iter().enumerate() {
             if self
                 .steps
@@ -165,30 +160,32 @@ impl Polls {
         if runs > 0 && source.state == State::Closed {
             source.state = State::Open;
             let queue = Arc::clone(&source.queue);
-            self.receive(None, queue, runs, LONG_POLL);
+            self.receive(None, queue, runs, LONG_POLL, false);
         }
     }
 
     fn demand_steps(&mut self, steps: usize) {
         // One queue needs no asking around: a long poll answers at once where there is something.
         let single = self.steps.len() == 1;
-        let mut order = self.credits.order();
-        // Stable: among those that are overdue, and among the others, the bands keep their order.
-        order.sort_by_key(|&index| !self.steps[index].is_overdue(self.guard));
-        for index in order {
+        if self.steps.iter().any(|source| source.state == State::Asked) {
+            // The next queue is asked when this one has answered.
+            return;
+        }
+        let now = Instant::now();
+        for index in self.turns.order(now) {
             let source = &mut self.steps[index];
-            let wait = match source.state {
-                State::Closed if !single => Duration::ZERO,
-                State::Closed | State::Empty => LONG_POLL,
+            let (wait, state) = match source.state {
+                State::Closed if !single => (Duration::ZERO, State::Asked),
+                State::Closed | State::Empty => (LONG_POLL, State::Open),
                 State::Open if single => return,
-                State::Open | State::Paused { .. } => continue,
+                State::Open | State::Asked | State::Paused { .. } => continue,
             };
-            source.state = State::Open;
-            source.passed_over = None;
+            source.state = state;
             let queue = Arc::clone(&source.queue);
-            self.receive(Some(queue.url.clone()), queue, steps, wait);
-            if wait.is_zero() {
-                // The next queue is asked when this one has answered.
+            let ahead = self.turns.is_overdue(index, now);
+            let max = if ahead { 1 } else { steps };
+            self.receive(Some(queue.url.clone()), queue, max, wait, ahead);
+            if state == State::Asked {
                 break;
             }
         }
@@ -217,19 +214,21 @@ impl Polls {
         let found = self.steps.iter().position(|s| s.queue.url == *url);
         let Some(index) = found else { return polled };
         self.steps[index].note(&polled);
-        if let Ok(messages) = &polled.result
-            && let Ok(count @ 1..) = u32::try_from(messages.len())
-        {
-            self.credits.spend(index, count);
-            self.pass_over_others();
+        match &polled.result {
+            Ok(messages) if messages.is_empty() => self.turns.served(index),
+            Ok(messages) => {
+                let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+                self.turns.received(index, count, Instant::now());
+            }
+            Err(_) => {}
         }
         polled
     }
 
-    /// A queue had a turn: those that were not asked are waiting for theirs.
-    fn pass_over_others(&mut self) {
-        for source in self.steps.iter_mut().filter(|s| s.state != State::Open) {
-            source.passed_over.get_or_insert_with(Instant::now);
+    /// A message of a step queue was started.
+    pub fn started(&mut self, queue: &Queue) {
+        if let Some(index) = self.steps.iter().position(|s| s.queue.url == queue.url) {
+            self.turns.served(index);
         }
     }
 
@@ -244,19 +243,28 @@ impl Polls {
         }
     }
 
-    fn receive(&mut self, source: Option<String>, queue: Arc<Queue>, max: usize, wait: Duration) {
+    fn receive(
+        &mut self,
+        source: Option<String>,
+        queue: Arc<Queue>,
+        max: usize,
+        wait: Duration,
+        ahead: bool,
+    ) {
         let broker = self.broker.clone();
         self.open.push(Box::pin(async move {
             let result = broker.receive(&queue, max, wait).await;
             Polled {
                 source,
                 wait,
+                ahead,
                 result,
             }
         }));
     }
 }
 
-fn credits(queues: &QueueSet) -> Credits {
-    Credits::new(queues.steps.iter().map(|queue| queue.weight).collect())
+fn turns(queues: &QueueSet, guard: Duration) -> Turns {
+    let weights = queues.steps.iter().map(|queue| queue.weight).collect();
+    Turns::new(weights, guard)
 }

@@ -139,7 +139,7 @@ impl Pool {
         missing.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         missing.reset();
         self.send_slots();
-        self.become_state(WorkerState::Running);
+        self.become_state(WorkerState::Running, None);
         loop {
             self.schedule();
             if self.is_over() {
@@ -173,7 +173,7 @@ impl Pool {
             .clone()
             .shutdown(self.options.grace)
             .await;
-        self.become_state(WorkerState::Stopped);
+        self.become_state(WorkerState::Stopped, None);
     }
 
     /// Tells the deployment that this worker ends, so that nobody counts on it for another half
@@ -246,6 +246,7 @@ impl Pool {
     }
 
     fn start(&mut self, task: Task) {
+        self.polls.started(&task.delivery.queue);
         self.running
             .insert(task.message.task_id.clone(), InFlight::new(&task));
         let task = Arc::new(task);
@@ -276,7 +277,8 @@ impl Pool {
         match polled.result {
             Ok(deliveries) => {
                 for delivery in deliveries {
-                    if let Some(task) = self.intake.take(&self.context, delivery) {
+                    let taken = self.intake.take(&self.context, delivery, polled.ahead);
+                    if let Some(task) = taken {
                         self.receive(task);
                     }
                 }
@@ -340,10 +342,11 @@ impl Pool {
             .spawn(async move { context.give_back(&task, after, reason).await });
     }
 
-    fn become_state(&mut self, state: WorkerState) {
+    /// `time`: how long what runs still has, of a state that has an end.
+    fn become_state(&mut self, state: WorkerState, time: Option<Duration>) {
         info!("worker {} is {}", self.options.worker, state.word());
         self.state = state;
-        self.context.events.send(Event::State { state });
+        self.ends_in(time);
         if !state.receives() {
             let held: Vec<Task> = self
                 .held_steps
@@ -356,6 +359,15 @@ impl Pool {
             }
             self.polls.abandon();
         }
+    }
+
+    /// Notes, and tells with the state, when what still runs is interrupted or killed.
+    fn ends_in(&mut self, time: Option<Duration>) {
+        let draining = time.filter(|_| self.state == WorkerState::Draining);
+        self.stop_at = draining.map(|time| tokio::time::Instant::now() + time);
+        let deadline = time.and_then(|time| Timestamp::now().checked_add(time).ok());
+        let state = self.state;
+        self.context.events.send(Event::State { state, deadline });
     }
 
     fn send_slots(&self) {

@@ -100,6 +100,7 @@ impl TestWorker {
     pub async fn stop(self) {
         self.sink.send(Event::State {
             state: WorkerState::Stopped,
+            deadline: None,
         });
         self.carrying.abort();
         let _ = self.carrying.await;
@@ -112,7 +113,10 @@ impl TestWorker {
 /// Does what the pool would: changes its state and says so.
 async fn carry_out(mut asked: mpsc::Receiver<Request>, sink: EventSink) {
     while let Some(request) = asked.recv().await {
-        let state = |state| Event::State { state };
+        let state = |state| Event::State {
+            state,
+            deadline: None,
+        };
         let (event, text) = match request.command {
             Command::Pause => (state(WorkerState::Paused), "paused".to_owned()),
             Command::Resume => (state(WorkerState::Running), "running".to_owned()),

@@ -44,7 +44,7 @@ pub(super) async fn until_gone(socket: &Path) {
     line.end();
 }
 
-/// What changes apart from time. A deadline is told after the state it belongs to.
+/// What changes apart from time. A drain that is under way may be given another deadline.
 fn key(snapshot: &WorkerSnapshot) -> String {
     let worker = &snapshot.worker;
     let (state, deadline) = (worker.state.word(), worker.deadline);

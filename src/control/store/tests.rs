@@ -244,6 +244,7 @@ async fn a_change_is_published_at_once_and_the_last_state_when_the_worker_ends()
     let (mut published, task) = spawn(Store::new(worker()), events, sink.drop_counter());
     sink.send(Event::State {
         state: WorkerState::Running,
+        deadline: None,
     });
     published.snapshot.changed().await.unwrap();
     assert_eq!(
@@ -252,6 +253,7 @@ async fn a_change_is_published_at_once_and_the_last_state_when_the_worker_ends()
     );
     sink.send(Event::State {
         state: WorkerState::Stopped,
+        deadline: None,
     });
     drop(sink);
     task.await.unwrap();

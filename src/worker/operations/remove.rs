@@ -204,6 +204,7 @@ async fn end(context: &Context, delivery: &Delivery, reason: &str) -> Result<boo
     let task = Task {
         delivery: delivery.clone(),
         message,
+        ahead: false,
     };
     let reported = context.report(&task, reason, ReportKind::Removed).await?;
     if matches!(reported, Reported::Held) {

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::Pool;
-use crate::domain::{Answer, Command, Event, Query, Reply, WorkerState};
+use crate::domain::{Answer, Command, Query, Reply, WorkerState};
 use crate::wire::redact::redact;
 use crate::worker::operations::Operator;
 use crate::worker::orders::Order;
@@ -18,8 +16,11 @@ const MAX_PAYLOAD: usize = 64 * 1024;
 impl Pool {
     pub(super) async fn obey(&mut self, Order { command, reply }: Order) {
         let answer = match command {
-            Command::Pause => self.change(WorkerState::Paused, "paused: nothing new is received"),
-            Command::Resume => self.change(WorkerState::Running, "running"),
+            Command::Pause => {
+                let done = "paused: nothing new is received";
+                self.change(WorkerState::Paused, None, done)
+            }
+            Command::Resume => self.change(WorkerState::Running, None, "running"),
             Command::Drain { within } => self.drain(within),
             Command::Kill => Reply::Failed("kill is carried out by the control socket".to_owned()),
             Command::Stop => self.stop(),
@@ -64,7 +65,7 @@ impl Pool {
         Reply::Answer(Box::new(Answer::Payload(body)))
     }
 
-    fn change(&mut self, next: WorkerState, done: &str) -> Reply {
+    fn change(&mut self, next: WorkerState, time: Option<Duration>, done: &str) -> Reply {
         if self.state == next {
             return Reply::Done(format!("already {}", next.word()));
         }
@@ -72,41 +73,34 @@ impl Pool {
             let (now, next) = (self.state.word(), next.word());
             return Reply::Failed(format!("a worker that is {now} cannot become {next}"));
         }
-        self.become_state(next);
+        self.become_state(next, time);
         Reply::Done(done.to_owned())
     }
 
     fn drain(&mut self, within: Option<u64>) -> Reply {
         let Some(seconds) = within else {
-            return self.change(WorkerState::Draining, "draining: ends when idle");
+            return self.change(WorkerState::Draining, None, "draining: ends when idle");
         };
+        let time = Some(Duration::from_secs(seconds));
         let done = format!(
             "draining: what still runs in {seconds} s has its grace period, is killed and goes on elsewhere"
         );
-        let reply = self.change(WorkerState::Draining, &done);
-        // A drain that is under way may be given an end.
         if self.state == WorkerState::Draining {
-            self.ends_in(Duration::from_secs(seconds));
+            // A drain that is under way may be given an end.
+            self.ends_in(time);
             return Reply::Done(done);
         }
-        reply
-    }
-
-    /// Notes, and tells, when what still runs is interrupted or killed.
-    fn ends_in(&mut self, time: Duration) {
-        self.stop_at = (self.state == WorkerState::Draining).then(|| Instant::now() + time);
-        let at = Timestamp::now().checked_add(time).ok();
-        self.context.events.send(Event::Deadline { at });
+        self.change(WorkerState::Draining, time, &done)
     }
 
     pub(super) fn stop(&mut self) -> Reply {
-        let reply = self.change(
-            WorkerState::Stopping,
-            "stopping: what runs has its grace period, then it is killed and goes on elsewhere",
-        );
-        if self.state == WorkerState::Stopping {
-            self.ends_in(self.options.grace);
-            let (hosts, grace) = (self.context.hosts.clone(), self.options.grace);
+        let was = self.state;
+        let grace = self.options.grace;
+        let done =
+            "stopping: what runs has its grace period, then it is killed and goes on elsewhere";
+        let reply = self.change(WorkerState::Stopping, Some(grace), done);
+        if self.state == WorkerState::Stopping && was != self.state {
+            let hosts = self.context.hosts.clone();
             self.chores.spawn(hosts.shutdown(grace));
         }
         reply
