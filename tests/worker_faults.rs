@@ -8,7 +8,7 @@ mod support;
 
 use support::scene::Scene;
 use support::side::alive;
-use support::{PATIENCE, processes_of, signal, wait_until};
+use support::{PATIENCE, Worker, processes_of, signal, wait_until};
 
 /// An attempt that was lost with its worker does not count as one of the step's own: the next one
 /// begins like a first one.
@@ -72,7 +72,6 @@ fn a_worker_that_is_killed_with_ten_steps_costs_each_of_them_one_attempt() {
         .collect();
 
     second.call(dagster_taskiq_tui::domain::Command::Scale { steps: 10 });
-    let killed_at = jiff::Timestamp::now();
     first.process.signal("KILL");
     first.process.wait(PATIENCE);
     wait_until("its steps are gone with it", PATIENCE, || {
@@ -89,11 +88,10 @@ fn a_worker_that_is_killed_with_ten_steps_costs_each_of_them_one_attempt() {
             .find(|e| e["type"] == "STEP_UP_FOR_RETRY")
             .unwrap();
         assert_eq!(lost["error"], "dagster_taskiq.WorkerLost");
-        // The lease, and a good deal for a loaded machine.
-        let noticed = std::time::Duration::from_secs_f64(lost["time"].as_f64().unwrap());
-        let after = i64::try_from(noticed.as_millis()).unwrap() - killed_at.as_millisecond();
-        println!("{step} was noticed after {after} ms");
-        assert!(after < 40_000, "{step} was noticed after {after} ms");
+        // Nobody waited for more than the lease: the loss was told by the very next delivery, and
+        // a message whose lease is over is delivered to whoever polls for it.
+        let said = lost["message"].as_str().unwrap();
+        assert!(said.contains("the message was received 2 times"), "{said}");
     }
     scene.side.wait_empty();
     assert_eq!(second.finish(), 0, "{}", second.process.output());
@@ -108,24 +106,38 @@ fn a_worker_that_is_killed_with_ten_steps_costs_each_of_them_one_attempt() {
 #[test]
 fn a_message_that_is_delivered_twice_at_once_runs_once_and_again_later_not_at_all() {
     let mut scene = Scene::new("twice");
-    let _workers = [scene.worker(4, &[]), scene.worker(4, &[])];
-    let runs: Vec<String> = (0..20).map(|_| scene.side.make_run("three")).collect();
-    let bodies: Vec<String> = runs
-        .iter()
-        .map(|run| scene.side.step(run, "good_0", 5))
-        .collect();
-    let twice: Vec<String> = bodies
-        .iter()
-        .flat_map(|body| [body.clone(), body.clone()])
-        .collect();
-
-    scene.side.send(&twice);
+    let workers = [scene.worker(16, &[]), scene.worker(16, &[])];
+    let runs: Vec<String> = (0..20).map(|_| scene.side.make_run("single")).collect();
+    let mut bodies = || -> Vec<String> {
+        let step = |run: &String| scene.side.step(run, "gated", 5);
+        runs.iter().map(step).collect()
+    };
+    // The same message once more, and one of another task id, which no worker knows for the same.
+    let (first, others) = (bodies(), bodies());
+    let all = [first.clone(), others, first.clone()].concat();
+    scene.side.send(&all);
+    wait_until("every step runs", PATIENCE, || {
+        let runs_of = |run: &String| scene.side.traced(run, "gated").len();
+        runs.iter().all(|run| runs_of(run) > 0).then_some(())
+    });
+    // None has ended, so each duplicate of another id meets the claim of a living process.
+    wait_until("every duplicate has met a claim", PATIENCE, || {
+        let given_way = |worker: &Worker| {
+            let output = worker.process.output();
+            output.matches("is run by another process").count()
+        };
+        let all: usize = workers.iter().map(given_way).sum();
+        (all >= runs.len()).then_some(())
+    });
+    for run in &runs {
+        scene.side.open_gate(run, None);
+    }
     scene.side.wait_empty();
     let once = |scene: &mut Scene| {
         for run in &runs {
-            assert_eq!(scene.side.traced(run, "good_0").len(), 1, "{run}");
+            assert_eq!(scene.side.traced(run, "gated").len(), 1, "{run}");
             assert_eq!(
-                scene.side.life(run, "good_0"),
+                scene.side.life(run, "gated"),
                 ["STEP_START", "STEP_SUCCESS"],
                 "{run}"
             );
@@ -133,7 +145,7 @@ fn a_message_that_is_delivered_twice_at_once_runs_once_and_again_later_not_at_al
     };
     once(&mut scene);
 
-    scene.side.send(&bodies);
+    scene.side.send(&first);
     scene.side.wait_empty();
     once(&mut scene);
 }

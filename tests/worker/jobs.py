@@ -133,8 +133,12 @@ def dying() -> None:
 
 
 @job(executor_def=taskiq_executor)
-def stubborn() -> None:
+def interrupted() -> None:
     has_grandchild()
+
+
+@job(executor_def=taskiq_executor)
+def stubborn() -> None:
     ignores_interrupts()
 
 
@@ -158,5 +162,5 @@ def seconds() -> None:
 
 
 defs = Definitions(
-    jobs=[deadly, ten, four, three, crashing, dying, stubborn, single, many, seconds]
+    jobs=[deadly, ten, four, three, crashing, dying, interrupted, stubborn, single, many, seconds]
 )
