@@ -22,6 +22,7 @@ mod in_flight;
 mod messages;
 mod moves;
 mod polls;
+mod protocol;
 mod queues;
 mod receiving;
 mod redrive;

@@ -137,18 +137,3 @@ async fn garbage_and_another_queues_handle_are_invalid() {
         "does not exist",
     );
 }
-
-#[tokio::test]
-async fn only_the_path_of_a_queues_url_decides() {
-    let sqs = shared();
-    let url = sqs.queue(&[]).await;
-    let name = url.rsplit('/').next().unwrap();
-    for (number, host) in ["https://sqs.eu-west-1.amazonaws.com", "http://elsewhere:1"]
-        .into_iter()
-        .enumerate()
-    {
-        sqs.put(&format!("{host}/123456789012/{name}"), "x").await;
-        let sent = i64::try_from(number).unwrap() + 1;
-        assert_eq!(sqs.counts(&url).await, [sent, 0, 0]);
-    }
-}

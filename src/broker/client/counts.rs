@@ -29,15 +29,8 @@ impl Broker {
             Name::ApproximateNumberOfMessagesDelayed,
             Name::RedrivePolicy,
         ];
-        let answer = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&queue.url)
-            .set_attribute_names(Some(names.to_vec()))
-            .send()
-            .await
-            .map_err(|e| self.error(&format!("count the messages of {}", queue.name), &e))?;
-        let all = answer.attributes.unwrap_or_default();
+        let attempt = format!("count the messages of {}", queue.name);
+        let all = self.attributes_of(queue, &names, &attempt).await?;
         let count = |name: &Name| all.get(name).and_then(|n| n.parse().ok()).unwrap_or(0);
         let [visible, in_flight, delayed, _] = names.each_ref().map(count);
         let counts = QueueCounts {

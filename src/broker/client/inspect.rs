@@ -80,17 +80,10 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`] when its attributes cannot be read.
     pub async fn describe(&self, queue: &Queue) -> Result<QueueDetail, BrokerError> {
-        let answer = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&queue.url)
-            .attribute_names(QueueAttributeName::All)
-            .send()
-            .await
-            .map_err(|e| self.error(&format!("read the attributes of {}", queue.name), &e))?;
-        let mut attributes: Vec<(String, String)> = answer
-            .attributes
-            .unwrap_or_default()
+        let attempt = format!("read the attributes of {}", queue.name);
+        let mut attributes: Vec<(String, String)> = self
+            .attributes_of(queue, &[QueueAttributeName::All], &attempt)
+            .await?
             .into_iter()
             .map(|(name, value)| (name.as_str().to_owned(), value))
             .collect();

@@ -116,17 +116,11 @@ impl Broker {
 
     pub(super) async fn arn(&self, queue: &Queue) -> Result<String, BrokerError> {
         let name = QueueAttributeName::QueueArn;
-        let answer = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&queue.url)
-            .attribute_names(name.clone())
-            .send()
-            .await
-            .map_err(|e| self.error(&format!("read the ARN of {}", queue.name), &e))?;
-        let found = answer.attributes.and_then(|mut all| all.remove(&name));
-        found.ok_or_else(|| BrokerError::Refused {
-            attempt: format!("read the ARN of {}", queue.name),
+        let attempt = format!("read the ARN of {}", queue.name);
+        let names = std::slice::from_ref(&name);
+        let mut found = self.attributes_of(queue, names, &attempt).await?;
+        found.remove(&name).ok_or_else(|| BrokerError::Refused {
+            attempt,
             code: String::from("nothing"),
             reason: String::from("the answer has no QueueArn"),
         })

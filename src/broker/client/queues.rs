@@ -1,5 +1,6 @@
 //! Which of the configured queues exist, and making those that do not.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -115,17 +116,24 @@ impl Broker {
     }
 
     async fn redrive_policy(&self, queue: &Queue) -> Result<Option<String>, BrokerError> {
-        let answer = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&queue.url)
-            .attribute_names(QueueAttributeName::All)
-            .send()
-            .await
-            .map_err(|e| self.error(&format!("use the queue {}", queue.url), &e))?;
-        Ok(answer
-            .attributes
-            .and_then(|mut all| all.remove(&QueueAttributeName::RedrivePolicy)))
+        let attempt = format!("use the queue {}", queue.url);
+        let name = QueueAttributeName::RedrivePolicy;
+        let names = std::slice::from_ref(&name);
+        let mut found = self.attributes_of(queue, names, &attempt).await?;
+        Ok(found.remove(&name))
+    }
+
+    /// Some attributes of a queue; `attempt` is what an error says was tried.
+    pub(super) async fn attributes_of(
+        &self,
+        queue: &Queue,
+        names: &[QueueAttributeName],
+        attempt: &str,
+    ) -> Result<HashMap<QueueAttributeName, String>, BrokerError> {
+        let call = self.client.get_queue_attributes().queue_url(&queue.url);
+        let call = call.set_attribute_names(Some(names.to_vec()));
+        let answer = call.send().await.map_err(|e| self.error(attempt, &e))?;
+        Ok(answer.attributes.unwrap_or_default())
     }
 
     /// Has SQS move what was received so often from one queue to another.
