@@ -64,6 +64,10 @@ impl Polls {
             }
         };
         let may_wait = !wait.is_zero() && !self.quiet;
+        if let Some(earlier) = self.parked.get_mut(&poll.queue) {
+            // What came just now is theirs who have waited for it.
+            serve_queue(&poll.queue, earlier, broker, now, group);
+        }
         match broker.receive(now, &poll.queue, &poll.ask) {
             Ok(received) if !received.is_empty() || !may_wait => {
                 group.receives.push((poll, received));
@@ -156,5 +160,90 @@ fn serve_queue(
             }
             Err(error) => poll.refuse(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use std::collections::BTreeMap;
+    use std::sync::mpsc::sync_channel;
+
+    use tokio::sync::oneshot::{Receiver, channel};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::local_broker::state::message::NewMessage;
+
+    type Answer = Receiver<Result<Delivery, SqsError>>;
+
+    fn poll(seconds: u64) -> (Poll, Answer) {
+        let (reply, answer) = channel();
+        let poll = Poll {
+            queue: "q".to_owned(),
+            ask: ReceiveAsk {
+                max: 1,
+                ..ReceiveAsk::default()
+            },
+            wait: Some(Duration::from_secs(seconds)),
+            reply,
+            orders: sync_channel(1).0,
+        };
+        (poll, answer)
+    }
+
+    fn send(broker: &mut Broker) {
+        let new = NewMessage {
+            message_id: Uuid::nil(),
+            body: "x".to_owned(),
+            size: 1,
+            delay: None,
+            attributes: Vec::new(),
+            trace: None,
+            group: None,
+            dedup: None,
+            priority: 5,
+        };
+        broker.send(0, "q", new).unwrap();
+    }
+
+    #[test]
+    fn a_receive_that_comes_with_a_message_does_not_take_it_from_one_that_waits() {
+        let mut broker = Broker::default();
+        let none = BTreeMap::new();
+        broker.create_queue(0, "q", none.clone(), none).unwrap();
+        let (mut polls, mut group) = (Polls::default(), Group::default());
+        let ((first, _first), (second, _second), (late, _late)) = (poll(20), poll(20), poll(0));
+        polls.take(first, &mut broker, 0, &mut group);
+        polls.take(second, &mut broker, 0, &mut group);
+        assert!(group.receives.is_empty(), "they wait");
+        send(&mut broker);
+        polls.take(late, &mut broker, 0, &mut group);
+        let waits: Vec<_> = group
+            .receives
+            .iter()
+            .map(|(poll, received)| (poll.wait.unwrap().as_secs(), received.len()))
+            .collect();
+        assert_eq!(waits, [(20, 1), (0, 0)]);
+        send(&mut broker);
+        polls.serve(&mut broker, 0, &mut group);
+        assert_eq!(group.receives[2].1.len(), 1, "the other one that waits");
+    }
+
+    #[test]
+    fn a_receive_whose_client_hung_up_takes_nothing() {
+        let mut broker = Broker::default();
+        let none = BTreeMap::new();
+        broker.create_queue(0, "q", none.clone(), none).unwrap();
+        let (mut polls, mut group) = (Polls::default(), Group::default());
+        let ((gone, answer), (there, _there)) = (poll(20), poll(20));
+        polls.take(gone, &mut broker, 0, &mut group);
+        polls.take(there, &mut broker, 0, &mut group);
+        drop(answer);
+        send(&mut broker);
+        polls.serve(&mut broker, 0, &mut group);
+        assert_eq!(group.receives.len(), 1);
+        assert!(!group.receives[0].0.reply.is_closed());
     }
 }
