@@ -116,6 +116,11 @@ class Fleet:
         self.processes.append(process)
         return process
 
+    def stop_all(self) -> None:
+        """End what was started, the newest first."""
+        while self.processes:
+            stop(self.processes.pop(), 60)
+
     @staticmethod
     def id_of(name: str) -> str:
         """The worker's id: tests of other processes run on the same host."""
@@ -222,8 +227,7 @@ def running(folder: Path, *, storage: str = "", visibility: int = 60) -> Iterato
                 try:
                     yield fleet
                 finally:
-                    for process in reversed(fleet.processes):
-                        stop(process, 60)
+                    fleet.stop_all()
         finally:
             if server:
                 server.stop()

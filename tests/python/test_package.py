@@ -1,5 +1,6 @@
 """The package as a whole."""
 
+import ast
 import json
 import os
 import re
@@ -40,6 +41,18 @@ def test_importing_the_package_imports_neither_boto3_nor_taskiq() -> None:
         check=True,
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_executor_and_launcher_run_without_an_event_loop() -> None:
+    """Those of Taskiq's own side alone have one; nothing bridges the two."""
+    package = ROOT / "src" / "python" / "dagster_taskiq"
+    for path in package.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Import):
+                imported = [alias.name for alias in node.names]
+            assert not {name.split(".")[0] for name in imported} & {"asyncio", "nest_asyncio"}, path
+            assert path.name == "app.py" or not isinstance(node, ast.AsyncFunctionDef), path
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +17,50 @@ from dagster._core.execution.retries import RetryMode
 from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import pack_value
 
-from conftest import Queue, client_of, counted, job_named, python_worker, wait_for
+from conftest import (
+    Queue,
+    client_of,
+    counted,
+    fresh_home,
+    fresh_queue,
+    job_named,
+    python_worker,
+    wait_for,
+)
 from dagster_taskiq import message, registry
 
 #: Seconds. What a dead worker held comes back after this.
 LEASE = "8"
 
 
-@pytest.fixture
-def dead(queue: Queue) -> Queue:
-    """The dead-letter queue of the test's queue."""
-    made = queue.beside("dead")
-    arn = made.client.get_queue_attributes(QueueUrl=made.url, AttributeNames=["QueueArn"])
-    policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": "100"}
-    queue.client.set_queue_attributes(
-        QueueUrl=queue.url, Attributes={"RedrivePolicy": json.dumps(policy)}
-    )
-    return made
+@dataclass(frozen=True)
+class Stage:
+    """A worker that goes on whatever a test does to what it runs, and what it works with."""
+
+    instance: DagsterInstance
+    queue: Queue
+    dead: Queue
+    bucket: Any
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def stage(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One for the tests that harm no worker."""
+    folder = tmp_path_factory.mktemp("stage")
+    with pytest.MonkeyPatch.context() as patch, s3(patch) as bucket:
+        queue = fresh_queue(endpoint, patch)
+        fresh_home(folder / "home", patch)
+        dead = queue.beside("dead")
+        arn = dead.client.get_queue_attributes(QueueUrl=dead.url, AttributeNames=["QueueArn"])
+        policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": "100"}
+        attributes = {"RedrivePolicy": json.dumps(policy)}
+        queue.client.set_queue_attributes(QueueUrl=queue.url, Attributes=attributes)
+        with python_worker(folder / "worker.log"), DagsterInstance.get() as instance:
+            yield Stage(instance, queue, dead, bucket)
+
+
+@contextmanager
+def s3(patch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A bucket for results on an S3 of this machine's, and a client of it."""
     from moto.server import ThreadedMotoServer
 
@@ -43,12 +68,11 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server.start()
     try:
         url = "http://{}:{}".format(*server.get_host_and_port())
-        monkeypatch.setenv("DAGSTER_TASKIQ_S3_ENDPOINT_URL", url)
-        monkeypatch.setenv("DAGSTER_TASKIQ_S3_BUCKET_NAME", "results")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
         client.create_bucket(Bucket="results")
+        patch.setenv("DAGSTER_TASKIQ_S3_ENDPOINT_URL", url)
+        patch.setenv("DAGSTER_TASKIQ_S3_BUCKET_NAME", "results")
         yield client
     finally:
         server.stop()
@@ -94,7 +118,10 @@ def broken_run(instance: DagsterInstance, status: DagsterRunStatus) -> DagsterRu
 def letters_of(queue: Queue) -> dict[str, str]:
     """Message bodies of a dead-letter queue, with their reasons."""
     answer = client_of(queue.client.meta.endpoint_url).receive_message(
-        QueueUrl=queue.url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        QueueUrl=queue.url,
+        MaxNumberOfMessages=10,
+        MessageAttributeNames=["All"],
+        VisibilityTimeout=0,
     )
     messages = answer.get("Messages", [])
     return {m["Body"]: m["MessageAttributes"]["dtq_reason"]["StringValue"] for m in messages}
@@ -184,29 +211,30 @@ def test_a_worker_that_ends_finishes_what_runs_and_leaves_the_rest_to_others(
 
 
 def test_a_step_of_a_cancelled_run_is_interrupted_and_not_tried_again(
-    instance: DagsterInstance, queue: Queue, tmp_path: Path
+    stage: Stage, tmp_path: Path
 ) -> None:
+    instance, queue = stage.instance, stage.queue
     run = started_run(instance, "wait_job", run_config=waiting(tmp_path))
     body = step_message(instance, run, "waits", attempt=1)
     queue.client.send_message(QueueUrl=queue.url, MessageBody=body)
-    with python_worker(tmp_path / "worker.log"):
-        wait_for((tmp_path / "there").exists, "the step", 120)
-        child = int((tmp_path / "there").read_text())
-        instance.report_run_canceling(run)
-        wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the end of the step's process")
-        wait_for(lambda: queue.depth() == 0, "the acknowledgement")
-        # Its message goes to a finished run: nothing is run.
-        instance.report_run_canceled(instance.get_run_by_id(run.run_id))
-        again = step_message(instance, run, "waits", attempt=2)
-        queue.client.send_message(QueueUrl=queue.url, MessageBody=again)
-        wait_for(lambda: queue.depth() == 0, "the acknowledgement of the second one")
+    wait_for((tmp_path / "there").exists, "the step", 120)
+    child = int((tmp_path / "there").read_text())
+    instance.report_run_canceling(run)
+    wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the end of the step's process")
+    wait_for(lambda: queue.depth() == 0, "the acknowledgement")
+    # Its message goes to a finished run: nothing is run.
+    instance.report_run_canceled(instance.get_run_by_id(run.run_id))
+    again = step_message(instance, run, "waits", attempt=2)
+    queue.client.send_message(QueueUrl=queue.url, MessageBody=again)
+    wait_for(lambda: queue.depth() == 0, "the acknowledgement of the second one")
     assert counted(instance, run.run_id, "STEP_START") == {"waits": 1}
     assert not counted(instance, run.run_id, "STEP_UP_FOR_RETRY")
 
 
 def test_an_older_sender_gets_its_result_and_poison_is_put_away_with_the_reason(
-    instance: DagsterInstance, queue: Queue, dead: Queue, bucket: Any, tmp_path: Path
+    stage: Stage,
 ) -> None:
+    instance, queue = stage.instance, stage.queue
     good = started_run(instance, "speak_job")
     killed = started_run(instance, "kill_job")
     gone = started_run(instance, "speak_job")
@@ -222,13 +250,12 @@ def test_an_older_sender_gets_its_result_and_poison_is_put_away_with_the_reason(
     instance.delete_run(gone.run_id)
     for body in bodies.values():
         queue.client.send_message(QueueUrl=queue.url, MessageBody=body)
-    with python_worker(tmp_path / "worker.log"):
-        wait_for(lambda: queue.depth() == 0, "the settlement of every message", 120)
+    wait_for(lambda: queue.depth() == 0, "the settlement of every message", 120)
 
     def result(name: str) -> dict[str, Any]:
         key = json.loads(bodies[name])["task_id"]
         found: dict[str, Any] = json.loads(
-            bucket.get_object(Bucket="results", Key=key)["Body"].read()
+            stage.bucket.get_object(Bucket="results", Key=key)["Body"].read()
         )
         return found
 
@@ -240,50 +267,51 @@ def test_an_older_sender_gets_its_result_and_poison_is_put_away_with_the_reason(
     assert "does not exist" in result("gone")["error"]["exc_message"][0]
     assert any("the warehouse is closed" in event for event in result("broken")["return_value"])
     assert events(instance, broken) == ["STEP_FAILURE"]
-    reasons = letters_of(dead)
+    reasons = letters_of(stage.dead)
     words = {
         "text": "not a Taskiq message",
         "unknown": "send_mail",
         "gone": "does not exist",
         "broken": "the warehouse is closed",
     }
-    assert reasons.keys() == {bodies[name] for name in words}, reasons
+    assert reasons.keys() & set(bodies.values()) == {bodies[name] for name in words}, reasons
     for name, said in words.items():
         assert said in reasons[bodies[name]], reasons
 
 
 def test_a_run_whose_location_does_not_import_fails_with_the_reason_and_is_dead_lettered(
-    instance: DagsterInstance, queue: Queue, dead: Queue, tmp_path: Path
+    stage: Stage,
 ) -> None:
+    instance, queue = stage.instance, stage.queue
     run = broken_run(instance, DagsterRunStatus.NOT_STARTED)
     instance.launch_run(run.run_id, None)
-    with python_worker(tmp_path / "worker.log"):
-        wait_for(lambda: queue.depth() == 0, "the settlement of the run's message", 120)
+    wait_for(lambda: queue.depth() == 0, "the settlement of the run's message", 120)
     found = instance.get_run_by_id(run.run_id)
     assert found is not None
     assert found.status == DagsterRunStatus.FAILURE
     (failure,) = instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
     assert "the warehouse is closed" in failure.get_dagster_event().message
-    (reason,) = letters_of(dead).values()
+    letters = letters_of(stage.dead).items()
+    (reason,) = [reason for body, reason in letters if run.run_id in body]
     assert "the warehouse is closed" in reason
 
 
 def test_a_killed_step_host_costs_its_step_one_attempt_and_the_worker_goes_on(
-    instance: DagsterInstance, queue: Queue, tmp_path: Path
+    stage: Stage, tmp_path: Path
 ) -> None:
+    instance, queue = stage.instance, stage.queue
     run = started_run(instance, "wait_job", run_config=waiting(tmp_path))
     body = step_message(instance, run, "waits", attempt=1)
     queue.client.send_message(QueueUrl=queue.url, MessageBody=body)
-    with python_worker(tmp_path / "worker.log"):
-        wait_for((tmp_path / "there").exists, "the step", 120)
-        child = int((tmp_path / "there").read_text())
-        stat = Path(f"/proc/{child}/stat").read_text()
-        os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
-        wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the end of the step's process")
-        wait_for(lambda: queue.depth() == 0, "the acknowledgement")
-        assert events(instance, run) == ["STEP_START", "STEP_UP_FOR_RETRY"]
-        (tmp_path / "go").touch()
-        again = step_message(instance, run, "waits", attempt=2)
-        queue.client.send_message(QueueUrl=queue.url, MessageBody=again)
-        wait_for(lambda: queue.depth() == 0, "the acknowledgement of the next attempt")
+    wait_for((tmp_path / "there").exists, "the step", 120)
+    child = int((tmp_path / "there").read_text())
+    stat = Path(f"/proc/{child}/stat").read_text()
+    os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+    wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the end of the step's process")
+    wait_for(lambda: queue.depth() == 0, "the acknowledgement")
+    assert events(instance, run) == ["STEP_START", "STEP_UP_FOR_RETRY"]
+    (tmp_path / "go").touch()
+    again = step_message(instance, run, "waits", attempt=2)
+    queue.client.send_message(QueueUrl=queue.url, MessageBody=again)
+    wait_for(lambda: queue.depth() == 0, "the acknowledgement of the next attempt")
     assert counted(instance, run.run_id, "STEP_SUCCESS") == {"waits": 1}

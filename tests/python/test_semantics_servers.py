@@ -14,17 +14,25 @@ from fleet import Fleet, running
 from servers import NoServer
 
 
-@pytest.fixture(params=["postgres", "mysql"])
-def fleet(
+@pytest.fixture(scope="module", params=["postgres", "mysql"])
+def project(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    """A project on a server of its own, with no worker yet."""
+    """A project on a server of its own."""
     storage = str(request.param)
     try:
         with running(tmp_path_factory.mktemp(storage), storage=storage, visibility=10) as found:
             yield found
     except NoServer as error:
         pytest.skip(f"{storage} was not tested: {error}")
+
+
+@pytest.fixture
+def fleet(project: Fleet) -> Iterator[Fleet]:
+    """The project, with no worker yet. A worker's name is used once, since some are killed."""
+    yield project
+    project.stop_all()
+    assert project.queue.depth() == 0, "a message is left"
 
 
 def waiting(folder: Path) -> dict:
@@ -69,6 +77,7 @@ def test_a_step_whose_worker_is_killed_is_tried_again_by_another(
     assert run.finish().status == DagsterRunStatus.SUCCESS
     assert run.count("STEP_SUCCESS") == {"waits": 1}
     assert run.count("STEP_UP_FOR_RETRY") == {"waits": 1}
+    wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
     (retry,) = fleet.instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_UP_FOR_RETRY)
     text = retry.get_dagster_event().message or ""
     assert "its worker is gone" in text
@@ -77,7 +86,7 @@ def test_a_step_whose_worker_is_killed_is_tried_again_by_another(
 
 def test_a_restart_of_the_server_in_mid_run_is_waited_for(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.server is not None
-    fleet.worker("first")
+    fleet.worker("third")
     run = fleet.begin("wait_job", config=waiting(tmp_path))
     wait_for((tmp_path / "there").exists, "the step")
     fleet.server.stop(fleet.server.CRASH)
@@ -94,7 +103,7 @@ def test_a_step_that_lost_its_claim_to_another_process_writes_no_end(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     assert fleet.server is not None
-    fleet.worker("first")
+    fleet.worker("fourth")
     run = fleet.begin("wait_job", config=waiting(tmp_path))
     wait_for((tmp_path / "there").exists, "the step")
     child = int((tmp_path / "there").read_text())
