@@ -334,6 +334,11 @@ fn steps_that_kill_their_own_process_are_retried_by_their_policy_or_fail_with_th
             said.contains(how) && said.contains(&pid) && said.contains("host "),
             "{said}"
         );
+        // Told by whoever reaped the process: nobody had to wait for a lease to end.
+        let events = scene.side.events(&retried, Some(step));
+        let counts = events.iter().map(|e| &e["metadata"]["receive_count"]);
+        let counts: Vec<&str> = counts.filter_map(|count| count.as_str()).collect();
+        assert_eq!(counts, ["1", "1"], "{step}");
     }
     scene.side.wait_status(&failed, "FAILURE");
     let said = reason(&mut scene, &failed, "dies", "STEP_FAILURE");
