@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod client;
+pub mod desk;
 mod error;
 pub mod hub;
 pub mod logs;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use client::{WorkerSocket, discover, wait_for_socket};
+pub use desk::Desk;
 pub use error::ControlError;
 pub use hub::{Hub, HubOptions};
 

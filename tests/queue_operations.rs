@@ -15,7 +15,7 @@ use dagster_taskiq_tui::domain::{
 };
 use serde_json::{Value, json};
 use support::proxy::Proxy;
-use support::scene::Scene;
+use support::scene::{SETTINGS, Scene};
 use support::{PATIENCE, Worker, wait_until};
 
 /// The environment of an operator's shell on a scene.
@@ -461,6 +461,43 @@ fn a_worker_does_all_of_it_on_behalf_of_its_consoles() {
     }
     let unknown = failed(worker.call(peek("nowhere")));
     assert!(unknown.contains("no such queue"), "{unknown}");
+}
+
+#[test]
+fn an_embedded_broker_that_wants_signed_requests_is_counted_exactly_and_peeked_by_receiving() {
+    let mut scene = Scene::on(support::Broker::signed(), "signed", SETTINGS);
+    let worker = scene.worker(1, &[]);
+    worker.call(Command::Pause);
+    let run = scene.side.make_run("three");
+    let body = scene.side.step(&run, "good_0", 5);
+    let dead = scene.broker.queue_url("signed-dead");
+    scene.side.send_to(&dead, &[body]);
+
+    let status = wait_until("the message is counted", PATIENCE, || {
+        let status = worker.status();
+        let mut queues = status.queues.iter();
+        let dead = queues.find(|queue| queue.name == "signed-dead")?;
+        // Counts hold nothing of a message, and are told to whoever asks.
+        let exact = status.priorities.iter().find(|row| row.priority == 5)?;
+        let counts = (dead.counts?.visible, exact.waiting);
+        (counts == (1, Some(1))).then_some(status)
+    });
+    assert!(status.queues.iter().all(|queue| queue.error.is_none()));
+    let only = answer(worker.call(peek("signed-dead")));
+    assert_eq!(only, Answer::OnlyByReceiving("signed-dead".to_owned()));
+    let by_receiving = Command::PeekByReceiving {
+        queue: "signed-dead".to_owned(),
+        limit: 10,
+        message_id: None,
+    };
+    let Answer::Peek(looked) = answer(worker.call(by_receiving)) else {
+        panic!("not a peek");
+    };
+    let envelope = looked.messages[0].envelope.as_ref().unwrap();
+    assert_eq!(envelope.step_key.as_deref(), Some("good_0"));
+    let shell = Shell::new(&scene);
+    let text = shell.refused(&scene, &["peek", "signed-dead"]);
+    assert!(text.contains("--receive"), "{text}");
 }
 
 #[test]

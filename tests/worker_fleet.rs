@@ -6,7 +6,7 @@ mod support;
 
 use std::path::Path;
 
-use dagster_taskiq_tui::domain::WorkerState;
+use dagster_taskiq_tui::domain::{Answer, Command, Query, Reply, WorkerState};
 use serde_json::Value;
 use support::scene::Scene;
 use support::{PATIENCE, command, python, wait_until};
@@ -29,6 +29,12 @@ fn list(runtime: &Path, home: Option<&Path>) -> Vec<Value> {
         .collect()
 }
 
+fn payload(task_id: &str) -> Command {
+    Command::Ask(Query::Payload {
+        task_id: task_id.to_owned(),
+    })
+}
+
 fn row<'a>(rows: &'a [Value], id: &str) -> Option<&'a Value> {
     rows.iter().find(|row| row["id"] == id)
 }
@@ -46,6 +52,25 @@ fn a_list_of_workers_has_those_of_the_whole_deployment_with_what_they_do_and_whe
     let mut remote = scene.worker(3, &flags);
     let run = scene.side.launch("single");
     scene.side.wait_traced(&run, "gated");
+    // What a console shows of a step in hand.
+    let task = remote
+        .status()
+        .tasks
+        .iter()
+        .find(|task| !task.kind.is_run())
+        .cloned();
+    let task_id = task.unwrap().task_id;
+    let Reply::Answer(answer) = remote.call(payload(&task_id)) else {
+        panic!("no answer");
+    };
+    let Answer::Payload(body) = *answer else {
+        panic!("not a message: {answer:?}");
+    };
+    for part in [&*run, &*task_id, "gated"] {
+        assert!(body.contains(part), "{part}: {body}");
+    }
+    let unknown = Reply::Failed(String::from("no task nothing is in hand here"));
+    assert_eq!(remote.call(payload("nothing")), unknown);
     let flags = ["--runtime-dir", here.to_str().unwrap()];
     let mut local = scene.worker(2, &flags);
 

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use serde_json::Value;
 use support::{Broker, PATIENCE, Process, Project, processes_of, wait_until};
 
 const JOBS: &str = r#"
@@ -70,7 +71,7 @@ impl Shell {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    fn start(&self, name: &str) -> String {
+    fn start(&self, more: &[&str]) -> String {
         let python = support::python().to_str().unwrap();
         let words = [
             "start",
@@ -80,7 +81,7 @@ impl Shell {
             "--python",
             python,
         ];
-        self.says(&[&words[..], &["--name", name]].concat())
+        self.says(&[&words[..], more].concat())
     }
 }
 
@@ -102,7 +103,7 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
     assert!(failed.contains("the worker ended at its start"), "{failed}");
     assert!(failed.contains("/no/python"), "its own words: {failed}");
 
-    let told = shell.start("one");
+    let told = shell.start(&["--name", "one"]);
     let pid_file = files.join("one.pid");
     for part in ["worker one runs", pid_file.to_str().unwrap(), "one.err"] {
         assert!(told.contains(part), "{part}: {told}");
@@ -159,12 +160,25 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
         (!pid_file.exists()).then_some(())
     });
 
-    shell.start("two");
-    let killed = shell.says(&["kill", "two"]);
-    assert!(killed.starts_with("two: killed (pid "), "{killed}");
+    // Without a name it has its own host's and pid's, and so have its files.
+    let told: Value = serde_json::from_str(&shell.start(&["--json"])).unwrap();
+    let pid = told["pid"].as_u64().unwrap();
+    let uname = rustix::system::uname();
+    let own = format!("{}-{pid}", uname.nodename().to_str().unwrap());
+    assert_eq!(told["worker"], own.as_str());
+    let pid_file = fs::read_to_string(told["pid_file"].as_str().unwrap()).unwrap();
+    assert_eq!(pid_file.trim(), pid.to_string());
+    let log = fs::read_to_string(told["log"].as_str().unwrap()).unwrap();
+    assert!(log.contains(&format!("worker {own} ready")), "{log}");
+    let killed = shell.says(&["kill", &own]);
+    assert!(
+        killed.starts_with(&format!("{own}: killed (pid ")),
+        "{killed}"
+    );
     let audit = fs::read_to_string(files.join("audit.jsonl")).unwrap();
     let last = audit.lines().last().unwrap_or_default();
-    assert!(last.contains(r#""verb":"kill","target":"two""#), "{last}");
+    let entry = format!(r#""verb":"kill","target":"{own}""#);
+    assert!(last.contains(&entry), "{last}");
 
     job.signal("KILL");
     job.wait(PATIENCE);

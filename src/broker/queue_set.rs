@@ -104,6 +104,20 @@ impl QueueSet {
         }
     }
 
+    /// The same for somebody who serves none of them: all but one need not exist.
+    #[must_use]
+    pub fn looked_at(settings: &Settings) -> Self {
+        let set = Self::configured(settings);
+        let mut all: Vec<Arc<Queue>> = set.all().chain(&set.others).cloned().collect();
+        let base = all.iter().position(|queue| queue.role == QueueRole::Base);
+        let first = (!all.is_empty()).then(|| all.remove(base.unwrap_or(0)));
+        Self {
+            steps: first.into_iter().collect(),
+            others: all,
+            ..Self::default()
+        }
+    }
+
     /// Adds a queue that was missing, in its place: bands by weight, before the named ones.
     pub(super) fn put(&mut self, queue: Arc<Queue>) {
         match queue.role {

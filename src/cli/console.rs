@@ -3,6 +3,7 @@
 //! own, so that Ctrl-Z, a hang-up and a crash act on the console alone.
 
 mod background;
+mod desk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -123,7 +124,10 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
         }
     };
     let console = async {
-        let hub = hub_options(&settings, discover.clone());
+        let hub = HubOptions {
+            desk: Some(desk::start(&settings)),
+            ..hub_options(&settings, discover.clone())
+        };
         let exit = show(&settings, args, hub, Some(startup), String::new()).await;
         left.cancel();
         exit

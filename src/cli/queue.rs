@@ -5,6 +5,8 @@ mod confirm;
 mod look;
 mod set;
 
+pub(super) use act::tellers;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
-pub(super) use start::{host_settings, identity};
+pub(super) use start::{host_settings, identity, view};
 
 use super::block_on;
 use super::child::ChildError;
@@ -97,8 +97,8 @@ pub struct RunArgs {
     /// With --background: print JSON
     #[arg(long, requires = "background")]
     pub json: bool,
-    /// Write the worker's pid to this file while it runs
-    #[arg(long, value_name = "FILE", conflicts_with = "background")]
+    /// Write the worker's pid to this file while it runs; in a folder, to one of the worker's name
+    #[arg(long, value_name = "PATH", conflicts_with = "background")]
     pub pid_file: Option<PathBuf>,
 }
 
@@ -143,13 +143,14 @@ impl StartArgs {
 
     /// The same flags as words for a process that is to be a worker named `name`.
     #[must_use]
-    pub fn to_words(&self, name: &str, local_broker: bool) -> Vec<OsString> {
-        let mut words: Vec<OsString> = vec!["--name".into(), name.into()];
+    pub fn to_words(&self, name: Option<&str>, local_broker: bool) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
         let mut add = |flag: &str, value: Option<OsString>| {
             if let Some(value) = value {
                 words.extend([flag.into(), value]);
             }
         };
+        add("--name", name.map(Into::into));
         let connection = &self.connection;
         add(
             "--config-yaml",

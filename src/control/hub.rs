@@ -19,10 +19,11 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::audit::{AuditLog, Tail};
+use super::desk::Desk;
 use super::pace::Pace;
 use super::ssh::Ssh;
 use super::{Handle, Request, runtime};
-use crate::domain::{AuditEntry, Event, Reply, Snapshot};
+use crate::domain::{AuditEntry, Event, Reply, Snapshot, WorkerSnapshot};
 use state::State;
 
 /// At most twenty snapshots a second; a terminal draws thirty frames at most.
@@ -59,6 +60,8 @@ pub struct HubOptions {
     pub forget_after: Duration,
     /// Where commands to Dagster are recorded; the workers record their own.
     pub audit: Option<PathBuf>,
+    /// Queues and their operations where no worker is linked.
+    pub desk: Option<Desk>,
     /// This process's own events, of which the log lines are shown.
     pub own_events: Option<mpsc::Receiver<Event>>,
 }
@@ -76,6 +79,7 @@ impl Default for HubOptions {
             read_only: false,
             forget_after: Duration::from_mins(1),
             audit: AuditLog::default_path(),
+            desk: None,
             own_events: None,
         }
     }
@@ -101,7 +105,8 @@ impl Hub {
         let (send_host_news, host_news) = mpsc::channel(NEWS);
         let (tell, told) = mpsc::channel(8);
         let audit = options.audit.clone().map(AuditLog::new);
-        let mut router = route::Router::new(options.read_only, audit, tell);
+        let desk = options.desk.as_ref().map(|desk| desk.requests.clone());
+        let mut router = route::Router::new(options.read_only, audit, tell, desk);
         if let Some(url) = &options.webserver_url {
             router.use_webserver(url);
         }
@@ -133,6 +138,7 @@ impl Hub {
             own: options.own_events,
             audit,
             every,
+            desk: options.desk.map(|desk| (desk.told, desk.wanted)),
         };
         tokio::spawn(hub.run(inputs, router));
         Handle::new(snapshot, send_request)
@@ -177,7 +183,17 @@ impl Hub {
                         pace.touch();
                     }
                 }
+                told = desk_told(&mut inputs.desk) => {
+                    self.state.desk_told(told);
+                    pace.touch();
+                }
                 _ = look.tick() => {
+                    let wanted = self.state.wants_desk();
+                    if let Some((_, wants)) = &inputs.desk
+                        && wants.send_if_modified(|known| std::mem::replace(known, wanted) != wanted)
+                    {
+                        pace.touch();
+                    }
                     if self.state.look() {
                         pace.touch();
                     }
@@ -205,6 +221,7 @@ struct Inputs {
     own: Option<mpsc::Receiver<Event>>,
     audit: Option<Tail>,
     every: Duration,
+    desk: Option<(watch::Receiver<Arc<WorkerSnapshot>>, watch::Sender<bool>)>,
 }
 
 impl Inputs {
@@ -216,6 +233,19 @@ impl Inputs {
             .ok()
             .flatten()
     }
+}
+
+/// What the desk tells next, or never.
+async fn desk_told(
+    desk: &mut Option<(watch::Receiver<Arc<WorkerSnapshot>>, watch::Sender<bool>)>,
+) -> Arc<WorkerSnapshot> {
+    if let Some((told, _)) = desk {
+        if told.changed().await.is_ok() {
+            return Arc::clone(&told.borrow_and_update());
+        }
+        *desk = None;
+    }
+    std::future::pending().await
 }
 
 /// The next event, or never.

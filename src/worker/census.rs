@@ -15,9 +15,9 @@ use crate::domain::{
 /// Counts are a request per queue: every two seconds costs little and looks alive.
 pub const COUNTS: Duration = Duration::from_secs(2);
 
-/// Queues that others serve are counted in every so many rounds: they are looked at only so that
+/// A worker counts queues that others serve in every so many rounds: they are looked at only so that
 /// somebody notices when nobody serves them.
-const OTHERS: u32 = 10;
+pub const RARELY: u32 = 10;
 
 /// Counts queues, round by round.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Census {
     pairs: HashMap<String, Pair>,
     /// Queues of others that exist and may be counted, by URL.
     others: BTreeSet<String>,
+    /// In every so many rounds those are counted.
+    others_every: u32,
     round: u32,
     seen_at: Option<Timestamp>,
 }
@@ -43,14 +45,15 @@ struct Pair {
 }
 
 impl Census {
-    /// A census that has not begun.
+    /// A census that has not begun; queues of others are counted in every `others_every` rounds.
     #[must_use]
-    pub fn new(broker: Broker, events: EventSink) -> Self {
+    pub fn new(broker: Broker, events: EventSink, others_every: u32) -> Self {
         Self {
             broker,
             events,
             pairs: HashMap::new(),
             others: BTreeSet::new(),
+            others_every,
             round: 0,
             seen_at: None,
         }
@@ -64,7 +67,7 @@ impl Census {
                 health = SourceHealth::Down { reason };
             }
         }
-        if self.round.is_multiple_of(OTHERS) {
+        if self.round.is_multiple_of(self.others_every) {
             for queue in &queues.others {
                 self.count_other(queue).await;
             }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use super::census::{COUNTS, Census};
+use super::census::{COUNTS, Census, RARELY};
 use super::held::Task;
 use super::life::Context;
 use crate::broker::QueueSet;
@@ -66,7 +66,7 @@ pub(super) fn start(
 }
 
 async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
-    let mut census = Census::new(context.broker.clone(), context.events.clone());
+    let mut census = Census::new(context.broker.clone(), context.events.clone(), RARELY);
     let mut ticks = tokio::time::interval(COUNTS);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -11,6 +11,7 @@
 pub mod proxy;
 pub mod scene;
 pub mod side;
+pub mod terminal;
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -299,7 +300,13 @@ pub struct Broker {
 impl Broker {
     /// Starts it and waits until it listens.
     pub fn start() -> Self {
-        Self::serve(tempfile::tempdir().unwrap(), "127.0.0.1:0")
+        Self::serve(tempfile::tempdir().unwrap(), "127.0.0.1:0", &[])
+    }
+
+    /// One that answers signed requests only: those of [`command`] and [`python_command`] are.
+    pub fn signed() -> Self {
+        let keys = ["--access-key", "test", "--secret-key", "test"];
+        Self::serve(tempfile::tempdir().unwrap(), "127.0.0.1:0", &keys)
     }
 
     /// Kills it and starts it again at the same address, on the same folder.
@@ -311,14 +318,15 @@ impl Broker {
         } = self;
         process.signal("KILL");
         process.wait(PATIENCE);
-        Self::serve(folder, endpoint.trim_start_matches("http://"))
+        Self::serve(folder, endpoint.trim_start_matches("http://"), &[])
     }
 
-    fn serve(folder: tempfile::TempDir, address: &str) -> Self {
+    fn serve(folder: tempfile::TempDir, address: &str, more: &[&str]) -> Self {
         let mut command = command();
         command
             .args(["broker", "serve", "--listen", address, "--data-dir"])
-            .arg(folder.path().join("data"));
+            .arg(folder.path().join("data"))
+            .args(more);
         let mut process = Process::start(&mut command, "broker", folder.path());
         let line = process.wait_for_line("endpoint: ");
         let endpoint = line.split_once("endpoint: ").unwrap().1.trim().to_owned();

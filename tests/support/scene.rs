@@ -26,7 +26,11 @@ impl Scene {
 
     /// As [`Scene::new`], with other settings (YAML).
     pub fn with(queue: &str, settings: &str) -> Self {
-        let broker = Broker::start();
+        Self::on(Broker::start(), queue, settings)
+    }
+
+    /// The same on a broker that was started already.
+    pub fn on(broker: Broker, queue: &str, settings: &str) -> Self {
         let project = Project::new(&broker, queue, &std::fs::read_to_string(jobs()).unwrap());
         let mut side = Side::start(&project);
         let stem = queue.trim_end_matches(".fifo");

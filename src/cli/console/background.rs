@@ -56,7 +56,7 @@ impl Background {
         let socket = runtime::socket_path(&runtime_folder, &name);
         let log = folder.join(format!("{name}.err"));
         let mut words = vec!["worker".into(), "start".into()];
-        words.extend(args.to_words(&name, embedded));
+        words.extend(args.to_words(Some(&name), embedded));
         let worker = spawn(&words, &log, "worker")?;
         let mut started = Self {
             worker,

@@ -197,7 +197,7 @@ async fn plain_operator(settings: &Settings) -> Operator {
 }
 
 /// The Python process that writes the end of steps and runs into Dagster's log.
-async fn tellers(settings: &Settings) -> Result<Hosts, QueueError> {
+pub(in crate::cli) async fn tellers(settings: &Settings) -> Result<Hosts, QueueError> {
     let (notices, mut heard) = mpsc::channel(NOTICES);
     tokio::spawn(async move { while heard.recv().await.is_some() {} });
     let host_settings = host_settings(settings, &identity(settings))?;

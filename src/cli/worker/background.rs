@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::process::Child;
+use tokio::time::{sleep, timeout};
 
 use super::{RunArgs, WorkerError};
 use crate::cli::child::{self, ChildError, READY};
@@ -30,15 +32,21 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
             return Err(ControlError::Taken { worker, path }.into());
         }
     }
-    // Without a name it has one of its own from its pid, which is not known yet.
-    let id = name.unwrap_or_else(|| format!("{}-{}", own_host(), std::process::id()));
-    let files = Files::of(&folder, &id);
     let mut words = vec!["worker".into(), "start".into()];
-    words.extend(args.to_words(&id, false));
-    words.extend(["--pid-file".into(), files.pid.clone().into()]);
-    let mut worker = child::spawn(&words, &files.log, "worker")?;
+    words.extend(args.to_words(name.as_deref(), false));
+    words.extend(["--pid-file".into(), folder.clone().into()]);
+    // Without a name it has one of its own from its pid, which is not known yet.
+    let starting = || format!("starting-{}", std::process::id());
+    let first = Files::of(&folder, &name.clone().unwrap_or_else(starting)).log;
+    let mut worker = child::spawn(&words, &first, "worker")?;
+    let own = || format!("{}-{}", own_host(), worker.id().unwrap_or_default());
+    let id = name.unwrap_or_else(own);
+    let mut files = Files::of(&folder, &id);
+    if first != files.log && std::fs::rename(&first, &files.log).is_err() {
+        files.log = first;
+    }
     let socket = runtime::socket_path(&runtime_folder, &id);
-    ready(&mut worker, &socket, &files.log).await?;
+    ready(&mut worker, &socket, &files).await?;
     if json {
         let line = serde_json::json!({"worker": id, "pid": worker.id(),
             "pid_file": files.pid, "log": files.log, "socket": socket});
@@ -66,13 +74,23 @@ impl Files {
     }
 }
 
-/// Waits until the worker greets. One that is late goes on.
-async fn ready(worker: &mut Child, socket: &Path, log: &Path) -> Result<(), ChildError> {
+/// Waits until the worker greets and its pid is written. One that is late goes on.
+async fn ready(worker: &mut Child, socket: &Path, files: &Files) -> Result<(), ChildError> {
+    let log = &files.log;
+    let late = || ChildError::Late {
+        what: "worker",
+        log: log.clone(),
+    };
+    let up = async {
+        wait_for_socket(socket, READY).await.map_err(|_| late())?;
+        // It is written a moment later.
+        while !files.pid.exists() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    };
     tokio::select! {
-        greeted = wait_for_socket(socket, READY) => greeted.map(|_| ()).map_err(|_| ChildError::Late {
-            what: "worker",
-            log: log.to_owned(),
-        }),
+        up = timeout(READY, up) => up.unwrap_or_else(|_| Err(late())),
         _ = worker.wait() => Err(ChildError::Ended {
             what: "worker",
             reason: child::last_line(log),

@@ -46,6 +46,13 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
         // Nothing was received yet: there is nothing to finish.
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    let pid_file = pid_file.map(|path| {
+        if path.is_dir() {
+            runtime::socket_path(&path, &identity(&settings).id).with_extension("pid")
+        } else {
+            path
+        }
+    });
     if let Some(path) = &pid_file {
         std::fs::write(path, format!("{}\n", std::process::id()))?;
     }
@@ -200,7 +207,8 @@ fn find_python() -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
+/// A worker that has done nothing yet.
+pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
     let now = Timestamp::now();
     WorkerView {
         id: identity.id.clone(),

@@ -13,7 +13,7 @@ use crate::domain::{
 const MAX_RECENT: usize = 5_000;
 
 /// One worker's last state.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Told<'a> {
     pub(super) snapshot: &'a WorkerSnapshot,
     /// The worker's id, with its host where several workers have it.

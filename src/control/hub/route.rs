@@ -24,6 +24,8 @@ pub(super) struct Router {
     wake: Wake,
     /// Where older runs go, to be in every snapshot from then on.
     tell: mpsc::Sender<poller::Told>,
+    /// Who does what is about queues where no linked worker can.
+    desk: Option<mpsc::Sender<Request>>,
 }
 
 impl Router {
@@ -32,6 +34,7 @@ impl Router {
         read_only: bool,
         audit: Option<AuditLog>,
         tell: mpsc::Sender<poller::Told>,
+        desk: Option<mpsc::Sender<Request>>,
     ) -> Self {
         Self {
             read_only,
@@ -39,6 +42,7 @@ impl Router {
             dagster: None,
             wake: Wake::default(),
             tell,
+            desk,
         }
     }
 
@@ -86,7 +90,11 @@ impl Router {
         }
         match addressees(worker, &command, state) {
             Ok(addressees) => ask_workers(addressees, command).boxed(),
-            Err(reason) => {
+            Err(Nobody::ForQueues(_)) if self.desk.is_some() => {
+                let done = ask_desk(self.desk.clone(), command.clone()).boxed();
+                self.recorded(worker, command, done)
+            }
+            Err(Nobody::ForQueues(reason) | Nobody::Named(reason)) => {
                 async move { Reply::Failed(format!("{verb} was not sent: {reason}")) }.boxed()
             }
         }
@@ -168,6 +176,19 @@ impl Router {
     }
 }
 
+/// What does the same without a worker.
+const BY_HAND: &str =
+    "use `dagster-taskiq-tui queue` on a host that reaches the broker, or start a worker there";
+
+/// Why a command has no addressee.
+#[derive(Debug)]
+enum Nobody {
+    /// It is about queues, and no linked worker can do it.
+    ForQueues(String),
+    /// Whoever it is for is not there.
+    Named(String),
+}
+
 /// A worker's id and the way to it.
 type Addressee = (String, mpsc::Sender<Ask>);
 
@@ -176,7 +197,7 @@ fn addressees(
     worker: Option<&str>,
     command: &Command,
     state: &State,
-) -> Result<Vec<Addressee>, String> {
+) -> Result<Vec<Addressee>, Nobody> {
     let mut linked: Vec<_> = state.up().collect();
     if let Some(id) = worker {
         let several: Vec<&str> = linked
@@ -191,27 +212,34 @@ fn addressees(
         let several = several.join(" or ");
         linked.retain(|(known, _)| *known == id);
         if linked.is_empty() && !several.is_empty() {
-            return Err(format!("several workers are named {id}: say {several}"));
+            let reason = format!("several workers are named {id}: say {several}");
+            return Err(Nobody::Named(reason));
         }
         if linked.is_empty() {
-            return Err(format!("worker {id} is not linked"));
+            return Err(Nobody::Named(format!("worker {id} is not linked")));
         }
     }
     if matches!(command, Command::RestoreArchive { .. }) {
         linked.truncate(1);
     }
-    if let Some(queue) = command.queue() {
+    if let Some(queue) = command.queue().filter(|_| !linked.is_empty()) {
         let subscribed = linked.iter().position(|(_, link)| {
             let known = link.snapshot.as_ref();
             known.is_some_and(|last| last.queues.iter().any(|view| view.name == queue))
         });
         let Some(first) = subscribed else {
-            return Err(format!("no linked worker is subscribed to queue {queue}"));
+            return Err(Nobody::ForQueues(format!(
+                "no linked worker is subscribed to queue {queue}; {BY_HAND}"
+            )));
         };
         linked = vec![linked.swap_remove(first)];
     }
     if linked.is_empty() {
-        return Err("no worker is linked; start one".to_owned());
+        return Err(if command.is_about_queues() {
+            Nobody::ForQueues(format!("no worker is linked; {BY_HAND}"))
+        } else {
+            Nobody::Named("no worker is linked; start one".to_owned())
+        });
     }
     Ok(linked
         .into_iter()
@@ -243,6 +271,30 @@ async fn ask(asks: &mpsc::Sender<Ask>, command: Command) -> Reply {
             let seconds = limit.as_secs();
             Reply::Failed(format!(
                 "{verb} was not answered within {seconds} s; it may still be done"
+            ))
+        }
+    }
+}
+
+/// Has the desk of this very console do it.
+async fn ask_desk(desk: Option<mpsc::Sender<Request>>, command: Command) -> Reply {
+    let (verb, limit) = (command.verb(), answer_within(&command));
+    let (reply, outcome) = oneshot::channel();
+    let request = Request {
+        worker: None,
+        command,
+        reply,
+    };
+    if desk.is_none_or(|desk| desk.try_send(request).is_err()) {
+        return Reply::Failed(format!("{verb} was not done: too many commands wait"));
+    }
+    match timeout(limit, outcome).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(_)) => Reply::Failed(format!("{verb} broke off; look at the queue's state")),
+        Err(_) => {
+            let seconds = limit.as_secs();
+            Reply::Failed(format!(
+                "{verb} did not end within {seconds} s; it may still be done"
             ))
         }
     }

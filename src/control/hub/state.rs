@@ -8,7 +8,7 @@ mod names;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -22,6 +22,7 @@ use crate::control::ssh::Ssh;
 use crate::control::{runtime, server};
 use crate::domain::{
     AuditEntry, LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp,
+    WorkerSnapshot,
 };
 use hosts::Remote;
 pub(super) use linked::Linked;
@@ -29,6 +30,9 @@ pub(super) use linked::Linked;
 /// Log lines of all sources together. The whole deque is copied when it grows while a console
 /// looks at it, at most twenty times a second.
 const MAX_LOGS: usize = 2_000;
+
+/// How long no worker is linked before the queues are looked at without one.
+const ALONE: Duration = Duration::from_secs(3);
 
 /// What never changes.
 #[derive(Debug)]
@@ -65,6 +69,10 @@ pub(super) struct State {
     workers_changed: bool,
     logs_changed: bool,
     runs_changed: bool,
+    /// What the desk told, while it is wanted.
+    desk: Option<Arc<WorkerSnapshot>>,
+    /// Since when no worker is linked.
+    alone_since: Option<Instant>,
     /// This host's audit log.
     audit: Vec<AuditEntry>,
 }
@@ -92,6 +100,8 @@ impl State {
             workers_changed: true,
             logs_changed: false,
             runs_changed: false,
+            desk: None,
+            alone_since: None,
             audit: Vec::new(),
             settings,
         };
@@ -111,6 +121,26 @@ impl State {
             .values()
             .filter(|link| link.health == SourceHealth::Up)
             .filter_map(|link| Some((link.id()?, link)))
+    }
+
+    /// Whether the queues must be looked at without a worker. A link that is made again at once is
+    /// no reason.
+    pub(super) fn wants_desk(&mut self) -> bool {
+        let linked = self.up().next().is_some();
+        if linked {
+            self.alone_since = None;
+            self.workers_changed |= self.desk.take().is_some();
+            return false;
+        }
+        self.alone_since.get_or_insert_with(Instant::now).elapsed() >= ALONE
+    }
+
+    /// Takes in what the desk has to say.
+    pub(super) fn desk_told(&mut self, told: Arc<WorkerSnapshot>) {
+        if self.alone_since.is_some() {
+            self.desk = Some(told);
+            self.workers_changed = true;
+        }
     }
 
     /// The snapshot as it was last merged.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Linked, State};
 use crate::control::hub::merge::{self, Told};
-use crate::domain::{Source, SourceHealth, SourceKind};
+use crate::domain::{Source, SourceHealth, SourceKind, Timestamp};
 
 impl State {
     /// Makes the snapshot anew; whether it is another one.
@@ -14,7 +14,16 @@ impl State {
             self.tell_apart();
         }
         let told: Vec<Told<'_>> = self.links.values().filter_map(Linked::told).collect();
-        let mut sources = merge::sources(&told);
+        // Nobody's: queues and the broker, as this console sees them itself.
+        let desk = self.desk.as_deref().map(|snapshot| Told {
+            snapshot,
+            id: "",
+            heartbeat_at: Timestamp::MIN,
+            ended: false,
+            linked: true,
+        });
+        let with_desk: Vec<Told<'_>> = told.iter().copied().chain(desk).collect();
+        let mut sources = merge::sources(&with_desk);
         sources.push(self.webserver.clone());
         sources.extend(self.hosts.iter().map(|(name, host)| Source {
             kind: SourceKind::Host,
@@ -45,12 +54,12 @@ impl State {
             changed = true;
         }
         if std::mem::take(&mut self.workers_changed) {
-            changed |= merge::renew(&mut current.queues, merge::queues(&told));
+            changed |= merge::renew(&mut current.queues, merge::queues(&with_desk));
             changed |= merge::renew(&mut current.workers, merge::workers(&told));
             changed |= merge::renew(&mut current.fleet, merge::fleet(&told));
             changed |= merge::renew(&mut current.tasks, merge::tasks(&told));
             changed |= merge::renew(&mut current.recent, merge::recent(&told));
-            changed |= merge::renew(&mut current.priorities, merge::priorities(&told));
+            changed |= merge::renew(&mut current.priorities, merge::priorities(&with_desk));
         }
         if std::mem::take(&mut self.logs_changed) {
             current.logs = Arc::new(self.logs.clone());

@@ -1,0 +1,126 @@
+//! The console's own way to the queues, for while no worker is linked: what `queue …` does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::broker::{Broker, QueueSet};
+use crate::cli::queue::tellers;
+use crate::cli::worker::{identity, view};
+use crate::config::{Settings, state_folder};
+use crate::control::store::{self, Store};
+use crate::control::{Desk, Request};
+use crate::domain::{Command, EventSink, Reply};
+use crate::worker::census::{COUNTS, Census};
+use crate::worker::operations::Operator;
+
+/// Commands that wait: more than a person gives before an answer.
+const REQUESTS: usize = 16;
+
+/// A desk that connects to the broker when it is first needed.
+pub(super) fn start(settings: &Settings) -> Desk {
+    let (requests, asked) = mpsc::channel(REQUESTS);
+    let (wanted, wants) = watch::channel(false);
+    let (events, received) = EventSink::channel();
+    let store = Store::new(view(&identity(settings), settings));
+    let (published, _) = store::spawn(store, received, events.drop_counter());
+    let clerk = Clerk {
+        settings: Arc::new(settings.clone()),
+        broker: Arc::new(OnceCell::new()),
+    };
+    tokio::spawn(clerk.clone().count(events, wants));
+    tokio::spawn(clerk.serve(asked));
+    Desk {
+        told: published.snapshot,
+        requests,
+        wanted,
+    }
+}
+
+/// Who does the work. Cloning is cheap.
+#[derive(Clone)]
+struct Clerk {
+    settings: Arc<Settings>,
+    broker: Arc<OnceCell<Broker>>,
+}
+
+impl Clerk {
+    async fn broker(&self) -> Broker {
+        let connect = || Broker::connect(&self.settings);
+        self.broker.get_or_init(connect).await.clone()
+    }
+
+    /// Counts the queues while that is wanted, until the console is gone.
+    async fn count(self, events: EventSink, mut wanted: watch::Receiver<bool>) {
+        let queues = QueueSet::looked_at(&self.settings);
+        let mut ticks = interval(COUNTS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut census = None;
+        while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+            ticks.tick().await;
+            if census.is_none() {
+                census = Some(Census::new(self.broker().await, events.clone(), 1));
+            }
+            if let Some(census) = &mut census {
+                census.take(&queues).await;
+            }
+        }
+    }
+
+    /// Does what is asked, each beside the others, until the console is gone.
+    async fn serve(self, mut asked: mpsc::Receiver<Request>) {
+        let mut under_way: JoinSet<()> = JoinSet::new();
+        loop {
+            tokio::select! {
+                request = asked.recv(), if under_way.len() < REQUESTS => {
+                    let Some(Request { command, reply, .. }) = request else { break };
+                    let clerk = self.clone();
+                    under_way.spawn(async move {
+                        // Whoever asked may have gone.
+                        let _ = reply.send(clerk.obey(command).await);
+                    });
+                }
+                Some(_) = under_way.join_next() => {}
+            }
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    async fn obey(&self, command: Command) -> Reply {
+        // Whoever removes messages tells Dagster, or the steps would wait for them.
+        let tells = matches!(
+            command,
+            Command::DrainQueue {
+                keep_waiting: false,
+                ..
+            } | Command::PurgeQueue {
+                keep_waiting: false,
+                ..
+            }
+        );
+        let hosts = if tells {
+            match tellers(&self.settings).await {
+                Ok(hosts) => Some(hosts),
+                Err(problem) => return Reply::Failed(format!("{}: {problem}", command.verb())),
+            }
+        } else {
+            None
+        };
+        let queues = QueueSet::looked_at(&self.settings);
+        let named = QueueSet {
+            steps: queues.all().chain(&queues.others).cloned().collect(),
+            ..QueueSet::default()
+        };
+        let archives = state_folder().join("archive");
+        let operator = Operator::new(self.broker().await, &named, hosts.clone(), archives);
+        let reply = operator.obey(command).await;
+        drop(operator);
+        if let Some(hosts) = hosts {
+            hosts.shutdown(Duration::ZERO).await;
+        }
+        reply
+    }
+}
