@@ -5,6 +5,8 @@
 
 #[path = "local_broker/clock.rs"]
 mod clock;
+#[path = "local_broker/earlier.rs"]
+mod earlier;
 #[path = "local_broker/sdk.rs"]
 mod sdk;
 #[path = "local_broker/server.rs"]
@@ -22,7 +24,6 @@ use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
     MessageSystemAttributeValue, QueueAttributeName,
 };
-use dagster_taskiq_tui::local_broker::journal::{Durability, Journal};
 use sdk::{counts, make_queue, receive, send, send_ten, take_all, wait_for};
 use server::Server;
 use tempfile::TempDir;
@@ -235,20 +236,13 @@ async fn the_space_of_deleted_messages_is_given_back_to_the_disk() {
 
 #[tokio::test]
 async fn a_hundred_thousand_stored_messages_are_there_at_the_start() {
-    let folder = TempDir::new().unwrap();
-    {
-        let path = folder.path().join("broker.sqlite");
-        let mut journal = Journal::open(&path, Durability::Os).unwrap();
-        let mut broker = journal.load().unwrap().broker;
-        let now = dagster_taskiq_tui::local_broker::engine::wall_clock();
+    let folder = earlier::folder(&[|broker, now| {
         let none = BTreeMap::new();
         broker.create_queue(now, "q", none.clone(), none).unwrap();
         for number in 0..100_000 {
             broker.send(now, "q", clock::message(number)).unwrap();
         }
-        journal.write(&broker.take_changes()).unwrap();
-        assert!(journal.commit().unwrap());
-    }
+    }]);
     let began = Instant::now();
     let server = Server::start(folder.path());
     println!("started in {:?}", began.elapsed());
