@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from dagster import DagsterEvent, DagsterInstance, JobDefinition, RetryPolicy
 from dagster._cli import api
-from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.code_pointer import CodePointer
+from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from dagster._core.event_api import EventLogCursor
 from dagster._core.events import JobFailureData
 from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
@@ -103,6 +104,8 @@ from conftest import SOURCE
         (JobDefinition.get_retry_policy_for_handle, "handle"),
         (RetryPolicy.calculate_delay, "attempt_num"),
         (ReconstructableJob.with_repository_load_data, "metadata"),
+        (ReconstructableJob.get_repository_definition, ""),
+        (CodePointer.describe, ""),
         (ReconstructableJob.get_subset, "op_selection asset_selection asset_check_selection"),
         (
             create_execution_plan,
@@ -166,5 +169,6 @@ def test_the_execution_state_has_the_parts_that_are_used(name: str) -> None:
 
 def test_the_plan_and_its_known_state_have_the_parts_that_are_used() -> None:
     assert "known_state" in ExecutionPlan._fields
+    assert {"pointer", "repository_load_data"} <= set(ReconstructableRepository._fields)
     for name in ("previous_retry_attempts", "ready_outputs"):
         assert name in KnownExecutionState._fields
