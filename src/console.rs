@@ -21,6 +21,7 @@ pub mod memory;
 pub mod options;
 pub mod overlay;
 mod pace;
+pub mod places;
 mod render;
 mod ringing;
 pub mod rows;

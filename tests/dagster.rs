@@ -3,16 +3,15 @@
 
 use std::time::Duration;
 
-use dagster_taskiq_tui::control::{Hub, HubOptions};
 use dagster_taskiq_tui::dagster::{
     Client, DagsterError, Reexecution, RunDetail, RunFilter, TerminationPolicy,
 };
-use dagster_taskiq_tui::domain::{
-    Answer, Command, EventPage, JobRef, Launch, Query, Reply, RunStatus, SourceHealth, SourceKind,
-};
+use dagster_taskiq_tui::domain::{EventPage, JobRef, Launch, RunStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+#[path = "dagster/hub.rs"]
+mod hub;
 #[path = "dagster/run_verbs.rs"]
 mod run_verbs;
 #[path = "dagster/webserver.rs"]
@@ -86,6 +85,7 @@ async fn the_webserver_tells_its_version_and_its_jobs() {
 async fn a_launched_run_succeeds_and_is_listed_with_its_steps_and_its_log() {
     let client = client().await;
     let mut launch = Launch::job(job(&client, "numbers").await);
+    launch.run_config = "# nothing to configure\n".to_owned();
     launch.tags = vec![("dagster-taskiq/run_priority".to_owned(), "7".to_owned())];
     let launched = client.launch(&launch).await.unwrap();
     let run = until(&client, &launched.run_id, |run| run.status.is_finished()).await;
@@ -180,6 +180,13 @@ async fn a_bad_configuration_is_refused_with_dagsters_own_words() {
     assert_eq!(paths, ["ops.greet.config", "ops.greet.config.who"]);
     assert!(problems[0].message.contains("whom"), "{problems:?}");
     assert_eq!(check("ops: {greet: {config: {who: you}}}").await, []);
+    for nothing in ["", "# who is to be greeted\n", "---\n# nobody\n"] {
+        let problems = check(nothing).await;
+        assert!(
+            problems[0].message.contains("Missing required"),
+            "{problems:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -302,156 +309,6 @@ async fn a_running_run_is_terminated_and_a_finished_or_unknown_one_is_refused() 
         .unwrap();
     let finished = outcomes[0].result.as_ref().unwrap_err().to_string();
     assert!(finished.contains("CANCELED"), "{finished}");
-}
-
-#[tokio::test]
-async fn a_hub_lists_jobs_launches_one_and_shows_its_run() {
-    let handle = Hub::start(HubOptions {
-        discover: Vec::new(),
-        webserver_url: Some(webserver().await.url.clone()),
-        audit: None,
-        ..HubOptions::default()
-    });
-    let mut watch = handle.watch();
-    let snapshot = watch
-        .wait_for(|snapshot| !snapshot.jobs.is_empty())
-        .await
-        .unwrap()
-        .clone();
-    let job = snapshot
-        .jobs
-        .iter()
-        .find(|job| job.job == "numbers")
-        .unwrap()
-        .clone();
-    let launch = Command::LaunchRun(Launch::job(job.clone()));
-    let Reply::Done(sentence) = handle.request(None, launch).await.unwrap() else {
-        panic!("the run was not launched");
-    };
-    let seen = watch.wait_for(|snapshot| {
-        snapshot.runs.iter().any(|run| {
-            let counted = (run.steps_succeeded, run.steps_total) == (2, Some(2));
-            sentence.contains(&run.run_id) && run.status == RunStatus::Success && counted
-        })
-    });
-    let patience = Duration::from_mins(2);
-    let snapshot = tokio::time::timeout(patience, seen)
-        .await
-        .expect("the run is shown")
-        .unwrap();
-    let source = snapshot
-        .sources
-        .iter()
-        .find(|source| source.kind == SourceKind::Webserver);
-    assert_eq!(source.unwrap().health, SourceHealth::Up);
-    drop(snapshot);
-
-    let bad = Launch {
-        run_config: "ops: {no_such_op: {}}".to_owned(),
-        ..Launch::job(job)
-    };
-    let check = Command::Ask(Query::CheckConfig(Box::new(bad.clone())));
-    let Reply::Answer(answer) = handle.request(None, check).await.unwrap() else {
-        panic!("the configuration was not checked");
-    };
-    let Answer::CheckConfig(problems) = *answer else {
-        panic!("{answer:?}");
-    };
-    assert_eq!(problems[0].path, "ops");
-    let bad = Command::LaunchRun(bad);
-    let Reply::Failed(sentence) = handle.request(None, bad).await.unwrap() else {
-        panic!("a bad configuration was accepted");
-    };
-    assert!(
-        sentence.starts_with("numbers was not launched: Dagster refused:"),
-        "{sentence}"
-    );
-    let run_ids = vec!["no-such-run".to_owned()];
-    let unknown = handle
-        .request(
-            None,
-            Command::TerminateRuns {
-                run_ids,
-                force: false,
-            },
-        )
-        .await
-        .unwrap();
-    let Reply::Failed(sentence) = unknown else {
-        panic!("an unknown run was terminated");
-    };
-    assert!(
-        sentence.starts_with("1 of 1 runs were not terminated"),
-        "{sentence}"
-    );
-}
-
-#[tokio::test]
-async fn older_runs_are_loaded_after_a_run_and_after_those_that_are_known() {
-    let client = client().await;
-    let numbers = job(&client, "numbers").await;
-    let made: Vec<Launch> = (0..3).map(|_| Launch::job(numbers.clone())).collect();
-    for launched in client.launch_many(&made).await.unwrap() {
-        let run_id = launched.unwrap().run_id;
-        until(&client, &run_id, |run| run.status.is_finished()).await;
-    }
-    let handle = Hub::start(HubOptions {
-        discover: Vec::new(),
-        webserver_url: Some(webserver().await.url.clone()),
-        audit: None,
-        ..HubOptions::default()
-    });
-    let mut watch = handle.watch();
-    let some = watch.wait_for(|snapshot| snapshot.runs.len() >= 3);
-    let newest = some.await.unwrap().runs[0].run_id.clone();
-    let ask = |before: Option<String>| {
-        let statuses = vec![RunStatus::Success];
-        handle.request(None, Command::Ask(Query::OlderRuns { statuses, before }))
-    };
-    let Reply::Answer(answer) = ask(Some(newest)).await.unwrap() else {
-        panic!("older runs were not loaded");
-    };
-    let Answer::OlderRuns { count, .. } = *answer else {
-        panic!("{answer:?}");
-    };
-    assert!(count >= 2, "{count}");
-    let Reply::Answer(answer) = ask(None).await.unwrap() else {
-        panic!("older runs were not loaded");
-    };
-    // Fewer than a page: there is none before those that are known.
-    assert_eq!(
-        *answer,
-        Answer::OlderRuns {
-            count: 0,
-            last: true
-        }
-    );
-}
-
-#[tokio::test]
-async fn a_webserver_that_is_not_there_is_a_badge_of_the_hub() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let handle = Hub::start(HubOptions {
-        discover: Vec::new(),
-        webserver_url: Some(url),
-        audit: None,
-        ..HubOptions::default()
-    });
-    let mut watch = handle.watch();
-    let down = watch.wait_for(|snapshot| {
-        let mut sources = snapshot.sources.iter();
-        let source = sources.find(|source| source.kind == SourceKind::Webserver);
-        matches!(
-            source.map(|source| &source.health),
-            Some(SourceHealth::Down { .. })
-        )
-    });
-    tokio::time::timeout(Duration::from_secs(20), down)
-        .await
-        .unwrap()
-        .unwrap();
 }
 
 #[tokio::test]

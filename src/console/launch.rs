@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ratatui_textarea::TextArea;
 
 use super::overlay::Input;
+use super::places::{self, Mark};
 use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef, Launch};
 
 /// What is being put together.
@@ -132,6 +133,12 @@ impl LaunchForm {
         self.config.as_deref().unwrap_or_else(own)
     }
 
+    /// The lines of a text that something is wrong with, as far as Dagster said or YAML wants.
+    #[must_use]
+    pub fn marks(&self, text: &str) -> Vec<Mark> {
+        places::marks(text, &self.problems)
+    }
+
     /// Whether the job is Dagster's own over every asset, which is launched for chosen ones only.
     #[must_use]
     pub fn is_assets_only(&self) -> bool {
@@ -177,7 +184,12 @@ impl LaunchForm {
         }
         Ok(Launch {
             job: self.job.clone(),
-            run_config: self.config.clone().unwrap_or_default(),
+            // A text from which everything was taken is no configuration, not the job's own.
+            run_config: match &self.config {
+                Some(text) if text.trim().is_empty() => String::from("{}"),
+                Some(text) => text.clone(),
+                None => String::new(),
+            },
             tags,
             partition: self.partition.clone(),
             assets: self.assets.iter().cloned().collect(),

@@ -172,12 +172,12 @@ fn launched(answer: Value) -> Result<Launched, DagsterError> {
     Ok(success.run)
 }
 
-/// `RunConfigData` takes YAML text or an object; an empty text is YAML's null, which it does not.
+/// `RunConfigData` takes YAML text or an object. An empty text, or one of comments alone, is YAML's
+/// null, which it refuses: it stands for no configuration.
 pub(super) fn run_config(yaml: &str) -> Value {
-    if yaml.trim().is_empty() {
-        json!({})
-    } else {
-        json!(yaml)
+    match serde_yaml::from_str(yaml) {
+        Ok(serde_yaml::Value::Null) => json!({}),
+        _ => json!(yaml),
     }
 }
 

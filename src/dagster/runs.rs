@@ -155,6 +155,28 @@ impl Client {
             .collect())
     }
 
+    /// How many steps each of these runs consists of, by its own plan: one that runs again a part of
+    /// another has fewer. Left out are runs without a plan, and those whose number of steps only
+    /// shows while they run (dynamic outputs).
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn plan_sizes(
+        &self,
+        run_ids: &[String],
+    ) -> Result<HashMap<String, u32>, DagsterError> {
+        let variables = json!({"filter": {"runIds": run_ids}, "limit": run_ids.len()});
+        let answer = self
+            .read(include_str!("queries/run_plans.graphql"), variables)
+            .await?;
+        let runs: Results<RawPlan> = answer::expect(answer, "Runs")?;
+        Ok(runs
+            .results
+            .into_iter()
+            .filter_map(RawPlan::counted)
+            .collect())
+    }
+
     /// One run with its steps.
     ///
     /// # Errors
@@ -231,6 +253,34 @@ impl RawStats {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct RawPlan {
+    run_id: String,
+    #[serde(rename = "executionPlan")]
+    plan: Option<Keys>,
+}
+
+#[derive(Deserialize)]
+struct Keys {
+    steps: Vec<Key>,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    key: String,
+}
+
+impl RawPlan {
+    fn counted(self) -> Option<(String, u32)> {
+        let steps = self.plan?.steps;
+        // `load[?]` stands for as many steps as there will be.
+        let dynamic = steps.iter().any(|step| step.key.contains("[?]"));
+        let size = u32::try_from(steps.len()).ok()?;
+        (!dynamic).then_some((self.run_id, size))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Span {
     start_time: Option<f64>,
     end_time: Option<f64>,
@@ -274,10 +324,6 @@ fn plan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PlanSte
     #[serde(rename_all = "camelCase")]
     struct Input {
         depends_on: Vec<Key>,
-    }
-    #[derive(Deserialize)]
-    struct Key {
-        key: String,
     }
     let plan = Option::<Plan>::deserialize(deserializer)?;
     let steps = plan.map(|plan| plan.steps).unwrap_or_default();

@@ -33,6 +33,16 @@ impl RunStatus {
         Self::Canceled,
     ];
 
+    /// Those after which something follows.
+    pub const UNFINISHED: [Self; 6] = [
+        Self::Queued,
+        Self::NotStarted,
+        Self::Managed,
+        Self::Starting,
+        Self::Started,
+        Self::Canceling,
+    ];
+
     /// Dagster's own word.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -81,7 +91,7 @@ pub struct RunView {
     pub steps_succeeded: u32,
     /// Steps that failed so far.
     pub steps_failed: u32,
-    /// Steps it was launched with, where Dagster tells.
+    /// Steps of its own plan, where Dagster tells; a plan with dynamic outputs does not.
     pub steps_total: Option<u32>,
     /// `dagster-taskiq/run_priority`, where the tag is set.
     pub priority: Option<i64>,

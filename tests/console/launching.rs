@@ -109,9 +109,67 @@ fn what_dagster_finds_wrong_is_shown_at_its_path_and_nothing_is_launched() {
     assert!(screen.contains("Missing required config entry"), "{screen}");
     harness.keys("<enter><c-a>");
     assert!(
-        !harness.screen().contains("Missing required"),
+        harness.screen().contains("Ctrl-C drops the changes"),
         "the editor is open"
     );
+}
+
+#[test]
+fn the_editor_opens_at_the_line_that_is_wrong_with_dagsters_words_beside_it() {
+    let mut harness = refused(Options {
+        size: (120, 30),
+        ..Options::default()
+    });
+    harness.keys("<enter>");
+    let screen = harness.screen();
+    let line = |text: &str| screen.lines().find(|line| line.contains(text)).unwrap();
+    let limit = line("limit: 10");
+    assert!(
+        limit.contains("\u{2716} Invalid scalar at path"),
+        "{screen}"
+    );
+    let config = line("    config:");
+    assert!(config.contains("\u{2716} Missing required"), "{screen}");
+    assert!(!line("region: north").contains('\u{2716}'), "{screen}");
+    assert!(screen.contains("line 3: Missing required config entry"));
+    // The cursor is on the first of them: its words change with it.
+    harness.keys("<down><down>");
+    assert!(harness.screen().contains("line 5: Invalid scalar"));
+    // A line above: the marks move with what they are about.
+    harness.keys("<up><up><home><enter>");
+    assert!(harness.screen().contains("line 4: Missing required"));
+}
+
+#[test]
+fn a_text_that_is_no_yaml_is_marked_and_not_sent() {
+    let mut harness = form(Options::default());
+    harness.keys("e");
+    harness.tell(Message::Edited(Ok(String::from(
+        "ops:\n  a: [1, 2\n  b: 3\n",
+    ))));
+    assert_eq!(harness.keys("<enter>"), []);
+    assert!(
+        harness.screen().contains("This is no YAML"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("<enter>");
+    let screen = harness.screen();
+    assert!(
+        screen.contains("b: 3   \u{2716} This is no YAML"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn an_emptied_configuration_is_none_and_not_the_jobs_own() {
+    for text in ["", "\n  \n"] {
+        let mut harness = form(Options::default());
+        harness.keys("e");
+        harness.tell(Message::Edited(Ok(text.to_owned())));
+        let (_, launch) = checked(&mut harness, "<enter>");
+        assert_eq!(launch.run_config, "{}");
+    }
 }
 
 #[test]

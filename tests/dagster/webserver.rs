@@ -25,6 +25,8 @@ run_coordinator:
 pub struct Webserver {
     /// Its address.
     pub url: String,
+    /// Its `DAGSTER_HOME`.
+    home: PathBuf,
     _process: Child,
 }
 
@@ -39,6 +41,44 @@ fn python() -> PathBuf {
 /// The webserver, started on first use.
 pub async fn webserver() -> &'static Webserver {
     WEBSERVER.get_or_init(start).await
+}
+
+/// Adds finished runs of a job to Dagster's storage, without running anything.
+pub async fn add_runs(job: &str, count: usize) {
+    let script = format!(
+        "from dagster import DagsterInstance, DagsterRun, DagsterRunStatus\n\
+         from dagster._core.utils import make_new_run_id\n\
+         instance = DagsterInstance.get()\n\
+         for _ in range({count}):\n    \
+             instance.add_run(DagsterRun(job_name={job:?}, run_id=make_new_run_id(), \
+             status=DagsterRunStatus.SUCCESS))\n"
+    );
+    run_python(script).await;
+}
+
+/// Deletes runs from Dagster's storage.
+pub async fn delete_runs(run_ids: &[String]) {
+    let script = format!(
+        "from dagster import DagsterInstance\n\
+         instance = DagsterInstance.get()\n\
+         for run_id in {run_ids:?}:\n    instance.delete_run(run_id)\n"
+    );
+    run_python(script).await;
+}
+
+async fn run_python(script: String) {
+    let home = webserver().await.home.clone();
+    let output = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(python());
+        let command = command.args(["-c", &script]).env("DAGSTER_HOME", home);
+        command
+            .env_remove("PYTHONDONTWRITEBYTECODE")
+            .output()
+            .unwrap()
+    });
+    let output = output.await.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
 }
 
 async fn start() -> Webserver {
@@ -77,6 +117,7 @@ async fn start() -> Webserver {
     }
     Webserver {
         url,
+        home,
         _process: process,
     }
 }

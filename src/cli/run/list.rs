@@ -1,5 +1,7 @@
 //! `run jobs`, `run list` and `run show`.
 
+use std::collections::HashMap;
+
 use clap::Args;
 use serde_json::json;
 
@@ -84,11 +86,20 @@ pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
         .await?;
     let ids: Vec<String> = page.runs.iter().map(|run| run.run_id.clone()).collect();
     let counts = desk.client.run_stats(&ids).await?;
+    let unplanned = page.runs.iter().filter(|run| run.steps_total.is_none());
+    let unplanned: Vec<String> = unplanned.map(|run| run.run_id.clone()).collect();
+    let sizes = if unplanned.is_empty() {
+        HashMap::new()
+    } else {
+        desk.client.plan_sizes(&unplanned).await?
+    };
     for mut run in page.runs {
         if let Some(stats) = counts.get(&run.run_id) {
             run.steps_succeeded = stats.succeeded;
             run.steps_failed = stats.failed;
         }
+        let planned = || sizes.get(&run.run_id).copied();
+        run.steps_total = run.steps_total.or_else(planned);
         desk.say(&json!(run), &line(&run));
     }
     if let (Some(next), false) = (&page.next, desk.is_json()) {

@@ -9,8 +9,9 @@ use super::{App, Effect};
 use crate::console::key::Key;
 use crate::console::launch::{Field, LaunchForm, Part, Told};
 use crate::console::overlay::{Input, Overlay};
+use crate::console::places;
 use crate::console::toast::Tone;
-use crate::domain::{Answer, AssetKey, Command, JobRef, Query, Reply};
+use crate::domain::{Answer, AssetKey, Command, ConfigProblem, JobRef, Query, Reply};
 
 impl App {
     /// Opens the form for a job, and asks Dagster what it takes.
@@ -100,7 +101,7 @@ impl App {
             KeyCode::Enter | KeyCode::Char(' ') => match form.field {
                 Field::Launch => self.check_form(form, now, effects),
                 Field::Tags => form.part = Part::Tags(form.tags.clone()),
-                Field::Config => form.part = Part::Editor(Box::new(editor(form.text()))),
+                Field::Config => form.part = Part::Editor(Box::new(editor(form))),
                 Field::Partition | Field::Assets => {
                     form.part = Part::Pick {
                         input: Input::default(),
@@ -164,6 +165,16 @@ impl App {
             Ok(launch) => launch,
             Err(reason) => return self.toast(Tone::Failed, reason, now),
         };
+        // Dagster would take a text that is no YAML for an empty one, or tell no line.
+        if let Some(mistake) = places::mistake(&launch.run_config) {
+            let line = mistake.line + 1;
+            form.problems = vec![ConfigProblem {
+                path: format!("line {line}"),
+                message: mistake.text,
+            }];
+            form.field = Field::Config;
+            return;
+        }
         let query = Query::CheckConfig(Box::new(launch));
         form.checking = Some(self.query(query, effects));
     }
@@ -255,10 +266,16 @@ fn toggle(form: &mut LaunchForm, picked: Option<usize>) {
     }
 }
 
-fn editor(text: &str) -> TextArea<'static> {
-    let mut editor = TextArea::from(text.lines());
+/// The text in an editor, the cursor on the first line that something is wrong with, or at its end.
+fn editor(form: &LaunchForm) -> TextArea<'static> {
+    let mut editor = TextArea::from(form.text().lines());
     editor.set_tab_length(2);
-    editor.move_cursor(CursorMove::Bottom);
+    let marks = form.marks(form.text());
+    let wrong = marks.first().and_then(|mark| u16::try_from(mark.line).ok());
+    match wrong {
+        Some(line) => editor.move_cursor(CursorMove::Jump(line, 0)),
+        None => editor.move_cursor(CursorMove::Bottom),
+    }
     editor.move_cursor(CursorMove::End);
     editor
 }

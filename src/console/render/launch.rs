@@ -14,10 +14,9 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
-use ratatui::widgets::Widget;
-use ratatui_textarea::TextArea;
+
+mod editor;
 
 use super::Ctx;
 use super::dialog::boxed;
@@ -50,7 +49,7 @@ pub(super) fn render(ctx: Ctx, form: &LaunchForm, body: Rect, buf: &mut Buffer) 
     );
     paint::line(ctx, buf, hint, &hints(ctx, form), Align::Left);
     match &form.part {
-        Part::Editor(editor) => draw_editor(ctx, editor, main, buf),
+        Part::Editor(editor) => editor::render(ctx, form, editor, main, buf),
         Part::Pick { input, choice } => pick(ctx, form, input, *choice, main, buf),
         Part::Rows | Part::Tags(_) => rows(ctx, form, main, buf),
     }
@@ -314,14 +313,4 @@ fn pick(ctx: Ctx, form: &LaunchForm, input: &Input, choice: usize, area: Rect, b
             paint::cursor_row(ctx, buf, place);
         }
     }
-}
-
-/// The built-in editor, in the theme's styles.
-fn draw_editor(ctx: Ctx, editor: &TextArea<'static>, area: Rect, buf: &mut Buffer) {
-    let mut editor = editor.clone();
-    editor.set_style(ctx.roles.text);
-    editor.set_cursor_line_style(Style::default());
-    editor.set_cursor_style(Style::default().add_modifier(Modifier::REVERSED));
-    editor.set_line_number_style(ctx.roles.dim);
-    editor.render(area, buf);
 }

@@ -1,12 +1,12 @@
 //! Merging what several workers tell into one set of lists.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::{
-    AuditEntry, FleetWorker, Phase, PriorityCount, QueueView, RunView, Source, SourceHealth,
-    TaskView, Timestamp, WorkerSnapshot, WorkerState, WorkerView,
+    AuditEntry, FleetWorker, Phase, PriorityCount, QueueView, Source, SourceHealth, TaskView,
+    Timestamp, WorkerSnapshot, WorkerState, WorkerView,
 };
 
 /// Finished tasks of all workers together.
@@ -48,19 +48,6 @@ pub(super) fn audit<'a>(logs: impl Iterator<Item = &'a AuditEntry>) -> Vec<Audit
     entries.dedup();
     entries.truncate(MAX_AUDIT);
     entries.into_iter().cloned().collect()
-}
-
-/// Runs that are kept once older ones were asked for.
-const MAX_RUNS: usize = 5_000;
-
-/// `fresh` runs and those of `known` that are not among them, newest first.
-pub(super) fn runs(mut fresh: Vec<RunView>, known: &[RunView]) -> Vec<RunView> {
-    let listed: HashSet<String> = fresh.iter().map(|run| run.run_id.clone()).collect();
-    let kept = known.iter().filter(|run| !listed.contains(&run.run_id));
-    fresh.extend(kept.cloned());
-    fresh.sort_by_key(|run| Reverse(run.created_at));
-    fresh.truncate(MAX_RUNS);
-    fresh
 }
 
 pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {

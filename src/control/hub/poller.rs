@@ -1,15 +1,20 @@
-//! Asks Dagster's webserver for runs and jobs, and says how it fares.
+//! Asks Dagster's webserver for runs and jobs, and says how it fares. It alone keeps the list of
+//! runs, so that new, older and deleted ones are fitted together in one place.
 
-use std::collections::{HashMap, HashSet};
+mod counts;
+mod list;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use crate::dagster::{Client, DagsterError, RunFilter, RunStats};
-use crate::domain::{JobRef, RunStatus, RunView, Timestamp};
+use crate::dagster::{Client, DagsterError, RunFilter};
+use crate::domain::{Answer, JobRef, Reply, RunStatus, RunView, Timestamp};
+use counts::Counts;
+use list::RunList;
 
 /// How often runs are asked for while some are unfinished, and while none is.
 const BUSY: Duration = Duration::from_secs(2);
@@ -18,75 +23,98 @@ const QUIET: Duration = Duration::from_secs(5);
 /// How often jobs are.
 const JOBS: Duration = Duration::from_secs(30);
 
-/// The newest runs, and as many unfinished ones beyond them.
+/// Runs that are asked for at once.
 const PAGE: u32 = 100;
 
-/// Runs whose steps are counted per question: each makes Dagster read that run's log.
-const COUNTED_AT_ONCE: usize = 25;
+/// Pages of new runs between two polls; a list with more of them begins anew.
+const NEW_PAGES: usize = 10;
 
-const UNFINISHED: [RunStatus; 6] = [
-    RunStatus::Queued,
-    RunStatus::NotStarted,
-    RunStatus::Managed,
-    RunStatus::Starting,
-    RunStatus::Started,
-    RunStatus::Canceling,
-];
+/// Unfinished runs beyond the newest page.
+const MAX_UNFINISHED: u32 = 1_000;
+
+/// Older runs that are looked up by their ids at each poll.
+const CHECKED_AT_ONCE: usize = 100;
+
+/// Pages that were asked for and wait for the webserver; a person asks for one.
+const ASKED: usize = 8;
 
 /// What the webserver tells.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// The newest runs and all unfinished ones; after which run the next page begins.
-    Runs(Vec<RunView>, Option<String>),
-    /// A page of older ones.
-    Older(OlderRuns),
+    /// All runs that are known, newest first.
+    Runs(Vec<RunView>),
     Jobs(Vec<JobRef>),
     Up,
     /// Why it cannot be asked, and when it is asked again, if ever.
     Down(String, Option<Timestamp>),
 }
 
-/// A page of older runs.
+/// A page of older runs that is wanted.
 #[derive(Debug)]
-pub(super) struct OlderRuns {
-    pub(super) runs: Vec<RunView>,
-    /// It follows the last page of all runs: the next one begins at `next`.
-    pub(super) follows: bool,
-    /// Where the page after it begins; `None` if there is none.
-    pub(super) next: Option<String>,
+pub(super) struct Older {
+    /// Only of these statuses; empty for all.
+    pub(super) statuses: Vec<RunStatus>,
+    /// Those before this run; `None` for those after what is known without a gap.
+    pub(super) before: Option<String>,
+    /// Who is told how many there were.
+    pub(super) reply: oneshot::Sender<Reply>,
 }
 
-/// Lets others have the webserver asked at once. Cloning is cheap.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Wake {
+/// Lets others have the webserver asked. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub(super) struct Asking {
     now: Arc<Notify>,
     jobs: Arc<AtomicBool>,
+    older: mpsc::Sender<Older>,
 }
 
-impl Wake {
+impl Asking {
     /// Ask now, for the jobs too if they may have changed.
     pub(super) fn ask_now(&self, jobs: bool) {
         self.jobs.fetch_or(jobs, Ordering::Relaxed);
         self.now.notify_one();
     }
+
+    /// Asks for a page of older runs. Where the webserver's address is none, there are none.
+    pub(super) async fn older(&self, statuses: Vec<RunStatus>, before: Option<String>) -> Reply {
+        let (reply, told) = oneshot::channel();
+        let older = Older {
+            statuses,
+            before,
+            reply,
+        };
+        // Fails, as the answer does, where nobody asks a webserver.
+        let _ = self.older.send(older).await;
+        told.await.unwrap_or_else(|_| counted(0, true))
+    }
+}
+
+pub(super) fn counted(count: usize, last: bool) -> Reply {
+    Reply::Answer(Box::new(Answer::OlderRuns { count, last }))
 }
 
 /// Starts asking. It ends when nobody listens.
-pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Told>) -> Wake {
-    let wake = Wake::default();
+pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Told>) -> Asking {
+    let (older, wanted) = mpsc::channel(ASKED);
+    let asking = Asking {
+        now: Arc::default(),
+        jobs: Arc::default(),
+        older,
+    };
     match client {
         Ok(client) => {
             let poller = Poller {
+                counts: Counts::new(client.clone()),
                 client,
-                counted: HashMap::new(),
+                list: RunList::default(),
                 jobs_asked: None,
+                tell: tell.clone(),
             };
-            let wake = wake.clone();
+            let (now, jobs) = (Arc::clone(&asking.now), Arc::clone(&asking.jobs));
             tokio::spawn(async move {
-                let closed = tell.clone();
                 tokio::select! {
-                    () = poller.run(tell, wake) => {}
-                    () = closed.closed() => {}
+                    () = poller.run(&now, &jobs, wanted) => {}
+                    () = tell.closed() => {}
                 }
             });
         }
@@ -95,21 +123,22 @@ pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Tol
             let _ = tell.try_send(Told::Down(error.to_string(), None));
         }
     }
-    wake
+    asking
 }
 
 struct Poller {
     client: Client,
-    /// Step counts by run id: those of finished runs are asked for once.
-    counted: HashMap<String, RunStats>,
+    list: RunList,
+    counts: Counts,
     jobs_asked: Option<Instant>,
+    tell: mpsc::Sender<Told>,
 }
 
 impl Poller {
-    async fn run(mut self, tell: mpsc::Sender<Told>, wake: Wake) {
+    async fn run(mut self, now: &Notify, jobs: &AtomicBool, mut wanted: mpsc::Receiver<Older>) {
         loop {
             let mut wait = QUIET;
-            let told = match self.ask(&tell, &wake).await {
+            let told = match self.ask(jobs).await {
                 Ok(busy) => {
                     if busy {
                         wait = BUSY;
@@ -118,128 +147,115 @@ impl Poller {
                 }
                 Err(error) => Told::Down(error.to_string(), Some(Timestamp::now() + wait)),
             };
-            if tell.send(told).await.is_err() {
+            if self.tell.send(told).await.is_err() {
                 return;
             }
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = wake.now.notified() => {}
+            let next = sleep(wait);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = &mut next => break,
+                    () = now.notified() => break,
+                    Some(older) = wanted.recv() => self.older(older).await,
+                }
             }
         }
     }
 
     /// One round of questions; whether any run is unfinished.
-    async fn ask(&mut self, tell: &mpsc::Sender<Told>, wake: &Wake) -> Result<bool, DagsterError> {
-        let (runs, next) = self.runs().await?;
+    async fn ask(&mut self, jobs: &AtomicBool) -> Result<bool, DagsterError> {
+        self.runs().await?;
+        let runs = self.list.all();
         let busy = runs.iter().any(|run| !run.status.is_finished());
         // The list first, the step counts when Dagster has read the logs.
-        let listed = self.with_counts(runs.clone());
-        let _ = tell.send(Told::Runs(listed, next.clone())).await;
-        if self.count(&runs).await? {
-            let _ = tell.send(Told::Runs(self.with_counts(runs), next)).await;
+        self.tell_runs().await;
+        self.counts.keep(&runs);
+        if self.counts.renew(&runs).await? {
+            self.tell_runs().await;
         }
         let due = self.jobs_asked.is_none_or(|asked| asked.elapsed() >= JOBS);
-        if wake.jobs.swap(false, Ordering::Relaxed) || due {
+        if jobs.swap(false, Ordering::Relaxed) || due {
             let locations = self.client.locations().await?;
             let jobs = locations.into_iter().flat_map(|location| location.jobs);
-            let _ = tell
-                .send(Told::Jobs(jobs.map(|job| job.reference).collect()))
-                .await;
+            let jobs = jobs.map(|job| job.reference).collect();
+            let _ = self.tell.send(Told::Jobs(jobs)).await;
             self.jobs_asked = Some(Instant::now());
         }
         Ok(busy)
     }
 
-    async fn runs(&mut self) -> Result<(Vec<RunView>, Option<String>), DagsterError> {
-        let page = self.client.runs(&RunFilter::default(), PAGE, None).await?;
-        let mut runs = page.runs;
-        if page.next.is_some() {
-            let unfinished = RunFilter {
-                statuses: Some(UNFINISHED.to_vec()),
+    async fn tell_runs(&self) {
+        let runs = self.counts.shown(self.list.all());
+        let _ = self.tell.send(Told::Runs(runs)).await;
+    }
+
+    /// The newest runs down to those that are known, the unfinished ones, and some of the older.
+    async fn runs(&mut self) -> Result<(), DagsterError> {
+        let all = RunFilter::default();
+        let mut newest = Vec::new();
+        let mut next: Option<String> = None;
+        for _ in 0..NEW_PAGES {
+            let page = self.client.runs(&all, PAGE, next.as_deref()).await?;
+            let gap = self.list.has_gap_after(&page.runs);
+            newest.extend(page.runs);
+            next = page.next;
+            if next.is_none() || !gap {
+                break;
+            }
+        }
+        let mut unfinished = Vec::new();
+        if next.is_some() {
+            let filter = RunFilter {
+                statuses: Some(RunStatus::UNFINISHED.to_vec()),
                 ..RunFilter::default()
             };
-            let listed: HashSet<String> = runs.iter().map(|run| run.run_id.clone()).collect();
-            let more = self.client.runs(&unfinished, PAGE, None).await?.runs;
-            runs.extend(more.into_iter().filter(|run| !listed.contains(&run.run_id)));
+            let page = self.client.runs(&filter, MAX_UNFINISHED, None).await?;
+            unfinished = page.runs;
         }
-        Ok((runs, page.next))
-    }
-
-    /// Asks for the step counts that are missing or may have changed; whether any are new.
-    async fn count(&mut self, runs: &[RunView]) -> Result<bool, DagsterError> {
-        let listed: HashSet<&str> = runs.iter().map(|run| run.run_id.as_str()).collect();
-        self.counted
-            .retain(|run_id, _| listed.contains(run_id.as_str()));
-        let mut wanted: Vec<&RunView> = runs
-            .iter()
-            .filter(|run| self.may_have_changed(run))
-            .collect();
-        // Runs that are under way before those of the past.
-        wanted.sort_by_key(|run| run.status.is_finished());
-        let wanted: Vec<String> = wanted
-            .into_iter()
-            .take(COUNTED_AT_ONCE)
-            .map(|run| run.run_id.clone())
-            .collect();
-        if wanted.is_empty() {
-            return Ok(false);
-        }
-        let mut counts = self.client.run_stats(&wanted).await?;
-        let mut changed = false;
-        for run_id in wanted {
-            // A run that was deleted meanwhile has none, and is not asked for again.
-            let gone = RunStats {
-                finished: true,
-                ..RunStats::default()
+        self.list.renew(newest, next, unfinished);
+        let asked = self.list.take_turn(CHECKED_AT_ONCE);
+        if !asked.is_empty() {
+            let by_id = RunFilter {
+                run_ids: Some(asked.clone()),
+                ..RunFilter::default()
             };
-            let stats = counts.remove(&run_id).unwrap_or(gone);
-            changed |= self.counted.insert(run_id, stats) != Some(stats);
+            let limit = u32::try_from(asked.len()).unwrap_or(PAGE);
+            let found = self.client.runs(&by_id, limit, None).await?.runs;
+            self.list.checked(&asked, found);
         }
-        Ok(changed)
+        Ok(())
     }
 
-    fn may_have_changed(&self, run: &RunView) -> bool {
-        match run.status {
-            RunStatus::Queued | RunStatus::NotStarted | RunStatus::Managed => false,
-            _ => self
-                .counted
-                .get(&run.run_id)
-                .is_none_or(|stats| !stats.finished),
-        }
+    /// Loads a page of older runs, with their step counts, and answers.
+    async fn older(&mut self, older: Older) {
+        let reply = match self.load(older.statuses, older.before).await {
+            Ok((count, last)) => counted(count, last),
+            Err(error) => Reply::Failed(format!("older runs were not loaded: {error}")),
+        };
+        // Whoever asked may have left.
+        let _ = older.reply.send(reply);
     }
 
-    fn with_counts(&self, mut runs: Vec<RunView>) -> Vec<RunView> {
-        for run in &mut runs {
-            if let Some(stats) = self.counted.get(&run.run_id) {
-                run.steps_succeeded = stats.succeeded;
-                run.steps_failed = stats.failed;
-            }
-        }
-        runs
+    async fn load(
+        &mut self,
+        statuses: Vec<RunStatus>,
+        before: Option<String>,
+    ) -> Result<(usize, bool), DagsterError> {
+        let follows = before.is_none();
+        let Some(before) = before.or_else(|| self.list.next().map(str::to_owned)) else {
+            return Ok((0, true));
+        };
+        let filter = RunFilter {
+            statuses: Some(statuses).filter(|statuses| !statuses.is_empty()),
+            ..RunFilter::default()
+        };
+        // Of one status those after the last that is shown; they are no part of the stretch.
+        let page = self.client.runs(&filter, PAGE, Some(&before)).await?;
+        let (count, last) = (page.runs.len(), page.next.is_none());
+        self.counts.add(&page.runs).await?;
+        self.list
+            .take_page(page.runs, page.next, follows && filter.statuses.is_none());
+        self.tell_runs().await;
+        Ok((count, last))
     }
-}
-
-/// Asks for a page of older runs, with their step counts.
-pub(super) async fn older(
-    client: &Client,
-    statuses: Vec<RunStatus>,
-    before: &str,
-) -> Result<(Vec<RunView>, Option<String>), DagsterError> {
-    let filter = RunFilter {
-        statuses: Some(statuses).filter(|statuses| !statuses.is_empty()),
-        ..RunFilter::default()
-    };
-    let page = client.runs(&filter, PAGE, Some(before)).await?;
-    let mut runs = page.runs;
-    for some in runs.chunks_mut(COUNTED_AT_ONCE) {
-        let ids: Vec<String> = some.iter().map(|run| run.run_id.clone()).collect();
-        let counts = client.run_stats(&ids).await?;
-        for run in some {
-            if let Some(stats) = counts.get(&run.run_id) {
-                run.steps_succeeded = stats.succeeded;
-                run.steps_failed = stats.failed;
-            }
-        }
-    }
-    Ok((runs, page.next))
 }

@@ -6,13 +6,13 @@ use tokio::time::timeout;
 
 use super::errands;
 use super::link::Ask;
-use super::poller::{self, OlderRuns, Wake};
+use super::poller::Asking;
 use super::state::State;
 use crate::control::Request;
 use crate::control::audit::{self, AuditLog};
 use crate::control::client::answer_within;
 use crate::dagster::{Client, DagsterError};
-use crate::domain::{Answer, Command, Danger, Query, Reply, RunStatus};
+use crate::domain::{Command, Danger, Query, Reply};
 
 /// What a command needs on its way.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub(super) struct Router {
     audit: Option<AuditLog>,
     /// Dagster's webserver, if one is known.
     dagster: Option<Result<Client, DagsterError>>,
-    wake: Wake,
-    /// Where older runs go, to be in every snapshot from then on.
+    asking: Option<Asking>,
+    /// Where what it tells goes.
     tell: mpsc::Sender<poller::Told>,
     /// Who does what is about queues where no linked worker can.
     desk: Option<mpsc::Sender<Request>>,
@@ -40,7 +40,7 @@ impl Router {
             read_only,
             audit,
             dagster: None,
-            wake: Wake::default(),
+            asking: None,
             tell,
             desk,
         }
@@ -49,7 +49,7 @@ impl Router {
     /// From now on this webserver is asked.
     pub(super) fn use_webserver(&mut self, url: &str) {
         let client = Client::new(url);
-        self.wake = poller::start(client.clone(), self.tell.clone());
+        self.asking = Some(poller::start(client.clone(), self.tell.clone()));
         self.dagster = Some(client);
     }
 
@@ -80,9 +80,15 @@ impl Router {
             return self.recorded(worker, command, async move { refusal }.boxed());
         }
         if let Command::Ask(Query::OlderRuns { statuses, before }) = command {
-            let follows = before.is_none();
-            let before = before.or_else(|| state.older_runs_after());
-            return self.older_runs(statuses, before, follows);
+            let asking = self.asking.clone();
+            return async move {
+                match asking {
+                    Some(asking) => asking.older(statuses, before).await,
+                    // Nobody knows of any.
+                    None => poller::counted(0, true),
+                }
+            }
+            .boxed();
         }
         if command.is_for_dagster() {
             let done = self.ask_dagster(command.clone());
@@ -120,37 +126,6 @@ impl Router {
         .boxed()
     }
 
-    /// Asks for a page of older runs; `follows` if it is the one after those that are known.
-    fn older_runs(
-        &self,
-        statuses: Vec<RunStatus>,
-        before: Option<String>,
-        follows: bool,
-    ) -> BoxFuture<'static, Reply> {
-        let (dagster, tell) = (self.dagster.clone(), self.tell.clone());
-        async move {
-            let (Some(Ok(client)), Some(before)) = (dagster, before) else {
-                let (count, last) = (0, true);
-                return Reply::Answer(Box::new(Answer::OlderRuns { count, last }));
-            };
-            match poller::older(&client, statuses, &before).await {
-                Err(error) => Reply::Failed(format!("older runs were not loaded: {error}")),
-                Ok((runs, next)) => {
-                    let (count, last) = (runs.len(), next.is_none());
-                    let page = OlderRuns {
-                        runs,
-                        follows,
-                        next,
-                    };
-                    // Fails when the hub is gone, and with it whoever asked.
-                    let _ = tell.send(poller::Told::Older(page)).await;
-                    Reply::Answer(Box::new(Answer::OlderRuns { count, last }))
-                }
-            }
-        }
-        .boxed()
-    }
-
     fn ask_dagster(&self, command: Command) -> BoxFuture<'static, Reply> {
         let verb = command.verb();
         let refused = |reason: String| async move { Reply::Failed(reason) }.boxed();
@@ -163,12 +138,14 @@ impl Router {
                 ));
             }
         };
-        let wake = self.wake.clone();
+        let asking = self.asking.clone();
         async move {
             let reads = command.danger() == Danger::Safe;
             let reply = errands::run(&client, command).await;
             if !reads {
-                wake.ask_now(true);
+                if let Some(asking) = asking {
+                    asking.ask_now(true);
+                }
             }
             reply
         }

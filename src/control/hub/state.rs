@@ -48,13 +48,6 @@ pub(super) struct Settings {
     pub(super) host_news: mpsc::Sender<(Arc<str>, HostNews)>,
 }
 
-/// Where older runs begin: as the last poll told, or after the last page that was asked for.
-#[derive(Debug)]
-enum Older {
-    NotAsked(Option<String>),
-    Next(Option<String>),
-}
-
 /// The hub's state.
 #[derive(Debug)]
 pub(super) struct State {
@@ -65,7 +58,6 @@ pub(super) struct State {
     webserver: Source,
     logs: VecDeque<LogLine>,
     current: Snapshot,
-    older: Older,
     workers_changed: bool,
     logs_changed: bool,
     runs_changed: bool,
@@ -96,7 +88,6 @@ impl State {
             webserver,
             logs: VecDeque::new(),
             current: Snapshot::default(),
-            older: Older::NotAsked(None),
             workers_changed: true,
             logs_changed: false,
             runs_changed: false,
@@ -247,26 +238,7 @@ impl State {
     /// Takes in what the webserver has to say.
     pub(super) fn told(&mut self, told: poller::Told) {
         match told {
-            poller::Told::Runs(runs, next) => {
-                let runs = match self.older {
-                    Older::NotAsked(_) => {
-                        self.older = Older::NotAsked(next);
-                        runs
-                    }
-                    Older::Next(_) => merge::runs(runs, &self.current.runs),
-                };
-                self.runs_changed |= merge::renew(&mut self.current.runs, runs);
-            }
-            poller::Told::Older(page) => {
-                let next = if page.follows {
-                    page.next
-                } else {
-                    self.older_runs_after()
-                };
-                self.older = Older::Next(next);
-                // What was there before is as fresh.
-                let known = (*self.current.runs).clone();
-                let runs = merge::runs(known, &page.runs);
+            poller::Told::Runs(runs) => {
                 self.runs_changed |= merge::renew(&mut self.current.runs, runs);
             }
             poller::Told::Jobs(jobs) => {
@@ -282,12 +254,6 @@ impl State {
                 self.webserver.retry_at = retry_at;
             }
         }
-    }
-
-    /// After which run the page after those that are known begins; `None` if there is none.
-    pub(super) fn older_runs_after(&self) -> Option<String> {
-        let (Older::NotAsked(next) | Older::Next(next)) = &self.older;
-        next.clone()
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::{QueueCounts, QueueRole, RunStatus, Slots, SourceKind};
+use crate::domain::{QueueCounts, QueueRole, Slots, SourceKind};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap_or_default()
@@ -139,38 +139,4 @@ fn an_equal_part_keeps_its_place_in_memory() {
     assert!(!renew(&mut part, vec![1, 2]));
     assert!(Arc::ptr_eq(&part, &before));
     assert!(renew(&mut part, vec![3]));
-}
-
-#[test]
-fn runs_that_fell_out_of_the_newest_page_stay_once_older_ones_were_asked_for() {
-    let run = |id: &str, second: i64, status: RunStatus| RunView {
-        run_id: id.to_owned(),
-        job: "etl".to_owned(),
-        status,
-        created_at: Some(at(second)),
-        started_at: None,
-        ended_at: None,
-        steps_succeeded: 0,
-        steps_failed: 0,
-        steps_total: None,
-        priority: None,
-    };
-    let known = [
-        run("b", 2, RunStatus::Started),
-        run("a", 1, RunStatus::Success),
-    ];
-    let fresh = vec![
-        run("c", 3, RunStatus::Queued),
-        run("b", 2, RunStatus::Success),
-    ];
-    let merged: Vec<(String, RunStatus)> = runs(fresh, &known)
-        .into_iter()
-        .map(|run| (run.run_id, run.status))
-        .collect();
-    let expected = [
-        ("c", RunStatus::Queued),
-        ("b", RunStatus::Success),
-        ("a", RunStatus::Success),
-    ];
-    assert_eq!(merged, expected.map(|(id, status)| (id.to_owned(), status)));
 }

@@ -1,0 +1,114 @@
+//! The built-in editor for a run configuration. A line that Dagster finds wrong is marked, with its
+//! words beside it; those about the cursor's line stand below, whole.
+//!
+//! ```text
+//!  3     config:            ✖ Missing required config entry "region" at …
+//!  4       limit: ten       ✖ Invalid scalar at path root:ops:score:config:limit. …
+//!
+//! Invalid scalar at path root:ops:score:config:limit. Value "ten" of type …
+//! ```
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::Line;
+use ratatui::widgets::Widget;
+use ratatui_textarea::TextArea;
+
+use super::super::Ctx;
+use super::super::paint::{self, Align, span};
+use crate::console::launch::LaunchForm;
+use crate::console::places::Mark;
+use crate::console::text;
+
+/// Rows for the whole of what is wrong with a line.
+const WORDS: u16 = 3;
+
+/// Fewer columns beside a line say nothing.
+const LEAST: u16 = 12;
+
+pub(super) fn render(
+    ctx: Ctx,
+    form: &LaunchForm,
+    editor: &TextArea<'static>,
+    area: Rect,
+    buf: &mut Buffer,
+) {
+    let marks = form.marks(&editor.lines().join("\n"));
+    let below = if marks.is_empty() || area.height < 3 * WORDS {
+        0
+    } else {
+        WORDS + 1
+    };
+    let field = Rect {
+        height: area.height - below,
+        ..area
+    };
+    // A copy: its viewport starts at the top, so that the scroll follows from the cursor alone.
+    let mut drawn = editor.clone();
+    drawn.set_style(ctx.roles.text);
+    drawn.set_cursor_line_style(Style::default());
+    drawn.set_cursor_style(Style::default().add_modifier(Modifier::REVERSED));
+    drawn.set_line_number_style(ctx.roles.dim);
+    (&drawn).render(field, buf);
+    let first = usize::from(drawn.scroll_offset().0);
+    let number = drawn.line_number_width();
+    for mark in marks.iter().rev() {
+        let row = mark.line.checked_sub(first);
+        let row = row.and_then(|row| u16::try_from(row).ok());
+        let Some(row) = row.filter(|row| *row < field.height) else {
+            continue;
+        };
+        let line = editor.lines().get(mark.line).map_or("", String::as_str);
+        beside(
+            ctx,
+            mark,
+            paint::row(field, row),
+            number + text::width(line),
+            buf,
+        );
+    }
+    if below > 0 {
+        let rest = Rect {
+            y: field.bottom() + 1,
+            height: WORDS,
+            ..area
+        };
+        words(ctx, &marks, editor.cursor().0, rest, buf);
+    }
+}
+
+/// Marks the number of a line, and puts what is wrong behind its text.
+fn beside(ctx: Ctx, mark: &Mark, row: Rect, used: u16, buf: &mut Buffer) {
+    let sign = Rect { width: 1, ..row };
+    buf.set_style(row, Style::default().add_modifier(Modifier::UNDERLINED));
+    let line = Line::from(span(ctx.glyphs.down, ctx.roles.error));
+    paint::line(ctx, buf, sign, &line, Align::Left);
+    // The cursor may stand behind the text.
+    let used = used.saturating_add(3);
+    if row.width >= used.saturating_add(LEAST) {
+        let place = Rect {
+            x: row.x + used,
+            width: row.width - used,
+            ..row
+        };
+        paint::clear(ctx, buf, place);
+        let words = format!("{} {}", ctx.glyphs.down, text::clean(&mark.text));
+        let line = Line::from(span(words, ctx.roles.error));
+        paint::line(ctx, buf, place, &line, Align::Left);
+    }
+}
+
+/// What is wrong with the cursor's line, or else with the first line that something is wrong with.
+fn words(ctx: Ctx, marks: &[Mark], cursor: usize, area: Rect, buf: &mut Buffer) {
+    let here = marks.iter().find(|mark| mark.line == cursor);
+    let Some(mark) = here.or(marks.first()) else {
+        return;
+    };
+    let said = format!("line {}: {}", mark.line + 1, text::clean(&mark.text));
+    let parts = text::wrap(&said, area.width.max(8)).into_iter();
+    let lines: Vec<Line> = parts
+        .map(|part| Line::from(span(part.to_owned(), ctx.roles.error)))
+        .collect();
+    paint::lines(ctx, buf, area, &lines);
+}

@@ -1,0 +1,124 @@
+//! How many steps runs have and how many of them ended: asked for beside the list of runs, since
+//! each makes Dagster read a run's log or plan.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::dagster::{Client, DagsterError, RunStats};
+use crate::domain::{RunStatus, RunView};
+
+/// Runs that are asked for per question.
+const AT_ONCE: usize = 25;
+
+/// See the module.
+pub(super) struct Counts {
+    client: Client,
+    /// Steps that ended, by run id: those of finished runs are asked for once.
+    ended: HashMap<String, RunStats>,
+    /// Steps of a run's plan, where the list does not tell: a plan never changes.
+    planned: HashMap<String, Option<u32>>,
+}
+
+impl Counts {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            ended: HashMap::new(),
+            planned: HashMap::new(),
+        }
+    }
+
+    /// Forgets all runs but these.
+    pub(super) fn keep(&mut self, runs: &[RunView]) {
+        let listed: HashSet<&str> = runs.iter().map(|run| run.run_id.as_str()).collect();
+        self.ended.retain(|id, _| listed.contains(id.as_str()));
+        self.planned.retain(|id, _| listed.contains(id.as_str()));
+    }
+
+    /// Asks for some of what is missing or may have changed; whether anything is new.
+    pub(super) async fn renew(&mut self, runs: &[RunView]) -> Result<bool, DagsterError> {
+        let mut wanted: Vec<&RunView> = runs
+            .iter()
+            .filter(|run| self.may_have_changed(run))
+            .collect();
+        // Runs that are under way before those of the past.
+        wanted.sort_by_key(|run| run.status.is_finished());
+        wanted.truncate(AT_ONCE);
+        let ended = self.ask_ended(&wanted).await?;
+        let unplanned = runs.iter().filter(|run| self.lacks_plan(run));
+        let unplanned: Vec<&RunView> = unplanned.take(AT_ONCE).collect();
+        let planned = self.ask_planned(&unplanned).await?;
+        Ok(ended || planned)
+    }
+
+    /// Asks for all of these.
+    pub(super) async fn add(&mut self, runs: &[RunView]) -> Result<(), DagsterError> {
+        for some in runs.chunks(AT_ONCE) {
+            let wanted: Vec<&RunView> = some.iter().collect();
+            self.ask_ended(&wanted).await?;
+            let unplanned: Vec<&RunView> = some.iter().filter(|run| self.lacks_plan(run)).collect();
+            self.ask_planned(&unplanned).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask_ended(&mut self, wanted: &[&RunView]) -> Result<bool, DagsterError> {
+        if wanted.is_empty() {
+            return Ok(false);
+        }
+        let mut counts = self.client.run_stats(&ids(wanted)).await?;
+        let mut changed = false;
+        for run in wanted {
+            // A run that was deleted meanwhile has none, and is not asked for again.
+            let gone = RunStats {
+                finished: true,
+                ..RunStats::default()
+            };
+            let stats = counts.remove(&run.run_id).unwrap_or(gone);
+            changed |= self.ended.insert(run.run_id.clone(), stats) != Some(stats);
+        }
+        Ok(changed)
+    }
+
+    async fn ask_planned(&mut self, wanted: &[&RunView]) -> Result<bool, DagsterError> {
+        if wanted.is_empty() {
+            return Ok(false);
+        }
+        let mut sizes = self.client.plan_sizes(&ids(wanted)).await?;
+        for run in wanted {
+            let size = sizes.remove(&run.run_id);
+            self.planned.insert(run.run_id.clone(), size);
+        }
+        Ok(true)
+    }
+
+    fn may_have_changed(&self, run: &RunView) -> bool {
+        match run.status {
+            RunStatus::Queued | RunStatus::NotStarted | RunStatus::Managed => false,
+            _ => self
+                .ended
+                .get(&run.run_id)
+                .is_none_or(|stats| !stats.finished),
+        }
+    }
+
+    fn lacks_plan(&self, run: &RunView) -> bool {
+        run.steps_total.is_none() && !self.planned.contains_key(&run.run_id)
+    }
+
+    /// The runs with what is known of their steps.
+    pub(super) fn shown(&self, mut runs: Vec<RunView>) -> Vec<RunView> {
+        for run in &mut runs {
+            if let Some(stats) = self.ended.get(&run.run_id) {
+                run.steps_succeeded = stats.succeeded;
+                run.steps_failed = stats.failed;
+            }
+            let planned = || *self.planned.get(&run.run_id)?;
+            run.steps_total = run.steps_total.or_else(planned);
+        }
+        runs
+    }
+}
+
+fn ids(runs: &[&RunView]) -> Vec<String> {
+    runs.iter().map(|run| run.run_id.clone()).collect()
+}
