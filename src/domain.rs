@@ -27,7 +27,8 @@ pub use message::{
     RedrivePolicy,
 };
 pub use query::{
-    Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent,
+    Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent, RunStep,
+    RunSteps,
 };
 pub use queue::{DEFAULT_PRIORITY, PriorityCount, QueueCounts, QueueRole, QueueView};
 pub use run::{JobRef, RunStatus, RunView};

@@ -25,8 +25,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use api::{
-    About, AttemptEvents, Execution, ExitKind, HostNotice, HostSettings, HostState, LostPolicy,
-    Outcome, Progress, Report, ReportKind, Reported, StepStatus, Stream, Usage, WorkerIdentity,
+    About, AttemptEvents, Capture, Execution, ExitKind, HostNotice, HostSettings, HostState,
+    LostPolicy, Outcome, Progress, Report, ReportKind, Reported, StepStatus, Stream, Usage,
+    WorkerIdentity,
 };
 pub use error::HostError;
 
@@ -127,6 +128,14 @@ impl Hosts {
     /// When Dagster's storage cannot be asked, or gives no claim.
     pub async fn about(&self) -> Result<About, HostError> {
         self.supervisor.about().await
+    }
+
+    /// Where the output that was captured of a step lies.
+    ///
+    /// # Errors
+    /// When the instance cannot be asked.
+    pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {
+        self.supervisor.capture(run_id, file_key).await
     }
 
     /// How the hosts and the ledger stand.

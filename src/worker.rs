@@ -11,6 +11,7 @@ mod life;
 mod lives;
 pub mod operations;
 mod orders;
+mod output;
 mod polls;
 mod pool;
 mod printed;

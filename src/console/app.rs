@@ -271,7 +271,8 @@ impl App {
     pub fn next_tick(&self, now: Timestamp) -> Duration {
         let snapshot = &self.snapshot;
         let just_ended = |at: &Timestamp| now.duration_since(*at) < super::throughput::WINDOW;
-        let moving = self.followed.is_some()
+        let follows = self.followed.as_ref();
+        let moving = follows.is_some_and(|follow| !follow.is_over())
             || !snapshot.tasks.is_empty()
             || !self.toasts.is_empty()
             || self.ringing.is_waiting()

@@ -1,10 +1,11 @@
-//! What is followed while a task's details are open: Dagster's events of it, its output, its message.
+//! What is followed while the details of a task or a run are open: Dagster's events of it, a task's
+//! output and message, a run's steps.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{Answer, Query, RunEvent, TaskView};
+use crate::domain::{Answer, OutputPage, Query, RunEvent, RunSteps, RunView, TaskView};
 
 /// Events that are kept: the newest.
 const MAX_EVENTS: usize = 500;
@@ -15,12 +16,15 @@ const MAX_OUTPUT: usize = 64 * 1024;
 /// How long to wait after an answer that had it all.
 const PAUSE: SignedDuration = SignedDuration::from_secs(2);
 
+/// Pages of a run's log that are asked for without a pause: 20,000 events.
+const PAGES_AT_ONCE: usize = 40;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Follow {
-    /// Taskiq's id of the task.
-    pub task_id: String,
-    /// Dagster's events of it, oldest first.
+    /// Taskiq's id of the task, or the run's.
+    pub id: String,
+    /// Dagster's events of it, oldest first; of a run its own and those with an error.
     pub events: VecDeque<RunEvent>,
     /// The end of its standard output.
     pub stdout: String,
@@ -28,101 +32,291 @@ pub struct Follow {
     pub stderr: String,
     /// Its message, secrets hidden, or why it cannot be shown.
     pub message: Option<Result<String, String>>,
-    /// Why events or output cannot be read.
+    /// Why events or steps cannot be read.
     pub problem: Option<String>,
-    run_id: String,
-    step_key: Option<String>,
+    /// Why the output cannot be read.
+    pub output_problem: Option<String>,
+    /// A run's steps.
+    pub run: Option<RunSteps>,
+    subject: Subject,
     events_after: Option<String>,
-    output_after: Option<String>,
-    file_key: Option<String>,
+    pages: usize,
+    output: Output,
     /// What is asked at the moment, by the numbers of the requests.
-    pub(super) asked: Asked,
+    asked: BTreeMap<u64, Slot>,
+    due: Timestamp,
+    /// Nothing will be added any more.
+    over: bool,
+}
+
+/// What is followed.
+#[derive(Clone, Debug)]
+enum Subject {
+    Task {
+        run_id: String,
+        step_key: Option<String>,
+        worker: String,
+    },
+    Run {
+        run_id: String,
+        finished: bool,
+    },
+}
+
+/// Where the output is read.
+#[derive(Clone, Debug, Default)]
+struct Output {
+    /// Dagster's key of the capture.
+    key: Option<String>,
+    after: Option<String>,
+    /// The webserver does not have it: the worker that ran the step is asked for its files.
+    at_worker: bool,
     due: Timestamp,
 }
 
-/// Requests under way.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
-    pub(super) events: Option<u64>,
-    pub(super) output: Option<u64>,
-    pub(super) message: Option<u64>,
+/// A kind of question; one of each is asked at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    Events,
+    Steps,
+    Output,
+    Message,
 }
+
+/// A question, and the worker it is for; `None` is Dagster.
+pub(super) type Question = (Slot, Option<String>, Query);
 
 impl Follow {
     /// Nothing is known of the task yet.
     #[must_use]
-    pub fn new(task: &TaskView, now: Timestamp) -> Self {
+    pub fn task(task: &TaskView, now: Timestamp) -> Self {
+        let subject = Subject::Task {
+            run_id: task.run_id.clone(),
+            step_key: task.step_key.clone(),
+            worker: task.worker.clone(),
+        };
+        Self::new(task.task_id.clone(), subject, now)
+    }
+
+    /// Nothing is known of the run yet.
+    #[must_use]
+    pub fn run(run: &RunView, now: Timestamp) -> Self {
+        let subject = Subject::Run {
+            run_id: run.run_id.clone(),
+            finished: false,
+        };
+        Self::new(run.run_id.clone(), subject, now)
+    }
+
+    fn new(id: String, subject: Subject, now: Timestamp) -> Self {
         Self {
-            task_id: task.task_id.clone(),
+            id,
             events: VecDeque::new(),
             stdout: String::new(),
             stderr: String::new(),
             message: None,
             problem: None,
-            run_id: task.run_id.clone(),
-            step_key: task.step_key.clone(),
+            output_problem: None,
+            run: None,
+            subject,
             events_after: None,
-            output_after: None,
-            file_key: None,
-            asked: Asked::default(),
+            pages: 0,
+            output: Output::default(),
+            asked: BTreeMap::new(),
             due: now,
+            over: false,
         }
     }
 
-    /// What to ask for its events now, if it is time.
-    pub(super) fn events_query(&self, now: Timestamp) -> Option<Query> {
-        (self.asked.events.is_none() && self.due <= now).then(|| Query::StepEvents {
-            run_id: self.run_id.clone(),
-            step_key: self.step_key.clone(),
-            after: self.events_after.clone(),
+    /// Whether anything is still to come.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Notes that the run is over: what is asked from now on is the last there is.
+    pub(super) fn run_finished(&mut self) {
+        if let Subject::Run { finished, .. } = &mut self.subject
+            && !*finished
+        {
+            *finished = true;
+            // An answer on its way may be from before.
+            self.asked.clear();
+        }
+    }
+
+    /// What to ask a task's worker once.
+    pub(super) fn first_question(&self) -> Option<Question> {
+        match &self.subject {
+            Subject::Task { worker, .. } => {
+                let task_id = self.id.clone();
+                let whom = Some(worker.clone());
+                Some((Slot::Message, whom, Query::Payload { task_id }))
+            }
+            Subject::Run { .. } => None,
+        }
+    }
+
+    /// What to ask now.
+    pub(super) fn questions(&self, now: Timestamp) -> Vec<Question> {
+        let free = |slot: Slot| !self.asked.values().any(|of| *of == slot);
+        let mut questions = Vec::new();
+        if self.over {
+            return questions;
+        }
+        if self.due <= now && free(Slot::Events) {
+            let (run_id, step_key) = match &self.subject {
+                Subject::Task {
+                    run_id, step_key, ..
+                } => (run_id, step_key.clone()),
+                Subject::Run { run_id, .. } => {
+                    if free(Slot::Steps) {
+                        let run_id = run_id.clone();
+                        questions.push((Slot::Steps, None, Query::Run { run_id }));
+                    }
+                    (run_id, None)
+                }
+            };
+            let query = Query::StepEvents {
+                run_id: run_id.clone(),
+                step_key,
+                after: self.events_after.clone(),
+            };
+            questions.push((Slot::Events, None, query));
+        }
+        if self.output.due <= now && free(Slot::Output) {
+            questions.extend(self.output_question());
+        }
+        questions
+    }
+
+    /// What to ask for its output, once Dagster told its key.
+    fn output_question(&self) -> Option<Question> {
+        let file_key = self.output.key.clone()?;
+        let Subject::Task { run_id, worker, .. } = &self.subject else {
+            return None;
+        };
+        let (run_id, after) = (run_id.clone(), self.output.after.clone());
+        Some(if self.output.at_worker {
+            let query = Query::OutputFiles {
+                run_id,
+                file_key,
+                after,
+            };
+            (Slot::Output, Some(worker.clone()), query)
+        } else {
+            let query = Query::StepOutput {
+                run_id,
+                file_key,
+                after,
+            };
+            (Slot::Output, None, query)
         })
     }
 
-    /// What to ask for its output now, once Dagster told where that is.
-    pub(super) fn output_query(&self) -> Option<Query> {
-        let file_key = self.file_key.clone()?;
-        self.asked.output.is_none().then(|| Query::StepOutput {
-            run_id: self.run_id.clone(),
-            file_key,
-            after: self.output_after.clone(),
-        })
+    /// Notes the number of a request.
+    pub(super) fn note(&mut self, request: u64, slot: Slot) {
+        self.asked.insert(request, slot);
+    }
+
+    /// What a request of this number was about, if it was about this.
+    pub(super) fn answered(&mut self, request: u64) -> Option<Slot> {
+        self.asked.remove(&request)
     }
 
     /// Takes an answer.
     pub(super) fn take(&mut self, answer: &Answer, now: Timestamp) {
         match answer {
             Answer::StepEvents(page) => {
-                let step = self.step_key.as_deref().unwrap_or_default();
-                if let Some(key) = page.file_key(step)
-                    && self.file_key.as_deref() != Some(key)
-                {
-                    // Another attempt, another capture.
-                    self.file_key = Some(key.to_owned());
-                    self.output_after = None;
-                    self.stdout.clear();
-                    self.stderr.clear();
-                }
-                self.events.extend(page.events.iter().cloned());
+                self.find_output(page, now);
+                let of_run = matches!(self.subject, Subject::Run { .. });
+                let shown = |event: &&RunEvent| {
+                    !of_run || event.step_key.is_none() || event.error.is_some()
+                };
+                self.events
+                    .extend(page.events.iter().filter(shown).cloned());
                 let more = self.events.len().saturating_sub(MAX_EVENTS);
                 self.events.drain(..more);
                 self.events_after = Some(page.after.clone());
-                self.due = if page.has_more { now } else { now + PAUSE };
+                self.pages += 1;
+                let at_once = page.has_more && (!of_run || self.pages < PAGES_AT_ONCE);
+                self.due = if at_once { now } else { now + PAUSE };
                 self.problem = None;
+                let finished = matches!(self.subject, Subject::Run { finished: true, .. });
+                self.over = finished && !page.has_more && self.run.is_some();
             }
-            Answer::StepOutput(page) => {
-                keep_end(&mut self.stdout, &page.stdout);
-                keep_end(&mut self.stderr, &page.stderr);
-                self.output_after.clone_from(&page.after);
-            }
+            Answer::StepOutput(page) => self.take_output(page, now),
+            Answer::Run(steps) => self.run = Some(steps.clone()),
             Answer::Payload(body) => self.message = Some(Ok(body.clone())),
             _ => {}
         }
     }
 
+    /// Looks for the key of the task's output among new events.
+    fn find_output(&mut self, page: &crate::domain::EventPage, now: Timestamp) {
+        let Subject::Task { step_key, .. } = &self.subject else {
+            return;
+        };
+        let step = step_key.as_deref().unwrap_or_default();
+        if let Some(key) = page.file_key(step)
+            && self.output.key.as_deref() != Some(key)
+        {
+            // Another attempt, another capture.
+            self.output = Output {
+                key: Some(key.to_owned()),
+                due: now + PAUSE,
+                ..Output::default()
+            };
+            self.stdout.clear();
+            self.stderr.clear();
+            self.output_problem = None;
+        }
+    }
+
+    fn take_output(&mut self, page: &OutputPage, now: Timestamp) {
+        if page.missing {
+            if self.output.at_worker {
+                self.output_problem = Some(String::from(
+                    "it is neither where Dagster's webserver looks nor on the worker's host",
+                ));
+            }
+            return self.look_elsewhere(now);
+        }
+        keep_end(&mut self.stdout, &page.stdout);
+        keep_end(&mut self.stderr, &page.stderr);
+        self.output.after.clone_from(&page.after);
+        self.output.due = if page.is_full() { now } else { now + PAUSE };
+        self.output_problem = None;
+    }
+
+    /// The webserver's place and the worker's are looked at in turn: at the worker's at once.
+    fn look_elsewhere(&mut self, now: Timestamp) {
+        self.output.due = if self.output.at_worker {
+            now + PAUSE
+        } else {
+            now
+        };
+        self.output.at_worker ^= true;
+        self.output.after = None;
+    }
+
     /// A question was not answered; it is asked again later.
-    pub(super) fn failed(&mut self, reason: &str, now: Timestamp) {
-        self.problem = Some(reason.to_owned());
-        self.due = now + PAUSE;
+    pub(super) fn failed(&mut self, slot: Slot, reason: &str, now: Timestamp) {
+        match slot {
+            Slot::Message => self.message = Some(Err(reason.to_owned())),
+            Slot::Output => {
+                self.output_problem = Some(reason.to_owned());
+                if self.stdout.is_empty() && self.stderr.is_empty() {
+                    self.look_elsewhere(now);
+                } else {
+                    self.output.due = now + PAUSE;
+                }
+            }
+            Slot::Events | Slot::Steps => {
+                self.problem = Some(reason.to_owned());
+                self.due = now + PAUSE;
+            }
+        }
     }
 }
 

@@ -51,6 +51,7 @@ impl Client {
         let document = include_str!("queries/output.graphql");
         let captured: Captured = answer::read(self.read(document, variables).await?)?;
         Ok(OutputPage {
+            missing: captured.stdout.is_none() && captured.stderr.is_none(),
             stdout: captured.stdout.unwrap_or_default(),
             stderr: captured.stderr.unwrap_or_default(),
             after: captured.cursor,

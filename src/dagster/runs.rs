@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::answer::{self, seconds};
 use super::jobs::Tag;
 use super::{Client, DagsterError};
-use crate::domain::{RunStatus, RunView, Timestamp};
+use crate::domain::{RunStatus, RunStep, RunSteps, RunView, Timestamp};
 
 /// The tag that sets a run's priority.
 const RUN_PRIORITY: &str = "dagster-taskiq/run_priority";
@@ -100,6 +100,8 @@ pub struct StepStats {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// When its last attempt was sent.
+    pub sent_at: Option<Timestamp>,
     /// Start and end of each attempt.
     pub attempts: Vec<(Option<Timestamp>, Option<Timestamp>)>,
 }
@@ -185,6 +187,50 @@ impl Client {
         let document = include_str!("queries/run_detail.graphql");
         let answer = self.read(document, json!({"id": run_id})).await?;
         answer::expect(answer, "Run")
+    }
+}
+
+impl RunDetail {
+    /// The steps as a console shows them: those of the plan in its order, then those that came up
+    /// while it ran.
+    #[must_use]
+    pub fn into_steps(self) -> RunSteps {
+        let mut begun: HashMap<String, StepStats> = HashMap::new();
+        let mut order = Vec::new();
+        for step in self.steps {
+            order.push(step.key.clone());
+            begun.insert(step.key.clone(), step);
+        }
+        let mut steps: Vec<RunStep> = Vec::new();
+        for planned in self.plan {
+            // `load[?]` stands for the steps that come up.
+            if !planned.key.contains("[?]") {
+                let stats = begun.remove(&planned.key);
+                steps.push(run_step(planned.key, stats, planned.depends_on));
+            }
+        }
+        for key in order {
+            if let Some(stats) = begun.remove(&key) {
+                steps.push(run_step(key, Some(stats), Vec::new()));
+            }
+        }
+        steps.truncate(RunSteps::MAX);
+        RunSteps {
+            steps,
+            config: self.config,
+        }
+    }
+}
+
+fn run_step(key: String, stats: Option<StepStats>, depends_on: Vec<String>) -> RunStep {
+    RunStep {
+        key,
+        status: stats.as_ref().and_then(|stats| stats.status.clone()),
+        sent_at: stats.as_ref().and_then(|stats| stats.sent_at),
+        started_at: stats.as_ref().and_then(|stats| stats.started_at),
+        ended_at: stats.as_ref().and_then(|stats| stats.ended_at),
+        attempts: stats.map_or(0, |stats| stats.attempts.len()),
+        depends_on,
     }
 }
 
@@ -283,6 +329,7 @@ impl RawPlan {
 #[serde(rename_all = "camelCase")]
 struct Span {
     start_time: Option<f64>,
+    #[serde(default)]
     end_time: Option<f64>,
 }
 
@@ -296,15 +343,24 @@ impl<'de> Deserialize<'de> for StepStats {
             #[serde(flatten)]
             span: Span,
             attempts: Vec<Span>,
+            markers: Vec<Span>,
         }
         let raw = Raw::deserialize(deserializer)?;
         let ends = |span: &Span| (seconds(span.start_time), seconds(span.end_time));
         let (started_at, ended_at) = ends(&raw.span);
+        // The first thing that is noted of an attempt is that it is sent (`STEP_WORKER_STARTING`).
+        let noted = raw
+            .markers
+            .iter()
+            .filter_map(|span| seconds(span.start_time));
+        let before = |at: &Timestamp| started_at.is_none_or(|started| *at <= started);
+        let sent_at = noted.filter(before).min();
         Ok(Self {
             key: raw.step_key,
             status: raw.status,
             started_at,
             ended_at,
+            sent_at,
             attempts: raw.attempts.iter().map(ends).collect(),
         })
     }

@@ -32,6 +32,11 @@ pub enum Query {
         /// Those before this run; `None` for those before the last page.
         before: Option<String>,
     },
+    /// A run's steps, as Dagster knows them.
+    Run {
+        /// The run.
+        run_id: String,
+    },
     /// The next events of a step in Dagster's log, or of a whole run.
     StepEvents {
         /// The run.
@@ -48,6 +53,15 @@ pub enum Query {
         /// Dagster's key of the capture, from [`EventPage::file_key`].
         file_key: String,
         /// Where the last answer ended.
+        after: Option<String>,
+    },
+    /// The same from the files on a worker's host, where the webserver cannot read them.
+    OutputFiles {
+        /// The run.
+        run_id: String,
+        /// Dagster's key of the capture, from [`EventPage::file_key`].
+        file_key: String,
+        /// Where the last answer ended; from the last [`OutputPage::MAX`] bytes on without one.
         after: Option<String>,
     },
     /// The message of a task that a worker has in hand, its secrets hidden.
@@ -79,8 +93,9 @@ impl Query {
             Self::Job { .. } => "describe job",
             Self::CheckConfig(_) => "check configuration",
             Self::OlderRuns { .. } => "load older runs",
+            Self::Run { .. } => "describe run",
             Self::StepEvents { .. } => "read events",
-            Self::StepOutput { .. } => "read output",
+            Self::StepOutput { .. } | Self::OutputFiles { .. } => "read output",
             Self::Payload { .. } => "show message",
             Self::Queue { .. } => "describe queue",
             Self::Peek { .. } => "peek",
@@ -94,9 +109,13 @@ impl Query {
             Self::Job { .. }
             | Self::CheckConfig(_)
             | Self::OlderRuns { .. }
+            | Self::Run { .. }
             | Self::StepEvents { .. }
             | Self::StepOutput { .. } => true,
-            Self::Payload { .. } | Self::Queue { .. } | Self::Peek { .. } => false,
+            Self::OutputFiles { .. }
+            | Self::Payload { .. }
+            | Self::Queue { .. }
+            | Self::Peek { .. } => false,
         }
     }
 
@@ -125,9 +144,11 @@ pub enum Answer {
         /// There are no more.
         last: bool,
     },
+    /// Of [`Query::Run`].
+    Run(RunSteps),
     /// Of [`Query::StepEvents`].
     StepEvents(EventPage),
-    /// Of [`Query::StepOutput`].
+    /// Of [`Query::StepOutput`] and [`Query::OutputFiles`].
     StepOutput(OutputPage),
     /// Of [`Query::Payload`].
     Payload(String),
@@ -156,6 +177,40 @@ impl JobDetail {
     pub const MAX_PARTITIONS: usize = 5_000;
     /// Assets that are told of.
     pub const MAX_ASSETS: usize = 5_000;
+}
+
+/// A run's steps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSteps {
+    /// The steps of its plan and those that came up while it ran, in the plan's order; at most
+    /// [`RunSteps::MAX`].
+    pub steps: Vec<RunStep>,
+    /// Its configuration, as YAML.
+    pub config: String,
+}
+
+impl RunSteps {
+    /// Steps that are told of.
+    pub const MAX: usize = 5_000;
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStep {
+    /// Step key.
+    pub key: String,
+    /// `SUCCESS`, `FAILURE`, `SKIPPED`, `IN_PROGRESS`; absent before its start.
+    pub status: Option<String>,
+    /// When the executor sent its last attempt.
+    pub sent_at: Option<Timestamp>,
+    /// When that began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How many attempts began.
+    pub attempts: usize,
+    /// Keys of the steps whose outputs it needs.
+    pub depends_on: Vec<String>,
 }
 
 /// Some events of a run's log.
@@ -210,11 +265,22 @@ pub struct OutputPage {
     pub stderr: String,
     /// Where to go on.
     pub after: Option<String>,
+    /// Whoever was asked has no such capture: its files lie elsewhere.
+    #[serde(default)]
+    pub missing: bool,
 }
 
 impl OutputPage {
     /// Bytes of each stream that are told at once.
     pub const MAX: u32 = 65_536;
+
+    /// Whether there is likely more at once.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        // A character may have been cut in half, and marks stand for what is none.
+        let full = Self::MAX as usize - 4;
+        self.stdout.len() >= full || self.stderr.len() >= full
+    }
 }
 
 /// What is wrong with a run configuration, and where.

@@ -249,6 +249,21 @@ pub struct AttemptEvents {
     pub ended: bool,
 }
 
+/// Where a step's output lies on this host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capture {
+    /// In these files, which may not be there (yet).
+    Files {
+        /// Of standard output.
+        stdout: std::path::PathBuf,
+        /// Of standard error.
+        stderr: std::path::PathBuf,
+    },
+    /// With a compute log manager of this class, which keeps them elsewhere.
+    Elsewhere(String),
+}
+
 /// What the worker's Python and `DagsterInstance` are.
 #[derive(Clone, Debug, Deserialize)]
 pub struct About {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::api::{About, AttemptEvents, HostNotice, HostSettings};
+use super::api::{About, AttemptEvents, Capture, HostNotice, HostSettings};
 use super::error::HostError;
 use super::link::{Link, News};
 use super::protocol::{FromHost, PROTOCOL, ReportBody, ToHost};
@@ -127,6 +127,21 @@ impl Ledger {
             attempt,
         };
         let request = "the events of an attempt";
+        let value = self.request(request, ask).await?;
+        serde_json::from_value(value).map_err(|error| HostError::Request {
+            request,
+            reason: error.to_string(),
+        })
+    }
+
+    /// Where the output that was captured of a step lies.
+    pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {
+        let ask = |id| ToHost::Capture {
+            id,
+            run_id: run_id.to_owned(),
+            file_key: file_key.to_owned(),
+        };
+        let request = "where a step's output lies";
         let value = self.request(request, ask).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request,

@@ -101,6 +101,11 @@ pub(super) enum ToHost {
         id: u64,
         run_id: String,
     },
+    Capture {
+        id: u64,
+        run_id: String,
+        file_key: String,
+    },
     AttemptEvents {
         id: u64,
         run_id: String,

@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::api::{
-    About, AttemptEvents, Execution, HostNotice, HostSettings, HostState, LostPolicy, Outcome,
-    Progress, Report, Reported,
+    About, AttemptEvents, Capture, Execution, HostNotice, HostSettings, HostState, LostPolicy,
+    Outcome, Progress, Report, Reported,
 };
 use super::error::HostError;
 use super::ledger::Ledger;
@@ -389,6 +389,10 @@ impl Supervisor {
 
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
         self.own_ledger.fleet().await
+    }
+
+    pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {
+        self.own_ledger.capture(run_id, file_key).await
     }
 
     pub async fn about(&self) -> Result<About, HostError> {

@@ -92,6 +92,7 @@ pub fn details(options: Options) -> Harness {
         stdout: String::from("epoch 1: loss 0.51\nepoch 2: loss 0.42\n"),
         stderr: String::from("warning: \u{1b}[31mslow\n"),
         after: Some(String::from("0:40")),
+        missing: false,
     };
     answer(&mut harness, *output, Answer::StepOutput(page));
     harness
@@ -154,5 +155,96 @@ fn a_question_that_failed_is_told_and_asked_again_later() {
     assert!(matches!(
         asked(&harness.effects)[..],
         [(_, Query::StepEvents { .. })]
+    ));
+}
+
+/// A step whose capture is known and whose output is asked for, and the number of that question.
+fn output_asked() -> (Harness, u64) {
+    let mut harness = Harness::new(
+        Options {
+            size: (120, 70),
+            ..Options::default()
+        },
+        fixture::snapshot(),
+    );
+    let questions = asked(&harness.keys("3j<enter>"));
+    let [_, (events, Query::StepEvents { step_key, .. })] = questions.as_slice() else {
+        panic!("{questions:?}")
+    };
+    let captured = RunEvent {
+        file_key: Some(String::from("abcd")),
+        captured: step_key.iter().cloned().collect(),
+        ..event("LOGS_CAPTURED", "Started capturing logs")
+    };
+    let page = EventPage {
+        events: vec![captured],
+        after: String::from("1"),
+        has_more: false,
+    };
+    answer(&mut harness, *events, Answer::StepEvents(page));
+    harness.now += SignedDuration::from_secs(2);
+    harness.tell(Message::Tick);
+    let questions = asked(&harness.effects);
+    let (output, _) = questions.last().unwrap();
+    (harness, *output)
+}
+
+fn missing() -> Answer {
+    Answer::StepOutput(OutputPage {
+        missing: true,
+        ..OutputPage::default()
+    })
+}
+
+#[test]
+fn output_that_the_webserver_cannot_read_is_read_from_the_worker_that_ran_the_step() {
+    let (mut harness, output) = output_asked();
+    answer(&mut harness, output, missing());
+    let [
+        Effect::Request {
+            request,
+            worker: Some(worker),
+            command: Command::Ask(Query::OutputFiles { file_key, .. }),
+        },
+    ] = harness.effects.as_slice()
+    else {
+        panic!("{:?}", harness.effects)
+    };
+    assert!(worker.starts_with("etl-") && file_key == "abcd");
+    let request = *request;
+    let page = OutputPage {
+        stdout: String::from("from the worker's disk\n"),
+        after: Some(String::from("23:0")),
+        ..OutputPage::default()
+    };
+    answer(&mut harness, request, Answer::StepOutput(page));
+    assert!(harness.screen().contains("from the worker's disk"));
+    harness.now += SignedDuration::from_secs(2);
+    harness.effects.clear();
+    harness.tell(Message::Tick);
+    let questions = asked(&harness.effects);
+    let Some((_, Query::OutputFiles { after, .. })) = questions.last() else {
+        panic!("{questions:?}")
+    };
+    assert_eq!(after.as_deref(), Some("23:0"), "it goes on there");
+}
+
+#[test]
+fn output_that_nobody_has_is_told_and_looked_for_in_both_places_again() {
+    let (mut harness, output) = output_asked();
+    answer(&mut harness, output, missing());
+    let (request, _) = asked(&harness.effects)[0].clone();
+    harness.effects.clear();
+    let reply = Reply::Failed(String::from("worker etl-2 is not linked"));
+    harness.tell(Message::Reply { request, reply });
+    assert_eq!(asked(&harness.effects), []);
+    let screen = harness.screen();
+    assert!(screen.contains("worker etl-2 is not linked"), "{screen}");
+    harness.now += SignedDuration::from_secs(2);
+    harness.tell(Message::Tick);
+    let questions = asked(&harness.effects);
+    assert!(matches!(
+        questions.last(),
+        Some((_, Query::StepOutput { .. }))
     ));
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use dagster_taskiq_tui::console::app::{Effect, Message};
-use dagster_taskiq_tui::domain::{Answer, Command, Query, Reply, RunStatus};
+use dagster_taskiq_tui::domain::{
+    Answer, Command, EventPage, Query, Reply, RunEvent, RunStatus, RunStep, RunSteps,
+};
+use jiff::SignedDuration;
 
 use super::fixture;
 use super::harness::{Harness, Options};
@@ -167,4 +170,105 @@ fn a_code_location_is_reloaded_by_its_name() {
     let sent = harness.commands(":reload-location warehouse<enter>");
     let location = String::from("warehouse");
     assert_eq!(sent, [(None, Command::ReloadLocation { location })]);
+}
+
+fn step(key: &str, status: Option<&str>, times: [Option<i64>; 3], depends_on: &[&str]) -> RunStep {
+    let at = |ago: Option<i64>| ago.map(|ago| fixture::now() - SignedDuration::from_secs(ago));
+    RunStep {
+        key: key.to_owned(),
+        status: status.map(str::to_owned),
+        sent_at: at(times[0]),
+        started_at: at(times[1]),
+        ended_at: at(times[2]),
+        attempts: usize::from(times[1].is_some()),
+        depends_on: depends_on.iter().map(|key| (*key).to_owned()).collect(),
+    }
+}
+
+/// The details of the second run, as Dagster tells of its steps.
+pub fn details(options: Options) -> Harness {
+    let mut harness = Harness::new(options, fixture::snapshot());
+    let effects = harness.keys("4j<enter>");
+    let requests: Vec<(u64, Query)> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Request {
+                request,
+                command: Command::Ask(query),
+                ..
+            } => Some((*request, query.clone())),
+            _ => None,
+        })
+        .collect();
+    let [
+        (steps, Query::Run { .. }),
+        (events, Query::StepEvents { step_key: None, .. }),
+    ] = requests.as_slice()
+    else {
+        panic!("{requests:?}")
+    };
+    let known = RunSteps {
+        steps: vec![
+            step("load", Some("SUCCESS"), [Some(90), Some(80), Some(50)], &[]),
+            step(
+                "clean",
+                Some("FAILURE"),
+                [Some(50), Some(30), Some(10)],
+                &["load"],
+            ),
+            step("train", None, [Some(9), None, None], &["load"]),
+            step("report", None, [None, None, None], &["clean", "train"]),
+        ],
+        config: String::from("ops:\n  load:\n    config: {rows: 7}\n"),
+    };
+    let event = |step: Option<&str>, error: Option<&str>, message: &str| RunEvent {
+        at: Some(fixture::now()),
+        level: String::from("DEBUG"),
+        kind: Some(String::from("STEP_FAILURE")),
+        step_key: step.map(str::to_owned),
+        message: message.to_owned(),
+        error: error.map(str::to_owned),
+        file_key: None,
+        captured: Vec::new(),
+    };
+    let page = EventPage {
+        events: vec![
+            event(Some("load"), None, "Loaded input"),
+            event(Some("clean"), Some("KeyError: 'north'"), "failed"),
+            event(None, None, "Started execution of run"),
+        ],
+        after: String::from("3"),
+        has_more: false,
+    };
+    for (request, answer) in [
+        (*steps, Answer::Run(known)),
+        (*events, Answer::StepEvents(page)),
+    ] {
+        let reply = Reply::Answer(Box::new(answer));
+        harness.tell(Message::Reply { request, reply });
+    }
+    harness
+}
+
+#[test]
+fn an_open_run_shows_how_long_each_step_waited_and_ran_whoever_ran_it() {
+    let harness = details(Options {
+        size: (120, 60),
+        ..Options::default()
+    });
+    let screen = harness.screen();
+    let line = |text: &str| screen.lines().find(|line| line.contains(text)).unwrap();
+    assert!(line("load  ").contains("30.0s after 10.0s"), "{screen}");
+    assert!(line("clean  ").contains("20.0s after 20.0s"), "{screen}");
+    assert!(line("train  ").contains("\u{b7} after 9s"), "{screen}");
+    assert!(
+        line("report ").contains("waits for clean, train"),
+        "{screen}"
+    );
+    assert!(screen.contains("KeyError: 'north'"), "{screen}");
+    assert!(
+        !screen.contains("Loaded input"),
+        "a step's own page shows that"
+    );
+    assert!(screen.contains("config: {rows: 7}"), "{screen}");
 }

@@ -1,46 +1,76 @@
-//! Asks for what is followed while a task's details are open, and for nothing else.
+//! Asks for what is followed while the details of a task or a run are open, and for nothing else.
 
 use jiff::Timestamp;
 
 use super::{App, Effect};
-use crate::console::follow::Follow;
+use crate::console::follow::{Follow, Question};
 use crate::console::overlay::Overlay;
 use crate::console::view::View;
 use crate::console::words;
-use crate::domain::{Command, Query, Reply, SourceHealth};
+use crate::domain::{Command, Reply, SourceHealth};
 
 impl App {
-    /// Follows the task whose details are open; forgets what was followed when they are not.
+    /// Follows the task or run whose details are open; forgets what was followed when they are not.
     pub(super) fn follow(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let open = matches!(self.overlay, Some(Overlay::Detail { .. }))
-            && matches!(self.view, View::Overview | View::Steps);
-        let task = open.then(|| self.selected_task().cloned()).flatten();
-        let Some(task) = task.filter(|task| !task.run_id.is_empty()) else {
-            self.followed = None;
+        let known = self.followed.take();
+        let Some((mut follow, is_new)) = self.follow_of_selected(known, now) else {
             return;
         };
-        let known = self
-            .followed
-            .take()
-            .filter(|known| known.task_id == task.task_id);
-        let is_new = known.is_none();
-        let mut follow = known.unwrap_or_else(|| Follow::new(&task, now));
-        if is_new {
-            let task_id = task.task_id.clone();
-            let command = Command::Ask(Query::Payload { task_id });
-            follow.asked.message =
-                Some(self.ask_worker(Some(task.worker.clone()), command, effects));
+        if is_new && let Some(question) = follow.first_question() {
+            self.ask_for(&mut follow, question, effects);
         }
-        let source = self.snapshot.webserver();
-        if source.is_none_or(|source| source.health == SourceHealth::Absent) {
+        let webserver = self.snapshot.webserver();
+        if webserver.is_none_or(|source| source.health == SourceHealth::Absent) {
             follow.problem = Some(words::NO_WEBSERVER.to_owned());
-        } else if let Some(query) = follow.events_query(now) {
-            follow.asked.events = Some(self.query(query, effects));
-            if let Some(query) = follow.output_query() {
-                follow.asked.output = Some(self.query(query, effects));
+        } else {
+            for question in follow.questions(now) {
+                self.ask_for(&mut follow, question, effects);
             }
         }
         self.followed = Some(follow);
+    }
+
+    /// What is known of the row whose details are open, and whether that is nothing yet.
+    fn follow_of_selected(&self, known: Option<Follow>, now: Timestamp) -> Option<(Follow, bool)> {
+        if !matches!(self.overlay, Some(Overlay::Detail { .. })) {
+            return None;
+        }
+        match self.view {
+            View::Overview | View::Steps => {
+                let task = self
+                    .selected_task()
+                    .filter(|task| !task.run_id.is_empty())?;
+                let known = known.filter(|known| known.id == task.task_id);
+                let is_new = known.is_none();
+                Some((known.unwrap_or_else(|| Follow::task(task, now)), is_new))
+            }
+            View::Runs => {
+                let run = self.selected_run()?;
+                let known = known.filter(|known| known.id == run.run_id);
+                let is_new = known.is_none();
+                let mut follow = known.unwrap_or_else(|| Follow::run(run, now));
+                if run.status.is_finished() {
+                    follow.run_finished();
+                }
+                Some((follow, is_new))
+            }
+            _ => None,
+        }
+    }
+
+    fn ask_for(
+        &mut self,
+        follow: &mut Follow,
+        (slot, worker, query): Question,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.next_request += 1;
+        follow.note(self.next_request, slot);
+        effects.push(Effect::Request {
+            request: self.next_request,
+            worker,
+            command: Command::Ask(query),
+        });
     }
 
     /// Takes an answer for what is followed; `false` if it is for somebody else.
@@ -48,35 +78,14 @@ impl App {
         let Some(follow) = &mut self.followed else {
             return false;
         };
-        let asked = &mut follow.asked;
-        let places = [&mut asked.events, &mut asked.output, &mut asked.message];
-        let Some(place) = places
-            .into_iter()
-            .position(|place| place.take_if(|of| *of == request).is_some())
-        else {
+        let Some(slot) = follow.answered(request) else {
             return false;
         };
         match reply {
             Reply::Answer(answer) => follow.take(answer, now),
-            Reply::Failed(reason) if place == 2 => follow.message = Some(Err(reason.clone())),
-            Reply::Failed(reason) => follow.failed(reason, now),
+            Reply::Failed(reason) => follow.failed(slot, reason, now),
             Reply::Done(_) => {}
         }
         true
-    }
-
-    fn ask_worker(
-        &mut self,
-        worker: Option<String>,
-        command: Command,
-        effects: &mut Vec<Effect>,
-    ) -> u64 {
-        self.next_request += 1;
-        effects.push(Effect::Request {
-            request: self.next_request,
-            worker,
-            command,
-        });
-        self.next_request
     }
 }

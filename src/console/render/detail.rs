@@ -5,23 +5,23 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
+use super::Ctx;
 use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
-use super::{Ctx, gantt, runs, steps};
 use crate::console::app::App;
 use crate::console::render::signs::signed;
 use crate::console::rows;
 use crate::console::view::View;
 use crate::console::words::{self, plural};
 use crate::console::{format, text};
-use crate::domain::{
-    AuditEntry, FleetWorker, LogLine, Phase, QueueView, RunView, TaskView, WorkerState, WorkerView,
-};
+use crate::domain::{AuditEntry, FleetWorker, LogLine, QueueView, WorkerState, WorkerView};
 
 /// Log lines shown at most: the newest.
 const LOG_LINES: usize = 200;
 
 mod messages;
+mod run;
+mod task;
 
 fn size(body: Rect) -> (u16, u16) {
     (body.width.min(130), body.height)
@@ -43,9 +43,6 @@ pub(super) fn overflow(app: &App, body: Rect) -> u16 {
         .unwrap_or(u16::MAX)
         .saturating_sub(inner.height)
 }
-
-/// Lines of output shown of each stream: the newest.
-const OUTPUT_LINES: usize = 100;
 
 pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
     let inner_width = box_inner(box_area(body, size(body))).width;
@@ -137,160 +134,6 @@ impl Page<'_> {
             let text = format::date(at, &self.ctx.app.setup.zone);
             self.field(label, &text);
         }
-    }
-
-    fn task(&mut self, task: &TaskView) -> String {
-        self.state("state", self.ctx.phase(&task.phase));
-        if let Some(reason) = words::reason(&task.phase) {
-            self.field("reason", reason);
-        }
-        self.field("run", &task.run_id);
-        self.field(
-            "job",
-            task.job.as_deref().unwrap_or("not told by the message"),
-        );
-        self.field("kind", task.kind.task_name());
-        self.field("queue", &task.queue);
-        self.field("priority", &task.priority.to_string());
-        let attempt = if task.attempt == 0 {
-            String::from("not told by the sender")
-        } else {
-            task.attempt.to_string()
-        };
-        self.field("attempt", &attempt);
-        self.field(
-            "received",
-            &plural(usize::try_from(task.receive_count).unwrap_or(0), "time"),
-        );
-        self.time("sent at", task.sent_at);
-        self.time("received at", Some(task.received_at));
-        let (since, ended, pid) = match &task.phase {
-            Phase::Held => (None, None, None),
-            Phase::Running { since, pid } => (Some(*since), None, *pid),
-            Phase::Done { at, started, .. } => (*started, Some(*at), None),
-        };
-        self.time("started at", since);
-        self.time("ended at", ended);
-        self.state("elapsed", self.ctx.elapsed(task));
-        self.state("waited", self.ctx.waited(task));
-        self.field("worker", &task.worker);
-        if let Some(pid) = pid {
-            self.field("pid", &pid.to_string());
-        }
-        let mut workers = self.ctx.snapshot.workers.iter();
-        if let Some(worker) = workers.find(|worker| worker.id == task.worker) {
-            self.field("host", &worker.hostname);
-        }
-        if let Some(usage) = task.usage {
-            let text = format!("{}% of a core, {}", usage.cpu_percent, steps::memory(usage));
-            self.field("uses", &text);
-        }
-        self.field("task id", &task.task_id);
-        self.field("message id", &task.message_id);
-        self.followed(task);
-        let step = task.step_key.clone();
-        let of_run = |line: &&LogLine| line.run_id.as_ref().is_some_and(|id| *id == task.run_id);
-        self.logs(move |line| of_run(&line) && (step.is_none() || line.step_key == step));
-        task.name().to_owned()
-    }
-
-    /// What is followed of a task: Dagster's events, its output, its message.
-    fn followed(&mut self, task: &TaskView) {
-        let followed = self.ctx.app.followed.as_ref();
-        let Some(follow) = followed.filter(|follow| follow.task_id == task.task_id) else {
-            return;
-        };
-        self.heading(format!(
-            "{} of it in Dagster's log",
-            plural(follow.events.len(), "event")
-        ));
-        if let Some(problem) = &follow.problem {
-            self.field("not read", problem);
-        }
-        for event in &follow.events {
-            let time = event.at.map(|at| self.ctx.clock(at)).unwrap_or_default();
-            let kind = event.kind.as_deref().unwrap_or(&event.level);
-            let style = if event.error.is_some() {
-                self.ctx.roles.error
-            } else {
-                self.ctx.roles.info
-            };
-            let what = event.error.as_deref().unwrap_or(&event.message);
-            self.lines.push(Line::from(vec![
-                span(format!("{time} "), self.ctx.roles.dim),
-                span(format!("{:<21} ", text::clean(kind)), style),
-                span(text::clean(what.trim()).into_owned(), self.ctx.roles.text),
-            ]));
-        }
-        for (name, output) in [
-            ("standard output", &follow.stdout),
-            ("standard error", &follow.stderr),
-        ] {
-            let count = output.lines().count();
-            if count > 0 {
-                self.heading(name.to_owned());
-                for line in output.lines().skip(count.saturating_sub(OUTPUT_LINES)) {
-                    let line = text::clean(line).into_owned();
-                    self.lines.push(Line::from(span(line, self.ctx.roles.text)));
-                }
-            }
-        }
-        match &follow.message {
-            None => {}
-            Some(Err(reason)) => {
-                self.heading(String::from("message"));
-                self.field("not shown", reason);
-            }
-            Some(Ok(body)) => {
-                self.heading(String::from("message, secrets hidden"));
-                let pretty = serde_json::from_str::<serde_json::Value>(body)
-                    .and_then(|value| serde_json::to_string_pretty(&value))
-                    .unwrap_or_else(|_| body.clone());
-                for line in pretty.lines().take(LOG_LINES) {
-                    let line = text::clean(line).into_owned();
-                    self.lines.push(Line::from(span(line, self.ctx.roles.text)));
-                }
-            }
-        }
-    }
-
-    fn run(&mut self, run: &RunView) -> String {
-        self.state("status", self.ctx.run_status(run.status));
-        self.field("run", &run.run_id);
-        self.field("job", &run.job);
-        let total = run
-            .steps_total
-            .map_or_else(String::new, |total| format!(" of {total}"));
-        let text = format!(
-            "{}{total} succeeded, {} failed",
-            run.steps_succeeded, run.steps_failed
-        );
-        self.field("steps", &text);
-        if let Some(priority) = run.priority {
-            self.field("priority", &priority.to_string());
-        }
-        self.time("created at", run.created_at);
-        self.time("started at", run.started_at);
-        self.time("ended at", run.ended_at);
-        self.field("duration", &runs::duration(self.ctx, run));
-        let snapshot = self.ctx.snapshot;
-        let tasks: Vec<&TaskView> = snapshot
-            .tasks
-            .iter()
-            .chain(snapshot.recent.iter())
-            .filter(|task| task.run_id == run.run_id)
-            .collect();
-        self.heading(format!("{} of it here", plural(tasks.len(), "task")));
-        self.lines
-            .extend(gantt::lines(self.ctx, &tasks, self.width));
-        for task in tasks {
-            if let Some(reason) = words::reason(&task.phase) {
-                let text = format!("{}: {reason}", task.name());
-                self.field(words::phase(&task.phase), &text);
-            }
-        }
-        self.logs(|line| line.run_id.as_ref().is_some_and(|id| *id == run.run_id));
-        format!("Run {}", format::short_id(&run.run_id))
     }
 
     fn queue(&mut self, queue: &QueueView) -> String {

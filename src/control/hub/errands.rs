@@ -38,6 +38,7 @@ async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterErr
     let answer = match query {
         Query::Job { job, assets } => Answer::Job(client.job_detail(&job, &assets).await?),
         Query::CheckConfig(launch) => Answer::CheckConfig(client.check(&launch).await?),
+        Query::Run { run_id } => Answer::Run(client.run(&run_id).await?.into_steps()),
         Query::StepEvents {
             run_id,
             step_key,
@@ -58,6 +59,7 @@ async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterErr
             after,
         } => Answer::StepOutput(client.output(&run_id, &file_key, after.as_deref()).await?),
         Query::OlderRuns { .. }
+        | Query::OutputFiles { .. }
         | Query::Payload { .. }
         | Query::Queue { .. }
         | Query::Peek { .. } => return Ok(None),

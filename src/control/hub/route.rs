@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::errands;
 use super::link::Ask;
-use super::poller::Asking;
+use super::poller::{self, Asking};
 use super::state::State;
 use crate::control::Request;
 use crate::control::audit::{self, AuditLog};
@@ -142,10 +142,8 @@ impl Router {
         async move {
             let reads = command.danger() == Danger::Safe;
             let reply = errands::run(&client, command).await;
-            if !reads {
-                if let Some(asking) = asking {
-                    asking.ask_now(true);
-                }
+            if !reads && let Some(asking) = asking {
+                asking.ask_now(true);
             }
             reply
         }

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from dagster import DagsterInstance
 from dagster._core.storage.compute_log_manager import CapturedLogContext
@@ -38,6 +39,20 @@ def use_direct_logs(instance: DagsterInstance, tell: Callable[[str, str], None])
             pass
 
     manager.capture_logs = capture_logs  # type: ignore[method-assign]
+
+
+def whereabouts(instance: DagsterInstance, run_id: str, file_key: str) -> dict[str, Any]:
+    """The files of a capture, or the class of a manager that keeps them somewhere else."""
+    manager = instance.compute_log_manager
+    if not isinstance(manager, LocalComputeLogManager):
+        return {"elsewhere": type(manager).__name__}
+    log_key = [run_id, "compute_logs", file_key]
+    kinds = {"stdout": ComputeIOType.STDOUT, "stderr": ComputeIOType.STDERR}
+    paths = {
+        stream: manager.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind])
+        for stream, kind in kinds.items()
+    }
+    return {"files": paths}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._serdes import serialize_value
 
-from . import about, history, liveness, reports
+from . import about, compute_logs, history, liveness, reports
 from .frames import Channel, Closed, Frame
 
 ENDING = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE)
@@ -90,6 +90,8 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return reports.cancel_run(instance, frame["run_id"])
     if kind == "attempt_events":
         return _attempt_events(instance, frame["run_id"], frame["step_key"], frame["attempt"])
+    if kind == "capture":
+        return compute_logs.whereabouts(instance, frame["run_id"], frame["file_key"])
     raise ValueError(f"unknown request {kind}")
 
 

@@ -9,6 +9,7 @@ use crate::domain::{Answer, Command, Query, Reply, WorkerState};
 use crate::wire::redact::redact;
 use crate::worker::operations::Operator;
 use crate::worker::orders::Order;
+use crate::worker::output;
 
 /// Bytes of a message that are shown: what a person reads, and the beginning of what none does.
 const MAX_PAYLOAD: usize = 64 * 1024;
@@ -34,6 +35,19 @@ impl Pool {
                 Reply::Done("user code is loaded again for new work".to_owned())
             }
             Command::Ask(Query::Payload { task_id }) => self.payload(&task_id),
+            Command::Ask(Query::OutputFiles {
+                run_id,
+                file_key,
+                after,
+            }) => {
+                let hosts = self.context.hosts.clone();
+                self.chores.spawn(async move {
+                    let page = output::read(&hosts, &run_id, &file_key, after.as_deref()).await;
+                    let answer = page.map(|page| Reply::Answer(Box::new(Answer::StepOutput(page))));
+                    let _ = reply.send(answer.unwrap_or_else(Reply::Failed));
+                });
+                return;
+            }
             Command::CancelTask { task_id } => return self.cancel(&task_id, reply),
             command if command.is_about_queues() => return self.operate(command, reply),
             command => {

@@ -1,0 +1,148 @@
+//! Details of a task: all that is known of it, and what is followed while they are open.
+
+use ratatui::text::Line;
+
+use super::super::paint::span;
+use super::super::steps;
+use super::{LOG_LINES, Page};
+use crate::console::follow::Follow;
+use crate::console::text;
+use crate::console::words::{self, plural};
+use crate::domain::{LogLine, Phase, TaskView};
+
+/// Lines of output shown of each stream: the newest.
+const OUTPUT_LINES: usize = 100;
+
+impl Page<'_> {
+    pub(super) fn task(&mut self, task: &TaskView) -> String {
+        self.state("state", self.ctx.phase(&task.phase));
+        if let Some(reason) = words::reason(&task.phase) {
+            self.field("reason", reason);
+        }
+        self.field("run", &task.run_id);
+        self.field(
+            "job",
+            task.job.as_deref().unwrap_or("not told by the message"),
+        );
+        self.field("kind", task.kind.task_name());
+        self.field("queue", &task.queue);
+        self.field("priority", &task.priority.to_string());
+        let attempt = if task.attempt == 0 {
+            String::from("not told by the sender")
+        } else {
+            task.attempt.to_string()
+        };
+        self.field("attempt", &attempt);
+        self.field(
+            "received",
+            &plural(usize::try_from(task.receive_count).unwrap_or(0), "time"),
+        );
+        self.time("sent at", task.sent_at);
+        self.time("received at", Some(task.received_at));
+        let (since, ended, pid) = match &task.phase {
+            Phase::Held => (None, None, None),
+            Phase::Running { since, pid } => (Some(*since), None, *pid),
+            Phase::Done { at, started, .. } => (*started, Some(*at), None),
+        };
+        self.time("started at", since);
+        self.time("ended at", ended);
+        self.state("elapsed", self.ctx.elapsed(task));
+        self.state("waited", self.ctx.waited(task));
+        self.field("worker", &task.worker);
+        if let Some(pid) = pid {
+            self.field("pid", &pid.to_string());
+        }
+        let mut workers = self.ctx.snapshot.workers.iter();
+        if let Some(worker) = workers.find(|worker| worker.id == task.worker) {
+            self.field("host", &worker.hostname);
+        }
+        if let Some(usage) = task.usage {
+            let text = format!("{}% of a core, {}", usage.cpu_percent, steps::memory(usage));
+            self.field("uses", &text);
+        }
+        self.field("task id", &task.task_id);
+        self.field("message id", &task.message_id);
+        self.followed(task);
+        let step = task.step_key.clone();
+        let of_run = |line: &&LogLine| line.run_id.as_ref().is_some_and(|id| *id == task.run_id);
+        self.logs(move |line| of_run(&line) && (step.is_none() || line.step_key == step));
+        task.name().to_owned()
+    }
+
+    /// What is followed of a task: Dagster's events, its output, its message.
+    fn followed(&mut self, task: &TaskView) {
+        let followed = self.ctx.app.followed.as_ref();
+        let Some(follow) = followed.filter(|follow| follow.id == task.task_id) else {
+            return;
+        };
+        self.events(follow, "");
+        self.output(follow);
+        self.message(follow);
+    }
+
+    /// Dagster's events of what is followed, and which of them.
+    pub(super) fn events(&mut self, follow: &Follow, which: &str) {
+        self.heading(format!(
+            "{} of it in Dagster's log{which}",
+            plural(follow.events.len(), "event")
+        ));
+        if let Some(problem) = &follow.problem {
+            self.field("not read", problem);
+        }
+        for event in &follow.events {
+            let time = event.at.map(|at| self.ctx.clock(at)).unwrap_or_default();
+            let kind = event.kind.as_deref().unwrap_or(&event.level);
+            let style = if event.error.is_some() {
+                self.ctx.roles.error
+            } else {
+                self.ctx.roles.info
+            };
+            let what = event.error.as_deref().unwrap_or(&event.message);
+            self.lines.push(Line::from(vec![
+                span(format!("{time} "), self.ctx.roles.dim),
+                span(format!("{:<21} ", text::clean(kind)), style),
+                span(text::clean(what.trim()).into_owned(), self.ctx.roles.text),
+            ]));
+        }
+    }
+
+    fn output(&mut self, follow: &Follow) {
+        for (name, output) in [
+            ("standard output", &follow.stdout),
+            ("standard error", &follow.stderr),
+        ] {
+            let count = output.lines().count();
+            if count > 0 {
+                self.heading(name.to_owned());
+                for line in output.lines().skip(count.saturating_sub(OUTPUT_LINES)) {
+                    let line = text::clean(line).into_owned();
+                    self.lines.push(Line::from(span(line, self.ctx.roles.text)));
+                }
+            }
+        }
+        if let Some(problem) = &follow.output_problem {
+            self.heading(String::from("output"));
+            self.field("not read", problem);
+        }
+    }
+
+    fn message(&mut self, follow: &Follow) {
+        match &follow.message {
+            None => {}
+            Some(Err(reason)) => {
+                self.heading(String::from("message"));
+                self.field("not shown", reason);
+            }
+            Some(Ok(body)) => {
+                self.heading(String::from("message, secrets hidden"));
+                let pretty = serde_json::from_str::<serde_json::Value>(body)
+                    .and_then(|value| serde_json::to_string_pretty(&value))
+                    .unwrap_or_else(|_| body.clone());
+                for line in pretty.lines().take(LOG_LINES) {
+                    let line = text::clean(line).into_owned();
+                    self.lines.push(Line::from(span(line, self.ctx.roles.text)));
+                }
+            }
+        }
+    }
+}
