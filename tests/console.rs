@@ -15,6 +15,8 @@ mod harness;
 mod keys;
 #[path = "console/launching.rs"]
 mod launching;
+#[path = "console/navigation.rs"]
+mod navigation;
 #[path = "console/runs.rs"]
 mod runs;
 #[path = "console/screens.rs"]

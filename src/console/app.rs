@@ -15,6 +15,7 @@ mod overlays;
 mod questions;
 mod removals;
 mod runs;
+mod trail;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub use list::List;
 pub use messages::Messages;
 pub use mouse::Mouse;
 pub(super) use overlays::completions;
+pub use trail::Place;
 
 /// What the model is told.
 #[derive(Clone, Debug)]
@@ -146,6 +148,30 @@ pub struct LogSettings {
     pub follow: bool,
     /// Break long lines.
     pub wrap: bool,
+    /// How they tell their time.
+    pub times: LogTimes,
+}
+
+/// What stands before a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogTimes {
+    /// The time of day, to the second.
+    #[default]
+    Clock,
+    /// Date and time of day, to the millisecond.
+    Full,
+    /// Nothing.
+    None,
+}
+
+impl LogTimes {
+    pub(super) fn next(self) -> Self {
+        match self {
+            Self::Clock => Self::Full,
+            Self::Full => Self::None,
+            Self::None => Self::Clock,
+        }
+    }
 }
 
 /// The model.
@@ -155,6 +181,8 @@ pub struct App {
     pub(super) theme: Theme,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) view: View,
+    /// The views that Esc leads back to.
+    trail: Vec<Place>,
     pub(super) lists: [List; View::ALL.len()],
     pub(super) overlay: Option<Overlay>,
     pub(super) logs: LogSettings,
@@ -197,12 +225,14 @@ impl App {
             theme,
             snapshot: Arc::default(),
             view: View::Overview,
+            trail: Vec::new(),
             lists: Default::default(),
             overlay: None,
             logs: LogSettings {
                 level: LogLevel::Info,
                 follow: true,
                 wrap: false,
+                times: LogTimes::default(),
             },
             toasts: Vec::new(),
             history: Vec::new(),

@@ -78,6 +78,12 @@ pub enum Verb {
     ReexecuteFromFailure,
     /// The next status to show runs of.
     RunStatus,
+    /// The steps of the run under the cursor.
+    StepsOfRun,
+    /// The log lines of the step or run under the cursor.
+    LogsOf,
+    /// How log lines tell their time.
+    LogTimes,
     /// Have Dagster load a code location again.
     ReloadLocation,
     /// The lowest level of log lines shown.

@@ -1,7 +1,8 @@
 //! The filter of `/`: terms that must all hold.
 //!
 //! `text` is a substring, `!term` its opposite, `~text` fuzzy, `re:PATTERN` a regular expression,
-//! `field:value` looks at one field only and `prio:>5` compares. Case does not matter.
+//! `field:value` looks at one field only (`field:re:PATTERN` too) and `prio:>5` compares. Case does
+//! not matter; `"several words"` are one term.
 
 use std::borrow::Cow;
 
@@ -64,8 +65,8 @@ impl Filter {
             text: text.to_owned(),
             ..Self::default()
         };
-        for word in text.split_whitespace() {
-            match Term::parse(word) {
+        for word in words(text) {
+            match Term::parse(&word) {
                 Ok(term) => filter.terms.extend(term),
                 Err(error) => filter.error = Some(error),
             }
@@ -98,6 +99,21 @@ impl Filter {
     }
 }
 
+/// The words of a filter; blanks between quotation marks part none.
+fn words(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in text.chars() {
+        match c {
+            '"' => quoted ^= true,
+            c if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 impl Term {
     /// `None` for a term that is still being typed, such as `queue:`.
     fn parse(word: &str) -> Result<Option<Self>, String> {
@@ -105,16 +121,6 @@ impl Term {
             Some(rest) => (true, rest),
             None => (false, word),
         };
-        if let Some(pattern) = word.strip_prefix("re:") {
-            let regex = RegexBuilder::new(pattern).case_insensitive(true).build();
-            let regex = regex.map_err(|_| format!("`{pattern}` is not a regular expression"))?;
-            let test = Test::Pattern(regex);
-            return Ok(Some(Self {
-                inverse,
-                field: None,
-                test,
-            }));
-        }
         let known = |name: &str| FIELDS.iter().find(|(short, _)| *short == name);
         let (field, value) = match word.split_once(':') {
             Some((name, value)) if known(name).is_some() => {
@@ -125,7 +131,15 @@ impl Term {
         if value.is_empty() {
             return Ok(None);
         }
-        let test = Test::parse(value, field.is_some());
+        let test = match value.strip_prefix("re:") {
+            Some("") => return Ok(None),
+            Some(pattern) => {
+                let regex = RegexBuilder::new(pattern).case_insensitive(true).build();
+                let wrong = |_| format!("`{pattern}` is not a regular expression");
+                Test::Pattern(regex.map_err(wrong)?)
+            }
+            None => Test::parse(value, field.is_some()),
+        };
         Ok(Some(Self {
             inverse,
             field,
@@ -214,6 +228,13 @@ mod tests {
         assert!(passes("~ldord") && !passes("~xyz"));
         assert!(passes("re:^load_.*\\d$") && !passes("re:^orders"));
         assert!(Filter::parse("re:(").error().is_some());
+        assert!(passes("queue:re:^tasks-h") && !passes("queue:re:^h"));
+        assert!(passes("!queue:re:^h") && Filter::parse("queue:re:(").error().is_some());
+        assert!(passes("\"load_orders tasks\"") && !passes("\"orders 7\""));
+        assert!(
+            passes("\"re:orders tasks\"") && passes("\"orders ta"),
+            "not closed yet"
+        );
         assert!(
             passes("queue:"),
             "a term that is still being typed hides nothing"

@@ -98,6 +98,14 @@ pub fn date(at: Timestamp, zone: &TimeZone) -> String {
         .to_string()
 }
 
+/// Date and time of day in `zone`, to the millisecond.
+#[must_use]
+pub fn date_millis(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned_datetime(zone.clone())
+        .strftime("%Y-%m-%d %H:%M:%S%.3f")
+        .to_string()
+}
+
 /// The first eight characters of a run id, as Dagster's own pages show it.
 #[must_use]
 pub fn short_id(id: &str) -> &str {

@@ -179,8 +179,11 @@ impl App {
                     sort.descending,
                 ))
             };
+            // Not the one for a single run or step.
+            let way_in = self.trail().iter().find(|place| place.entered == view);
+            let filter = way_in.map_or(&list.filter, |place| &place.filter);
             let memory = ViewMemory {
-                filter: list.filter.text().to_owned(),
+                filter: filter.text().to_owned(),
                 sort: list.sort.and_then(title),
                 hidden: list.hidden.clone(),
                 narrow: list.narrow,

@@ -83,9 +83,9 @@ impl App {
             return;
         }
         match row.verb {
-            Verb::Show(view) => self.show(view, effects),
-            Verb::NextView => self.show(self.view.step(1), effects),
-            Verb::PreviousView => self.show(self.view.step(View::ALL.len() - 1), effects),
+            Verb::Show(view) => self.go_to(view, effects),
+            Verb::NextView => self.go_to(self.view.step(1), effects),
+            Verb::PreviousView => self.go_to(self.view.step(View::ALL.len() - 1), effects),
             Verb::Move(motion) => {
                 self.move_cursor(motion);
                 self.load_at_end(motion, now, effects);
@@ -100,6 +100,9 @@ impl App {
             Verb::LogLevel => self.set_level(argument, now),
             Verb::LogFollow => self.logs.follow = !self.logs.follow,
             Verb::LogWrap => self.logs.wrap = !self.logs.wrap,
+            Verb::LogTimes => self.logs.times = self.logs.times.next(),
+            Verb::StepsOfRun => self.steps_of_run(now, effects),
+            Verb::LogsOf => self.logs_of(now, effects),
             Verb::Sort => self.sort(argument, now),
             Verb::Reverse => self.reverse(),
             Verb::Mark => self.mark(),
@@ -168,6 +171,8 @@ impl App {
     fn back(&mut self, effects: &mut Vec<Effect>) {
         if !self.list().marks.is_empty() {
             self.list_mut().marks.clear();
+        } else if self.came_back(effects) {
+            // With the filter that was there before.
         } else if !self.list().filter.text().is_empty() {
             self.set_filter("");
         } else if !self.toasts.is_empty() {
@@ -274,17 +279,19 @@ impl App {
 
     fn copy(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let index = self.list().selected();
-        let Some(rows::RowKey::Id(id)) =
-            index.and_then(|index| rows::RowKey::at(self.view, &self.snapshot, index))
-        else {
-            return;
+        let key = index.and_then(|index| rows::RowKey::at(self.view, &self.snapshot, index));
+        let id = match key {
+            Some(rows::RowKey::Id(id)) => id,
+            Some(rows::RowKey::Line(_, line)) => line,
+            None => return,
         };
         // A task's run is what people paste into Dagster's pages.
         let task = matches!(self.view, View::Overview | View::Steps)
             .then(|| index.and_then(|index| rows::task_at(&self.snapshot, index)))
             .flatten();
         let text = task.map_or(id, |task| task.run_id.clone());
-        self.toast(Tone::Note, format!("Copied {text}"), now);
+        let shown = crate::console::text::prefix(&text, 60);
+        self.toast(Tone::Note, format!("Copied {shown}"), now);
         effects.push(Effect::Copy(text));
     }
 

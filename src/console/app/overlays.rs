@@ -79,11 +79,18 @@ pub(in crate::console) fn completions(text: &str) -> Vec<&'static CommandRow> {
             .filter(|row| row.name == name || row.aliases.contains(&name))
             .collect();
     }
-    let names = COMMANDS.iter().map(|row| row.name);
-    let mut ranked: Vec<_> = fuzzy::rank(name, names)
-        .into_iter()
-        .map(|index| &COMMANDS[index])
-        .collect();
+    let all_names = |row: &'static CommandRow| {
+        let names = [row.name].into_iter().chain(row.aliases.iter().copied());
+        names.map(move |name| (name, row))
+    };
+    let names: Vec<_> = COMMANDS.iter().flat_map(all_names).collect();
+    let mut ranked: Vec<&'static CommandRow> = Vec::new();
+    for index in fuzzy::rank(name, names.iter().map(|(name, _)| *name)) {
+        let (_, row) = names[index];
+        if !ranked.iter().any(|known| std::ptr::eq(*known, row)) {
+            ranked.push(row);
+        }
+    }
     // Someone who types an alias means its command.
     if let Some(row) = COMMANDS.iter().find(|row| row.aliases.contains(&name)) {
         ranked.retain(|other| other.name != row.name);

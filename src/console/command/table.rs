@@ -159,6 +159,13 @@ pub static COMMANDS: &[CommandRow] = &[
         .takes("[STATUS]")
         .hint("status")
         .help("show the runs of one status: unfinished, failure, success, canceled, all"),
+    row(Verb::StepsOfRun, "steps-of-run", &["t"])
+        .within(&[Runs])
+        .hint("steps")
+        .help("the steps of the run in the workers' hands; Esc comes back"),
+    row(Verb::LogsOf, "logs-of", &["L"])
+        .within(&[Steps, Runs])
+        .help("the log lines of the step or run; Esc comes back"),
     row(Verb::ReloadLocation, "reload-location", &[])
         .risk(Disruptive)
         .takes("[NAME]")
@@ -188,6 +195,9 @@ pub static COMMANDS: &[CommandRow] = &[
         .within(&[Logs])
         .hint("wrap")
         .help("break long lines, or cut them"),
+    row(Verb::LogTimes, "timestamps", &["t"])
+        .within(&[Logs])
+        .help("time of day, date and milliseconds, or no time before the lines"),
     // Rows.
     row(Verb::Open, "open", &["<enter>"])
         .within(&[
@@ -228,8 +238,16 @@ pub static COMMANDS: &[CommandRow] = &[
         .scoped(TABLES)
         .help("only the most important columns, or all that fit"),
     row(Verb::Copy, "copy", &["y"])
-        .within(&[Overview, Queues, Steps, Runs, Workers, DeadLetters])
-        .help("copy the id under the cursor to the clipboard (OSC 52)"),
+        .within(&[
+            Overview,
+            Queues,
+            Steps,
+            Runs,
+            Workers,
+            Logs,
+            DeadLetters,
+        ])
+        .help("copy the id (or the log line) under the cursor to the clipboard (OSC 52)"),
     row(Verb::Move(Motion::Down), "down", &["j", "<down>"]).help("one row down"),
     row(Verb::Move(Motion::Up), "up", &["k", "<up>"]).help("one row up"),
     row(Verb::Move(Motion::PageDown), "page-down", &["<c-d>", "<pgdn>"])
@@ -259,7 +277,7 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::NextView, "next-view", &["<tab>", "<right>"]).help("the next view"),
     row(Verb::PreviousView, "previous-view", &["<s-tab>", "<left>"]).help("the view before"),
     row(Verb::Back, "back", &["<esc>"])
-        .help("one step back: close what is open, clear the filter, go to the overview"),
+        .help("one step back: close what is open, clear the filter, go to where this view was entered from"),
     row(Verb::Help, "help", &["?", "<f1>"])
         .hint("help")
         .help("what the keys do in this view"),

@@ -7,7 +7,8 @@ use ratatui::text::{Line, Span};
 use super::paint::{self, Align, span};
 use super::panel::{self, panel};
 use super::{Ctx, is_roomy, prompt};
-use crate::console::{text, words};
+use crate::console::app::LogTimes;
+use crate::console::{format, text, words};
 use crate::domain::LogLine;
 
 /// Columns of a line's target where the screen is wide.
@@ -15,7 +16,14 @@ const TARGET: u16 = 22;
 
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let list = ctx.app.list();
-    let inner = panel(ctx, buf, body, "Logs", &note(ctx), is_roomy(body));
+    let inner = panel(
+        ctx,
+        buf,
+        body,
+        &prompt::place(ctx, "Logs"),
+        &note(ctx),
+        is_roomy(body),
+    );
     if list.rows.is_empty() {
         let text = prompt::nothing(ctx, "No lines at this level. Press v for another level.");
         return paint::lines(ctx, buf, panel::indent(inner), &[text]);
@@ -148,11 +156,22 @@ fn mark(ctx: Ctx, buf: &mut Buffer, place: Rect, index: usize) {
     }
 }
 
+fn time(ctx: Ctx, line: &LogLine) -> String {
+    match ctx.app.logs.times {
+        LogTimes::Clock => format!(" {} ", ctx.clock(line.at)),
+        LogTimes::Full => {
+            let time = format::date_millis(line.at, &ctx.app.setup.zone);
+            format!(" {time} ")
+        }
+        LogTimes::None => String::from(" "),
+    }
+}
+
 fn head<'a>(ctx: Ctx<'a>, line: &'a LogLine, width: u16) -> Line<'a> {
     let roles = ctx.roles;
     let (level, style) = ctx.level(line.level);
     let mut spans = vec![
-        span(format!(" {} ", ctx.clock(line.at)), roles.dim),
+        span(time(ctx, line), roles.dim),
         span(format!("{level:<5} "), style),
     ];
     if width >= 100 {

@@ -8,7 +8,7 @@ use super::paint::{self, Align, span};
 use super::{Ctx, Screen};
 use crate::console::app::completions;
 use crate::console::overlay::Input;
-use crate::console::rows;
+use crate::console::{rows, text};
 
 /// How many completions are shown at once.
 const COMPLETIONS: u16 = 10;
@@ -99,6 +99,23 @@ pub(super) fn palette(ctx: Ctx, input: &Input, choice: usize, screen: Screen, bu
             paint::cursor_row(ctx, buf, place);
         }
     }
+}
+
+/// The title of a view, after the way that led into it.
+pub(super) fn place(ctx: Ctx, title: &str) -> String {
+    let arrow = ctx.glyphs.arrow;
+    let places = ctx.app.trail().iter();
+    let mut way: Vec<String> = places
+        .map(|place| {
+            format!(
+                "{} {arrow} {}",
+                place.view.title(),
+                text::clean(&place.name)
+            )
+        })
+        .collect();
+    way.push(title.to_owned());
+    way.join(&format!(" {arrow} "))
 }
 
 fn matching(ctx: Ctx) -> String {

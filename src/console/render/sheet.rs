@@ -49,7 +49,8 @@ impl Sheet {
 /// Draws the sheet over `area`; whether it has rows.
 pub(super) fn render(ctx: Ctx, sheet: &Sheet, area: Rect, framed: bool, buf: &mut Buffer) -> bool {
     let list = ctx.app.list();
-    let inner = panel(ctx, buf, area, sheet.title, &note(ctx), framed);
+    let title = prompt::place(ctx, sheet.title);
+    let inner = panel(ctx, buf, area, &title, &note(ctx), framed);
     if list.rows.is_empty() {
         let text = prompt::nothing(ctx, sheet.empty);
         paint::lines(ctx, buf, panel::indent(inner), &[text]);

@@ -3,9 +3,10 @@
 use std::cmp::Ordering;
 
 use crate::console::rows::{WorkerRow, task_at, worker_at};
+use crate::console::throughput::ended_at;
 use crate::console::view::View;
 use crate::console::words;
-use crate::domain::{PeekedMessage, Phase, Snapshot, TaskView, Timestamp};
+use crate::domain::{PeekedMessage, Phase, RunView, Snapshot, TaskView, Timestamp};
 
 /// An order: a column of [`columns`], and its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +22,13 @@ pub struct Sort {
 pub fn columns(view: View) -> &'static [&'static str] {
     match view {
         View::Queues => &["QUEUE", "WAITING", "IN FLIGHT"],
-        View::Overview | View::Steps => {
-            &["SINCE", "STATE", "PRIO", "STEP", "JOB", "QUEUE", "WORKER"]
-        }
-        View::Runs => &["CREATED", "STATUS", "JOB", "PRIO"],
+        View::Overview | View::Steps => &[
+            "SINCE", "STATE", "PRIO", "STEP", "JOB", "QUEUE", "WORKER", "ELAPSED", "WAITED", "TRY",
+            "RUN", "CPU", "MEMORY", "PID", "RECV", "ENDED",
+        ],
+        View::Runs => &[
+            "CREATED", "STATUS", "JOB", "PRIO", "RUN", "STEPS", "FAILED", "DURATION",
+        ],
         View::Workers => &["WORKER", "STATE", "BUSY", "FAILED", "HOST", "VERSION"],
         View::DeadLetters => &["QUEUE", "AGE", "RECV", "STEP", "JOB"],
         View::Audit => &["TIME", "USER", "VERB"],
@@ -72,15 +76,7 @@ fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -
             (Some(a), Some(b)) => compare_tasks(column, a, b),
             _ => Ordering::Equal,
         },
-        View::Runs => {
-            let (a, b) = (&snapshot.runs[a], &snapshot.runs[b]);
-            match column {
-                0 => a.created_at.cmp(&b.created_at),
-                1 => words::run_status(a.status).cmp(words::run_status(b.status)),
-                2 => a.job.cmp(&b.job),
-                _ => a.priority.cmp(&b.priority),
-            }
-        }
+        View::Runs => compare_runs(column, &snapshot.runs[a], &snapshot.runs[b]),
         View::Workers => match (worker_at(snapshot, a), worker_at(snapshot, b)) {
             (Some(a), Some(b)) => compare_workers(column, a, b),
             _ => Ordering::Equal,
@@ -108,6 +104,28 @@ fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -
     }
 }
 
+fn compare_runs(column: usize, a: &RunView, b: &RunView) -> Ordering {
+    let ended = |run: &RunView| run.steps_succeeded + run.steps_failed;
+    match column {
+        0 => a.created_at.cmp(&b.created_at),
+        1 => words::run_status(a.status).cmp(words::run_status(b.status)),
+        2 => a.job.cmp(&b.job),
+        3 => a.priority.cmp(&b.priority),
+        4 => a.run_id.cmp(&b.run_id),
+        5 => ended(a).cmp(&ended(b)),
+        6 => a.steps_failed.cmp(&b.steps_failed),
+        _ => {
+            // What goes on has the longest duration of all, the longer the earlier it began.
+            let key = |run: &RunView| match (run.started_at, run.ended_at) {
+                (Some(from), Some(to)) => (1, to.as_millisecond() - from.as_millisecond()),
+                (Some(from), None) => (2, -from.as_millisecond()),
+                (None, _) => (0, 0),
+            };
+            key(a).cmp(&key(b))
+        }
+    }
+}
+
 fn compare_workers(column: usize, a: WorkerRow<'_>, b: WorkerRow<'_>) -> Ordering {
     match column {
         0 => a.id().cmp(b.id()),
@@ -127,8 +145,62 @@ fn compare_tasks(column: usize, a: &TaskView, b: &TaskView) -> Ordering {
         3 => a.name().cmp(b.name()),
         4 => a.job.cmp(&b.job),
         5 => a.queue.cmp(&b.queue),
-        _ => a.worker.cmp(&b.worker),
+        6 => a.worker.cmp(&b.worker),
+        7 => elapsed(a).cmp(&elapsed(b)),
+        8 => waited(a).cmp(&waited(b)),
+        9 => a.attempt.cmp(&b.attempt),
+        10 => a.run_id.cmp(&b.run_id),
+        11 => cpu(a).cmp(&cpu(b)),
+        12 => memory(a).cmp(&memory(b)),
+        13 => pid(a).cmp(&pid(b)),
+        14 => a.receive_count.cmp(&b.receive_count),
+        _ => ended_at(a).cmp(&ended_at(b)),
     }
+}
+
+/// How long a task ran; one that runs has run longest, the longer the earlier it began.
+fn elapsed(task: &TaskView) -> (u8, i64) {
+    match &task.phase {
+        Phase::Running { since, .. } => (2, -since.as_millisecond()),
+        Phase::Done {
+            at,
+            started: Some(started),
+            ..
+        } => (1, at.as_millisecond() - started.as_millisecond()),
+        Phase::Held | Phase::Done { started: None, .. } => (0, 0),
+    }
+}
+
+/// How long a task waited for its start, likewise.
+fn waited(task: &TaskView) -> (u8, i64) {
+    let sent = task.sent_at.unwrap_or(task.received_at).as_millisecond();
+    match &task.phase {
+        Phase::Held => (2, -sent),
+        Phase::Running { since: start, .. }
+        | Phase::Done {
+            started: Some(start),
+            ..
+        } => (1, start.as_millisecond() - sent),
+        Phase::Done { started: None, .. } => (0, 0),
+    }
+}
+
+/// What only a running task has.
+fn pid(task: &TaskView) -> Option<u32> {
+    match task.phase {
+        Phase::Running { pid, .. } => pid,
+        _ => None,
+    }
+}
+
+fn cpu(task: &TaskView) -> Option<u32> {
+    let usage = task.usage.filter(|_| task.is_running());
+    usage.map(|usage| usage.cpu_percent)
+}
+
+fn memory(task: &TaskView) -> Option<u64> {
+    let usage = task.usage.filter(|_| task.is_running());
+    usage.map(|usage| usage.memory_mib)
 }
 
 /// Running before held before ended, each by the moment it began.

@@ -1,0 +1,413 @@
+//! Ways around: filter, palette, order, columns, marks, back, and what is copied and written down.
+
+use std::sync::Arc;
+
+use dagster_taskiq_tui::console::app::{Effect, Message, Mouse};
+use dagster_taskiq_tui::console::command::COMMANDS;
+use dagster_taskiq_tui::console::keymap::Keymap;
+use dagster_taskiq_tui::console::memory::Memory;
+use dagster_taskiq_tui::console::view::View;
+use dagster_taskiq_tui::domain::Command;
+
+use super::fixture;
+use super::harness::{Harness, Options};
+
+#[test]
+fn a_mouse_that_is_turned_on_shows_views_and_moves_the_cursor() {
+    let mut harness = Harness::night();
+    let click = |harness: &mut Harness, text: &str| {
+        let screen = harness.screen();
+        let found = screen.lines().enumerate().find_map(|(y, line)| {
+            let x = line.split_once(text)?.0.chars().count();
+            Some((u16::try_from(x).unwrap(), u16::try_from(y).unwrap()))
+        });
+        let (x, y) = found.unwrap();
+        harness.tell(Message::Mouse(Mouse::Click(x, y)));
+    };
+    click(&mut harness, "5 Workers");
+    assert_eq!(harness.app.view(), View::Overview, "it is off at first");
+    assert_eq!(harness.keys(":mouse<enter>"), [Effect::Mouse(true)]);
+    click(&mut harness, "5 Workers");
+    assert_eq!(harness.app.view(), View::Workers);
+    click(&mut harness, "etl-2");
+    let (whom, _) = harness.commands("p").remove(0);
+    assert_eq!(whom.as_deref(), Some("etl-2.internal-9051"));
+    harness.tell(Message::Mouse(Mouse::WheelUp));
+    let (whom, _) = harness.commands("p").remove(0);
+    assert_eq!(whom.as_deref(), Some("etl-1.internal-4127"));
+    assert_eq!(harness.keys(":mouse<enter>"), [Effect::Mouse(false)]);
+}
+
+#[test]
+fn the_cursor_stays_on_its_row_when_rows_come_and_go() {
+    let mut harness = Harness::night();
+    harness.keys("4jjj");
+    let mut snapshot = (*fixture::snapshot()).clone();
+    Arc::make_mut(&mut snapshot.runs).remove(0);
+    harness.tell(Message::Snapshot(Arc::new(snapshot)));
+    harness.keys("X");
+    assert!(harness.screen().contains("Terminate run 4f0c81aa?"));
+}
+
+#[test]
+fn a_filter_applies_while_it_is_typed_and_escape_brings_the_old_one_back() {
+    let mut harness = Harness::night();
+    harness.keys("3/transform");
+    assert!(
+        harness.screen().contains("transform_orders")
+            && !harness.screen().contains("train_gradient")
+    );
+    harness.keys("<esc>");
+    assert!(harness.screen().contains("train_gradient"));
+    harness.keys("/prio:>5 status:running<enter>");
+    assert!(harness.screen().contains("2 of 73"), "{}", harness.screen());
+    harness.keys("<esc>");
+    assert!(!harness.screen().contains("2 of 73"));
+}
+
+#[test]
+fn the_palette_completes_runs_and_remembers() {
+    let mut harness = Harness::night();
+    harness.keys(":wor<enter>");
+    assert_eq!(harness.app.view(), View::Workers);
+    harness.keys(":logs<enter>1:<up><enter>");
+    assert_eq!(harness.app.view(), View::Logs);
+    harness.keys(":nonsense words<enter>");
+    assert!(harness.screen().contains("no command `nonsense`"));
+    harness.keys("1:terminate<enter>");
+    assert!(harness.screen().contains("works in: Runs"));
+}
+
+#[test]
+fn every_command_can_be_named_in_the_palette() {
+    for row in COMMANDS {
+        let mut harness = Harness::night();
+        harness.keys(&format!(":{} <enter>", row.name));
+        assert!(
+            !harness.screen().contains("There is no command"),
+            "{}",
+            row.name
+        );
+    }
+}
+
+#[test]
+fn a_copied_step_is_its_run_and_help_runs_what_it_lists() {
+    let mut harness = Harness::night();
+    let copied = harness.keys("3jy");
+    let [Effect::Copy(text)] = copied.as_slice() else {
+        panic!("{copied:?}")
+    };
+    assert_eq!(text.len(), 36);
+    harness.keys("?2");
+    assert_eq!(harness.app.view(), View::Queues);
+    assert!(harness.app.overlay().is_none());
+}
+
+#[test]
+fn a_range_and_everything_that_matches_can_be_marked() {
+    let mut harness = Harness::night();
+    harness.keys("3/status:running<enter>*");
+    assert!(
+        harness.screen().contains("6 rows marked"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("X");
+    assert!(harness.screen().contains("Cancel 6 steps?"));
+    assert_eq!(harness.commands("6<enter>").len(), 6);
+    harness.keys("**<esc>");
+    harness.keys("g<space>jjV");
+    assert!(
+        harness.screen().contains("4 marked"),
+        "{}",
+        harness.screen()
+    );
+}
+
+#[test]
+fn a_marked_row_that_is_gone_is_not_acted_on() {
+    let mut harness = Harness::night();
+    harness.keys("4<space><space>");
+    let mut snapshot = (*fixture::snapshot()).clone();
+    Arc::make_mut(&mut snapshot.runs).remove(0);
+    harness.tell(Message::Snapshot(Arc::new(snapshot)));
+    assert!(harness.screen().contains("1 marked"));
+}
+
+#[test]
+fn columns_are_chosen_and_a_narrow_table_leaves_the_details_out() {
+    let mut harness = Harness::new(
+        Options {
+            size: (200, 50),
+            ..Options::default()
+        },
+        fixture::snapshot(),
+    );
+    harness.keys("3");
+    assert!(harness.screen().contains("RECV"));
+    harness.keys("n");
+    assert!(!harness.screen().contains("RECV") && harness.screen().contains("narrow"));
+    harness.keys("n:columns recv<enter>");
+    assert!(!harness.screen().contains("RECV") && harness.screen().contains("1 column hidden"));
+    harness.keys("cjjj <esc>");
+    assert!(
+        harness.screen().contains("2 columns hidden"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys(":columns nonsense<enter>");
+    assert!(harness.screen().contains("no column `nonsense`"));
+}
+
+#[test]
+fn the_next_console_remembers_order_columns_and_filter() {
+    let mut harness = Harness::night();
+    harness.keys("3:sort prio<enter>O:columns job<enter>/status:running<enter>4n6vv");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state/console.json");
+    harness.app.memory().save(&path).unwrap();
+    let remembered = Memory::load(&path).unwrap();
+    let mut next = Harness::night();
+    next.app = next.app.clone().with_memory(remembered);
+    next.keys("6");
+    assert!(next.screen().contains("error and up"), "{}", next.screen());
+    harness.keys("3");
+    next.keys("3");
+    assert!(next.screen().contains("1 column hidden") && next.screen().contains("PRIv"));
+    assert_eq!(next.app.memory(), harness.app.memory());
+}
+
+#[test]
+fn a_view_is_written_down_as_screen_csv_or_json_with_its_filter() {
+    let mut harness = Harness::night();
+    let mut written = |keys: &str| match harness.keys(keys).as_slice() {
+        [Effect::Write { path, text }] => (path.to_str().unwrap().to_owned(), text.clone()),
+        other => panic!("{other:?}"),
+    };
+    let (path, csv) = written("4/nightly<enter>:dump csv<enter>");
+    assert_eq!(path, "dagster-taskiq-runs-20260314T021730.csv");
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("STATUS,RUN,JOB,STEPS") && lines[1].contains("nightly_etl"));
+    let (path, json) = written(":dump json mine.json<enter>");
+    assert_eq!(path, "mine.json");
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(rows[0]["job"], "nightly_etl");
+    let (_, screen) = written(":dump<enter>");
+    assert_eq!(screen, harness.screen());
+    harness.keys("1:dump csv<enter>");
+    assert!(harness.screen().contains("Overview is no table"));
+}
+
+#[test]
+fn a_sequence_of_keys_is_one_command_and_waits_visibly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.yaml");
+    std::fs::write(&path, "queues: zq\n").unwrap();
+    let mut harness = Harness::night();
+    harness.app = harness.app.clone().with_keys(Keymap::load(&path).unwrap());
+    harness.keys("z");
+    assert!(
+        harness.screen().contains("z \u{2026}  Esc gives up"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("q");
+    assert_eq!(harness.app.view(), View::Queues);
+    harness.keys("1z<esc>2");
+    assert_eq!(
+        harness.app.view(),
+        View::Overview,
+        "2 was given to nobody else"
+    );
+    std::fs::write(&path, "queues: g\n").unwrap();
+    let error = Keymap::load(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("keys.yaml") && error.contains("top (built in)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn marked_rows_are_acted_on_together_and_escape_takes_the_marks_away() {
+    let mut harness = Harness::night();
+    harness.keys("4<space><space><space>");
+    assert!(
+        harness.screen().contains("3 marked"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("X");
+    // One of the three is over already.
+    assert!(
+        harness.screen().contains("Terminate 2 runs?"),
+        "{}",
+        harness.screen()
+    );
+    assert!(harness.screen().contains("1 marked are over already"));
+    let sent = harness.commands("2<enter>");
+    let [(None, Command::TerminateRuns { run_ids, .. })] = sent.as_slice() else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(run_ids.len(), 2);
+    harness.keys("<esc>");
+    assert!(!harness.screen().contains("marked"));
+}
+
+#[test]
+fn logs_follow_until_the_cursor_moves_up_and_again_at_the_end() {
+    let mut harness = Harness::night();
+    harness.keys("6");
+    assert!(harness.screen().contains("paused by admin@bastion"));
+    harness.keys("<up><pgup>");
+    assert!(harness.screen().contains("held still"));
+    assert!(!harness.screen().contains("paused by admin@bastion"));
+    harness.keys("G");
+    assert!(
+        harness.screen().contains("follow") && harness.screen().contains("paused by admin@bastion")
+    );
+    harness.keys(":level error<enter>");
+    assert!(harness.screen().contains("SIGKILL") && !harness.screen().contains("epoch"));
+}
+
+fn wide() -> Harness {
+    Harness::new(
+        Options {
+            size: (200, 50),
+            ..Options::default()
+        },
+        fixture::snapshot(),
+    )
+}
+
+#[test]
+fn a_run_leads_to_its_steps_a_step_to_its_log_lines_and_escape_back_with_the_filters() {
+    let mut harness = wide();
+    harness.keys("3/status:running<enter>4/nightly<enter>t");
+    assert_eq!(harness.app.view(), View::Steps);
+    let screen = harness.screen();
+    assert!(
+        screen.contains("Runs \u{2192} c31f5b88 \u{2192} Steps"),
+        "{screen}"
+    );
+    assert!(screen.contains("/run:c31f5b88"), "{screen}");
+    assert!(!screen.contains("train_gradient_boosting"), "{screen}");
+    harness.keys("/<c-u>exchange status:running<enter>L");
+    assert_eq!(harness.app.view(), View::Logs);
+    assert!(
+        harness
+            .screen()
+            .contains("Steps \u{2192} fetch_exchange_rates \u{2192} Logs")
+    );
+    // What is remembered is not the way through one run.
+    let memory = serde_json::to_string(&harness.app.memory()).unwrap();
+    assert!(!memory.contains("c31f5b88") && memory.contains("status:running"));
+    harness.keys("<esc>");
+    assert_eq!(harness.app.view(), View::Steps);
+    assert!(harness.screen().contains("/exchange status:running"));
+    harness.keys("<esc>");
+    assert_eq!(harness.app.view(), View::Runs);
+    assert!(harness.screen().contains("/nightly"));
+    harness.keys("<esc><esc>");
+    assert_eq!(harness.app.view(), View::Overview);
+    harness.keys("3");
+    assert!(harness.screen().contains("/status:running"));
+}
+
+#[test]
+fn another_view_by_its_name_ends_the_way_and_brings_the_filter_back() {
+    let mut harness = wide();
+    harness.keys("4t5<esc>");
+    assert_eq!(harness.app.view(), View::Overview);
+    harness.keys("3");
+    assert!(!harness.screen().contains("/run:"));
+}
+
+#[test]
+fn every_titled_column_of_steps_and_runs_is_one_to_sort_by() {
+    for (view, titles) in [
+        (
+            "3",
+            "STATE STEP ELAPSED WAITED PRIO TRY JOB RUN QUEUE CPU MEMORY PID RECV ENDED WORKER",
+        ),
+        ("4", "STATUS RUN JOB STEPS FAILED DURATION CREATED PRIO"),
+    ] {
+        for title in titles.split(' ') {
+            let mut harness = wide();
+            harness.keys(&format!("{view}:sort {}<enter>", title.to_lowercase()));
+            let screen = harness.screen();
+            assert!(screen.contains("Sorted by"), "{title}: {screen}");
+            let head = screen.lines().find(|line| line.contains("STAT")).unwrap();
+            let sign = head.contains('^') || head.contains('\u{2191}') || head.contains('\u{25b4}');
+            assert!(sign, "the head shows the order by {title}: {head}");
+        }
+    }
+}
+
+#[test]
+fn the_longest_running_step_and_the_largest_are_found_by_sorting() {
+    let mut harness = wide();
+    harness.keys("3/status:running<enter>:sort elapsed<enter>OG");
+    let first = |harness: &Harness| {
+        let screen = harness.screen();
+        let row = screen
+            .lines()
+            .find(|line| line.contains(" running  "))
+            .unwrap();
+        row.to_owned()
+    };
+    assert!(
+        first(&harness).contains("train_gradient_boosting"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys(":sort memory<enter>O");
+    assert!(first(&harness).contains("(run)"), "{}", harness.screen());
+}
+
+#[test]
+fn the_palette_finds_a_command_by_some_letters_of_another_name_of_it() {
+    let mut harness = Harness::night();
+    harness.keys("1:dlq<enter>");
+    assert_eq!(harness.app.view(), View::DeadLetters);
+    harness.keys(":expo");
+    assert!(
+        harness.screen().contains("dump [screen|csv|json]"),
+        "{}",
+        harness.screen()
+    );
+}
+
+#[test]
+fn log_lines_tell_date_and_milliseconds_or_no_time_and_are_copied() {
+    let mut harness = Harness::night();
+    harness.keys("6");
+    let before = harness.screen();
+    harness.keys("t");
+    assert!(
+        harness.screen().contains("2026-03-14 02:1"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("t");
+    assert!(!harness.screen().contains("02:1"), "{}", harness.screen());
+    harness.keys("t");
+    assert_eq!(harness.screen(), before);
+    let copied = harness.keys("y");
+    assert!(matches!(copied.as_slice(), [Effect::Copy(text)] if text.contains("paused by admin")));
+}
+
+#[test]
+fn a_filter_takes_a_field_by_a_regular_expression_and_quoted_words() {
+    let mut harness = wide();
+    harness.keys("4/job:re:^n.*etl$<enter>");
+    assert!(harness.screen().contains("2 of 5"), "{}", harness.screen());
+    harness.keys("6/\"paused by\"<enter>");
+    assert!(
+        harness.screen().contains("paused by admin"),
+        "{}",
+        harness.screen()
+    );
+}
