@@ -9,8 +9,12 @@ const PROGRAM: &str = "dagster-taskiq-tui";
 const IDS: usize = 3;
 
 /// Lines for a dialog: the first command's twin, and that there are more.
-pub(super) fn twins<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<String> {
-    let all: Vec<String> = commands.filter_map(twin).collect();
+pub(super) fn twins<'a>(
+    commands: impl Iterator<Item = (Option<&'a str>, &'a Command)>,
+) -> Vec<String> {
+    let all: Vec<String> = commands
+        .filter_map(|(worker, command)| twin(worker, command))
+        .collect();
     match all.as_slice() {
         [] => Vec::new(),
         [one] => vec![format!("$ {one}")],
@@ -18,8 +22,9 @@ pub(super) fn twins<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<Stri
     }
 }
 
-/// The command line of a command, if it has one.
-fn twin(command: &Command) -> Option<String> {
+/// The command line of a command to a worker, or to nobody in particular, if it has one.
+fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
+    let name = worker.map_or_else(String::new, |worker| format!(" {worker}"));
     let flag = |set: bool, name: &str| {
         if set {
             format!(" {name}")
@@ -83,6 +88,12 @@ fn twin(command: &Command) -> Option<String> {
             to(target),
             flag(*again, "--again")
         ),
+        Command::Drain { within } => {
+            let within = within.map(|seconds| format!(" --within {seconds}"));
+            format!("worker drain{}{name}", within.unwrap_or_default())
+        }
+        Command::Stop => format!("worker stop{name}"),
+        Command::Kill => format!("worker kill{name}"),
         Command::TerminateRuns { run_ids, force } => {
             let ids = first(run_ids, " ");
             let more = flag(run_ids.len() > IDS, "…");

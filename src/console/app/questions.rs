@@ -23,7 +23,9 @@ impl App {
         requests: Vec<(Option<String>, Command)>,
     ) {
         let typed = typed.map(str::to_owned);
-        body.extend(twins(requests.iter().map(|(_, command)| command)));
+        let commands = requests.iter();
+        let commands = commands.map(|(worker, command)| (worker.as_deref(), command));
+        body.extend(twins(commands));
         self.overlay = Some(Overlay::Confirm(Confirm {
             title,
             body,

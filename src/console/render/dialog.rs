@@ -74,12 +74,18 @@ fn text_width(body: Rect) -> u16 {
 
 pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer) {
     let width = text_width(body);
-    let mut lines: Vec<Line> = Vec::new();
-    for sentence in &confirm.body {
-        for part in text::wrap(sentence, width) {
-            lines.push(Line::from(span(part, ctx.roles.text)));
-        }
-    }
+    let parts = |twins: bool| {
+        let sentences = confirm.body.iter();
+        let sentences = sentences.filter(move |sentence| twins || !sentence.starts_with("$ "));
+        sentences.flat_map(|sentence| text::wrap(sentence, width))
+    };
+    // The frame, and what is to be pressed or typed.
+    let rest = if confirm.typed.is_some() { 4 } else { 3 };
+    // What it means before how a script does it.
+    let twins = parts(true).count() + rest <= usize::from(body.height);
+    let mut lines: Vec<Line> = parts(twins)
+        .map(|part| Line::from(span(part, ctx.roles.text)))
+        .collect();
     match &confirm.typed {
         None => lines.push(Line::from(vec![
             span("y", ctx.roles.key),
