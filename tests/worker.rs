@@ -7,6 +7,7 @@ mod support;
 
 use std::time::Duration;
 
+use dagster_taskiq_tui::domain::{Answer, Command, OutputPage, Query, Reply};
 use serde_json::Value;
 use support::{Broker, Process, Project, Worker, processes_of, wait_until};
 
@@ -20,6 +21,7 @@ from dagster_taskiq import taskiq_executor
 
 @op
 def first():
+    print("counting from one")
     return 1
 
 @op(ins={"start": In()})
@@ -66,6 +68,36 @@ for record in instance.all_logs(run.run_id):
 print(json.dumps({"status": run.status.value, "steps": steps}))
 "#;
 
+/// The newest run and Dagster's key of the output of its step `first`.
+const CAPTURE: &str = r#"
+import json
+from dagster import DagsterInstance
+instance = DagsterInstance.get()
+run = instance.get_runs(limit=1)[0]
+for record in instance.all_logs(run.run_id):
+    event = record.dagster_event
+    if event and event.event_type_value == "LOGS_CAPTURED":
+        if event.logs_captured_data.step_keys == ["first"]:
+            print(json.dumps([run.run_id, event.logs_captured_data.file_key]))
+"#;
+
+/// What the worker reads from its own disk of the output of the step `first`.
+fn output_of_first(project: &Project, worker: &Worker, after: Option<String>) -> OutputPage {
+    let (run_id, file_key) = serde_json::from_str(&project.python(CAPTURE)).unwrap();
+    let reply = worker.call(Command::Ask(Query::OutputFiles {
+        run_id,
+        file_key,
+        after,
+    }));
+    let Reply::Answer(answer) = reply else {
+        panic!("{reply:?}")
+    };
+    match *answer {
+        Answer::StepOutput(page) => page,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn execute(project: &Project, job: &str) -> Process {
     let definitions = project.definitions();
     let args = [
@@ -111,6 +143,11 @@ fn a_job_of_fifty_steps_succeeds_with_each_step_once_in_the_event_log() {
     );
 
     assert_each_step_ran_once(&project, 50);
+    let page = output_of_first(&project, &worker, None);
+    assert_eq!(page.stdout, "counting from one\n");
+    assert!(page.stderr.contains("STEP_SUCCESS") && !page.missing);
+    let more = output_of_first(&project, &worker, page.after);
+    assert_eq!((more.stdout.as_str(), more.stderr.as_str()), ("", ""));
     assert_eq!(worker.finish(), 0, "{}", worker.process.output());
     wait_until("no process is left", support::PATIENCE, || {
         processes_of(project.folder()).is_empty().then_some(())

@@ -231,7 +231,8 @@ impl Follow {
                 self.find_output(page, now);
                 let of_run = matches!(self.subject, Subject::Run { .. });
                 let shown = |event: &&RunEvent| {
-                    !of_run || event.step_key.is_none() || event.error.is_some()
+                    let of_a_step = event.step_key.is_some() || !event.captured.is_empty();
+                    !of_run || !of_a_step || event.error.is_some()
                 };
                 self.events
                     .extend(page.events.iter().filter(shown).cloned());

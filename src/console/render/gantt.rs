@@ -90,7 +90,7 @@ impl Bar {
             0 if step.depends_on.is_empty() => String::from("not sent yet"),
             0 => format!("waits for {}", step.depends_on.join(", ")),
             1 => String::new(),
-            attempts => format!("{attempts} attempts"),
+            attempts => format!("try {attempts}"),
         };
         Self {
             name: step.key.clone(),
