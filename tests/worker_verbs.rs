@@ -122,7 +122,6 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
     assert!(shell.says(&["pause"]).starts_with("one: paused"));
     assert_eq!(shell.says(&["resume"]), "one: running\n");
 
-    // What does not end in time is interrupted; the countdown is told.
     let definitions = shell.project.definitions();
     let job = [
         "dagster",
@@ -133,12 +132,21 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
         "-j",
         "stuck",
     ];
-    let mut job = Process::start(
-        &mut shell.project.module(job),
-        "job",
-        shell.project.folder(),
-    );
     let started = shell.project.home().join("started");
+    let folder = shell.project.folder();
+    let mut interrupted = Process::start(&mut shell.project.module(job), "interrupted", folder);
+    wait_until("the step runs", PATIENCE, || started.exists().then_some(()));
+    let nowhere = shell.fails(&["cancel", "nowhere"]);
+    assert!(nowhere.contains("not one task of run nowhere"), "{nowhere}");
+    let status: Value = serde_json::from_str(&shell.says(&["status", "--json"])).unwrap();
+    let run_id = status["tasks"][0]["run_id"].as_str().unwrap();
+    let told = shell.says(&["cancel", &run_id[..8], "--step", "endless", "one"]);
+    assert!(told.starts_with("one: interrupted"), "{told}");
+    assert_ne!(interrupted.wait(PATIENCE), 0, "{}", interrupted.output());
+    fs::remove_file(&started).unwrap();
+
+    // What does not end in time is interrupted; the countdown is told.
+    let mut job = Process::start(&mut shell.project.module(job), "job", folder);
     wait_until("the step runs", PATIENCE, || started.exists().then_some(()));
     let drained = shell.run(&["drain", "--within", "5", "--wait"]);
     let error = String::from_utf8_lossy(&drained.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! `run jobs|launch|list|show|terminate|reexecute`: Dagster's runs from a shell or a script, through
+//! `run jobs|launch|list|show|terminate|reexecute|reload`: Dagster's runs from a shell or a script, through
 //! its webserver. What the console's views do, with the same refusals and the same audit log.
 
 mod choose;
@@ -36,6 +36,8 @@ pub enum RunVerb {
     Terminate(terminate::TerminateArgs),
     /// Run a run's job again, whole or from where it failed
     Reexecute(launch::ReexecuteArgs),
+    /// Have Dagster load a code location again
+    Reload(launch::ReloadArgs),
 }
 
 /// Flags of every verb.
@@ -142,6 +144,7 @@ pub fn run(verb: RunVerb) -> Result<ExitCode, RunError> {
             RunVerb::Show(args) => list::show(args).await?,
             RunVerb::Terminate(args) => terminate::terminate(args).await?,
             RunVerb::Reexecute(args) => launch::reexecute(args).await?,
+            RunVerb::Reload(args) => launch::reload(args).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -42,6 +42,8 @@ pub enum WorkerVerb {
     Resume(TargetArgs),
     /// Set the number of step slots
     Scale(ScaleArgs),
+    /// Interrupt a step, or a run with its steps
+    Cancel(CancelArgs),
     /// Finish what runs, give the rest back, end
     Drain(DrainArgs),
     /// Kill what has not ended within its grace period (it goes on elsewhere), end
@@ -50,6 +52,18 @@ pub enum WorkerVerb {
     Kill(TargetArgs),
     /// Load user code again for new work
     Reload(TargetArgs),
+}
+
+/// Flags of `worker cancel`.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// Run id, or its beginning; or Taskiq's task id
+    task: String,
+    /// Key of the step; without one the run's own process is meant
+    #[arg(short, long, value_name = "KEY")]
+    step: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
 }
 
 /// Flags of `worker start`.

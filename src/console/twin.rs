@@ -44,6 +44,8 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             "run reexecute {run_id}{}",
             flag(*from_failure, "--from-failure")
         ),
+        Command::CancelTask { task_id } => format!("worker cancel {task_id}{name}"),
+        Command::ReloadLocation { location } => format!("run reload {location}"),
         Command::DrainQueue {
             queue,
             keep_waiting,

@@ -411,3 +411,12 @@ fn a_filter_takes_a_field_by_a_regular_expression_and_quoted_words() {
         harness.screen()
     );
 }
+
+#[test]
+fn the_question_before_a_step_is_cancelled_shows_how_a_script_does_it() {
+    let mut harness = wide();
+    harness.keys("3jX");
+    let screen = harness.screen();
+    let line = screen.lines().find(|line| line.contains("worker cancel"));
+    assert!(line.is_some_and(|line| line.contains("etl-")), "{screen}");
+}

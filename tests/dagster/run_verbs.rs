@@ -128,6 +128,11 @@ async fn assets_and_a_partition_are_launched_without_naming_a_job() {
     let shell = Shell::new().await;
     let line = "launch --asset report/weekly --partition 2024-01-02 --wait";
     let told = shell.json(line).await;
+    let reloaded = shell.json("reload definitions.py").await;
+    assert_eq!(reloaded[0]["reloaded"], true);
+    let unknown = shell.sentence("reload nowhere").await;
+    assert!(unknown.contains("nowhere"), "{unknown}");
+    assert_eq!(shell.audit()[1]["verb"], "reload code location");
     let run = client()
         .await
         .run(told[0]["run_id"].as_str().unwrap())

@@ -1,4 +1,4 @@
-//! `run launch` and `run reexecute`.
+//! `run launch`, `run reexecute` and `run reload`.
 
 use std::io::Read;
 
@@ -48,6 +48,15 @@ pub struct ReexecuteArgs {
     from_failure: bool,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Flags of `run reload`.
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Name of the code location; `run jobs` prints them
+    location: String,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -170,4 +179,18 @@ pub(super) async fn reexecute(args: ReexecuteArgs) -> Result<(), RunError> {
         .await?;
     tell(&desk, &launched, &job);
     follow(&desk, &args.wait, &launched.run_id).await
+}
+
+pub(super) async fn reload(args: ReloadArgs) -> Result<(), RunError> {
+    let desk = args.common.desk()?;
+    let location = args.location;
+    let command = Command::ReloadLocation {
+        location: location.clone(),
+    };
+    desk.allow(&command).await?;
+    let done = format!("code location {location} was loaded again");
+    let outcome = desk.client.reload_location(&location).await;
+    desk.recorded(&command, outcome, |()| done.clone()).await?;
+    desk.say(&json!({"location": location, "reloaded": true}), &done);
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{EndArgs, TargetArgs, WorkerError, WorkerVerb, watch};
+use super::{CancelArgs, EndArgs, TargetArgs, WorkerError, WorkerVerb, watch};
 use crate::control::client::{self, WorkerSocket, discover_in};
 use crate::control::runtime;
 use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
@@ -29,6 +29,7 @@ pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
         WorkerVerb::Stop(args) => end(&args, Command::Stop).await,
         WorkerVerb::Kill(target) => kill(&target).await,
         WorkerVerb::Reload(target) => send(&target, Command::Reload).await,
+        WorkerVerb::Cancel(args) => cancel(&args).await,
         WorkerVerb::Scale(args) => send(&args.target, Command::Scale { steps: args.steps }).await,
     }
 }
@@ -127,6 +128,28 @@ async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerE
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Interrupts the one task in the worker's hands that is meant.
+async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
+    let socket = the_worker(&args.target).await?;
+    let snapshot = client::status(&socket.path).await?;
+    let (task, step) = (args.task.as_str(), &args.step);
+    let is_meant = |known: &&TaskView| {
+        known.task_id == task || (known.run_id.starts_with(task) && known.step_key == *step)
+    };
+    let mut meant = snapshot.tasks.iter().filter(is_meant);
+    let (Some(found), None) = (meant.next(), meant.next()) else {
+        let step = step.as_deref().unwrap_or("(its own process)");
+        return Err(WorkerError::Refused {
+            worker: socket.worker,
+            reason: format!(
+                "not one task of run {task}, step {step}, is in its hands: `worker status --json` tells them"
+            ),
+        });
+    };
+    let task_id = found.task_id.clone();
+    send(&args.target, Command::CancelTask { task_id }).await
 }
 
 async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
