@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand. Parses, dispatches, and turns an error into one
 //! sentence on standard error and a non-zero exit code.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod attach;
 mod broker;
 mod child;
@@ -10,13 +12,13 @@ mod control;
 mod demo;
 mod doctor;
 mod guard;
+mod output;
 mod queue;
 mod run;
 mod worker;
 
 use std::error::Error;
 use std::future::Future;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -83,7 +85,7 @@ pub fn main() -> ExitCode {
         // Refused only to a group's leader, which is in a group of its own already.
         let _ = rustix::process::setsid();
     }
-    match command {
+    let code = match command {
         Some(Verb::Worker(verb)) => outcome(worker::run(verb)),
         Some(Verb::Queue(verb)) => outcome(queue::run(verb)),
         Some(Verb::Run(verb)) => outcome(run::run(verb)),
@@ -97,14 +99,17 @@ pub fn main() -> ExitCode {
             start.into(),
         )))),
         None => outcome(console::run(start, console)),
+    };
+    if output::has_failed() {
+        return ExitCode::FAILURE;
     }
+    code
 }
 
 /// An error becomes one sentence and a non-zero exit code.
 fn outcome<E: Error>(result: Result<ExitCode, E>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        // Not `eprintln!`: it panics where the terminal is gone.
-        let _ = writeln!(io::stderr(), "dagster-taskiq-tui: {error}");
+        output::note!("dagster-taskiq-tui: {error}");
         ExitCode::FAILURE
     })
 }

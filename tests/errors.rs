@@ -177,3 +177,29 @@ fn credentials_that_sqs_does_not_accept_are_named_with_what_to_set() {
     );
     contains(&text, &[&endpoint, "credentials", "AWS_ACCESS_KEY_ID"]);
 }
+
+/// A snapshot with no worker in it, printed.
+fn snapshot(folder: &tempfile::TempDir) -> Command {
+    let mut command = command();
+    command.args(["--once", "--json", "--runtime-dir"]);
+    command.arg(folder.path());
+    command
+}
+
+#[test]
+fn a_reader_that_has_left_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = snapshot(&folder).stdout(writer).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+}
+
+#[test]
+fn output_that_cannot_be_written_fails_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let text = sentence(snapshot(&folder).stdout(full));
+    contains(&text, &["cannot write to standard output", "No space left"]);
+}

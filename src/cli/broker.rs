@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::output::note;
 use crate::local_broker::admin::{SERVER_NAME, Status};
 use crate::local_broker::journal::Durability;
 use crate::local_broker::protocol::sigv4::KeyPair;
@@ -94,7 +95,7 @@ impl Broker {
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("dagster-taskiq-tui: {error}");
+                note!("dagster-taskiq-tui: {error}");
                 ExitCode::FAILURE
             }
         }
@@ -117,7 +118,7 @@ impl Serve {
         });
         let is_open = keys.is_none();
         if is_open && !self.listen.ip().to_canonical().is_loopback() {
-            eprintln!(
+            note!(
                 "warning: {} is not a loopback address and there is no authentication: whoever \
                  reaches it can read and change every queue; set --access-key and --secret-key",
                 self.listen

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::block_on;
 use super::worker::StartArgs;
+use crate::cli::output::out;
 use crate::config::{ConfigError, Partial, Settings, state_folder};
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit, RingSettings, Startup};
 use crate::control::{Hub, HubOptions, client};
@@ -188,7 +189,7 @@ pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandE
     let _ = tokio::time::timeout(ONCE, snapshots.wait_for(answered)).await;
     let snapshot = Arc::clone(&snapshots.borrow());
     let text = serde_json::to_string_pretty(&*snapshot).map_err(std::io::Error::other)?;
-    println!("{text}");
+    out!("{text}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,7 @@ mod setup;
 mod state;
 mod supervisor;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::output::out;
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit};
 use crate::control::{Hub, HubOptions};
 use crate::environment::{managed, packages};
@@ -97,8 +98,7 @@ struct Progress {
 impl Progress {
     fn say(&self, text: &str) {
         let seconds = self.since.elapsed().as_secs_f64();
-        // A closed terminal or pipe must not keep the demo from ending its processes.
-        let _ = writeln!(std::io::stdout(), "[{seconds:6.1}s] {text}");
+        out!("[{seconds:6.1}s] {text}");
     }
 }
 

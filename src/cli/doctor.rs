@@ -4,7 +4,6 @@
 mod queues;
 mod storage;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,6 +14,7 @@ use super::block_on;
 use super::connection::ConnectionArgs;
 use super::worker::WorkerError;
 use crate::broker::Broker;
+use crate::cli::output::out;
 use crate::config::{Partial, Settings};
 
 /// Flags of `doctor`.
@@ -102,8 +102,7 @@ impl Report {
         } else {
             format!("{:8} {:24} {}", verdict.word(), line.check, line.message)
         };
-        // A reader that has seen enough, such as `head`, is no failure.
-        let _ = writeln!(std::io::stdout(), "{text}");
+        out!("{text}");
     }
 }
 

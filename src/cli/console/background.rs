@@ -1,6 +1,5 @@
 //! The worker and the embedded broker that a console starts where none runs.
 
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::child::{ChildError, READY, last_line, make_folder, spawn, terminate};
 use super::super::worker::StartArgs;
 use crate::broker::Broker;
+use crate::cli::output::note;
 use crate::config::{Origin, Settings, state_folder};
 use crate::console::Startup;
 use crate::control::{client, runtime, wait_for_socket};
@@ -109,16 +109,16 @@ impl Background {
             Some(Exit::Left | Exit::DrainAndLeave) => Order::Drain { within: None },
             Some(Exit::Stop | Exit::Terminated) => Order::Stop,
             Some(Exit::LeaveRunning | Exit::HungUp) | None => {
-                tell_shell("worker and broker run on; `dagster-taskiq-tui` attaches to them again");
+                note!("worker and broker run on; `dagster-taskiq-tui` attaches to them again");
                 return;
             }
         };
         if order != Order::Stop {
-            tell_shell("the worker finishes what runs; Ctrl-C leaves it to that");
+            note!("the worker finishes what runs; Ctrl-C leaves it to that");
         }
         if let Err(problem) = client::call(&self.socket, order).await {
             if self.socket.exists() {
-                tell_shell(&format!("dagster-taskiq-tui: {problem}"));
+                note!("dagster-taskiq-tui: {problem}");
             }
             // Not ready to be told yet: SIGTERM means the same as a drain.
             terminate(&self.worker);
@@ -132,11 +132,6 @@ impl Background {
             let _ = broker.wait().await;
         }
     }
-}
-
-/// A line for whoever left the console. Its terminal may be gone, which `eprintln!` does not survive.
-fn tell_shell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn working(tell: &watch::Sender<Startup>, text: String) {

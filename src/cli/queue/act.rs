@@ -12,6 +12,7 @@ use super::{
     QueueArgs, QueueError, RedriveArgs, RemoveArgs, ResendArgs, RestoreArgs, meant, queues_meant,
 };
 use crate::broker::{Broker, QueueSet, read_archive};
+use crate::cli::output::{note, out};
 use crate::cli::worker::{host_settings, identity};
 use crate::config::{Partial, Settings, state_folder};
 use crate::control::audit::{self, AuditLog};
@@ -238,9 +239,9 @@ pub(super) async fn record(command: &Command, reply: &Reply) {
 fn dry_run(args: &QueueArgs, verb: &str, queue: &str, messages: u64) -> ExitCode {
     if args.json {
         let line = json!({"verb": verb, "queue": queue, "messages": messages, "dry_run": true});
-        println!("{line}");
+        out!("{line}");
     } else {
-        println!("{verb} {queue}: ~{messages} messages; nothing was done");
+        out!("{verb} {queue}: ~{messages} messages; nothing was done");
     }
     ExitCode::SUCCESS
 }
@@ -251,12 +252,12 @@ fn finished(args: &QueueArgs, verb: &str, queue: &str, done: &Operated) -> ExitC
         let mut value = serde_json::to_value(done).unwrap_or_default();
         value["verb"] = json!(verb);
         value["queue"] = json!(queue);
-        println!("{value}");
+        out!("{value}");
     } else if !done.failed {
-        println!("{}", done.text);
+        out!("{}", done.text);
     }
     if done.failed {
-        eprintln!("dagster-taskiq-tui: {verb}: {}", done.text);
+        note!("dagster-taskiq-tui: {verb}: {}", done.text);
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

@@ -16,12 +16,14 @@ pub(super) fn typed_name(verb: &str, queue: &str, counts: QueueCounts) -> Result
             "{verb} of {queue} was not confirmed: give --yes (standard input is no terminal)"
         )));
     }
-    eprint!(
-        "{verb} {queue}: ~{} waiting messages. Type its name to go on: ",
-        counts.visible
-    );
+    let waiting = counts.visible;
+    let mut terminal = std::io::stderr();
     // The answer is read even if the question cannot be shown.
-    let _ = std::io::stderr().flush();
+    let _ = write!(
+        terminal,
+        "{verb} {queue}: ~{waiting} waiting messages. Type its name to go on: "
+    )
+    .and_then(|()| terminal.flush());
     let mut line = String::new();
     stdin.lock().read_line(&mut line)?;
     if line.trim() == queue {

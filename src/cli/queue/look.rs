@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{PeekArgs, QueueError, ShowArgs, meant, queues_meant};
 use crate::broker::{Broker, QueueSet};
+use crate::cli::output::{note, out};
 use crate::config::state_folder;
 use crate::domain::{Command, PeekedMessage, Reply};
 use crate::worker::operations::{OperateError, Operator};
@@ -23,42 +24,45 @@ pub(super) async fn show(args: ShowArgs) -> Result<ExitCode, QueueError> {
         value["counts"] = json!(counts);
         value["waiting_by_priority"] = json!(waiting.as_ref().map(|waiting| &waiting.counts));
         value["oldest_sent_at"] = json!(waiting.and_then(|waiting| waiting.oldest));
-        println!("{value}");
+        out!("{value}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{} {}", detail.queue, detail.url);
-    println!(
+    out!("{} {}", detail.queue, detail.url);
+    out!(
         "  ~{} waiting, ~{} in flight, ~{} delayed",
-        counts.visible, counts.in_flight, counts.delayed
+        counts.visible,
+        counts.in_flight,
+        counts.delayed
     );
     let waiting = waiting.unwrap_or_default();
     for (priority, count) in waiting.counts {
-        println!("  priority {priority}: {count} waiting");
+        out!("  priority {priority}: {count} waiting");
     }
     if let Some(at) = waiting.oldest {
-        println!("  the oldest was sent {at}");
+        out!("  the oldest was sent {at}");
     }
     match &detail.redrive {
-        Some(policy) => println!(
+        Some(policy) => out!(
             "  dead letters go to {} after {} receives",
-            policy.queue, policy.max_receives
+            policy.queue,
+            policy.max_receives
         ),
-        None => println!("  it has no dead-letter queue"),
+        None => out!("  it has no dead-letter queue"),
     }
     if !detail.sources.is_empty() {
-        println!(
+        out!(
             "  it is the dead-letter queue of {}",
             detail.sources.join(", ")
         );
     }
     for (name, value) in &detail.attributes {
-        println!("  {name}: {value}");
+        out!("  {name}: {value}");
     }
     for (key, value) in &detail.tags {
-        println!("  tag {key}: {value}");
+        out!("  tag {key}: {value}");
     }
     for problem in &detail.unknown {
-        eprintln!("{problem}");
+        note!("{problem}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -90,13 +94,13 @@ pub(super) async fn peek(args: PeekArgs) -> Result<ExitCode, QueueError> {
         for message in &peek.messages {
             if args.common.json {
                 // Plain data: it always serializes.
-                println!("{}", serde_json::to_string(message).unwrap_or_default());
+                out!("{}", serde_json::to_string(message).unwrap_or_default());
             } else {
                 print(message, args.body);
             }
         }
         if peek.more {
-            eprintln!("{}: there may be more", peek.queue);
+            note!("{}: there may be more", peek.queue);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -128,7 +132,7 @@ fn print(message: &PeekedMessage, with_body: bool) {
     let sent = message
         .sent_at
         .map_or_else(String::new, |at| at.to_string());
-    println!(
+    out!(
         "{} {} {}: {what}; received {} times, sent {sent}, {} bytes",
         message.queue,
         message.message_id,
@@ -138,9 +142,9 @@ fn print(message: &PeekedMessage, with_body: bool) {
     );
     if let Some(reason) = &message.reason {
         let source = message.source.as_deref().unwrap_or("?");
-        println!("  dead-lettered from {source}: {reason}");
+        out!("  dead-lettered from {source}: {reason}");
     }
     if with_body {
-        println!("  {}", message.body.as_deref().unwrap_or("(too large)"));
+        out!("  {}", message.body.as_deref().unwrap_or("(too large)"));
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{CreateArgs, QueueArgs, QueueError};
 use crate::broker::{Broker, Queue, QueueSet, sibling_url};
+use crate::cli::output::{note, out};
 use crate::config::Settings;
 use crate::domain::QueueRole;
 
@@ -39,9 +40,9 @@ pub(super) async fn create(args: CreateArgs) -> Result<ExitCode, QueueError> {
 
 fn say(args: &QueueArgs, queue: &Queue) {
     if args.json {
-        println!("{}", json!({"queue": queue.name, "url": queue.url}));
+        out!("{}", json!({"queue": queue.name, "url": queue.url}));
     } else {
-        println!("{}", queue.url);
+        out!("{}", queue.url);
     }
 }
 
@@ -75,7 +76,7 @@ async fn one(
         Ok(counts) => counts,
         // Only the base must exist: senders fall back to it.
         Err(error) if error.is_no_such_queue() && queue.url != settings.queue_url.value => {
-            eprintln!(
+            note!(
                 "{}: does not exist; the base queue serves for it",
                 queue.name
             );
@@ -93,11 +94,14 @@ async fn one(
     if args.json {
         let line = json!({"queue": queue.name, "url": queue.url, "role": role,
             "waiting": counts.visible, "in_flight": counts.in_flight, "delayed": counts.delayed});
-        println!("{line}");
+        out!("{line}");
     } else {
-        println!(
+        out!(
             "{}: {role}, ~{} waiting, ~{} in flight, ~{} delayed",
-            queue.name, counts.visible, counts.in_flight, counts.delayed
+            queue.name,
+            counts.visible,
+            counts.in_flight,
+            counts.delayed
         );
     }
     Ok(true)

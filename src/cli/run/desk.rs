@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::RunError;
+use crate::cli::output::out;
 use crate::config::Settings;
 use crate::control::audit::{self, AuditLog};
 use crate::dagster::{Client, DagsterError, RunFilter};
@@ -33,9 +34,9 @@ impl Desk {
     /// Prints a value, or what it is in words.
     pub(super) fn say(&self, value: &Value, words: &str) {
         if self.json {
-            println!("{value}");
+            out!("{value}");
         } else {
-            println!("{words}");
+            out!("{words}");
         }
     }
 

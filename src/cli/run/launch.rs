@@ -9,6 +9,7 @@ use super::choose::{self, Wanted};
 use super::desk::Desk;
 use super::wait::{WaitArgs, follow};
 use super::{CommonArgs, RunError};
+use crate::cli::output::out;
 use crate::dagster::{Launched, Reexecution};
 use crate::domain::{AssetKey, Command, Launch};
 
@@ -127,7 +128,7 @@ async fn check(desk: &Desk, launch: &Launch) -> Result<(), RunError> {
     }
     let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
     if desk.is_json() {
-        println!("{}", json!({"job": job.job, "problems": problems}));
+        out!("{}", json!({"job": job.job, "problems": problems}));
     }
     Err(RunError::BadConfig {
         job: job.job.clone(),

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{CommonArgs, RunError, status};
+use crate::cli::output::note;
 use crate::dagster::{RunFilter, StepStats};
 use crate::domain::{RunStatus, RunView, Timestamp};
 
@@ -103,7 +104,7 @@ pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
         desk.say(&json!(run), &line(&run));
     }
     if let (Some(next), false) = (&page.next, desk.is_json()) {
-        eprintln!("there are more: --before {next}");
+        note!("there are more: --before {next}");
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::desk::Desk;
 use super::{CommonArgs, RunError, status};
+use crate::cli::output::out;
 use crate::dagster::{RunFilter, Termination, TerminationPolicy};
 use crate::domain::{Command, Reply, RunStatus, RunView};
 
@@ -147,7 +148,7 @@ fn tell(desk: &Desk, outcomes: &[Termination], force: bool) -> Result<(), RunErr
             Err(error) => {
                 if desk.is_json() {
                     let text = error.to_string();
-                    println!(
+                    out!(
                         "{}",
                         json!({"run_id": run_id, "outcome": "refused", "reason": text})
                     );

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{RunArgs, WorkerError};
 use crate::cli::child::{self, ChildError, READY};
+use crate::cli::output::out;
 use crate::config::state_folder;
 use crate::control::protocol::own_host;
 use crate::control::server::is_live;
@@ -50,10 +51,10 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     if json {
         let line = serde_json::json!({"worker": id, "pid": worker.id(),
             "pid_file": files.pid, "log": files.log, "socket": socket});
-        println!("{line}");
+        out!("{line}");
     } else {
         let (pid, log) = (files.pid.display(), files.log.display());
-        println!("worker {id} runs in the background\npid file {pid}\nlog file {log}");
+        out!("worker {id} runs in the background\npid file {pid}\nlog file {log}");
     }
     Ok(ExitCode::SUCCESS)
 }

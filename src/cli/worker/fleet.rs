@@ -17,6 +17,7 @@ use super::WorkerError;
 use super::start::{host_settings, identity};
 use super::verbs::sockets_in;
 use crate::cli::connection::ConnectionArgs;
+use crate::cli::output::note;
 use crate::config::{Partial, Settings};
 use crate::control::client;
 use crate::domain::{FleetWorker, Timestamp, WorkerSnapshot, WorkerView};
@@ -77,7 +78,7 @@ pub(super) async fn list(args: &ListArgs) -> Result<ExitCode, WorkerError> {
         } else {
             "set DAGSTER_HOME to see those of other hosts"
         };
-        eprintln!("no worker runs on this host; {more}");
+        note!("no worker runs on this host; {more}");
     }
     // A reader that has seen enough, such as `head`, is no failure.
     let _ = print(&rows, args.json);

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{CancelArgs, EndArgs, TargetArgs, WorkerError, WorkerVerb, watch};
+use crate::cli::output::out;
 use crate::control::client::{self, WorkerSocket, discover_in};
 use crate::control::runtime;
 use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
@@ -98,12 +99,12 @@ async fn kill(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
         }
     }
     if target.json {
-        println!(
+        out!(
             "{}",
             serde_json::json!({"worker": worker, "done": "killed"})
         );
     } else {
-        println!("{worker}: killed (pid {pid})");
+        out!("{worker}: killed (pid {pid})");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -112,12 +113,12 @@ async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerE
     let socket = the_worker(target).await?;
     match client::call(&socket.path, command).await? {
         Reply::Done(text) if target.json => {
-            println!(
+            out!(
                 "{}",
                 serde_json::json!({"worker": socket.worker, "done": text})
             );
         }
-        Reply::Done(text) => println!("{}: {text}", socket.worker),
+        Reply::Done(text) => out!("{}: {text}", socket.worker),
         // No verb here asks for one.
         Reply::Answer(_) => {}
         Reply::Failed(reason) => {
@@ -157,7 +158,7 @@ async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
     let snapshot = client::status(&socket.path).await?;
     if target.json {
         // A snapshot is plain data: it always serializes.
-        println!("{}", serde_json::to_string(&*snapshot).unwrap_or_default());
+        out!("{}", serde_json::to_string(&*snapshot).unwrap_or_default());
     } else {
         print_status(&snapshot);
     }
@@ -166,7 +167,7 @@ async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
 
 fn print_status(snapshot: &WorkerSnapshot) {
     let worker = &snapshot.worker;
-    println!(
+    out!(
         "{} {}: steps {}/{}, runs {}/{}, finished {}, failed {}",
         worker.id,
         worker.state.word(),
@@ -187,6 +188,6 @@ fn print_status(snapshot: &WorkerSnapshot) {
     } in snapshot.tasks.iter().filter(|task| task.is_running())
     {
         let job = job.as_deref().unwrap_or("?");
-        println!("  {job} {run_id} from {queue}, priority {priority}, attempt {attempt}");
+        out!("  {job} {run_id} from {queue}, priority {priority}, attempt {attempt}");
     }
 }
