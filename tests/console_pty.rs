@@ -6,6 +6,7 @@
 mod fixture;
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -457,10 +458,29 @@ fn a_shell_has_its_terminal_while_the_console_is_stopped_and_fg_brings_it_back()
 fn a_dropped_connection_ends_the_console_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("left");
-    let mut command = Session::console("calm", "false");
+    ends_with_its_connection(Session::console("calm", "false"), &file);
+}
+
+#[test]
+fn a_dropped_connection_that_no_signal_tells_of_ends_the_console_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("left");
+    let console = Session::console("calm", "false");
+    let mut command = CommandBuilder::new("sh");
+    // The session's leader is the one that gets SIGHUP, and it stays.
+    command.args(["-c", "trap '' HUP; \"$@\"; exit 0", "sh"]);
+    command.args(console.get_argv());
+    for (key, value) in console.iter_extra_env_as_str() {
+        command.env(key, value);
+    }
+    ends_with_its_connection(command, &file);
+}
+
+/// Opens the console in a terminal that goes away, and waits until it has left for that.
+fn ends_with_its_connection(mut command: CommandBuilder, file: &Path) {
     command.env("TERM", "xterm-256color");
     command.env("LC_ALL", "C.UTF-8");
-    command.env(LEFT, &file);
+    command.env(LEFT, file);
     let pair = native_pty_system().openpty(SIZE).unwrap();
     let mut child = pair.slave.spawn_command(command).unwrap();
     drop(pair.slave);

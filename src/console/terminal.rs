@@ -23,6 +23,7 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use super::app::App;
@@ -47,6 +48,15 @@ pub fn check() -> Result<(), ConsoleError> {
         return Ok(());
     };
     Err(ConsoleError::NotATerminal { stream })
+}
+
+/// Whether nobody is at the other end of the terminal any more. SIGHUP tells of that, but not where
+/// the session's leader ignores it.
+fn is_hung_up() -> bool {
+    let stdin = io::stdin();
+    let mut terminal = [PollFd::new(&stdin, PollFlags::empty())];
+    let now = Timespec::default();
+    poll(&mut terminal, Some(&now)).is_ok() && terminal[0].revents().contains(PollFlags::HUP)
 }
 
 /// Gives the terminal back as it was. Does nothing if it is not ours; errors are of no use to
@@ -94,8 +104,12 @@ impl Screen {
         self.terminal.size().map(|size| (size.width, size.height))
     }
 
-    /// Draws the model. Writes nothing, not one byte, if the screen would not change.
+    /// Draws the model. Writes nothing, not one byte, if the screen would not change; fails where
+    /// the terminal is gone.
     pub(super) fn draw(&mut self, app: &App, now: Timestamp) -> io::Result<()> {
+        if is_hung_up() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let (width, height) = self.size()?;
         let mut wanted = Buffer::empty(Rect::new(0, 0, width, height));
         app.render_to(&mut wanted, now);
