@@ -379,6 +379,28 @@ fn peeked(worker: &Worker, queue: &str) -> Vec<PeekedMessage> {
 }
 
 #[test]
+fn dead_letters_that_die_again_at_once_are_redriven_once() {
+    let mut scene = Scene::new("ops");
+    let dead = scene.broker.queue_url("ops-dead");
+    // Of several queues SQS's own move task is not asked: it has one destination.
+    scene.side.create_queue("other", Some("ops-dead"));
+    let worker = scene.worker(1, &[]);
+    scene.side.send(&["hello".to_owned(), "world".to_owned()]);
+    wait_until("both are dead", PATIENCE, || {
+        (counts(&mut scene, &dead) == (2, 0)).then_some(())
+    });
+    let text = done(worker.call(Command::Redrive {
+        queue: "ops-dead".to_owned(),
+        messages: Vec::new(),
+        to: None,
+    }));
+    assert!(text.contains("2 messages sent back"), "{text}");
+    wait_until("both are dead again", PATIENCE, || {
+        (counts(&mut scene, &dead) == (2, 0)).then_some(())
+    });
+}
+
+#[test]
 fn a_worker_does_all_of_it_on_behalf_of_its_consoles() {
     let mut scene = Scene::new("ops");
     let worker = scene.worker(1, &[]);

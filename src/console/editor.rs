@@ -5,20 +5,21 @@ use std::io::{self, Write};
 
 use tokio::process::Command;
 
-/// Has text edited in `$VISUAL` or `$EDITOR`, which may carry arguments; the text, or one sentence
-/// why there is none. The editor ends with the future.
+/// What sh says of a command that is not there.
+const NOT_FOUND: i32 = 127;
+
+/// Has text edited in `$VISUAL`, `$EDITOR` (both may carry arguments) or vi; the text, or one
+/// sentence why there is none. The editor ends with the future.
 pub(super) async fn edit(text: &str) -> Result<String, String> {
     let named = |name| {
         env::var(name)
             .ok()
             .filter(|editor| !editor.trim().is_empty())
     };
-    let Some(editor) = named("VISUAL").or_else(|| named("EDITOR")) else {
-        return Err(String::from(
-            "EDITOR is not set: export it and open the console again (a run configuration can be \
-             edited here, by Enter)",
-        ));
-    };
+    // Where neither is set everybody means vi, which POSIX has.
+    let editor = named("VISUAL")
+        .or_else(|| named("EDITOR"))
+        .unwrap_or_else(|| String::from("vi"));
     let failed = |error: io::Error| format!("Cannot have it edited by `{editor}`: {error}");
     let mut file = tempfile::Builder::new()
         .prefix("dagster-taskiq-")
@@ -35,8 +36,12 @@ pub(super) async fn edit(text: &str) -> Result<String, String> {
         .await
         .map_err(failed)?;
     if !status.success() {
+        let hint = match status.code() {
+            Some(NOT_FOUND) => "; set EDITOR to one that is there",
+            _ => "",
+        };
         return Err(format!(
-            "`{editor}` ended with {status}: nothing was changed"
+            "`{editor}` ended with {status}: nothing was changed{hint}"
         ));
     }
     // By its path: editors replace the file.

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{OperateError, Operated, Operator, messages};
 use crate::broker::{BrokerError, Delivery, OFFLOADED, Outgoing, Queue, REASON, SOURCE_QUEUE};
 use crate::wire::redact::restore_secrets;
@@ -170,20 +172,29 @@ impl Operator {
         }
     }
 
+    /// Those that were there when it began: one that nobody can run dies again at once, and would go
+    /// round for ever.
     async fn redrive_all(&self, queue: &Arc<Queue>, way: &Way) -> Result<Operated, OperateError> {
+        let begun = Timestamp::now();
         let mut moved = Moved::default();
+        let mut newer = Vec::new();
         let result = loop {
             let second = Duration::from_secs(1);
-            match self.broker.receive(queue, 10, second).await {
-                Ok(batch) if batch.is_empty() => break Ok(()),
-                Ok(batch) => {
-                    if let Err(problem) = self.redrive_batch(batch, way, &mut moved).await {
-                        break Err(problem);
-                    }
-                }
+            let (new, old): (Vec<_>, Vec<_>) = match self.broker.receive(queue, 10, second).await {
+                Ok(batch) => batch
+                    .into_iter()
+                    .partition(|one| one.sent_at.is_some_and(|at| at > begun)),
                 Err(problem) => break Err(problem),
+            };
+            newer.extend(new);
+            if old.is_empty() {
+                break Ok(());
+            }
+            if let Err(problem) = self.redrive_batch(old, way, &mut moved).await {
+                break Err(problem);
             }
         };
+        self.broker.give_back(queue, &newer).await?;
         // Those that are left were kept hidden, so that no receive found them again.
         for delivery in &moved.left {
             self.leases.release(delivery).await;
