@@ -99,8 +99,13 @@ fn trouble_is_told_first_and_what_is_known_of_it() {
         fixture::trouble(),
     );
     insta::assert_snapshot!("trouble_200x50", harness.screen());
-    let harness = Harness::new(Options::default(), fixture::trouble());
+    let mut harness = Harness::new(Options::default(), fixture::trouble());
     insta::assert_snapshot!("trouble_80x24", harness.screen());
+    // What was heard last is not what is.
+    harness.keys("5");
+    let screen = harness.screen();
+    let row = screen.lines().find(|line| line.starts_with(" etl-2")).unwrap();
+    assert!(row.contains("silent"), "{screen}");
 }
 
 #[test]

@@ -101,6 +101,16 @@ impl Background {
         }
     }
 
+    async fn tell_to_end(&self, order: Order) {
+        if let Err(problem) = client::call(&self.socket, order).await {
+            if self.socket.exists() {
+                note!("dagster-taskiq-tui: {problem}");
+            }
+            // Not ready to be told yet: SIGTERM means the same as a drain.
+            terminate(&self.worker);
+        }
+    }
+
     /// Does what the operator chose; without a choice (the terminal is gone, the console failed)
     /// everything runs on.
     pub async fn leave(mut self, exit: Option<crate::console::Exit>) {
@@ -113,15 +123,12 @@ impl Background {
                 return;
             }
         };
-        if order != Order::Stop {
-            note!("the worker finishes what runs; Ctrl-C leaves it to that");
-        }
-        if let Err(problem) = client::call(&self.socket, order).await {
-            if self.socket.exists() {
-                note!("dagster-taskiq-tui: {problem}");
+        let is_over = matches!(self.worker.try_wait(), Ok(Some(_)));
+        if !is_over {
+            if order != Order::Stop {
+                note!("the worker finishes what runs; Ctrl-C leaves it to that");
             }
-            // Not ready to be told yet: SIGTERM means the same as a drain.
-            terminate(&self.worker);
+            self.tell_to_end(order).await;
         }
         let interrupted = tokio::select! {
             _ = self.worker.wait() => false,

@@ -115,9 +115,7 @@ fn cells<'a>(ctx: Ctx<'a>, worker: WorkerRow<'a>, width: u16) -> Vec<Line<'a>> {
 /// A worker that should have reported again is not said to run.
 fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     match (worker, worker.state()) {
-        (WorkerRow::Reported(worker), state)
-            if worker.is_silent(ctx.now) && state != Some(WorkerState::Stopped) =>
-        {
+        (_, state) if is_silent(ctx, worker) && state != Some(WorkerState::Stopped) => {
             signed(ctx.glyphs.down, "silent", ctx.roles.error)
         }
         (WorkerRow::Linked(view), Some(state)) if view.next_step(ctx.now).is_some() => {
@@ -157,13 +155,17 @@ fn version(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     Line::from(span(worker.version().to_owned(), ctx.roles.dim))
 }
 
+/// Whether it should have reported again by now.
+fn is_silent(ctx: Ctx, worker: WorkerRow) -> bool {
+    match worker {
+        WorkerRow::Linked(_) => seconds_between(worker.heartbeat_at(), ctx.now) >= HEARTBEAT_LATE,
+        WorkerRow::Reported(worker) => worker.is_silent(ctx.now),
+    }
+}
+
 fn heartbeat(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     let silent = seconds_between(worker.heartbeat_at(), ctx.now);
-    let late = match worker {
-        WorkerRow::Linked(_) => silent >= HEARTBEAT_LATE,
-        WorkerRow::Reported(worker) => worker.is_silent(ctx.now),
-    };
-    if late {
+    if is_silent(ctx, worker) {
         let stopped = worker.state() == Some(WorkerState::Stopped);
         let (sign, style) = if stopped {
             ("", ctx.roles.dim)
