@@ -104,7 +104,10 @@ fn trouble_is_told_first_and_what_is_known_of_it() {
     // What was heard last is not what is.
     harness.keys("5");
     let screen = harness.screen();
-    let row = screen.lines().find(|line| line.starts_with(" etl-2")).unwrap();
+    let row = screen
+        .lines()
+        .find(|line| line.starts_with(" etl-2"))
+        .unwrap();
     assert!(row.contains("silent"), "{screen}");
 }
 
