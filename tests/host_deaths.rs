@@ -25,6 +25,13 @@ use support::{
 };
 use tokio::sync::mpsc;
 
+fn assert_success(outcome: &Outcome) {
+    let Outcome::Finished { status, .. } = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(*status, StepStatus::Success);
+}
+
 /// Runs the task in the background.
 fn start(
     hosts: &Hosts,
@@ -100,16 +107,7 @@ fn an_attempt_that_two_workers_receive_at_once_runs_once() {
         let mut outcomes = [first.await.unwrap(), second.await.unwrap()];
         outcomes.sort_by_key(|outcome| *outcome != Outcome::ClaimHeld);
         assert_eq!(outcomes[0], Outcome::ClaimHeld);
-        assert!(
-            matches!(
-                outcomes[1],
-                Outcome::Finished {
-                    status: StepStatus::Success,
-                    ..
-                }
-            ),
-            "{outcomes:?}"
-        );
+        assert_success(&outcomes[1]);
         assert_eq!(run.count("slow", "STEP_START"), 1);
         two.hosts.shutdown(Duration::ZERO).await;
     });
@@ -297,16 +295,7 @@ fn a_location_whose_import_starts_threads_runs_steps_in_fresh_processes() {
             &json!({"job": "steps", "status": "STARTED", "file": "threaded.py", "load": false}),
         );
         let (outcome, _) = execute(&worker.hosts, run.step("good", 1)).await;
-        assert!(
-            matches!(
-                outcome,
-                Outcome::Finished {
-                    status: StepStatus::Success,
-                    ..
-                }
-            ),
-            "{outcome:?}"
-        );
+        assert_success(&outcome);
         let mut said = false;
         while let Ok(notice) = worker.notices.try_recv() {
             said |= matches!(notice, HostNotice::NotForking { threads, .. } if !threads.is_empty());
@@ -372,16 +361,7 @@ fn a_host_that_ends_while_it_loads_is_started_again_and_given_back_when_its_work
         .await;
         fs::write(home().join("importing/go"), "").unwrap();
         let outcome = task.await.unwrap();
-        assert!(
-            matches!(
-                outcome,
-                Outcome::Finished {
-                    status: StepStatus::Success,
-                    ..
-                }
-            ),
-            "{outcome:?}"
-        );
+        assert_success(&outcome);
         worker.hosts.shutdown(Duration::ZERO).await;
     });
 }
@@ -431,16 +411,7 @@ fn a_reload_gives_new_work_to_a_new_host_while_the_old_one_finishes() {
         );
         fs::write(run.trace("go"), "").unwrap();
         let outcome = slow.await.unwrap();
-        assert!(
-            matches!(
-                outcome,
-                Outcome::Finished {
-                    status: StepStatus::Success,
-                    ..
-                }
-            ),
-            "{outcome:?}"
-        );
+        assert_success(&outcome);
         until("the old host is gone", || !alive(old)).await;
         worker.hosts.shutdown(Duration::ZERO).await;
     });

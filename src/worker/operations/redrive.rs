@@ -194,12 +194,12 @@ impl Operator {
                 break Err(problem);
             }
         };
-        self.broker.give_back(queue, &newer).await?;
         // Those that are left were kept hidden, so that no receive found them again.
         for delivery in &moved.left {
             self.leases.release(delivery).await;
         }
         self.broker.give_back(queue, &moved.left).await?;
+        self.broker.give_back(queue, &newer).await?;
         Ok(moved.operated(queue, 0, result.err()))
     }
 
