@@ -1,9 +1,10 @@
-"""What Dagster loads: two jobs of ops, one of assets, all with their steps on the queue."""
+"""What Dagster loads: three jobs of ops, one of assets, all with their steps on the queue."""
 
 from dagster import Definitions, define_asset_job, load_assets_from_modules
 
 from dagster_taskiq import taskiq_executor
 from demo_project import sales
+from demo_project.exports import one_region, region_export
 from demo_project.invoices import invoice_import
 from demo_project.regions import regional_scores
 
@@ -18,6 +19,7 @@ defs = Definitions(
         define_asset_job("daily_sales", tags={"dagster-taskiq/run_priority": "1"}),
         regional_scores.to_job(),
         invoice_import.to_job(tags={"dagster-taskiq/run_priority": "2"}),
+        region_export.to_job(config=one_region),
     ],
     executor=executor,
 )
