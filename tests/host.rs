@@ -20,6 +20,14 @@ fn finished(outcome: &Outcome) -> Option<StepStatus> {
     }
 }
 
+/// Why it failed or is to be retried.
+fn reason(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Finished { reason, .. } => reason.as_deref(),
+        _ => None,
+    }
+}
+
 #[test]
 fn a_step_succeeds_and_its_output_is_in_the_compute_log() {
     runtime().block_on(async {
@@ -75,13 +83,14 @@ fn the_first_event_names_the_worker_its_host_and_the_process() {
 }
 
 #[test]
-fn a_step_that_raises_fails() {
+fn a_step_that_raises_fails_with_its_exception_as_the_reason() {
     runtime().block_on(async {
         let hosts = shared().await;
         let run = Run::new("steps", "STARTED");
         execute(&hosts, run.step("good", 1)).await;
         let (outcome, _) = execute(&hosts, run.step("bad", 1)).await;
         assert_eq!(finished(&outcome), Some(StepStatus::Failure), "{outcome:?}");
+        assert_eq!(reason(&outcome), Some("ValueError: as intended"));
         assert_eq!(run.count("bad", "STEP_FAILURE"), 1);
     });
 }
@@ -236,6 +245,7 @@ fn a_failed_resource_is_left_to_the_executor_to_report() {
             Some(StepStatus::ResourceFailure),
             "{outcome:?}"
         );
+        assert_eq!(reason(&outcome), Some("RuntimeError: no database"));
         assert_eq!(run.count("needs_resource", "STEP_FAILURE"), 0);
     });
 }

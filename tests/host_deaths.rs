@@ -255,16 +255,12 @@ fn a_run_worker_that_crashes_fails_its_run() {
         let run = Run::new("crashing", "STARTING");
         let outcome = execute(&hosts, run.whole(false)).await.0;
         // The default executor runs steps in processes of their own, so the run fails by itself.
-        assert!(
-            matches!(
-                outcome,
-                Outcome::Finished {
-                    status: StepStatus::RunFailure,
-                    ..
-                }
-            ),
-            "{outcome:?}"
-        );
+        let Outcome::Finished { status, reason, .. } = &outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(*status, StepStatus::RunFailure);
+        let reason = reason.as_deref().unwrap();
+        assert!(reason.starts_with("DagsterSubprocessError: "), "{reason}");
         assert_eq!(run.status(), "FAILURE");
     });
 }

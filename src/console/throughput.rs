@@ -63,7 +63,9 @@ fn ran(task: &TaskView) -> bool {
     matches!(
         task.phase,
         Phase::Done {
-            outcome: TaskOutcome::Success | TaskOutcome::Failure { .. } | TaskOutcome::UpForRetry,
+            outcome: TaskOutcome::Success
+                | TaskOutcome::Failure { .. }
+                | TaskOutcome::UpForRetry { .. },
             ..
         }
     )

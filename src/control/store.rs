@@ -213,7 +213,7 @@ impl Store {
     /// Counts steps that ran to an end; what was given back or had nothing to do did not.
     fn count(&mut self, task: &TaskView, outcome: &TaskOutcome) {
         let (ended, failed) = match outcome {
-            TaskOutcome::Success | TaskOutcome::UpForRetry | TaskOutcome::Canceled => (1, 0),
+            TaskOutcome::Success | TaskOutcome::UpForRetry { .. } | TaskOutcome::Canceled => (1, 0),
             TaskOutcome::Failure { .. } => (1, 1),
             TaskOutcome::Skipped { .. }
             | TaskOutcome::GivenBack { .. }
@@ -317,8 +317,9 @@ fn shorten(mut outcome: TaskOutcome) -> TaskOutcome {
         TaskOutcome::Failure { reason }
         | TaskOutcome::Skipped { reason }
         | TaskOutcome::GivenBack { reason }
+        | TaskOutcome::UpForRetry { reason }
         | TaskOutcome::DeadLettered { reason } => cut(reason, MAX_REASON),
-        TaskOutcome::Success | TaskOutcome::UpForRetry | TaskOutcome::Canceled => {}
+        TaskOutcome::Success | TaskOutcome::Canceled => {}
     }
     outcome
 }

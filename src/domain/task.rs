@@ -88,7 +88,11 @@ pub enum TaskOutcome {
         reason: String,
     },
     /// The step's attempt failed and Dagster will send the next one.
-    UpForRetry,
+    UpForRetry {
+        /// One sentence; empty where it is not known.
+        #[serde(default)]
+        reason: String,
+    },
     /// The step was skipped, or there was nothing to do (already finished, run over).
     Skipped {
         /// Why nothing ran.
@@ -115,7 +119,7 @@ impl TaskOutcome {
         match self {
             Self::Success => "success",
             Self::Failure { .. } => "failure",
-            Self::UpForRetry => "retry",
+            Self::UpForRetry { .. } => "retry",
             Self::Skipped { .. } => "skipped",
             Self::Canceled => "canceled",
             Self::GivenBack { .. } => "given back",
@@ -131,7 +135,8 @@ impl TaskOutcome {
             | Self::Skipped { reason }
             | Self::GivenBack { reason }
             | Self::DeadLettered { reason } => Some(reason),
-            Self::Success | Self::UpForRetry | Self::Canceled => None,
+            Self::UpForRetry { reason } if !reason.is_empty() => Some(reason),
+            Self::Success | Self::UpForRetry { .. } | Self::Canceled => None,
         }
     }
 }

@@ -161,6 +161,8 @@ pub enum Outcome {
     Finished {
         /// How it ended.
         status: StepStatus,
+        /// Why it failed or is to be retried, in one line, where its process told.
+        reason: Option<String>,
         /// What it used.
         usage: Usage,
     },

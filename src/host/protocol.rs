@@ -125,14 +125,29 @@ pub(super) struct Retry {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub(super) enum Said {
-    Finished { status: String },
-    AlreadyFinished { event: String },
-    RunFinished { status: String },
+    Finished {
+        status: String,
+        reason: Option<String>,
+    },
+    AlreadyFinished {
+        event: String,
+    },
+    RunFinished {
+        status: String,
+    },
     ClaimHeld,
-    Lost { reported: String },
-    Raised { reason: String },
-    Interrupted { reason: String },
-    Unrunnable { reason: String },
+    Lost {
+        reported: String,
+    },
+    Raised {
+        reason: String,
+    },
+    Interrupted {
+        reason: String,
+    },
+    Unrunnable {
+        reason: String,
+    },
 }
 
 /// A task's process was reaped.

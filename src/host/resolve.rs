@@ -99,8 +99,9 @@ pub(super) async fn unstarted(
 
 fn told(said: &Said, usage: Usage) -> Outcome {
     match said.clone() {
-        Said::Finished { status } => Outcome::Finished {
+        Said::Finished { status, reason } => Outcome::Finished {
             status: status_of(&status),
+            reason,
             usage,
         },
         Said::AlreadyFinished { event } => Outcome::AlreadyFinished { event },
@@ -230,10 +231,12 @@ fn reported(
         Some("written") => written(text("event")),
         Some("terminal") => Outcome::Finished {
             status: status_of(&text("event")),
+            reason: None,
             usage,
         },
         Some("run_finished") if subject.step_key.is_none() => Outcome::Finished {
             status: status_of(&text("status")),
+            reason: None,
             usage,
         },
         Some("run_finished") => Outcome::RunFinished {

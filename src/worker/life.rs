@@ -68,7 +68,9 @@ impl Context {
         let name = task.name();
         let run = &task.message.run_id;
         match result {
-            Ok(Outcome::Finished { status, .. }) => (finished(status), Settlement::Delete),
+            Ok(Outcome::Finished { status, reason, .. }) => {
+                (finished(status, reason), Settlement::Delete)
+            }
             Ok(Outcome::AlreadyFinished { event }) => {
                 info!(run_id = %run, "{name} had ended before ({event}): not run again");
                 (skipped("it had finished before"), Settlement::Delete)

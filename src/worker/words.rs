@@ -9,16 +9,18 @@ pub(super) fn skipped(reason: &str) -> TaskOutcome {
     }
 }
 
-pub(super) fn finished(status: StepStatus) -> TaskOutcome {
-    let failure = |reason: &str| TaskOutcome::Failure {
-        reason: reason.to_owned(),
+pub(super) fn finished(status: StepStatus, reason: Option<String>) -> TaskOutcome {
+    let failure = |otherwise: &str| TaskOutcome::Failure {
+        reason: reason.clone().unwrap_or_else(|| otherwise.to_owned()),
     };
     match status {
         StepStatus::Success | StepStatus::RunSuccess => TaskOutcome::Success,
         StepStatus::Failure => failure("the step failed: see its event"),
         StepStatus::ResourceFailure => failure("a resource did not start: see its event"),
         StepStatus::RunFailure => failure("the run failed: see its log"),
-        StepStatus::UpForRetry => TaskOutcome::UpForRetry,
+        StepStatus::UpForRetry => TaskOutcome::UpForRetry {
+            reason: reason.unwrap_or_default(),
+        },
         StepStatus::Skipped => skipped("nothing to do"),
         StepStatus::RunCanceled => TaskOutcome::Canceled,
     }
@@ -26,12 +28,11 @@ pub(super) fn finished(status: StepStatus) -> TaskOutcome {
 
 /// What the event that was written on a dead process's behalf means for its task.
 pub(super) fn ended_for_it(event: &str, reason: &str) -> TaskOutcome {
+    let reason = reason.to_owned();
     if event == "STEP_UP_FOR_RETRY" {
-        TaskOutcome::UpForRetry
+        TaskOutcome::UpForRetry { reason }
     } else {
-        TaskOutcome::Failure {
-            reason: reason.to_owned(),
-        }
+        TaskOutcome::Failure { reason }
     }
 }
 

@@ -129,7 +129,9 @@ fn recent() -> Vec<TaskView> {
             3,
             14,
             2,
-            TaskOutcome::UpForRetry,
+            TaskOutcome::UpForRetry {
+                reason: String::from("PartnerUnavailableError: HTTP 503 at attempt 1"),
+            },
         ),
         done(
             41,

@@ -35,7 +35,7 @@ impl<'a> Ctx<'a> {
                 TaskOutcome::Failure { .. } | TaskOutcome::DeadLettered { .. } => {
                     (glyphs.down, roles.error)
                 }
-                TaskOutcome::UpForRetry => (glyphs.retry, roles.warn),
+                TaskOutcome::UpForRetry { .. } => (glyphs.retry, roles.warn),
                 TaskOutcome::Skipped { .. }
                 | TaskOutcome::Canceled
                 | TaskOutcome::GivenBack { .. } => (glyphs.skipped, roles.dim),

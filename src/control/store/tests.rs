@@ -118,7 +118,12 @@ fn failures_and_retries_are_counted_and_given_back_steps_are_not() {
     };
     let mut events: Vec<Event> = ["a", "b", "c"].map(|id| received(id, 5)).into();
     events.push(finished("a", failure));
-    events.push(finished("b", TaskOutcome::UpForRetry));
+    events.push(finished(
+        "b",
+        TaskOutcome::UpForRetry {
+            reason: String::new(),
+        },
+    ));
     events.push(finished("c", given_back()));
     let snapshot = folded(&events);
     assert_eq!((snapshot.worker.finished, snapshot.worker.failed), (2, 1));

@@ -7,9 +7,11 @@ from typing import Any
 Outcome = dict[str, Any]
 
 
-def finished(status: str) -> Outcome:
-    """The terminal event is in the log. ``status`` is the event's type or the run's status."""
-    return {"outcome": "finished", "status": status}
+def finished(status: str, reason: str | None = None) -> Outcome:
+    """The terminal event is in the log. ``status`` is the event's type or the run's status,
+    ``reason`` why it failed or is to be retried.
+    """
+    return {"outcome": "finished", "status": status, "reason": reason}
 
 
 def already_finished(event: str) -> Outcome:

@@ -15,6 +15,7 @@ from dagster import (
 from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
 
 from . import announce, claims, history, liveness, locations, outcomes
+from .causes import cause
 from .messages import RESUME_JOB, Task
 from .outcomes import Outcome
 from .steps import Tell, no_such_run, tell_event
@@ -62,8 +63,13 @@ def _run_claimed(
     if broken is not None:
         return outcomes.unrunnable(broken)
 
+    reason: str | None = None
+
     def on_event(event: DagsterEvent) -> None:
+        nonlocal reason
         tell_event(event, tell)
+        if event.step_key is None:
+            reason = cause(event) or reason
 
     body = (
         _resume_run_command_body
@@ -74,8 +80,8 @@ def _run_claimed(
         body(run.run_id, instance, on_event, set_exit_code_on_failure=True)
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return _ended(instance, run.run_id, f"{type(error).__name__}: {error}")
-    return _ended(instance, run.run_id, "the run's execution ended without a terminal event")
+        return _ended(instance, run.run_id, reason, f"{type(error).__name__}: {error}")
+    return _ended(instance, run.run_id, reason, "the run's execution ended without an end event")
 
 
 def _why_it_does_not_load(instance: DagsterInstance, run: DagsterRun) -> str | None:
@@ -88,12 +94,12 @@ def _why_it_does_not_load(instance: DagsterInstance, run: DagsterRun) -> str | N
     return None
 
 
-def _ended(instance: DagsterInstance, run_id: str, otherwise: str) -> Outcome:
+def _ended(instance: DagsterInstance, run_id: str, reason: str | None, otherwise: str) -> Outcome:
     run = instance.get_run_by_id(run_id)
     if run is None:
         return outcomes.unrunnable(f"run {run_id} was deleted while it ran")
     if run.is_finished:
-        return outcomes.finished(run.status.value)
+        return outcomes.finished(run.status.value, reason)
     if instance.run_will_resume(run_id):
         return outcomes.interrupted(otherwise)
     return outcomes.raised(otherwise)

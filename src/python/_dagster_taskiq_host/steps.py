@@ -26,6 +26,7 @@ from dagster._core.execution.context_creation_job import create_context_free_log
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from . import announce, claims, history, instances, liveness, locations, outcomes, reports
+from .causes import cause
 from .messages import Task
 from .outcomes import Outcome
 
@@ -130,12 +131,13 @@ def _guard(instance: DagsterInstance, claim: claims.Claim, tell: Tell) -> None:
 
 
 def _execute(instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell) -> Outcome:
-    status = None
+    status = reason = None
     try:
         for event in _events(instance, run, task, tell):
             tell_event(event, tell)
             if event.step_key == task.step_key:
                 status = _status(event) or status
+                reason = cause(event) or reason
     except locations.LocationBroken as error:
         # Not the step's own failure: its message is put away with the reason.
         return outcomes.unrunnable(str(error))
@@ -144,7 +146,7 @@ def _execute(instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell)
             return outcomes.raised(f"{type(error).__name__}: {error}")
     if status is None:
         return outcomes.raised("the step's execution ended without a terminal event")
-    return outcomes.finished(status)
+    return outcomes.finished(status, reason)
 
 
 def _status(event: DagsterEvent) -> str | None:
