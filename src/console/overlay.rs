@@ -75,6 +75,8 @@ pub struct Confirm {
     pub typed: Option<String>,
     /// What was typed.
     pub input: Input,
+    /// Whether Enter was pressed on something else than what was asked for, and nothing typed since.
+    pub is_refused: bool,
     /// What is sent then, and to which worker.
     pub requests: Vec<(Option<String>, Command)>,
 }

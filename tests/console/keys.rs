@@ -96,7 +96,7 @@ fn a_drain_may_be_given_an_end_that_is_counted_down_and_a_kill_is_typed() {
     assert_eq!(harness.commands("5:drain 90<enter>y"), [first(drain)]);
     assert_eq!(harness.commands("K<enter>"), [], "nothing was typed");
     assert_eq!(
-        harness.commands("<esc>Kkill<enter>"),
+        harness.commands("<esc>Ketl-1.internal-4127<enter>"),
         [first(Command::Kill)]
     );
 
@@ -123,8 +123,12 @@ fn the_destructive_key_of_a_view_asks_for_typing_first() {
         [],
         "half a name does nothing"
     );
+    let refused = "Nothing is done: that is not dagster-tasks";
+    assert!(harness.screen().contains(refused), "{}", harness.screen());
+    harness.keys("-");
+    assert!(!harness.screen().contains(refused));
     assert!(harness.screen().contains("~128 waiting messages"));
-    let sent = harness.commands("-tasks<enter>");
+    let sent = harness.commands("tasks<enter>");
     assert_eq!(
         sent,
         [(
@@ -140,16 +144,23 @@ fn the_destructive_key_of_a_view_asks_for_typing_first() {
 #[test]
 fn steps_runs_and_workers_have_their_own_destructive_command() {
     let mut harness = Harness::night();
-    let sent = harness.commands("3jXcancel<enter>");
+    let sent = harness.commands("3jjjXtransform_orders<enter>");
     let [(Some(_), Command::CancelTask { .. })] = sent.as_slice() else {
         panic!("{sent:?}")
+    };
+    let sent = harness.commands("gX4f0c81aa<enter>");
+    let [(Some(_), Command::CancelTask { .. })] = sent.as_slice() else {
+        panic!("a run's own task goes by the run: {sent:?}")
     };
     let sent = harness.commands("4jX0e9a4c17<enter>");
     let [(None, Command::TerminateRuns { run_ids, .. })] = sent.as_slice() else {
         panic!("{sent:?}")
     };
     assert!(run_ids[0].starts_with("0e9a4c17"));
-    assert_eq!(harness.commands("5Xstop<enter>"), [first(Command::Stop)]);
+    assert_eq!(
+        harness.commands("5Xetl-1.internal-4127<enter>"),
+        [first(Command::Stop)]
+    );
     assert_eq!(harness.commands("5Dn"), []);
     assert_eq!(
         harness.commands("5Dy"),
@@ -173,7 +184,7 @@ fn pasted_text_confirms_nothing_and_commands_nothing() {
     harness.tell(Message::Paste(String::from("dagster-tasks\n")));
     assert_eq!(harness.commands("<enter>"), []);
     harness.keys("<esc>1");
-    harness.tell(Message::Paste(String::from("5Xstop\r")));
+    harness.tell(Message::Paste(String::from("5Xetl-1.internal-4127\r")));
     assert_eq!(harness.app.view(), View::Overview);
 }
 
@@ -186,7 +197,9 @@ fn read_only_refuses_everything_that_changes_something() {
     let mut harness = Harness::new(options, fixture::snapshot());
     for view in View::ALL {
         let digit = view.digit().to_string();
-        let mut sent = harness.commands(&format!("{digit}p+-ssr<esc>DyXstop<enter><esc>l<enter>"));
+        let mut sent = harness.commands(&format!(
+            "{digit}p+-ssr<esc>DyX<esc>Ketl-1.internal-4127<enter><esc>l<enter>"
+        ));
         sent.retain(|(_, command)| command.danger() != Danger::Safe);
         assert_eq!(sent, []);
     }

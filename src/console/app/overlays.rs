@@ -311,7 +311,8 @@ impl App {
         match confirm.input.key(key) {
             Typed::Left => {}
             Typed::Given if confirm.is_given() => self.send_all(confirm, now, effects),
-            Typed::Given | Typed::Edited | Typed::Other => {
+            typed => {
+                confirm.is_refused = matches!(typed, Typed::Given);
                 self.overlay = Some(Overlay::Confirm(confirm));
             }
         }

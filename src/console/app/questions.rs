@@ -31,6 +31,7 @@ impl App {
             body,
             typed,
             input: Input::default(),
+            is_refused: false,
             requests,
         }));
     }
@@ -88,7 +89,7 @@ impl App {
             .map(|worker| (Some(worker.id.clone()), Command::Kill))
             .collect();
         let title = format!("Kill {}?", name_of(&targets));
-        self.ask(title, body, Some("kill"), requests);
+        self.ask(title, body, Some(&typed_for(&targets)), requests);
     }
 
     pub(super) fn ask_stop_worker(&mut self, now: Timestamp) {
@@ -109,7 +110,7 @@ impl App {
         self.ask(
             format!("Stop {}?", name_of(&targets)),
             body,
-            Some("stop"),
+            Some(&typed_for(&targets)),
             requests,
         );
     }
@@ -141,12 +142,13 @@ impl App {
                     format!("Its process on {} will be interrupted.", task.worker),
                     format!("Run {}, attempt {}.", short_id(&task.run_id), task.attempt),
                 ];
-                self.ask(
-                    format!("Cancel {}?", task.name()),
-                    body,
-                    Some("cancel"),
-                    requests,
-                );
+                // A run's own task has no step to name.
+                let run_id = short_id(&task.run_id);
+                let (what, typed) = match &task.step_key {
+                    Some(step) => (step.clone(), step.as_str()),
+                    None => (format!("run {run_id}"), run_id),
+                };
+                self.ask(format!("Cancel {what}?"), body, Some(typed), requests);
             }
             running => {
                 let body = vec![
@@ -178,6 +180,14 @@ fn name_of(workers: &[WorkerView]) -> String {
     match workers {
         [worker] => format!("worker {}", worker.id),
         workers => plural(workers.len(), "worker"),
+    }
+}
+
+/// What is typed to end these workers: a worker's name, or how many there are.
+fn typed_for(workers: &[WorkerView]) -> String {
+    match workers {
+        [worker] => worker.id.clone(),
+        workers => workers.len().to_string(),
     }
 }
 

@@ -94,10 +94,15 @@ pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer)
             span(" leave it", ctx.roles.hint),
         ])),
         Some(expected) => {
+            let (before, after) = if confirm.is_refused {
+                ("Nothing is done: that is not ", "")
+            } else {
+                ("Type ", " and Enter to do it, Esc to leave it.")
+            };
             lines.push(Line::from(vec![
-                span("Type ", ctx.roles.hint),
+                span(before, ctx.roles.hint),
                 span(expected.as_str(), ctx.roles.warn),
-                span(" and Enter to do it, Esc to leave it.", ctx.roles.hint),
+                span(after, ctx.roles.hint),
             ]));
             lines.push(typed(ctx, ">", &confirm.input, width));
         }
