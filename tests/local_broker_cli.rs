@@ -1,4 +1,4 @@
-//! `broker serve` and `broker status`: what they print, refuse and warn of, and who may speak to the
+//! `broker serve`, `broker status` and `broker stop`: what they print, refuse and warn of, and who may speak to the
 //! broker.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
@@ -8,6 +8,7 @@ mod sdk;
 #[path = "local_broker/server.rs"]
 mod server;
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
@@ -20,10 +21,61 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn status(endpoint: &str) -> Output {
+    on_running("status", endpoint)
+}
+
+fn on_running(verb: &str, endpoint: &str) -> Output {
     Command::new(BINARY)
-        .args(["broker", "status", "--endpoint", endpoint])
+        .args(["broker", verb, "--endpoint", endpoint])
         .output()
         .unwrap()
+}
+
+#[test]
+fn a_broker_that_was_told_to_stop_is_gone_and_keeps_its_queues() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path());
+    let endpoint = server.endpoint.clone();
+    let queues = tokio::runtime::Runtime::new().unwrap();
+    queues.block_on(async {
+        make_queue(&server.client(), "kept").await;
+    });
+    let stopped = on_running("stop", &endpoint);
+    assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+    assert!(text(&stopped.stdout).contains("has ended"));
+    let again = on_running("stop", &endpoint);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("no broker answers"));
+    drop(server);
+    let server = Server::start(folder.path());
+    assert!(text(&status(&server.endpoint).stdout).contains("kept"));
+}
+
+#[test]
+fn a_broker_behind_a_tunnel_is_not_stopped_by_its_process_id() {
+    // What it answers names this very process, which serves no queues.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let answers = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request).unwrap();
+        let body = format!(
+            r#"{{"server":"dagster-taskiq-tui","version":"0","pid":{},"disk_bytes":0,"queues":{{}}}}"#,
+            std::process::id()
+        );
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+    });
+    let refused = on_running("stop", &endpoint);
+    answers.join().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let text = text(&refused.stderr);
+    assert!(text.contains("another host or in a container"), "{text}");
 }
 
 #[test]

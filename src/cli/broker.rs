@@ -1,19 +1,20 @@
-//! `broker serve` and `broker status`.
+//! `broker serve`, `broker status` and `broker stop`.
+
+mod running;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use crate::cli::output::note;
-use crate::local_broker::admin::{SERVER_NAME, Status};
 use crate::local_broker::journal::Durability;
 use crate::local_broker::protocol::sigv4::KeyPair;
 use crate::local_broker::{LocalBroker, LocalBrokerConfig, LocalBrokerError};
 use crate::telemetry::{self, Stderr, TelemetryError};
+use running::RunningBroker;
 
 /// The embedded SQS-compatible broker.
 #[derive(Debug, Args)]
@@ -27,7 +28,9 @@ enum Verb {
     /// Serve queues over HTTP, as SQS does, until SIGTERM or SIGINT
     Serve(Serve),
     /// Show the queues and disk use of a running broker
-    Status(StatusOf),
+    Status(RunningBroker),
+    /// End a running broker of this host; its queues and messages stay in its folder
+    Stop(RunningBroker),
 }
 
 #[derive(Debug, Args)]
@@ -47,13 +50,6 @@ struct Serve {
     /// The secret of the access key
     #[arg(long, value_name = "SECRET", requires = "access_key")]
     secret_key: Option<String>,
-}
-
-#[derive(Debug, Args)]
-struct StatusOf {
-    /// The broker's endpoint
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9324")]
-    endpoint: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +74,22 @@ enum BrokerError {
          --endpoint"
     )]
     Foreign { endpoint: String },
+    #[error(
+        "cannot stop the broker at {endpoint}: process {pid} of this host is not it, so it runs on \
+         another host or in a container; stop it there"
+    )]
+    Elsewhere { endpoint: String, pid: u32 },
+    #[error("cannot stop the broker at {endpoint} (pid {pid}): {source}; stop it as its owner")]
+    Signal {
+        endpoint: String,
+        pid: u32,
+        source: std::io::Error,
+    },
+    #[error(
+        "the broker at {endpoint} (pid {pid}) was told to end and still runs after {} s; see what \
+         it says on its standard error", running::ENDS_WITHIN.as_secs()
+    )]
+    Stays { endpoint: String, pid: u32 },
 }
 
 impl Broker {
@@ -90,7 +102,8 @@ impl Broker {
             .map_err(BrokerError::Runtime)
             .and_then(|runtime| match self.verb {
                 Verb::Serve(serve) => runtime.block_on(serve.run()),
-                Verb::Status(status) => runtime.block_on(status.run()),
+                Verb::Status(broker) => runtime.block_on(broker.show()),
+                Verb::Stop(broker) => runtime.block_on(broker.stop()),
             });
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -175,72 +188,6 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'stati
             _ = interrupt.recv() => {}
         }
     })
-}
-
-impl StatusOf {
-    async fn run(self) -> Result<(), BrokerError> {
-        let endpoint = self.endpoint.trim_end_matches('/').to_owned();
-        let unreachable = |error: reqwest::Error| BrokerError::Unreachable {
-            endpoint: endpoint.clone(),
-            detail: innermost(&error),
-        };
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(10))
-            .no_proxy()
-            .build()
-            .map_err(unreachable)?;
-        let response = client
-            .get(format!("{endpoint}/_dtq/status"))
-            .send()
-            .await
-            .map_err(unreachable)?;
-        let status = response.json::<Status>().await.ok();
-        let status = status
-            .filter(|status| status.server == SERVER_NAME)
-            .ok_or(BrokerError::Foreign { endpoint })?;
-        print(&status).map_err(BrokerError::Output)
-    }
-}
-
-fn print(status: &Status) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "broker {} (pid {}), {} KiB on disk",
-        status.version,
-        status.pid,
-        status.disk_bytes.div_ceil(1_024)
-    )?;
-    let width = status
-        .queues
-        .keys()
-        .map(String::len)
-        .chain([5])
-        .max()
-        .unwrap_or_default();
-    writeln!(
-        out,
-        "{:width$}  {:>9}  {:>9}  {:>9}",
-        "queue", "waiting", "in flight", "delayed"
-    )?;
-    for (name, counts) in &status.queues {
-        let (waiting, in_flight, delayed) = (counts.waiting, counts.in_flight, counts.delayed);
-        writeln!(
-            out,
-            "{name:width$}  {waiting:>9}  {in_flight:>9}  {delayed:>9}"
-        )?;
-    }
-    Ok(())
-}
-
-/// What is at the bottom of a chain of errors: "connection refused" says more than "error
-/// sending request".
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

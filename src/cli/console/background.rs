@@ -25,6 +25,8 @@ pub(super) struct Background {
     worker: Child,
     socket: PathBuf,
     broker: Option<Child>,
+    /// Whether the embedded broker ran before, and is not this console's to end.
+    found_broker: bool,
 }
 
 impl Background {
@@ -61,6 +63,7 @@ impl Background {
         let mut started = Self {
             worker,
             socket,
+            found_broker: embedded && broker.is_none(),
             broker,
         };
         if started.is_up(&log, tell, left).await {
@@ -119,7 +122,10 @@ impl Background {
             Some(Exit::Left | Exit::DrainAndLeave) => Order::Drain { within: None },
             Some(Exit::Stop | Exit::Terminated) => Order::Stop,
             Some(Exit::LeaveRunning | Exit::HungUp) | None => {
-                note!("worker and broker run on; `dagster-taskiq-tui` attaches to them again");
+                note!(
+                    "worker and broker run on; `dagster-taskiq-tui` attaches to them again, \
+                     `worker stop` and `broker stop` end them"
+                );
                 return;
             }
         };
@@ -137,6 +143,11 @@ impl Background {
         if let (false, Some(mut broker)) = (interrupted, self.broker) {
             terminate(&broker);
             let _ = broker.wait().await;
+        } else if self.found_broker {
+            note!(
+                "the broker at {BROKER} ran before and runs on; `dagster-taskiq-tui broker stop` \
+                 ends it"
+            );
         }
     }
 }

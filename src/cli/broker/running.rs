@@ -1,0 +1,131 @@
+//! A broker that runs: how it stands, and its end.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tokio::time::Instant;
+
+use super::BrokerError;
+use crate::cli::output::out;
+use crate::local_broker::admin::{SERVER_NAME, Status};
+
+/// It answers the requests it has, flushes its log and ends.
+pub(super) const ENDS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Which broker is meant.
+#[derive(Debug, Args)]
+pub(super) struct RunningBroker {
+    /// The broker's endpoint
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9324")]
+    endpoint: String,
+}
+
+impl RunningBroker {
+    /// Prints its queues and disk use.
+    pub async fn show(self) -> Result<(), BrokerError> {
+        let (_, status) = self.ask().await?;
+        print(&status).map_err(BrokerError::Output)
+    }
+
+    /// Sends it SIGTERM and waits for its end.
+    pub async fn stop(self) -> Result<(), BrokerError> {
+        let (endpoint, status) = self.ask().await?;
+        let pid = status.pid;
+        // What answers here may lie behind a tunnel: its process id means another process then.
+        let process = Pid::from_raw(pid.cast_signed())
+            .filter(|_| is_broker(pid))
+            .ok_or_else(|| BrokerError::Elsewhere {
+                endpoint: endpoint.clone(),
+                pid,
+            })?;
+        kill_process(process, Signal::TERM).map_err(|error| BrokerError::Signal {
+            endpoint: endpoint.clone(),
+            pid,
+            source: error.into(),
+        })?;
+        let deadline = Instant::now() + ENDS_WITHIN;
+        while test_kill_process(process).is_ok() && is_broker(pid) {
+            if Instant::now() >= deadline {
+                return Err(BrokerError::Stays { endpoint, pid });
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        out!("the broker at {endpoint} (pid {pid}) has ended; its queues stay in its folder");
+        Ok(())
+    }
+
+    async fn ask(self) -> Result<(String, Status), BrokerError> {
+        let endpoint = self.endpoint.trim_end_matches('/').to_owned();
+        let unreachable = |error: reqwest::Error| BrokerError::Unreachable {
+            endpoint: endpoint.clone(),
+            detail: innermost(&error),
+        };
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .no_proxy()
+            .build()
+            .map_err(unreachable)?;
+        let response = client
+            .get(format!("{endpoint}/_dtq/status"))
+            .send()
+            .await
+            .map_err(unreachable)?;
+        let status = response.json::<Status>().await.ok();
+        match status.filter(|status| status.server == SERVER_NAME) {
+            Some(status) => Ok((endpoint, status)),
+            None => Err(BrokerError::Foreign { endpoint }),
+        }
+    }
+}
+
+/// Whether a process of this host serves queues.
+fn is_broker(pid: u32) -> bool {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+    words
+        .windows(2)
+        .any(|two| two == [b"broker".as_slice(), b"serve"])
+}
+
+fn print(status: &Status) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "broker {} (pid {}), {} KiB on disk",
+        status.version,
+        status.pid,
+        status.disk_bytes.div_ceil(1_024)
+    )?;
+    let width = status
+        .queues
+        .keys()
+        .map(String::len)
+        .chain([5])
+        .max()
+        .unwrap_or_default();
+    writeln!(
+        out,
+        "{:width$}  {:>9}  {:>9}  {:>9}",
+        "queue", "waiting", "in flight", "delayed"
+    )?;
+    for (name, counts) in &status.queues {
+        let (waiting, in_flight, delayed) = (counts.waiting, counts.in_flight, counts.delayed);
+        writeln!(
+            out,
+            "{name:width$}  {waiting:>9}  {in_flight:>9}  {delayed:>9}"
+        )?;
+    }
+    Ok(())
+}
+
+/// What is at the bottom of a chain of errors: "connection refused" says more than "error
+/// sending request".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
