@@ -17,6 +17,8 @@ mod keys;
 mod launching;
 #[path = "console/navigation.rs"]
 mod navigation;
+#[path = "console/pictures.rs"]
+mod pictures;
 #[path = "console/runs.rs"]
 mod runs;
 #[path = "console/screens.rs"]

@@ -5,7 +5,7 @@
 
 mod support;
 
-use dagster_taskiq_tui::domain::QueueRole;
+use dagster_taskiq_tui::domain::{QueueRole, SourceHealth, SourceKind};
 use serde_json::json;
 use support::proxy::Proxy;
 use support::scene::{SETTINGS, Scene};
@@ -224,4 +224,32 @@ fn a_dead_letter_queue_that_a_queue_is_given_later_is_told_of_while_it_has_it() 
     wait_until("it is told no more", PATIENCE, || {
         dead(&worker).is_empty().then_some(())
     });
+}
+
+#[test]
+fn a_broker_that_takes_connections_and_answers_none_is_told_as_down_until_it_answers() {
+    let scene = Scene::new("silent");
+    let worker = scene.worker(1, &[]);
+    let health = || {
+        let sources = worker.status().sources.clone();
+        let mut brokers = sources
+            .iter()
+            .filter(|source| source.kind == SourceKind::Broker);
+        brokers.next().map(|broker| broker.health.clone())
+    };
+    let up = || (health() == Some(SourceHealth::Up)).then_some(());
+    wait_until("the broker is up", PATIENCE, up);
+    scene.broker.process.signal("STOP");
+    let reason = wait_until("it is told as down", PATIENCE, || match health() {
+        Some(SourceHealth::Down { reason }) => Some(reason),
+        _ => None,
+    });
+    assert!(reason.starts_with("no answer within"), "{reason}");
+    let queues = worker.status().queues.clone();
+    assert!(
+        queues.iter().all(|queue| queue.counts.is_some()),
+        "the last counts stay: {queues:?}"
+    );
+    scene.broker.process.signal("CONT");
+    wait_until("the broker is up again", PATIENCE, up);
 }

@@ -265,7 +265,7 @@ impl Follow {
             // Another attempt, another capture.
             self.output = Output {
                 key: Some(key.to_owned()),
-                due: now + PAUSE,
+                due: now,
                 ..Output::default()
             };
             self.stdout.clear();

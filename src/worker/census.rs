@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 use crate::broker::{Broker, BrokerError, Queue, QueueSet};
 use crate::domain::{
@@ -18,6 +20,18 @@ pub const COUNTS: Duration = Duration::from_secs(2);
 /// A worker counts queues that others serve in every so many rounds: they are looked at only so that
 /// somebody notices when nobody serves them.
 pub const RARELY: u32 = 10;
+
+/// A broker that has not answered by then is told as down. The client itself is more patient, since
+/// what it does for a step must not be given up; counts are asked for again anyway.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
+
+/// Why a queue could not be counted.
+enum Uncounted {
+    /// The broker, or the way to it, refused.
+    Refused(String),
+    /// No answer came: the other queues would be waited for in vain, too.
+    Silence,
+}
 
 /// Counts queues, round by round.
 #[derive(Debug)]
@@ -63,20 +77,26 @@ impl Census {
     pub async fn take(&mut self, queues: &QueueSet) {
         let mut health = SourceHealth::Up;
         for queue in queues.all() {
-            if let Some(reason) = self.count(queue).await {
-                health = SourceHealth::Down { reason };
+            match self.count(queue).await {
+                Ok(()) => {}
+                Err(Uncounted::Refused(reason)) => health = SourceHealth::Down { reason },
+                Err(Uncounted::Silence) => return self.tell_of_the_broker(silence()),
             }
         }
         if self.round.is_multiple_of(self.others_every) {
             for queue in &queues.others {
-                self.count_other(queue).await;
+                if self.count_other(queue).await.is_err() {
+                    return self.tell_of_the_broker(silence());
+                }
             }
         }
         self.round = self.round.wrapping_add(1);
         let dead = self.dead_letter_queues(queues);
         for queue in &dead {
             // One that may not be asked is no reason to call the broker down.
-            let _ = self.count(queue).await;
+            if let Err(Uncounted::Silence) = self.count(queue).await {
+                return self.tell_of_the_broker(silence());
+            }
         }
         let others = queues.others.iter();
         let others = others.filter(|queue| self.others.contains(&queue.url));
@@ -85,6 +105,10 @@ impl Census {
             served: queues.all().map(|queue| queue.name.clone()).collect(),
             told: told.map(|queue| queue.url.clone()).collect(),
         });
+        self.tell_of_the_broker(health);
+    }
+
+    fn tell_of_the_broker(&self, health: SourceHealth) {
         let down = health != SourceHealth::Up;
         self.events.send(Event::Source {
             source: Source {
@@ -97,21 +121,31 @@ impl Census {
         });
     }
 
-    /// Counts a queue; says why it could not.
-    async fn count(&mut self, queue: &Arc<Queue>) -> Option<String> {
-        let counted = self.broker.count(queue).await;
-        self.tell(queue, counted).await
+    /// Counts a queue and tells of it.
+    async fn count(&mut self, queue: &Arc<Queue>) -> Result<(), Uncounted> {
+        let counted = async {
+            let counted = self.broker.count(queue).await;
+            self.tell(queue, counted).await
+        };
+        match timeout(ANSWERS_WITHIN, counted).await {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => Err(Uncounted::Refused(reason)),
+            Err(_) => Err(Uncounted::Silence),
+        }
     }
 
     /// Counts a queue that this worker does not serve, if it exists and may be asked.
-    async fn count_other(&mut self, queue: &Arc<Queue>) {
-        let counted = self.broker.count(queue).await;
-        if counted.is_ok() {
-            self.others.insert(queue.url.clone());
-            let _ = self.tell(queue, counted).await;
-        } else {
-            self.others.remove(&queue.url);
-        }
+    async fn count_other(&mut self, queue: &Arc<Queue>) -> Result<(), Elapsed> {
+        timeout(ANSWERS_WITHIN, async {
+            let counted = self.broker.count(queue).await;
+            if counted.is_ok() {
+                self.others.insert(queue.url.clone());
+                let _ = self.tell(queue, counted).await;
+            } else {
+                self.others.remove(&queue.url);
+            }
+        })
+        .await
     }
 
     /// Tells what counting a queue gave; says why it gave nothing.
@@ -169,5 +203,11 @@ impl Census {
         urls.into_iter()
             .map(|url| Arc::new(Queue::new(url.clone(), QueueRole::DeadLetter, 0)))
             .collect()
+    }
+}
+
+fn silence() -> SourceHealth {
+    SourceHealth::Down {
+        reason: format!("no answer within {} s", ANSWERS_WITHIN.as_secs()),
     }
 }

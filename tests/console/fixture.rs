@@ -659,12 +659,3 @@ pub fn calm() -> Arc<Snapshot> {
         ..Snapshot::default()
     })
 }
-
-/// A console's snapshot of the demo's four runs, and the moment it was taken: what
-/// `dagster-taskiq-tui --once --json` printed beside a `demo`, with fewer log lines.
-pub fn demo() -> (Arc<Snapshot>, Timestamp) {
-    let snapshot: Snapshot = serde_json::from_str(include_str!("demo.json")).unwrap();
-    let taken = snapshot.sources.iter().filter_map(|source| source.seen_at);
-    let taken = taken.max().unwrap();
-    (Arc::new(snapshot), taken)
-}

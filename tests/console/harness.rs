@@ -10,13 +10,16 @@ use dagster_taskiq_tui::console::glyphs;
 use dagster_taskiq_tui::console::key;
 use dagster_taskiq_tui::console::options::QuitPolicy;
 use dagster_taskiq_tui::console::theme::{Depth, Theme};
-use dagster_taskiq_tui::domain::{AlarmKind, Command, Reply, Ring, Snapshot, Timestamp};
+use dagster_taskiq_tui::domain::{
+    AlarmKind, Answer, Command, Query, Reply, Ring, Snapshot, Timestamp,
+};
 use jiff::tz::TimeZone;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 
 use super::fixture;
+use super::pictures::{Recording, SETTLING};
 
 /// A console without a terminal.
 pub struct Harness {
@@ -24,6 +27,8 @@ pub struct Harness {
     pub now: Timestamp,
     pub size: (u16, u16),
     pub effects: Vec<Effect>,
+    /// What questions are answered with; without it the fixture answers.
+    answers: Option<Vec<(Query, Answer)>>,
 }
 
 /// How it is set up.
@@ -84,9 +89,18 @@ impl Harness {
             now,
             size: options.size,
             effects: Vec::new(),
+            answers: None,
         };
         harness.tell(Message::Resize(options.size.0, options.size.1));
         harness.tell(Message::Snapshot(snapshot));
+        harness
+    }
+
+    /// A console at a moment of the demo.
+    pub fn replay(options: Options, recording: Recording) -> Self {
+        let snapshot = Arc::new(recording.snapshot);
+        let mut harness = Self::at(recording.taken_at, options, snapshot);
+        harness.answers = Some(recording.answers);
         harness
     }
 
@@ -110,27 +124,43 @@ impl Harness {
         self.effects.clone()
     }
 
-    /// Answers what was asked of queues, as a worker with the embedded broker does.
+    /// Answers what was asked and can be answered: of queues as a worker with the embedded broker
+    /// does, in a replay as it was answered then. An answer may lead to another question.
     fn answer(&mut self) {
-        let questions = self.effects.extract_if(.., |effect| {
-            let Effect::Request { command, .. } = effect else {
-                return false;
+        loop {
+            let answers = self.answers.as_deref();
+            let answered = |query: &Query| match answers {
+                Some(answers) => {
+                    let known = answers.iter().find(|(asked, _)| asked == query);
+                    known.map(|(_, answer)| answer.clone())
+                }
+                None => fixture::answer(query),
             };
-            matches!(command, Command::Ask(query) if fixture::answer(query).is_some())
-        });
-        for effect in questions.collect::<Vec<_>>() {
-            let Effect::Request {
-                request,
-                command: Command::Ask(query),
-                ..
-            } = effect
-            else {
-                continue;
+            let found = self.effects.iter().enumerate().find_map(|(at, effect)| {
+                let Effect::Request {
+                    request,
+                    command: Command::Ask(query),
+                    ..
+                } = effect
+                else {
+                    return None;
+                };
+                Some((at, *request, answered(query)?))
+            });
+            let Some((at, request, answer)) = found else {
+                return;
             };
-            if let Some(answer) = fixture::answer(&query) {
-                let reply = Reply::Answer(Box::new(answer));
-                self.tell(Message::Reply { request, reply });
-            }
+            self.effects.remove(at);
+            let reply = Reply::Answer(Box::new(answer));
+            self.tell(Message::Reply { request, reply });
+        }
+    }
+
+    /// Lets what was opened ask for all it shows.
+    pub fn settle(&mut self) {
+        for _ in 0..SETTLING {
+            self.tell(Message::Tick);
+            self.answer();
         }
     }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::fixture;
 use super::harness::{Harness, Options, styles, text};
+use super::pictures::{PICTURES, Recording};
 use super::svg::svg;
 use super::{following, launching};
 
@@ -266,52 +267,20 @@ fn a_theme_file_with_an_unknown_key_is_refused_with_its_line() {
     assert!(error.contains("colour-blind"), "{error}");
 }
 
-/// What a picture shows.
-#[derive(Clone, Copy)]
-enum Scene {
-    /// The sample project's runs, as they were recorded.
-    Demo,
-    /// A night with one failed step.
-    Night,
-    /// A night without a broker.
-    Trouble,
-}
-
 #[test]
-fn the_pictures_in_the_readme_are_those_of_this_console() {
-    use Scene::{Demo, Night, Trouble};
-    let pictures = [
-        ("demo", (200, 50), "1", Demo),
-        ("demo-run", (80, 24), "4<enter>", Demo),
-        ("overview", (200, 50), "1", Night),
-        ("overview-80x24", (80, 24), "1", Night),
-        ("trouble", (200, 50), "1", Trouble),
-        ("queues", (200, 50), "2j", Night),
-        ("steps", (200, 50), "3jj", Night),
-        ("runs", (200, 50), "4j", Night),
-        ("run", (200, 50), "4jjj<enter>", Night),
-        ("workers", (200, 50), "5", Night),
-        ("logs", (200, 50), "6", Night),
-        ("dead-letters", (200, 50), "7j", Night),
-        ("dead-letter-80x24", (80, 24), "7<enter>", Night),
-        ("help", (200, 50), "3?", Night),
-        ("launch", (80, 24), "l", Night),
-        ("drain-queue", (80, 24), "2jXdagster-t", Night),
-    ];
+fn the_pictures_in_the_readme_are_those_of_this_console_on_the_recorded_demo() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("screenshots");
     let update = std::env::var_os("UPDATE_SCREENSHOTS").is_some();
-    for (name, size, keys, scene) in pictures {
-        let (snapshot, now) = match scene {
-            Demo => fixture::demo(),
-            Night => (fixture::snapshot(), fixture::now()),
-            Trouble => (fixture::trouble(), fixture::now()),
-        };
+    for (name, size, keys, moment) in PICTURES {
+        let recording = fs::read_to_string(moment.file()).unwrap();
+        let recording: Recording = serde_json::from_str(&recording).unwrap();
         let options = Options {
             size,
             ..Options::default()
         };
-        let mut harness = Harness::at(now, options, snapshot);
+        let mut harness = Harness::replay(options, recording);
         harness.keys(keys);
+        harness.settle();
         let picture = svg(&harness.buffer());
         let path = folder.join(format!("{name}.svg"));
         if update {
@@ -325,6 +294,26 @@ fn the_pictures_in_the_readme_are_those_of_this_console() {
             );
         }
     }
+}
+
+#[test]
+fn every_picture_is_in_the_readme_and_there_are_no_others() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let mut names: Vec<String> = PICTURES
+        .iter()
+        .map(|picture| format!("{}.svg", picture.0))
+        .collect();
+    for name in &names {
+        assert!(readme.contains(&format!("screenshots/{name}")), "{name}");
+    }
+    let files = fs::read_dir(root.join("screenshots")).unwrap();
+    let mut files: Vec<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    files.sort();
+    assert_eq!(files, names);
 }
 
 #[test]

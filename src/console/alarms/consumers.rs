@@ -34,7 +34,12 @@ pub(super) fn alarms(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         let text = format!("{NO_WORKER}; ~{total} messages wait");
         found.critical(AlarmKind::NoConsumer, ALL, text);
     } else if live.is_empty() && total > 0 {
-        let state = workers[0].state.word();
+        let silent = seconds_between(workers[0].heartbeat_at, now) >= HEARTBEAT_LATE;
+        let state = if silent && workers[0].state.receives() {
+            "silent"
+        } else {
+            workers[0].state.word()
+        };
         let what = if workers.len() == 1 {
             format!("the worker is {state}")
         } else {

@@ -86,6 +86,9 @@ impl Bar {
             None => (glyphs.unknown, roles.dim),
         };
         let note = match step.attempts {
+            0 if sent.is_none() && run_ended.is_some() && step.status.is_none() => {
+                String::from("not run")
+            }
             0 if sent.is_some() || run_ended.is_some() => String::new(),
             0 if step.depends_on.is_empty() => String::from("not sent yet"),
             0 => format!("waits for {}", step.depends_on.join(", ")),

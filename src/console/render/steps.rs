@@ -12,7 +12,7 @@ use crate::console::rows::task_at;
 use crate::console::{format, text};
 use crate::domain::{Phase, TaskView, Usage};
 
-const COLUMNS: [Column; 15] = [
+const COLUMNS: [Column; 16] = [
     column("STATE", 11, 0).grow(13),
     column("STEP", 16, 0).grow(48),
     column("ELAPSED", 8, 0).right(),
@@ -28,6 +28,7 @@ const COLUMNS: [Column; 15] = [
     column("RECV", 4, 9).right(),
     column("ENDED", 8, 5),
     column("WORKER", 12, 7).grow(28),
+    column("HOST", 12, 10).grow(24),
 ];
 
 pub(super) const SHEET: Sheet = Sheet {
@@ -62,6 +63,9 @@ fn cells<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Vec<Line<'a>> {
     } else {
         roles.dim
     };
+    let mut workers = ctx.snapshot.workers.iter();
+    let worker = workers.find(|worker| worker.id == task.worker);
+    let host = worker.map(|worker| worker.hostname.as_str());
     vec![
         ctx.phase(&task.phase),
         Line::from(span(
@@ -88,6 +92,7 @@ fn cells<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Vec<Line<'a>> {
         Line::from(span(task.receive_count.to_string(), again)),
         Line::from(span(ctx.ended(task), roles.dim)),
         Line::from(span(task.worker.as_str(), roles.dim)),
+        Line::from(span(host.unwrap_or_default(), roles.dim)),
     ]
 }
 

@@ -113,7 +113,7 @@ fn cells<'a>(ctx: Ctx<'a>, worker: WorkerRow<'a>, width: u16) -> Vec<Line<'a>> {
 }
 
 /// A worker that should have reported again is not said to run.
-fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
+pub(super) fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     match (worker, worker.state()) {
         (_, state) if is_silent(ctx, worker) && state != Some(WorkerState::Stopped) => {
             signed(ctx.glyphs.down, "silent", ctx.roles.error)

@@ -154,14 +154,21 @@ pub(super) fn priorities(told: &[Told<'_>]) -> Vec<PriorityCount> {
 }
 
 /// The sources of linked workers, each once. Where workers disagree the bad news stands, with the
-/// name of who has it: one host without a network is what an operator must see.
+/// name of who has it: one host without a network is what an operator must see. Where no link is up
+/// the last news stand; that all was well then is not known any more.
 pub(super) fn sources(told: &[Told<'_>]) -> Vec<Source> {
-    let linked = told.iter().filter(|told| told.linked);
-    let several = linked.clone().count() > 1;
+    let is_known = told.iter().any(|told| told.linked);
+    let heard = told
+        .iter()
+        .filter(|told| told.linked || (!is_known && !told.ended));
+    let several = heard.clone().count() > 1;
     let mut sources: Vec<Source> = Vec::new();
-    for told in linked {
+    for told in heard {
         for source in &told.snapshot.sources {
             let mut source = source.clone();
+            if !is_known && source.health == SourceHealth::Up {
+                source.health = SourceHealth::Connecting;
+            }
             if let SourceHealth::Down { reason } = &mut source.health
                 && several
             {

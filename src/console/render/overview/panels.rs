@@ -10,9 +10,9 @@ use crate::console::format;
 use crate::console::glyphs::Glyphs;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::{self, panel};
-use crate::console::render::signs::signed;
 use crate::console::render::table::{self, Column, column};
-use crate::console::render::{Ctx, queues as queues_view};
+use crate::console::render::{Ctx, queues as queues_view, workers as workers_view};
+use crate::console::rows::WorkerRow;
 use crate::console::text;
 use crate::console::throughput;
 use crate::console::words;
@@ -78,10 +78,9 @@ pub(super) fn workers(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
         return empty(ctx, inner, "No worker is linked.", buf);
     }
     let rows = ctx.snapshot.workers.iter().map(|worker| {
-        let (sign, style) = ctx.worker_sign(worker.state);
         vec![
             Line::from(span(worker.id.as_str(), ctx.roles.text)),
-            signed(sign, worker.state.word(), style),
+            workers_view::state(ctx, WorkerRow::Linked(worker)),
             ctx.slots(worker.steps, 24.min(inner.width / 3)),
             ctx.slots(worker.runs, 12.min(inner.width / 8)),
             Line::from(ctx.exact(worker.failed, ctx.roles.error)),
