@@ -12,6 +12,7 @@ mod messages;
 mod mouse;
 mod operations;
 mod overlays;
+mod palette;
 mod questions;
 mod removals;
 mod runs;
@@ -43,7 +44,6 @@ use super::view::View;
 pub use list::List;
 pub use messages::Messages;
 pub use mouse::Mouse;
-pub(super) use overlays::completions;
 pub use trail::Place;
 
 /// What the model is told.

@@ -92,6 +92,14 @@ impl Filter {
         self.error.as_deref()
     }
 
+    /// A field that it looks at and that is not among these: no row has it.
+    #[must_use]
+    pub fn foreign_field(&self, fields: &[&str]) -> Option<&str> {
+        let named = self.terms.iter().filter_map(|term| term.field.as_deref());
+        let mut foreign = named.filter(|field| !fields.contains(field));
+        foreign.next()
+    }
+
     /// Whether a row passes.
     #[must_use]
     pub fn matches(&self, row: &impl Searchable) -> bool {

@@ -19,6 +19,8 @@ pub struct LaunchForm {
     pub config: Option<String>,
     /// The partition.
     pub partition: Option<String>,
+    /// What is known of its configuration.
+    pub partition_config: PartitionConfig,
     /// The assets; none means all.
     pub assets: BTreeSet<AssetKey>,
     /// Run tags, as `key=value` words.
@@ -44,6 +46,18 @@ pub enum Told {
     Known(JobDetail),
     /// Refused, with the reason.
     Failed(String),
+}
+
+/// What is known of the configuration that Dagster has for the chosen partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PartitionConfig {
+    /// No partition is chosen, or Dagster did not tell: the job's own is shown.
+    #[default]
+    Unknown,
+    /// Asked for, by the request of this number.
+    Asked(u64),
+    /// Told.
+    Known(String),
 }
 
 /// A row of the form.
@@ -93,6 +107,7 @@ impl LaunchForm {
             detail: Told::Asked(asked),
             config: None,
             partition: None,
+            partition_config: PartitionConfig::default(),
             assets: BTreeSet::new(),
             tags: Input::default(),
             part: Part::Rows,
@@ -129,8 +144,16 @@ impl LaunchForm {
     /// The configuration as it would be edited.
     #[must_use]
     pub fn text(&self) -> &str {
-        let own = || self.known().map_or("", |detail| &detail.default_config);
-        self.config.as_deref().unwrap_or_else(own)
+        self.config.as_deref().unwrap_or_else(|| self.own())
+    }
+
+    /// The configuration that it has where none is written: the partition's, or the job's.
+    #[must_use]
+    pub fn own(&self) -> &str {
+        match &self.partition_config {
+            PartitionConfig::Known(text) => text,
+            _ => self.known().map_or("", |detail| &detail.default_config),
+        }
     }
 
     /// The lines of a text that something is wrong with, as far as Dagster said or YAML wants.
@@ -173,15 +196,7 @@ impl LaunchForm {
         if self.is_assets_only() && self.assets.is_empty() {
             return Err(String::from("Choose the assets first"));
         }
-        let mut tags = Vec::new();
-        for word in self.tags.text.split_whitespace() {
-            match word.split_once('=') {
-                Some((key, value)) if !key.is_empty() => {
-                    tags.push((key.to_owned(), value.to_owned()));
-                }
-                _ => return Err(format!("`{word}` is no tag: write key=value")),
-            }
-        }
+        let tags = self.run_tags()?;
         Ok(Launch {
             job: self.job.clone(),
             // A text from which everything was taken is no configuration, not the job's own.
@@ -194,6 +209,19 @@ impl LaunchForm {
             partition: self.partition.clone(),
             assets: self.assets.iter().cloned().collect(),
         })
+    }
+
+    /// The run tags.
+    ///
+    /// # Errors
+    /// A word that is none: one sentence.
+    pub fn run_tags(&self) -> Result<Vec<(String, String)>, String> {
+        let words = self.tags.text.split_whitespace();
+        let tag = |word: &str| match word.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(format!("`{word}` is no tag: write key=value")),
+        };
+        words.map(tag).collect()
     }
 
     /// The command line that does the same.

@@ -13,6 +13,7 @@ use crate::domain::{LogLevel, LogLine, Snapshot, TaskView, Timestamp};
 use super::filter::Filter;
 use super::view::View;
 
+pub use fields::fields;
 pub use order::{Sort, columns};
 pub use workers::{WorkerRow, reported, worker_at};
 

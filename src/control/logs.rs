@@ -144,6 +144,7 @@ mod tests {
             target: "step".to_owned(),
             run_id: None,
             step_key: None,
+            worker: None,
             message: message.to_owned(),
         }
     }

@@ -15,6 +15,17 @@ pub enum LogLevel {
     Error,
 }
 
+impl LogLevel {
+    /// All of them, mildest first.
+    pub const ALL: [Self; 5] = [
+        Self::Trace,
+        Self::Debug,
+        Self::Info,
+        Self::Warn,
+        Self::Error,
+    ];
+}
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
@@ -28,6 +39,9 @@ pub struct LogLine {
     pub run_id: Option<String>,
     /// The step it belongs to, where known.
     pub step_key: Option<String>,
+    /// The worker that told it; none where a console's own process did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// The text, without its line end.
     pub message: String,
 }

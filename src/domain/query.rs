@@ -23,6 +23,15 @@ pub enum Query {
         /// The assets it is to be launched for; empty for all of it.
         assets: Vec<AssetKey>,
     },
+    /// The run configuration that Dagster has for a partition.
+    PartitionConfig {
+        /// The job.
+        job: JobRef,
+        /// The assets it is to be launched for; empty for all of it.
+        assets: Vec<AssetKey>,
+        /// The partition.
+        partition: String,
+    },
     /// What Dagster would say against the configuration of a launch.
     CheckConfig(Box<Launch>),
     /// Older runs than those of the snapshot, which has them from then on.
@@ -91,6 +100,7 @@ impl Query {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Job { .. } => "describe job",
+            Self::PartitionConfig { .. } => "describe partition",
             Self::CheckConfig(_) => "check configuration",
             Self::OlderRuns { .. } => "load older runs",
             Self::Run { .. } => "describe run",
@@ -107,6 +117,7 @@ impl Query {
     pub fn is_for_dagster(&self) -> bool {
         match self {
             Self::Job { .. }
+            | Self::PartitionConfig { .. }
             | Self::CheckConfig(_)
             | Self::OlderRuns { .. }
             | Self::Run { .. }
@@ -135,6 +146,8 @@ impl Query {
 pub enum Answer {
     /// Of [`Query::Job`].
     Job(JobDetail),
+    /// Of [`Query::PartitionConfig`]: YAML.
+    PartitionConfig(String),
     /// Of [`Query::CheckConfig`]: what is wrong with it; empty if nothing is.
     CheckConfig(Vec<ConfigProblem>),
     /// Of [`Query::OlderRuns`].

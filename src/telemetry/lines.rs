@@ -97,6 +97,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
                 target: event.metadata().target().to_owned(),
                 run_id: fields.run_id,
                 step_key: fields.step_key,
+                worker: None,
                 message: text.trim().to_owned(),
             },
         });

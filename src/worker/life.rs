@@ -189,6 +189,7 @@ async fn forward(mut notes: mpsc::Receiver<Progress>, task: &Task, events: &Even
             target: target.to_owned(),
             run_id: Some(task.message.run_id.clone()),
             step_key: task.message.step_key.clone(),
+            worker: None,
             message,
         };
         events.send(Event::Log { line });

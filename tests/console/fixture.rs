@@ -331,6 +331,7 @@ fn logs() -> Vec<LogLine> {
         target: target.to_owned(),
         run_id: step.map(|(_, run)| RUNS[run].0.to_owned()),
         step_key: step.map(|(step, _)| step.to_owned()),
+        worker: Some(WORKERS[0].to_owned()),
         message: message.to_owned(),
     };
     let mut logs = vec![

@@ -224,10 +224,9 @@ fn partition_assets_and_tags_are_part_of_the_launch() {
         "partitions and configuration are those of the chosen assets"
     );
     harness.keys("k<enter>team=data urgent<enter>");
-    harness.keys("j<enter>");
     let screen = harness.screen();
     assert!(screen.contains("`urgent` is no tag"), "{screen}");
-    harness.keys("k<enter><c-w><enter>j");
+    harness.keys("<c-w><enter>j");
     let (_, launch) = checked(&mut harness, "<enter>");
     assert_eq!(launch.partition.as_deref(), Some("2026-03-07"));
     assert_eq!(launch.assets, [["sales", "revenue"]]);
@@ -259,4 +258,52 @@ fn a_read_only_console_opens_no_form_and_a_webserver_that_fails_is_told_in_it() 
             .screen()
             .contains("cannot reach Dagster's webserver")
     );
+}
+
+#[test]
+fn the_configuration_of_a_chosen_partition_is_shown_and_edited_but_never_put_over_an_edited_one() {
+    let asked = |harness: &Harness| {
+        let questions = harness.effects.iter().filter_map(|effect| match effect {
+            Effect::Request {
+                request,
+                command: Command::Ask(Query::PartitionConfig { partition, .. }),
+                ..
+            } => Some((*request, partition.clone())),
+            _ => None,
+        });
+        questions.last().unwrap()
+    };
+    let mut harness = form(Options::default());
+    harness.keys("kkk<enter>0307<enter>");
+    let (request, partition) = asked(&harness);
+    assert_eq!(partition, "2026-03-07");
+    assert!(harness.screen().contains("asking Dagster"));
+    let own = "ops:\n  score:\n    config:\n      day: 2026-03-07\n";
+    answer(
+        &mut harness,
+        request,
+        Answer::PartitionConfig(own.to_owned()),
+    );
+    let screen = harness.screen();
+    assert!(screen.contains("the partition's own, 4 lines"), "{screen}");
+    assert!(screen.contains("day: 2026-03-07"), "{screen}");
+    let effects = harness.keys("e");
+    assert_eq!(effects, [Effect::Edit(own.to_owned())]);
+    harness.tell(Message::Edited(Ok(own.to_owned())));
+    let (_, launch) = checked(&mut harness, "<enter>");
+    assert_eq!(launch.run_config, "", "Dagster has it by itself");
+
+    let mut harness = form(Options::default());
+    harness.keys("e");
+    harness.tell(Message::Edited(Ok(String::from("ops: {}"))));
+    harness.keys("kkk<enter>0307<enter>");
+    let (request, _) = asked(&harness);
+    answer(
+        &mut harness,
+        request,
+        Answer::PartitionConfig(own.to_owned()),
+    );
+    let (_, launch) = checked(&mut harness, "<enter>");
+    assert_eq!(launch.run_config, "ops: {}");
+    assert_eq!(launch.partition.as_deref(), Some("2026-03-07"));
 }

@@ -6,6 +6,7 @@ use dagster_taskiq_tui::console::app::{Effect, Message, Mouse};
 use dagster_taskiq_tui::console::command::COMMANDS;
 use dagster_taskiq_tui::console::keymap::Keymap;
 use dagster_taskiq_tui::console::memory::Memory;
+use dagster_taskiq_tui::console::rows;
 use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::domain::Command;
 
@@ -419,4 +420,65 @@ fn the_question_before_a_step_is_cancelled_shows_how_a_script_does_it() {
     let screen = harness.screen();
     let line = screen.lines().find(|line| line.contains("worker cancel"));
     assert!(line.is_some_and(|line| line.contains("etl-")), "{screen}");
+}
+
+#[test]
+fn the_fields_of_each_view_find_its_rows_and_one_that_it_has_not_is_told() {
+    for view in View::ALL {
+        for field in rows::fields(view) {
+            let mut harness = Harness::night();
+            harness.keys(&format!("{}/{field}:re:.<enter>", view.digit()));
+            let screen = harness.screen();
+            assert!(!screen.contains("Esc clears it"), "{field}: {screen}");
+        }
+    }
+    let mut harness = Harness::night();
+    harness.keys("6/queue:tasks");
+    let screen = harness.screen();
+    assert!(screen.contains("no row has a queue"), "{screen}");
+    harness.keys("<enter>");
+    let screen = harness.screen();
+    let told = "No row has a queue; Esc clears it. Fields: level run step worker";
+    assert!(screen.contains(told), "{screen}");
+}
+
+#[test]
+fn the_palette_completes_what_follows_a_name() {
+    let mut harness = Harness::night();
+    harness.keys(":theme ");
+    let screen = harness.screen();
+    for theme in ["dark", "light", "colour-blind"] {
+        assert!(screen.contains(&format!("theme {theme}")), "{screen}");
+    }
+    harness.keys("hc<tab>");
+    assert!(
+        harness.screen().contains(" : theme high-contrast"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("<esc>4:sort dur<enter>:<up>");
+    assert!(
+        harness.screen().contains(" : sort duration"),
+        "{}",
+        harness.screen()
+    );
+    // The name alone stays what Enter means where nothing must follow.
+    harness.keys("<esc>4:status <enter>");
+    assert!(
+        harness.screen().contains("status:unfinished"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("<esc>4:status <down><down><enter>");
+    assert!(
+        harness.screen().contains("status:failure"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("<esc>:launch fan<enter>");
+    assert!(
+        harness.screen().contains("fan_out_demo"),
+        "{}",
+        harness.screen()
+    );
 }

@@ -68,7 +68,12 @@ pub const PICTURES: [Picture; 14] = [
     ("workers", LARGE, "5", Moment::Night),
     ("logs", LARGE, "6", Moment::Night),
     ("dead-letters", LARGE, "7j", Moment::Night),
-    ("launch", SMALL, "lregion_e<enter>", Moment::Night),
+    (
+        "launch",
+        SMALL,
+        "lregion_e<enter>kk<enter>fjo<enter>",
+        Moment::Night,
+    ),
     ("drain-queue", SMALL, "2jjXdagster-t", Moment::Night),
     ("trouble", LARGE, "1", Moment::Trouble),
 ];

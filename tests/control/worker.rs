@@ -202,6 +202,7 @@ pub fn log_line(message: &str) -> Event {
             target: "step".to_owned(),
             run_id: None,
             step_key: None,
+            worker: None,
             message: message.to_owned(),
         },
     }

@@ -206,23 +206,18 @@ impl App {
     }
 
     fn set_level(&mut self, argument: &str, now: Timestamp) {
-        const LEVELS: [LogLevel; 5] = [
-            LogLevel::Trace,
-            LogLevel::Debug,
-            LogLevel::Info,
-            LogLevel::Warn,
-            LogLevel::Error,
-        ];
-        let at = LEVELS
+        let at = LogLevel::ALL
             .iter()
             .position(|level| *level == self.logs.level)
             .unwrap_or(0);
-        let named = LEVELS
+        let named = LogLevel::ALL
             .iter()
             .find(|level| words::level(**level) == argument);
         match named {
             Some(level) => self.logs.level = *level,
-            None if argument.is_empty() => self.logs.level = LEVELS[(at + 1) % LEVELS.len()],
+            None if argument.is_empty() => {
+                self.logs.level = LogLevel::ALL[(at + 1) % LogLevel::ALL.len()];
+            }
             None => self.toast(
                 Tone::Failed,
                 format!("There is no log level `{argument}`"),

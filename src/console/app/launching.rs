@@ -7,7 +7,7 @@ use ratatui_textarea::{CursorMove, TextArea};
 use super::overlays::{Typed, choose};
 use super::{App, Effect};
 use crate::console::key::Key;
-use crate::console::launch::{Field, LaunchForm, Part, Told};
+use crate::console::launch::{Field, LaunchForm, Part, PartitionConfig, Told};
 use crate::console::overlay::{Input, Overlay};
 use crate::console::places;
 use crate::console::toast::Tone;
@@ -56,7 +56,12 @@ impl App {
             Part::Tags(before) => {
                 match form.tags.key(key) {
                     Typed::Left => form.tags = before,
-                    Typed::Given => {}
+                    Typed::Given => {
+                        if let Err(reason) = form.run_tags() {
+                            self.toast(Tone::Failed, reason, now);
+                            form.part = Part::Tags(before);
+                        }
+                    }
                     Typed::Edited | Typed::Other => form.part = Part::Tags(before),
                 }
                 true
@@ -139,8 +144,10 @@ impl App {
             }
             Typed::Given => {}
         }
+        form.problems.clear();
         if form.field == Field::Partition {
             form.partition = picked.and_then(|at| form.choices().get(at).cloned());
+            self.ask_partition(form, effects);
         } else if form.assets.is_empty() {
             // Whoever marks nothing means the one under the cursor.
             toggle(form, picked);
@@ -152,8 +159,24 @@ impl App {
                 assets: form.assets.iter().cloned().collect(),
             };
             form.renewing = Some(self.query(query, effects));
+            self.ask_partition(form, effects);
         }
         form.field = Field::Launch;
+    }
+
+    /// Asks for the configuration that Dagster has for the chosen partition.
+    fn ask_partition(&mut self, form: &mut LaunchForm, effects: &mut Vec<Effect>) {
+        form.partition_config = match &form.partition {
+            None => PartitionConfig::Unknown,
+            Some(partition) => {
+                let query = Query::PartitionConfig {
+                    job: form.job.clone(),
+                    assets: form.assets.iter().cloned().collect(),
+                    partition: partition.clone(),
+                };
+                PartitionConfig::Asked(self.query(query, effects))
+            }
+        };
     }
 
     /// Has Dagster check the form; its answer launches.
@@ -192,11 +215,15 @@ impl App {
         };
         let about_job = matches!(form.detail, Told::Asked(asked) if asked == request)
             || form.renewing == Some(request);
+        let about_partition = form.partition_config == PartitionConfig::Asked(request);
         match reply {
             Reply::Answer(answer) => match &**answer {
                 Answer::Job(detail) if about_job => {
                     form.detail = Told::Known(detail.clone());
                     form.renewing = None;
+                }
+                Answer::PartitionConfig(text) if about_partition => {
+                    form.partition_config = PartitionConfig::Known(text.clone());
                 }
                 Answer::CheckConfig(problems) if form.checking == Some(request) => {
                     form.checking = None;
@@ -212,6 +239,10 @@ impl App {
             Reply::Failed(reason) if about_job => {
                 form.detail = Told::Failed(reason.clone());
                 form.renewing = None;
+            }
+            Reply::Failed(_) if about_partition => {
+                form.partition_config = PartitionConfig::Unknown;
+                return false;
             }
             Reply::Failed(_) if form.checking == Some(request) => {
                 form.checking = None;
@@ -320,9 +351,7 @@ fn editor_code(code: KeyCode) -> ratatui_textarea::Key {
 /// Text that was not changed is still the job's own, and follows the partition.
 fn take_text(form: &mut LaunchForm, text: String) {
     form.problems.clear();
-    let own = form
-        .known()
-        .is_some_and(|detail| detail.default_config.trim() == text.trim());
-    form.config = (!own).then_some(text);
+    let is_own = form.own().trim() == text.trim();
+    form.config = (!is_own).then_some(text);
     form.field = Field::Launch;
 }

@@ -4,8 +4,7 @@ use crossterm::event::KeyCode;
 use jiff::Timestamp;
 
 use super::{App, Effect};
-use crate::console::command::{COMMANDS, CommandRow, Motion, Verb};
-use crate::console::fuzzy;
+use crate::console::command::{Motion, Verb};
 use crate::console::key::Key;
 use crate::console::keymap::Meaning;
 use crate::console::options::Exit;
@@ -68,35 +67,6 @@ pub(super) fn choose(key: Key, choice: usize, len: usize) -> usize {
         (_, true) => choice.saturating_sub(1),
         _ => choice,
     }
-}
-
-/// The commands that `:` offers for what was typed, best first.
-pub(in crate::console) fn completions(text: &str) -> Vec<&'static CommandRow> {
-    let name = text.split(' ').next().unwrap_or_default();
-    if text.contains(' ') {
-        return COMMANDS
-            .iter()
-            .filter(|row| row.name == name || row.aliases.contains(&name))
-            .collect();
-    }
-    let all_names = |row: &'static CommandRow| {
-        let names = [row.name].into_iter().chain(row.aliases.iter().copied());
-        names.map(move |name| (name, row))
-    };
-    let names: Vec<_> = COMMANDS.iter().flat_map(all_names).collect();
-    let mut ranked: Vec<&'static CommandRow> = Vec::new();
-    for index in fuzzy::rank(name, names.iter().map(|(name, _)| *name)) {
-        let (_, row) = names[index];
-        if !ranked.iter().any(|known| std::ptr::eq(*known, row)) {
-            ranked.push(row);
-        }
-    }
-    // Someone who types an alias means its command.
-    if let Some(row) = COMMANDS.iter().find(|row| row.aliases.contains(&name)) {
-        ranked.retain(|other| other.name != row.name);
-        ranked.insert(0, row);
-    }
-    ranked
 }
 
 impl App {
@@ -178,72 +148,6 @@ impl App {
             _ => return self.perform(row, "", now, effects),
         };
         self.overlay = Some(with(scrolled.min(most)));
-    }
-
-    fn palette_key(
-        &mut self,
-        key: Key,
-        mut input: Input,
-        (choice, back): (usize, usize),
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let offered = completions(&input.text);
-        if key.code == KeyCode::Tab {
-            if let Some(row) = offered.get(choice) {
-                input.text = completed(row);
-            }
-            self.overlay = Some(Overlay::Palette {
-                input,
-                choice: 0,
-                back: 0,
-            });
-            return;
-        }
-        let walks_history = (input.text.is_empty() || back > 0) && !self.history.is_empty();
-        if walks_history && matches!(key.code, KeyCode::Up | KeyCode::Down) {
-            let back = match key.code {
-                KeyCode::Up => (back + 1).min(self.history.len()),
-                _ => back.saturating_sub(1),
-            };
-            let line = self
-                .history
-                .len()
-                .checked_sub(back)
-                .and_then(|at| self.history.get(at));
-            input.text = line.cloned().unwrap_or_default();
-            self.overlay = Some(Overlay::Palette {
-                input,
-                choice: 0,
-                back,
-            });
-            return;
-        }
-        match input.key(key) {
-            Typed::Left => {}
-            Typed::Given => {
-                let line = match offered.get(choice) {
-                    Some(row) if !input.text.contains(' ') => row.name.to_owned(),
-                    _ => input.text.trim().to_owned(),
-                };
-                self.run_line(&line, now, effects);
-            }
-            Typed::Edited => {
-                self.overlay = Some(Overlay::Palette {
-                    input,
-                    choice: 0,
-                    back: 0,
-                });
-            }
-            Typed::Other => {
-                let choice = choose(key, choice, offered.len());
-                self.overlay = Some(Overlay::Palette {
-                    input,
-                    choice,
-                    back,
-                });
-            }
-        }
     }
 
     fn filter_key(&mut self, key: Key, mut input: Input, before: String) {
@@ -338,10 +242,4 @@ impl App {
         };
         effects.push(Effect::Exit(exit));
     }
-}
-
-/// A command's name as Tab writes it: followed by a space where an argument may follow.
-fn completed(row: &CommandRow) -> String {
-    let space = if row.argument.is_empty() { "" } else { " " };
-    format!("{}{space}", row.name)
 }

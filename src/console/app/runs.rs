@@ -13,7 +13,7 @@ use crate::console::words::plural;
 use crate::domain::{Command, Query, RunStatus, RunView, TaskView};
 
 /// What the status key goes through: a word for the filter, and the statuses it stands for.
-const STATUSES: [(&str, &[RunStatus]); 4] = [
+pub(super) const STATUSES: [(&str, &[RunStatus]); 4] = [
     ("unfinished", &[]),
     ("failure", &[RunStatus::Failure]),
     ("success", &[RunStatus::Success]),

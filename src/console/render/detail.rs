@@ -224,6 +224,7 @@ impl Page<'_> {
         self.field("target", &line.target);
         self.field("run", line.run_id.as_deref().unwrap_or_default());
         self.field("step", line.step_key.as_deref().unwrap_or_default());
+        self.field("worker", line.worker.as_deref().unwrap_or_default());
         self.heading(String::from("message"));
         let message = text::clean(&line.message).into_owned();
         for part in text::wrap(&message, self.width.max(8)) {

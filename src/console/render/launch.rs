@@ -22,7 +22,7 @@ use super::Ctx;
 use super::dialog::boxed;
 use super::paint::{self, Align, span};
 use super::prompt::typed;
-use crate::console::launch::{Field, LaunchForm, Part, Told};
+use crate::console::launch::{Field, LaunchForm, Part, PartitionConfig, Told};
 use crate::console::overlay::Input;
 use crate::console::text;
 use crate::console::words::plural;
@@ -177,11 +177,18 @@ fn row<'a>(ctx: Ctx<'a>, form: &'a LaunchForm, field: Field) -> (&'static str, L
     match field {
         Field::Config => {
             let lines = plural(form.text().lines().count(), "line");
-            let value = match (&form.config, &form.detail) {
-                (Some(_), _) => span(format!("edited, {lines}"), roles.warn),
-                (None, Told::Asked(_)) => asked(),
-                (None, _) if form.partition.is_some() => span("the partition's own", roles.text),
-                (None, _) => span(format!("the job's own, {lines}"), roles.text),
+            let value = match (&form.config, &form.detail, &form.partition_config) {
+                (Some(_), _, _) => span(format!("edited, {lines}"), roles.warn),
+                (None, Told::Asked(_), _) | (None, _, PartitionConfig::Asked(_)) => asked(),
+                (None, _, PartitionConfig::Known(_)) => {
+                    span(format!("the partition's own, {lines}"), roles.text)
+                }
+                (None, _, PartitionConfig::Unknown) if form.partition.is_some() => {
+                    span("the partition's own", roles.text)
+                }
+                (None, _, PartitionConfig::Unknown) => {
+                    span(format!("the job's own, {lines}"), roles.text)
+                }
             };
             ("configuration", Line::from(value))
         }
@@ -189,7 +196,7 @@ fn row<'a>(ctx: Ctx<'a>, form: &'a LaunchForm, field: Field) -> (&'static str, L
             let count = form.known().map_or(0, |detail| detail.partitions.len());
             let value = match &form.partition {
                 Some(partition) => span(text::clean(partition), roles.strong),
-                None => span(format!("none of {count}"), roles.dim),
+                None => span(format!("none of {count}"), roles.warn),
             };
             ("partition", Line::from(value))
         }

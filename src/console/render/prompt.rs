@@ -6,7 +6,6 @@ use ratatui::text::{Line, Span};
 
 use super::paint::{self, Align, span};
 use super::{Ctx, Screen};
-use crate::console::app::completions;
 use crate::console::overlay::Input;
 use crate::console::{rows, text};
 
@@ -55,9 +54,11 @@ pub(super) fn typed(ctx: Ctx, sign: &str, input: &Input, width: u16) -> Line<'st
 
 pub(super) fn filter(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) {
     let filter = &ctx.app.list().filter;
-    let note = match filter.error() {
-        Some(error) => span(error.to_owned(), ctx.roles.error),
-        None => span(matching(ctx), ctx.roles.dim),
+    let foreign = filter.foreign_field(rows::fields(ctx.app.view()));
+    let note = match (filter.error(), foreign) {
+        (Some(error), _) => span(error.to_owned(), ctx.roles.error),
+        (None, Some(field)) => span(format!("no row has a {field}"), ctx.roles.error),
+        (None, None) => span(matching(ctx), ctx.roles.dim),
     };
     input_line(ctx, buf, screen, " /", input, Line::from(note));
 }
@@ -70,7 +71,7 @@ pub(super) fn scale(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) {
 pub(super) fn palette(ctx: Ctx, input: &Input, choice: usize, screen: Screen, buf: &mut Buffer) {
     let note = Line::from(span("Tab completes, Enter runs", ctx.roles.dim));
     input_line(ctx, buf, screen, " :", input, note);
-    let offered = completions(&input.text);
+    let offered = ctx.app.offers(&input.text);
     let height = COMPLETIONS.min(screen.body.height);
     let count = u16::try_from(offered.len()).unwrap_or(u16::MAX).min(height);
     let area = Rect {
@@ -80,11 +81,13 @@ pub(super) fn palette(ctx: Ctx, input: &Input, choice: usize, screen: Screen, bu
     };
     paint::clear(ctx, buf, area);
     let first = (choice + 1).saturating_sub(usize::from(count));
-    for (row, command) in (0..count).zip(offered.iter().skip(first)) {
+    for (row, offer) in (0..count).zip(offered.iter().skip(first)) {
         let here = first + usize::from(row) == choice;
         let place = paint::row(area, row);
         let sign = if here { ctx.glyphs.cursor } else { " " };
-        let name = format!("{} {}", command.name, command.argument);
+        let command = offer.row;
+        let after = offer.value.as_deref().unwrap_or(command.argument);
+        let name = format!("{} {}", command.name, text::clean(after));
         let line = Line::from(vec![
             span(sign, ctx.roles.title),
             span(format!(" {name:<24} "), ctx.roles.strong),
@@ -139,13 +142,18 @@ pub(super) fn filter_note(ctx: Ctx) -> Line<'static> {
     ])
 }
 
-/// What an empty list says: that the filter hides everything, or what to do next.
+/// What an empty list says: that the filter hides everything and what it may ask for, or what to do
+/// next.
 pub(super) fn nothing(ctx: Ctx, text: &'static str) -> Line<'static> {
-    let filtered = !ctx.app.list().filter.text().is_empty();
-    let text = if filtered {
-        "Nothing matches the filter. Esc clears it."
-    } else {
-        text
+    let filter = &ctx.app.list().filter;
+    if filter.text().is_empty() {
+        return Line::from(span(text, ctx.roles.dim));
+    }
+    let fields = rows::fields(ctx.app.view());
+    let what = match filter.foreign_field(fields) {
+        Some(field) => format!("No row has a {field}"),
+        None => String::from("Nothing matches"),
     };
+    let text = format!("{what}; Esc clears it. Fields: {}", fields.join(" "));
     Line::from(span(text, ctx.roles.dim))
 }

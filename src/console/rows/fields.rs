@@ -3,8 +3,25 @@
 use std::borrow::Cow;
 
 use crate::console::filter::Searchable;
+use crate::console::view::View;
 use crate::console::words;
 use crate::domain::{AuditEntry, LogLine, PeekedMessage, QueueView, RunView, TaskView};
+
+/// The fields that the rows of a view have.
+#[must_use]
+pub fn fields(view: View) -> &'static [&'static str] {
+    match view {
+        View::Overview | View::Steps => {
+            &["queue", "status", "run", "job", "step", "worker", "prio"]
+        }
+        View::Queues => &["queue", "status"],
+        View::Runs => &["status", "run", "job", "prio"],
+        View::Workers => &["worker", "host", "status"],
+        View::Logs => &["level", "run", "step", "worker"],
+        View::DeadLetters => &["queue", "status", "run", "job", "step", "prio"],
+        View::Audit => &["host", "status"],
+    }
+}
 
 impl Searchable for TaskView {
     fn field(&self, name: &str) -> Option<Cow<'_, str>> {
@@ -83,6 +100,7 @@ impl Searchable for LogLine {
             "level" => Some(Cow::Borrowed(words::level(self.level))),
             "run" => self.run_id.as_deref().map(Cow::Borrowed),
             "step" => self.step_key.as_deref().map(Cow::Borrowed),
+            "worker" => self.worker.as_deref().map(Cow::Borrowed),
             _ => None,
         }
     }
@@ -132,7 +150,7 @@ impl Searchable for AuditEntry {
             } else {
                 "failed"
             })),
-            "worker" => Some(Cow::Borrowed(&self.host)),
+            "host" => Some(Cow::Borrowed(&self.host)),
             _ => None,
         }
     }

@@ -37,6 +37,14 @@ pub(super) async fn run(client: &Client, command: Command) -> Reply {
 async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterError> {
     let answer = match query {
         Query::Job { job, assets } => Answer::Job(client.job_detail(&job, &assets).await?),
+        Query::PartitionConfig {
+            job,
+            assets,
+            partition,
+        } => {
+            let detail = client.partition(&job, &assets, &partition).await?;
+            Answer::PartitionConfig(detail.run_config)
+        }
         Query::CheckConfig(launch) => Answer::CheckConfig(client.check(&launch).await?),
         Query::Run { run_id } => Answer::Run(client.run(&run_id).await?.into_steps()),
         Query::StepEvents {

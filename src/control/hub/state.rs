@@ -196,6 +196,11 @@ impl State {
                 .as_ref()
                 .map_or("?", |hello| hello.worker.as_str());
             let gap = (missed > 0).then(|| gap(worker, missed, lines.first()));
+            let worker = worker.to_owned();
+            let lines = lines.into_iter().map(|line| LogLine {
+                worker: Some(worker.clone()),
+                ..line
+            });
             self.log(gap.into_iter().chain(lines));
             return;
         }
@@ -265,6 +270,7 @@ fn gap(worker: &str, missed: u64, next: Option<&LogLine>) -> LogLine {
         target: "control".to_owned(),
         run_id: None,
         step_key: None,
+        worker: Some(worker.to_owned()),
         message: format!("{missed} log lines of worker {worker} were dropped: they came too fast"),
     }
 }

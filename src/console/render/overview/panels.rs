@@ -11,12 +11,12 @@ use crate::console::glyphs::Glyphs;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::{self, panel};
 use crate::console::render::table::{self, Column, column};
-use crate::console::render::{Ctx, queues as queues_view, workers as workers_view};
+use crate::console::render::{Ctx, prompt, queues as queues_view, workers as workers_view};
 use crate::console::rows::WorkerRow;
 use crate::console::text;
 use crate::console::throughput;
 use crate::console::words;
-use crate::domain::{Phase, QueueRole, TaskOutcome, TaskView};
+use crate::domain::{Phase, QueueRole, SourceHealth, TaskOutcome, TaskView};
 
 pub(super) fn queues(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     const COLUMNS: [Column; 7] = [
@@ -164,19 +164,22 @@ pub(super) fn in_flight(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     let right = if filter.is_empty() {
         Line::default()
     } else {
-        super::super::prompt::filter_note(ctx)
+        prompt::filter_note(ctx)
     };
     let inner = panel(ctx, buf, area, "In flight", &right, framed);
     if list.rows.is_empty() {
         if let Some(problem) = ctx.app.startup_problem() {
             return not_started(ctx, inner, problem, buf);
         }
-        let hint = if filter.is_empty() {
+        let webserver = ctx.snapshot.webserver();
+        let can_launch = webserver.is_some_and(|source| source.health != SourceHealth::Absent);
+        let hint = if can_launch {
             "No steps in flight. Press l to launch a run."
         } else {
-            "No step in flight matches the filter. Esc clears it."
+            "No steps in flight."
         };
-        return empty(ctx, inner, hint, buf);
+        let line = prompt::nothing(ctx, hint);
+        return paint::lines(ctx, buf, panel::indent(inner), &[line]);
     }
     table::table(ctx, buf, inner, &COLUMNS, list, |index| {
         let Some(task) = ctx.snapshot.tasks.get(index) else {

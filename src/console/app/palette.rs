@@ -1,0 +1,189 @@
+//! The palette of `:`: names of commands, and what may follow them.
+
+use crossterm::event::KeyCode;
+use jiff::Timestamp;
+
+use super::overlays::{Typed, choose};
+use super::runs::STATUSES;
+use super::{App, Effect};
+use crate::console::command::{self, COMMANDS, CommandRow, Verb};
+use crate::console::fuzzy;
+use crate::console::key::Key;
+use crate::console::overlay::{Input, Overlay};
+use crate::console::render::sheet;
+use crate::console::rows;
+use crate::console::theme::BUILT_IN;
+use crate::console::words;
+use crate::domain::LogLevel;
+
+/// A line that the palette offers.
+#[derive(Clone, Debug)]
+pub(in crate::console) struct Offer {
+    /// The command.
+    pub row: &'static CommandRow,
+    /// What follows its name; `None` where only the name is offered.
+    pub value: Option<String>,
+}
+
+impl Offer {
+    /// The line as Tab writes it: followed by a space where more may follow.
+    fn completed(&self) -> String {
+        match &self.value {
+            Some(value) => format!("{} {value}", self.row.name),
+            None if self.row.argument.is_empty() => self.row.name.to_owned(),
+            None => format!("{} ", self.row.name),
+        }
+    }
+}
+
+/// The commands whose names are meant by what was typed, best first.
+fn commands(name: &str) -> Vec<&'static CommandRow> {
+    let all_names = |row: &'static CommandRow| {
+        let names = [row.name].into_iter().chain(row.aliases.iter().copied());
+        names.map(move |name| (name, row))
+    };
+    let names: Vec<_> = COMMANDS.iter().flat_map(all_names).collect();
+    let mut ranked: Vec<&'static CommandRow> = Vec::new();
+    for index in fuzzy::rank(name, names.iter().map(|(name, _)| *name)) {
+        let (_, row) = names[index];
+        if !ranked.iter().any(|known| std::ptr::eq(*known, row)) {
+            ranked.push(row);
+        }
+    }
+    // Someone who types an alias means its command.
+    if let Some(row) = COMMANDS.iter().find(|row| row.aliases.contains(&name)) {
+        ranked.retain(|other| other.name != row.name);
+        ranked.insert(0, row);
+    }
+    ranked
+}
+
+impl App {
+    /// What `:` offers for what was typed, best first.
+    pub(in crate::console) fn offers(&self, text: &str) -> Vec<Offer> {
+        let named = |row| Offer { row, value: None };
+        let Some((name, typed)) = text.split_once(' ') else {
+            return commands(text).into_iter().map(named).collect();
+        };
+        let Some(row) = command::by_name(name, self.view) else {
+            return Vec::new();
+        };
+        let values = self.values(row.verb);
+        let ranked = fuzzy::rank(typed.trim(), values.iter().map(String::as_str));
+        let offers = ranked.into_iter().map(|index| Offer {
+            row,
+            value: Some(values[index].clone()),
+        });
+        // The name alone means something, too, and says what may follow.
+        let bare = values.is_empty() || (typed.is_empty() && row.argument.starts_with('['));
+        bare.then(|| named(row)).into_iter().chain(offers).collect()
+    }
+
+    /// What may follow the name of a command, where that is known.
+    fn values(&self, verb: Verb) -> Vec<String> {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let lower = |word: &str| word.to_lowercase();
+        match verb {
+            Verb::Launch => {
+                let jobs = self.snapshot.jobs.iter();
+                jobs.map(|job| words::job(job).to_owned()).collect()
+            }
+            Verb::ReloadLocation => {
+                let jobs = self.snapshot.jobs.iter();
+                let mut known: Vec<String> = jobs.map(|job| job.location.clone()).collect();
+                known.sort_unstable();
+                known.dedup();
+                known
+            }
+            Verb::RunStatus => {
+                let words = STATUSES.map(|(word, _)| word).into_iter();
+                words.chain(["all"]).map(str::to_owned).collect()
+            }
+            Verb::LogLevel => LogLevel::ALL
+                .map(|level| words::level(level).to_owned())
+                .into(),
+            Verb::Sort => rows::columns(self.view)
+                .iter()
+                .map(|title| lower(title))
+                .collect(),
+            Verb::Columns => {
+                let sheet = sheet::of(self.view).into_iter();
+                sheet
+                    .flat_map(sheet::Sheet::optional_columns)
+                    .map(lower)
+                    .collect()
+            }
+            Verb::Theme => owned(&BUILT_IN.map(|(name, _)| name)),
+            Verb::Dump => owned(&["screen", "csv", "json"]),
+            Verb::DrainQueue | Verb::PurgeQueue => owned(&["keep-waiting"]),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn palette_key(
+        &mut self,
+        key: Key,
+        mut input: Input,
+        (choice, back): (usize, usize),
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let offered = self.offers(&input.text);
+        if key.code == KeyCode::Tab {
+            if let Some(offer) = offered.get(choice) {
+                input.text = offer.completed();
+            }
+            self.overlay = Some(Overlay::Palette {
+                input,
+                choice: 0,
+                back: 0,
+            });
+            return;
+        }
+        let walks_history = (input.text.is_empty() || back > 0) && !self.history.is_empty();
+        if walks_history && matches!(key.code, KeyCode::Up | KeyCode::Down) {
+            let back = match key.code {
+                KeyCode::Up => (back + 1).min(self.history.len()),
+                _ => back.saturating_sub(1),
+            };
+            let line = self
+                .history
+                .len()
+                .checked_sub(back)
+                .and_then(|at| self.history.get(at));
+            input.text = line.cloned().unwrap_or_default();
+            self.overlay = Some(Overlay::Palette {
+                input,
+                choice: 0,
+                back,
+            });
+            return;
+        }
+        match input.key(key) {
+            Typed::Left => {}
+            Typed::Given => {
+                let line = match offered.get(choice) {
+                    Some(offer) if offer.value.is_some() => offer.completed(),
+                    Some(offer) if !input.text.contains(' ') => offer.row.name.to_owned(),
+                    _ => input.text.trim().to_owned(),
+                };
+                self.run_line(&line, now, effects);
+            }
+            Typed::Edited => {
+                self.overlay = Some(Overlay::Palette {
+                    input,
+                    choice: 0,
+                    back: 0,
+                });
+            }
+            Typed::Other => {
+                let choice = choose(key, choice, offered.len());
+                self.overlay = Some(Overlay::Palette {
+                    input,
+                    choice,
+                    back,
+                });
+            }
+        }
+    }
+}
