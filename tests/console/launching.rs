@@ -263,7 +263,7 @@ fn a_read_only_console_opens_no_form_and_a_webserver_that_fails_is_told_in_it() 
 #[test]
 fn the_configuration_of_a_chosen_partition_is_shown_and_edited_but_never_put_over_an_edited_one() {
     let asked = |harness: &Harness| {
-        let questions = harness.effects.iter().filter_map(|effect| match effect {
+        let mut questions = harness.effects.iter().filter_map(|effect| match effect {
             Effect::Request {
                 request,
                 command: Command::Ask(Query::PartitionConfig { partition, .. }),
@@ -271,7 +271,7 @@ fn the_configuration_of_a_chosen_partition_is_shown_and_edited_but_never_put_ove
             } => Some((*request, partition.clone())),
             _ => None,
         });
-        questions.last().unwrap()
+        questions.next_back().unwrap()
     };
     let mut harness = form(Options::default());
     harness.keys("kkk<enter>0307<enter>");
