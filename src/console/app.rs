@@ -424,6 +424,7 @@ impl App {
         let same = super::rows::is_same(self.view, &self.snapshot, &snapshot);
         let before = std::mem::replace(&mut self.snapshot, snapshot);
         self.look_again(&before, effects);
+        forget(before);
         let workers = &self.snapshot.workers;
         self.wanted_slots.retain(|id, wanted| {
             workers
@@ -480,5 +481,15 @@ impl App {
         }
         list.remember(view, &snapshot);
         list.scroll(page);
+    }
+}
+
+/// To free the lists of a large snapshot takes longer than a key may wait.
+fn forget(snapshot: Arc<Snapshot>) {
+    const MANY: usize = 10_000;
+    let lists = View::ALL.map(|view| super::rows::total(view, &snapshot));
+    if lists.into_iter().any(|rows| rows > MANY) {
+        // Where no thread is to be had it is freed here.
+        drop(std::thread::Builder::new().spawn(move || drop(snapshot)));
     }
 }

@@ -100,6 +100,37 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
     }
 }
 
+/// A snapshot that waits for its frame. One that takes long to show, since it renews a list of many
+/// thousand rows, does not hold up the answer to a key.
+#[derive(Default)]
+struct News {
+    /// Since when it waits.
+    since: Option<Instant>,
+    /// What it took to show the last one.
+    cost: Duration,
+}
+
+impl News {
+    /// The answer to a key may be later by so much.
+    const CHEAP: Duration = Duration::from_millis(3);
+    /// A key that is held down does not keep news back for longer.
+    const AT_MOST: Duration = Duration::from_millis(500);
+
+    fn wait(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Whether they are shown with this frame, which a key asked for if `typed`.
+    fn are_taken(&mut self, typed: bool) -> bool {
+        let wait =
+            |since: Instant| typed && self.cost > Self::CHEAP && since.elapsed() < Self::AT_MOST;
+        match self.since {
+            Some(since) if !wait(since) => self.since.take().is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// The least time between two frames. Under ssh every frame is a packet.
 fn frame_time(max_fps: Option<u32>) -> Duration {
     let usual = if env::var_os("SSH_CONNECTION").is_some() {
@@ -241,7 +272,8 @@ impl Console<'_> {
         }
         let mut pace = Pace::new(self.frame);
         let mut remembered = Instant::now();
-        let (mut changed, mut new_snapshot) = (false, false);
+        let mut changed = false;
+        let mut news = News::default();
         let first = self.take_snapshot(&mut snapshots, &mut signals).await;
         if let ControlFlow::Break(exit) = first {
             return exit;
@@ -254,7 +286,7 @@ impl Console<'_> {
             };
             let wake = tokio::select! {
                 event = events.next() => Wake::Event(event),
-                seen = snapshots.changed(), if linked && !new_snapshot => {
+                seen = snapshots.changed(), if linked && !news.wait() => {
                     linked = seen.is_ok();
                     Wake::Snapshot
                 }
@@ -272,7 +304,7 @@ impl Console<'_> {
             let flow = match wake {
                 Wake::Event(event) => self.event(event, &mut signals).await,
                 Wake::Snapshot => {
-                    new_snapshot = true;
+                    news.since = Some(Instant::now());
                     ControlFlow::Continue(())
                 }
                 Wake::Reply(request, reply) => {
@@ -306,15 +338,18 @@ impl Console<'_> {
                 continue;
             }
             // Snapshots are taken once a frame, however many came.
-            let drew = if std::mem::take(&mut new_snapshot) {
-                self.take_snapshot(&mut snapshots, &mut signals).await
+            let drew = if news.are_taken(typed) {
+                let began = Instant::now();
+                let drew = self.take_snapshot(&mut snapshots, &mut signals).await;
+                news.cost = began.elapsed();
+                drew
             } else {
                 gone(self.screen.draw(&self.app, now))
             };
             if let ControlFlow::Break(exit) = drew {
                 return exit;
             }
-            changed = false;
+            changed = news.wait();
             if remembered.elapsed() > REMEMBER_EVERY {
                 self.remember();
                 remembered = Instant::now();

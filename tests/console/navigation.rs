@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use dagster_taskiq_tui::console::app::{Effect, Message, Mouse};
 use dagster_taskiq_tui::console::command::COMMANDS;
+use dagster_taskiq_tui::console::filter::Filter;
 use dagster_taskiq_tui::console::keymap::Keymap;
 use dagster_taskiq_tui::console::memory::Memory;
-use dagster_taskiq_tui::console::rows;
+use dagster_taskiq_tui::console::rows::{self, Rows, Sort};
 use dagster_taskiq_tui::console::view::View;
-use dagster_taskiq_tui::domain::Command;
+use dagster_taskiq_tui::domain::{Command, LogLevel};
+use proptest::prelude::*;
 
 use super::fixture;
 use super::harness::{Harness, Options};
@@ -481,4 +483,25 @@ fn the_palette_completes_what_follows_a_name() {
         "{}",
         harness.screen()
     );
+}
+
+proptest! {
+    #[test]
+    fn an_order_is_the_same_whatever_the_order_was_before(
+        before in Just((0..120_usize).collect::<Vec<_>>()).prop_shuffle(),
+        kept in 0..120_usize,
+        column in 0..16_usize,
+        descending: bool,
+        filter in prop::sample::select(vec!["", "running", "!etl", "prio:>4"]),
+    ) {
+        let snapshot = fixture::snapshot();
+        let filter = Filter::parse(filter);
+        let sort = Some(Sort { column, descending });
+        let of = |before: &Rows| {
+            let rows = Rows::of(before, View::Steps, &snapshot, &filter, LogLevel::Info, sort);
+            (0..rows.len()).map(|row| rows.get(row).unwrap()).collect::<Vec<_>>()
+        };
+        let before = Rows::Picked(before[..kept].to_vec());
+        prop_assert_eq!(of(&before), of(&Rows::default()));
+    }
 }

@@ -41,7 +41,7 @@ impl List {
             return;
         }
         self.stale = false;
-        self.rows = Rows::of(view, snapshot, &self.filter, level, self.sort);
+        self.rows = Rows::of(&self.rows, view, snapshot, &self.filter, level, self.sort);
         self.drop_lost_marks(view, snapshot);
         let at = |row: &usize| {
             self.rows
