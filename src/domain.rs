@@ -14,6 +14,7 @@ mod run;
 mod snapshot;
 mod source;
 mod task;
+mod trend;
 mod worker;
 
 pub use alarm::{AlarmKind, Ring};
@@ -35,6 +36,7 @@ pub use run::{JobRef, RunStatus, RunView};
 pub use snapshot::{MAX_RECENT_TASKS, Snapshot, WorkerSnapshot};
 pub use source::{Source, SourceHealth, SourceKind};
 pub use task::{Phase, TaskKind, TaskOutcome, TaskView, Usage};
+pub use trend::{Growth, Trend};
 pub use worker::{HostPhase, HostView, Slots, WorkerState, WorkerView};
 
 pub use jiff::Timestamp;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::{
-    AlarmKind, FleetWorker, HostPhase, Phase, QueueRole, Snapshot, SourceHealth, WorkerState,
+    AlarmKind, FleetWorker, Growth, HostPhase, Phase, QueueRole, Snapshot, SourceHealth,
+    WorkerState,
 };
 
 use super::format::{self, coarse_age, seconds_between};
@@ -80,7 +81,7 @@ pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
     consumers::alarms(snapshot, now, &mut found);
     workers(snapshot, now, &mut found);
     fleet(snapshot, now, &mut found);
-    queues(snapshot, &mut found);
+    queues(snapshot, now, &mut found);
     held(snapshot, now, &mut found);
     found.0.sort_by_key(|alarm| alarm.severity);
     found.0
@@ -170,7 +171,7 @@ fn same_names(snapshot: &Snapshot, found: &mut Found) {
     }
 }
 
-fn queues(snapshot: &Snapshot, found: &mut Found) {
+fn queues(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     for queue in snapshot.queues.iter() {
         let name = &queue.name;
         if let Some(error) = &queue.error {
@@ -181,6 +182,12 @@ fn queues(snapshot: &Snapshot, found: &mut Found) {
             let letters = if dead == 1 { "letter" } else { "letters" };
             let text = format!("~{dead} dead {letters} in {name}");
             found.warning(AlarmKind::DeadLetters, name, text);
+        }
+        let growth = queue.trend.growth(now);
+        if let Some(growth) = growth.filter(|_| queue.role != QueueRole::DeadLetter) {
+            let Growth { from, to, minutes } = growth;
+            let text = format!("{name} grows: ~{from} waited {minutes} minutes ago, ~{to} now");
+            found.warning(AlarmKind::Backlog, name, text);
         }
     }
 }

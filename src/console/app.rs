@@ -347,12 +347,6 @@ impl App {
     #[must_use]
     pub fn alarms(&self, now: Timestamp) -> Vec<Alarm> {
         let mut alarms = alarms::alarms(&self.snapshot, now);
-        alarms.extend(self.counts.growing().map(|text| Alarm {
-            severity: Severity::Warning,
-            kind: AlarmKind::Backlog,
-            about: String::new(),
-            text,
-        }));
         let own = match &self.startup {
             Startup::Working(text) => Some((Severity::Warning, text)),
             Startup::Failed(text) => Some((Severity::Critical, text)),

@@ -102,33 +102,6 @@ impl History {
     pub fn samples(&self) -> impl DoubleEndedIterator<Item = &Sample> {
         self.samples.iter()
     }
-
-    /// That the backlog grows, as an alarm tells it: it never shrank for ten minutes, and is half as
-    /// much again and at least twenty messages more than it was.
-    #[must_use]
-    pub fn growing(&self) -> Option<String> {
-        const MINUTES: i64 = 10;
-        const MORE: u64 = 20;
-        let last = self.samples.back()?;
-        let lately: Vec<&Sample> = self
-            .samples()
-            .filter(|sample| sample.minute >= last.minute - MINUTES)
-            .collect();
-        let first = lately.first()?;
-        // A gap in the samples is not a trend.
-        let whole = first.minute == last.minute - MINUTES
-            && lately
-                .windows(2)
-                .all(|two| two[1].minute == two[0].minute + 1);
-        let never_shrank = lately
-            .windows(2)
-            .all(|two| two[1].waiting >= two[0].waiting);
-        let much = last.waiting >= first.waiting.saturating_add(MORE.max(first.waiting / 2));
-        (whole && never_shrank && much).then(|| {
-            let (from, to) = (first.waiting, last.waiting);
-            format!("The backlog grows: ~{from} messages waited 10 minutes ago, ~{to} now")
-        })
-    }
 }
 
 impl Memory {
@@ -223,38 +196,5 @@ impl App {
         self.history = memory.history;
         self.counts = memory.counts;
         self
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn history(waiting: impl IntoIterator<Item = (i64, u64)>) -> History {
-        let sample = |(minute, waiting)| Sample {
-            minute,
-            waiting,
-            dead: 0,
-            tasks: 0,
-        };
-        History {
-            samples: waiting.into_iter().map(sample).collect(),
-        }
-    }
-
-    #[test]
-    fn a_backlog_that_only_grows_for_ten_minutes_is_told() {
-        let grows = history((0..=10_u32).map(|minute| (minute.into(), 40 + u64::from(minute) * 5)));
-        assert!(
-            grows
-                .growing()
-                .is_some_and(|text| text.contains("~40") && text.contains("~90"))
-        );
-        let shrank = history((0..=10).map(|minute| (minute, if minute == 5 { 10 } else { 90 })));
-        assert_eq!(shrank.growing(), None);
-        let gap = history([(0, 40), (10, 90)]);
-        assert_eq!(gap.growing(), None, "nobody looked in between");
-        let short = history((6..=10_u32).map(|minute| (minute.into(), u64::from(minute) * 50)));
-        assert_eq!(short.growing(), None);
     }
 }

@@ -105,9 +105,7 @@ impl Store {
                 let served = replace(&mut self.worker.queues, served.clone());
                 served || self.queues.len() != known
             }
-            Event::Queue { queue } => {
-                put(&mut self.queues, queue, |one, other| one.url == other.url)
-            }
+            Event::Queue { queue } => self.counted(queue.clone()),
             Event::Waiting { queue, counts } => {
                 let counts = counts.iter().copied().collect();
                 self.waiting.insert(queue.clone(), counts);
@@ -132,6 +130,13 @@ impl Store {
         } else {
             Change::Nothing
         }
+    }
+
+    fn counted(&mut self, mut queue: QueueView) -> bool {
+        let known = self.queues.iter().find(|known| known.url == queue.url);
+        let earlier = known.map(|known| known.trend.clone());
+        queue.continue_trend(&earlier.unwrap_or_default());
+        put(&mut self.queues, &queue, |one, other| one.url == other.url)
     }
 
     fn received(&mut self, task: &TaskView) -> bool {

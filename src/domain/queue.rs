@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Trend;
+
 /// Priority of a step whose tags say nothing (`dagster-taskiq/priority`).
 pub const DEFAULT_PRIORITY: i64 = 5;
 
@@ -51,6 +53,19 @@ pub struct QueueView {
     pub oldest: Option<Timestamp>,
     /// Why the last reading failed, in one sentence.
     pub error: Option<String>,
+    /// Waiting messages over the last hour, as a worker's store keeps them.
+    #[serde(default, skip_serializing_if = "Trend::is_empty")]
+    pub trend: Trend,
+}
+
+impl QueueView {
+    /// Goes on with what was counted of this queue earlier.
+    pub fn continue_trend(&mut self, earlier: &Trend) {
+        self.trend.join(earlier);
+        if let (Some(counts), Some(at)) = (self.counts, self.counted_at) {
+            self.trend.note(counts.visible, at);
+        }
+    }
 }
 
 /// Messages of one priority on one queue. What cannot be known is `None`, never a guess.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::broker::{Broker, BrokerError, Queue, QueueSet};
 use crate::domain::{
-    Event, EventSink, QueueCounts, QueueRole, QueueView, Source, SourceHealth, SourceKind,
+    Event, EventSink, QueueCounts, QueueRole, QueueView, Source, SourceHealth, SourceKind, Trend,
 };
 
 /// Counts are a request per queue: every two seconds costs little and looks alive.
@@ -171,6 +171,7 @@ impl Census {
             counted_at,
             oldest: waiting.as_ref().and_then(|waiting| waiting.oldest),
             error: error.clone(),
+            trend: Trend::default(),
         };
         self.events.send(Event::Queue { queue: view });
         if let Some(waiting) = waiting {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dagster_taskiq_tui::console::app::{Effect, Message};
 use dagster_taskiq_tui::domain::{
-    QueueCounts, QueueRole, QueueView, Ring, Snapshot, SourceHealth, WorkerState,
+    QueueCounts, QueueRole, QueueView, Ring, Snapshot, SourceHealth, Trend, WorkerState,
 };
 use jiff::SignedDuration;
 
@@ -26,6 +26,7 @@ fn shared(gpu_waiting: u64) -> Snapshot {
         counted_at: Some(fixture::now()),
         oldest: None,
         error: None,
+        trend: Trend::default(),
     });
     let names = queues.iter().map(|queue| queue.name.clone());
     let others: Vec<String> = names.filter(|name| name != "jobs-gpu").collect();
@@ -83,6 +84,33 @@ fn a_worker_of_another_host_that_reports_itself_serves_its_queues_until_it_falls
     reported.heartbeat_at -= SignedDuration::from_secs(90);
     let shown = screen(snapshot);
     assert!(shown.contains("~7 messages wait in jobs-gpu"), "{shown}");
+}
+
+/// A minute's count of each of the calm fleet's queues: the low band and the dead letters are flooded,
+/// the base queue drains faster than that.
+fn flooded() -> Snapshot {
+    let mut snapshot = calm();
+    for queue in Arc::make_mut(&mut snapshot.queues) {
+        for minute in 0..6 {
+            let count = match (&queue.role, u64::try_from(minute).unwrap()) {
+                (QueueRole::Base, minute) => 5_000 - minute * 900,
+                (QueueRole::Band(name), minute) if name == "low" => 40 + minute * 100,
+                (QueueRole::DeadLetter, minute) => minute * 100,
+                _ => 7,
+            };
+            let at = fixture::now() - SignedDuration::from_mins(5 - minute);
+            queue.trend.note(count, at);
+        }
+    }
+    snapshot
+}
+
+#[test]
+fn a_flood_on_one_band_is_told_at_once_although_another_one_drains() {
+    let shown = screen(flooded());
+    let alarm = "dagster-tasks-low grows: ~40 waited 5 minutes ago, ~540 now";
+    assert!(shown.contains(alarm), "{shown}");
+    assert_eq!(shown.matches(" grows: ").count(), 1, "{shown}");
 }
 
 #[test]

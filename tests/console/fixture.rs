@@ -6,7 +6,7 @@ use dagster_taskiq_tui::domain::{
     Answer, AuditEntry, Envelope, FleetWorker, HostPhase, HostView, JobRef, LogLevel, LogLine,
     MessageStage, Peek, PeekedMessage, Phase, PriorityCount, Query, QueueCounts, QueueDetail,
     QueueRole, QueueView, RedrivePolicy, RunStatus, RunView, Slots, Snapshot, Source, SourceHealth,
-    SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp, Usage, WorkerState, WorkerView,
+    SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp, Trend, Usage, WorkerState, WorkerView,
 };
 use jiff::SignedDuration;
 
@@ -201,6 +201,7 @@ fn queue(name: &str, role: QueueRole, counts: (u64, u64, u64)) -> QueueView {
         counted_at: Some(ago(2)),
         oldest: (visible > 0).then(|| ago(i64::try_from(visible).unwrap() * 7)),
         error: None,
+        trend: Trend::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use dagster_taskiq_tui::control::store::{self, Store};
 use dagster_taskiq_tui::control::{ControlError, Request, protocol};
 use dagster_taskiq_tui::domain::{
     Command, Event, EventSink, LogLevel, LogLine, Phase, QueueRole, QueueView, Reply, Slots,
-    TaskKind, TaskView, Timestamp, WorkerState, WorkerView,
+    TaskKind, TaskView, Timestamp, Trend, WorkerState, WorkerView,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -189,6 +189,7 @@ pub fn queue(name: &str) -> Event {
             counted_at: None,
             oldest: None,
             error: None,
+            trend: Trend::default(),
         },
     }
 }

@@ -18,7 +18,7 @@ use dagster_taskiq_tui::console::glyphs::UNICODE;
 use dagster_taskiq_tui::console::key;
 use dagster_taskiq_tui::console::theme::{Depth, Theme};
 use dagster_taskiq_tui::domain::{
-    QueueCounts, QueueRole, QueueView, RunStatus, RunView, Snapshot, Timestamp,
+    QueueCounts, QueueRole, QueueView, RunStatus, RunView, Snapshot, Timestamp, Trend,
 };
 use jiff::tz::TimeZone;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
@@ -135,6 +135,7 @@ fn snapshot(rows: usize) -> Result<Snapshot, Failure> {
         counted_at: Some(Timestamp::from_second(1_800_000_000)?),
         oldest: None,
         error: None,
+        trend: Trend::default(),
     };
     Ok(Snapshot {
         revision: 1,

@@ -91,15 +91,25 @@ pub(super) fn fleet(told: &[Told<'_>]) -> Vec<FleetWorker> {
     fleet.into_values().cloned().collect()
 }
 
-/// Every queue once, in the order of the first worker that has it; the freshest counts win.
-pub(super) fn queues(told: &[Told<'_>]) -> Vec<QueueView> {
+/// Every queue once, in the order of the first worker that has it; the freshest counts win. What they
+/// were is put together from all of them and from what is known: a worker that has just started, or is
+/// of an earlier version, cannot tell.
+pub(super) fn queues(told: &[Told<'_>], known: &[QueueView]) -> Vec<QueueView> {
     let mut queues: Vec<QueueView> = Vec::new();
     for queue in told.iter().flat_map(|told| &told.snapshot.queues) {
-        match queues.iter_mut().find(|known| known.url == queue.url) {
-            Some(known) if known.counted_at < queue.counted_at => known.clone_from(queue),
-            Some(_) => {}
+        match queues.iter_mut().find(|other| other.url == queue.url) {
+            Some(other) if other.counted_at < queue.counted_at => {
+                let older = std::mem::replace(other, queue.clone());
+                other.trend.join(&older.trend);
+            }
+            Some(other) => other.trend.join(&queue.trend),
             None => queues.push(queue.clone()),
         }
+    }
+    for queue in &mut queues {
+        let known = known.iter().find(|known| known.url == queue.url);
+        let earlier = known.map(|known| known.trend.clone());
+        queue.continue_trend(&earlier.unwrap_or_default());
     }
     queues
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::publish::PUBLISH_EVERY;
 use super::*;
 use crate::domain::{
-    QueueCounts, QueueRole, Slots, SourceHealth, SourceKind, TaskKind, WorkerState,
+    QueueCounts, QueueRole, Slots, SourceHealth, SourceKind, TaskKind, Trend, WorkerState,
 };
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -185,6 +186,44 @@ fn waiting_counts_are_absent_until_the_broker_tells_and_then_zero_where_none_wai
 }
 
 #[test]
+fn each_queue_has_its_own_past_so_that_a_console_just_opened_sees_which_one_grows() {
+    let queue = |name: &str, visible, minute: i64| Event::Queue {
+        queue: QueueView {
+            name: name.to_owned(),
+            url: format!("http://127.0.0.1/{name}"),
+            role: QueueRole::Base,
+            counts: Some(QueueCounts {
+                visible,
+                ..QueueCounts::default()
+            }),
+            counted_at: Some(NOW + SignedDuration::from_mins(minute)),
+            oldest: None,
+            error: None,
+            trend: Trend::default(),
+        },
+    };
+    let floods = [40, 140, 240, 340].into_iter().zip(0..);
+    let events: Vec<Event> = floods
+        .flat_map(|(count, minute)| {
+            [
+                queue("low", count, minute),
+                queue("high", 900 - count, minute),
+            ]
+        })
+        .collect();
+    let now = NOW + SignedDuration::from_mins(3);
+    let queues = folded(&events).queues;
+    let grows = |name: &str| {
+        let queue = queues.iter().find(|queue| queue.name == name).unwrap();
+        queue
+            .trend
+            .growth(now)
+            .map(|growth| (growth.from, growth.to))
+    };
+    assert_eq!((grows("low"), grows("high")), (Some((40, 340)), None));
+}
+
+#[test]
 fn queues_and_sources_are_updated_in_place() {
     let queue = |visible| Event::Queue {
         queue: QueueView {
@@ -198,6 +237,7 @@ fn queues_and_sources_are_updated_in_place() {
             counted_at: Some(NOW),
             oldest: None,
             error: None,
+            trend: Trend::default(),
         },
     };
     let source = |health| Event::Source {

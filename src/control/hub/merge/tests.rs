@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::{QueueCounts, QueueRole, Slots, SourceKind};
+use crate::domain::{QueueCounts, QueueRole, Slots, SourceKind, Trend};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap_or_default()
@@ -81,12 +81,58 @@ fn a_queue_that_two_workers_see_is_shown_once_with_its_freshest_counts() {
         counted_at: Some(at(second)),
         oldest: None,
         error: None,
+        trend: Trend::default(),
     };
     let (mut one, mut two) = (snapshot("a"), snapshot("b"));
     one.queues = vec![queue(1, 1)];
     two.queues = vec![queue(2, 2)];
-    assert_eq!(queues(&[told(&one, 1), told(&two, 1)]), [queue(2, 2)]);
-    assert_eq!(queues(&[told(&two, 1), told(&one, 1)]), [queue(2, 2)]);
+    for told in [
+        [told(&one, 1), told(&two, 1)],
+        [told(&two, 1), told(&one, 1)],
+    ] {
+        let merged = queues(&told, &[]);
+        assert_eq!(merged.len(), 1);
+        assert_eq!(merged[0].counts, queue(2, 2).counts);
+    }
+}
+
+#[test]
+fn a_queues_past_is_put_together_from_all_workers_and_from_what_was_known() {
+    let queue = |visible, minute: i64, trend: &[(i64, u64)]| {
+        let mut queue = QueueView {
+            name: "q".to_owned(),
+            url: "http://127.0.0.1/q".to_owned(),
+            role: QueueRole::Base,
+            counts: Some(QueueCounts {
+                visible,
+                ..QueueCounts::default()
+            }),
+            counted_at: Some(at(minute * 60)),
+            oldest: None,
+            error: None,
+            trend: Trend::default(),
+        };
+        for (minute, count) in trend {
+            queue.trend.note(*count, at(minute * 60));
+        }
+        queue
+    };
+    let (mut new, mut old) = (snapshot("a"), snapshot("b"));
+    // One of an earlier version tells no past.
+    new.queues = vec![queue(340, 4, &[])];
+    old.queues = vec![queue(240, 3, &[(2, 140), (3, 240)])];
+    let known = [queue(140, 2, &[(0, 90), (1, 40), (2, 140)])];
+    for told in [
+        [told(&new, 9), told(&old, 9)],
+        [told(&old, 9), told(&new, 9)],
+    ] {
+        let merged = queues(&told, &known);
+        let growth = merged[0]
+            .trend
+            .growth(at(4 * 60))
+            .map(|it| (it.from, it.to));
+        assert_eq!(growth, Some((40, 340)));
+    }
 }
 
 #[test]

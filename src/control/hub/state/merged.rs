@@ -54,7 +54,8 @@ impl State {
             changed = true;
         }
         if std::mem::take(&mut self.workers_changed) {
-            changed |= merge::renew(&mut current.queues, merge::queues(&with_desk));
+            let queues = merge::queues(&with_desk, &current.queues);
+            changed |= merge::renew(&mut current.queues, queues);
             changed |= merge::renew(&mut current.workers, merge::workers(&told));
             changed |= merge::renew(&mut current.fleet, merge::fleet(&told));
             changed |= merge::renew(&mut current.tasks, merge::tasks(&told));

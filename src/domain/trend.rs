@@ -1,0 +1,268 @@
+//! How a queue's waiting messages changed over the last hour, and whether they grow.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Minutes that are kept.
+const MINUTES: i64 = 60;
+
+/// Counts further apart than this many minutes are not of one trend: nobody looked in between.
+const GAP: i64 = 3;
+
+/// Minutes after which a backlog that reached no new peak does not grow any more.
+const CALM: i64 = 10;
+
+/// Waiting messages of one queue, one count a minute. Minutes in which nobody counted are missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Trend {
+    /// By minutes since the Unix epoch.
+    counts: BTreeMap<i64, u64>,
+}
+
+/// A backlog that grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// Messages that waited when it began.
+    pub from: u64,
+    /// Messages that wait now.
+    pub to: u64,
+    /// Minutes since it began.
+    pub minutes: i64,
+}
+
+impl Trend {
+    /// Whether nothing was counted yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// Notes a count: the first of each minute stays.
+    pub fn note(&mut self, waiting: u64, at: Timestamp) {
+        self.counts.entry(minute(at)).or_insert(waiting);
+        self.trim();
+    }
+
+    /// Takes over what another observer of the same queue counted in minutes that are missing here.
+    pub fn join(&mut self, other: &Self) {
+        for (minute, count) in &other.counts {
+            self.counts.entry(*minute).or_insert(*count);
+        }
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let last = self.counts.last_key_value().map(|(minute, _)| *minute);
+        if let Some(first) = last.map(|last| last - MINUTES) {
+            self.counts.retain(|minute, _| *minute >= first);
+        }
+    }
+
+    /// That the backlog grows, seen at `now`; nothing where nobody counted lately.
+    ///
+    /// It begins to be told when a new peak is reached and, since the low before it, there came
+    /// * in three minutes or more: half as many again, and at least sixty more; or
+    /// * in ten minutes or more: a tenth more, and at least twenty more,
+    ///
+    /// without the largest rise of a single minute: one burst is no trend. A fall by a tenth is a
+    /// new low to judge from. Once told, it stands until a fifth of the peak is gone, the low is
+    /// reached again, or ten minutes brought no new peak.
+    #[must_use]
+    pub fn growth(&self, now: Timestamp) -> Option<Growth> {
+        let (last, _) = self.counts.last_key_value()?;
+        if (minute(now) - last).abs() > GAP {
+            return None;
+        }
+        let mut counts = self.counts.iter().map(|(minute, count)| (*minute, *count));
+        let (minute, count) = counts.next()?;
+        let rise = counts.fold(Rise::at(minute, count), |rise, (minute, count)| {
+            rise.then(minute, count)
+        });
+        rise.told.then(|| Growth {
+            from: rise.low.count,
+            to: rise.last.count,
+            minutes: rise.last.minute - rise.low.minute,
+        })
+    }
+}
+
+fn minute(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(60)
+}
+
+#[derive(Clone, Copy)]
+struct Sample {
+    minute: i64,
+    count: u64,
+}
+
+/// A stretch in which the backlog has not fallen back.
+struct Rise {
+    low: Sample,
+    peak: Sample,
+    last: Sample,
+    /// The largest rise from one count to the next.
+    burst: u64,
+    told: bool,
+}
+
+impl Rise {
+    fn at(minute: i64, count: u64) -> Self {
+        let sample = Sample { minute, count };
+        Self {
+            low: sample,
+            peak: sample,
+            last: sample,
+            burst: 0,
+            told: false,
+        }
+    }
+
+    fn then(self, minute: i64, count: u64) -> Self {
+        let fell = if self.told {
+            count <= self.peak.count - self.peak.count / 5 || minute - self.peak.minute >= CALM
+        } else {
+            count < self.peak.count - self.peak.count / 10
+        };
+        if fell || count <= self.low.count || minute - self.last.minute > GAP {
+            return Self::at(minute, count);
+        }
+        let mut rise = self;
+        rise.burst = rise.burst.max(count.saturating_sub(rise.last.count));
+        rise.last = Sample { minute, count };
+        if count > rise.peak.count {
+            rise.peak = rise.last;
+            rise.told |= rise.is_trend();
+        }
+        rise
+    }
+
+    fn is_trend(&self) -> bool {
+        let low = self.low.count;
+        let more = (self.last.count - low).saturating_sub(self.burst);
+        let minutes = self.last.minute - self.low.minute;
+        (minutes >= 3 && more >= 60.max(low / 2)) || (minutes >= 10 && more >= 20.max(low / 10))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told after each count; one is taken each minute, `None` is a minute nobody counted.
+    fn told(counts: &[Option<u64>]) -> Vec<bool> {
+        let mut trend = Trend::default();
+        let mut minute = 0;
+        let mut told = Vec::new();
+        for count in counts {
+            let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minute);
+            if let Some(count) = count {
+                trend.note(*count, now);
+            }
+            told.push(trend.growth(now).is_some());
+            minute += 1;
+        }
+        told
+    }
+
+    fn each(counts: impl IntoIterator<Item = u64>) -> Vec<Option<u64>> {
+        counts.into_iter().map(Some).collect()
+    }
+
+    fn first(told: &[bool]) -> Option<usize> {
+        told.iter().position(|told| *told)
+    }
+
+    #[test]
+    fn a_flood_is_told_after_three_minutes_and_a_slow_growth_after_ten() {
+        let flood = told(&each((0..10).map(|minute| 40 + minute * 100)));
+        assert_eq!(first(&flood), Some(3), "{flood:?}");
+        let slow = told(&each((0..15).map(|minute| 40 + minute * 5)));
+        assert_eq!(first(&slow), Some(10), "{slow:?}");
+    }
+
+    #[test]
+    fn a_burst_that_drains_is_not_told_however_slowly() {
+        assert_eq!(first(&told(&each([0, 500, 460, 420, 300, 100, 0]))), None);
+        let slowly = each((0..40).map(|minute| if minute == 0 { 0 } else { 500 - minute }));
+        assert_eq!(first(&told(&slowly)), None);
+        let one_more = each([0, 0, 10, 10, 12, 300, 301, 301, 302, 302, 303, 304]);
+        assert_eq!(first(&told(&one_more)), None, "nor one that merely stays");
+    }
+
+    #[test]
+    fn arrivals_in_bursts_that_do_not_drain_between_them_are_told() {
+        let saw = each([0, 500, 400, 900, 800, 1300, 1200, 1700, 1600, 2100]);
+        assert_eq!(first(&told(&saw)), Some(7));
+    }
+
+    #[test]
+    fn missing_minutes_are_no_end_of_a_trend_but_a_long_gap_is() {
+        let missing = [Some(40), Some(140), None, None, Some(440), Some(540)];
+        assert_eq!(first(&told(&missing)), Some(4));
+        let burst = [Some(40), Some(50), None, None, Some(440), Some(450)];
+        assert_eq!(
+            first(&told(&burst)),
+            None,
+            "what came in a gap is one burst"
+        );
+        let mut gap = vec![Some(40)];
+        gap.extend([None; 9]);
+        gap.extend(each([900, 1000]));
+        assert_eq!(first(&told(&gap)), None, "nobody looked in between");
+    }
+
+    #[test]
+    fn what_is_told_stands_until_the_backlog_really_drains_or_stays_as_it_is() {
+        let mut counts: Vec<u64> = (0..6).map(|minute| minute * 100).collect();
+        counts.extend([450, 480, 430, 401, 399, 350]);
+        let drained = told(&each(counts));
+        let (begins, ends) = (3, 10);
+        for (minute, told) in drained.iter().enumerate() {
+            assert_eq!(*told, (begins..ends).contains(&minute), "minute {minute}");
+        }
+        let mut counts: Vec<u64> = (0..6).map(|minute| minute * 100).collect();
+        counts.extend([500; 12]);
+        let flat = told(&each(counts));
+        assert_eq!(flat.iter().rposition(|told| *told), Some(14), "{flat:?}");
+    }
+
+    #[test]
+    fn what_is_told_names_where_it_began_and_is_forgotten_when_nobody_counts() {
+        let mut trend = Trend::default();
+        let at = |minute| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minute);
+        for (minute, count) in [(0, 90), (1, 40), (2, 140), (3, 240), (4, 340)] {
+            trend.note(count, at(minute));
+            trend.note(7, at(minute));
+        }
+        let growth = Growth {
+            from: 40,
+            to: 340,
+            minutes: 3,
+        };
+        assert_eq!(trend.growth(at(5)), Some(growth));
+        assert_eq!(trend.growth(at(8)), None);
+    }
+
+    #[test]
+    fn an_hour_is_kept_and_observers_complete_each_other() {
+        let at = |minute| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minute);
+        let (mut one, mut other) = (Trend::default(), Trend::default());
+        for minute in 0..200 {
+            one.note(1, at(minute));
+        }
+        assert_eq!(one.counts.len(), 61);
+        for minute in 150..=220 {
+            other.note(2, at(minute));
+        }
+        one.join(&other);
+        let minutes: Vec<i64> = one.counts.keys().copied().collect();
+        assert_eq!(minutes, (160..=220).collect::<Vec<_>>());
+        assert_eq!((one.counts[&199], one.counts[&200]), (1, 2));
+        let text = serde_json::to_string(&one).unwrap_or_default();
+        assert_eq!(serde_json::from_str::<Trend>(&text).ok(), Some(one));
+    }
+}
