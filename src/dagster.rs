@@ -27,6 +27,10 @@ pub use runs::{PlanStep, RunDetail, RunFilter, RunPage, RunStats, StepStats};
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(3);
 
+/// How long a connection is kept that nobody uses. Uvicorn, which serves Dagster's webserver, closes
+/// it after 5 s, and a question sent in that moment fails.
+const IDLE: Duration = Duration::from_secs(3);
+
 /// Longest wait for the answer to a question.
 const READ: Duration = Duration::from_secs(15);
 
@@ -72,6 +76,7 @@ impl Client {
         }
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
             // A proxy that wants a login redirects to its page, which is no answer.
             .redirect(Policy::none());
         if is_loopback(&parsed) {

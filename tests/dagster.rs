@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 
 #[path = "dagster/hub.rs"]
 mod hub;
+#[path = "dagster/relay.rs"]
+mod relay;
 #[path = "dagster/run_verbs.rs"]
 mod run_verbs;
 #[path = "dagster/webserver.rs"]

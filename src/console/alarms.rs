@@ -89,8 +89,10 @@ pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
 
 fn sources(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     for source in &snapshot.sources {
-        let SourceHealth::Down { reason } = &source.health else {
-            continue;
+        let (what, reason) = match &source.health {
+            SourceHealth::Down { reason } => ("does not answer", reason),
+            SourceHealth::Failing { reason } => ("answers with errors", reason),
+            SourceHealth::Absent | SourceHealth::Connecting | SourceHealth::Up => continue,
         };
         let age = match source.seen_at {
             Some(at) => format!("for {}", coarse_age(seconds_between(at, now))),
@@ -100,7 +102,7 @@ fn sources(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
             .retry_at
             .map_or_else(String::new, |at| format!(" ({})", format::retry(at, now)));
         let (kind, address) = (words::source(source.kind), &source.address);
-        let text = format!("{kind} {address} does not answer {age}{retry}: {reason}");
+        let text = format!("{kind} {address} {what} {age}{retry}: {reason}");
         found.critical(AlarmKind::Unreachable, format!("{kind} {address}"), text);
     }
 }

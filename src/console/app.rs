@@ -26,7 +26,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{AlarmKind, Answer, Command, LogLevel, Reply, Ring, Snapshot, SourceHealth};
+use crate::domain::{AlarmKind, Answer, Command, LogLevel, Reply, Ring, Snapshot};
 
 use super::alarms::{self, Alarm, Severity};
 use super::follow::Follow;
@@ -313,7 +313,7 @@ impl App {
             || snapshot
                 .sources
                 .iter()
-                .any(|source| matches!(source.health, SourceHealth::Down { .. }));
+                .any(|source| source.health.problem().is_some());
         if moving { MOVING } else { STALE_CHECK }
     }
 

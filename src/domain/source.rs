@@ -27,11 +27,27 @@ pub enum SourceHealth {
     Connecting,
     /// Answers.
     Up,
+    /// Answers, and not with what was asked for; what is shown is as old as the source's `seen_at`.
+    Failing {
+        /// One sentence.
+        reason: String,
+    },
     /// Does not answer; what is shown is as old as the source's `seen_at`.
     Down {
         /// One sentence.
         reason: String,
     },
+}
+
+impl SourceHealth {
+    /// Why nothing is told, of a source that is known not to tell.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Down { reason } | Self::Failing { reason } => Some(reason),
+            Self::Absent | Self::Connecting | Self::Up => None,
+        }
+    }
 }
 
 /// One source of the snapshot.
@@ -46,7 +62,7 @@ pub struct Source {
     pub health: SourceHealth,
     /// When it last answered.
     pub seen_at: Option<Timestamp>,
-    /// Of one that is down: when it is asked again, where that is known.
+    /// Of one that does not tell: when it is asked again, where that is known.
     #[serde(default)]
     pub retry_at: Option<Timestamp>,
 }

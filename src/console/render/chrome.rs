@@ -109,7 +109,8 @@ fn badness(health: &SourceHealth) -> u8 {
         SourceHealth::Absent => 0,
         SourceHealth::Up => 1,
         SourceHealth::Connecting => 2,
-        SourceHealth::Down { .. } => 3,
+        SourceHealth::Failing { .. } => 3,
+        SourceHealth::Down { .. } => 4,
     }
 }
 
@@ -125,17 +126,19 @@ fn badge(ctx: Ctx, line: &mut Vec<Span>, source: &Source, name: String, retries:
         style
     };
     line.push(span(name, calm));
-    match (&source.health, source.seen_at) {
-        (SourceHealth::Down { .. }, Some(at)) => {
-            let age = coarse_age(seconds_between(at, ctx.now));
-            line.push(span(format!(" down {age}"), style));
-        }
-        (SourceHealth::Down { .. }, None) => line.push(span(" down", style)),
-        (SourceHealth::Connecting, _) => line.push(span(" connecting", style)),
-        _ => {}
+    let word = match &source.health {
+        SourceHealth::Down { .. } => " down",
+        SourceHealth::Failing { .. } => " errors",
+        SourceHealth::Connecting => " connecting",
+        SourceHealth::Absent | SourceHealth::Up => "",
+    };
+    line.push(span(word, style));
+    let fails = source.health.problem().is_some();
+    if let Some(at) = source.seen_at.filter(|_| fails) {
+        let age = coarse_age(seconds_between(at, ctx.now));
+        line.push(span(format!(" {age}"), style));
     }
-    if let (true, SourceHealth::Down { .. }, Some(at)) = (retries, &source.health, source.retry_at)
-    {
+    if let Some(at) = source.retry_at.filter(|_| fails && retries) {
         let retry = format::retry(at, ctx.now);
         line.push(span(format!(", {retry}"), style));
     }

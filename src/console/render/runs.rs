@@ -50,6 +50,7 @@ fn empty(ctx: Ctx) -> &'static str {
     match ctx.snapshot.webserver().map(|source| &source.health) {
         None | Some(SourceHealth::Absent) => words::NO_WEBSERVER,
         Some(SourceHealth::Connecting) => "Dagster's webserver has not answered yet.",
+        Some(SourceHealth::Failing { .. }) => "Dagster's webserver answers with errors.",
         Some(SourceHealth::Down { .. }) => "Dagster's webserver does not answer.",
         Some(SourceHealth::Up) => SHEET.empty,
     }

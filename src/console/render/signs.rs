@@ -87,7 +87,7 @@ impl<'a> Ctx<'a> {
             SourceHealth::Up => (glyphs.up, roles.ok),
             SourceHealth::Connecting => (glyphs.pending, roles.info),
             SourceHealth::Absent => (glyphs.skipped, roles.dim),
-            SourceHealth::Down { .. } => (glyphs.down, roles.error),
+            SourceHealth::Down { .. } | SourceHealth::Failing { .. } => (glyphs.down, roles.error),
         }
     }
 

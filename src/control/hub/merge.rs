@@ -208,7 +208,8 @@ fn badness(health: &SourceHealth) -> u8 {
         SourceHealth::Absent => 0,
         SourceHealth::Up => 1,
         SourceHealth::Connecting => 2,
-        SourceHealth::Down { .. } => 3,
+        SourceHealth::Failing { .. } => 3,
+        SourceHealth::Down { .. } => 4,
     }
 }
 

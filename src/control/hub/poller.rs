@@ -12,13 +12,16 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use crate::dagster::{Client, DagsterError, RunFilter};
-use crate::domain::{Answer, JobRef, Reply, RunStatus, RunView, Timestamp};
+use crate::domain::{Answer, JobRef, Reply, RunStatus, RunView, SourceHealth, Timestamp};
 use counts::Counts;
 use list::RunList;
 
 /// How often runs are asked for while some are unfinished, and while none is.
 const BUSY: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(5);
+
+/// How soon after a failure it is tried once more before the failure is told.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How often jobs are.
 const JOBS: Duration = Duration::from_secs(30);
@@ -45,8 +48,8 @@ pub(super) enum Told {
     Runs(Vec<RunView>),
     Jobs(Vec<JobRef>),
     Up,
-    /// Why it cannot be asked, and when it is asked again, if ever.
-    Down(String, Option<Timestamp>),
+    /// That it does not tell, and when it is asked again, if ever.
+    Problem(SourceHealth, Option<Timestamp>),
 }
 
 /// A page of older runs that is wanted.
@@ -108,6 +111,7 @@ pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Tol
                 client,
                 list: RunList::default(),
                 jobs_asked: None,
+                well: false,
                 tell: tell.clone(),
             };
             let (now, jobs) = (Arc::clone(&asking.now), Arc::clone(&asking.jobs));
@@ -120,10 +124,23 @@ pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Tol
         }
         Err(error) => {
             // The queue is new and has room.
-            let _ = tell.try_send(Told::Down(error.to_string(), None));
+            let _ = tell.try_send(Told::Problem(problem(&error), None));
         }
     }
     asking
+}
+
+/// How a webserver fares that did not tell what it was asked.
+fn problem(error: &DagsterError) -> SourceHealth {
+    let reason = error.to_string();
+    match error {
+        DagsterError::GraphQl { .. }
+        | DagsterError::Refused { .. }
+        | DagsterError::NotDagster { .. } => SourceHealth::Failing { reason },
+        DagsterError::Url { .. }
+        | DagsterError::Unreachable { .. }
+        | DagsterError::Timeout { .. } => SourceHealth::Down { reason },
+    }
 }
 
 struct Poller {
@@ -131,6 +148,8 @@ struct Poller {
     list: RunList,
     counts: Counts,
     jobs_asked: Option<Instant>,
+    /// Whether the last answer was one.
+    well: bool,
     tell: mpsc::Sender<Told>,
 }
 
@@ -138,14 +157,22 @@ impl Poller {
     async fn run(mut self, now: &Notify, jobs: &AtomicBool, mut wanted: mpsc::Receiver<Older>) {
         loop {
             let mut wait = QUIET;
-            let told = match self.ask(jobs).await {
+            let mut answer = self.ask(jobs).await;
+            if answer.is_err() && self.well {
+                // One failure of a webserver that answered before says little: it may be loading a
+                // code location, or have closed the connection as the question was on its way.
+                sleep(AGAIN).await;
+                answer = self.ask(jobs).await;
+            }
+            self.well = answer.is_ok();
+            let told = match answer {
                 Ok(busy) => {
                     if busy {
                         wait = BUSY;
                     }
                     Told::Up
                 }
-                Err(error) => Told::Down(error.to_string(), Some(Timestamp::now() + wait)),
+                Err(error) => Told::Problem(problem(&error), Some(Timestamp::now() + wait)),
             };
             if self.tell.send(told).await.is_err() {
                 return;
@@ -175,7 +202,9 @@ impl Poller {
         }
         let due = self.jobs_asked.is_none_or(|asked| asked.elapsed() >= JOBS);
         if jobs.swap(false, Ordering::Relaxed) || due {
-            let locations = self.client.locations().await?;
+            // Still wanted where it fails.
+            let locations = self.client.locations().await;
+            let locations = locations.inspect_err(|_| jobs.store(true, Ordering::Relaxed))?;
             let jobs = locations.into_iter().flat_map(|location| location.jobs);
             let jobs = jobs.map(|job| job.reference).collect();
             let _ = self.tell.send(Told::Jobs(jobs)).await;

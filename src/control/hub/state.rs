@@ -254,8 +254,8 @@ impl State {
                 self.webserver.retry_at = None;
                 self.webserver.seen_at = Some(Timestamp::now());
             }
-            poller::Told::Down(reason, retry_at) => {
-                self.webserver.health = SourceHealth::Down { reason };
+            poller::Told::Problem(health, retry_at) => {
+                self.webserver.health = health;
                 self.webserver.retry_at = retry_at;
             }
         }
