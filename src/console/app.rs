@@ -3,6 +3,7 @@
 //! [`App::update`] takes a message and answers with effects, without I/O; [`App::render`] draws the
 //! model as it stands. The terminal, the clock and the control layer are [`super::runtime`]'s.
 
+mod alarming;
 mod dispatch;
 mod following;
 mod launching;
@@ -26,9 +27,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{AlarmKind, Answer, Command, LogLevel, Reply, Ring, Snapshot};
+use crate::domain::{Answer, Command, LogLevel, Reply, Snapshot};
 
-use super::alarms::{self, Alarm, Severity};
 use super::follow::Follow;
 use super::glyphs::Glyphs;
 use super::key::Key;
@@ -41,6 +41,8 @@ use super::theme::{Depth, Theme};
 use super::toast::{MAX_TOASTS, Toast, Tone};
 use super::view::View;
 
+pub(super) use alarming::Standing;
+pub use alarming::{AlarmKey, AlarmPlace};
 pub use list::List;
 pub use messages::Messages;
 pub use mouse::Mouse;
@@ -193,6 +195,8 @@ pub struct App {
     /// Keys of a sequence that is not complete yet.
     pub(super) pending: Vec<Key>,
     pub(super) startup: Startup,
+    /// The alarms that stand.
+    pub(super) standing: Standing,
     /// Counts of the last day.
     pub(super) counts: History,
     pub(super) size: (u16, u16),
@@ -239,6 +243,7 @@ impl App {
             keymap: Keymap::default(),
             pending: Vec::new(),
             startup: Startup::None,
+            standing: Standing::new(),
             counts: History::default(),
             size: (80, 24),
             mouse: false,
@@ -255,7 +260,13 @@ impl App {
     #[must_use = "what is not done is waited for without end"]
     pub fn update(&mut self, message: Message, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let may_ring = matches!(message, Message::Snapshot(_) | Message::Tick);
+        let passes = |message: &Message| {
+            matches!(
+                message,
+                Message::Snapshot(_) | Message::Startup(_) | Message::Tick
+            )
+        };
+        let may_alarm = passes(&message);
         match message {
             Message::Key(key) => self.key(key, now, &mut effects),
             Message::Paste(text) => self.paste(&text),
@@ -287,7 +298,8 @@ impl App {
                 );
             }
         }
-        if may_ring {
+        if may_alarm {
+            self.note_alarms(now);
             self.ring(now, &mut effects);
         }
         self.toasts.retain(|toast| toast.until > now);
@@ -341,44 +353,6 @@ impl App {
 
     fn list_mut(&mut self) -> &mut List {
         &mut self.lists[self.view.index()]
-    }
-
-    /// What needs an operator, worst first.
-    #[must_use]
-    pub fn alarms(&self, now: Timestamp) -> Vec<Alarm> {
-        let mut alarms = alarms::alarms(&self.snapshot, now);
-        let own = match &self.startup {
-            Startup::Working(text) => Some((Severity::Warning, text)),
-            Startup::Failed(text) => Some((Severity::Critical, text)),
-            Startup::None | Startup::Ready => None,
-        };
-        if let Some((severity, text)) = own {
-            // That no worker is linked is no news then.
-            alarms.retain(|alarm| !alarm.text.starts_with(alarms::NO_WORKER));
-            let alarm = Alarm {
-                severity,
-                kind: AlarmKind::Start,
-                about: String::from("pool"),
-                text: text.clone(),
-            };
-            alarms.insert(0, alarm);
-        }
-        alarms
-    }
-
-    /// Calls the operator for alarms that stand.
-    fn ring(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.setup.ring.how.is_empty() {
-            return;
-        }
-        let alarms = self.alarms(now);
-        if let Some(text) = self.ringing.note(&self.setup.ring, &alarms, now) {
-            let how = &self.setup.ring.how;
-            effects.push(Effect::Ring {
-                bell: how.contains(&Ring::Bell),
-                notification: how.contains(&Ring::Desktop).then_some(text),
-            });
-        }
     }
 
     /// Why the worker that this console was to start is not there.

@@ -32,6 +32,8 @@ pub enum Verb {
     Filter,
     /// Type a command's name.
     Palette,
+    /// All alarms.
+    Alarms,
     /// What the keys do here.
     Help,
     /// Pause, or resume what is paused.

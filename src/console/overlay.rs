@@ -1,5 +1,6 @@
 //! What can lie over a view, one at a time: input lines, dialogs, lists, details.
 
+use super::app::AlarmPlace;
 use super::launch::LaunchForm;
 use crate::domain::Command;
 
@@ -18,6 +19,8 @@ pub enum Overlay {
         /// Lines scrolled off the top.
         scroll: u16,
     },
+    /// All alarms.
+    Alarms(AlarmPlace),
     /// Details of the row under the cursor.
     Detail {
         /// Lines scrolled off the top.

@@ -7,6 +7,7 @@
 //! hints    keys of the view, or the input line
 //! ```
 
+mod alarms;
 mod audit;
 mod chrome;
 mod dead_letters;
@@ -35,6 +36,7 @@ use ratatui::layout::Rect;
 
 use crate::domain::Snapshot;
 
+use super::alarms::Alarm;
 use super::app::App;
 use super::glyphs::Glyphs;
 use super::overlay::Overlay;
@@ -92,9 +94,12 @@ fn calm(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second().div_euclid(10) * 10).unwrap_or(now)
 }
 
+/// Rows of a body with room for frames around panels.
+const ROOMY: u16 = 30;
+
 /// Whether there is room for frames around panels.
 fn is_roomy(body: Rect) -> bool {
-    body.width >= 110 && body.height >= 30
+    body.width >= 110 && body.height >= ROOMY
 }
 
 impl App {
@@ -136,6 +141,7 @@ impl App {
         match &self.overlay {
             None => {}
             Some(Overlay::Help { scroll }) => help::render(ctx, *scroll, screen.body, buf),
+            Some(Overlay::Alarms(place)) => alarms::render(ctx, place, screen.body, buf),
             Some(Overlay::Detail { scroll }) => detail::render(ctx, *scroll, screen.body, buf),
             Some(Overlay::Palette { input, choice, .. }) => {
                 prompt::palette(ctx, input, *choice, screen, buf);
@@ -242,6 +248,12 @@ pub(super) fn spot(app: &App, x: u16, y: u16) -> Option<Spot> {
     let row = y.checked_sub(inner.y + 1)?;
     let visible = inner.contains((x, y).into());
     visible.then(|| Spot::Row(app.list().offset + usize::from(row)))
+}
+
+/// Lines that an alarm has more than the list of alarms has room for.
+pub(super) fn alarm_overflow(app: &App, alarm: &Alarm) -> u16 {
+    let area = Rect::new(0, 0, app.size.0, app.size.1);
+    alarms::overflow(alarm, Screen::of(area).body)
 }
 
 /// How far help or details can be scrolled at most.

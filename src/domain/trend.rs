@@ -155,15 +155,13 @@ mod tests {
     /// What is told after each count; one is taken each minute, `None` is a minute nobody counted.
     fn told(counts: &[Option<u64>]) -> Vec<bool> {
         let mut trend = Trend::default();
-        let mut minute = 0;
         let mut told = Vec::new();
-        for count in counts {
+        for (minute, count) in (0..).zip(counts) {
             let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minute);
             if let Some(count) = count {
                 trend.note(*count, now);
             }
             told.push(trend.growth(now).is_some());
-            minute += 1;
         }
         told
     }

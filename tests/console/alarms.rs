@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dagster_taskiq_tui::console::app::{Effect, Message};
+use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::domain::{
     QueueCounts, QueueRole, QueueView, Ring, Snapshot, SourceHealth, Trend, WorkerState,
 };
@@ -242,4 +243,105 @@ fn the_terminal_rings_once_for_an_alarm_that_stands_and_only_where_that_is_wante
     let mut quiet = Harness::new(Options::default(), Arc::new(calm()));
     quiet.tell(Message::Snapshot(webserver_down(1, 5)));
     assert_eq!(rung(&mut quiet, 30), [], "off by default");
+}
+
+#[test]
+fn every_alarm_is_listed_with_its_whole_text_at_any_size_and_the_overview_says_how_many_there_are()
+{
+    for size in [(200, 50), (80, 24), (40, 10)] {
+        let options = Options {
+            size,
+            ..Options::default()
+        };
+        let mut harness = Harness::new(options, fixture::trouble());
+        let alarms = harness.app.alarms(harness.now);
+        assert!(alarms.len() > 4, "{alarms:?}");
+        if size.1 == 50 {
+            let shown = harness.screen();
+            let told = alarms.iter().filter(|alarm| shown.contains(&alarm.text));
+            assert_eq!(told.count(), alarms.len(), "there is room for all: {shown}");
+        } else {
+            let first = harness.screen();
+            assert!(first.contains(" a "), "how to see the others: {first}");
+        }
+        harness.keys("a");
+        for alarm in &alarms {
+            let shown = harness.screen();
+            let words = |text: &str| -> String {
+                let kept = text.split_whitespace().filter(|word| *word != "│");
+                kept.collect::<Vec<_>>().join(" ")
+            };
+            assert!(
+                words(&shown).contains(alarm.kind.name()),
+                "{alarm:?}: {shown}"
+            );
+            let last = alarm.text.rsplit(' ').next().unwrap();
+            let is_told = |harness: &Harness| harness.screen().contains(last);
+            for _ in 0..20 {
+                if !is_told(&harness) {
+                    harness.keys("j");
+                }
+            }
+            assert!(is_told(&harness), "the end of {alarm:?}: {shown}");
+            harness.keys("j");
+        }
+        harness.keys("<esc>");
+        assert!(harness.app.overlay().is_none());
+    }
+}
+
+#[test]
+fn enter_on_an_alarm_shows_what_it_is_about_and_escape_comes_back() {
+    let mut snapshot = flooded();
+    let workers = Arc::make_mut(&mut snapshot.workers);
+    workers[1].heartbeat_at = fixture::now() - SignedDuration::from_secs(60);
+    let silent = workers[1].id.clone();
+    let mut harness = Harness::new(Options::default(), Arc::new(snapshot));
+    harness.keys("2/high<enter>1:alarms<enter><enter>");
+    assert_eq!(harness.app.view(), View::Workers);
+    harness.keys("y");
+    let copied = |harness: &Harness| harness.effects.contains(&Effect::Copy(silent.clone()));
+    assert!(copied(&harness), "{:?}", harness.effects);
+
+    harness.keys("<esc>a<end><enter>");
+    assert_eq!(harness.app.view(), View::Queues);
+    harness.keys("y");
+    let low = Effect::Copy(String::from("dagster-tasks-low"));
+    assert!(
+        harness.effects.contains(&low),
+        "its filter hid it: {:?}",
+        harness.effects
+    );
+    harness.keys("<esc>");
+    assert_eq!(harness.app.view(), View::Overview);
+    let queues = harness.keys("2");
+    let shown = harness.screen();
+    assert!(queues.is_empty() && shown.contains("/high"), "{shown}");
+}
+
+#[test]
+fn the_cursor_stays_on_its_alarm_when_others_come_and_its_age_is_since_it_was_seen() {
+    let mut harness = Harness::new(Options::default(), Arc::new(flooded()));
+    harness.keys("aj");
+    harness.now += SignedDuration::from_secs(125);
+    let mut later = flooded();
+    later.revision += 1;
+    later.sources[1].health = SourceHealth::Failing {
+        reason: String::from("it answered 500"),
+    };
+    harness.tell(Message::Snapshot(Arc::new(later)));
+    let shown = harness.screen();
+    let line = |kind: &str| {
+        let mut lines = shown.lines();
+        lines
+            .find(|line| line.contains(kind))
+            .unwrap_or_else(|| panic!("{shown}"))
+    };
+    assert!(
+        line("unreachable").contains("answers with errors"),
+        "{shown}"
+    );
+    assert!(line("unreachable").contains(" 0s "), "{shown}");
+    let backlog = line("backlog");
+    assert!(backlog.contains("▌") && backlog.contains(" 2m "), "{shown}");
 }

@@ -102,6 +102,22 @@ fn trouble_is_told_first_and_what_is_known_of_it() {
     insta::assert_snapshot!("trouble_200x50", harness.screen());
     let mut harness = Harness::new(Options::default(), fixture::trouble());
     insta::assert_snapshot!("trouble_80x24", harness.screen());
+    for size in SIZES {
+        for ascii in [false, true] {
+            let depth = if ascii { Depth::Mono } else { Depth::True };
+            let options = Options {
+                size,
+                ascii,
+                depth,
+                ..Options::default()
+            };
+            let mut harness = Harness::new(options, fixture::trouble());
+            harness.keys("aj");
+            let signs = if ascii { "_ascii" } else { "" };
+            let name = format!("alarms_{}x{}{signs}", size.0, size.1);
+            insta::assert_snapshot!(name, harness.screen());
+        }
+    }
     // What was heard last is not what is.
     harness.keys("5");
     let screen = harness.screen();
@@ -370,7 +386,7 @@ proptest! {
         width in 1..=120_u16,
         height in 1..=40_u16,
         view in 1..=8_u8,
-        keys in prop::sample::select(vec!["", "?G", "<enter>GG", ":s", "/long filter", "l", "D", "X", "P", "R", "A", "s12", "jjjj<pgdn>", "q", "w<up>w"]),
+        keys in prop::sample::select(vec!["", "a", "ajjj<pgdn>", "aG", "?G", "<enter>GG", ":s", "/long filter", "l", "D", "X", "P", "R", "A", "s12", "jjjj<pgdn>", "q", "w<up>w"]),
         scene in 0..3_u8,
         ascii: bool,
     ) {

@@ -96,6 +96,7 @@ impl App {
             Verb::Filter if !argument.is_empty() => self.set_filter(argument),
             Verb::Filter => self.ask_filter(),
             Verb::Palette => self.ask_command(),
+            Verb::Alarms => self.list_alarms(),
             Verb::Help => self.overlay = Some(Overlay::Help { scroll: 0 }),
             Verb::LogLevel => self.set_level(argument, now),
             Verb::LogFollow => self.logs.follow = !self.logs.follow,

@@ -96,6 +96,7 @@ impl App {
             Overlay::Help { scroll } => {
                 self.scroll_key(key, scroll, |scroll| Overlay::Help { scroll }, now, effects);
             }
+            Overlay::Alarms(place) => self.alarms_key(key, &place, now, effects),
             Overlay::Detail { scroll } => {
                 self.scroll_key(
                     key,

@@ -36,7 +36,13 @@ impl App {
     }
 
     /// Enters a view with a filter for what was under the cursor.
-    fn enter(&mut self, view: View, name: String, filter: &str, effects: &mut Vec<Effect>) {
+    pub(super) fn enter(
+        &mut self,
+        view: View,
+        name: String,
+        filter: &str,
+        effects: &mut Vec<Effect>,
+    ) {
         let place = Place {
             view: self.view,
             name,

@@ -276,6 +276,8 @@ pub static COMMANDS: &[CommandRow] = &[
         .help("what was asked on this host, by whom, and what came of it"),
     row(Verb::NextView, "next-view", &["<tab>", "<right>"]).help("the next view"),
     row(Verb::PreviousView, "previous-view", &["<s-tab>", "<left>"]).help("the view before"),
+    row(Verb::Alarms, "alarms", &["a"])
+        .help("all alarms with their age and whole text; Enter shows what one is about"),
     row(Verb::Back, "back", &["<esc>"])
         .help("one step back: close what is open, clear the filter, go to where this view was entered from"),
     row(Verb::Help, "help", &["?", "<f1>"])

@@ -14,12 +14,12 @@ mod status;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{Ctx, is_roomy, panel};
+use super::{Ctx, ROOMY, is_roomy, panel};
 use crate::console::app::App;
 use crate::domain::Snapshot;
 
-/// Where everything is. Heights follow the number of queues and workers only, so that nothing jumps
-/// while figures change.
+/// Where everything is. Heights follow the number of alarms, queues and workers only, so that nothing
+/// jumps while figures change.
 struct Regions {
     framed: bool,
     status: Rect,
@@ -40,14 +40,27 @@ fn wanted(snapshot: &Snapshot) -> (u16, u16) {
 }
 
 impl Regions {
-    fn of(snapshot: &Snapshot, body: Rect) -> Self {
+    fn of(app: &App, body: Rect) -> Self {
+        let snapshot = &app.snapshot;
         let framed = is_roomy(body);
         let (queues, workers) = wanted(snapshot);
         let chrome = if framed { 2 } else { 1 };
+        let alarms = u16::try_from(app.standing.len()).unwrap_or(u16::MAX);
         let heights = if framed {
-            [5, queues.max(7) + chrome, workers.max(4) + chrome]
+            // A row in three of what a tall screen has more.
+            let most = 3 + (body.height - ROOMY) / 3;
+            let alarms = alarms.clamp(3, most);
+            [
+                alarms + chrome,
+                queues.max(7) + chrome,
+                workers.max(4) + chrome,
+            ]
         } else if body.height >= 18 {
-            [2, queues.min(5) + chrome, workers.min(3) + chrome]
+            [
+                alarms.clamp(1, 3) + 1,
+                queues.min(5) + chrome,
+                workers.min(3) + chrome,
+            ]
         } else if body.height >= 11 {
             [1, queues.min(3) + chrome, chrome + 1]
         } else {
@@ -124,12 +137,12 @@ pub(super) fn in_flight_rows(app: &App, body: Rect) -> u16 {
 
 /// The table of what is in flight, with its head.
 pub(super) fn in_flight(app: &App, body: Rect) -> Rect {
-    let regions = Regions::of(&app.snapshot, body);
+    let regions = Regions::of(app, body);
     panel::within(regions.in_flight, regions.framed)
 }
 
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    let regions = Regions::of(ctx.snapshot, body);
+    let regions = Regions::of(ctx.app, body);
     let framed = regions.framed;
     status::render(ctx, regions.status, framed, buf);
     panels::queues(ctx, regions.queues, framed, buf);

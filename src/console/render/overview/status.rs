@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::console::alarms::{Alarm, Severity};
+use crate::console::command::{COMMANDS, Verb};
 use crate::console::format;
 use crate::console::render::Ctx;
 use crate::console::render::paint::{self, Align, span};
@@ -23,9 +24,12 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
         width: area.width.saturating_sub(1),
         ..area
     };
-    let lines = alarm_lines(ctx, &alarms, 1);
-    paint::lines(ctx, buf, paint::row(area, 0), &lines);
-    paint::line(ctx, buf, paint::row(area, 1), &figures(ctx), Align::Left);
+    // The last row is for the figures, where it is not the only one.
+    let rows = area.height.saturating_sub(1).max(1);
+    let lines = alarm_lines(ctx, &alarms, rows);
+    paint::lines(ctx, buf, area, &lines);
+    let last = paint::row(area, rows);
+    paint::line(ctx, buf, last, &figures(ctx), Align::Left);
 }
 
 fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
@@ -49,8 +53,14 @@ fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
     let more = alarms.len().saturating_sub(rows);
     if let Some(last) = lines.last_mut().filter(|_| more > 0) {
         // At the front, where truncation cannot take it.
-        last.spans
-            .insert(0, span(format!("+{more} "), ctx.roles.warn));
+        let row = COMMANDS.iter().find(|row| row.verb == Verb::Alarms);
+        let key = row.and_then(|row| ctx.app.keymap.keys_of(row).next());
+        let key = key.map_or_else(String::new, |key| format!("{key} "));
+        let more = [
+            span(format!("+{more} "), ctx.roles.warn),
+            span(key, ctx.roles.key),
+        ];
+        last.spans.splice(0..0, more);
     }
     lines
 }
