@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+use support::terminal::Terminal;
 use support::{Process, command, processes_of, wait_until};
 
 /// The longest a demo may take on a loaded machine, its environment made already.
@@ -115,4 +117,54 @@ fn a_folder_with_other_files_is_refused_before_anything_is_started() {
     let mut demo = demo(folder.path(), &[]);
     assert_eq!(demo.wait(ENDING), 1);
     assert!(demo.output().contains("--dir"), "{}", demo.output());
+}
+
+#[test]
+fn its_console_takes_the_consoles_flags_and_works_on_queues_after_its_worker_has_ended() {
+    let _turn = alone();
+    support::demo_environment();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command();
+    command.args(["demo", "--steps", "1", "--theme", "mono", "--ring", "bell"]);
+    command.args(["--ring-for", "no-consumer", "--dir"]);
+    command.arg(folder.path().join("demo"));
+    let mut console = Terminal::run(&command);
+    let rang = |console: &Terminal| console.written().contains(&7);
+    wait_until("the console", DEMO, || {
+        console.screen().contains("1 Overview").then_some(())
+    });
+    assert!(!rang(&console));
+    let is_worker = |line: &String| line.contains(" worker start ") && !line.contains(" guard ");
+    let lines = processes_of(&folder.path().join("demo"));
+    let worker = lines.iter().find(|line| is_worker(line));
+    let worker = worker.unwrap_or_else(|| panic!("no worker: {lines:#?}"));
+    let pid = worker.split([' ', '/']).find_map(|part| part.parse().ok());
+    let pid = pid.unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    console.wait_for("No worker is linked");
+    wait_until("the bell", DEMO, || rang(&console).then_some(()));
+
+    console.keys("2");
+    console.wait_for("dagster-tasks-runs");
+    console.keys("\r");
+    console.wait_for("VisibilityTimeout");
+    let colours = [b"\x1b[38;".as_slice(), b"\x1b[31m", b"\x1b[32m"];
+    let written = console.written();
+    let has = |part: &&[u8]| written.windows(part.len()).any(|bytes| bytes == *part);
+    assert_eq!(colours.iter().find(|colour| has(colour)), None, "mono");
+    drop(console);
+    nothing_is_left(folder.path());
+}
+
+#[test]
+fn a_theme_that_is_none_is_refused_before_anything_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command();
+    command.args(["demo", "--theme", "pink", "--dir"]);
+    command.arg(folder.path().join("demo"));
+    let mut demo = Process::start(&mut command, "demo", folder.path());
+    assert_eq!(demo.wait(ENDING), 1);
+    let output = demo.output();
+    assert!(output.contains("the theme pink is not valid"), "{output}");
+    assert!(!folder.path().join("demo").exists());
 }

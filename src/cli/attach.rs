@@ -76,6 +76,6 @@ async fn open(args: AttachArgs) -> Result<ExitCode, CommandError> {
     if args.console.is_once() {
         return console::print_once(hub).await;
     }
-    console::show(&settings, args.console, hub, None, context).await?;
+    console::show(&settings, &args.console, hub, None, context).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 //! own, so that Ctrl-Z, a hang-up and a crash act on the console alone.
 
 mod background;
-mod desk;
+pub(super) mod desk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,25 +19,23 @@ use super::block_on;
 use super::worker::StartArgs;
 use crate::cli::output::out;
 use crate::config::{ConfigError, Partial, Settings, state_folder};
+use crate::console::keymap::Keymap;
+use crate::console::theme::{Depth, Theme};
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit, RingSettings, Startup};
 use crate::control::{Hub, HubOptions, client};
 use crate::domain::{AlarmKind, Ring, Snapshot, Source, SourceHealth, SourceKind};
 use crate::telemetry::{self, TelemetryError};
 use background::Background;
 
-/// Flags of the console.
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
-pub struct ConsoleArgs {
+/// How the console looks and what it may do: flags of every command that opens one.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LookArgs {
     /// Refuse everything that changes something
     #[arg(long)]
     read_only: bool,
     /// Theme: default, dark, light, high-contrast, mono, colour-blind, or a YAML file
     #[arg(long, value_name = "THEME")]
     theme: Option<String>,
-    /// Dagster's webserver, for runs and launching [env: `DAGSTER_TASKIQ_WEBSERVER_URL`]
-    #[arg(long, value_name = "URL")]
-    webserver_url: Option<String>,
     /// Your own keys: a YAML file of command names and keys
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
@@ -53,6 +51,59 @@ pub struct ConsoleArgs {
     /// Draw with ASCII only [default: where the locale is not UTF-8]
     #[arg(long)]
     ascii: bool,
+}
+
+impl LookArgs {
+    /// Those that are settings, too.
+    pub(super) fn settings(&self) -> Partial {
+        Partial {
+            theme: self.theme.clone(),
+            read_only: self.read_only.then_some(true),
+            ring: self.ring.clone(),
+            ring_for: self.ring_for.clone(),
+            ..Partial::default()
+        }
+    }
+
+    /// Looks for what is wrong with theme and keys, before anything is started for the console.
+    ///
+    /// # Errors
+    /// [`ConsoleError`]
+    pub(super) fn check(&self) -> Result<(), ConsoleError> {
+        if let Some(theme) = &self.theme {
+            Theme::load(theme, Depth::True)?;
+        }
+        if let Some(keys) = &self.keys {
+            Keymap::load(keys)?;
+        }
+        Ok(())
+    }
+
+    /// The console that these flags and the settings describe.
+    pub(super) fn options(&self, settings: &Settings) -> ConsoleOptions {
+        ConsoleOptions {
+            read_only: settings.read_only.value,
+            theme: settings.theme.value.clone(),
+            keys: self.keys.clone(),
+            ring: RingSettings {
+                how: settings.ring.value.clone(),
+                kinds: settings.ring_for.value.clone(),
+            },
+            reduced_motion: self.reduced_motion,
+            ascii: self.ascii.then_some(true),
+            ..ConsoleOptions::default()
+        }
+    }
+}
+
+/// Flags of the console.
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
+    #[command(flatten)]
+    look: LookArgs,
+    /// Dagster's webserver, for runs and launching [env: `DAGSTER_TASKIQ_WEBSERVER_URL`]
+    #[arg(long, value_name = "URL")]
+    webserver_url: Option<String>,
     /// Print one snapshot and exit: no terminal needed, nothing is started
     #[arg(long, requires = "json")]
     once: bool,
@@ -129,7 +180,7 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
             desk: Some(desk::start(&settings)),
             ..hub_options(&settings, discover.clone())
         };
-        let exit = show(&settings, args, hub, Some(startup), String::new()).await;
+        let exit = show(&settings, &args, hub, Some(startup), String::new()).await;
         left.cancel();
         exit
     };
@@ -151,12 +202,8 @@ pub(super) fn prepare(
 ) -> Result<(Settings, telemetry::Guard), CommandError> {
     let settings = start.settings_with(
         Partial {
-            theme: args.theme.clone(),
             webserver_url: args.webserver_url.clone(),
-            read_only: args.read_only.then_some(true),
-            ring: args.ring.clone(),
-            ring_for: args.ring_for.clone(),
-            ..Partial::default()
+            ..args.look.settings()
         },
         true,
     )?;
@@ -205,26 +252,17 @@ pub(super) fn hub_options(settings: &Settings, discover: Vec<PathBuf>) -> HubOpt
 /// Opens the console over what `hub` links; `context` is shown beside the product's name.
 pub(super) async fn show(
     settings: &Settings,
-    args: ConsoleArgs,
+    args: &ConsoleArgs,
     hub: HubOptions,
     startup: Option<watch::Receiver<Startup>>,
     context: String,
 ) -> Result<Exit, ConsoleError> {
     let handle = Hub::start(hub);
     let options = ConsoleOptions {
-        read_only: settings.read_only.value,
-        theme: settings.theme.value.clone(),
         startup,
         context,
         memory: Some(state_folder().join("console.json")),
-        keys: args.keys,
-        ring: RingSettings {
-            how: settings.ring.value.clone(),
-            kinds: settings.ring_for.value.clone(),
-        },
-        reduced_motion: args.reduced_motion,
-        ascii: args.ascii.then_some(true),
-        ..ConsoleOptions::default()
+        ..args.look.options(settings)
     };
     console::run(handle, options).await
 }

@@ -20,7 +20,9 @@ use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::console::{LookArgs, desk};
 use crate::cli::output::out;
+use crate::config::ConfigError;
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit};
 use crate::control::{Hub, HubOptions};
 use crate::environment::{managed, packages};
@@ -50,6 +52,8 @@ pub struct DemoArgs {
     /// Steps that run at once.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: u32,
+    #[command(flatten)]
+    look: LookArgs,
 }
 
 /// Why the demo did not run.
@@ -79,6 +83,9 @@ pub enum DemoError {
     /// The console failed.
     #[error(transparent)]
     Console(#[from] ConsoleError),
+    /// The settings that the flags make.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The system refused a runtime, a signal handler or a port.
     #[error("the demo cannot {action}: {source}")]
     System {
@@ -110,6 +117,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     let progress = Progress {
         since: Instant::now(),
     };
+    args.look.check()?;
     let python = managed::ensure(&mut |text| progress.say(text))?;
     let cache = managed::cache_folder()?;
     let library = packages::unpack_below(&cache)?.library;
@@ -147,7 +155,7 @@ async fn show(services: &Services<'_>, supervisor: &mut Supervisor) -> Result<Ex
     let client = crate::dagster::Client::new(&up.webserver)?;
     let launched = runs::launch(&client, services.progress).await?;
     if terminal && !args.no_ui {
-        return open_console(&up, services.console_is_open).await;
+        return open_console(services, &up).await;
     }
     let succeeded = runs::follow(&client, &launched, supervisor, services.progress).await?;
     if terminal && !args.exit_when_done {
@@ -162,18 +170,23 @@ async fn show(services: &Services<'_>, supervisor: &mut Supervisor) -> Result<Ex
     })
 }
 
-/// Shows the console until the operator leaves it.
-async fn open_console(up: &Up, console_is_open: &AtomicBool) -> Result<ExitCode, DemoError> {
+/// Shows the console until the operator leaves it. It remembers nothing: its filters are about runs
+/// that the next demo does not have.
+async fn open_console(services: &Services<'_>, up: &Up) -> Result<ExitCode, DemoError> {
+    let (args, console_is_open) = (services.args, services.console_is_open);
+    let settings = services.console_settings(up)?;
     console_is_open.store(true, Ordering::Relaxed);
     let handle = Hub::start(HubOptions {
         sockets: vec![up.socket.clone()],
         discover: Vec::new(),
         webserver_url: Some(up.webserver.clone()),
+        read_only: settings.read_only.value,
+        desk: Some(desk::start(&settings)),
         ..HubOptions::default()
     });
     let options = ConsoleOptions {
         context: "demo".to_owned(),
-        ..ConsoleOptions::default()
+        ..args.look.options(&settings)
     };
     let exit = console::run(handle, options).await;
     console_is_open.store(false, Ordering::Relaxed);

@@ -107,8 +107,8 @@ fn trouble_is_told_first_and_what_is_known_of_it() {
             let depth = if ascii { Depth::Mono } else { Depth::True };
             let options = Options {
                 size,
-                ascii,
                 depth,
+                ascii,
                 ..Options::default()
             };
             let mut harness = Harness::new(options, fixture::trouble());

@@ -21,7 +21,7 @@ use crate::worker::operations::Operator;
 const REQUESTS: usize = 16;
 
 /// A desk that connects to the broker when it is first needed.
-pub(super) fn start(settings: &Settings) -> Desk {
+pub(in crate::cli) fn start(settings: &Settings) -> Desk {
     let (requests, asked) = mpsc::channel(REQUESTS);
     let (wanted, wants) = watch::channel(false);
     let (events, received) = EventSink::channel();

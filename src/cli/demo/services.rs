@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::worker::StartArgs;
+use crate::config::{ConfigError, Settings};
 use crate::control::runtime;
 use crate::environment::managed::ManagedPython;
 
@@ -48,6 +51,12 @@ pub(super) struct Up {
     pub webserver: String,
     /// The worker's control socket.
     pub socket: PathBuf,
+    /// The embedded broker.
+    endpoint: String,
+    /// Its base queue.
+    queue_url: String,
+    /// The worker's configuration.
+    worker_config: PathBuf,
 }
 
 impl Services<'_> {
@@ -86,7 +95,30 @@ impl Services<'_> {
         supervisor.ready("worker", PATIENCE_DAGSTER, ready).await?;
         let text = format!("The worker {name} runs {} steps at once", self.args.workers);
         self.progress.say(&text);
-        Ok(Up { webserver, socket })
+        Ok(Up {
+            webserver,
+            socket,
+            endpoint,
+            queue_url,
+            worker_config: files.worker_config,
+        })
+    }
+
+    /// What the console is told: its flags, and where everything is for while the worker has ended.
+    pub fn console_settings(&self, up: &Up) -> Result<Settings, ConfigError> {
+        let start = StartArgs {
+            connection: ConnectionArgs {
+                config_yaml: Some(up.worker_config.clone()),
+                queue_url: Some(up.queue_url.clone()),
+                endpoint_url: Some(up.endpoint.clone()),
+                region_name: Some(String::from("us-east-1")),
+                ..ConnectionArgs::default()
+            },
+            python: Some(self.python.python.clone()),
+            dagster_home: Some(self.state.home()),
+            ..StartArgs::default()
+        };
+        start.settings_with(self.args.look.settings(), false)
     }
 
     async fn start_broker(&self, supervisor: &mut Supervisor) -> Result<String, DemoError> {

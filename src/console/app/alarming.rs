@@ -149,11 +149,9 @@ impl App {
                 return;
             }
             Some(Verb::Copy) => {
-                effects.extend(
-                    alarms
-                        .get(row)
-                        .map(|alarm| Effect::Copy(alarm.text.clone())),
-                );
+                if let Some(alarm) = alarms.get(row) {
+                    self.put_on_clipboard(alarm.text.clone(), now, effects);
+                }
                 row
             }
             _ => match command {

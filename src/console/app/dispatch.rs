@@ -286,6 +286,15 @@ impl App {
             .then(|| index.and_then(|index| rows::task_at(&self.snapshot, index)))
             .flatten();
         let text = task.map_or(id, |task| task.run_id.clone());
+        self.put_on_clipboard(text, now, effects);
+    }
+
+    pub(super) fn put_on_clipboard(
+        &mut self,
+        text: String,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let shown = crate::console::text::prefix(&text, 60);
         self.toast(Tone::Note, format!("Copied {shown}"), now);
         effects.push(Effect::Copy(text));
