@@ -7,6 +7,7 @@
 pub mod alarms;
 pub mod app;
 pub mod command;
+pub mod days;
 pub mod dump;
 mod editor;
 pub mod filter;

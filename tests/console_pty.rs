@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "shared with the tests of the screens")]
 mod fixture;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -300,6 +301,64 @@ fn the_first_screen_comes_and_an_idle_console_writes_not_one_byte() {
     );
     session.keys("q");
     session.ends_restored("LEFT Ok(Left)");
+}
+
+/// The parameters of the sequences that set colours and attributes.
+fn styles(written: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(written);
+    let after = text.split("\x1b[").skip(1);
+    let set = after.filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+        rest[end..].starts_with('m').then(|| rest[..end].to_owned())
+    });
+    set.collect()
+}
+
+#[test]
+fn the_terminal_gets_no_more_colours_than_it_has_and_none_where_none_are_wanted() {
+    let shown = |variables: &[(&str, &str)]| {
+        let mut session = Session::spawn_with(Session::console("calm", "true"), variables);
+        session.wait_for_text("No steps in flight");
+        session.settle();
+        session.keys(":theme light\r");
+        session.settle();
+        let styles = styles(&session.written());
+        session.keys("q");
+        session.ends_restored("LEFT Ok(Left)");
+        styles
+    };
+    let has = |styles: &BTreeSet<String>, begins: &[&str]| {
+        let found = |style: &String| begins.iter().any(|begin| style.starts_with(begin));
+        styles.iter().any(found)
+    };
+    let true_colour = shown(&[("COLORTERM", "truecolor")]);
+    assert!(has(&true_colour, &["38;2;"]), "{true_colour:?}");
+    let of_256 = shown(&[("COLORTERM", "")]);
+    assert!(
+        has(&of_256, &["38;5;"]) && !has(&of_256, &["38;2;", "48;2;"]),
+        "{of_256:?}"
+    );
+    let of_16 = shown(&[("COLORTERM", ""), ("TERM", "xterm")]);
+    let is_known = |style: &String| {
+        let numbers = style.split("8;5;").skip(1);
+        let mut numbers = numbers.filter_map(|rest| rest.split(';').next()?.parse::<u8>().ok());
+        !style.contains("8;2;") && numbers.all(|number| number < 16)
+    };
+    assert!(
+        has(&of_16, &["38;5;"]) && of_16.iter().all(is_known),
+        "{of_16:?}"
+    );
+    for none in [("NO_COLOR", "1"), ("TERM", "vt100")] {
+        let styles = shown(&[("COLORTERM", "truecolor"), none]);
+        let plain = [
+            "", "0", "1", "2", "4", "7", "22", "24", "27", "39", "49", "59",
+        ];
+        let more: Vec<&String> = styles
+            .iter()
+            .filter(|style| !plain.contains(&style.as_str()))
+            .collect();
+        assert!(more.is_empty(), "{none:?}: {styles:?}");
+    }
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn its_console_takes_the_consoles_flags_and_works_on_queues_after_its_worker_has
     console.keys("2");
     console.wait_for("dagster-tasks-runs");
     console.keys("\r");
-    console.wait_for("VisibilityTimeout");
+    console.wait_for("DelaySeconds");
     let colours = [b"\x1b[38;".as_slice(), b"\x1b[31m", b"\x1b[32m"];
     let written = console.written();
     let has = |part: &&[u8]| written.windows(part.len()).any(|bytes| bytes == *part);

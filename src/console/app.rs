@@ -29,11 +29,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{Answer, Command, LogLevel, Reply, Snapshot};
 
+use super::days::Days;
 use super::follow::Follow;
 use super::glyphs::Glyphs;
 use super::key::Key;
 use super::keymap::Keymap;
-use super::memory::History;
 use super::options::{Exit, QuitPolicy, Startup};
 use super::overlay::Overlay;
 use super::ringing::{RingSettings, Ringing};
@@ -197,8 +197,8 @@ pub struct App {
     pub(super) startup: Startup,
     /// The alarms that stand.
     pub(super) standing: Standing,
-    /// Counts of the last day.
-    pub(super) counts: History,
+    /// What waited over the last day.
+    pub(super) waiting: Days,
     pub(super) size: (u16, u16),
     /// Whether the mouse is used.
     pub(super) mouse: bool,
@@ -244,7 +244,7 @@ impl App {
             pending: Vec::new(),
             startup: Startup::None,
             standing: Standing::new(),
-            counts: History::default(),
+            waiting: Days::default(),
             size: (80, 24),
             mouse: false,
             wanted_slots: BTreeMap::new(),
@@ -384,7 +384,7 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        self.counts.note(&snapshot, now);
+        self.waiting.note(&snapshot, now);
         if !self.snapshot.dead_letters.is_empty() {
             // The console's own part: nobody else looks at messages.
             Arc::make_mut(&mut snapshot).dead_letters = Arc::clone(&self.snapshot.dead_letters);

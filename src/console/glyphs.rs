@@ -152,3 +152,32 @@ fn locale_is_utf8() -> bool {
         .to_ascii_lowercase();
     locale.contains("utf-8") || locale.contains("utf8")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_a_sign_of_its_own_so_that_none_is_told_by_colour_alone() {
+        for set in [&UNICODE, &ASCII] {
+            let signs = [
+                set.up,
+                set.down,
+                set.pending,
+                set.warn,
+                set.done,
+                set.running,
+                set.held,
+                set.paused,
+                set.retry,
+                set.skipped,
+                set.unknown,
+                set.mark,
+            ];
+            for (at, sign) in signs.iter().enumerate() {
+                assert!(!signs[..at].contains(sign), "{sign} is two states");
+                assert!(*sign != " " && !sign.is_empty());
+            }
+        }
+    }
+}

@@ -1,23 +1,20 @@
 //! What a console remembers for the next one: order, columns, filters, what was typed, and a day of
 //! counts.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
+use super::days::Days;
 use super::filter::Filter;
 use super::rows::{Sort, columns};
 use super::view::View;
-use crate::domain::{LogLevel, QueueRole, Snapshot};
-
-/// Samples kept: one a minute, for a day.
-const SAMPLES: usize = 24 * 60;
+use crate::domain::LogLevel;
 
 /// Lines of the palette's history kept.
 const LINES: usize = 100;
@@ -41,67 +38,7 @@ pub struct Memory {
     log_level: Option<LogLevel>,
     history: Vec<String>,
     mouse: bool,
-    counts: History,
-}
-
-/// Counts of one minute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    /// Minutes since the Unix epoch.
-    pub minute: i64,
-    /// Waiting messages of all queues but dead-letter queues.
-    pub waiting: u64,
-    /// Messages in dead-letter queues.
-    pub dead: u64,
-    /// Tasks held or running.
-    pub tasks: u64,
-}
-
-/// Counts of the last day, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct History {
-    samples: VecDeque<Sample>,
-}
-
-impl History {
-    /// Notes the counts of a snapshot, once a minute.
-    pub fn note(&mut self, snapshot: &Snapshot, now: Timestamp) {
-        let minute = now.as_second().div_euclid(60);
-        let known = self
-            .samples
-            .back()
-            .is_some_and(|last| last.minute >= minute);
-        if known || !snapshot.queues.iter().any(|queue| queue.counts.is_some()) {
-            return;
-        }
-        let sum = |dead: bool| {
-            let of = snapshot.queues.iter();
-            of.filter(|queue| (queue.role == QueueRole::DeadLetter) == dead)
-                .filter_map(|queue| Some(queue.counts?.visible))
-                .fold(0, u64::saturating_add)
-        };
-        self.samples.push_back(Sample {
-            minute,
-            waiting: sum(false),
-            dead: sum(true),
-            tasks: u64::try_from(snapshot.tasks.len()).unwrap_or(u64::MAX),
-        });
-        let oldest = minute - i64::try_from(SAMPLES).unwrap_or(i64::MAX);
-        while self
-            .samples
-            .front()
-            .is_some_and(|first| first.minute <= oldest)
-        {
-            self.samples.pop_front();
-        }
-    }
-
-    /// The samples, oldest first; minutes in which no console was open are missing.
-    #[must_use]
-    pub fn samples(&self) -> impl DoubleEndedIterator<Item = &Sample> {
-        self.samples.iter()
-    }
+    waiting: Days,
 }
 
 impl Memory {
@@ -169,7 +106,7 @@ impl App {
             log_level: Some(self.logs.level),
             history: self.history[skip..].to_vec(),
             mouse: self.mouse,
-            counts: self.counts.clone(),
+            waiting: self.waiting.clone(),
         }
     }
 
@@ -194,7 +131,7 @@ impl App {
         }
         self.logs.level = memory.log_level.unwrap_or(self.logs.level);
         self.history = memory.history;
-        self.counts = memory.counts;
+        self.waiting = memory.waiting;
         self
     }
 }

@@ -8,6 +8,7 @@ use dagster_taskiq_tui::console::filter::Filter;
 use dagster_taskiq_tui::console::keymap::Keymap;
 use dagster_taskiq_tui::console::memory::Memory;
 use dagster_taskiq_tui::console::rows::{self, Rows, Sort};
+use dagster_taskiq_tui::console::theme::{BUILT_IN, Depth};
 use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::domain::{Command, LogLevel};
 use proptest::prelude::*;
@@ -179,6 +180,58 @@ fn the_next_console_remembers_order_columns_and_filter() {
     next.keys("3");
     assert!(next.screen().contains("1 column hidden") && next.screen().contains("PRIv"));
     assert_eq!(next.app.memory(), harness.app.memory());
+}
+
+#[test]
+fn the_next_console_remembers_a_day_of_counts_and_reads_what_an_earlier_version_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("console.json");
+    let earlier = r#"{"views":{"steps":{"filter":"held"}},"mouse":true,
+        "counts":[{"minute":29557574,"waiting":7,"dead":1,"tasks":2}]}"#;
+    std::fs::write(&path, earlier).unwrap();
+    let mut first = Harness::night();
+    first.app = first.app.clone().with_memory(Memory::load(&path).unwrap());
+    first.keys("3");
+    assert!(first.screen().contains("/held"), "{}", first.screen());
+
+    first.tell(Message::Snapshot(fixture::snapshot()));
+    first.app.memory().save(&path).unwrap();
+    let mut next = Harness::new(Options::default(), fixture::calm());
+    next.app = next.app.clone().with_memory(Memory::load(&path).unwrap());
+    next.now += jiff::SignedDuration::from_hours(5);
+    next.tell(Message::Snapshot(fixture::calm()));
+    next.keys("2j<enter>");
+    let shown = next.screen();
+    assert!(
+        shown.contains("last 24 h") && shown.contains("~128 at most"),
+        "{shown}"
+    );
+    let line = shown
+        .lines()
+        .find(|line| line.contains("last 24 h"))
+        .unwrap();
+    assert_eq!(line.matches('█').count(), 1, "five hours ago: {shown}");
+}
+
+#[test]
+fn another_theme_applies_at_once_and_moves_nothing() {
+    let mut harness = Harness::night();
+    let (screen, dark) = (harness.screen(), harness.buffer());
+    for (name, _) in BUILT_IN.iter().filter(|(name, _)| *name != "dark") {
+        harness.keys(&format!(":theme {name}<enter>"));
+        assert_ne!(harness.buffer(), dark, "{name}");
+        assert_eq!(harness.screen(), screen, "{name}");
+    }
+    harness.keys(":theme pink<enter>");
+    assert!(harness.screen().contains("colour-blind"), "they are named");
+
+    let options = Options {
+        depth: Depth::Mono,
+        ..Options::default()
+    };
+    let mut plain = Harness::new(options, fixture::snapshot());
+    plain.keys(":theme light<enter>");
+    assert!(plain.screen().contains("no colours"), "{}", plain.screen());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::Ctx;
 use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
 use crate::console::app::App;
+use crate::console::days::DAY;
 use crate::console::render::signs::signed;
 use crate::console::rows;
 use crate::console::view::View;
@@ -152,8 +153,32 @@ impl Page<'_> {
         if let Some(error) = &queue.error {
             self.field("error", error);
         }
+        self.day(queue);
         self.told(queue);
         queue.name.clone()
+    }
+
+    /// What waited over the last day, as a sparkline.
+    fn day(&mut self, queue: &QueueView) {
+        let app = self.ctx.app;
+        if !app.waiting.knows(&queue.name) {
+            return;
+        }
+        let columns = usize::from(self.width.saturating_sub(LABEL)).min(DAY);
+        let figures = app.waiting.of(&queue.name, self.ctx.now, columns);
+        let most = figures.iter().flatten().max().copied().unwrap_or(0);
+        let levels = self.ctx.glyphs.spark;
+        let top = u64::try_from(levels.len() - 1).unwrap_or(0);
+        let sign = |figure: &Option<u64>| match figure {
+            None | Some(0) => " ",
+            Some(count) => {
+                let level = count.saturating_mul(top).div_ceil(most.max(1));
+                levels[usize::try_from(level.min(top)).unwrap_or(0)]
+            }
+        };
+        let line: String = figures.iter().map(sign).collect();
+        self.state("last 24 h", Line::from(span(line, self.ctx.roles.spark)));
+        self.field("", &format!("~{most} at most"));
     }
 
     fn worker(&mut self, worker: &WorkerView) -> String {
