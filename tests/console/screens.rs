@@ -250,6 +250,46 @@ fn themes_style_every_role_and_extend_each_other() {
 }
 
 #[test]
+fn words_can_be_read_on_their_background_in_every_theme_that_names_its_colours() {
+    use ratatui::style::Color::{self, Rgb};
+    let luminance = |color: Option<Color>| {
+        let Some(Rgb(red, green, blue)) = color else {
+            panic!("{color:?} is the terminal's own");
+        };
+        let linear = |part: u8| (f64::from(part) / 255.0).powf(2.2);
+        0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
+    };
+    for name in ["dark", "light", "colour-blind"] {
+        let roles = Theme::load(name, Depth::True).unwrap().roles;
+        let ground = luminance(roles.text.bg);
+        let words = [
+            roles.text,
+            roles.dim,
+            roles.strong,
+            roles.product,
+            roles.tab,
+            roles.title,
+            roles.header,
+            roles.key,
+            roles.hint,
+            roles.ok,
+            roles.info,
+            roles.warn,
+            roles.error,
+            roles.running,
+            roles.held,
+            roles.waiting,
+            roles.input,
+        ];
+        for (at, style) in words.iter().enumerate() {
+            let shade = luminance(style.fg);
+            let contrast = (shade.max(ground) + 0.05) / (shade.min(ground) + 0.05);
+            assert!(contrast >= 4.5, "{name}, word {at}: {contrast:.1}");
+        }
+    }
+}
+
+#[test]
 fn a_theme_file_with_an_unknown_key_is_refused_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mine.yaml");
