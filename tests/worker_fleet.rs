@@ -109,13 +109,13 @@ fn a_list_of_workers_has_those_of_the_whole_deployment_with_what_they_do_and_whe
     remote.process.signal("KILL");
     remote.process.wait(PATIENCE);
     scene.side.open_gate(&run, None);
-    wait_until("the killed one is silent", PATIENCE, || {
+    let dead = wait_until("the killed one is silent", PATIENCE, || {
         let fleet = local.status().fleet.clone();
         let dead = fleet.iter().find(|worker| worker.id == remote.name)?;
-        assert_eq!(dead.state, Some(WorkerState::Running));
         dead.is_silent(dagster_taskiq_tui::domain::Timestamp::now())
-            .then_some(())
+            .then(|| dead.clone())
     });
+    assert_eq!(dead.state, Some(WorkerState::Running));
     scene.side.wait_status(&run, "SUCCESS");
     assert_eq!(local.finish(), 0, "{}", local.process.output());
     let rows = list(&here, Some(&home));

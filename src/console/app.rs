@@ -206,6 +206,8 @@ pub struct App {
     wanted_slots: BTreeMap<String, u32>,
     /// What is followed while a task's details are open.
     pub(super) followed: Option<Follow>,
+    /// How many of the snapshot's runs are not over: counted once, and not in every frame.
+    pub(super) unfinished_runs: usize,
     /// The request that loads older runs, while it is under way.
     loading_runs: Option<u64>,
     next_request: u64,
@@ -249,6 +251,7 @@ impl App {
             mouse: false,
             wanted_slots: BTreeMap::new(),
             followed: None,
+            unfinished_runs: 0,
             loading_runs: None,
             next_request: 0,
             messages: Messages::default(),
@@ -318,7 +321,7 @@ impl App {
             || !snapshot.tasks.is_empty()
             || !self.toasts.is_empty()
             || self.ringing.is_waiting()
-            || snapshot.runs.iter().any(|run| !run.status.is_finished())
+            || self.unfinished_runs > 0
             || super::throughput::last_end(snapshot)
                 .as_ref()
                 .is_some_and(just_ended)
@@ -391,6 +394,10 @@ impl App {
         }
         let same = super::rows::is_same(self.view, &self.snapshot, &snapshot);
         let before = std::mem::replace(&mut self.snapshot, snapshot);
+        if !Arc::ptr_eq(&before.runs, &self.snapshot.runs) {
+            let runs = self.snapshot.runs.iter();
+            self.unfinished_runs = runs.filter(|run| !run.status.is_finished()).count();
+        }
         self.look_again(&before, effects);
         forget(before);
         let workers = &self.snapshot.workers;

@@ -93,14 +93,23 @@ fn host_view(state: HostState) -> HostView {
 async fn beat(
     context: Context,
     queues: watch::Receiver<QueueSet>,
-    standing: watch::Receiver<Standing>,
+    mut standing: watch::Receiver<Standing>,
 ) {
     let mut ticks = tokio::time::interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut read_at: Option<Instant> = None;
+    let mut told = None;
     loop {
-        ticks.tick().await;
+        // A new state is told at once: a worker that runs or is paused should not look otherwise
+        // to the rest of the fleet until the next heartbeat is due.
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Ok(_) = standing.wait_for(|now| told.is_some_and(|state| now.state != state)) => {
+                ticks.reset();
+            }
+        }
         let (served, now) = (queues.borrow().clone(), standing.borrow().clone());
+        told = Some(now.state);
         heartbeat(&context, &served, now).await;
         // After the first heartbeat, so that a worker is always part of what it reads.
         if read_at.is_none_or(|at| at.elapsed() >= FLEET) {

@@ -233,11 +233,7 @@ fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
             (n > 0).then(|| ctx.exact(n, roles.running))
         }
         View::Runs => {
-            let n = snapshot
-                .runs
-                .iter()
-                .filter(|run| !run.status.is_finished())
-                .count();
+            let n = ctx.app.unfinished_runs;
             (n > 0).then(|| span(n.to_string(), roles.running))
         }
         View::Workers => {
