@@ -1,6 +1,7 @@
 //! How often frames are drawn: on the average no more often than the limit, but a key is answered at
-//! once, as long as only few were pressed lately.
+//! once, as long as only few were pressed lately, and before news that cost much to show.
 
+use std::env;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -38,9 +39,86 @@ impl Pace {
     }
 }
 
+/// The least time between two frames. Under ssh every frame is a packet.
+pub(super) fn frame_time(max_fps: Option<u32>) -> Duration {
+    let usual = if env::var_os("SSH_CONNECTION").is_some() {
+        10
+    } else {
+        30
+    };
+    Duration::from_secs(1) / max_fps.unwrap_or(usual).max(1)
+}
+
+/// A snapshot that waits for its frame. One that takes long to show, since it renews a list of many
+/// thousand rows, does not hold up the answer to a key.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Since when it waits.
+    since: Option<Instant>,
+    /// What it took to show the last one.
+    cost: Duration,
+}
+
+impl News {
+    /// The answer to a key may be later by so much.
+    const CHEAP: Duration = Duration::from_millis(3);
+    /// A key that is held down does not keep news back for longer.
+    const AT_MOST: Duration = Duration::from_millis(500);
+
+    pub(super) fn came(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    pub(super) fn wait(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Whether they are shown with this frame, which a key asked for if `typed`; they wait no more
+    /// then.
+    pub(super) fn are_taken(&mut self, now: Instant, typed: bool) -> bool {
+        let wait = |since: Instant| {
+            let waited = now.saturating_duration_since(since);
+            typed && self.cost > Self::CHEAP && waited < Self::AT_MOST
+        };
+        match self.since {
+            Some(since) if !wait(since) => self.since.take().is_some(),
+            _ => false,
+        }
+    }
+
+    /// What it took to show those that were taken.
+    pub(super) fn cost(&mut self, cost: Duration) {
+        self.cost = cost;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn costly_news_let_a_key_go_first_but_not_for_ever() {
+        let start = Instant::now();
+        let later = |ms| start + Duration::from_millis(ms);
+        let mut news = News::default();
+        assert!(!news.are_taken(start, false), "there are none");
+        news.came(start);
+        assert!(news.are_taken(start, true), "nothing says that they cost");
+        assert!(!news.wait());
+        news.cost(Duration::from_millis(20));
+        news.came(start);
+        news.came(later(400));
+        assert!(!news.are_taken(later(400), true));
+        assert!(
+            news.are_taken(later(500), true),
+            "they wait since the first"
+        );
+        news.came(later(600));
+        assert!(news.are_taken(later(600), false), "no key asks for it");
+        news.cost(Duration::from_millis(1));
+        news.came(later(700));
+        assert!(news.are_taken(later(700), true), "they cost little again");
+    }
 
     #[test]
     fn keys_are_answered_at_once_and_the_rate_holds_all_the_same() {

@@ -1,7 +1,6 @@
 //! The loop: terminal events, snapshots, replies, signals and time become messages; effects are
 //! carried out; frames are drawn when something changed, never faster than the limit.
 
-use std::env;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -32,7 +31,7 @@ use super::key::Key;
 use super::keymap::Keymap;
 use super::memory::Memory;
 use super::options::{ConsoleError, ConsoleOptions, Exit, Startup};
-use super::pace::Pace;
+use super::pace::{News, Pace, frame_time};
 use super::terminal::{self, PanicHook, Panics, Screen};
 use super::theme::{Depth, Theme};
 
@@ -98,47 +97,6 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
             message: message.unwrap_or_default(),
         })
     }
-}
-
-/// A snapshot that waits for its frame. One that takes long to show, since it renews a list of many
-/// thousand rows, does not hold up the answer to a key.
-#[derive(Default)]
-struct News {
-    /// Since when it waits.
-    since: Option<Instant>,
-    /// What it took to show the last one.
-    cost: Duration,
-}
-
-impl News {
-    /// The answer to a key may be later by so much.
-    const CHEAP: Duration = Duration::from_millis(3);
-    /// A key that is held down does not keep news back for longer.
-    const AT_MOST: Duration = Duration::from_millis(500);
-
-    fn wait(&self) -> bool {
-        self.since.is_some()
-    }
-
-    /// Whether they are shown with this frame, which a key asked for if `typed`.
-    fn are_taken(&mut self, typed: bool) -> bool {
-        let wait =
-            |since: Instant| typed && self.cost > Self::CHEAP && since.elapsed() < Self::AT_MOST;
-        match self.since {
-            Some(since) if !wait(since) => self.since.take().is_some(),
-            _ => false,
-        }
-    }
-}
-
-/// The least time between two frames. Under ssh every frame is a packet.
-fn frame_time(max_fps: Option<u32>) -> Duration {
-    let usual = if env::var_os("SSH_CONNECTION").is_some() {
-        10
-    } else {
-        30
-    };
-    Duration::from_secs(1) / max_fps.unwrap_or(usual).max(1)
 }
 
 fn console_thread(
@@ -304,7 +262,7 @@ impl Console<'_> {
             let flow = match wake {
                 Wake::Event(event) => self.event(event, &mut signals).await,
                 Wake::Snapshot => {
-                    news.since = Some(Instant::now());
+                    news.came(Instant::now());
                     ControlFlow::Continue(())
                 }
                 Wake::Reply(request, reply) => {
@@ -334,14 +292,14 @@ impl Console<'_> {
                 }
             }
             changed = true;
-            if !pace.takes(Instant::now(), typed) {
+            let moment = Instant::now();
+            if !pace.takes(moment, typed) {
                 continue;
             }
             // Snapshots are taken once a frame, however many came.
-            let drew = if news.are_taken(typed) {
-                let began = Instant::now();
+            let drew = if news.are_taken(moment, typed) {
                 let drew = self.take_snapshot(&mut snapshots, &mut signals).await;
-                news.cost = began.elapsed();
+                news.cost(moment.elapsed());
                 drew
             } else {
                 gone(self.screen.draw(&self.app, now))
