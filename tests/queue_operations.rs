@@ -306,6 +306,39 @@ fn dead_letters_are_shown_with_their_reason_redriven_and_sent_again_as_edited() 
 }
 
 #[test]
+fn dead_letters_of_several_queues_go_to_where_they_were_sent_or_to_the_queue_that_is_named() {
+    let mut scene = Scene::new("shared");
+    let shell = Shell::new(&scene);
+    scene
+        .side
+        .create_queue("shared-second", Some("shared-dead"));
+    let dead = scene.broker.queue_url("shared-dead");
+    let second = scene.broker.queue_url("shared-second");
+    let run = scene.side.make_run("three");
+    let mut body: Value = serde_json::from_str(&scene.side.step(&run, "good_0", 5)).unwrap();
+    let mut bodies = vec![String::from("hello")];
+    for queue in ["shared", "elsewhere"] {
+        body["labels"]["queue"] = json!(queue);
+        bodies.push(body.to_string());
+    }
+    scene.side.send_to(&dead, &bodies);
+
+    // The embedded broker does not know either: nothing was received from a source.
+    let text = shell.refused(&scene, &["redrive", "shared-dead"]);
+    for words in ["1 message sent back", "2 messages stay", "does not say"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert_eq!(scene.side.counts(), (1, 0));
+    let back = shell.json(&scene, &["peek", "shared"]);
+    assert_eq!(back[0]["envelope"]["run_id"], run.as_str());
+
+    let done = shell.json(&scene, &["redrive", "shared-dead", "--to", "shared-second"]);
+    assert_eq!(done[0]["messages"], 2, "{done:?}");
+    assert_eq!(counts(&mut scene, &dead), (0, 0));
+    assert_eq!(counts(&mut scene, &second), (2, 0));
+}
+
+#[test]
 fn a_fifo_queues_dead_letters_are_redriven_again_and_again_in_their_group() {
     let mut scene = Scene::new("ordered.fifo");
     let shell = Shell::new(&scene);

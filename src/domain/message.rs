@@ -102,7 +102,7 @@ impl PeekedMessage {
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.envelope {
-            Some(task) => task.step_key.as_deref().unwrap_or(task.kind.task_name()),
+            Some(task) => task.step_key.as_deref().unwrap_or(task.kind.spoken()),
             None => "(not a task)",
         }
     }

@@ -39,6 +39,16 @@ impl TaskKind {
         }
     }
 
+    /// What a person calls such a task, which has no step key to be called by.
+    #[must_use]
+    pub fn spoken(self) -> &'static str {
+        match self {
+            Self::ExecutePlan => "(step)",
+            Self::ExecuteJob => "(run)",
+            Self::ResumeJob => "(resumed run)",
+        }
+    }
+
     /// Whether the task occupies a run slot (a run worker) rather than a step slot.
     #[must_use]
     pub fn is_run(self) -> bool {
@@ -192,11 +202,7 @@ impl TaskView {
     /// What a person calls it: the step key, or the kind of run task.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.step_key.as_deref().unwrap_or(match self.kind {
-            TaskKind::ExecutePlan => "(step)",
-            TaskKind::ExecuteJob => "(run)",
-            TaskKind::ResumeJob => "(resumed run)",
-        })
+        self.step_key.as_deref().unwrap_or(self.kind.spoken())
     }
 
     /// Whether a child runs it now.

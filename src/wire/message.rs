@@ -101,6 +101,24 @@ impl TaskMessage {
             kwargs: envelope.kwargs,
         })
     }
+
+    /// The name of the queue that a body was sent to, where its sender wrote it down (label `queue`),
+    /// as ours do.
+    #[must_use]
+    pub fn addressed_to(body: &str) -> Option<String> {
+        let address: Address = serde_json::from_str(body).ok()?;
+        Some(address.labels.queue)
+    }
+}
+
+#[derive(Deserialize)]
+struct Address {
+    labels: Labels,
+}
+
+#[derive(Deserialize)]
+struct Labels {
+    queue: String,
 }
 
 fn incomplete(kind: TaskKind, missing: &'static str) -> DecodeError {

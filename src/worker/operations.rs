@@ -239,6 +239,12 @@ impl Operator {
 }
 
 /// `1 message`, `5 messages`.
+/// "1 message stays", "2 messages stay"
+fn stay(count: usize) -> String {
+    let ending = if count == 1 { "s" } else { "" };
+    format!("{} stay{ending}", messages(count))
+}
+
 fn messages(count: usize) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} message{ending}")

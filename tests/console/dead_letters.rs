@@ -55,6 +55,30 @@ fn one_letter_the_marked_ones_or_all_are_redriven_after_a_yes() {
         screen.contains("$ dagster-taskiq-tui queue redrive"),
         "{screen}"
     );
+    // To a queue that is named, whose name is completed.
+    let to = |messages: &[u32]| {
+        let (worker, command) = redrive(messages);
+        let Command::Redrive {
+            queue, messages, ..
+        } = command
+        else {
+            unreachable!("redrive makes no other");
+        };
+        let to = Some(String::from("dagster-tasks-low"));
+        (
+            worker,
+            Command::Redrive {
+                queue,
+                messages,
+                to,
+            },
+        )
+    };
+    harness.keys("<esc>gg:redrive -low<enter>");
+    let screen = harness.screen();
+    assert!(screen.contains("to dagster-tasks-low"), "{screen}");
+    assert_eq!(harness.commands("y"), [to(&[1])]);
+    assert_eq!(harness.commands(":redrive-all -low<enter>y"), [to(&[])]);
     // Of a queue that is none of dead letters there is nothing to redrive.
     let mut harness = Harness::night();
     assert_eq!(harness.commands("2Ay"), []);

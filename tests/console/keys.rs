@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use dagster_taskiq_tui::console::app::{Effect, Message};
-use dagster_taskiq_tui::console::command::key_table;
 use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::console::{Exit, QuitPolicy, Startup};
 use dagster_taskiq_tui::domain::{Command, Danger, Reply, WorkerState};
@@ -15,11 +14,6 @@ use super::harness::{Harness, Options};
 /// The worker under the cursor of the workers' view.
 fn first(command: Command) -> (Option<String>, Command) {
     (Some(String::from("etl-1.internal-4127")), command)
-}
-
-#[test]
-fn the_key_table_of_the_readme_is_this_one() {
-    insta::assert_snapshot!("key_table", key_table());
 }
 
 #[test]

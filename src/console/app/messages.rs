@@ -35,6 +35,8 @@ pub struct Messages {
 struct Editing {
     queue: String,
     message_id: String,
+    /// The queue it shall go to; empty for where it came from.
+    to: String,
     shown: String,
 }
 
@@ -251,8 +253,9 @@ impl App {
         self.snapshot.dead_letters.get(self.list().selected()?)
     }
 
-    /// `e`: has the message under the cursor edited.
-    pub(super) fn edit_message(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    /// `e`: has the message under the cursor edited, to be sent to the named queue or to where it came
+    /// from.
+    pub(super) fn edit_message(&mut self, to: &str, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(letter) = self.selected_letter().cloned() else {
             return self.toast(Tone::Failed, "No dead letter is under the cursor", now);
         };
@@ -265,6 +268,7 @@ impl App {
         self.messages.editing = Some(Editing {
             queue: letter.queue,
             message_id: letter.message_id,
+            to: to.to_owned(),
             shown,
         });
     }
@@ -283,7 +287,9 @@ impl App {
             Ok(text) if text.trim_end() == editing.shown.trim_end() => {
                 self.toast(Tone::Note, "Not changed: nothing was sent", now);
             }
-            Ok(text) => self.ask_resend(editing.queue, editing.message_id, text),
+            Ok(text) => {
+                self.ask_resend((editing.queue, editing.message_id), text, &editing.to);
+            }
         }
         None
     }

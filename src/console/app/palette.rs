@@ -14,7 +14,7 @@ use crate::console::render::sheet;
 use crate::console::rows;
 use crate::console::theme::BUILT_IN;
 use crate::console::words;
-use crate::domain::LogLevel;
+use crate::domain::{LogLevel, QueueRole};
 
 /// A line that the palette offers.
 #[derive(Clone, Debug)]
@@ -116,6 +116,11 @@ impl App {
             Verb::Theme => owned(&BUILT_IN.map(|(name, _)| name)),
             Verb::Dump => owned(&["screen", "csv", "json"]),
             Verb::DrainQueue | Verb::PurgeQueue => owned(&["keep-waiting"]),
+            Verb::Redrive | Verb::RedriveAll | Verb::Resend => {
+                let queues = self.snapshot.queues.iter();
+                let alive = queues.filter(|queue| queue.role != QueueRole::DeadLetter);
+                alive.map(|queue| queue.name.clone()).collect()
+            }
             _ => Vec::new(),
         }
     }

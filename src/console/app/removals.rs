@@ -86,8 +86,9 @@ impl App {
         self.ask(format!("{verb} {name}?"), body, Some(&typed), requests);
     }
 
-    /// The dead letters that are marked, or the one under the cursor.
-    pub(super) fn ask_redrive(&mut self, now: Timestamp) {
+    /// The dead letters that are marked, or the one under the cursor; to the named queue, or to where
+    /// they came from.
+    pub(super) fn ask_redrive(&mut self, to: &str, now: Timestamp) {
         let mut by_queue: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for at in self.target_rows() {
             if let Some(letter) = self.snapshot.dead_letters.get(at) {
@@ -102,7 +103,10 @@ impl App {
         let letters = plural(count, "dead letter");
         let from = names(by_queue.keys().map(String::as_str));
         let body = vec![
-            format!("{letters} of {from}: back to where they came from, to be tried again."),
+            format!(
+                "{letters} of {from}: {}, to be tried again.",
+                whither(to, "back to where they came from")
+            ),
             String::from("A step that has ended in Dagster's log does not run again."),
         ];
         let requests = by_queue
@@ -111,7 +115,7 @@ impl App {
                 let command = Command::Redrive {
                     queue,
                     messages,
-                    to: None,
+                    to: named(to),
                 };
                 (None, command)
             })
@@ -119,8 +123,8 @@ impl App {
         self.ask(format!("Redrive {letters}?"), body, None, requests);
     }
 
-    /// All messages of the dead-letter queues here.
-    pub(super) fn ask_redrive_all(&mut self, now: Timestamp) {
+    /// All messages of the dead-letter queues here; to the named queue, or to where they came from.
+    pub(super) fn ask_redrive_all(&mut self, to: &str, now: Timestamp) {
         let mut queues = self.known_queues(&self.queues_here());
         queues.retain(|queue| queue.role == QueueRole::DeadLetter);
         if queues.is_empty() {
@@ -130,7 +134,10 @@ impl App {
         let (waiting, _) = messages_of(&queues);
         let from = names(queues.iter().map(|queue| queue.name.as_str()));
         let body = vec![
-            format!("{waiting} messages go back to where they came from, to be tried again."),
+            format!(
+                "{waiting} messages go {}, to be tried again.",
+                whither(to, "back to where they came from")
+            ),
             String::from("A step that has ended in Dagster's log does not run again."),
         ];
         let requests = queues
@@ -139,7 +146,7 @@ impl App {
                 let command = Command::Redrive {
                     queue: queue.name,
                     messages: Vec::new(),
-                    to: None,
+                    to: named(to),
                 };
                 (None, command)
             })
@@ -147,16 +154,24 @@ impl App {
         self.ask(format!("Redrive all of {from}?"), body, None, requests);
     }
 
-    pub(super) fn ask_resend(&mut self, queue: String, message_id: String, body: String) {
+    pub(super) fn ask_resend(
+        &mut self,
+        (queue, message_id): (String, String),
+        body: String,
+        to: &str,
+    ) {
         let text = vec![
             format!("Message {message_id} of {queue} is sent again as edited,"),
-            String::from("to where it came from; then the old one is deleted."),
+            format!(
+                "{}; then the old one is deleted.",
+                whither(to, "to where it came from")
+            ),
         ];
         let command = Command::Resend {
             queue,
             message_id,
             body,
-            to: None,
+            to: named(to),
         };
         let title = String::from("Send it as edited?");
         self.ask(title, text, None, vec![(None, command)]);
@@ -218,6 +233,19 @@ impl App {
             .cloned()
             .collect()
     }
+}
+
+/// Where messages go, as a sentence says it: to the queue that was named, or else `back`.
+fn whither(to: &str, back: &str) -> String {
+    if to.is_empty() {
+        back.to_owned()
+    } else {
+        format!("to {to}")
+    }
+}
+
+fn named(to: &str) -> Option<String> {
+    (!to.is_empty()).then(|| to.to_owned())
 }
 
 /// Waiting and in-flight messages of queues, as a sentence says them.

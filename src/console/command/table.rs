@@ -104,17 +104,20 @@ pub static COMMANDS: &[CommandRow] = &[
         .within(&[DeadLetters])
         .risk(Disruptive)
         .hint("redrive")
-        .help("send the dead letter, or the marked ones, back to where they came from"),
+        .takes("[QUEUE]")
+        .help("send the dead letter, or the marked ones, back to where they came from, or to that queue"),
     row(Verb::RedriveAll, "redrive-all", &["A"])
         .within(&[Queues, DeadLetters])
         .risk(Disruptive)
         .hint("redrive all")
-        .help("send all messages of the dead-letter queue back to where they came from"),
+        .takes("[QUEUE]")
+        .help("send all messages of the dead-letter queue back to where they came from, or to that queue"),
     row(Verb::Resend, "resend", &["e"])
         .within(&[DeadLetters])
         .aka(&["edit"])
         .risk(Disruptive)
         .hint("edit")
+        .takes("[QUEUE]")
         .help("edit the message in $EDITOR and send it again; hidden secrets stay as they were"),
     row(Verb::DrainQueue, "drain-queue", &["X"])
         .within(&[Queues, DeadLetters])

@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operated, Operator, messages};
+use super::{OperateError, Operated, Operator, messages, stay};
 use crate::broker::{BrokerError, Delivery, OFFLOADED, Outgoing, Queue, REASON, SOURCE_QUEUE};
+use crate::wire::TaskMessage;
 use crate::wire::redact::restore_secrets;
 
 /// Where dead letters go.
 struct Way {
     /// The one queue that all go to.
     to: Option<Arc<Queue>>,
-    /// The one queue this is the dead-letter queue of.
+    /// Names of the queues this is the dead-letter queue of.
+    sources: Vec<String>,
+    /// The only one of them.
     only_source: Option<Arc<Queue>>,
     from: String,
 }
@@ -144,6 +147,7 @@ impl Operator {
         };
         Ok(Way {
             to,
+            sources,
             only_source,
             from: queue.name.clone(),
         })
@@ -245,13 +249,19 @@ impl Operator {
         if let Some(name) = delivery.source.as_ref().filter(|name| **name != way.from) {
             return self.queue(name).await.map_err(|error| error.to_string());
         }
-        way.only_source.clone().ok_or_else(|| {
-            format!(
-                "message {} does not say where it came from, and {} is not the dead-letter queue \
-                 of exactly one queue: name the queue it shall go to",
-                delivery.message_id, way.from
-            )
-        })
+        if let Some(queue) = &way.only_source {
+            return Ok(Arc::clone(queue));
+        }
+        // Where its sender put it, which it may have left on no way that says so.
+        let addressed = TaskMessage::addressed_to(&delivery.body);
+        if let Some(name) = addressed.filter(|name| way.sources.contains(name)) {
+            return self.queue(&name).await.map_err(|error| error.to_string());
+        }
+        Err(format!(
+            "message {} does not say where it came from, and {} is not the dead-letter queue of \
+             exactly one queue: name the queue it shall go to",
+            delivery.message_id, way.from
+        ))
     }
 }
 
@@ -273,7 +283,7 @@ impl Moved {
         let mut text = format!("{}: {} sent back", queue.name, messages(self.count));
         let problem = failed.map(|problem| problem.to_string()).or(self.problem);
         if let Some(problem) = &problem {
-            text = format!("{text}; {} stay: {problem}", messages(left));
+            text = format!("{text}; {}: {problem}", stay(left));
         }
         Operated {
             messages: self.count,

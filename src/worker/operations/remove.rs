@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operated, Operator, messages};
+use super::{OperateError, Operated, Operator, messages, stay};
 use crate::broker::{Archive, Delivery, Queue};
 use crate::domain::TaskOutcome;
 use crate::host::{ReportKind, Reported};
@@ -176,8 +176,8 @@ impl Removal {
             }
         };
         if self.held > 0 {
-            let held = messages(self.held);
-            text = format!("{text}; {held} stay: other processes run what they ask for");
+            let held = stay(self.held);
+            text = format!("{text}; {held}: other processes run what they ask for");
         }
         Operated {
             messages: self.removed,
