@@ -109,7 +109,7 @@ fn a_message_is_edited_in_the_editor_and_sent_only_if_it_was_changed_and_confirm
     let body = text.replace("\"9\"", "\"1\"");
     harness.tell(Message::Edited(Ok(body.clone())));
     assert_eq!(harness.commands("n"), []);
-    edit(&mut harness);
+    assert_eq!(edit(&mut harness), body, "the work is not lost");
     harness.tell(Message::Edited(Ok(body.clone())));
     let command = Command::Resend {
         queue: DEAD.to_owned(),

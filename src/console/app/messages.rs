@@ -28,6 +28,9 @@ pub struct Messages {
     pub problems: BTreeMap<String, String>,
     /// A message in the operator's editor.
     editing: Option<Editing>,
+    /// The id and the text of the message that was edited last: if it is not sent, be it that its
+    /// target was not found, the next edit goes on from there.
+    edited: Option<(String, String)>,
     asked: BTreeMap<u64, Asked>,
 }
 
@@ -264,7 +267,10 @@ impl App {
             return self.toast(Tone::Failed, text, now);
         };
         let shown = crate::console::text::pretty(body);
-        effects.push(Effect::Edit(shown.clone()));
+        let kept = self.messages.edited.as_ref();
+        let kept = kept.filter(|(id, _)| *id == letter.message_id);
+        let text = kept.map_or_else(|| shown.clone(), |(_, text)| text.clone());
+        effects.push(Effect::Edit(text));
         self.messages.editing = Some(Editing {
             queue: letter.queue,
             message_id: letter.message_id,
@@ -285,9 +291,11 @@ impl App {
         match edited {
             Err(reason) => self.toast(Tone::Failed, reason, now),
             Ok(text) if text.trim_end() == editing.shown.trim_end() => {
+                self.messages.edited = None;
                 self.toast(Tone::Note, "Not changed: nothing was sent", now);
             }
             Ok(text) => {
+                self.messages.edited = Some((editing.message_id.clone(), text.clone()));
                 self.ask_resend((editing.queue, editing.message_id), text, &editing.to);
             }
         }

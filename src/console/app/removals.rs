@@ -160,13 +160,10 @@ impl App {
         body: String,
         to: &str,
     ) {
-        let text = vec![
-            format!("Message {message_id} of {queue} is sent again as edited,"),
-            format!(
-                "{}; then the old one is deleted.",
-                whither(to, "to where it came from")
-            ),
-        ];
+        let whither = whither(to, "to where it came from");
+        let text = vec![format!(
+            "Message {message_id} of {queue} is sent as edited {whither}; then the old one is deleted."
+        )];
         let command = Command::Resend {
             queue,
             message_id,
