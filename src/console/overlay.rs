@@ -85,11 +85,18 @@ pub struct Confirm {
 }
 
 impl Confirm {
-    /// Whether what was asked for was typed.
+    /// Whether what was asked for was typed. A run whose short id is asked for may be named in full, as
+    /// the console copies it.
     #[must_use]
     pub fn is_given(&self) -> bool {
-        self.typed
-            .as_ref()
-            .is_none_or(|typed| *typed == self.input.text)
+        let given = self.input.text.trim();
+        let names_run = |command: &Command| match command {
+            Command::TerminateRuns { run_ids, .. } => run_ids.as_slice() == [given],
+            _ => false,
+        };
+        let asked_for = |typed: &String| {
+            typed == given || self.requests.iter().any(|(_, command)| names_run(command))
+        };
+        self.typed.as_ref().is_none_or(asked_for)
     }
 }

@@ -151,6 +151,10 @@ fn steps_runs_and_workers_have_their_own_destructive_command() {
         panic!("{sent:?}")
     };
     assert!(run_ids[0].starts_with("0e9a4c17"));
+    let whole = run_ids[0].clone();
+    let mut named = |id: &str| harness.commands(&format!("X{id}<enter><esc>")).len();
+    assert_eq!(named(&whole), 1, "the id in full, as it is copied");
+    assert_eq!(named(&format!("{}0", &whole[..whole.len() - 1])), 0);
     assert_eq!(
         harness.commands("5Xetl-1.internal-4127<enter>"),
         [first(Command::Stop)]

@@ -259,7 +259,7 @@ impl Operator {
         }
         Err(format!(
             "message {} does not say where it came from, and {} is not the dead-letter queue of \
-             exactly one queue: name the queue it shall go to",
+             exactly one queue: name the queue it shall go to (--to QUEUE, or :redrive QUEUE)",
             delivery.message_id, way.from
         ))
     }
