@@ -110,7 +110,11 @@ fn sources(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
 fn workers(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     for worker in snapshot.workers.iter() {
         let silent = seconds_between(worker.heartbeat_at, now);
-        if silent >= HEARTBEAT_LATE {
+        if worker.state == WorkerState::Lost {
+            let (id, age) = (&worker.id, coarse_age(silent));
+            let text = format!("Worker {id} is lost: its process ended without a word {age} ago");
+            found.critical(AlarmKind::SilentWorker, id, text);
+        } else if silent >= HEARTBEAT_LATE && !worker.state.is_over() {
             let text = format!("Worker {} is silent for {}", worker.id, coarse_age(silent));
             found.critical(AlarmKind::SilentWorker, &worker.id, text);
         }
@@ -129,7 +133,7 @@ fn workers(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
 const SILENCE_TOLD: u64 = 3600;
 
 fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
-    let ended = |worker: &FleetWorker| worker.state == Some(WorkerState::Stopped);
+    let ended = |worker: &FleetWorker| worker.state.is_some_and(WorkerState::is_over);
     let silent = rows::reported(snapshot).filter(|worker| !ended(worker) && worker.is_silent(now));
     for worker in silent {
         let seconds = seconds_between(worker.heartbeat_at, now);
@@ -139,7 +143,7 @@ fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         }
     }
     let live = |worker: &WorkerRow| {
-        worker.state() != Some(WorkerState::Stopped)
+        !worker.state().is_some_and(WorkerState::is_over)
             && seconds_between(worker.heartbeat_at(), now) < SILENCE_TOLD
     };
     let workers = (0..rows::total(View::Workers, snapshot))

@@ -199,17 +199,8 @@ impl Store {
         let Some(Entry { mut view, .. }) = self.tasks.remove(task_id) else {
             return false;
         };
-        let started = match view.phase {
-            Phase::Running { since, .. } => Some(since),
-            Phase::Held | Phase::Done { .. } => None,
-        };
         self.count(&view, outcome);
-        let outcome = shorten(outcome.clone());
-        view.phase = Phase::Done {
-            at,
-            started,
-            outcome,
-        };
+        view.phase = view.phase.ended(at, shorten(outcome.clone()));
         self.recent.push_front(view);
         self.recent.truncate(MAX_RECENT_TASKS);
         true
@@ -222,7 +213,8 @@ impl Store {
             TaskOutcome::Failure { .. } => (1, 1),
             TaskOutcome::Skipped { .. }
             | TaskOutcome::GivenBack { .. }
-            | TaskOutcome::DeadLettered { .. } => (0, 0),
+            | TaskOutcome::DeadLettered { .. }
+            | TaskOutcome::Lost { .. } => (0, 0),
         };
         if !task.kind.is_run() {
             self.worker.finished += ended;
@@ -323,7 +315,8 @@ fn shorten(mut outcome: TaskOutcome) -> TaskOutcome {
         | TaskOutcome::Skipped { reason }
         | TaskOutcome::GivenBack { reason }
         | TaskOutcome::UpForRetry { reason }
-        | TaskOutcome::DeadLettered { reason } => cut(reason, MAX_REASON),
+        | TaskOutcome::DeadLettered { reason }
+        | TaskOutcome::Lost { reason } => cut(reason, MAX_REASON),
         TaskOutcome::Success | TaskOutcome::Canceled => {}
     }
     outcome

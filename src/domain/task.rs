@@ -86,6 +86,23 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// What it is once the task ended.
+    #[must_use]
+    pub fn ended(&self, at: Timestamp, outcome: TaskOutcome) -> Self {
+        let started = match self {
+            Self::Held => None,
+            Self::Running { since, .. } => Some(*since),
+            Self::Done { started, .. } => *started,
+        };
+        Self::Done {
+            at,
+            started,
+            outcome,
+        }
+    }
+}
+
 /// How a task ended in this worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -120,6 +137,11 @@ pub enum TaskOutcome {
         /// Why.
         reason: String,
     },
+    /// Its worker's process is gone. No worker says so of itself: it is what others make of it.
+    Lost {
+        /// What becomes of it.
+        reason: String,
+    },
 }
 
 impl TaskOutcome {
@@ -134,6 +156,7 @@ impl TaskOutcome {
             Self::Canceled => "canceled",
             Self::GivenBack { .. } => "given back",
             Self::DeadLettered { .. } => "dead letter",
+            Self::Lost { .. } => "lost",
         }
     }
 
@@ -144,7 +167,8 @@ impl TaskOutcome {
             Self::Failure { reason }
             | Self::Skipped { reason }
             | Self::GivenBack { reason }
-            | Self::DeadLettered { reason } => Some(reason),
+            | Self::DeadLettered { reason }
+            | Self::Lost { reason } => Some(reason),
             Self::UpForRetry { reason } if !reason.is_empty() => Some(reason),
             Self::Success | Self::UpForRetry { .. } | Self::Canceled => None,
         }

@@ -19,6 +19,9 @@ pub enum WorkerState {
     Stopping,
     /// Over.
     Stopped,
+    /// Its process is gone and did not say that it would end. No worker says so of itself: it is what
+    /// others make of it.
+    Lost,
 }
 
 impl WorkerState {
@@ -32,6 +35,7 @@ impl WorkerState {
             Self::Draining => "draining",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
+            Self::Lost => "lost",
         }
     }
 
@@ -39,6 +43,12 @@ impl WorkerState {
     #[must_use]
     pub fn receives(self) -> bool {
         self == Self::Running
+    }
+
+    /// Whether its process has ended.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Stopped | Self::Lost)
     }
 
     /// Whether `next` may follow this state. A worker that ends never comes back; a drain may be

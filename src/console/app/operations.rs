@@ -92,7 +92,7 @@ impl App {
     /// The workers a command is for: in the workers' view the marked ones or the one under the
     /// cursor, else all that have not ended.
     fn targets(&self) -> Vec<WorkerView> {
-        let alive = |worker: &&WorkerView| worker.state != WorkerState::Stopped;
+        let alive = |worker: &&WorkerView| !worker.state.is_over();
         match self.view {
             View::Workers => self
                 .target_rows()

@@ -237,10 +237,10 @@ fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
             (n > 0).then(|| span(n.to_string(), roles.running))
         }
         View::Workers => {
-            let alive = |state| state != Some(WorkerState::Stopped);
+            let alive = |state: &Option<WorkerState>| !state.is_some_and(WorkerState::is_over);
             let linked = snapshot.workers.iter().map(|worker| Some(worker.state));
             let others = rows::reported(snapshot).map(|worker| worker.state);
-            let n = linked.chain(others).filter(|state| alive(*state)).count();
+            let n = linked.chain(others).filter(alive).count();
             (n > 0).then(|| span(n.to_string(), roles.running))
         }
     }

@@ -36,6 +36,7 @@ impl<'a> Ctx<'a> {
                     (glyphs.down, roles.error)
                 }
                 TaskOutcome::UpForRetry { .. } => (glyphs.retry, roles.warn),
+                TaskOutcome::Lost { .. } => (glyphs.warn, roles.warn),
                 TaskOutcome::Skipped { .. }
                 | TaskOutcome::Canceled
                 | TaskOutcome::GivenBack { .. } => (glyphs.skipped, roles.dim),
@@ -66,7 +67,8 @@ impl<'a> Ctx<'a> {
             WorkerState::Starting => (glyphs.pending, roles.info),
             WorkerState::Paused => (glyphs.paused, roles.warn),
             WorkerState::Draining | WorkerState::Stopping => (glyphs.warn, roles.warn),
-            WorkerState::Stopped => (glyphs.down, roles.error),
+            WorkerState::Stopped => (glyphs.skipped, roles.dim),
+            WorkerState::Lost => (glyphs.down, roles.error),
         }
     }
 

@@ -115,7 +115,7 @@ fn cells<'a>(ctx: Ctx<'a>, worker: WorkerRow<'a>, width: u16) -> Vec<Line<'a>> {
 /// A worker that should have reported again is not said to run.
 pub(super) fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     match (worker, worker.state()) {
-        (_, state) if is_silent(ctx, worker) && state != Some(WorkerState::Stopped) => {
+        (_, state) if is_silent(ctx, worker) && !state.is_some_and(WorkerState::is_over) => {
             signed(ctx.glyphs.down, "silent", ctx.roles.error)
         }
         (WorkerRow::Linked(view), Some(state)) if view.next_step(ctx.now).is_some() => {
@@ -166,8 +166,8 @@ fn is_silent(ctx: Ctx, worker: WorkerRow) -> bool {
 fn heartbeat(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     let silent = seconds_between(worker.heartbeat_at(), ctx.now);
     if is_silent(ctx, worker) {
-        let stopped = worker.state() == Some(WorkerState::Stopped);
-        let (sign, style) = if stopped {
+        let over = worker.state().is_some_and(WorkerState::is_over);
+        let (sign, style) = if over {
             ("", ctx.roles.dim)
         } else {
             (ctx.glyphs.warn, ctx.roles.error)

@@ -1,12 +1,12 @@
 //! Merging what several workers tell into one set of lists.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::{
-    AuditEntry, FleetWorker, Phase, PriorityCount, QueueView, Source, SourceHealth, TaskView,
-    Timestamp, WorkerSnapshot, WorkerState, WorkerView,
+    AuditEntry, FleetWorker, Phase, PriorityCount, QueueView, Source, SourceHealth, TaskOutcome,
+    TaskView, Timestamp, WorkerSnapshot, WorkerState, WorkerView,
 };
 
 /// Finished tasks of all workers together.
@@ -35,6 +35,18 @@ impl Told<'_> {
         }
         task
     }
+
+    /// A task that this worker had in hand when it ended.
+    fn lost(&self, task: &TaskView) -> TaskView {
+        let mut task = self.own(task);
+        let at = self.heartbeat_at.max(self.snapshot.worker.heartbeat_at);
+        let reason = format!(
+            "worker {} ended with it in hand; its message comes back when its lease ends",
+            task.worker
+        );
+        task.phase = task.phase.ended(at, TaskOutcome::Lost { reason });
+        task
+    }
 }
 
 /// Audit entries of all hosts together.
@@ -60,7 +72,12 @@ pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
             }
             worker.heartbeat_at = worker.heartbeat_at.max(told.heartbeat_at);
             if told.ended {
-                worker.state = WorkerState::Stopped;
+                if worker.state != WorkerState::Stopped {
+                    worker.state = WorkerState::Lost;
+                }
+                // They went with it.
+                (worker.steps.busy, worker.runs.busy) = (0, 0);
+                worker.hosts.clear();
             }
             worker
         })
@@ -114,9 +131,10 @@ pub(super) fn queues(told: &[Told<'_>], known: &[QueueView]) -> Vec<QueueView> {
     queues
 }
 
+/// What workers hold and run; a worker that ended does not any more.
 pub(super) fn tasks(told: &[Told<'_>]) -> Vec<TaskView> {
-    let mut tasks: Vec<TaskView> = told
-        .iter()
+    let alive = told.iter().filter(|told| !told.ended);
+    let mut tasks: Vec<TaskView> = alive
         .flat_map(|told| told.snapshot.tasks.iter().map(|task| told.own(task)))
         .collect();
     tasks.sort_by(|one, other| {
@@ -125,15 +143,35 @@ pub(super) fn tasks(told: &[Told<'_>]) -> Vec<TaskView> {
     tasks
 }
 
+/// What came to an end, and what a worker that ended had in hand.
 pub(super) fn recent(told: &[Told<'_>]) -> Vec<TaskView> {
     let mut recent: Vec<TaskView> = told
         .iter()
         .flat_map(|told| told.snapshot.recent.iter().map(|task| told.own(task)))
         .collect();
+    recent.extend(lost(told));
     // Stable: tasks of one worker that ended in the same instant keep their order.
     recent.sort_by_key(|task| Reverse(ended_at(task)));
     recent.truncate(MAX_RECENT);
     recent
+}
+
+/// What workers that ended had in hand, except for what is in another's hands by now, or was.
+fn lost(told: &[Told<'_>]) -> Vec<TaskView> {
+    let (ended, alive): (Vec<&Told<'_>>, _) = told.iter().partition(|told| told.ended);
+    let mut lost: Vec<TaskView> = ended
+        .into_iter()
+        .flat_map(|told| told.snapshot.tasks.iter().map(|task| told.lost(task)))
+        .collect();
+    if !lost.is_empty() {
+        let seen: HashSet<&str> = alive
+            .into_iter()
+            .flat_map(|told| told.snapshot.tasks.iter().chain(&told.snapshot.recent))
+            .map(|task| &*task.task_id)
+            .collect();
+        lost.retain(|task| !seen.contains(&*task.task_id));
+    }
+    lost
 }
 
 fn ended_at(task: &TaskView) -> Option<Timestamp> {

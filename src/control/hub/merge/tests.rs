@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::{QueueCounts, QueueRole, Slots, SourceKind, Trend};
+use crate::domain::{QueueCounts, QueueRole, Slots, SourceKind, TaskKind, Trend};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap_or_default()
@@ -164,18 +164,69 @@ fn a_broker_that_one_worker_cannot_reach_is_down_and_says_for_whom() {
 }
 
 #[test]
-fn a_worker_whose_process_ended_is_stopped() {
-    let one = snapshot("a");
+fn a_worker_whose_process_ended_without_a_word_is_lost_and_what_it_ran_with_it() {
+    let task = |id: &str, phase| TaskView {
+        task_id: id.to_owned(),
+        message_id: id.to_owned(),
+        queue: "q".to_owned(),
+        kind: TaskKind::ExecutePlan,
+        run_id: "r".to_owned(),
+        job: None,
+        step_key: Some(id.to_owned()),
+        priority: 5,
+        attempt: 1,
+        receive_count: 1,
+        sent_at: None,
+        received_at: at(1),
+        phase,
+        worker: "a".to_owned(),
+        usage: None,
+    };
+    let running = |since| Phase::Running {
+        since: at(since),
+        pid: Some(9),
+    };
+    let mut one = snapshot("a");
+    one.worker.steps.busy = 2;
+    one.tasks = vec![task("x", running(2)), task("y", running(3))];
+    let mut other = snapshot("b");
+    // One of them came back, and another worker has it.
+    other.tasks = vec![task("y", Phase::Held)];
     let gone = Told {
         ended: true,
         ..told(&one, 7)
     };
-    let views = workers(&[gone]);
+    let all = [gone, told(&other, 8)];
+    let views = workers(&all);
     assert_eq!(
-        views.first().map(|view| view.state),
-        Some(WorkerState::Stopped)
+        (views[0].state, views[0].heartbeat_at),
+        (WorkerState::Lost, at(7))
     );
-    assert_eq!(views.first().map(|view| view.heartbeat_at), Some(at(7)));
+    assert_eq!(views[0].steps.busy, 0);
+    let ids = |tasks: &[TaskView]| -> Vec<String> {
+        tasks.iter().map(|task| task.task_id.clone()).collect()
+    };
+    assert_eq!(ids(&tasks(&all)), ["y"]);
+    let recent = recent(&all);
+    assert_eq!(ids(&recent), ["x"]);
+    let Phase::Done {
+        at: ended,
+        started,
+        outcome: TaskOutcome::Lost { reason },
+    } = &recent[0].phase
+    else {
+        panic!("not lost: {:?}", recent[0].phase);
+    };
+    assert_eq!((*ended, *started), (at(7), Some(at(2))));
+    assert!(reason.starts_with("worker a ended with it in hand"));
+
+    // One that says that it ends is not lost.
+    one.worker.state = WorkerState::Stopped;
+    let gone = Told {
+        ended: true,
+        ..told(&one, 7)
+    };
+    assert_eq!(workers(&[gone])[0].state, WorkerState::Stopped);
 }
 
 #[test]

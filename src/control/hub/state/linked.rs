@@ -132,12 +132,19 @@ impl Linked {
     }
 
     pub(super) fn source(&self, address: &Address) -> Source {
+        let last = self.snapshot.as_deref().map(|last| last.worker.state);
+        let stopped = self.ended.is_some() && last == Some(WorkerState::Stopped);
         Source {
             kind: SourceKind::Worker,
             address: address.label().display().to_string(),
-            health: self.health.clone(),
+            // That nobody answers any more was said before, and is no trouble.
+            health: if stopped {
+                SourceHealth::Absent
+            } else {
+                self.health.clone()
+            },
             seen_at: self.seen_at,
-            retry_at: self.retry_at,
+            retry_at: self.retry_at.filter(|_| !stopped),
         }
     }
 }
