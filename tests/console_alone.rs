@@ -7,17 +7,31 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use support::scene::Scene;
 use support::terminal::Terminal;
-use support::{PATIENCE, wait_until};
+use support::{PATIENCE, processes_of, wait_until};
 
-/// The console on a scene. Its worker cannot start, since others may write to the folder of the
-/// sockets, and nobody listens where the webserver should be.
+/// The console on a scene whose worker cannot start, since others may write to the folder of the
+/// sockets.
 fn console(scene: &Scene, more: &[&str]) -> Terminal {
     let run = scene.project.folder().join("run");
     fs::create_dir_all(&run).unwrap();
     fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).unwrap();
+    open(scene, &run, more)
+}
+
+/// How many workers run with something of the scene.
+fn workers_of(scene: &Scene) -> usize {
+    let lines = processes_of(scene.project.folder());
+    let is_worker = |line: &&String| line.contains(" worker start ");
+    lines.iter().filter(is_worker).count()
+}
+
+/// The console on a scene, with its sockets in this folder; nobody listens where the webserver should
+/// be.
+fn open(scene: &Scene, run: &Path, more: &[&str]) -> Terminal {
     let mut command = support::command();
     scene.project.settings(&mut command);
     command
@@ -29,6 +43,64 @@ fn console(scene: &Scene, more: &[&str]) -> Terminal {
         .env("XDG_STATE_HOME", scene.project.folder().join("state"))
         .env("HOME", scene.project.folder());
     Terminal::run(&command)
+}
+
+#[test]
+fn a_pool_that_did_not_start_is_started_with_a_key_and_ends_with_its_console() {
+    let scene = Scene::new("again");
+    let mut console = console(&scene, &[]);
+    console.wait_for("No worker was started");
+    let run = scene.project.folder().join("run");
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
+    console.keys("S");
+    console.wait_for("Start a worker?");
+    console.keys("y");
+    console.wait_for("workers 1/1");
+    console.keys("S");
+    console.wait_for("Start a worker?");
+    console.keys("y");
+    console.wait_for("workers 2/2");
+    assert_eq!(workers_of(&scene), 2);
+    let state = scene.project.folder().join("state/dagster-taskiq-tui");
+    let audit = fs::read_to_string(state.join("audit.jsonl")).unwrap();
+    let started = r#""verb":"start worker","target":"a worker on this host""#;
+    assert_eq!(audit.matches(started).count(), 2, "{audit}");
+    console.keys("q");
+    wait_until("both have ended", PATIENCE, || {
+        (workers_of(&scene) == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_worker_that_is_started_beside_somebody_elses_outlives_the_console() {
+    let scene = Scene::new("beside");
+    let run = scene.project.folder().join("run");
+    fs::create_dir_all(&run).unwrap();
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut other = scene.worker(1, &["--runtime-dir", run.to_str().unwrap()]);
+    let mut console = open(&scene, &run, &[]);
+    console.wait_for("workers 1/1");
+    console.keys("S");
+    console.wait_for("Start a worker?");
+    console.keys("y");
+    console.wait_for("workers 2/2");
+    console.keys("q");
+    console.wait_for("runs on; `worker stop");
+    assert_eq!(workers_of(&scene), 2);
+    for entry in fs::read_dir(&run).unwrap() {
+        let socket = entry.unwrap().path();
+        if socket.extension().is_some_and(|ending| ending == "sock") {
+            let mut stop = support::command();
+            stop.args(["worker", "stop"])
+                .arg(socket.file_stem().unwrap());
+            stop.arg("--runtime-dir").arg(&run);
+            assert!(stop.output().unwrap().status.success());
+        }
+    }
+    wait_until("both have ended", PATIENCE, || {
+        (workers_of(&scene) == 0).then_some(())
+    });
+    other.process.wait(PATIENCE);
 }
 
 #[test]

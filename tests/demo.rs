@@ -120,7 +120,7 @@ fn a_folder_with_other_files_is_refused_before_anything_is_started() {
 }
 
 #[test]
-fn its_console_takes_the_consoles_flags_and_works_on_queues_after_its_worker_has_ended() {
+fn its_console_takes_the_consoles_flags_works_on_queues_without_its_worker_and_starts_that_again() {
     let _turn = alone();
     support::demo_environment();
     let folder = tempfile::tempdir().unwrap();
@@ -152,6 +152,20 @@ fn its_console_takes_the_consoles_flags_and_works_on_queues_after_its_worker_has
     let written = console.written();
     let has = |part: &&[u8]| written.windows(part.len()).any(|bytes| bytes == *part);
     assert_eq!(colours.iter().find(|colour| has(colour)), None, "mono");
+    // Its worker comes back when the operator wants it.
+    console.keys("\x1b");
+    console.wait_for("WAITING");
+    console.keys("S");
+    console.wait_for("Start a worker?");
+    console.keys("y");
+    wait_until("the worker is back", DEMO, || {
+        let screen = console.screen();
+        screen.contains("workers 1/1").then_some(())
+    });
+    console.keys("S");
+    console.wait_for("Start a worker?");
+    console.keys("y");
+    console.wait_for("the demo has one");
     drop(console);
     nothing_is_left(folder.path());
 }

@@ -36,6 +36,9 @@ pub enum ChildError {
         /// Its last line.
         reason: String,
     },
+    /// The operator left before it was started.
+    #[error("the console was left")]
+    Left,
     /// It is not ready in time.
     #[error("the {what} is not ready after {} s; see {}", READY.as_secs(), log.display())]
     Late {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::block_on;
@@ -96,6 +96,9 @@ impl LookArgs {
     }
 }
 
+/// Workers that are asked for and wait for an earlier one's start.
+const STARTS: usize = 4;
+
 /// Flags of the console.
 #[derive(Debug, Args)]
 pub struct ConsoleArgs {
@@ -160,34 +163,26 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     let (tell, startup) = watch::channel(Startup::None);
     let left = CancellationToken::new();
     // The first screen waits for nothing: not for an answer on a socket, not for a worker.
-    let background = async {
-        if !client::discover_in(&discover).await.is_empty() {
-            return None;
+    let (starter, asked) = mpsc::channel(STARTS);
+    let mut background = Background::new(&start, &settings, &tell, &left);
+    let pool = async {
+        if client::discover_in(&discover).await.is_empty() {
+            background.begin().await;
         }
-        match Background::start(&start, &settings, &tell, &left).await {
-            Ok(background) => {
-                tell.send_replace(Startup::Ready);
-                background
-            }
-            Err(problem) => {
-                tell.send_replace(Startup::Failed(problem.to_string()));
-                None
-            }
-        }
+        background.serve(asked).await;
     };
     let console = async {
         let hub = HubOptions {
             desk: Some(desk::start(&settings)),
+            starter: Some(starter),
             ..hub_options(&settings, discover.clone())
         };
         let exit = show(&settings, &args, hub, Some(startup), String::new()).await;
         left.cancel();
         exit
     };
-    let (background, exit) = tokio::join!(background, console);
-    if let Some(background) = background {
-        background.leave(exit.as_ref().ok().copied()).await;
-    }
+    let ((), exit) = tokio::join!(pool, console);
+    background.leave(exit.as_ref().ok().copied()).await;
     exit?;
     Ok(ExitCode::SUCCESS)
 }

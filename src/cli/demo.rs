@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::cli::console::{LookArgs, desk};
 use crate::cli::output::out;
@@ -155,7 +156,7 @@ async fn show(services: &Services<'_>, supervisor: &mut Supervisor) -> Result<Ex
     let client = crate::dagster::Client::new(&up.webserver)?;
     let launched = runs::launch(&client, services.progress).await?;
     if terminal && !args.no_ui {
-        return open_console(services, &up).await;
+        return open_console(services, supervisor, &up).await;
     }
     let succeeded = runs::follow(&client, &launched, supervisor, services.progress).await?;
     if terminal && !args.exit_when_done {
@@ -172,23 +173,36 @@ async fn show(services: &Services<'_>, supervisor: &mut Supervisor) -> Result<Ex
 
 /// Shows the console until the operator leaves it. It remembers nothing: its filters are about runs
 /// that the next demo does not have.
-async fn open_console(services: &Services<'_>, up: &Up) -> Result<ExitCode, DemoError> {
+async fn open_console(
+    services: &Services<'_>,
+    supervisor: &mut Supervisor,
+    up: &Up,
+) -> Result<ExitCode, DemoError> {
     let (args, console_is_open) = (services.args, services.console_is_open);
     let settings = services.console_settings(up)?;
     console_is_open.store(true, Ordering::Relaxed);
+    let (starter, asked) = mpsc::channel(1);
     let handle = Hub::start(HubOptions {
         sockets: vec![up.socket.clone()],
         discover: Vec::new(),
         webserver_url: Some(up.webserver.clone()),
         read_only: settings.read_only.value,
         desk: Some(desk::start(&settings)),
+        starter: Some(starter),
         ..HubOptions::default()
     });
     let options = ConsoleOptions {
         context: "demo".to_owned(),
         ..args.look.options(&settings)
     };
-    let exit = console::run(handle, options).await;
+    let exit = {
+        let mut console = std::pin::pin!(console::run(handle, options));
+        tokio::select! {
+            exit = &mut console => exit,
+            // No hub is left to ask: the console is about to end.
+            () = services.start_workers(supervisor, up, asked) => console.await,
+        }
+    };
     console_is_open.store(false, Ordering::Relaxed);
     Ok(match exit? {
         Exit::Terminated => killed_by(SignalKind::terminate()),

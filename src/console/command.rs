@@ -48,6 +48,8 @@ pub enum Verb {
     Launch,
     /// New Python hosts for new work.
     Reload,
+    /// Start another worker on this host.
+    StartWorker,
     /// Finish what runs, then end the worker.
     DrainWorker,
     /// Interrupt what runs and end the worker.

@@ -94,6 +94,7 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             let within = within.map(|seconds| format!(" --within {seconds}"));
             format!("worker drain{}{name}", within.unwrap_or_default())
         }
+        Command::StartWorker => String::from("worker start --background"),
         Command::Stop => format!("worker stop{name}"),
         Command::Kill => format!("worker kill{name}"),
         Command::TerminateRuns { run_ids, force } => {

@@ -60,6 +60,7 @@ fn target(worker: &str, command: &Command) -> String {
             queue, message_id, ..
         } => format!("message {message_id} of queue {queue}"),
         Command::RestoreArchive { file, .. } => format!("archive {file}"),
+        Command::StartWorker => String::from("a worker on this host"),
         Command::Scale { steps } => format!("{worker} to {steps} step slots"),
         Command::LaunchRun(Launch { job, .. }) => {
             format!("job {} of {} in {}", job.job, job.repository, job.location)

@@ -62,6 +62,8 @@ pub struct HubOptions {
     pub audit: Option<PathBuf>,
     /// Queues and their operations where no worker is linked.
     pub desk: Option<Desk>,
+    /// Who starts a worker on this host; without one, nobody does.
+    pub starter: Option<mpsc::Sender<Request>>,
     /// This process's own events, of which the log lines are shown.
     pub own_events: Option<mpsc::Receiver<Event>>,
 }
@@ -80,6 +82,7 @@ impl Default for HubOptions {
             forget_after: Duration::from_mins(1),
             audit: AuditLog::default_path(),
             desk: None,
+            starter: None,
             own_events: None,
         }
     }
@@ -106,7 +109,7 @@ impl Hub {
         let (tell, told) = mpsc::channel(8);
         let audit = options.audit.clone().map(AuditLog::new);
         let desk = options.desk.as_ref().map(|desk| desk.requests.clone());
-        let mut router = route::Router::new(options.read_only, audit, tell, desk);
+        let mut router = route::Router::new(options.read_only, audit, tell, desk, options.starter);
         if let Some(url) = &options.webserver_url {
             router.use_webserver(url);
         }

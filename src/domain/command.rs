@@ -42,6 +42,8 @@ pub enum Command {
     Stop,
     /// Load user code again: new hosts for new work.
     Reload,
+    /// Start another worker on the console's host. Nobody but a console does that.
+    StartWorker,
     /// Interrupt one task's process.
     CancelTask {
         /// Taskiq's task id.
@@ -177,6 +179,7 @@ impl Command {
             | Self::Scale { .. }
             | Self::Drain { .. }
             | Self::Reload
+            | Self::StartWorker
             | Self::PeekByReceiving { .. }
             | Self::Redrive { .. }
             | Self::Resend { .. }
@@ -218,6 +221,7 @@ impl Command {
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Reload => "reload",
+            Self::StartWorker => "start worker",
             Self::CancelTask { .. } => "cancel step",
             Self::DrainQueue { .. } => "drain queue",
             Self::PurgeQueue { .. } => "purge queue",

@@ -25,6 +25,22 @@ fn plus_and_minus_scale_and_quick_presses_add_up() {
 }
 
 #[test]
+fn a_worker_is_started_after_a_yes() {
+    let mut harness = Harness::night();
+    assert_eq!(harness.commands("Sn"), []);
+    assert_eq!(
+        harness.commands(":start-worker<enter>y"),
+        [(None, Command::StartWorker)]
+    );
+    let options = Options {
+        read_only: true,
+        ..Options::default()
+    };
+    let mut careful = Harness::new(options, fixture::snapshot());
+    assert_eq!(careful.commands("Sy"), []);
+}
+
+#[test]
 fn a_refused_scaling_is_forgotten() {
     let mut harness = Harness::night();
     let Some(Effect::Request { request, .. }) = harness.keys("5+").pop() else {

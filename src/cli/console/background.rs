@@ -1,11 +1,13 @@
-//! The worker and the embedded broker that a console starts where none runs.
+//! The worker and the embedded broker that a console starts where none runs, and the workers that it
+//! starts when the operator asks for one.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::process::Child;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::super::child::{ChildError, READY, last_line, make_folder, spawn, terminate};
@@ -14,96 +16,20 @@ use crate::broker::Broker;
 use crate::cli::output::note;
 use crate::config::{Origin, Settings, state_folder};
 use crate::console::Startup;
-use crate::control::{client, runtime, wait_for_socket};
-use crate::domain::Command as Order;
+use crate::control::{Request, client, runtime, wait_for_socket};
+use crate::domain::{Command as Order, Reply};
 
 /// The embedded broker's port; `local_broker` documents it as its default.
 const BROKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9324);
 
-/// What was started.
-pub(super) struct Background {
-    worker: Child,
+/// A worker that was started here.
+struct Started {
+    name: String,
     socket: PathBuf,
-    broker: Option<Child>,
-    /// Whether the embedded broker ran before, and is not this console's to end.
-    found_broker: bool,
+    worker: Child,
 }
 
-impl Background {
-    /// Starts what is missing and waits until it is ready, or until the operator leaves: then what
-    /// was started so far is given back, for [`Background::leave`].
-    pub async fn start(
-        args: &StartArgs,
-        settings: &Settings,
-        tell: &watch::Sender<Startup>,
-        left: &CancellationToken,
-    ) -> Result<Option<Self>, ChildError> {
-        let folder = state_folder();
-        make_folder(&folder)?;
-        let embedded = settings.queue_url.origin == Origin::Default;
-        let mut broker = None;
-        if embedded && !Broker::connect(settings).await.is_embedded() {
-            working(tell, format!("Starting the embedded broker at {BROKER}"));
-            broker = Some(start_broker(&folder, settings).await?);
-        }
-        if left.is_cancelled() {
-            if let Some(broker) = broker {
-                terminate(&broker);
-            }
-            return Ok(None);
-        }
-        working(tell, String::from("Starting a worker: it imports Dagster"));
-        let name = format!("console-{}", std::process::id());
-        let runtime_folder = args.runtime_dir.clone().unwrap_or_else(runtime::folder);
-        let socket = runtime::socket_path(&runtime_folder, &name);
-        let log = folder.join(format!("{name}.err"));
-        let mut words = vec!["worker".into(), "start".into()];
-        words.extend(args.to_words(Some(&name), embedded));
-        let worker = spawn(&words, &log, "worker")?;
-        let mut started = Self {
-            worker,
-            socket,
-            found_broker: embedded && broker.is_none(),
-            broker,
-        };
-        if started.is_up(&log, tell, left).await {
-            return Ok(Some(started));
-        }
-        // Without its worker nobody asked for the broker.
-        if let Some(broker) = &started.broker {
-            terminate(broker);
-        }
-        Err(ChildError::Ended {
-            what: "worker",
-            reason: last_line(&log),
-        })
-    }
-
-    /// Waits until the worker greets, or the operator leaves; false if it ended instead.
-    async fn is_up(
-        &mut self,
-        log: &Path,
-        tell: &watch::Sender<Startup>,
-        left: &CancellationToken,
-    ) -> bool {
-        loop {
-            tokio::select! {
-                ready = wait_for_socket(&self.socket, READY) => if ready.is_ok() {
-                    return true;
-                },
-                () = left.cancelled() => return true,
-                _ = self.worker.wait() => return false,
-            }
-            // A large project on a busy machine: it may still come.
-            let (seconds, log) = (READY.as_secs(), log.display());
-            working(
-                tell,
-                format!("The worker is not ready after {seconds} s; see {log}"),
-            );
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-
+impl Started {
     async fn tell_to_end(&self, order: Order) {
         if let Err(problem) = client::call(&self.socket, order).await {
             if self.socket.exists() {
@@ -113,31 +39,196 @@ impl Background {
             terminate(&self.worker);
         }
     }
+}
+
+/// What a console has started, and starts when it is asked to.
+pub(super) struct Background<'a> {
+    args: &'a StartArgs,
+    settings: &'a Settings,
+    /// Where news of the console's own pool go.
+    tell: &'a watch::Sender<Startup>,
+    /// Once the operator has left, nothing is waited for any more.
+    left: &'a CancellationToken,
+    /// Whether the pool is this console's own, to be ended with it.
+    is_own: bool,
+    workers: Vec<Started>,
+    broker: Option<Child>,
+    /// Whether the embedded broker ran before, and is not this console's to end.
+    found_broker: bool,
+}
+
+impl<'a> Background<'a> {
+    /// With nothing started yet.
+    pub fn new(
+        args: &'a StartArgs,
+        settings: &'a Settings,
+        tell: &'a watch::Sender<Startup>,
+        left: &'a CancellationToken,
+    ) -> Self {
+        Self {
+            args,
+            settings,
+            tell,
+            left,
+            is_own: false,
+            workers: Vec::new(),
+            broker: None,
+            found_broker: false,
+        }
+    }
+
+    /// Starts a pool of the console's own.
+    pub async fn begin(&mut self) {
+        self.is_own = true;
+        let _ = self.start().await;
+    }
+
+    /// Starts workers when the console asks for it, until the operator has left.
+    pub async fn serve(&mut self, mut asked: mpsc::Receiver<Request>) {
+        loop {
+            let request = tokio::select! {
+                request = asked.recv() => request,
+                () = self.left.cancelled() => None,
+            };
+            let Some(Request { reply, .. }) = request else {
+                return;
+            };
+            // Whoever asked may have gone.
+            let _ = reply.send(match self.start().await {
+                Ok(name) => Reply::Done(format!("worker {name} was started")),
+                Err(reason) => Reply::Failed(format!("no worker was started: {reason}")),
+            });
+        }
+    }
+
+    /// Starts a worker; its name, or why there is none.
+    async fn start(&mut self) -> Result<String, String> {
+        let started = self.start_worker().await.map_err(|error| error.to_string());
+        if self.is_beginning() {
+            self.tell.send_replace(match &started {
+                Ok(_) => Startup::Ready,
+                Err(reason) => Startup::Failed(reason.clone()),
+            });
+        }
+        started
+    }
+
+    /// Starts a worker, and the broker if that is missing, and waits until it is ready, or until the
+    /// operator leaves.
+    async fn start_worker(&mut self) -> Result<String, ChildError> {
+        let folder = state_folder();
+        make_folder(&folder)?;
+        let embedded = self.settings.queue_url.origin == Origin::Default;
+        if embedded && !Broker::connect(self.settings).await.is_embedded() {
+            self.working(format!("Starting the embedded broker at {BROKER}"));
+            self.broker = Some(start_broker(&folder, self.settings).await?);
+            self.found_broker = false;
+        } else if embedded && self.broker.is_none() {
+            self.found_broker = true;
+        }
+        if self.left.is_cancelled() {
+            return Err(ChildError::Left);
+        }
+        self.working(String::from("Starting a worker: it imports Dagster"));
+        let name = match self.workers.len() {
+            0 => format!("console-{}", std::process::id()),
+            others => format!("console-{}-{}", std::process::id(), others + 1),
+        };
+        let runtime_folder = self.args.runtime_dir.clone();
+        let socket = runtime::socket_path(&runtime_folder.unwrap_or_else(runtime::folder), &name);
+        let log = folder.join(format!("{name}.err"));
+        let mut words = vec!["worker".into(), "start".into()];
+        words.extend(self.args.to_words(Some(&name), embedded));
+        let mut started = Started {
+            name: name.clone(),
+            socket,
+            worker: spawn(&words, &log, "worker")?,
+        };
+        if self.is_up(&mut started, &log).await {
+            self.workers.push(started);
+            return Ok(name);
+        }
+        if self.workers.is_empty()
+            && let Some(broker) = self.broker.take()
+        {
+            // Without its worker nobody asked for the broker.
+            terminate(&broker);
+        }
+        Err(ChildError::Ended {
+            what: "worker",
+            reason: last_line(&log),
+        })
+    }
+
+    /// Whether the console's own pool is not there yet.
+    fn is_beginning(&self) -> bool {
+        self.is_own && *self.tell.borrow() != Startup::Ready
+    }
+
+    /// Says how the console's own pool comes to be; what is started later has a toast.
+    fn working(&self, text: String) {
+        if self.is_beginning() {
+            self.tell.send_replace(Startup::Working(text));
+        }
+    }
+
+    /// Waits until the worker greets, or the operator leaves; false if it ended instead.
+    async fn is_up(&self, started: &mut Started, log: &Path) -> bool {
+        loop {
+            tokio::select! {
+                ready = wait_for_socket(&started.socket, READY) => if ready.is_ok() {
+                    return true;
+                },
+                () = self.left.cancelled() => return true,
+                _ = started.worker.wait() => return false,
+            }
+            // A large project on a busy machine: it may still come.
+            let (seconds, log) = (READY.as_secs(), log.display());
+            let text = format!("The worker is not ready after {seconds} s; see {log}");
+            self.working(text);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
 
     /// Does what the operator chose; without a choice (the terminal is gone, the console failed)
-    /// everything runs on.
+    /// everything runs on. So does what was started beside somebody else's pool.
     pub async fn leave(mut self, exit: Option<crate::console::Exit>) {
         use crate::console::Exit;
+        if self.workers.is_empty() {
+            if let Some(broker) = &self.broker {
+                terminate(broker);
+            }
+            return;
+        }
         let order = match exit {
-            Some(Exit::Left | Exit::DrainAndLeave) => Order::Drain { within: None },
-            Some(Exit::Stop | Exit::Terminated) => Order::Stop,
-            Some(Exit::LeaveRunning | Exit::HungUp) | None => {
+            Some(Exit::Left | Exit::DrainAndLeave) if self.is_own => Order::Drain { within: None },
+            Some(Exit::Stop | Exit::Terminated) if self.is_own => Order::Stop,
+            _ if self.is_own => {
                 note!(
                     "worker and broker run on; `dagster-taskiq-tui` attaches to them again, \
                      `worker stop` and `broker stop` end them"
                 );
                 return;
             }
-        };
-        let is_over = matches!(self.worker.try_wait(), Ok(Some(_)));
-        if !is_over {
-            if order != Order::Stop {
-                note!("the worker finishes what runs; Ctrl-C leaves it to that");
+            _ => {
+                for started in &self.workers {
+                    let name = &started.name;
+                    note!("worker {name} runs on; `worker stop {name}` ends it");
+                }
+                return;
             }
-            self.tell_to_end(order).await;
+        };
+        let is_running = |started: &mut Started| !matches!(started.worker.try_wait(), Ok(Some(_)));
+        self.workers.retain_mut(is_running);
+        if !self.workers.is_empty() && order != Order::Stop {
+            note!("the worker finishes what runs; Ctrl-C leaves it to that");
         }
+        for started in &self.workers {
+            started.tell_to_end(order.clone()).await;
+        }
+        let all_ended = join_all(self.workers.iter_mut().map(|started| started.worker.wait()));
         let interrupted = tokio::select! {
-            _ = self.worker.wait() => false,
+            _ = all_ended => false,
             _ = tokio::signal::ctrl_c() => true,
         };
         if let (false, Some(mut broker)) = (interrupted, self.broker) {
@@ -150,10 +241,6 @@ impl Background {
             );
         }
     }
-}
-
-fn working(tell: &watch::Sender<Startup>, text: String) {
-    tell.send_replace(Startup::Working(text));
 }
 
 async fn start_broker(folder: &Path, settings: &Settings) -> Result<Child, ChildError> {

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::worker::StartArgs;
 use crate::config::{ConfigError, Settings};
-use crate::control::runtime;
+use crate::control::{Request, runtime};
+use crate::domain::Reply;
 use crate::environment::managed::ManagedPython;
 
 use super::setup::{self, Files};
 use super::state::State;
-use super::supervisor::{Program, Supervisor};
+use super::supervisor::{Program, Supervisor, SupervisorError};
 use super::{DemoArgs, DemoError, Progress, ports, queues, system};
 
 /// Where the embedded broker and Dagster's webserver listen if nobody else does.
@@ -51,6 +54,10 @@ pub(super) struct Up {
     pub webserver: String,
     /// The worker's control socket.
     pub socket: PathBuf,
+    /// The worker, for when it is to be started again.
+    worker: Program,
+    /// Its name.
+    name: String,
     /// The embedded broker.
     endpoint: String,
     /// Its base queue.
@@ -81,7 +88,8 @@ impl Services<'_> {
         let mut of_worker = env.clone();
         // Consoles that attach to it learn the webserver from it.
         of_worker.push(("DAGSTER_TASKIQ_WEBSERVER_URL", webserver.clone().into()));
-        supervisor.start(self.worker(&name, &files, of_worker))?;
+        let worker = self.worker(&name, &files, of_worker);
+        supervisor.start(worker.clone())?;
         supervisor.start(self.daemon(&files, env))?;
 
         let client = crate::dagster::Client::new(&webserver)?;
@@ -90,18 +98,52 @@ impl Services<'_> {
             .ready("webserver", PATIENCE_DAGSTER, ready)
             .await?;
         self.progress.say(&format!("Dagster is at {webserver}"));
-        let log = supervisor.log_of("worker");
-        let ready = async || line_with(&log, " ready").map(drop);
-        supervisor.ready("worker", PATIENCE_DAGSTER, ready).await?;
+        worker_is_ready(supervisor).await?;
         let text = format!("The worker {name} runs {} steps at once", self.args.workers);
         self.progress.say(&text);
         Ok(Up {
             webserver,
             socket,
+            worker,
+            name,
             endpoint,
             queue_url,
             worker_config: files.worker_config,
         })
+    }
+
+    /// Does what the console asks for, which is only ever that its worker is started again.
+    pub async fn start_workers(
+        &self,
+        supervisor: &mut Supervisor,
+        up: &Up,
+        mut asked: mpsc::Receiver<Request>,
+    ) {
+        while let Some(request) = asked.recv().await {
+            let name = &up.name;
+            let reply = if supervisor.runs("worker") {
+                Reply::Failed(format!(
+                    "no worker was started: {name} runs, and the demo has one (+ gives it more slots)"
+                ))
+            } else {
+                match self.restart_worker(supervisor, up).await {
+                    Ok(()) => Reply::Done(format!("worker {name} was started")),
+                    Err(problem) => Reply::Failed(format!("no worker was started: {problem}")),
+                }
+            };
+            // The console may have been left.
+            let _ = request.reply.send(reply);
+        }
+    }
+
+    async fn restart_worker(
+        &self,
+        supervisor: &mut Supervisor,
+        up: &Up,
+    ) -> Result<(), SupervisorError> {
+        supervisor.stop(&["worker"]).await;
+        supervisor.start(up.worker.clone())?;
+        worker_is_ready(supervisor).await
     }
 
     /// What the console is told: its flags, and where everything is for while the worker has ended.
@@ -257,6 +299,12 @@ impl Services<'_> {
             ("PATH", std::env::join_paths(path).unwrap_or_default()),
         ]
     }
+}
+
+async fn worker_is_ready(supervisor: &mut Supervisor) -> Result<(), SupervisorError> {
+    let log = supervisor.log_of("worker");
+    let ready = async || line_with(&log, " ready").map(drop);
+    supervisor.ready("worker", PATIENCE_DAGSTER, ready).await
 }
 
 /// The first line of a log that holds these words.

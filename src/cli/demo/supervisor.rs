@@ -64,7 +64,7 @@ pub enum SupervisorError {
 }
 
 /// What to start.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Program {
     /// For people, and the name of its log file.
     pub name: &'static str,
@@ -223,6 +223,12 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+
+    /// Whether a child of this name runs.
+    pub fn runs(&mut self, name: &str) -> bool {
+        let mut named = self.running.iter_mut().filter(|child| child.name == name);
+        named.any(|child| matches!(child.guard.try_wait(), Ok(None)))
     }
 
     /// Ends the named children at the same time, and waits for them.

@@ -31,7 +31,7 @@ pub(super) fn alarms(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         let text = String::from("Connecting to the worker");
         found.warning(AlarmKind::Start, "worker", text);
     } else if workers.is_empty() {
-        let text = format!("{NO_WORKER}; ~{total} messages wait");
+        let text = format!("{NO_WORKER}; ~{total} messages wait: S starts one");
         found.critical(AlarmKind::NoConsumer, ALL, text);
     } else if live.is_empty() && total > 0 {
         let silent = seconds_between(workers[0].heartbeat_at, now) >= HEARTBEAT_LATE;
@@ -45,7 +45,11 @@ pub(super) fn alarms(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         } else {
             String::from("no worker receives")
         };
-        let todo = if state == "paused" { ": p resumes" } else { "" };
+        let todo = match workers[0].state {
+            WorkerState::Paused => ": p resumes",
+            WorkerState::Stopped | WorkerState::Lost => ": S starts one",
+            _ => "",
+        };
         let text = format!("~{total} messages wait and {what}{todo}");
         found.critical(AlarmKind::NoConsumer, ALL, text);
     } else if !live.is_empty() && live.iter().all(|worker| worker.steps().target == 0) {

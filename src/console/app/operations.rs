@@ -37,6 +37,7 @@ impl App {
             Verb::Scale => self.scale_to(argument, now, effects),
             Verb::Launch => self.pick_job(argument, now, effects),
             Verb::Reload => self.reload(now, effects),
+            Verb::StartWorker => self.ask_start_worker(),
             Verb::DrainWorker => self.ask_drain_worker(argument, now),
             Verb::StopWorker => self.ask_stop_worker(now),
             Verb::KillWorker => self.ask_kill_worker(now),
@@ -127,7 +128,7 @@ impl App {
                 worker.id(),
                 worker.hostname()
             ),
-            None => String::from("No worker is linked: there is nobody to send it to"),
+            None => String::from("No worker is linked: S starts one"),
         }
     }
 

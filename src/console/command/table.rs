@@ -85,6 +85,10 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Reload, "reload", &["r"])
         .risk(Disruptive)
         .help("load user code again: new Python hosts for new work"),
+    row(Verb::StartWorker, "start-worker", &["S"])
+        .aka(&["start"])
+        .risk(Disruptive)
+        .help("start a worker on this host, with this console's flags and settings"),
     row(Verb::DrainWorker, "drain", &["D"])
         .risk(Disruptive)
         .hint("drain")

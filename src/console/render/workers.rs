@@ -56,7 +56,7 @@ pub(super) fn regions(body: Rect) -> (Rect, Rect) {
 
 pub(super) const SHEET: Sheet = Sheet {
     title: "Workers",
-    empty: "No worker is linked: nothing takes messages from the queues.",
+    empty: "No worker is linked: nothing takes messages from the queues. S starts one.",
     columns: &COLUMNS,
     cells: |ctx, index, width| {
         let worker = rows::worker_at(ctx.snapshot, index);

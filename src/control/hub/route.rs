@@ -26,6 +26,8 @@ pub(super) struct Router {
     tell: mpsc::Sender<poller::Told>,
     /// Who does what is about queues where no linked worker can.
     desk: Option<mpsc::Sender<Request>>,
+    /// Who starts workers.
+    starter: Option<mpsc::Sender<Request>>,
 }
 
 impl Router {
@@ -35,6 +37,7 @@ impl Router {
         audit: Option<AuditLog>,
         tell: mpsc::Sender<poller::Told>,
         desk: Option<mpsc::Sender<Request>>,
+        starter: Option<mpsc::Sender<Request>>,
     ) -> Self {
         Self {
             read_only,
@@ -43,6 +46,7 @@ impl Router {
             asking: None,
             tell,
             desk,
+            starter,
         }
     }
 
@@ -93,6 +97,10 @@ impl Router {
         if command.is_for_dagster() {
             let done = self.ask_dagster(command.clone());
             return self.recorded(worker, command, done);
+        }
+        if command == Command::StartWorker {
+            let started = ask_starter(self.starter.clone()).boxed();
+            return self.recorded(worker, command, started);
         }
         match addressees(worker, &command, state) {
             Ok(addressees) => ask_workers(addressees, command).boxed(),
@@ -273,6 +281,28 @@ async fn ask_desk(desk: Option<mpsc::Sender<Request>>, command: Command) -> Repl
             ))
         }
     }
+}
+
+/// Has a worker started. It may take as long as its imports: whoever starts it knows when to give up.
+async fn ask_starter(starter: Option<mpsc::Sender<Request>>) -> Reply {
+    let Some(starter) = starter else {
+        let text = "no worker was started: this console starts none; `dagster-taskiq-tui worker \
+                    start --background` does, on the worker's host";
+        return Reply::Failed(text.to_owned());
+    };
+    let (reply, outcome) = oneshot::channel();
+    let request = Request {
+        worker: None,
+        command: Command::StartWorker,
+        reply,
+    };
+    if starter.try_send(request).is_err() {
+        return Reply::Failed(String::from(
+            "no worker was started: others are being started, try again then",
+        ));
+    }
+    let lost = || Reply::Failed(String::from("no word came of the worker's start"));
+    outcome.await.unwrap_or_else(|_| lost())
 }
 
 /// One sentence of several answers.

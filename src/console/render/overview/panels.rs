@@ -267,8 +267,10 @@ fn not_started(ctx: Ctx, area: Rect, problem: &str, buf: &mut Buffer) {
     let problem = text::clean(problem);
     let heading = Line::from(span("No worker was started:", ctx.roles.dim));
     let parts = text::wrap(&problem, area.width.max(1)).into_iter();
+    let again = Line::from(span("S tries it again.", ctx.roles.dim));
     let lines: Vec<Line> = std::iter::once(heading)
         .chain(parts.map(|part| Line::from(span(part, ctx.roles.text))))
+        .chain([again])
         .collect();
     paint::lines(ctx, buf, area, &lines);
 }
