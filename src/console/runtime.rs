@@ -19,6 +19,7 @@ use jiff::tz::TimeZone;
 use rustix::process::{Signal, kill_current_process_group};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::control::Handle;
@@ -34,6 +35,10 @@ use super::options::{ConsoleError, ConsoleOptions, Exit, Startup};
 use super::pace::{News, Pace, frame_time};
 use super::terminal::{self, PanicHook, Panics, Screen};
 use super::theme::{Depth, Theme};
+
+/// How long a file may take to be written before the console ends without it: home folders are on
+/// networks, too.
+const FILES_TAKE: Duration = Duration::from_secs(2);
 
 /// How long a stop after Ctrl-Z may take to arrive. In an orphaned process group it never does.
 const STOP_ARRIVES: Duration = Duration::from_millis(200);
@@ -120,11 +125,14 @@ fn console_thread(
         files,
         handle,
         screen,
-        replies: FuturesUnordered::new(),
+        outcomes: FuturesUnordered::new(),
         frame,
         to_edit: None,
     };
-    Ok(runtime.block_on(console.run(signals, panics)))
+    let exit = runtime.block_on(console.run(signals, panics));
+    // What is still being written to a file system that hangs is not waited for.
+    runtime.shutdown_timeout(FILES_TAKE);
+    Ok(exit)
 }
 
 /// The signals the console answers to. SIGWINCH is crossterm's.
@@ -150,7 +158,8 @@ impl Signals {
 enum Wake {
     Event(Option<io::Result<Event>>),
     Snapshot,
-    Reply(u64, Reply),
+    /// What came of an effect.
+    Outcome(Message),
     Panic(String),
     Startup(Startup),
     Resumed,
@@ -185,8 +194,8 @@ struct Console<'a> {
     files: Files,
     handle: &'a Handle,
     screen: Screen,
-    /// Answers on their way; the handle's own queue bounds them.
-    replies: FuturesUnordered<BoxFuture<'static, (u64, Reply)>>,
+    /// What comes of effects; the handle's own queue bounds the answers among them.
+    outcomes: FuturesUnordered<BoxFuture<'static, Message>>,
     frame: Duration,
     /// What waits to be edited: the loop must let go of the terminal's events first.
     to_edit: Option<String>,
@@ -204,16 +213,25 @@ impl Console<'_> {
             return Exit::HungUp;
         }
         let exit = self.serve(signals, panics).await;
-        self.remember();
+        let _ = timeout(FILES_TAKE, self.remember()).await;
         exit
     }
 
-    /// Writes down what the next console should know.
-    fn remember(&self) {
-        if let Some(path) = &self.files.memory
-            && let Err(error) = self.app.memory().save(path)
-        {
-            tracing::warn!("cannot write {}: {error}", path.display());
+    /// Has written down what the next console should know.
+    fn remember(&self) -> impl Future<Output = ()> + use<> {
+        let writing = self.files.memory.clone().map(|path| {
+            let memory = self.app.memory();
+            spawn_blocking(move || {
+                if let Err(error) = memory.save(&path) {
+                    tracing::warn!("cannot write {}: {error}", path.display());
+                }
+            })
+        });
+        async move {
+            if let Some(writing) = writing {
+                // A panic in it is logged as any other.
+                let _ = writing.await;
+            }
         }
     }
 
@@ -248,7 +266,7 @@ impl Console<'_> {
                     linked = seen.is_ok();
                     Wake::Snapshot
                 }
-                Some((request, reply)) = self.replies.next() => Wake::Reply(request, reply),
+                Some(outcome) = self.outcomes.next() => Wake::Outcome(outcome),
                 Some(panic) = panics.others.recv() => Wake::Panic(panic),
                 startup = self.files.news() => Wake::Startup(startup),
                 _ = signals.terminate.recv() => Wake::Leave(Exit::Terminated),
@@ -265,10 +283,7 @@ impl Console<'_> {
                     news.came(Instant::now());
                     ControlFlow::Continue(())
                 }
-                Wake::Reply(request, reply) => {
-                    self.tell(Message::Reply { request, reply }, &mut signals)
-                        .await
-                }
+                Wake::Outcome(message) => self.tell(message, &mut signals).await,
                 Wake::Panic(text) => {
                     self.tell(Message::BackgroundPanic(text), &mut signals)
                         .await
@@ -309,7 +324,7 @@ impl Console<'_> {
             }
             changed = news.wait();
             if remembered.elapsed() > REMEMBER_EVERY {
-                self.remember();
+                drop(self.remember());
                 remembered = Instant::now();
             }
         }
@@ -356,20 +371,23 @@ impl Console<'_> {
                 } => {
                     let verb = command.verb();
                     let outcome = self.handle.request(worker, command);
-                    self.replies.push(Box::pin(async move {
+                    self.outcomes.push(Box::pin(async move {
                         let lost = || {
                             Reply::Failed(format!(
                                 "{verb}: no answer came; look whether it was done"
                             ))
                         };
-                        (request, outcome.await.unwrap_or_else(|_| lost()))
+                        let reply = outcome.await.unwrap_or_else(|_| lost());
+                        Message::Reply { request, reply }
                     }));
                 }
                 Effect::Copy(text) => gone(self.screen.copy(&text))?,
                 Effect::Write { path, text } => {
-                    let told = write_new(&path, &text);
-                    let more = self.app.update(Message::Written(told), Timestamp::now());
-                    debug_assert!(more.is_empty(), "a note asks for nothing");
+                    let broke = format!("Writing {} broke off", path.display());
+                    let writing = spawn_blocking(move || write_new(&path, &text));
+                    self.outcomes.push(Box::pin(async move {
+                        Message::Written(writing.await.unwrap_or(Err(broke)))
+                    }));
                 }
                 Effect::Edit(text) => self.to_edit = Some(text),
                 Effect::Mouse(used) => gone(self.screen.mouse(used))?,
