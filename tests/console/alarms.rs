@@ -65,6 +65,17 @@ fn a_queue_from_which_no_live_worker_receives_is_named_with_what_to_do() {
         "a silent worker serves nobody"
     );
 
+    // With nobody left there is nobody to wait for, whether or not anything waits.
+    for state in [WorkerState::Stopped, WorkerState::Lost] {
+        let mut snapshot = shared(0);
+        for worker in Arc::make_mut(&mut snapshot.workers) {
+            worker.state = state;
+        }
+        let shown = screen(snapshot);
+        let alarm = "No worker runs any more; ~0 messages wait: S starts one";
+        assert!(shown.contains(alarm), "{state:?}: {shown}");
+    }
+
     let mut empty = shared(0);
     Arc::make_mut(&mut empty.workers)[1].state = WorkerState::Paused;
     let shown = screen(empty);

@@ -33,6 +33,9 @@ pub(super) fn alarms(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     } else if workers.is_empty() {
         let text = format!("{NO_WORKER}; ~{total} messages wait: S starts one");
         found.critical(AlarmKind::NoConsumer, ALL, text);
+    } else if live.is_empty() && workers.iter().all(|worker| worker.state.is_over()) {
+        let text = format!("No worker runs any more; ~{total} messages wait: S starts one");
+        found.critical(AlarmKind::NoConsumer, ALL, text);
     } else if live.is_empty() && total > 0 {
         let silent = seconds_between(workers[0].heartbeat_at, now) >= HEARTBEAT_LATE;
         let state = if silent && workers[0].state.receives() {
@@ -45,10 +48,10 @@ pub(super) fn alarms(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         } else {
             String::from("no worker receives")
         };
-        let todo = match workers[0].state {
-            WorkerState::Paused => ": p resumes",
-            WorkerState::Stopped | WorkerState::Lost => ": S starts one",
-            _ => "",
+        let todo = if workers[0].state == WorkerState::Paused {
+            ": p resumes"
+        } else {
+            ""
         };
         let text = format!("~{total} messages wait and {what}{todo}");
         found.critical(AlarmKind::NoConsumer, ALL, text);

@@ -37,12 +37,10 @@ impl App {
     }
 
     pub(super) fn ask_start_worker(&mut self) {
-        let body = vec![
-            String::from(
-                "It runs on this host, in the background, with the flags, the settings file",
-            ),
-            String::from("and the environment that this console was started with."),
-        ];
+        let body = vec![String::from(
+            "It runs on this host, in the background, with the flags, the settings file and the \
+             environment that this console was started with.",
+        )];
         let requests = vec![(None, Command::StartWorker)];
         self.ask(String::from("Start a worker?"), body, None, requests);
     }
