@@ -181,7 +181,7 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
         left.cancel();
         exit
     };
-    let ((), exit) = tokio::join!(pool, console);
+    let (exit, ()) = tokio::join!(console, pool);
     background.leave(exit.as_ref().ok().copied()).await;
     exit?;
     Ok(ExitCode::SUCCESS)

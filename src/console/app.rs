@@ -74,6 +74,8 @@ pub enum Message {
     Written(Result<String, String>),
     /// What came of `$EDITOR`: the text, or one sentence.
     Edited(Result<String, String>),
+    /// Nothing will be heard any more: what gathers it has ended.
+    CutOff,
     /// Time has passed.
     Tick,
     /// A thread other than the console's panicked.
@@ -206,6 +208,8 @@ pub struct App {
     wanted_slots: BTreeMap<String, u32>,
     /// What is followed while a task's details are open.
     pub(super) followed: Option<Follow>,
+    /// What is shown is the last that is ever heard.
+    pub(super) is_cut_off: bool,
     /// How many of the snapshot's runs are not over: counted once, and not in every frame.
     pub(super) unfinished_runs: usize,
     /// The request that loads older runs, while it is under way.
@@ -251,6 +255,7 @@ impl App {
             mouse: false,
             wanted_slots: BTreeMap::new(),
             followed: None,
+            is_cut_off: false,
             unfinished_runs: 0,
             loading_runs: None,
             next_request: 0,
@@ -266,7 +271,7 @@ impl App {
         let passes = |message: &Message| {
             matches!(
                 message,
-                Message::Snapshot(_) | Message::Startup(_) | Message::Tick
+                Message::Snapshot(_) | Message::Startup(_) | Message::CutOff | Message::Tick
             )
         };
         let may_alarm = passes(&message);
@@ -292,6 +297,7 @@ impl App {
                     self.take_reply(request, reply, now);
                 }
             }
+            Message::CutOff => self.is_cut_off = true,
             Message::Tick => {}
             Message::BackgroundPanic(text) => {
                 self.toast(

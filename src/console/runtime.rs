@@ -128,6 +128,7 @@ fn console_thread(
         outcomes: FuturesUnordered::new(),
         frame,
         to_edit: None,
+        came_back: false,
     };
     let exit = runtime.block_on(console.run(signals, panics));
     // What is still being written to a file system that hangs is not waited for.
@@ -199,6 +200,8 @@ struct Console<'a> {
     frame: Duration,
     /// What waits to be edited: the loop must let go of the terminal's events first.
     to_edit: Option<String>,
+    /// The terminal was somebody else's for a while, and may have another size.
+    came_back: bool,
 }
 
 impl Console<'_> {
@@ -264,7 +267,7 @@ impl Console<'_> {
                 event = events.next() => Wake::Event(event),
                 seen = snapshots.changed(), if linked && !news.wait() => {
                     linked = seen.is_ok();
-                    Wake::Snapshot
+                    if linked { Wake::Snapshot } else { Wake::Outcome(Message::CutOff) }
                 }
                 Some(outcome) = self.outcomes.next() => Wake::Outcome(outcome),
                 Some(panic) = panics.others.recv() => Wake::Panic(panic),
@@ -303,6 +306,14 @@ impl Console<'_> {
                 let flow = self.edit(&text, &mut signals).await;
                 events = EventStream::new();
                 if let ControlFlow::Break(exit) = flow {
+                    return exit;
+                }
+            }
+            if std::mem::take(&mut self.came_back)
+                && let Ok((columns, rows)) = self.screen.size()
+            {
+                let resized = self.tell(Message::Resize(columns, rows), &mut signals);
+                if let ControlFlow::Break(exit) = resized.await {
                     return exit;
                 }
             }
@@ -404,11 +415,19 @@ impl Console<'_> {
 
     /// Lends the terminal to `$EDITOR`.
     async fn edit(&mut self, text: &str, signals: &mut Signals) -> ControlFlow<Exit> {
-        terminal::restore();
-        let edited = tokio::select! {
-            edited = editor::edit(text) => edited,
-            _ = signals.terminate.recv() => return ControlFlow::Break(Exit::Terminated),
-            _ = signals.hang_up.recv() => return ControlFlow::Break(Exit::HungUp),
+        let lent = terminal::Lent::out();
+        let cut_off = tokio::select! {
+            edited = editor::edit(text) => Ok(edited),
+            _ = signals.terminate.recv() => Err(Exit::Terminated),
+            _ = signals.hang_up.recv() => Err(Exit::HungUp),
+        };
+        let edited = match cut_off {
+            Ok(edited) => edited,
+            Err(exit) => {
+                // The editor was killed, and could not put the terminal as it was.
+                lent.take_back();
+                return ControlFlow::Break(exit);
+            }
         };
         // A Ctrl-C was the editor's.
         while signals.interrupt.recv().now_or_never().is_some() {}
@@ -418,6 +437,7 @@ impl Console<'_> {
 
     /// Enters the terminal again, with what the operator turned on.
     fn enter_again(&mut self) -> io::Result<()> {
+        self.came_back = true;
         self.screen.enter_again()?;
         if self.app.wants_mouse() {
             self.screen.mouse(true)?;

@@ -24,6 +24,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::sync::mpsc;
 
 use super::app::App;
@@ -72,6 +73,31 @@ pub(super) fn restore() {
             Show
         );
         let _ = disable_raw_mode();
+    }
+}
+
+/// The modes of a terminal that is lent to another program, for when that ends without giving it back.
+pub(super) struct Lent(Option<Termios>);
+
+impl Lent {
+    /// Gives the terminal to whoever comes next.
+    pub(super) fn out() -> Self {
+        restore();
+        Self(tcgetattr(io::stdin()).ok())
+    }
+
+    /// Puts the terminal as it was, whatever the other program made of it.
+    pub(super) fn take_back(&self) {
+        let _ = execute!(
+            io::stdout(),
+            DisableMouseCapture,
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            Show
+        );
+        if let Some(modes) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
+        }
     }
 }
 
@@ -140,8 +166,10 @@ impl Screen {
         self.terminal.resize(Rect::new(0, 0, width, height))
     }
 
-    /// Enters the terminal again after [`restore`].
+    /// Enters the terminal again after [`restore`], or after a stop that came without asking: then a
+    /// shell has changed the modes, and raw mode, believed to be on, would not be set again.
     pub(super) fn enter_again(&mut self) -> io::Result<()> {
+        disable_raw_mode()?;
         enter_modes()?;
         self.forget()
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::process::Child;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -121,7 +122,7 @@ impl<'a> Background<'a> {
         let embedded = self.settings.queue_url.origin == Origin::Default;
         if embedded && !Broker::connect(self.settings).await.is_embedded() {
             self.working(format!("Starting the embedded broker at {BROKER}"));
-            self.broker = Some(start_broker(&folder, self.settings).await?);
+            self.broker = Some(start_broker(&folder, self.settings, self.left).await?);
             self.found_broker = false;
         } else if embedded && self.broker.is_none() {
             self.found_broker = true;
@@ -190,8 +191,8 @@ impl<'a> Background<'a> {
         }
     }
 
-    /// Does what the operator chose; without a choice (the terminal is gone, the console failed)
-    /// everything runs on. So does what was started beside somebody else's pool.
+    /// Does what the operator chose; without a choice (a signal, the terminal is gone, the console
+    /// failed) everything runs on. So does what was started beside somebody else's pool.
     pub async fn leave(mut self, exit: Option<crate::console::Exit>) {
         use crate::console::Exit;
         if self.workers.is_empty() {
@@ -202,7 +203,7 @@ impl<'a> Background<'a> {
         }
         let order = match exit {
             Some(Exit::Left | Exit::DrainAndLeave) if self.is_own => Order::Drain { within: None },
-            Some(Exit::Stop | Exit::Terminated) if self.is_own => Order::Stop,
+            Some(Exit::Stop) if self.is_own => Order::Stop,
             _ if self.is_own => {
                 note!(
                     "worker and broker run on; `dagster-taskiq-tui` attaches to them again, \
@@ -229,7 +230,7 @@ impl<'a> Background<'a> {
         let all_ended = join_all(self.workers.iter_mut().map(|started| started.worker.wait()));
         let interrupted = tokio::select! {
             _ = all_ended => false,
-            _ = tokio::signal::ctrl_c() => true,
+            () = told_to_end() => true,
         };
         if let (false, Some(mut broker)) = (interrupted, self.broker) {
             terminate(&broker);
@@ -243,7 +244,26 @@ impl<'a> Background<'a> {
     }
 }
 
-async fn start_broker(folder: &Path, settings: &Settings) -> Result<Child, ChildError> {
+/// Until Ctrl-C, SIGTERM or SIGHUP: the console has caught them all, and nobody else would.
+async fn told_to_end() {
+    let told = async |kind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        // Without a handler the signal ends the process by itself.
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = told(SignalKind::interrupt()) => {}
+        () = told(SignalKind::terminate()) => {}
+        () = told(SignalKind::hangup()) => {}
+    }
+}
+
+/// Starts the embedded broker and waits until it answers, or the operator leaves.
+async fn start_broker(
+    folder: &Path,
+    settings: &Settings,
+    left: &CancellationToken,
+) -> Result<Child, ChildError> {
     let log = folder.join("broker.err");
     let data = folder.join("broker").into_os_string();
     let words = ["broker".into(), "serve".into(), "--data-dir".into(), data];
@@ -255,6 +275,7 @@ async fn start_broker(folder: &Path, settings: &Settings) -> Result<Child, Child
     };
     let ready = tokio::select! {
         ready = tokio::time::timeout(READY, answers) => ready.is_ok(),
+        () = left.cancelled() => true,
         _ = child.wait() => {
             return Err(ChildError::Ended { what: "broker", reason: last_line(&log) });
         }

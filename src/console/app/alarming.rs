@@ -69,6 +69,17 @@ impl App {
             };
             alarms.insert(0, alarm);
         }
+        if self.is_cut_off {
+            let text = "This console hears of nothing any more, what it shows is old: leave it and \
+                        start it again";
+            let alarm = Alarm {
+                severity: Severity::Critical,
+                kind: AlarmKind::Unreachable,
+                about: String::from("console"),
+                text: text.to_owned(),
+            };
+            alarms.insert(0, alarm);
+        }
         alarms
     }
 
