@@ -8,6 +8,7 @@ mod event;
 mod fleet;
 mod log;
 mod message;
+mod plain;
 mod query;
 mod queue;
 mod run;
@@ -27,6 +28,7 @@ pub use message::{
     Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,
     RedrivePolicy,
 };
+pub use plain::plain;
 pub use query::{
     Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent, RunStep,
     RunSteps,

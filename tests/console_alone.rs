@@ -72,6 +72,23 @@ fn a_pool_that_did_not_start_is_started_with_a_key_and_ends_with_its_console() {
 }
 
 #[test]
+fn a_console_that_only_looks_starts_no_worker() {
+    let mut scene = Scene::new("looks");
+    let run_of_dagster = scene.side.make_run("three");
+    let message = scene.side.step(&run_of_dagster, "good_0", 5);
+    scene.side.send(&[message]);
+    let run = scene.project.folder().join("run");
+    fs::create_dir_all(&run).unwrap();
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut console = open(&scene, &run, &["--read-only"]);
+    // While one is being started that is told instead.
+    console.wait_for("No worker is linked; ~1 messages wait");
+    console.keys("S");
+    console.wait_for("Read-only: `start-worker` is refused");
+    assert_eq!(workers_of(&scene), 0);
+}
+
+#[test]
 fn a_worker_that_is_started_beside_somebody_elses_outlives_the_console() {
     let scene = Scene::new("beside");
     let run = scene.project.folder().join("run");

@@ -166,7 +166,7 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     let (starter, asked) = mpsc::channel(STARTS);
     let mut background = Background::new(&start, &settings, &tell, &left);
     let pool = async {
-        if client::discover_in(&discover).await.is_empty() {
+        if !settings.read_only.value && client::discover_in(&discover).await.is_empty() {
             background.begin().await;
         }
         background.serve(asked).await;

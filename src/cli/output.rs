@@ -1,8 +1,10 @@
 //! What commands print. `println!` panics where nobody reads any more.
 
 use std::fmt::Arguments;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::domain::plain;
 
 /// Something could not be written to standard output.
 static FAILED: AtomicBool = AtomicBool::new(false);
@@ -21,7 +23,7 @@ macro_rules! note {
 pub(super) use {note, out};
 
 pub(super) fn line(text: Arguments<'_>) {
-    let Err(error) = writeln!(io::stdout(), "{text}") else {
+    let Err(error) = write(io::stdout(), text) else {
         return;
     };
     if error.kind() != ErrorKind::BrokenPipe && !FAILED.swap(true, Ordering::Relaxed) {
@@ -30,7 +32,16 @@ pub(super) fn line(text: Arguments<'_>) {
 }
 
 pub(super) fn aside(text: Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = write(io::stderr(), text);
+}
+
+/// A terminal obeys what it prints, and the words are often somebody else's.
+fn write(mut output: impl Write + IsTerminal, text: Arguments<'_>) -> io::Result<()> {
+    if output.is_terminal() {
+        writeln!(output, "{}", plain(&text.to_string()))
+    } else {
+        writeln!(output, "{text}")
+    }
 }
 
 /// Whether output was lost for another reason than that nobody reads it.

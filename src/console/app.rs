@@ -455,12 +455,20 @@ impl App {
         let page = super::render::page_rows(self);
         let (view, logs) = (self.view, self.logs);
         let snapshot = Arc::clone(&self.snapshot);
+        let is_open = matches!(self.overlay, Some(Overlay::Detail { .. }));
+        if !is_open {
+            self.lists.iter_mut().for_each(List::let_go);
+        }
         let list = self.list_mut();
         list.refresh(view, &snapshot, logs.level);
-        if view == View::Logs && logs.follow {
-            list.move_to(usize::MAX);
+        if is_open {
+            list.hold(view, &snapshot);
+        } else {
+            if view == View::Logs && logs.follow {
+                list.move_to(usize::MAX);
+            }
+            list.remember(view, &snapshot);
         }
-        list.remember(view, &snapshot);
         list.scroll(page);
     }
 }

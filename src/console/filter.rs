@@ -1,8 +1,8 @@
 //! The filter of `/`: terms that must all hold.
 //!
 //! `text` is a substring, `!term` its opposite, `~text` fuzzy, `re:PATTERN` a regular expression,
-//! `field:value` looks at one field only (`field:re:PATTERN` too) and `prio:>5` compares. Case does
-//! not matter; `"several words"` are one term.
+//! `field:value` looks at one field only (`field:re:PATTERN` too), `prio:5` is that number and
+//! `prio:>5` compares. Case does not matter; `"several words"` are one term.
 
 use std::borrow::Cow;
 
@@ -23,6 +23,7 @@ enum Test {
     Substring(String),
     Fuzzy(String),
     Pattern(Regex),
+    Exactly(i64),
     AtLeast(i64),
     AtMost(i64),
 }
@@ -57,8 +58,8 @@ const FIELDS: [(&str, &str); 10] = [
 ];
 
 impl Filter {
-    /// Reads a filter. A regular expression that does not parse leaves its term out and is told by
-    /// [`Filter::error`].
+    /// Reads a filter. With a regular expression that does not parse it lets nothing pass, and
+    /// [`Filter::error`] tells why.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut filter = Self {
@@ -83,7 +84,7 @@ impl Filter {
     /// Whether it lets everything pass.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.terms.is_empty()
+        self.terms.is_empty() && self.error.is_none()
     }
 
     /// What is wrong with it, in one sentence.
@@ -103,7 +104,7 @@ impl Filter {
     /// Whether a row passes.
     #[must_use]
     pub fn matches(&self, row: &impl Searchable) -> bool {
-        self.terms.iter().all(|term| term.holds(row))
+        self.error.is_none() && self.terms.iter().all(|term| term.holds(row))
     }
 }
 
@@ -146,7 +147,7 @@ impl Term {
                 let wrong = |_| format!("`{pattern}` is not a regular expression");
                 Test::Pattern(regex.map_err(wrong)?)
             }
-            None => Test::parse(value, field.is_some()),
+            None => Test::parse(value, field.as_deref()),
         };
         Ok(Some(Self {
             inverse,
@@ -168,7 +169,7 @@ impl Term {
 }
 
 impl Test {
-    fn parse(value: &str, compares: bool) -> Self {
+    fn parse(value: &str, field: Option<&str>) -> Self {
         let number = |prefix: &str| value.strip_prefix(prefix)?.parse::<i64>().ok();
         let comparison = number(">=")
             .map(Self::AtLeast)
@@ -176,9 +177,13 @@ impl Test {
             .or_else(|| number(">").map(|n| Self::AtLeast(n.saturating_add(1))))
             .or_else(|| number("<").map(|n| Self::AtMost(n.saturating_sub(1))));
         match (comparison, value.strip_prefix('~')) {
-            (Some(comparison), _) if compares => comparison,
+            (Some(comparison), _) if field.is_some() => comparison,
             (_, Some(fuzzy)) => Self::Fuzzy(fuzzy.to_owned()),
-            _ => Self::Substring(value.to_lowercase()),
+            _ => match value.parse() {
+                // Priority 1 is not 10, but a run is named by a part of its id.
+                Ok(number) if field == Some("prio") => Self::Exactly(number),
+                _ => Self::Substring(value.to_lowercase()),
+            },
         }
     }
 
@@ -187,6 +192,7 @@ impl Test {
             Self::Substring(part) => text.to_lowercase().contains(part.as_str()),
             Self::Fuzzy(query) => fuzzy::score(query, text).is_some(),
             Self::Pattern(regex) => regex.is_match(text),
+            Self::Exactly(number) => text.parse() == Ok(*number),
             Self::AtLeast(least) => text.parse().is_ok_and(|n: i64| n >= *least),
             Self::AtMost(most) => text.parse().is_ok_and(|n: i64| n <= *most),
         }
@@ -227,6 +233,7 @@ mod tests {
     fn a_field_narrows_and_a_priority_compares() {
         assert!(passes("queue:high prio:>6 prio:<=7"));
         assert!(!passes("prio:>7"));
+        assert!(passes("prio:7") && !passes("prio:70") && passes("!prio:8"));
         assert!(!passes("queue:orders"));
         assert!(!passes("job:x") && passes("!job:x"));
     }
@@ -236,6 +243,10 @@ mod tests {
         assert!(passes("~ldord") && !passes("~xyz"));
         assert!(passes("re:^load_.*\\d$") && !passes("re:^orders"));
         assert!(Filter::parse("re:(").error().is_some());
+        assert!(
+            !passes("re:(") && !passes("!re:("),
+            "what is meant is not known"
+        );
         assert!(passes("queue:re:^tasks-h") && !passes("queue:re:^h"));
         assert!(passes("!queue:re:^h") && Filter::parse("queue:re:(").error().is_some());
         assert!(passes("\"load_orders tasks\"") && !passes("\"orders 7\""));

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::domain::plain;
+
 /// Columns a text takes; more than a screen can hold is `u16::MAX`.
 #[must_use]
 pub fn width(text: &str) -> u16 {
@@ -39,24 +41,11 @@ pub fn prefix(text: &str, max: u16) -> &str {
 /// The text without escape sequences and control characters; a tab becomes two spaces.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
+    let mut text = plain(text);
+    if text.contains(['\t', '\n']) {
+        text = Cow::Owned(text.replace('\t', "  ").replace('\n', ""));
     }
-    let mut kept = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' if chars.peek() == Some(&'[') => {
-                chars.next();
-                // A control sequence ends with a byte from @ to ~.
-                while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
-            }
-            '\t' => kept.push_str("  "),
-            c if c.is_control() => {}
-            c => kept.push(c),
-        }
-    }
-    Cow::Owned(kept)
+    text
 }
 
 /// Cuts a text into lines of at most `max` columns.

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use crate::domain::LogLevel;
+use crate::domain::{LogLevel, plain};
 
 /// Events that wait for their other telling. One that comes later than so many others is told twice.
 const REMEMBERED: usize = 64;
@@ -54,10 +54,7 @@ impl<'a> Reader<'a> {
     /// A line that was printed; `None` for an event that was told before.
     pub fn line(&mut self, line: &str) -> Option<(LogLevel, String)> {
         let Some((level, message)) = dagster_line(line, self.run_id, self.step) else {
-            return Some((
-                self.level_of_other(line),
-                without_colours(line).into_owned(),
-            ));
+            return Some((self.level_of_other(line), shown(line).into_owned()));
         };
         let Some((event_type, rest)) = event_of(&message) else {
             self.trace = Trace::Head(level);
@@ -138,8 +135,8 @@ fn level_of(event_type: &str, level: LogLevel) -> LogLevel {
 /// 2026-03-14 02:17:30 +0000 - dagster - DEBUG - job - run - 4242 - step - STEP_START - Started ...
 /// ```
 fn dagster_line(line: &str, run_id: &str, step: Option<&str>) -> Option<(LogLevel, String)> {
-    let plain = without_colours(line);
-    let mut parts = plain.splitn(4, SEPARATOR);
+    let shown = shown(line);
+    let mut parts = shown.splitn(4, SEPARATOR);
     let (time, _logger, level, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     if !is_time(time) {
         return None;
@@ -186,17 +183,11 @@ fn is_time(text: &str) -> bool {
             })
 }
 
-/// The line without `ESC [ ... m`.
-fn without_colours(line: &str) -> Cow<'_, str> {
-    if !line.contains('\x1b') {
-        return Cow::Borrowed(line);
-    }
-    let mut parts = line.split("\x1b[");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        plain.push_str(part.split_once('m').map_or(part, |(_, after)| after));
-    }
-    Cow::Owned(plain)
+/// The line as a terminal would show it, without its colours: of a progress bar, which goes back to the
+/// beginning of its line again and again, what it said last.
+fn shown(line: &str) -> Cow<'_, str> {
+    let line = line.trim_end_matches('\r');
+    plain(line.rsplit('\r').next().unwrap_or(line))
 }
 
 #[cfg(test)]
@@ -225,6 +216,16 @@ mod tests {
 
         assert!(reader.event("LOADED_INPUT", "Loaded - it").is_some());
         assert!(reader.event("LOADED_INPUT", "Loaded - it").is_some());
+    }
+
+    #[test]
+    fn a_progress_bar_is_what_it_said_last_and_no_line_obeys_its_escape_sequences() {
+        let mut reader = Reader::new(RUN, None);
+        let mut told = |printed| reader.line(printed).map(|(_, message)| message);
+        let bar = told("\r 10%|#   |\r 90%|### |\r\x1b[2K100%|####| 3/3\r");
+        assert_eq!(bar.as_deref(), Some("100%|####| 3/3"));
+        let link = told("\x1b]8;;http://example.com\x1b\\read\x1b]8;;\x1b\\ \x1b[1mme\x1b[0m");
+        assert_eq!(link.as_deref(), Some("read me"));
     }
 
     #[test]

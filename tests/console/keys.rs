@@ -57,7 +57,10 @@ fn a_refused_scaling_is_forgotten() {
 #[test]
 fn a_number_scales_every_worker_from_the_overview_and_one_from_its_view() {
     let mut harness = Harness::night();
-    let both = harness.commands("s8<enter>");
+    assert_eq!(harness.commands("s8<enter>"), [], "that is asked first");
+    let screen = harness.screen();
+    assert!(screen.contains("Scale 2 workers?"), "{screen}");
+    let both = harness.commands("y");
     assert_eq!(both.len(), 2);
     assert!(
         both.iter()
@@ -73,10 +76,15 @@ fn a_number_scales_every_worker_from_the_overview_and_one_from_its_view() {
 fn pause_goes_to_those_that_receive_and_resume_to_those_that_are_paused() {
     let mut harness = Harness::night();
     assert_eq!(harness.commands("p"), [first(Command::Pause)]);
+    assert_eq!(
+        harness.commands("r<c-c>y"),
+        [],
+        "both would reload: Ctrl-C leaves the question, not the console"
+    );
     let mut snapshot = (*fixture::snapshot()).clone();
     Arc::make_mut(&mut snapshot.workers)[0].state = WorkerState::Paused;
     harness.tell(Message::Snapshot(Arc::new(snapshot)));
-    let resumed = harness.commands("p");
+    let resumed = harness.commands("py");
     assert_eq!(resumed.len(), 2);
     assert!(
         resumed

@@ -165,6 +165,33 @@ fn columns_are_chosen_and_a_narrow_table_leaves_the_details_out() {
 }
 
 #[test]
+fn open_details_stay_those_of_their_row_also_where_the_filter_lets_it_pass_no_longer() {
+    let mut harness = Harness::night();
+    harness.keys("3/status:running<enter>j<enter>");
+    let screen = harness.screen();
+    let mut snapshot = (*fixture::snapshot()).clone();
+    let tasks = Arc::make_mut(&mut snapshot.tasks);
+    let opened = tasks.iter().position(|task| screen.contains(&task.task_id));
+    let ended = tasks.remove(opened.unwrap());
+    let id = ended.task_id.clone();
+    let mut recent = (*snapshot.recent).clone();
+    recent.push(ended);
+    snapshot.recent = Arc::new(recent);
+    harness.tell(Message::Snapshot(Arc::new(snapshot.clone())));
+    assert!(harness.screen().contains(&id), "{}", harness.screen());
+
+    snapshot.recent = Arc::default();
+    harness.tell(Message::Snapshot(Arc::new(snapshot)));
+    assert!(
+        harness.screen().contains("It is gone"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("<esc>");
+    assert!(!harness.screen().contains("It is gone"));
+}
+
+#[test]
 fn the_next_console_remembers_order_columns_and_filter() {
     let mut harness = Harness::night();
     harness.keys("3:sort prio<enter>O:columns job<enter>/status:running<enter>4n6vv");

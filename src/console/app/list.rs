@@ -31,6 +31,16 @@ pub struct List {
     /// The row marked last: where a range begins.
     anchor: Option<String>,
     key: Option<RowKey>,
+    /// The row whose details are open.
+    opened: Option<Opened>,
+}
+
+/// A row whose details are open: they stay its own, also when the filter lets it pass no longer.
+#[derive(Clone, Debug)]
+struct Opened {
+    key: RowKey,
+    /// Its position in the snapshot's list; `None` when it is gone.
+    position: Option<usize>,
 }
 
 impl List {
@@ -62,10 +72,40 @@ impl List {
             .is_some_and(|key| key.is_at(view, snapshot, index))
     }
 
-    /// The position in the snapshot's list of the row under the cursor.
+    /// The position in the snapshot's list of the row whose details are open, else of the one under
+    /// the cursor.
     #[must_use]
     pub fn selected(&self) -> Option<usize> {
-        self.rows.get(self.cursor)
+        match &self.opened {
+            Some(opened) => opened.position,
+            None => self.rows.get(self.cursor),
+        }
+    }
+
+    /// Holds on to the row under the cursor, whose details are open, wherever it goes.
+    pub(super) fn hold(&mut self, view: View, snapshot: &Snapshot) {
+        // A task of the overview that ends is among the recent ones.
+        let all = match view {
+            View::Overview => View::Steps,
+            view => view,
+        };
+        let opened = self.opened.take().or_else(|| {
+            let position = self.rows.get(self.cursor)?;
+            let key = RowKey::at(view, snapshot, position)?;
+            let position = Some(position);
+            Some(Opened { key, position })
+        });
+        self.opened = opened.map(|Opened { key, position }| {
+            let is_it = |position: &usize| key.is_at(view, snapshot, *position);
+            let found = || (0..rows::total(all, snapshot)).find(is_it);
+            let position = position.filter(is_it).or_else(found);
+            Opened { key, position }
+        });
+    }
+
+    /// Lets go of the row whose details were open.
+    pub(super) fn let_go(&mut self) {
+        self.opened = None;
     }
 
     /// Moves the cursor to a row, or to the last one.

@@ -29,7 +29,7 @@ impl App {
             Mouse::WheelDown => Motion::Down,
             Mouse::Click(x, y) => {
                 match render::spot(self, x, y) {
-                    Some(Spot::Tab(view)) => self.show(view, effects),
+                    Some(Spot::Tab(view)) => self.go_to(view, effects),
                     Some(Spot::Row(row)) if row < self.list().rows.len() => {
                         self.list_mut().move_to(row);
                     }

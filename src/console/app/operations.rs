@@ -11,7 +11,7 @@ use crate::console::overlay::{Input, Overlay};
 use crate::console::rows;
 use crate::console::toast::{MAX_TOASTS, Toast, Tone};
 use crate::console::view::View;
-use crate::console::words;
+use crate::console::words::{self, plural};
 use crate::domain::{Command, JobRef, RunView, SourceHealth, TaskView, WorkerState, WorkerView};
 
 /// More slots than any host runs processes: a slip of the finger.
@@ -77,6 +77,9 @@ impl App {
             *of = Some(request);
         }
         debug_assert!(self.toasts.len() <= MAX_TOASTS);
+        if let (Some(id), Command::Scale { steps }) = (&worker, &command) {
+            self.wanted_slots.insert(id.clone(), *steps);
+        }
         self.note_request(request, &command);
         effects.push(Effect::Request {
             request,
@@ -134,47 +137,49 @@ impl App {
 
     fn pause_or_resume(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let targets = self.targets_or_toast(now);
-        let receives = |worker: &&WorkerView| {
+        let (receiving, others): (Vec<_>, Vec<_>) = targets.into_iter().partition(|worker| {
             matches!(worker.state, WorkerState::Running | WorkerState::Starting)
-        };
-        let paused = |worker: &&WorkerView| worker.state == WorkerState::Paused;
-        let (command, ids) = if targets.iter().any(|worker| receives(&worker)) {
-            (Command::Pause, ids(targets.iter().filter(receives)))
-        } else {
-            (Command::Resume, ids(targets.iter().filter(paused)))
-        };
-        if ids.is_empty() && !targets.is_empty() {
-            self.toast(
-                Tone::Failed,
-                "A worker that is ending cannot be paused or resumed",
-                now,
-            );
+        });
+        if !receiving.is_empty() {
+            return self.order("Pause", &receiving, |_| Command::Pause, now, effects);
         }
-        for id in ids {
-            self.send(Some(id), command.clone(), now, effects);
+        let is_none = others.is_empty();
+        let is_paused = |worker: &WorkerView| worker.state == WorkerState::Paused;
+        let paused: Vec<WorkerView> = others.into_iter().filter(is_paused).collect();
+        if paused.is_empty() && !is_none {
+            let text = "A worker that is ending cannot be paused or resumed";
+            self.toast(Tone::Failed, text, now);
         }
+        self.order("Resume", &paused, |_| Command::Resume, now, effects);
     }
 
     fn scale_by(&mut self, by: i32, now: Timestamp, effects: &mut Vec<Effect>) {
-        for worker in self.targets_or_toast(now) {
-            let present = self
-                .wanted_slots
-                .get(&worker.id)
-                .copied()
-                .unwrap_or(worker.steps.target);
-            let steps = present.saturating_add_signed(by).min(MAX_SLOTS);
-            if steps != present {
-                self.scale_worker(worker.id, steps, now, effects);
-            }
-        }
+        let targets = self.targets_or_toast(now);
+        let wanted = self.wanted_slots.clone();
+        let present = |worker: &WorkerView| {
+            let wanted = wanted.get(&worker.id).copied();
+            wanted.unwrap_or(worker.steps.target)
+        };
+        let next = |worker: &WorkerView| present(worker).saturating_add_signed(by).min(MAX_SLOTS);
+        let changed = |worker: &WorkerView| next(worker) != present(worker);
+        let targets: Vec<WorkerView> = targets.into_iter().filter(changed).collect();
+        let command = |worker: &WorkerView| Command::Scale {
+            steps: next(worker),
+        };
+        self.order("Scale", &targets, command, now, effects);
     }
 
     pub(super) fn scale_to(&mut self, number: &str, now: Timestamp, effects: &mut Vec<Effect>) {
         match number.parse() {
             Ok(steps) if steps <= MAX_SLOTS => {
-                for worker in self.targets_or_toast(now) {
-                    self.scale_worker(worker.id, steps, now, effects);
-                }
+                let targets = self.targets_or_toast(now);
+                self.order(
+                    "Scale",
+                    &targets,
+                    |_| Command::Scale { steps },
+                    now,
+                    effects,
+                );
             }
             _ => {
                 let text = format!("`{number}` is no number of slots: 0 to {MAX_SLOTS}");
@@ -183,15 +188,31 @@ impl App {
         }
     }
 
-    fn scale_worker(&mut self, id: String, steps: u32, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.wanted_slots.insert(id.clone(), steps);
-        self.send(Some(id), Command::Scale { steps }, now, effects);
+    fn reload(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let targets = self.targets_or_toast(now);
+        self.order("Reload", &targets, |_| Command::Reload, now, effects);
     }
 
-    fn reload(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        for worker in self.targets_or_toast(now) {
-            self.send(Some(worker.id), Command::Reload, now, effects);
+    /// Sends a command to a worker. Where it goes to several, which the view on the screen may not
+    /// show, that is asked first.
+    fn order(
+        &mut self,
+        verb: &str,
+        workers: &[WorkerView],
+        command: impl Fn(&WorkerView) -> Command,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let [worker] = workers {
+            return self.send(Some(worker.id.clone()), command(worker), now, effects);
         }
+        if workers.is_empty() {
+            return;
+        }
+        let title = format!("{verb} {}?", plural(workers.len(), "worker"));
+        let requests = workers.iter();
+        let requests = requests.map(|worker| (Some(worker.id.clone()), command(worker)));
+        self.ask(title, Vec::new(), None, requests.collect());
     }
 
     /// The jobs that match what was typed, best first.
@@ -246,8 +267,4 @@ impl App {
             effects.push(Effect::Exit(Exit::Left));
         }
     }
-}
-
-fn ids<'a>(workers: impl Iterator<Item = &'a WorkerView>) -> Vec<String> {
-    workers.map(|worker| worker.id.clone()).collect()
 }

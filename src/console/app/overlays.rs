@@ -92,6 +92,13 @@ impl App {
         let Some(overlay) = self.overlay.take() else {
             return;
         };
+        // Everywhere but in the form, where Esc goes back by one step only.
+        let leaves = key.ctrl && key.code == KeyCode::Char('c');
+        let key = if leaves && !matches!(overlay, Overlay::LaunchForm(_)) {
+            Key::plain(KeyCode::Esc)
+        } else {
+            key
+        };
         match overlay {
             Overlay::Help { scroll } => {
                 self.scroll_key(key, scroll, |scroll| Overlay::Help { scroll }, now, effects);

@@ -59,7 +59,7 @@ impl App {
         let Some(place) = self.trail.pop() else {
             return false;
         };
-        let list = self.list_mut();
+        let list = &mut self.lists[place.entered.index()];
         list.filter = place.filter;
         list.stale = true;
         self.show(place.view, effects);

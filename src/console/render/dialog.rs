@@ -79,39 +79,57 @@ pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer)
         let sentences = sentences.filter(move |sentence| twins || !sentence.starts_with("$ "));
         sentences.flat_map(|sentence| text::wrap(sentence, width))
     };
+    let hint = hint(ctx, confirm, width);
     // The frame, and what is to be pressed or typed.
-    let rest = if confirm.typed.is_some() { 4 } else { 3 };
+    let rest = 2 + hint.len();
     // What it means before how a script does it.
     let twins = parts(true).count() + rest <= usize::from(body.height);
     let mut lines: Vec<Line> = parts(twins)
         .map(|part| Line::from(span(part, ctx.roles.text)))
         .collect();
-    match &confirm.typed {
-        None => lines.push(Line::from(vec![
-            span("y", ctx.roles.key),
-            span(" do it   ", ctx.roles.hint),
-            span("Esc", ctx.roles.key),
-            span(" leave it", ctx.roles.hint),
-        ])),
-        Some(expected) => {
-            let (before, after) = if confirm.is_refused {
-                ("Nothing is done: that is not ", "")
-            } else {
-                ("Type ", " and Enter to do it, Esc to leave it.")
-            };
-            lines.push(Line::from(vec![
-                span(before, ctx.roles.hint),
-                span(expected.as_str(), ctx.roles.warn),
-                span(after, ctx.roles.hint),
-            ]));
-            lines.push(typed(ctx, ">", &confirm.input, width));
-        }
-    }
+    lines.extend(hint);
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
     let inner = boxed(ctx, buf, body, &confirm.title, (width + 4, height + 2));
     // Where the box is too low, the end matters: what must be typed.
     let skip = usize::from(height.saturating_sub(inner.height));
     paint::lines(ctx, buf, inner, &lines[skip.min(lines.len())..]);
+}
+
+/// What is to be pressed, or typed: all of it, however narrow the terminal.
+fn hint<'a>(ctx: Ctx, confirm: &'a Confirm, width: u16) -> Vec<Line<'a>> {
+    let roles = ctx.roles;
+    let Some(expected) = &confirm.typed else {
+        return vec![Line::from(vec![
+            span("y", roles.key),
+            span(" do it   ", roles.hint),
+            span("Esc", roles.key),
+            span(" leave it", roles.hint),
+        ])];
+    };
+    let (before, afters): (_, &[&str]) = if confirm.is_refused {
+        ("Nothing is done: that is not ", &[""])
+    } else {
+        let afters = &[" and Enter to do it, Esc to leave it.", " and Enter", ""];
+        ("Type ", afters)
+    };
+    let named = text::width(before) + text::width(expected);
+    let fits = |after: &&&str| named + text::width(after) <= width;
+    let mut lines = if let Some(after) = afters.iter().find(fits) {
+        vec![Line::from(vec![
+            span(before, roles.hint),
+            span(expected.as_str(), roles.warn),
+            span(*after, roles.hint),
+        ])]
+    } else {
+        let parts = |text, style| {
+            let parts = text::wrap(text, width).into_iter();
+            parts.map(move |part| Line::from(span(part, style)))
+        };
+        let expected = parts(expected, roles.warn);
+        parts(before, roles.hint).chain(expected).collect()
+    };
+    lines.push(typed(ctx, ">", &confirm.input, width));
+    lines
 }
 
 /// The columns of the table, shown or not.
