@@ -276,7 +276,9 @@ async fn a_failed_run_can_be_run_again_from_its_failure() {
         .events
         .iter()
         .find(|event| event.kind.as_deref() == Some("STEP_FAILURE"));
-    assert!(failure.unwrap().error.is_some());
+    let error = failure.unwrap().error.as_deref().unwrap();
+    let own = error.lines().last();
+    assert_eq!(own, Some("ValueError: this step always fails"), "{error}");
 
     let again = client
         .reexecute(&launched.run_id, Reexecution::FromFailure)

@@ -58,10 +58,11 @@ pub fn wrap(text: &str, max: u16) -> Vec<&str> {
         if line.is_empty() {
             break;
         }
-        // Break at the last space, unless the word itself is longer than the line.
+        // Break at the last space, unless the word itself is longer than the line. Spaces at the
+        // beginning are its indentation.
         let end = if line.len() < rest.len() {
             line.rfind(' ')
-                .filter(|at| *at > 0)
+                .filter(|at| !line[..*at].trim_start().is_empty())
                 .map_or(line.len(), |at| at + 1)
         } else {
             line.len()
@@ -102,6 +103,7 @@ mod tests {
     fn wrapped_lines_break_at_spaces_and_lose_nothing() {
         assert_eq!(wrap("one two three", 8), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrap("  abcdefg", 6), ["  abcd", "efg"]);
         assert_eq!(wrap("日本", 1), Vec::<&str>::new());
     }
 }

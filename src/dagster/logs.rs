@@ -87,6 +87,22 @@ struct Raw {
 #[derive(Deserialize)]
 struct Failure {
     message: String,
+    /// What it was raised from, and that from, and so on: the step's own exception is the last.
+    #[serde(default)]
+    causes: Vec<Cause>,
+}
+
+#[derive(Deserialize)]
+struct Cause {
+    message: String,
+}
+
+impl Failure {
+    fn in_full(self) -> String {
+        let causes = self.causes.iter().map(|cause| cause.message.trim());
+        let all: Vec<&str> = std::iter::once(self.message.trim()).chain(causes).collect();
+        all.join("\n")
+    }
 }
 
 impl Raw {
@@ -98,7 +114,7 @@ impl Raw {
             kind: self.event_type,
             step_key: self.step_key,
             message: self.message,
-            error: self.error.map(|error| error.message),
+            error: self.error.map(Failure::in_full),
             file_key: self.file_key,
             captured: self.step_keys.unwrap_or_default(),
         }

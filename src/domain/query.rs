@@ -261,7 +261,7 @@ pub struct RunEvent {
     pub step_key: Option<String>,
     /// The message.
     pub message: String,
-    /// What went wrong, where something did.
+    /// What went wrong, where something did, and on lines of their own what caused it.
     pub error: Option<String>,
     /// Of `LOGS_CAPTURED`: Dagster's key of the capture.
     pub file_key: Option<String>,

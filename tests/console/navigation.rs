@@ -130,6 +130,18 @@ fn a_range_and_everything_that_matches_can_be_marked() {
 }
 
 #[test]
+fn how_much_is_marked_is_seen_where_the_filter_has_no_room_beside_it() {
+    let options = Options {
+        size: (40, 10),
+        ..Options::default()
+    };
+    let mut harness = Harness::new(options, fixture::snapshot());
+    harness.keys("3/status:running !queue:nothing<enter>*");
+    let screen = harness.screen();
+    assert!(screen.contains("6 marked"), "{screen}");
+}
+
+#[test]
 fn a_marked_row_that_is_gone_is_not_acted_on() {
     let mut harness = Harness::night();
     harness.keys("4<space><space>");
@@ -409,8 +421,9 @@ fn another_view_by_its_name_ends_the_way_and_brings_the_filter_back() {
 }
 
 #[test]
-fn every_titled_column_of_steps_and_runs_is_one_to_sort_by() {
+fn every_titled_column_of_queues_steps_and_runs_is_one_to_sort_by() {
     for (view, titles) in [
+        ("2", "ROLE WAITING OLDEST QUEUE DELAYED HELD RUNNING"),
         (
             "3",
             "STATE STEP ELAPSED WAITED PRIO TRY JOB RUN QUEUE CPU MEMORY PID RECV ENDED WORKER",

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 
 use super::Ctx;
 use super::dialog::{box_area, box_inner, boxed};
@@ -112,6 +112,36 @@ impl Page<'_> {
                 ),
                 span((*part).to_owned(), self.ctx.roles.text),
             ]));
+        }
+    }
+
+    /// Somebody's words behind a head: all of them, each line broken to the width. Where the head
+    /// leaves too little room they begin below it.
+    fn said(&mut self, head: Vec<Span<'static>>, text: &str) {
+        const ROOM: u16 = 20;
+        let head = Line::from(head);
+        let mut indent = paint::line_width(&head);
+        let is_beside = indent == 0 || self.width.saturating_sub(indent) >= ROOM;
+        let mut first = Some(head);
+        if !is_beside {
+            self.lines.extend(first.take());
+            indent = 2;
+        }
+        let room = self.width.saturating_sub(indent).max(1);
+        for line in text.split('\n') {
+            let line = text::clean(line);
+            let mut parts = text::wrap(&line, room);
+            if parts.is_empty() {
+                parts.push("");
+            }
+            for part in parts {
+                let mut shown = first.take().unwrap_or_else(|| {
+                    let blank = " ".repeat(usize::from(indent));
+                    Line::from(span(blank, self.ctx.roles.text))
+                });
+                shown.push_span(span(part.to_owned(), self.ctx.roles.text));
+                self.lines.push(shown);
+            }
         }
     }
 
@@ -251,11 +281,7 @@ impl Page<'_> {
         self.field("step", line.step_key.as_deref().unwrap_or_default());
         self.field("worker", line.worker.as_deref().unwrap_or_default());
         self.heading(String::from("message"));
-        let message = text::clean(&line.message).into_owned();
-        for part in text::wrap(&message, self.width.max(8)) {
-            self.lines
-                .push(Line::from(span(part.to_owned(), self.ctx.roles.text)));
-        }
+        self.said(Vec::new(), &line.message);
         String::from("Log line")
     }
 
@@ -273,11 +299,11 @@ impl Page<'_> {
         self.heading(format!("{} of it", plural(lines.len(), "log line")));
         for line in lines {
             let (level, style) = self.ctx.level(line.level);
-            self.lines.push(Line::from(vec![
+            let head = vec![
                 span(format!("{} ", self.ctx.clock(line.at)), self.ctx.roles.dim),
                 span(format!("{level:<5} "), style),
-                span(text::clean(&line.message).into_owned(), self.ctx.roles.text),
-            ]));
+            ];
+            self.said(head, &line.message);
         }
     }
 }

@@ -33,17 +33,9 @@ pub(super) fn panel(
         let rule = Line::from(span(rule, roles.border));
         paint::line(ctx, buf, paint::row(area, 0), &rule, Align::Left);
     }
-    let edge = u16::from(framed) + 1;
-    let top = Rect {
-        x: area.x + edge.min(area.width),
-        width: area.width.saturating_sub(2 * edge),
-        ..paint::row(area, 0)
-    };
-    let title = format!(" {title} ");
-    let title_width = text::width(&title);
+    let top = top(area, framed);
     let right_width = paint::line_width(right);
-    let title = Line::from(span(title, roles.title));
-    if right_width > 0 && title_width + right_width + 4 <= top.width {
+    if right_width > 0 && right_width <= room_beside(title, area, framed) {
         let at = Rect {
             x: top.right() - right_width - 2,
             width: right_width + 2,
@@ -54,8 +46,26 @@ pub(super) fn panel(
         spans.push(span(" ", roles.text));
         paint::line(ctx, buf, at, &Line::from(spans), Align::Left);
     }
+    let title = Line::from(span(format!(" {title} "), roles.title));
     paint::line(ctx, buf, top, &title, Align::Left);
     within(area, framed)
+}
+
+/// Where the title stands.
+fn top(area: Rect, framed: bool) -> Rect {
+    let edge = u16::from(framed) + 1;
+    Rect {
+        x: area.x + edge.min(area.width),
+        width: area.width.saturating_sub(2 * edge),
+        ..paint::row(area, 0)
+    }
+}
+
+/// Columns for what stands at the right end of a title.
+pub(super) fn room_beside(title: &str, area: Rect, framed: bool) -> u16 {
+    // The title has a blank on either side, and what is at the right has, and a bit of the rule.
+    let taken = text::width(title).saturating_add(6);
+    top(area, framed).width.saturating_sub(taken)
 }
 
 /// The area inside a panel.

@@ -50,7 +50,12 @@ impl Sheet {
 pub(super) fn render(ctx: Ctx, sheet: &Sheet, area: Rect, framed: bool, buf: &mut Buffer) -> bool {
     let list = ctx.app.list();
     let title = prompt::place(ctx, sheet.title);
-    let inner = panel(ctx, buf, area, &title, &note(ctx), framed);
+    let mut note = note(ctx);
+    // What stands last in it is left out first, so that how much is marked is always seen.
+    while paint::line_width(&note) > panel::room_beside(&title, area, framed) {
+        note.spans.pop();
+    }
+    let inner = panel(ctx, buf, area, &title, &note, framed);
     if list.rows.is_empty() {
         let text = prompt::nothing(ctx, sheet.empty);
         paint::lines(ctx, buf, panel::indent(inner), &[text]);

@@ -6,7 +6,10 @@ use crate::console::rows::{WorkerRow, task_at, worker_at};
 use crate::console::throughput::ended_at;
 use crate::console::view::View;
 use crate::console::words;
-use crate::domain::{PeekedMessage, Phase, RunView, Snapshot, TaskView, Timestamp};
+use crate::domain::{
+    PeekedMessage, Phase, PriorityCount, QueueCounts, QueueView, RunView, Snapshot, TaskView,
+    Timestamp,
+};
 
 /// An order: a column of [`columns`], and its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +24,16 @@ pub struct Sort {
 #[must_use]
 pub fn columns(view: View) -> &'static [&'static str] {
     match view {
-        View::Queues => &["QUEUE", "WAITING", "IN FLIGHT"],
+        View::Queues => &[
+            "QUEUE",
+            "WAITING",
+            "IN FLIGHT",
+            "OLDEST",
+            "DELAYED",
+            "HELD",
+            "RUNNING",
+            "ROLE",
+        ],
         View::Overview | View::Steps => &[
             "SINCE", "STATE", "PRIO", "STEP", "JOB", "QUEUE", "WORKER", "ELAPSED", "WAITED", "TRY",
             "RUN", "CPU", "MEMORY", "PID", "RECV", "ENDED",
@@ -60,20 +72,7 @@ impl Sort {
 
 fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -> Ordering {
     match view {
-        View::Queues => {
-            let (a, b) = (&snapshot.queues[a], &snapshot.queues[b]);
-            match column {
-                0 => a.name.cmp(&b.name),
-                1 => a
-                    .counts
-                    .map(|c| c.visible)
-                    .cmp(&b.counts.map(|c| c.visible)),
-                _ => a
-                    .counts
-                    .map(|c| c.in_flight)
-                    .cmp(&b.counts.map(|c| c.in_flight)),
-            }
-        }
+        View::Queues => compare_queues(column, snapshot, &snapshot.queues[a], &snapshot.queues[b]),
         View::Overview | View::Steps => match (task_at(snapshot, a), task_at(snapshot, b)) {
             (Some(a), Some(b)) => compare_tasks(column, a, b),
             _ => Ordering::Equal,
@@ -103,6 +102,30 @@ fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -
             }
         }
         View::Logs => Ordering::Equal,
+    }
+}
+
+fn compare_queues(column: usize, snapshot: &Snapshot, a: &QueueView, b: &QueueView) -> Ordering {
+    let by_count = |count: fn(QueueCounts) -> u64| a.counts.map(count).cmp(&b.counts.map(count));
+    let in_hand = |queue: &QueueView, count: fn(&PriorityCount) -> u64| -> u64 {
+        let counts = snapshot.priorities.iter();
+        let of = counts.filter(|counts| counts.queue == queue.name);
+        of.map(count).sum()
+    };
+    let by_hand = |count| in_hand(a, count).cmp(&in_hand(b, count));
+    match column {
+        0 => a.name.cmp(&b.name),
+        1 => by_count(|counts| counts.visible),
+        2 => by_count(|counts| counts.in_flight),
+        // By the age, which grows towards earlier times; an empty queue has none.
+        3 => {
+            let age = |queue: &QueueView| queue.oldest.map(|at| -at.as_millisecond());
+            age(a).cmp(&age(b))
+        }
+        4 => by_count(|counts| counts.delayed),
+        5 => by_hand(|counts| counts.held),
+        6 => by_hand(|counts| counts.running),
+        _ => words::queue_role(&a.role).cmp(&words::queue_role(&b.role)),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Details of a task: all that is known of it, and what is followed while they are open.
 
-use ratatui::text::Line;
-
 use super::super::paint::span;
 use super::super::steps;
 use super::{LOG_LINES, Page};
@@ -98,11 +96,11 @@ impl Page<'_> {
                 self.ctx.roles.info
             };
             let what = event.error.as_deref().unwrap_or(&event.message);
-            self.lines.push(Line::from(vec![
+            let head = vec![
                 span(format!("{time} "), self.ctx.roles.dim),
                 span(format!("{:<21} ", text::clean(kind)), style),
-                span(text::clean(what.trim()).into_owned(), self.ctx.roles.text),
-            ]));
+            ];
+            self.said(head, what.trim());
         }
     }
 
@@ -115,8 +113,7 @@ impl Page<'_> {
             if count > 0 {
                 self.heading(name.to_owned());
                 for line in output.lines().skip(count.saturating_sub(OUTPUT_LINES)) {
-                    let line = text::clean(line).into_owned();
-                    self.lines.push(Line::from(span(line, self.ctx.roles.text)));
+                    self.said(Vec::new(), line);
                 }
             }
         }
@@ -135,12 +132,8 @@ impl Page<'_> {
             }
             Some(Ok(body)) => {
                 self.heading(String::from("message, secrets hidden"));
-                let pretty = serde_json::from_str::<serde_json::Value>(body)
-                    .and_then(|value| serde_json::to_string_pretty(&value))
-                    .unwrap_or_else(|_| body.clone());
-                for line in pretty.lines().take(LOG_LINES) {
-                    let line = text::clean(line).into_owned();
-                    self.lines.push(Line::from(span(line, self.ctx.roles.text)));
+                for line in text::pretty(body).lines().take(LOG_LINES) {
+                    self.said(Vec::new(), line);
                 }
             }
         }
