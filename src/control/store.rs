@@ -38,7 +38,6 @@ pub struct Store {
     waiting: BTreeMap<String, BTreeMap<i64, u64>>,
     fleet: Vec<FleetWorker>,
     logs: LogRing,
-    dropped: u64,
 }
 
 /// A task that is held or runs.
@@ -63,7 +62,6 @@ impl Store {
             waiting: BTreeMap::new(),
             fleet: Vec::new(),
             logs: LogRing::new(MAX_LINES),
-            dropped: 0,
         }
     }
 
@@ -244,7 +242,6 @@ impl Store {
             tasks,
             recent: self.recent.clone(),
             sources: self.sources.clone(),
-            dropped_events: self.dropped,
             fleet: self.fleet.clone(),
         }
     }

@@ -28,8 +28,6 @@ pub struct WorkerSnapshot {
     pub priorities: Vec<PriorityCount>,
     /// The sources the worker itself depends on (the broker).
     pub sources: Vec<Source>,
-    /// Events that were dropped because the store was behind.
-    pub dropped_events: u64,
     /// All workers of the deployment, this one among them, as Dagster's storage had them lately.
     #[serde(default)]
     pub fleet: Vec<FleetWorker>,

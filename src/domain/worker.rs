@@ -144,6 +144,10 @@ pub struct WorkerView {
     /// When what still runs is interrupted (of a draining worker) or killed (of a stopping one).
     #[serde(default)]
     pub deadline: Option<Timestamp>,
+    /// Events that were dropped because its store was behind: tasks it tells of may be missing, or
+    /// said to run that have ended.
+    #[serde(default)]
+    pub dropped_events: u64,
 }
 
 impl WorkerView {

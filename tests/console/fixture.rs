@@ -256,6 +256,7 @@ fn worker(
         finished: 18_243,
         failed: 17,
         deadline: None,
+        dropped_events: 0,
     }
 }
 

@@ -94,6 +94,18 @@ fn pause_goes_to_those_that_receive_and_resume_to_those_that_are_paused() {
 }
 
 #[test]
+fn what_a_worker_was_too_busy_to_tell_is_counted_in_its_details() {
+    let mut harness = Harness::night();
+    harness.keys("5<enter>");
+    assert!(!harness.screen().contains("not told"));
+    let mut snapshot = (*fixture::snapshot()).clone();
+    Arc::make_mut(&mut snapshot.workers)[0].dropped_events = 12;
+    harness.tell(Message::Snapshot(Arc::new(snapshot)));
+    let screen = harness.screen();
+    assert!(screen.contains("12 events dropped"), "{screen}");
+}
+
+#[test]
 fn a_worker_of_another_host_is_not_commanded_and_how_to_reach_it_is_told() {
     let mut harness = Harness::new(Options::default(), fixture::fleet());
     harness.keys("5/host:etl-3<enter>");

@@ -155,6 +155,7 @@ fn view(id: &str) -> WorkerView {
         finished: 0,
         failed: 0,
         deadline: None,
+        dropped_events: 0,
     }
 }
 

@@ -232,6 +232,7 @@ pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> Wo
         finished: 0,
         failed: 0,
         deadline: None,
+        dropped_events: 0,
     }
 }
 

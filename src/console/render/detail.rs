@@ -225,6 +225,12 @@ impl Page<'_> {
         );
         self.time("started at", Some(worker.started_at));
         self.time("last heard", Some(worker.heartbeat_at));
+        if worker.dropped_events > 0 {
+            let what = "dropped: it was too busy to tell of them; what is shown of its tasks may be \
+                        wrong, the work itself is not";
+            let count = usize::try_from(worker.dropped_events).unwrap_or(usize::MAX);
+            self.field("not told", &format!("{} {what}", plural(count, "event")));
+        }
         for host in &worker.hosts {
             self.heading(format!("Python host {}", host.location));
             self.state("state", self.ctx.host_phase(&host.phase));

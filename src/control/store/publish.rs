@@ -62,7 +62,7 @@ async fn run(
                         pace.touch();
                     }
                 }
-                if replace(&mut store.dropped, dropped.load(Ordering::Relaxed)) {
+                if replace(&mut store.worker.dropped_events, dropped.load(Ordering::Relaxed)) {
                     pace.touch();
                 }
             }

@@ -30,6 +30,7 @@ fn worker() -> WorkerView {
         finished: 0,
         failed: 0,
         deadline: None,
+        dropped_events: 0,
     }
 }
 

@@ -23,13 +23,13 @@ fn snapshot(id: &str) -> WorkerSnapshot {
             finished: 0,
             failed: 0,
             deadline: None,
+            dropped_events: 0,
         },
         queues: Vec::new(),
         tasks: Vec::new(),
         recent: std::collections::VecDeque::new(),
         priorities: Vec::new(),
         sources: Vec::new(),
-        dropped_events: 0,
         fleet: Vec::new(),
     }
 }
