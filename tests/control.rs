@@ -124,6 +124,23 @@ async fn a_hub_finds_a_worker_shows_its_steps_and_carries_commands_to_it() {
 }
 
 #[tokio::test]
+async fn a_hundred_commands_given_at_once_are_all_carried_out() {
+    let place = Place::new();
+    let handle = hub(&place);
+    let _worker = place.worker("one").await;
+    until(&handle, |snapshot| {
+        worker_health(snapshot) == Some(&SourceHealth::Up)
+    })
+    .await;
+    let ask = |steps| ask(&handle, Some("one"), Command::Scale { steps });
+    let replies = futures::future::join_all((0..100).map(ask)).await;
+    let wanted: Vec<Reply> = (0..100)
+        .map(|steps| Reply::Done(format!("{steps} step slots")))
+        .collect();
+    assert_eq!(replies, wanted);
+}
+
+#[tokio::test]
 async fn two_workers_answer_as_one_and_one_can_be_named() {
     let place = Place::new();
     let (one, two) = (place.worker("one").await, place.worker("two").await);

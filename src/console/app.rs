@@ -440,7 +440,10 @@ impl App {
     fn toast(&mut self, tone: Tone, text: impl Into<String>, now: Timestamp) {
         let until = now + SignedDuration::from_secs(tone.seconds());
         if self.toasts.len() == MAX_TOASTS {
-            self.toasts.remove(0);
+            // Of many answers the failures are what somebody must read.
+            let mut toasts = self.toasts.iter();
+            let least = toasts.position(|toast| toast.tone != Tone::Failed);
+            self.toasts.remove(least.unwrap_or(0));
         }
         self.toasts.push(Toast {
             tone,

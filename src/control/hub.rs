@@ -29,11 +29,9 @@ use state::State;
 /// At most twenty snapshots a second; a terminal draws thirty frames at most.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 
-/// Requests that wait for the hub, which takes them at once.
-const REQUESTS: usize = 64;
-
-/// Commands whose outcome is awaited: more than a person gives before an answer.
-const IN_FLIGHT: usize = 64;
+/// Commands whose outcome is awaited, and requests that wait for the hub: one for every row that a
+/// person marks before giving a command.
+const IN_FLIGHT: usize = 4096;
 
 /// News that wait for the hub: a few from each of many links. A full queue slows the links down,
 /// and then the workers skip snapshots.
@@ -103,7 +101,7 @@ impl Hub {
     /// Outside a Tokio runtime.
     #[must_use = "the hub ends when its handle is dropped"]
     pub fn start(options: HubOptions) -> Handle {
-        let (send_request, requests) = mpsc::channel(REQUESTS);
+        let (send_request, requests) = mpsc::channel(IN_FLIGHT);
         let (send_news, news) = mpsc::channel(NEWS);
         let (send_host_news, host_news) = mpsc::channel(NEWS);
         let (tell, told) = mpsc::channel(8);

@@ -55,6 +55,28 @@ fn a_refused_scaling_is_forgotten() {
 }
 
 #[test]
+fn of_many_answers_the_failure_stays_to_be_read() {
+    let mut harness = Harness::night();
+    let sent = harness.keys("3/status:running<enter>*X6<enter>");
+    let requests = sent.into_iter().filter_map(|effect| match effect {
+        Effect::Request { request, .. } => Some(request),
+        _ => None,
+    });
+    let requests: Vec<u64> = requests.collect();
+    assert_eq!(requests.len(), 6);
+    for (index, request) in requests.into_iter().enumerate() {
+        let reply = match index {
+            0 => Reply::Failed(String::from("it has ended")),
+            _ => Reply::Done(format!("step {index} is interrupted")),
+        };
+        harness.tell(Message::Reply { request, reply });
+    }
+    let screen = harness.screen();
+    assert!(screen.contains("it has ended"), "{screen}");
+    assert!(screen.contains("step 5 is interrupted"), "{screen}");
+}
+
+#[test]
 fn a_number_scales_every_worker_from_the_overview_and_one_from_its_view() {
     let mut harness = Harness::night();
     assert_eq!(harness.commands("s8<enter>"), [], "that is asked first");

@@ -192,20 +192,15 @@ impl Link {
         let mut pending: HashMap<u64, oneshot::Sender<Reply>> = HashMap::new();
         let mut last_id = 0;
         loop {
+            // Whoever asked may have given up.
+            pending.retain(|_, waiting| !waiting.is_closed());
             tokio::select! {
                 frame = timeout(SILENCE, input.next()) => match frame {
                     Ok(Ok(frame)) => self.frame(frame, &mut pending).await,
                     Ok(Err(error)) => return error,
                     Err(_) => return self.late("say anything", SILENCE),
                 },
-                Some(Ask { command, reply }) = self.asked.recv() => {
-                    pending.retain(|_, waiting| !waiting.is_closed());
-                    if pending.len() >= MAX_ASKED {
-                        let text = format!("{} was not sent: too many commands wait for this worker", command.verb());
-                        // The asker may have given up.
-                        let _ = reply.send(Reply::Failed(text));
-                        continue;
-                    }
+                Some(Ask { command, reply }) = self.asked.recv(), if pending.len() < MAX_ASKED => {
                     last_id += 1;
                     pending.insert(last_id, reply);
                     match timeout(SEND_WITHIN, output.command(last_id, command)).await {

@@ -242,8 +242,15 @@ async fn ask_workers(addressees: Vec<Addressee>, command: Command) -> Reply {
 async fn ask(asks: &mpsc::Sender<Ask>, command: Command) -> Reply {
     let (verb, limit) = (command.verb(), answer_within(&command));
     let (reply, outcome) = oneshot::channel();
-    if asks.try_send(Ask { command, reply }).is_err() {
-        return Reply::Failed(format!("{verb} was not sent: too many commands wait"));
+    // Many rows may be marked: what has no room yet waits for those before it.
+    match timeout(limit, asks.reserve()).await {
+        Ok(Ok(room)) => room.send(Ask { command, reply }),
+        Ok(Err(_)) => return Reply::Failed(format!("{verb} was not sent: the worker is gone")),
+        Err(_) => {
+            let text =
+                format!("{verb} was not sent: the worker does not answer what was sent before");
+            return Reply::Failed(text);
+        }
     }
     match timeout(limit, outcome).await {
         Ok(Ok(reply)) => reply,
