@@ -1,6 +1,8 @@
 //! The loop: terminal events, snapshots, replies, signals and time become messages; effects are
 //! carried out; frames are drawn when something changed, never faster than the limit.
 
+mod lending;
+
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -10,13 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossterm::event::{Event, EventStream, MouseButton, MouseEvent, MouseEventKind};
+use crossterm::event::{Event, EventStream};
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rustix::process::{Signal, kill_current_process_group};
+use rustix::process::Signal;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
@@ -26,7 +28,6 @@ use crate::control::Handle;
 use crate::domain::{Reply, Snapshot};
 
 use super::app::{App, Effect, Message, Mouse, Setup};
-use super::editor;
 use super::glyphs::Glyphs;
 use super::key::Key;
 use super::keymap::Keymap;
@@ -39,9 +40,6 @@ use super::theme::{Depth, Theme};
 /// How long a file may take to be written before the console ends without it: home folders are on
 /// networks, too.
 const FILES_TAKE: Duration = Duration::from_secs(2);
-
-/// How long a stop after Ctrl-Z may take to arrive. In an orphaned process group it never does.
-const STOP_ARRIVES: Duration = Duration::from_millis(200);
 
 /// Opens the console and gives the terminal back when the operator leaves.
 ///
@@ -361,7 +359,7 @@ impl Console<'_> {
             None | Some(Err(_)) => return ControlFlow::Break(Exit::HungUp),
             Some(Ok(Event::Key(event))) => Key::from_event(event).map(Message::Key),
             Some(Ok(Event::Paste(text))) => Some(Message::Paste(text)),
-            Some(Ok(Event::Mouse(event))) => mouse(event).map(Message::Mouse),
+            Some(Ok(Event::Mouse(event))) => Mouse::from_event(event).map(Message::Mouse),
             Some(Ok(Event::Resize(columns, rows))) => Some(Message::Resize(columns, rows)),
             Some(Ok(_)) => None,
         };
@@ -411,58 +409,6 @@ impl Console<'_> {
             }
         }
         ControlFlow::Continue(())
-    }
-
-    /// Lends the terminal to `$EDITOR`.
-    async fn edit(&mut self, text: &str, signals: &mut Signals) -> ControlFlow<Exit> {
-        let lent = terminal::Lent::out();
-        let cut_off = tokio::select! {
-            edited = editor::edit(text) => Ok(edited),
-            _ = signals.terminate.recv() => Err(Exit::Terminated),
-            _ = signals.hang_up.recv() => Err(Exit::HungUp),
-        };
-        let edited = match cut_off {
-            Ok(edited) => edited,
-            Err(exit) => {
-                // The editor was killed, and could not put the terminal as it was.
-                lent.take_back();
-                return ControlFlow::Break(exit);
-            }
-        };
-        // A Ctrl-C was the editor's.
-        while signals.interrupt.recv().now_or_never().is_some() {}
-        gone(self.enter_again())?;
-        self.tell(Message::Edited(edited), signals).await
-    }
-
-    /// Enters the terminal again, with what the operator turned on.
-    fn enter_again(&mut self) -> io::Result<()> {
-        self.came_back = true;
-        self.screen.enter_again()?;
-        if self.app.wants_mouse() {
-            self.screen.mouse(true)?;
-        }
-        Ok(())
-    }
-
-    /// Gives the terminal back, stops the process group as Ctrl-Z would have, and returns at `fg`.
-    async fn suspend(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
-        terminal::restore();
-        let stopped = kill_current_process_group(Signal::TSTP);
-        if stopped.is_ok() {
-            let _ = timeout(STOP_ARRIVES, signals.resumed.recv()).await;
-        }
-        gone(self.enter_again())
-    }
-}
-
-/// What the console takes of the mouse.
-fn mouse(event: MouseEvent) -> Option<Mouse> {
-    match event.kind {
-        MouseEventKind::Down(MouseButton::Left) => Some(Mouse::Click(event.column, event.row)),
-        MouseEventKind::ScrollUp => Some(Mouse::WheelUp),
-        MouseEventKind::ScrollDown => Some(Mouse::WheelDown),
-        _ => None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The mouse, for those who turn it on: a click shows a view or moves the cursor, the wheel moves it.
 
+use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
+
 use super::{App, Effect};
 use crate::console::command::Motion;
 use crate::console::render::{self, Spot};
@@ -16,6 +18,19 @@ pub enum Mouse {
     WheelUp,
     /// The wheel was turned towards the end.
     WheelDown,
+}
+
+impl Mouse {
+    /// What the console takes of a terminal's mouse.
+    #[must_use]
+    pub fn from_event(event: MouseEvent) -> Option<Self> {
+        match event.kind {
+            MouseEventKind::Down(MouseButton::Left) => Some(Self::Click(event.column, event.row)),
+            MouseEventKind::ScrollUp => Some(Self::WheelUp),
+            MouseEventKind::ScrollDown => Some(Self::WheelDown),
+            _ => None,
+        }
+    }
 }
 
 impl App {

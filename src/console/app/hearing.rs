@@ -1,0 +1,98 @@
+//! What the console is told: how things stand, and what came of what it asked for.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{App, Effect};
+use crate::console::options::{QuitPolicy, Startup};
+use crate::console::rows;
+use crate::console::toast::{MAX_TOASTS, Toast, Tone};
+use crate::console::view::View;
+use crate::domain::{Answer, Reply, Snapshot};
+
+impl App {
+    pub(super) fn take_startup(&mut self, startup: Startup) {
+        self.setup.quit = match startup {
+            Startup::Working(_) | Startup::Ready => QuitPolicy::Ask,
+            Startup::None | Startup::Failed(_) => self.setup.quit,
+        };
+        self.startup = startup;
+    }
+
+    pub(super) fn take_snapshot(
+        &mut self,
+        mut snapshot: Arc<Snapshot>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.waiting.note(&snapshot, now);
+        if !self.snapshot.dead_letters.is_empty() {
+            // The console's own part: nobody else looks at messages.
+            Arc::make_mut(&mut snapshot).dead_letters = Arc::clone(&self.snapshot.dead_letters);
+        }
+        let same = rows::is_same(self.view, &self.snapshot, &snapshot);
+        let before = std::mem::replace(&mut self.snapshot, snapshot);
+        if !Arc::ptr_eq(&before.runs, &self.snapshot.runs) {
+            let runs = self.snapshot.runs.iter();
+            self.unfinished_runs = runs.filter(|run| !run.status.is_finished()).count();
+        }
+        self.look_again(&before, effects);
+        forget(before);
+        let workers = &self.snapshot.workers;
+        self.wanted_slots.retain(|id, wanted| {
+            workers
+                .iter()
+                .any(|worker| worker.id == *id && worker.steps.target != *wanted)
+        });
+        self.list_mut().stale |= !same;
+        self.show_dead_letters();
+    }
+
+    pub(super) fn take_reply(&mut self, request: u64, reply: Reply, now: Timestamp) {
+        let (tone, text) = match reply {
+            Reply::Done(text) => (Tone::Done, text),
+            Reply::Failed(text) => {
+                self.wanted_slots.clear();
+                (Tone::Failed, text)
+            }
+            Reply::Answer(answer) => {
+                if let Answer::OlderRuns { count, last } = *answer {
+                    self.older_loaded(request, count, last, now);
+                }
+                return;
+            }
+        };
+        if self.loading_runs == Some(request) {
+            self.loading_runs = None;
+        }
+        self.toasts.retain(|toast| toast.request != Some(request));
+        self.toast(tone, text, now);
+    }
+
+    pub(super) fn toast(&mut self, tone: Tone, text: impl Into<String>, now: Timestamp) {
+        let until = now + SignedDuration::from_secs(tone.seconds());
+        if self.toasts.len() == MAX_TOASTS {
+            // Of many answers the failures are what somebody must read.
+            let mut toasts = self.toasts.iter();
+            let least = toasts.position(|toast| toast.tone != Tone::Failed);
+            self.toasts.remove(least.unwrap_or(0));
+        }
+        self.toasts.push(Toast {
+            tone,
+            text: text.into(),
+            until,
+            request: None,
+        });
+    }
+}
+
+/// To free the lists of a large snapshot takes longer than a key may wait.
+fn forget(snapshot: Arc<Snapshot>) {
+    const MANY: usize = 10_000;
+    let lists = View::ALL.map(|view| rows::total(view, &snapshot));
+    if lists.into_iter().any(|rows| rows > MANY) {
+        // Where no thread is to be had it is freed here.
+        drop(std::thread::Builder::new().spawn(move || drop(snapshot)));
+    }
+}

@@ -1,0 +1,61 @@
+//! The terminal in other hands: an editor's, and the shell's after Ctrl-Z.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use futures::FutureExt;
+use rustix::process::{Signal, kill_current_process_group};
+use tokio::time::timeout;
+
+use super::{Console, Signals, gone};
+use crate::console::app::Message;
+use crate::console::options::Exit;
+use crate::console::{editor, terminal};
+
+/// How long a stop after Ctrl-Z may take to arrive. In an orphaned process group it never does.
+const STOP_ARRIVES: Duration = Duration::from_millis(200);
+
+impl Console<'_> {
+    /// Lends the terminal to `$EDITOR`.
+    pub(super) async fn edit(&mut self, text: &str, signals: &mut Signals) -> ControlFlow<Exit> {
+        let lent = terminal::Lent::out();
+        let cut_off = tokio::select! {
+            edited = editor::edit(text) => Ok(edited),
+            _ = signals.terminate.recv() => Err(Exit::Terminated),
+            _ = signals.hang_up.recv() => Err(Exit::HungUp),
+        };
+        let edited = match cut_off {
+            Ok(edited) => edited,
+            Err(exit) => {
+                // The editor was killed, and could not put the terminal as it was.
+                lent.take_back();
+                return ControlFlow::Break(exit);
+            }
+        };
+        // A Ctrl-C was the editor's.
+        while signals.interrupt.recv().now_or_never().is_some() {}
+        gone(self.enter_again())?;
+        self.tell(Message::Edited(edited), signals).await
+    }
+
+    /// Enters the terminal again, with what the operator turned on.
+    pub(super) fn enter_again(&mut self) -> io::Result<()> {
+        self.came_back = true;
+        self.screen.enter_again()?;
+        if self.app.wants_mouse() {
+            self.screen.mouse(true)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the terminal back, stops the process group as Ctrl-Z would have, and returns at `fg`.
+    pub(super) async fn suspend(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
+        terminal::restore();
+        let stopped = kill_current_process_group(Signal::TSTP);
+        if stopped.is_ok() {
+            let _ = timeout(STOP_ARRIVES, signals.resumed.recv()).await;
+        }
+        gone(self.enter_again())
+    }
+}
