@@ -401,7 +401,7 @@ fn a_resized_terminal_is_filled_again() {
 fn a_panic_of_the_consoles_own_thread_restores_the_terminal() {
     let mut session = Session::start("panic");
     session.wait_for_text("No steps in flight");
-    session.keys("p");
+    session.keys("py");
     session.ends_restored("LEFT Err(Panicked");
 }
 
