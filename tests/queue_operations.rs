@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use dagster_taskiq_tui::domain::{
-    Answer, Command, Peek, PeekedMessage, Query, QueueDetail, RedrivePolicy, Reply,
+    Answer, AuditEntry, Command, Peek, PeekedMessage, Query, QueueDetail, RedrivePolicy, Reply,
 };
 use serde_json::{Value, json};
 use support::proxy::Proxy;
@@ -70,21 +70,15 @@ impl Shell {
         text
     }
 
-    fn audit(&self) -> Vec<(String, String, String)> {
+    fn audit(&self) -> Vec<AuditEntry> {
         let file = self.state.join("dagster-taskiq-tui/audit.jsonl");
         let text = fs::read_to_string(file).unwrap();
         let entries = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        let word = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
+        let entries: Vec<AuditEntry> = entries.collect();
+        for entry in &entries {
+            assert!(entry.from.contains('@'), "{entry:?}");
+        }
         entries
-            .map(|entry: Value| {
-                assert!(word(&entry, "from").contains('@'), "{entry}");
-                (
-                    word(&entry, "verb"),
-                    word(&entry, "target"),
-                    word(&entry, "outcome"),
-                )
-            })
-            .collect()
     }
 }
 
@@ -188,7 +182,7 @@ fn without_a_worker_messages_are_peeked_drained_restored_and_purged_and_nobody_w
         "{text}"
     );
     let audit = shell.audit();
-    let verbs: Vec<&str> = audit.iter().map(|(verb, _, _)| verb.as_str()).collect();
+    let verbs: Vec<&str> = audit.iter().map(|entry| entry.verb.as_str()).collect();
     let four = ["restore"; 4];
     let wanted = [
         &["purge queue", "drain queue", "drain queue"][..],
@@ -197,9 +191,12 @@ fn without_a_worker_messages_are_peeked_drained_restored_and_purged_and_nobody_w
         &["restore"],
     ];
     assert_eq!(verbs, wanted.concat());
-    assert!(audit[0].2.starts_with("failed: "), "{audit:#?}");
-    assert_eq!(audit[1].1, "queue ops");
-    assert!(audit[1].2.starts_with("done: "), "{audit:#?}");
+    assert!(audit[0].outcome.starts_with("failed: "), "{audit:#?}");
+    assert_eq!(audit[1].target, "queue ops");
+    assert!(audit[1].outcome.starts_with("done: "), "{audit:#?}");
+    let archives: Vec<&str> = audit.iter().filter_map(AuditEntry::archive).collect();
+    assert_eq!(archives.len(), 2, "two were drained: {audit:#?}");
+    assert_eq!(archives[1], archive);
 }
 
 #[test]
@@ -301,7 +298,10 @@ fn dead_letters_are_shown_with_their_reason_redriven_and_sent_again_as_edited() 
     let text = reader.refused(&scene, &["purge", "ops", "--yes"]);
     assert!(text.contains("read_only"), "{text}");
     let audit = reader.audit();
-    assert!(audit.last().unwrap().2.contains("read_only"), "{audit:#?}");
+    assert!(
+        audit.last().unwrap().outcome.contains("read_only"),
+        "{audit:#?}"
+    );
     assert_eq!(scene.side.counts(), (3, 0));
 }
 
@@ -626,5 +626,5 @@ fn where_only_receiving_shows_messages_it_is_said_before_and_counted() {
     assert!(text.contains("--receive"), "{text}");
     let shown = shell.json(&scene, &["peek", "elsewhere", "--receive"]);
     assert_eq!(shown.len(), 2);
-    assert_eq!(shell.audit()[0].0, "peek");
+    assert_eq!(shell.audit()[0].verb, "peek");
 }

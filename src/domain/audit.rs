@@ -1,5 +1,7 @@
 //! What was asked of the pool, by whom, and what came of it.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -31,5 +33,17 @@ impl AuditEntry {
             Some(("failed", text)) => (false, text),
             _ => (false, &self.outcome),
         }
+    }
+
+    /// The archive that a drain of a queue has written, as its reply tells at its end:
+    /// `…; 12 are in /path/of/the/archive.jsonl`.
+    #[must_use]
+    pub fn archive(&self) -> Option<&str> {
+        let (_, told) = self.outcome.rsplit_once("; ")?;
+        let (_, path) = told.split_once(" in ")?;
+        let is_archive = Path::new(path)
+            .extension()
+            .is_some_and(|ending| ending == "jsonl");
+        is_archive.then_some(path)
     }
 }

@@ -14,7 +14,7 @@ use crate::console::render::sheet;
 use crate::console::rows;
 use crate::console::theme::BUILT_IN;
 use crate::console::words;
-use crate::domain::{LogLevel, QueueRole};
+use crate::domain::{AuditEntry, LogLevel, QueueRole};
 
 /// A line that the palette offers.
 #[derive(Clone, Debug)]
@@ -120,6 +120,11 @@ impl App {
                 let queues = self.snapshot.queues.iter();
                 let alive = queues.filter(|queue| queue.role != QueueRole::DeadLetter);
                 alive.map(|queue| queue.name.clone()).collect()
+            }
+            // Those of other hosts, too: a home folder may be shared, and a wrong path is told.
+            Verb::Restore => {
+                let archives = self.snapshot.audit.iter().filter_map(AuditEntry::archive);
+                archives.map(str::to_owned).collect()
             }
             _ => Vec::new(),
         }
