@@ -17,6 +17,8 @@ mod keys;
 mod launching;
 #[path = "console/navigation.rs"]
 mod navigation;
+#[path = "console/overlays.rs"]
+mod overlays;
 #[path = "console/pictures.rs"]
 mod pictures;
 #[path = "console/runs.rs"]

@@ -94,6 +94,10 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             let within = within.map(|seconds| format!(" --within {seconds}"));
             format!("worker drain{}{name}", within.unwrap_or_default())
         }
+        Command::Pause => format!("worker pause{name}"),
+        Command::Resume => format!("worker resume{name}"),
+        Command::Reload => format!("worker reload{name}"),
+        Command::Scale { steps } => format!("worker scale {steps}{name}"),
         Command::StartWorker => String::from("worker start --background"),
         Command::Stop => format!("worker stop{name}"),
         Command::Kill => format!("worker kill{name}"),

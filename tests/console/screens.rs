@@ -11,9 +11,8 @@ use super::fixture;
 use super::harness::{Harness, Options, styles, text};
 use super::pictures::{PICTURES, Recording};
 use super::svg::svg;
-use super::{following, launching};
 
-const SIZES: [(u16, u16); 3] = [(200, 50), (80, 24), (40, 10)];
+pub const SIZES: [(u16, u16); 3] = [(200, 50), (80, 24), (40, 10)];
 
 fn digit(view: View) -> String {
     view.digit().to_string()
@@ -91,33 +90,18 @@ fn an_ascii_screen_has_nothing_but_ascii() {
 
 #[test]
 fn trouble_is_told_first_and_what_is_known_of_it() {
-    let size = (200, 50);
-    let harness = Harness::new(
-        Options {
-            size,
-            ..Options::default()
-        },
-        fixture::trouble(),
-    );
-    insta::assert_snapshot!("trouble_200x50", harness.screen());
-    let mut harness = Harness::new(Options::default(), fixture::trouble());
-    insta::assert_snapshot!("trouble_80x24", harness.screen());
     for size in SIZES {
-        for ascii in [false, true] {
-            let depth = if ascii { Depth::Mono } else { Depth::True };
+        for view in [View::Overview, View::Queues, View::Workers] {
             let options = Options {
                 size,
-                depth,
-                ascii,
                 ..Options::default()
             };
             let mut harness = Harness::new(options, fixture::trouble());
-            harness.keys("aj");
-            let signs = if ascii { "_ascii" } else { "" };
-            let name = format!("alarms_{}x{}{signs}", size.0, size.1);
-            insta::assert_snapshot!(name, harness.screen());
+            harness.keys(&digit(view));
+            insta::assert_snapshot!(name(view, size, "trouble"), harness.screen());
         }
     }
+    let mut harness = Harness::new(Options::default(), fixture::trouble());
     // What was heard last is not what is.
     harness.keys("5");
     let screen = harness.screen();
@@ -164,70 +148,6 @@ fn an_empty_console_says_what_to_do_next() {
         screens.push_str(&harness.screen());
     }
     insta::assert_snapshot!("empty_80x24", screens);
-}
-
-#[test]
-fn what_lies_over_a_view_is_laid_out_as_recorded() {
-    let looks = [
-        ("help", "3?"),
-        ("detail", "3j<enter>"),
-        ("run_detail", "4j<enter>"),
-        ("palette", ":sc"),
-        ("filter", "3/job:etl !held"),
-        ("launch", "lda"),
-        ("drain_queue", "2jX"),
-        ("queue_detail", "2j<enter>"),
-        ("dead_letter", "7<enter>"),
-        ("redrive", "7*R"),
-        ("purge_keep_waiting", "7:purge keep-waiting<enter>"),
-        ("terminate", "4jX"),
-        ("drain_worker", "5D"),
-    ];
-    for (name, keys) in looks {
-        for size in SIZES {
-            let mut harness = Harness::new(
-                Options {
-                    size,
-                    ..Options::default()
-                },
-                fixture::snapshot(),
-            );
-            harness.keys(keys);
-            insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), harness.screen());
-        }
-    }
-}
-
-#[test]
-fn the_form_of_a_launch_and_a_followed_step_are_laid_out_as_recorded() {
-    type Opened = fn(Options) -> Harness;
-    let looks: [(&str, &str, Opened); 5] = [
-        ("step_followed", "G", following::details),
-        ("launch_form", "", launching::form),
-        ("launch_editor", "<up><up><up><up><enter>", launching::form),
-        ("launch_assets", "<up><up><enter><space>", launching::form),
-        ("launch_refused", "", launching::refused),
-    ];
-    for (name, keys, opened) in looks {
-        for size in SIZES {
-            for (ascii, depth, what) in [
-                (false, Depth::True, "unicode"),
-                (true, Depth::Mono, "ascii"),
-            ] {
-                let mut harness = opened(Options {
-                    size,
-                    depth,
-                    ascii,
-                    ..Options::default()
-                });
-                harness.keys(keys);
-                let screen = harness.screen();
-                assert!(!ascii || screen.is_ascii());
-                let shown = format!("{screen}{}", styles(&harness.buffer()));
-                insta::assert_snapshot!(format!("{name}_{}x{}_{what}", size.0, size.1), shown);
-            }
-        }
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::questions::names;
 use super::removals::Removal;
 use super::{App, Effect};
 use crate::console::command::Verb;
@@ -212,7 +213,9 @@ impl App {
         let title = format!("{verb} {}?", plural(workers.len(), "worker"));
         let requests = workers.iter();
         let requests = requests.map(|worker| (Some(worker.id.clone()), command(worker)));
-        self.ask(title, Vec::new(), None, requests.collect());
+        let requests = requests.collect();
+        let names = names(workers.iter().map(|worker| worker.id.as_str()));
+        self.ask(title, vec![names], None, requests);
     }
 
     /// The jobs that match what was typed, best first.

@@ -276,7 +276,7 @@ impl Page<'_> {
         self.field("target", &entry.target);
         let (done, text) = entry.result();
         self.field(if done { "done" } else { "failed" }, text);
-        String::from("Audit")
+        text::clean(&entry.verb).into_owned()
     }
 
     fn log(&mut self, line: &LogLine) -> String {

@@ -84,7 +84,10 @@ pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer)
     let rest = 2 + hint.len();
     // What it means before how a script does it.
     let twins = parts(true).count() + rest <= usize::from(body.height);
+    // What is counted is said first, and stays where there is little room.
+    let room = usize::from(body.height).saturating_sub(rest);
     let mut lines: Vec<Line> = parts(twins)
+        .take(room)
         .map(|part| Line::from(span(part, ctx.roles.text)))
         .collect();
     lines.extend(hint);
@@ -186,20 +189,33 @@ pub(super) fn quit(ctx: Ctx, body: Rect, buf: &mut Buffer) {
             span(text, ctx.roles.text),
         ])
     };
+    let (drain, leave, stop) = if body.width >= 66 {
+        (
+            "drain: finish what runs, give the rest back, then end",
+            "leave it running in the background",
+            "stop: kill what has not ended within its grace period",
+        )
+    } else {
+        (
+            "drain: finish what runs",
+            "leave it running",
+            "stop, kill what goes on then",
+        )
+    };
     let lines = [
         Line::from(span(
             format!("{in_flight} {verb} in flight. The pool was started by this console."),
             ctx.roles.strong,
         )),
         Line::default(),
-        row("d", "drain: finish what runs, give the rest back, then end"),
-        row("b", "leave it running in the background"),
-        row("S", "stop: kill what has not ended within its grace period"),
+        row("d", drain),
+        row("b", leave),
+        row("S", stop),
         row("Esc", "stay here"),
     ];
-    let inner = boxed(ctx, buf, body, "Leave?", (66, 8));
-    let skip = usize::from(inner.height < 6);
-    paint::lines(ctx, buf, inner, &lines[skip * 2..]);
+    let height = if body.height >= 8 { 8 } else { 6 };
+    let inner = boxed(ctx, buf, body, "Leave?", (66, height));
+    paint::lines(ctx, buf, inner, &lines[usize::from(8 - height)..]);
 }
 
 pub(super) fn launch(ctx: Ctx, input: &Input, choice: usize, body: Rect, buf: &mut Buffer) {
