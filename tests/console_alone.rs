@@ -45,6 +45,112 @@ fn open(scene: &Scene, run: &Path, more: &[&str]) -> Terminal {
     Terminal::run(&command)
 }
 
+/// Stops every worker with a socket in this folder, as an operator would.
+fn stop_workers(run: &Path) {
+    for entry in fs::read_dir(run).unwrap() {
+        let socket = entry.unwrap().path();
+        if socket.extension().is_some_and(|ending| ending == "sock") {
+            let mut stop = support::command();
+            stop.args(["worker", "stop"])
+                .arg(socket.file_stem().unwrap());
+            stop.arg("--runtime-dir").arg(run);
+            assert!(stop.output().unwrap().status.success());
+        }
+    }
+}
+
+/// Kills what a test that failed has left of a scene.
+struct Leftovers<'a>(&'a Path);
+
+impl Drop for Leftovers<'_> {
+    fn drop(&mut self) {
+        for line in processes_of(self.0) {
+            let pid = line.split([' ', '/']).find_map(|word| word.parse().ok());
+            if let (true, Some(pid)) = (line.contains(" worker start "), pid) {
+                support::signal(pid, "KILL");
+            }
+        }
+    }
+}
+
+/// A console with a pool of its own that runs one step of the run, which waits at its gate.
+fn console_with_a_step(scene: &mut Scene, run: &str, step: &str) -> Terminal {
+    let sockets = scene.project.folder().join("run");
+    fs::create_dir_all(&sockets).unwrap();
+    fs::set_permissions(&sockets, fs::Permissions::from_mode(0o700)).unwrap();
+    let console = open(scene, &sockets, &[]);
+    console.wait_for("workers 1/1");
+    let message = scene.side.step(run, step, 5);
+    scene.side.send(&[message]);
+    scene.side.wait_traced(run, step);
+    console.wait_for(step);
+    console
+}
+
+const ONCE: [&str; 2] = ["STEP_START", "STEP_SUCCESS"];
+
+/// Lets the step that waits at its gate go on, and waits for its success.
+fn finishes_once(scene: &mut Scene, run: &str, step: &str) {
+    scene.side.open_gate(run, Some(step));
+    wait_until("the step's success", PATIENCE, || {
+        (scene.side.life(run, step) == ONCE).then_some(())
+    });
+    assert_eq!(scene.side.traced(run, step).len(), 1, "one process ran it");
+    scene.side.wait_empty();
+}
+
+#[test]
+fn a_pool_outlives_the_console_that_started_it_however_that_ends() {
+    let mut scene = Scene::new("outlives");
+    let folder = scene.project.folder().to_owned();
+    let _leftovers = Leftovers(&folder);
+    let run = scene.side.make_run("ten");
+    for (number, ending) in ["TERM", "HUP", "KILL", "b"].into_iter().enumerate() {
+        let step = format!("gated_{number}");
+        let mut console = console_with_a_step(&mut scene, &run, &step);
+        if ending == "b" {
+            console.keys("q");
+            console.wait_for("Leave?");
+            console.keys("b");
+        } else {
+            support::signal(console.pid(), ending);
+        }
+        console.wait_for_end();
+        assert_eq!(workers_of(&scene), 1, "after {ending}");
+        finishes_once(&mut scene, &run, &step);
+        stop_workers(&folder.join("run"));
+        wait_until("the worker has ended", PATIENCE, || {
+            (workers_of(&scene) == 0).then_some(())
+        });
+    }
+}
+
+#[test]
+fn an_operator_who_leaves_drains_the_pool_or_stops_it() {
+    let mut scene = Scene::new("leaves");
+    let folder = scene.project.folder().to_owned();
+    let _leftovers = Leftovers(&folder);
+    let run = scene.side.make_run("ten");
+    let mut console = console_with_a_step(&mut scene, &run, "gated_0");
+    console.keys("q");
+    console.wait_for("Leave?");
+    console.keys("d");
+    finishes_once(&mut scene, &run, "gated_0");
+    console.wait_for_end();
+    assert_eq!(workers_of(&scene), 0);
+
+    let mut console = console_with_a_step(&mut scene, &run, "gated_1");
+    console.keys("q");
+    console.wait_for("Leave?");
+    console.keys("S");
+    console.wait_for_end();
+    assert_eq!(workers_of(&scene), 0);
+    // The executor of the run, which this run has not, sends the next attempt.
+    let life = scene.side.life(&run, "gated_1");
+    assert_eq!(life, ["STEP_START", "STEP_UP_FOR_RETRY"]);
+    scene.side.wait_empty();
+}
+
 #[test]
 fn a_pool_that_did_not_start_is_started_with_a_key_and_ends_with_its_console() {
     let scene = Scene::new("again");
@@ -104,16 +210,7 @@ fn a_worker_that_is_started_beside_somebody_elses_outlives_the_console() {
     console.keys("q");
     console.wait_for("runs on; `worker stop");
     assert_eq!(workers_of(&scene), 2);
-    for entry in fs::read_dir(&run).unwrap() {
-        let socket = entry.unwrap().path();
-        if socket.extension().is_some_and(|ending| ending == "sock") {
-            let mut stop = support::command();
-            stop.args(["worker", "stop"])
-                .arg(socket.file_stem().unwrap());
-            stop.arg("--runtime-dir").arg(&run);
-            assert!(stop.output().unwrap().status.success());
-        }
-    }
+    stop_workers(&run);
     wait_until("both have ended", PATIENCE, || {
         (workers_of(&scene) == 0).then_some(())
     });

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use super::{LOOK, PATIENCE};
+use super::{LOOK, PATIENCE, wait_until};
 
 const SIZE: PtySize = PtySize {
     rows: 24,
@@ -67,6 +67,18 @@ impl Terminal {
     pub fn keys(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
         self.keyboard.flush().unwrap();
+    }
+
+    /// The process id of what runs in it.
+    pub fn pid(&self) -> u32 {
+        self.child.process_id().unwrap()
+    }
+
+    /// Waits until what runs in it has ended.
+    pub fn wait_for_end(&mut self) {
+        wait_until("the end of what runs in the terminal", PATIENCE, || {
+            self.child.try_wait().unwrap()
+        });
     }
 
     /// Every byte that was written to it.
