@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use support::scene::Scene;
@@ -175,6 +176,24 @@ fn a_pool_that_did_not_start_is_started_with_a_key_and_ends_with_its_console() {
     wait_until("both have ended", PATIENCE, || {
         (workers_of(&scene) == 0).then_some(())
     });
+}
+
+#[test]
+fn a_worker_that_never_says_a_word_holds_up_neither_the_screen_nor_the_keys() {
+    let scene = Scene::new("silent");
+    let run = scene.project.folder().join("run");
+    fs::create_dir_all(&run).unwrap();
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
+    // Connections wait here for ever.
+    let _listener = UnixListener::bind(run.join("silent.sock")).unwrap();
+    let mut console = open(&scene, &run, &[]);
+    console.wait_for("No steps in flight");
+    console.keys("5");
+    console.wait_for("S starts one");
+    console.wait_for("workers 0/1");
+    console.keys("q");
+    console.wait_for_end();
+    assert_eq!(workers_of(&scene), 0, "it may be one that others see");
 }
 
 #[test]
