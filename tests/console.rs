@@ -27,3 +27,5 @@ mod runs;
 mod screens;
 #[path = "console/svg.rs"]
 mod svg;
+#[path = "console/tables.rs"]
+mod tables;

@@ -1,20 +1,17 @@
-//! Ways around: filter, palette, order, columns, marks, back, and what is copied and written down.
+//! Ways around: palette, back, details, sequences, and what is copied, remembered and written down.
 
 use std::sync::Arc;
 
 use dagster_taskiq_tui::console::app::{Effect, Message, Mouse};
 use dagster_taskiq_tui::console::command::COMMANDS;
-use dagster_taskiq_tui::console::filter::Filter;
 use dagster_taskiq_tui::console::keymap::Keymap;
 use dagster_taskiq_tui::console::memory::Memory;
-use dagster_taskiq_tui::console::rows::{self, Rows, Sort};
 use dagster_taskiq_tui::console::theme::{BUILT_IN, Depth};
 use dagster_taskiq_tui::console::view::View;
-use dagster_taskiq_tui::domain::{Command, LogLevel};
-use proptest::prelude::*;
 
 use super::fixture;
 use super::harness::{Harness, Options};
+use super::tables::wide;
 
 #[test]
 fn a_mouse_that_is_turned_on_shows_views_and_moves_the_cursor() {
@@ -40,33 +37,6 @@ fn a_mouse_that_is_turned_on_shows_views_and_moves_the_cursor() {
     let (whom, _) = harness.commands("p").remove(0);
     assert_eq!(whom.as_deref(), Some("etl-1.internal-4127"));
     assert_eq!(harness.keys(":mouse<enter>"), [Effect::Mouse(false)]);
-}
-
-#[test]
-fn the_cursor_stays_on_its_row_when_rows_come_and_go() {
-    let mut harness = Harness::night();
-    harness.keys("4jjj");
-    let mut snapshot = (*fixture::snapshot()).clone();
-    Arc::make_mut(&mut snapshot.runs).remove(0);
-    harness.tell(Message::Snapshot(Arc::new(snapshot)));
-    harness.keys("X");
-    assert!(harness.screen().contains("Terminate run 4f0c81aa?"));
-}
-
-#[test]
-fn a_filter_applies_while_it_is_typed_and_escape_brings_the_old_one_back() {
-    let mut harness = Harness::night();
-    harness.keys("3/transform");
-    assert!(
-        harness.screen().contains("transform_orders")
-            && !harness.screen().contains("train_gradient")
-    );
-    harness.keys("<esc>");
-    assert!(harness.screen().contains("train_gradient"));
-    harness.keys("/prio:>5 status:running<enter>");
-    assert!(harness.screen().contains("2 of 73"), "{}", harness.screen());
-    harness.keys("<esc>");
-    assert!(!harness.screen().contains("2 of 73"));
 }
 
 #[test]
@@ -106,74 +76,6 @@ fn a_copied_step_is_its_run_and_help_runs_what_it_lists() {
     harness.keys("?2");
     assert_eq!(harness.app.view(), View::Queues);
     assert!(harness.app.overlay().is_none());
-}
-
-#[test]
-fn a_range_and_everything_that_matches_can_be_marked() {
-    let mut harness = Harness::night();
-    harness.keys("3/status:running<enter>*");
-    assert!(
-        harness.screen().contains("6 rows marked"),
-        "{}",
-        harness.screen()
-    );
-    harness.keys("X");
-    assert!(harness.screen().contains("Cancel 6 steps?"));
-    assert_eq!(harness.commands("6<enter>").len(), 6);
-    harness.keys("**<esc>");
-    harness.keys("g<space>jjV");
-    assert!(
-        harness.screen().contains("4 marked"),
-        "{}",
-        harness.screen()
-    );
-}
-
-#[test]
-fn how_much_is_marked_is_seen_where_the_filter_has_no_room_beside_it() {
-    let options = Options {
-        size: (40, 10),
-        ..Options::default()
-    };
-    let mut harness = Harness::new(options, fixture::snapshot());
-    harness.keys("3/status:running !queue:nothing<enter>*");
-    let screen = harness.screen();
-    assert!(screen.contains("6 marked"), "{screen}");
-}
-
-#[test]
-fn a_marked_row_that_is_gone_is_not_acted_on() {
-    let mut harness = Harness::night();
-    harness.keys("4<space><space>");
-    let mut snapshot = (*fixture::snapshot()).clone();
-    Arc::make_mut(&mut snapshot.runs).remove(0);
-    harness.tell(Message::Snapshot(Arc::new(snapshot)));
-    assert!(harness.screen().contains("1 marked"));
-}
-
-#[test]
-fn columns_are_chosen_and_a_narrow_table_leaves_the_details_out() {
-    let mut harness = Harness::new(
-        Options {
-            size: (200, 50),
-            ..Options::default()
-        },
-        fixture::snapshot(),
-    );
-    harness.keys("3");
-    assert!(harness.screen().contains("RECV"));
-    harness.keys("n");
-    assert!(!harness.screen().contains("RECV") && harness.screen().contains("narrow"));
-    harness.keys("n:columns recv<enter>");
-    assert!(!harness.screen().contains("RECV") && harness.screen().contains("1 column hidden"));
-    harness.keys("cjjj <esc>");
-    assert!(
-        harness.screen().contains("2 columns hidden"),
-        "{}",
-        harness.screen()
-    );
-    harness.keys(":columns nonsense<enter>");
-    assert!(harness.screen().contains("no column `nonsense`"));
 }
 
 #[test]
@@ -326,32 +228,6 @@ fn a_sequence_of_keys_is_one_command_and_waits_visibly() {
 }
 
 #[test]
-fn marked_rows_are_acted_on_together_and_escape_takes_the_marks_away() {
-    let mut harness = Harness::night();
-    harness.keys("4<space><space><space>");
-    assert!(
-        harness.screen().contains("3 marked"),
-        "{}",
-        harness.screen()
-    );
-    harness.keys("X");
-    // One of the three is over already.
-    assert!(
-        harness.screen().contains("Terminate 2 runs?"),
-        "{}",
-        harness.screen()
-    );
-    assert!(harness.screen().contains("1 marked are over already"));
-    let sent = harness.commands("2<enter>");
-    let [(None, Command::TerminateRuns { run_ids, .. })] = sent.as_slice() else {
-        panic!("{sent:?}")
-    };
-    assert_eq!(run_ids.len(), 2);
-    harness.keys("<esc>");
-    assert!(!harness.screen().contains("marked"));
-}
-
-#[test]
 fn logs_follow_until_the_cursor_moves_up_and_again_at_the_end() {
     let mut harness = Harness::night();
     harness.keys("6");
@@ -365,16 +241,6 @@ fn logs_follow_until_the_cursor_moves_up_and_again_at_the_end() {
     );
     harness.keys(":level error<enter>");
     assert!(harness.screen().contains("SIGKILL") && !harness.screen().contains("epoch"));
-}
-
-fn wide() -> Harness {
-    Harness::new(
-        Options {
-            size: (200, 50),
-            ..Options::default()
-        },
-        fixture::snapshot(),
-    )
 }
 
 #[test]
@@ -421,49 +287,6 @@ fn another_view_by_its_name_ends_the_way_and_brings_the_filter_back() {
 }
 
 #[test]
-fn every_titled_column_of_queues_steps_and_runs_is_one_to_sort_by() {
-    for (view, titles) in [
-        ("2", "ROLE WAITING OLDEST QUEUE DELAYED HELD RUNNING"),
-        (
-            "3",
-            "STATE STEP ELAPSED WAITED PRIO TRY JOB RUN QUEUE CPU MEMORY PID RECV ENDED WORKER",
-        ),
-        ("4", "STATUS RUN JOB STEPS FAILED DURATION CREATED PRIO"),
-    ] {
-        for title in titles.split(' ') {
-            let mut harness = wide();
-            harness.keys(&format!("{view}:sort {}<enter>", title.to_lowercase()));
-            let screen = harness.screen();
-            assert!(screen.contains("Sorted by"), "{title}: {screen}");
-            let head = screen.lines().find(|line| line.contains("STAT")).unwrap();
-            let sign = head.contains('^') || head.contains('\u{2191}') || head.contains('\u{25b4}');
-            assert!(sign, "the head shows the order by {title}: {head}");
-        }
-    }
-}
-
-#[test]
-fn the_longest_running_step_and_the_largest_are_found_by_sorting() {
-    let mut harness = wide();
-    harness.keys("3/status:running<enter>:sort elapsed<enter>OG");
-    let first = |harness: &Harness| {
-        let screen = harness.screen();
-        let row = screen
-            .lines()
-            .find(|line| line.contains(" running  "))
-            .unwrap();
-        row.to_owned()
-    };
-    assert!(
-        first(&harness).contains("train_gradient_boosting"),
-        "{}",
-        harness.screen()
-    );
-    harness.keys(":sort memory<enter>O");
-    assert!(first(&harness).contains("(run)"), "{}", harness.screen());
-}
-
-#[test]
 fn the_palette_finds_a_command_by_some_letters_of_another_name_of_it() {
     let mut harness = Harness::night();
     harness.keys("1:dlq<enter>");
@@ -496,45 +319,12 @@ fn log_lines_tell_date_and_milliseconds_or_no_time_and_are_copied() {
 }
 
 #[test]
-fn a_filter_takes_a_field_by_a_regular_expression_and_quoted_words() {
-    let mut harness = wide();
-    harness.keys("4/job:re:^n.*etl$<enter>");
-    assert!(harness.screen().contains("2 of 5"), "{}", harness.screen());
-    harness.keys("6/\"paused by\"<enter>");
-    assert!(
-        harness.screen().contains("paused by admin"),
-        "{}",
-        harness.screen()
-    );
-}
-
-#[test]
 fn the_question_before_a_step_is_cancelled_shows_how_a_script_does_it() {
     let mut harness = wide();
     harness.keys("3jX");
     let screen = harness.screen();
     let line = screen.lines().find(|line| line.contains("worker cancel"));
     assert!(line.is_some_and(|line| line.contains("etl-")), "{screen}");
-}
-
-#[test]
-fn the_fields_of_each_view_find_its_rows_and_one_that_it_has_not_is_told() {
-    for view in View::ALL {
-        for field in rows::fields(view) {
-            let mut harness = Harness::night();
-            harness.keys(&format!("{}/{field}:re:.<enter>", view.digit()));
-            let screen = harness.screen();
-            assert!(!screen.contains("Esc clears it"), "{field}: {screen}");
-        }
-    }
-    let mut harness = Harness::night();
-    harness.keys("6/queue:tasks");
-    let screen = harness.screen();
-    assert!(screen.contains("no row has a queue"), "{screen}");
-    harness.keys("<enter>");
-    let screen = harness.screen();
-    let told = "No row has a queue; Esc clears it. Fields: level run step worker";
-    assert!(screen.contains(told), "{screen}");
 }
 
 #[test]
@@ -584,25 +374,4 @@ fn the_palette_completes_what_follows_a_name() {
     harness.keys("<esc><esc>:restore <down><enter>");
     let screen = harness.screen();
     assert!(screen.contains("/a/tasks-1.jsonl are sent"), "{screen}");
-}
-
-proptest! {
-    #[test]
-    fn an_order_is_the_same_whatever_the_order_was_before(
-        before in Just((0..120_usize).collect::<Vec<_>>()).prop_shuffle(),
-        kept in 0..120_usize,
-        column in 0..16_usize,
-        descending: bool,
-        filter in prop::sample::select(vec!["", "running", "!etl", "prio:>4"]),
-    ) {
-        let snapshot = fixture::snapshot();
-        let filter = Filter::parse(filter);
-        let sort = Some(Sort { column, descending });
-        let of = |before: &Rows| {
-            let rows = Rows::of(before, View::Steps, &snapshot, &filter, LogLevel::Info, sort);
-            (0..rows.len()).map(|row| rows.get(row).unwrap()).collect::<Vec<_>>()
-        };
-        let before = Rows::Picked(before[..kept].to_vec());
-        prop_assert_eq!(of(&before), of(&Rows::default()));
-    }
 }
