@@ -182,6 +182,16 @@ fn webserver_down(seconds: i64, retry: i64) -> Arc<Snapshot> {
 }
 
 #[test]
+fn a_console_that_hears_of_nothing_any_more_says_so_as_long_as_it_is_open() {
+    let mut harness = Harness::new(Options::default(), Arc::new(calm()));
+    assert!(harness.screen().contains("Nothing is stuck"));
+    harness.tell(Message::CutOff);
+    harness.keys("3<esc>1");
+    let screen = harness.screen();
+    assert!(screen.contains("hears of nothing any more"), "{screen}");
+}
+
+#[test]
 fn a_source_that_is_down_has_its_age_and_when_it_is_asked_again_in_badge_and_alarm() {
     let mut harness = Harness::new(Options::default(), webserver_down(130, 14));
     let shown = harness.screen();

@@ -36,6 +36,13 @@ fn a_mouse_that_is_turned_on_shows_views_and_moves_the_cursor() {
     harness.tell(Message::Mouse(Mouse::WheelUp));
     let (whom, _) = harness.commands("p").remove(0);
     assert_eq!(whom.as_deref(), Some("etl-1.internal-4127"));
+    // As by its digit: the way in ends, and the filter that led there goes with it.
+    harness.keys("4t");
+    assert!(harness.screen().contains("/run:"), "{}", harness.screen());
+    click(&mut harness, "2 Queues");
+    assert!(harness.app.trail().is_empty());
+    harness.keys("3");
+    assert!(!harness.screen().contains("/run:"));
     assert_eq!(harness.keys(":mouse<enter>"), [Effect::Mouse(false)]);
 }
 
