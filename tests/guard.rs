@@ -37,6 +37,19 @@ fn closing_the_guards_input_ends_a_program_that_ignores_sigterm_and_its_sessions
 }
 
 #[test]
+fn what_a_killed_program_leaves_is_ended_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "setsid sh -c 'trap \"touch $TEST_FOLDER/told\" TERM; touch $TEST_FOLDER/up; \
+                  while :; do sleep 1; done' & \
+                  until [ -e $TEST_FOLDER/up ]; do sleep 0.02; done; kill -KILL $$";
+    let mut guarded = guard(script, folder.path()).spawn().unwrap();
+    let _open = guarded.stdin.take();
+    assert_eq!(guarded.wait().unwrap().code(), Some(128 + 9));
+    assert_eq!(processes_of(folder.path()), Vec::<String>::new());
+    assert!(!folder.path().join("told").exists());
+}
+
+#[test]
 fn killing_the_owner_of_the_guard_ends_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let binary = support::binary().display();

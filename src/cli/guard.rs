@@ -3,11 +3,13 @@
 //! Whoever starts the guard holds the other end of its standard input. When that closes (the
 //! owner asked for it, or died, by whatever signal), or on SIGTERM, the program's process group
 //! gets SIGTERM, after the grace period SIGKILL; then everything the program left behind is ended
-//! too, sessions of its own included: on Linux orphans of a subreaper become its children.
+//! too, sessions of its own included: on Linux orphans of a subreaper become its children. What a
+//! program left that was ended by a signal is killed without a word.
 
 mod descendants;
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -77,7 +79,9 @@ async fn watch(args: &GuardArgs) -> Result<ExitCode, GuardError> {
         Some(status) => status,
         None => end(&mut child, Duration::from_secs(args.grace)).await?,
     };
-    descendants::end_all(LEFTOVER_GRACE, LOOK).await;
+    // A worker that was killed has lost its steps: a SIGTERM would make failures of them.
+    let grace = status.signal().is_none().then_some(LEFTOVER_GRACE);
+    descendants::end_all(grace, LOOK).await;
     Ok(exit_code(status))
 }
 
@@ -125,7 +129,6 @@ fn signal_group(group: Option<Pid>, signal: Signal) {
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {
-    use std::os::unix::process::ExitStatusExt as _;
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
     ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

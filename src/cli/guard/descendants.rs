@@ -20,12 +20,15 @@ pub(super) fn adopt_orphans() -> io::Result<()> {
     Ok(())
 }
 
-/// SIGTERM to every living descendant, SIGKILL to those that remain after the grace period.
-pub(super) async fn end_all(grace: Duration, look: Duration) {
-    signal_all(&living(), Signal::TERM);
-    let deadline = tokio::time::Instant::now() + grace;
-    while !living().is_empty() && tokio::time::Instant::now() < deadline {
-        tokio::time::sleep(look).await;
+/// SIGTERM to every living descendant, SIGKILL to those that remain after the grace period; without
+/// one SIGKILL at once.
+pub(super) async fn end_all(grace: Option<Duration>, look: Duration) {
+    if let Some(grace) = grace {
+        signal_all(&living(), Signal::TERM);
+        let deadline = tokio::time::Instant::now() + grace;
+        while !living().is_empty() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(look).await;
+        }
     }
     // What is killed may leave children of its own behind, which come to us.
     loop {

@@ -159,7 +159,10 @@ impl Page<'_> {
         if let Some(reason) = &letter.reason {
             self.field("reason", reason);
         }
-        if let Some(problem) = &letter.problem {
+        // What this console finds wrong with it, where a worker has not put it away for that.
+        if let Some(problem) = &letter.problem
+            && letter.reason.as_ref() != Some(problem)
+        {
             self.field("problem", problem);
         }
         self.field("queue", &letter.queue);
