@@ -3,7 +3,11 @@
 //!
 //! Prints the time of a frame and of a new snapshot at 100 and 100,000 rows, bytes of a first frame,
 //! of a scrolled one and of one changed counter, how long the program takes to its first screen, and
-//! how long a key takes to the end of its frame while 1,000 events a second arrive.
+//! how long a key takes to the end of its frame while 1,000 events a second arrive: within the process,
+//! and through a pseudo-terminal.
+
+#[path = "console_load/through_a_terminal.rs"]
+mod through_a_terminal;
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,11 +36,16 @@ const SIZE: (u16, u16) = (200, 50);
 const FRAMES: u32 = 50;
 
 fn main() -> Result<(), Failure> {
+    if std::env::var_os(through_a_terminal::CONSOLE).is_some() {
+        return through_a_terminal::console(snapshot(through_a_terminal::ROWS)?);
+    }
     for rows in [100, 100_000] {
         frames(rows)?;
     }
     key_to_screen(100)?;
     key_to_screen(100_000)?;
+    through_a_terminal::key_to_screen(false)?;
+    through_a_terminal::key_to_screen(true)?;
     start_up()
 }
 
