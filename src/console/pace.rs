@@ -137,6 +137,11 @@ mod tests {
             "what keys took is paid back"
         );
         assert!(pace.takes(start + frame * 3, false));
+        let mut streamed = Pace::new(frame);
+        let start = streamed.due;
+        let drawn =
+            (0..1000).filter(|ms| streamed.takes(start + Duration::from_millis(*ms), false));
+        assert_eq!(drawn.count(), 10, "a stream of news");
         let mut held = Pace::new(frame);
         let start = held.due;
         let drawn = (0..1000).filter(|ms| held.takes(start + Duration::from_millis(*ms), true));

@@ -71,7 +71,7 @@ fn questions_are_laid_out_as_recorded() {
         ("terminate_refused", "4jXno<enter>", night),
         ("reexecute", "4jE", night),
         ("start_worker", "S", night),
-        ("pause_both", "p", trouble),
+        ("resume_both", "p", trouble),
         ("drain_worker", "5D", night),
         ("stop_worker", "5X", night),
         ("kill_worker", "5K", night),

@@ -31,7 +31,8 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     let room = area.width.saturating_sub(paint::line_width(&left) + 3);
     let mut widths = [Room::Wide, Room::Retries, Room::Words, Room::Letters]
         .into_iter()
-        .map(|room| badges(ctx, room));
+        .map(|room| badges(ctx, room))
+        .chain(std::iter::once_with(|| trouble(ctx)));
     let badges = widths.find(|line| paint::line_width(line) <= room);
     if let Some(badges) = badges {
         let at = Rect {
@@ -102,6 +103,23 @@ fn badges(ctx: Ctx, room: Room) -> Line<'static> {
         }
     }
     Line::from(line)
+}
+
+/// Where there is room for no badges: which source fares ill, and how many more. What is shown is old
+/// then.
+fn trouble(ctx: Ctx) -> Line<'static> {
+    let sources = ctx.snapshot.sources.iter();
+    let mut ill = sources.filter(|source| source.health.problem().is_some());
+    let Some(first) = ill.next() else {
+        return Line::default();
+    };
+    let (sign, style) = ctx.source_sign(&first.health);
+    let more = match ill.count() {
+        0 => String::new(),
+        more => format!(" +{more}"),
+    };
+    let word = words::source(first.kind);
+    Line::from(span(format!("{sign} {word}{more}"), style))
 }
 
 fn badness(health: &SourceHealth) -> u8 {

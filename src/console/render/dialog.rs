@@ -1,5 +1,7 @@
 //! Boxes over the view: a question, the job picker, what to do on leaving.
 
+use std::borrow::Cow;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -86,9 +88,20 @@ pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer)
     let twins = parts(true).count() + rest <= usize::from(body.height);
     // What is counted is said first, and stays where there is little room.
     let room = usize::from(body.height).saturating_sub(rest);
+    let more = ctx.glyphs.ellipsis;
+    let is_cut = parts(twins).count() > room;
     let mut lines: Vec<Line> = parts(twins)
         .take(room)
-        .map(|part| Line::from(span(part, ctx.roles.text)))
+        .enumerate()
+        .map(|(row, part)| {
+            let part = if is_cut && row + 1 == room {
+                let part = text::prefix(part, width.saturating_sub(text::width(more)));
+                format!("{part}{more}").into()
+            } else {
+                Cow::Borrowed(part)
+            };
+            Line::from(span(part, ctx.roles.text))
+        })
         .collect();
     lines.extend(hint);
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
