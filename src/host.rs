@@ -7,6 +7,7 @@
 
 mod api;
 mod cancel;
+mod code;
 mod error;
 mod ledger;
 mod link;

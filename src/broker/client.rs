@@ -23,6 +23,7 @@ use super::error::BrokerError;
 use super::objects::Objects;
 use super::queue_set::Queue;
 use crate::config::{Settings, is_loopback, region_of_queue_url};
+use crate::domain;
 pub use inspect::Looked;
 pub use moves::Outgoing;
 pub use probe::Permission;
@@ -288,16 +289,24 @@ impl Broker {
             // SQS takes ten: what the body needs stays.
             attributes.retain(|name, _| name == OFFLOADED);
         }
-        attributes.insert(REASON.to_owned(), Attribute::text(reason));
+        attributes.insert(REASON.to_owned(), Attribute::text(&domain::reason(reason)));
         let source = Attribute::text(&delivery.queue.name);
         attributes.insert(SOURCE_QUEUE.to_owned(), source);
-        let outgoing = Outgoing {
+        let mut outgoing = Outgoing {
             body: delivery.body.clone(),
             attributes,
             group: delivery.group.clone(),
             deduplication: Some(uuid::Uuid::new_v4().simple().to_string()),
         };
-        self.send(target, &outgoing, &attempt).await?;
+        match self.send(target, &outgoing, &attempt).await {
+            // A body of the largest size leaves no room for a reason: it counts, too.
+            Err(problem @ BrokerError::Refused { .. }) => {
+                tracing::warn!("{problem}; sending it there as it came");
+                outgoing.attributes.clone_from(&delivery.attributes);
+                self.send(target, &outgoing, &attempt).await?;
+            }
+            other => other?,
+        }
         self.delete(delivery).await
     }
 

@@ -28,11 +28,49 @@ const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(30);
 const WITH_RETRIES: Duration = Duration::from_secs(20);
 
+/// Buckets whose clients are kept: with none configured a message may name any.
+const KEPT_BUCKETS: usize = 16;
+
 /// The SQS body of an offloaded message.
 #[derive(Deserialize)]
 struct Pointer {
     s3_bucket: String,
     s3_key: String,
+}
+
+impl Pointer {
+    /// Reads a body. What it names becomes part of a URL, and the request to it is signed, so it
+    /// must be a bucket and a key and nothing else; `only` is the one bucket that is read, if one
+    /// is configured.
+    fn read(body: &str, only: Option<&str>) -> Result<Self, String> {
+        let pointer: Self = serde_json::from_str(body).map_err(|error| {
+            let place = error.column();
+            format!("it does not name its object in S3 (column {place} of its pointer)")
+        })?;
+        let Self { s3_bucket, s3_key } = &pointer;
+        if !is_bucket(s3_bucket) {
+            return Err("what it names as its bucket is not the name of one".to_owned());
+        }
+        if s3_key.is_empty() || s3_key.len() > 1024 || s3_key.contains(char::is_control) {
+            return Err("what it names as its key is not the name of an object".to_owned());
+        }
+        match only {
+            Some(only) if only != s3_bucket => Err(format!(
+                "it lies in the bucket {s3_bucket}, and this worker reads from {only} alone \
+                 (s3_bucket_name)"
+            )),
+            _ => Ok(pointer),
+        }
+    }
+}
+
+/// S3's rules for names of buckets, as far as they matter in a URL.
+fn is_bucket(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    (3..=63).contains(&name.len())
+        && name.chars().all(is_plain)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && !name.contains("..")
 }
 
 /// The buckets of a worker. Cloning is cheap.
@@ -75,8 +113,7 @@ impl Objects {
             message_id: delivery.message_id.clone(),
             reason,
         };
-        let pointer: Pointer = serde_json::from_str(&delivery.body)
-            .map_err(|error| gone(format!("it does not name its object in S3: {error}")))?;
+        let pointer = Pointer::read(&delivery.body, self.results()).map_err(&gone)?;
         let name = format!("s3://{}/{}", pointer.s3_bucket, pointer.s3_key);
         let failed = |error: object_store::Error| match error {
             object_store::Error::NotFound { .. } => gone(format!("{name} does not exist")),
@@ -135,6 +172,9 @@ impl Objects {
             .build(name)
             .map_err(|error| self.error(format!("use the bucket {name}"), &error))?;
         let bucket = Arc::new(bucket);
+        if buckets.len() >= KEPT_BUCKETS {
+            buckets.clear();
+        }
         buckets.insert(name.to_owned(), Arc::clone(&bucket));
         Ok(bucket)
     }
@@ -205,5 +245,52 @@ impl CredentialProvider for SdkCredentials {
                 token: found.session_token().map(str::to_owned),
             }))
         })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+
+    fn read(bucket: &str, key: &str, only: Option<&str>) -> Result<Pointer, String> {
+        let body = serde_json::json!({"s3_bucket": bucket, "s3_key": key}).to_string();
+        Pointer::read(&body, only)
+    }
+
+    #[test]
+    fn a_pointer_names_a_bucket_and_a_key_and_no_other_host() {
+        assert!(read("tasks.example-1", "a/b c.json", None).is_ok());
+        for bucket in [
+            "",
+            "evil.example/x#",
+            "a@b.c",
+            "..",
+            "a..b",
+            "x\ny",
+            "a:80",
+            "a?b",
+        ] {
+            assert!(read(bucket, "key", None).is_err(), "{bucket:?}");
+        }
+        for key in ["", "a\0b", &"k".repeat(1025)] {
+            assert!(read("bucket", key, None).is_err(), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn with_a_bucket_configured_no_other_one_is_read() {
+        assert!(read("ours", "key", Some("ours")).is_ok());
+        let refused = read("theirs", "key", Some("ours")).err().unwrap();
+        assert!(
+            refused.contains("theirs") && refused.contains("ours"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_pointer_that_is_none_is_not_quoted() {
+        let refused = Pointer::read("\"a secret\"", None).err().unwrap();
+        assert!(!refused.contains("secret"), "{refused}");
     }
 }

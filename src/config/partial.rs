@@ -74,6 +74,8 @@ pub struct Partial {
     pub cancel_grace: Option<u32>,
     /// Whether a message's own instance reference is obeyed.
     pub trust_message_instance: Option<bool>,
+    /// Module names and file globs that this worker may load; absent: all.
+    pub allow_locations: Option<Vec<String>>,
     /// Executions of one attempt (of a run: its run workers) after which a message that still has
     /// no end is put away; 0: no limit.
     pub max_deliveries: Option<u32>,

@@ -87,6 +87,8 @@ pub struct Settings {
     pub cancel_grace: Setting<Duration>,
     /// Whether a message's own instance reference is obeyed.
     pub trust_message_instance: Setting<bool>,
+    /// Module names and file globs that this worker may load; empty: all.
+    pub allow_locations: Setting<Vec<String>>,
     /// Executions of one attempt without an end after which its message is put away; 0: no limit.
     pub max_deliveries: Setting<u32>,
     /// How long other bands may keep a queue from being asked.
@@ -155,6 +157,7 @@ impl Settings {
             cancel_grace: pick(layers, 10, |p| p.cancel_grace)
                 .map(|s| Duration::from_secs(s.into())),
             trust_message_instance: pick(layers, false, |p| p.trust_message_instance),
+            allow_locations: pick(layers, Vec::new(), |p| p.allow_locations.clone()),
             max_deliveries: pick(layers, 10, |p| p.max_deliveries),
             starvation_guard: optional(layers, |p| p.starvation_guard)
                 .map(|s| s.map_or(STARVATION_GUARD, |s| Duration::from_secs(s.into()))),
@@ -308,6 +311,15 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The items of a list that is written with commas.
+fn words(text: &str) -> Vec<String> {
+    let words = text.split(',').map(str::trim);
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The environment's layer.
 #[must_use]
 pub fn from_environment() -> Partial {
@@ -318,6 +330,7 @@ pub fn from_environment() -> Partial {
         s3_endpoint_url: variable("DAGSTER_TASKIQ_S3_ENDPOINT_URL"),
         dagster_home: variable("DAGSTER_HOME").map(PathBuf::from),
         webserver_url: variable("DAGSTER_TASKIQ_WEBSERVER_URL"),
+        allow_locations: variable("DAGSTER_TASKIQ_ALLOW_LOCATIONS").map(|text| words(&text)),
         ..Partial::default()
     }
 }

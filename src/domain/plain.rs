@@ -17,6 +17,29 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(kept)
 }
 
+/// Bytes of a [`reason`].
+const REASON: usize = 1024;
+
+/// Somebody else's text as the reason of something: one line of plain text, at most 1 KiB. SQS
+/// refuses attributes with control characters, and exceptions of dbt, rich and click are coloured.
+#[must_use]
+pub fn reason(text: &str) -> String {
+    let text = strip_str(text).to_string();
+    // U+FFFE and U+FFFF are no XML characters, and SQS takes none but those.
+    let is_bad = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
+    let words = text.split(|c: char| c.is_whitespace() || is_bad(c));
+    let mut line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>();
+    if line.is_empty() {
+        line.push("no reason was given");
+    }
+    let mut line = line.join(" ");
+    if line.len() > REASON {
+        line.truncate(line.floor_char_boundary(REASON - "…".len()));
+        line.push('…');
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +55,33 @@ mod tests {
             "bell back c131m del"
         );
         assert_eq!(plain("çé\x1b[0m漢"), "çé漢");
+    }
+
+    #[test]
+    fn a_reason_is_one_short_line_that_sqs_takes() {
+        assert_eq!(
+            reason("\x1b[31mError:\x1b[0m no\n  such\tfile\x00\x08"),
+            "Error: no such file"
+        );
+        assert_eq!(reason(" \x07\n"), "no reason was given");
+        assert_eq!(reason("a\u{ffff}b"), "a b");
+        let long = reason(&"é".repeat(5000));
+        assert!(
+            long.len() <= REASON && long.ends_with('…'),
+            "{}",
+            long.len()
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_a_reason_that_sqs_refuses(text in ".{0,3000}") {
+            let reason = reason(&text);
+            let is_taken = |c: char| {
+                matches!(c, '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+            };
+            proptest::prop_assert!(reason.chars().all(is_taken), "{reason:?}");
+            proptest::prop_assert!(!reason.is_empty() && reason.len() <= REASON);
+        }
     }
 }

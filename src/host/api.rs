@@ -40,6 +40,8 @@ pub struct HostSettings {
     pub dagster_home: Option<PathBuf>,
     /// Open the `DagsterInstance` that a message names instead of this worker's own.
     pub trust_message_instance: bool,
+    /// Module names and file globs that may be loaded; empty: all.
+    pub allow_locations: Vec<String>,
     /// Who this worker is.
     pub worker: WorkerIdentity,
     /// How long a cancelled step has between SIGINT and SIGTERM.

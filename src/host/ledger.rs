@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::api::{About, AttemptEvents, Capture, HostNotice, HostSettings};
 use super::error::HostError;
 use super::link::{Link, News};
-use super::protocol::{FromHost, PROTOCOL, ReportBody, ToHost};
+use super::location::Subject;
+use super::protocol::{FromHost, PROTOCOL, Policy, ReportBody, RunCode, ToHost};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 use crate::domain::FleetWorker;
@@ -91,6 +92,23 @@ impl Ledger {
         let value = self.request("the status of runs", ask).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request: "the status of runs",
+            reason: error.to_string(),
+        })
+    }
+
+    /// Looks up which code a run has, for a message that names `job_origin` and `instance_ref`.
+    pub async fn code(&self, subject: &Subject, policy: &Policy) -> Result<RunCode, HostError> {
+        let ask = |id| ToHost::Code {
+            id,
+            run_id: subject.run_id.clone(),
+            job_origin: subject.job_origin.clone(),
+            instance_ref: subject.instance_ref.clone(),
+            policy: policy.clone(),
+        };
+        let request = "the code of a run";
+        let value = self.request(request, ask).await?;
+        serde_json::from_value(value).map_err(|error| HostError::Request {
+            request,
             reason: error.to_string(),
         })
     }

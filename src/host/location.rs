@@ -1,7 +1,9 @@
-//! What a message's `kwargs` say that the supervisor needs: the code location, the run, the step.
+//! What a message's `kwargs` say that the supervisor needs: the run and the step. Which code they
+//! have is looked up in Dagster's storage, see [`super::code`].
 
 use serde_json::Value;
 
+use super::protocol::RunOrigin;
 use crate::domain::TaskKind;
 
 /// Identifies a host: the same code location of the same instance shares one.
@@ -19,13 +21,14 @@ pub(super) struct Subject {
     pub run_id: String,
     /// Absent for a run.
     pub step_key: Option<String>,
-    /// `RepositoryPythonOrigin` in Dagster's packed form.
-    pub origin: Value,
+    /// `JobPythonOrigin` in Dagster's packed form: compared with the run's, never obeyed.
+    pub job_origin: Value,
     /// Whether the executor takes no retries.
     pub retries_disabled: bool,
     /// Total attempt, from 1.
     pub attempt: u32,
-    instance_ref: Value,
+    /// `InstanceRef` in Dagster's packed form.
+    pub instance_ref: Value,
 }
 
 impl Subject {
@@ -46,7 +49,6 @@ impl Subject {
             Value::Null => &args["job_origin"],
             origin => origin,
         };
-        let origin = job_origin["repository_origin"].clone();
         let step_key = if kind == TaskKind::ExecutePlan {
             Some(
                 text(&args["step_keys_to_execute"][0])
@@ -63,46 +65,33 @@ impl Subject {
         Ok(Self {
             run_id,
             step_key,
-            origin,
+            job_origin: job_origin.clone(),
             retries_disabled: args["retry_mode"]["__enum__"] == "RetryMode.DISABLED",
-            attempt: if attempt == 0 { previous + 1 } else { attempt },
+            attempt: if attempt == 0 {
+                previous.saturating_add(1)
+            } else {
+                attempt
+            },
             instance_ref: args["instance_ref"].clone(),
         })
     }
 
-    /// Itself, if it says where the code is. What does not can still be reported on.
-    pub fn runnable(self) -> Result<Self, String> {
-        if self.origin["code_pointer"].is_null() {
-            return Err("the message does not say where its code is (no code_pointer)".to_owned());
-        }
-        Ok(self)
+    /// The instance that the message names, as JSON, where this worker opens those.
+    pub fn instance(&self, trust_message_instance: bool) -> Option<String> {
+        (trust_message_instance && !self.instance_ref.is_null())
+            .then(|| self.instance_ref.to_string())
     }
+}
 
-    /// The key of the host that runs it. The executable that the message names takes no part: the
-    /// worker's own interpreter runs everything.
-    pub fn key(&self, trust_message_instance: bool) -> LocationKey {
-        let origin = &self.origin;
-        LocationKey {
+impl LocationKey {
+    /// The key of the host that runs the code of a run. The executable takes no part: the worker's
+    /// own interpreter runs everything.
+    pub fn new(code: &RunOrigin, instance: Option<String>) -> Self {
+        let origin = &code.origin;
+        Self {
             origin: serde_json::json!([origin["code_pointer"], origin["container_image"]])
                 .to_string(),
-            instance: (trust_message_instance && !self.instance_ref.is_null())
-                .then(|| self.instance_ref.to_string()),
-        }
-    }
-
-    /// What a person calls the code location.
-    pub fn location(&self) -> String {
-        let pointer = &self.origin["code_pointer"];
-        let text = |key: &str| pointer[key].as_str();
-        let Some(target) = text("python_file")
-            .or_else(|| text("module"))
-            .or_else(|| text("package"))
-        else {
-            return pointer.to_string();
-        };
-        match text("fn_name").or_else(|| text("attribute")) {
-            Some(name) => format!("{target}:{name}"),
-            None => target.to_owned(),
+            instance,
         }
     }
 }
@@ -115,12 +104,10 @@ mod tests {
 
     use super::*;
 
-    fn step(executable: &str, previous: &Value) -> Value {
+    fn step(previous: &Value) -> Value {
         json!({"execute_step_args_packed": {
             "pipeline_origin": {"repository_origin": {
-                "executable_path": executable,
                 "code_pointer": {"__class__": "FileCodePointer", "python_file": "/srv/app/jobs.py", "fn_name": "defs"},
-                "container_image": null,
             }},
             "pipeline_run_id": "r1",
             "step_keys_to_execute": ["hello"],
@@ -131,25 +118,40 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_names_another_interpreter_goes_to_the_same_host() {
-        let one = Subject::read(TaskKind::ExecutePlan, &step("/a/python", &json!({})), 1).unwrap();
-        let two = Subject::read(TaskKind::ExecutePlan, &step("/b/python", &json!({})), 1).unwrap();
-        assert_eq!(one.key(false), two.key(false));
-        assert_eq!(one.key(false).instance, None);
-        assert!(one.key(true).instance.is_some());
-        assert_eq!(one.location(), "/srv/app/jobs.py:defs");
-        assert!(one.retries_disabled);
+    fn an_instance_of_a_message_counts_only_where_those_are_trusted() {
+        let subject = Subject::read(TaskKind::ExecutePlan, &step(&json!({})), 1).unwrap();
+        assert_eq!(subject.instance(false), None);
+        assert_eq!(subject.instance(true).as_deref(), Some(r#"{"secret":1}"#));
+        assert!(subject.retries_disabled);
+    }
+
+    #[test]
+    fn runs_whose_code_servers_have_other_interpreters_share_a_host() {
+        let code = |executable: &str, file: &str| RunOrigin {
+            origin: json!({
+                "executable_path": executable,
+                "code_pointer": {"__class__": "FileCodePointer", "python_file": file},
+            }),
+            location: file.to_owned(),
+            difference: None,
+        };
+        let key = |executable, file| LocationKey::new(&code(executable, file), None);
+        assert_eq!(key("/a/python", "/a.py"), key("/b/python", "/a.py"));
+        assert_ne!(key("/a/python", "/a.py"), key("/a/python", "/b.py"));
     }
 
     #[test]
     fn an_unknown_attempt_is_derived_from_the_known_state() {
-        let kwargs = step("python", &json!({"hello": 2, "other": 7}));
+        let kwargs = step(&json!({"hello": 2, "other": 7}));
         let read = |attempt| {
             Subject::read(TaskKind::ExecutePlan, &kwargs, attempt)
                 .unwrap()
                 .attempt
         };
         assert_eq!((read(0), read(5)), (3, 5));
+        let kwargs = step(&json!({"hello": u32::MAX}));
+        let subject = Subject::read(TaskKind::ExecutePlan, &kwargs, 0).unwrap();
+        assert_eq!(subject.attempt, u32::MAX);
     }
 
     #[test]

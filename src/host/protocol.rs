@@ -25,6 +25,15 @@ pub(super) struct Lost {
     pub max: u32,
 }
 
+/// Which code may be loaded; see `code_origin` on the other side.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Policy {
+    /// Module names and file globs; empty: all.
+    pub allow_locations: Vec<String>,
+    /// Whether the instance was opened from a message.
+    pub trusts_message: bool,
+}
+
 /// A task to run.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Job {
@@ -40,6 +49,7 @@ pub(super) struct Job {
     pub worker: Worker,
     pub lost: Lost,
     pub max_deliveries: u32,
+    pub policy: Policy,
 }
 
 /// What to write about an attempt; see `reports.Report` on the other side.
@@ -88,6 +98,14 @@ pub(super) enum ToHost {
     },
     About {
         id: u64,
+    },
+    Code {
+        id: u64,
+        run_id: String,
+        /// `JobPythonOrigin` and `InstanceRef` of the message, packed: they are only compared.
+        job_origin: Value,
+        instance_ref: Value,
+        policy: Policy,
     },
     EndingRuns {
         id: u64,
@@ -148,6 +166,31 @@ pub(super) enum Said {
     Unrunnable {
         reason: String,
     },
+}
+
+/// What Dagster's storage says about the code of a run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub(super) enum RunCode {
+    /// There is no such run.
+    Missing { reason: String },
+    /// The run has ended.
+    Finished { status: String },
+    /// Its code must not be loaded here.
+    Refused { reason: String },
+    /// Its code.
+    Code(RunOrigin),
+}
+
+/// Where the code of a run is.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RunOrigin {
+    /// `RepositoryPythonOrigin` in Dagster's packed form.
+    pub origin: Value,
+    /// What a person calls the code location.
+    pub location: String,
+    /// What the message says otherwise.
+    pub difference: Option<String>,
 }
 
 /// A task's process was reaped.

@@ -77,7 +77,7 @@ pub(super) async fn host_died(
 pub(super) async fn unstarted(
     supervisor: &Supervisor,
     subject: &Subject,
-    key: &LocationKey,
+    instance: Option<&str>,
     report: &Report,
 ) -> Result<Reported, HostError> {
     let mode = match report.report {
@@ -85,7 +85,7 @@ pub(super) async fn unstarted(
         ReportKind::Canceled => "canceled",
     };
     let body = body(supervisor, subject, mode, report.reason.clone(), None);
-    let ledger = supervisor.ledger(key.instance.as_deref()).await?;
+    let ledger = supervisor.ledger(instance).await?;
     let answer = ledger.report(&body).await?;
     Ok(match answer["result"].as_str() {
         Some("written") => Reported::Written {

@@ -15,10 +15,11 @@ use super::api::{
     About, AttemptEvents, Capture, Execution, HostNotice, HostSettings, HostState, LostPolicy,
     Outcome, Progress, Report, Reported,
 };
+use super::code::CodeKey;
 use super::error::HostError;
 use super::ledger::Ledger;
 use super::location::{LocationKey, Subject};
-use super::protocol::{Job, Lost, Worker};
+use super::protocol::{Job, Lost, RunCode, RunOrigin, Worker};
 use super::runner::{Ended, NotLoaded, Runner};
 use super::spawner::Spawner;
 use super::sync::lock;
@@ -78,6 +79,7 @@ pub(super) struct Supervisor {
     slots: Mutex<HashMap<LocationKey, Slot>>,
     runners: Mutex<Vec<Arc<Runner>>>,
     failures: Mutex<HashMap<LocationKey, LoadFailure>>,
+    pub codes: Mutex<HashMap<CodeKey, RunOrigin>>,
 }
 
 impl Supervisor {
@@ -108,6 +110,7 @@ impl Supervisor {
             slots: Mutex::default(),
             runners: Mutex::default(),
             failures: Mutex::default(),
+            codes: Mutex::default(),
         }))
     }
 
@@ -116,20 +119,18 @@ impl Supervisor {
         execution: Execution,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Outcome, HostError> {
-        let subject = Subject::read(execution.kind, &execution.kwargs, execution.attempt)
-            .and_then(Subject::runnable);
-        let subject = match subject {
+        let subject = match Subject::read(execution.kind, &execution.kwargs, execution.attempt) {
             Ok(subject) => subject,
             Err(reason) => return Ok(Outcome::Unrunnable { reason }),
         };
-        let key = subject.key(self.settings.trust_message_instance);
+        let instance = subject.instance(self.settings.trust_message_instance);
         let id = execution.task_id.clone();
         lock(&self.tasks).insert(
             id.clone(),
             Running {
                 run_id: subject.run_id.clone(),
                 is_run: subject.step_key.is_none(),
-                instance: key.instance.clone(),
+                instance: instance.clone(),
                 runner: None,
                 canceled: false,
             },
@@ -138,7 +139,17 @@ impl Supervisor {
             tasks: &self.tasks,
             id,
         };
-        let outcome = self.run(execution, &subject, &key, progress).await;
+        let outcome = match self.code(&subject, instance.as_deref()).await {
+            Ok(RunCode::Code(code)) => {
+                let key = LocationKey::new(&code, instance);
+                self.run(execution, &subject, &code, &key, progress).await
+            }
+            Ok(RunCode::Finished { status }) => Ok(Outcome::RunFinished { status }),
+            Ok(RunCode::Missing { reason } | RunCode::Refused { reason }) => {
+                Ok(Outcome::Unrunnable { reason })
+            }
+            Err(problem) => Err(problem),
+        };
         drop(in_flight);
         self.end_idle().await;
         outcome
@@ -148,18 +159,19 @@ impl Supervisor {
         &self,
         execution: Execution,
         subject: &Subject,
+        code: &RunOrigin,
         key: &LocationKey,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Outcome, HostError> {
         let kind = execution.kind;
         let id = execution.task_id.clone();
-        let job = self.job(execution, subject);
+        let job = self.job(execution, subject, key);
         let mut last = format!(
             "the host of {} ended {TRIES} times before the task began",
-            subject.location()
+            code.location
         );
         for _ in 0..TRIES {
-            let runner = match self.runner(subject, key).await? {
+            let runner = match self.runner(code, key).await? {
                 Ok(runner) => runner,
                 Err(NotLoaded::Broken(reason)) => return Ok(Outcome::Unrunnable { reason }),
                 // Killed by somebody, perhaps, or the machine was out of memory for a moment.
@@ -198,7 +210,7 @@ impl Supervisor {
         running.canceled
     }
 
-    fn job(&self, execution: Execution, subject: &Subject) -> Job {
+    fn job(&self, execution: Execution, subject: &Subject, key: &LocationKey) -> Job {
         let worker = &self.settings.worker;
         let (policy, max) = self.lost_policy();
         Job {
@@ -217,6 +229,7 @@ impl Supervisor {
             },
             lost: Lost { policy, max },
             max_deliveries: self.settings.max_deliveries,
+            policy: self.policy(key.instance.as_deref()),
         }
     }
 
@@ -231,7 +244,7 @@ impl Supervisor {
     /// location does not load, in a sentence.
     async fn runner(
         &self,
-        subject: &Subject,
+        code: &RunOrigin,
         key: &LocationKey,
     ) -> Result<Result<Arc<Runner>, NotLoaded>, HostError> {
         let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_default());
@@ -246,7 +259,7 @@ impl Supervisor {
         if let Some(reason) = self.recent_failure(key) {
             return Ok(Err(NotLoaded::Broken(reason)));
         }
-        let runner = self.start_runner(subject, key).await?;
+        let runner = self.start_runner(code, key).await?;
         match runner.loaded().await {
             Ok(()) => {
                 lock(&self.failures).remove(key);
@@ -256,24 +269,24 @@ impl Supervisor {
             // That the worker ends over it says nothing of the location.
             Err(_) if self.stopping.load(Ordering::SeqCst) => Err(HostError::ShuttingDown),
             Err(NotLoaded::Broken(reason)) => {
-                let reason = self.load_failed(subject, key, &reason);
+                let reason = self.load_failed(code, key, &reason);
                 Ok(Err(NotLoaded::Broken(reason)))
             }
             Err(NotLoaded::Died(reason)) => {
-                Ok(Err(NotLoaded::Died(sentence(&subject.location(), &reason))))
+                Ok(Err(NotLoaded::Died(sentence(&code.location, &reason))))
             }
         }
     }
 
     async fn start_runner(
         &self,
-        subject: &Subject,
+        code: &RunOrigin,
         key: &LocationKey,
     ) -> Result<Arc<Runner>, HostError> {
         let runner = Runner::spawn(
             &self.spawner,
-            subject.location(),
-            subject.origin.clone(),
+            code.location.clone(),
+            code.origin.clone(),
             key.instance.clone(),
             self.notices.clone(),
         )
@@ -297,8 +310,8 @@ impl Supervisor {
         Some(sentence(&failure.location, &failure.reason))
     }
 
-    fn load_failed(&self, subject: &Subject, key: &LocationKey, reason: &str) -> String {
-        let location = subject.location();
+    fn load_failed(&self, code: &RunOrigin, key: &LocationKey, reason: &str) -> String {
+        let location = code.location.clone();
         let text = sentence(&location, reason);
         let failure = LoadFailure {
             at: Instant::now(),
@@ -361,8 +374,8 @@ impl Supervisor {
     pub async fn report_unstarted(&self, report: &Report) -> Result<Reported, HostError> {
         let subject = Subject::read(report.kind, &report.kwargs, report.attempt)
             .map_err(|reason| HostError::Unreadable { reason })?;
-        let key = subject.key(self.settings.trust_message_instance);
-        resolve::unstarted(self, &subject, &key, report).await
+        let instance = subject.instance(self.settings.trust_message_instance);
+        resolve::unstarted(self, &subject, instance.as_deref(), report).await
     }
 
     pub async fn attempt_events(
@@ -373,8 +386,8 @@ impl Supervisor {
     ) -> Result<AttemptEvents, HostError> {
         let subject = Subject::read(kind, kwargs, attempt)
             .map_err(|reason| HostError::Unreadable { reason })?;
-        let key = subject.key(self.settings.trust_message_instance);
-        let ledger = self.ledger(key.instance.as_deref()).await?;
+        let instance = subject.instance(self.settings.trust_message_instance);
+        let ledger = self.ledger(instance.as_deref()).await?;
         let step = subject.step_key.as_deref().unwrap_or_default();
         ledger
             .attempt_events(&subject.run_id, step, subject.attempt)

@@ -3,6 +3,9 @@
 //! Rust reads what it needs to schedule a task and never builds or unpacks Dagster's own values:
 //! `kwargs` goes to the Python host as it came. The form was captured from taskiq 0.13.0 with
 //! taskiq-aio-sqs 2.1.1 and Dagster 1.13.27.
+//!
+//! A sender may be hostile: every name that this worker uses is checked here, and what is quoted of
+//! a body is bounded. Names inside of `kwargs` are checked where they are unpacked, in Python.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -16,6 +19,16 @@ pub enum DecodeError {
     /// Not JSON, or not an object with Taskiq's fields.
     #[error("the body is not a Taskiq message: {0}")]
     NotTaskiq(String),
+    /// A name that would be a path, an object's key or a database file of its own choice.
+    #[error("the body's {field} is not {expected}: {found:?}")]
+    BadName {
+        /// Which name.
+        field: &'static str,
+        /// What it should be.
+        expected: &'static str,
+        /// The beginning of what it is.
+        found: String,
+    },
     /// A task that no Dagster worker knows.
     #[error(
         "the body asks for the task {0:?}, which this worker does not know \
@@ -55,15 +68,14 @@ pub struct TaskMessage {
     pub kwargs: Map<String, Value>,
 }
 
-#[derive(Deserialize)]
-struct Envelope {
-    task_id: String,
-    task_name: String,
-    #[serde(default)]
-    labels: Option<Map<String, Value>>,
-    #[serde(default)]
-    kwargs: Map<String, Value>,
-}
+/// Longest run id, in bytes: Dagster's column for them. Its own are UUIDs.
+const LONGEST_RUN_ID: usize = 255;
+
+/// Longest step key, in bytes. Those of dynamic steps contain their mapping key.
+const LONGEST_STEP_KEY: usize = 2048;
+
+/// Characters of a body that an error quotes.
+const QUOTED: usize = 100;
 
 impl TaskMessage {
     /// Decodes an SQS body.
@@ -71,34 +83,45 @@ impl TaskMessage {
     /// # Errors
     /// [`DecodeError`] says what is wrong with the body, in words fit for a dead-letter reason.
     pub fn decode(body: &str) -> Result<Self, DecodeError> {
-        let envelope: Envelope =
-            serde_json::from_str(body).map_err(|e| DecodeError::NotTaskiq(e.to_string()))?;
-        let kind = TaskKind::from_task_name(&envelope.task_name)
-            .ok_or(DecodeError::UnknownTask(envelope.task_name))?;
-        let labels = envelope.labels.unwrap_or_default();
-        let packed = packed_arguments(kind, &envelope.kwargs)?;
+        // A type error of a derived struct would quote the value, which may be somebody's secret.
+        let mut envelope: Map<String, Value> = match serde_json::from_str(body) {
+            Ok(Value::Object(envelope)) => envelope,
+            Ok(_) => return Err(DecodeError::NotTaskiq("it is not a JSON object".to_owned())),
+            Err(problem) => return Err(DecodeError::NotTaskiq(problem.to_string())),
+        };
+        let task_id = own_text(&mut envelope, "task_id")?;
+        let task_name = own_text(&mut envelope, "task_name")?;
+        let labels = own_object(&mut envelope, "labels")?;
+        let kwargs = own_object(&mut envelope, "kwargs")?;
+        let kind = TaskKind::from_task_name(&task_name)
+            .ok_or_else(|| DecodeError::UnknownTask(quoted(&task_name)))?;
+        check("task_id", "a UUID", &task_id, is_uuid)?;
+        let packed = packed_arguments(kind, &kwargs)?;
         let run_id = text(packed, "pipeline_run_id")
             .or_else(|| text(packed, "run_id"))
             .ok_or_else(|| incomplete(kind, "a run id (pipeline_run_id)"))?
             .to_owned();
+        check("run id", "the id of a Dagster run", &run_id, is_run_id)?;
         let step_key = if kind.is_run() {
             None
         } else {
-            Some(step_key(packed).ok_or_else(|| incomplete(kind, "step_keys_to_execute"))?)
+            let key = step_key(packed).ok_or_else(|| incomplete(kind, "step_keys_to_execute"))?;
+            check("step key", "the key of a Dagster step", &key, is_step_key)?;
+            Some(key)
         };
         let default_priority = if kind.is_run() { 0 } else { DEFAULT_PRIORITY };
         Ok(Self {
-            task_id: envelope.task_id,
+            task_id,
             kind,
             run_id,
             step_key,
-            job: job_name(packed),
+            job: job_name(packed).filter(|name| is_step_key(name)),
             priority: label_number(&labels, "priority").unwrap_or(default_priority),
             attempt: label_number(&labels, "attempt")
                 .and_then(|n| u32::try_from(n).ok())
                 .unwrap_or(0),
             ours: labels.contains_key("dtq"),
-            kwargs: envelope.kwargs,
+            kwargs,
         })
     }
 
@@ -119,6 +142,65 @@ struct Address {
 #[derive(Deserialize)]
 struct Labels {
     queue: String,
+}
+
+fn own_text(envelope: &mut Map<String, Value>, name: &str) -> Result<String, DecodeError> {
+    match envelope.remove(name) {
+        Some(Value::String(text)) => Ok(text),
+        _ => Err(DecodeError::NotTaskiq(format!("it has no text {name}"))),
+    }
+}
+
+/// An absent object counts as empty, as does `null`.
+fn own_object(
+    envelope: &mut Map<String, Value>,
+    name: &str,
+) -> Result<Map<String, Value>, DecodeError> {
+    match envelope.remove(name) {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(members)) => Ok(members),
+        Some(_) => Err(DecodeError::NotTaskiq(format!("its {name} is no object"))),
+    }
+}
+
+fn check(
+    field: &'static str,
+    expected: &'static str,
+    text: &str,
+    is_good: impl Fn(&str) -> bool,
+) -> Result<(), DecodeError> {
+    if is_good(text) {
+        return Ok(());
+    }
+    let found = quoted(text);
+    Err(DecodeError::BadName {
+        field,
+        expected,
+        found,
+    })
+}
+
+/// Taskiq's ids, with or without hyphens. Results are put into S3 under them.
+fn is_uuid(text: &str) -> bool {
+    matches!(text.len(), 32 | 36) && uuid::Uuid::try_parse(text).is_ok()
+}
+
+/// `SQLite` storage keeps each run's events in a file of this name.
+fn is_run_id(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    text.len() <= LONGEST_RUN_ID
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(is_plain)
+}
+
+/// IO managers and log managers make folders of step keys.
+fn is_step_key(text: &str) -> bool {
+    let is_bad = |c: char| c.is_control() || c == '/' || c == '\\';
+    text.len() <= LONGEST_STEP_KEY && !text.contains(is_bad) && text != "." && text != ".."
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED).collect()
 }
 
 fn incomplete(kind: TaskKind, missing: &'static str) -> DecodeError {
@@ -244,11 +326,128 @@ mod tests {
             TaskMessage::decode(body).unwrap_err(),
             DecodeError::UnknownTask("send_mail".into())
         );
-        let body = r#"{"task_id": "1", "task_name": "execute_job", "kwargs": {}}"#;
+        let body = r#"{"task_id": "eb96854107aa4b3197362d2eff2b6d3a", "task_name": "execute_job",
+            "kwargs": {}}"#;
         let error = TaskMessage::decode(body).unwrap_err().to_string();
         assert_eq!(
             error,
             "the execute_job message lacks kwargs.execute_job_args_packed"
         );
+    }
+
+    /// A step's message with one of its names exchanged.
+    fn with(field: &str, text: &str) -> String {
+        let mut body: Value = serde_json::from_str(&plan(&serde_json::json!({}))).unwrap();
+        let packed = &mut body["kwargs"]["execute_step_args_packed"];
+        match field {
+            "task_id" => body["task_id"] = text.into(),
+            "run id" => packed["pipeline_run_id"] = text.into(),
+            _ => packed["step_keys_to_execute"] = serde_json::json!([text]),
+        }
+        body.to_string()
+    }
+
+    #[test]
+    fn names_that_are_paths_or_no_names_at_all_are_refused() {
+        for (field, names) in [
+            ("task_id", vec!["", "1", "results/other.json", "../x"]),
+            (
+                "run id",
+                vec!["", "../../etc/x", "a/b", ".hidden", "a\0b", "a b"],
+            ),
+            (
+                "step key",
+                vec!["..", "../x", "a/b", "a\\b", "a\u{1b}[31m", "a\nb"],
+            ),
+        ] {
+            for name in names {
+                let error = TaskMessage::decode(&with(field, name)).unwrap_err();
+                assert!(
+                    matches!(error, DecodeError::BadName { field: found, .. } if found == field),
+                    "{field} {name:?}: {error}"
+                );
+            }
+        }
+        for (field, name) in [
+            ("task_id", "eb968541-07aa-4b31-9736-2d2eff2b6d3a"),
+            ("run id", "my-run_1.2"),
+            ("step key", "graph.op[a_1]"),
+            ("step key", "größe?"),
+        ] {
+            assert!(TaskMessage::decode(&with(field, name)).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_an_error_quotes_is_short_and_no_value_of_another_field() {
+        let long = "x".repeat(100_000);
+        let of = |body: &str| TaskMessage::decode(body).unwrap_err().to_string();
+        for body in [
+            format!(r#"{{"task_id": "1", "task_name": "{long}"}}"#),
+            format!(r#"{{"task_id": "1", "task_name": "execute_plan", "kwargs": "{long}"}}"#),
+            format!("\"{long}\""),
+            with("run id", &long),
+            with("task_id", &long),
+        ] {
+            assert!(of(&body).len() < 400, "{}", of(&body));
+        }
+        assert!(!of("\"a secret\"").contains("secret"));
+        let deep = "[".repeat(200_000);
+        assert!(of(&deep).contains("recursion limit"), "{}", of(&deep));
+    }
+
+    mod hostile {
+        use super::*;
+        use proptest::prelude::*;
+
+        fn any_json() -> impl Strategy<Value = Value> {
+            let leaf = prop_oneof![
+                Just(Value::Null),
+                any::<bool>().prop_map(Value::from),
+                any::<i64>().prop_map(Value::from),
+                any::<f64>().prop_map(Value::from),
+                ".{0,20}".prop_map(Value::from),
+            ];
+            leaf.prop_recursive(4, 32, 5, |inner| {
+                prop_oneof![
+                    prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                    prop::collection::hash_map(".{0,10}", inner, 0..5)
+                        .prop_map(|members| members.into_iter().collect::<Map<_, _>>().into()),
+                ]
+            })
+        }
+
+        proptest! {
+            #[test]
+            fn no_body_makes_the_decoder_panic(body in ".{0,200}") {
+                let _ = TaskMessage::decode(&body);
+            }
+
+            #[test]
+            fn whatever_takes_a_field_s_place_the_names_that_come_through_are_harmless(
+                value in any_json(),
+                field in 0_usize..7,
+            ) {
+                let mut body: Value =
+                    serde_json::from_str(&plan(&serde_json::json!({"dtq": "1"}))).unwrap();
+                match field {
+                    0 => body["task_id"] = value,
+                    1 => body["labels"] = value,
+                    2 => body["kwargs"] = value,
+                    3 => body["labels"]["attempt"] = value,
+                    4 => body["labels"]["priority"] = value,
+                    5 => body["kwargs"]["execute_step_args_packed"]["pipeline_run_id"] = value,
+                    _ => body["kwargs"]["execute_step_args_packed"]["step_keys_to_execute"] = value,
+                }
+                if let Ok(message) = TaskMessage::decode(&body.to_string()) {
+                    prop_assert!(uuid::Uuid::try_parse(&message.task_id).is_ok());
+                    let key = message.step_key.unwrap();
+                    for name in [&message.run_id, &key] {
+                        prop_assert!(!name.contains(['/', '\\', '\0', '\u{1b}']), "{name:?}");
+                        prop_assert!(name != "..");
+                    }
+                }
+            }
+        }
     }
 }

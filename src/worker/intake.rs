@@ -9,7 +9,7 @@ use super::held::Task;
 use super::life::Context;
 use super::settle::{back_off, given_back};
 use crate::broker::Delivery;
-use crate::domain::{Event, Phase, TaskKind, TaskOutcome, TaskView};
+use crate::domain::{self, Event, Phase, TaskKind, TaskOutcome, TaskView};
 use crate::wire::TaskMessage;
 
 /// What became of a received message.
@@ -129,12 +129,11 @@ async fn fetch(context: &Context, delivery: Delivery, ahead: bool, worker: &str)
 
 /// Deals with a body that is no task of ours: dead-letter queue, or kept and shown.
 async fn poison(context: &Context, delivery: &Delivery, worker: &str, reason: &str) {
+    let reason = &domain::reason(reason);
     let (id, queue) = (&delivery.message_id, &delivery.queue.name);
     error!("message {id} on {queue}: {reason}");
     context.leases.release(delivery).await;
-    if let Err(problem) = context.dead_letter(delivery, reason).await {
-        error!("{problem}");
-    }
+    context.dead_letter(delivery, reason).await;
     let reason = reason.to_owned();
     show(
         context,

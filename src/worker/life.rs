@@ -17,7 +17,7 @@ use super::settle::{Settlement, back_off, given_back};
 use super::usage::{self, Sampler};
 use super::words::{crash, ended_for_it, finished, skipped};
 use crate::broker::{Broker, Leases};
-use crate::domain::{Event, EventSink, LogLine, TaskOutcome};
+use crate::domain::{self, Event, EventSink, LogLine, TaskOutcome};
 use crate::host::{Execution, HostError, Hosts, Outcome, Progress, Stream};
 
 /// What a life needs; cloned into each.
@@ -105,6 +105,7 @@ impl Context {
                 (TaskOutcome::GivenBack { reason }, Settlement::Hide(pause))
             }
             Ok(Outcome::Unrunnable { reason }) => {
+                let reason = domain::reason(&reason);
                 error!(run_id = %run, "{name} cannot be run: {reason}");
                 let outcome = TaskOutcome::DeadLettered {
                     reason: reason.clone(),

@@ -140,9 +140,7 @@ impl Context {
             return self.unanswered(task, &problem).await;
         }
         self.leases.release(&task.delivery).await;
-        if let Err(problem) = self.dead_letter(&task.delivery, reason).await {
-            error!("{problem}");
-        }
+        self.dead_letter(&task.delivery, reason).await;
         outcome
     }
 
@@ -208,7 +206,16 @@ impl Context {
         given_back(&problem.to_string())
     }
 
-    pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {
+    /// Puts a message away, or hides it for a while where that fails: it is tried again then.
+    pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) {
+        if let Err(problem) = self.put_away(delivery, reason).await {
+            let pause = back_off(delivery.receive_count);
+            error!("{problem}; trying again in {} s", pause.as_secs());
+            say(self.broker.hide(delivery, pause).await);
+        }
+    }
+
+    async fn put_away(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {
         let known = delivery.queue.dead_letter_url.clone();
         let target = match known {
             Some(target) => Some(target),

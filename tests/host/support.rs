@@ -215,6 +215,7 @@ pub fn settings(worker: &str) -> HostSettings {
         python: python(),
         dagster_home: Some(home().to_owned()),
         trust_message_instance: false,
+        allow_locations: Vec::new(),
         worker: WorkerIdentity {
             id: worker.to_owned(),
             hostname: "test-host".to_owned(),

@@ -10,15 +10,17 @@ from taskiq import AckableMessage, BrokerMessage
 from conftest import DagsterInstance, Queue, counted, create_run, wait_for
 from dagster_taskiq.python_worker.broker import SqsBroker
 
+ID = "eb96854107aa4b3197362d2eff2b6d3a"
+
 
 def test_what_is_kicked_is_listened_to_and_gone_once_acknowledged(queue: Queue) -> None:
-    body = json.dumps({"task_id": "t1", "task_name": "n", "labels": {}, "args": [], "kwargs": {}})
+    body = json.dumps({"task_id": ID, "task_name": "n", "labels": {}, "args": [], "kwargs": {}})
 
     async def use() -> AckableMessage:
         broker = SqsBroker(max_steps=2, max_runs=1)
         await broker.startup()
         try:
-            message = BrokerMessage(task_id="t1", task_name="n", message=body.encode(), labels={})
+            message = BrokerMessage(task_id=ID, task_name="n", message=body.encode(), labels={})
             await broker.kick(message)
             async for received in broker.listen():
                 await received.ack()
@@ -32,7 +34,7 @@ def test_what_is_kicked_is_listened_to_and_gone_once_acknowledged(queue: Queue) 
 
 
 def test_what_is_not_acknowledged_is_given_back_at_shutdown(queue: Queue) -> None:
-    body = '{"task_id": "t1", "task_name": "n"}'
+    body = json.dumps({"task_id": ID, "task_name": "n"})
     queue.client.send_message(QueueUrl=queue.url, MessageBody=body)
 
     async def use() -> None:

@@ -186,6 +186,7 @@ pub(in crate::cli) fn host_settings(
             .ok_or(WorkerError::NoPython)?,
         dagster_home: settings.dagster_home.value.clone(),
         trust_message_instance: settings.trust_message_instance.value,
+        allow_locations: settings.allow_locations.value.clone(),
         worker: identity.clone(),
         cancel_grace: settings.cancel_grace.value,
         on_worker_lost: match settings.on_worker_lost.value {

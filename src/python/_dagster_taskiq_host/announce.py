@@ -1,4 +1,6 @@
-"""The engine event with which a worker says that it runs a step or run, and where."""
+"""The engine event with which a worker says that it runs a step or run, and where; and, where the
+message said otherwise than Dagster's storage, what of it was not obeyed.
+"""
 
 import os
 import socket
@@ -6,7 +8,7 @@ import socket
 from dagster import DagsterInstance, DagsterRun, MetadataValue
 from dagster._core.events import EngineEventData
 
-from . import history, liveness
+from . import code_origin, history, liveness
 from .messages import Task
 
 
@@ -28,8 +30,12 @@ def announce(instance: DagsterInstance, run: DagsterRun, task: Task) -> None:
         "receive_count": str(task.receive_count),
     }
     what = f'step "{task.step_key}"' if task.is_step else "the run"
+    text = f"Worker {worker['id']} on {host} runs {what} in process {pid}."
+    other = code_origin.difference(instance, run, task.job_origin, task.instance_ref)
+    if other is not None:
+        text += f" Not as its message says: {other}."
     instance.report_engine_event(
-        f"Worker {worker['id']} on {host} runs {what} in process {pid}.",
+        text,
         run,
         EngineEventData(metadata={key: MetadataValue.text(text) for key, text in facts.items()}),
         step_key=task.step_key,

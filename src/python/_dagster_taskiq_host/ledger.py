@@ -13,7 +13,7 @@ from typing import Any
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._serdes import serialize_value
 
-from . import about, compute_logs, history, liveness, reports
+from . import about, code_origin, compute_logs, history, liveness, reports
 from .frames import Channel, Closed, Frame
 
 ENDING = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE)
@@ -82,6 +82,8 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return liveness.fleet(instance)
     if kind == "about":
         return about.describe(instance)
+    if kind == "code":
+        return code_origin.look_up(instance, frame)
     if kind == "ending_runs":
         return _ending_runs(instance, frame["run_ids"])
     if kind == "report":

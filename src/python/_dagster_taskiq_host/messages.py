@@ -1,12 +1,20 @@
-"""What a Taskiq message's ``kwargs`` ask for. Unpacking is Dagster's own (``dagster._serdes``)."""
+"""What a Taskiq message's ``kwargs`` ask for. Unpacking is Dagster's own (``dagster._serdes``).
 
-from dataclasses import dataclass
+A message is data, and its sender may be hostile: what names files in Dagster's storage (run ids,
+step keys, the outputs of earlier steps) is checked here before anything uses it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from dagster._core.instance import InstanceRef
-from dagster._core.origin import RepositoryPythonOrigin
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._grpc.types import ExecuteRunArgs, ExecuteStepArgs, ResumeRunArgs
 from dagster._serdes import unpack_value
+
+from .code_origin import Policy, shown
 
 EXECUTE_PLAN = "execute_plan"
 EXECUTE_JOB = "execute_job"
@@ -17,6 +25,16 @@ _PACKED = {
     EXECUTE_JOB: ("execute_job_args_packed", ExecuteRunArgs),
     RESUME_JOB: ("resume_job_args_packed", ResumeRunArgs),
 }
+
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
+"""Dagster's are UUIDs; the database that holds one run's events is a file of this name."""
+
+_LONGEST_NAME = 2048
+"""Characters of a step key or output name."""
+
+_UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f]|^\.\.?$")
+"""Whatever would lead out of a folder as part of a path."""
 
 
 class Undecodable(Exception):
@@ -39,6 +57,8 @@ class Task:
     """What to do about a lost worker: ``{"policy": "retry" | "fail", "max": 2}``."""
     max_deliveries: int
     """Executions without an end after which it is not run again; 0: no limit."""
+    policy: Policy = field(default_factory=Policy)
+    """Which code may be loaded."""
 
     @property
     def run_id(self) -> str:
@@ -65,6 +85,11 @@ class Task:
         return self.args.instance_ref
 
     @property
+    def job_origin(self) -> JobPythonOrigin:
+        """The code that the message names; only ever compared."""
+        return self.args.job_origin
+
+    @property
     def retries_disabled(self) -> bool:
         return bool(self.is_step and self.args.retry_mode and self.args.retry_mode.disabled)
 
@@ -76,7 +101,8 @@ def unpack(frame: dict[str, Any]) -> Task:
     try:
         args = unpack_value(frame["kwargs"][name], as_type=expected)
     except Exception as error:
-        raise Undecodable(f"{kind}: {name} cannot be read: {error}") from error
+        raise Undecodable(shown(f"{kind}: {name} cannot be read: {error}")) from error
+    _check_names(kind, args, frame["kwargs"][name])
     if kind == EXECUTE_PLAN and len(args.step_keys_to_execute or []) != 1:
         raise Undecodable("execute_plan: the message must name exactly one step")
     attempt = frame["attempt"]
@@ -93,7 +119,33 @@ def unpack(frame: dict[str, Any]) -> Task:
         worker=frame["worker"],
         lost=frame["lost"],
         max_deliveries=frame["max_deliveries"],
+        policy=Policy.read(frame),
     )
+
+
+def _check_names(kind: str, args: Any, packed: dict[str, Any]) -> None:
+    """Refuses names that would lead to files outside of the folders of their run."""
+    if not _RUN_ID.fullmatch(args.run_id):
+        raise Undecodable(f"{kind}: {args.run_id[:100]!r} is not a run id")
+    if kind != EXECUTE_PLAN:
+        return
+    for text in [*(args.step_keys_to_execute or []), *_texts(packed.get("known_state"))]:
+        if len(text) > _LONGEST_NAME or _UNSAFE.search(text):
+            raise Undecodable(f"{kind}: {text[:100]!r} is not the name of a step or output")
+
+
+def _texts(packed: Any) -> Iterator[str]:
+    """Every text in a packed value, keys included, but for the versions that users give outputs."""
+    pending = [packed]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, dict):
+            pending += value
+            pending += [item for key, item in value.items() if key != "version"]
 
 
 def unpack_origin(packed: Any) -> RepositoryPythonOrigin:

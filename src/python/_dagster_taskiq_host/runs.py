@@ -14,20 +14,25 @@ from dagster import (
 )
 from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
 
-from . import announce, claims, history, liveness, locations, outcomes
+from . import announce, claims, code_origin, history, liveness, locations, outcomes
 from .causes import cause
 from .messages import RESUME_JOB, Task
 from .outcomes import Outcome
-from .steps import Tell, no_such_run, tell_event
+from .steps import Tell, tell_event
 
 
 def run_run(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     """Decides by run status and claim whether the run is executed, resumed or ended."""
     run = instance.get_run_by_id(task.run_id)
     if run is None:
-        return outcomes.unrunnable(no_such_run(instance, task))
+        return outcomes.unrunnable(
+            code_origin.no_such_run(instance, task.run_id, task.instance_ref)
+        )
     if run.is_finished:
         return outcomes.run_finished(run.status.value)
+    refused = code_origin.refusal(run, task.job_origin, task.policy)
+    if refused is not None:
+        return outcomes.unrunnable(refused)
     claim = claims.claim(instance, task.run_id, None, task.attempt)
     if not claim.acquire():
         return outcomes.claim_held()

@@ -25,7 +25,7 @@ from dagster._core.execution.api import create_execution_plan, execute_plan_iter
 from dagster._core.execution.context_creation_job import create_context_free_log_manager
 from dagster._utils.error import serializable_error_info_from_exc_info
 
-from . import announce, claims, history, instances, liveness, locations, outcomes, reports
+from . import announce, claims, code_origin, history, liveness, locations, outcomes, reports
 from .causes import cause
 from .messages import Task
 from .outcomes import Outcome
@@ -46,12 +46,17 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     """Decides by run status, claim and log whether the attempt runs, and runs it."""
     run = instance.get_run_by_id(task.run_id)
     if run is None:
-        return outcomes.unrunnable(no_such_run(instance, task))
+        return outcomes.unrunnable(
+            code_origin.no_such_run(instance, task.run_id, task.instance_ref)
+        )
     if run.status == DagsterRunStatus.CANCELING:
         # Its steps' messages may be all that is left of it.
         return outcomes.run_finished(reports.end_canceling(instance, run).value)
     if run.is_finished:
         return outcomes.run_finished(run.status.value)
+    refused = code_origin.refusal(run, task.job_origin, task.policy)
+    if refused is not None:
+        return outcomes.unrunnable(refused)
     claim = claims.claim(instance, task.run_id, task.step_key, task.attempt)
     if not claim.acquire():
         return outcomes.claim_held()
@@ -75,13 +80,6 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
 
 def _key(task: Task) -> str:
     return task.step_key or ""
-
-
-def no_such_run(instance: DagsterInstance, task: Task) -> str:
-    """Says so, and how the message's instance differs, which is the usual cause."""
-    text = f"run {task.run_id} does not exist in this worker's instance"
-    difference = instances.difference(instance, task.instance_ref)
-    return f"{text}: {difference}" if difference else text
 
 
 def _started_elsewhere(

@@ -246,7 +246,9 @@ impl Operator {
         if let Some(queue) = &way.to {
             return Ok(Arc::clone(queue));
         }
-        if let Some(name) = delivery.source.as_ref().filter(|name| **name != way.from) {
+        // Its sender may have written that, too: it counts where the queues themselves agree.
+        let source = delivery.source.as_ref();
+        if let Some(name) = source.filter(|name| way.sources.contains(name)) {
             return self.queue(name).await.map_err(|error| error.to_string());
         }
         if let Some(queue) = &way.only_source {

@@ -13,7 +13,7 @@ from taskiq import AckableMessage, AsyncBroker, BrokerMessage
 from dagster_taskiq import aws
 from dagster_taskiq.config import Settings, queue_name, resolve, with_suffix
 from dagster_taskiq.errors import BrokerUnreachableError, QueueMissingError, translate
-from dagster_taskiq.python_worker.deliveries import Delivery, NotATask
+from dagster_taskiq.python_worker.deliveries import Delivery, NotATask, reason_of, s3_object
 from dagster_taskiq.routing import RUNS_SUFFIX
 from dagster_taskiq.sqs import Outgoing, Sender
 
@@ -29,6 +29,8 @@ _RETRY_SECONDS = 5.0
 _MISSING_SECONDS = 30.0
 _FETCH_AGAIN_SECONDS = 30
 _KEEP_HIDDEN_SECONDS = 900
+#: Bytes of the largest body that is fetched: a frame to a step's process carries it.
+_MAX_BODY = 15 * 1024 * 1024
 _DELETE_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -214,11 +216,7 @@ class SqsBroker(AsyncBroker):
         """
         if not delivery.is_offloaded:
             return delivery.body
-        try:
-            where = json.loads(delivery.body)
-            bucket, key = str(where["s3_bucket"]), str(where["s3_key"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise NotATask("it does not name its object in S3") from error
+        bucket, key = s3_object(delivery.body, self._settings.s3_bucket)
         try:
             found = self._bucket().get_object(Bucket=bucket, Key=key)
         except Exception as error:
@@ -226,7 +224,13 @@ class SqsBroker(AsyncBroker):
             if code in ("NoSuchKey", "404"):
                 raise NotATask(f"s3://{bucket}/{key} does not exist") from error
             raise
-        return bytes(found["Body"].read()).decode()
+        size = int(found["ContentLength"])
+        if size > _MAX_BODY:
+            raise NotATask(f"s3://{bucket}/{key} has {size} bytes, more than {_MAX_BODY}")
+        try:
+            return bytes(found["Body"].read()).decode()
+        except UnicodeDecodeError as error:
+            raise NotATask(f"s3://{bucket}/{key} is not UTF-8 text") from error
 
     def _bucket(self) -> Any:
         if self._s3 is None:
@@ -305,7 +309,7 @@ class SqsBroker(AsyncBroker):
             )
             return False
         fifo = {"MessageGroupId": delivery.group, "MessageDeduplicationId": uuid.uuid4().hex}
-        own = {"dtq_reason": reason, "dtq_source_queue": delivery.queue}
+        own = {"dtq_reason": reason_of(reason), "dtq_source_queue": delivery.queue}
         attributes = {
             **delivery.attributes,
             **{key: {"DataType": "String", "StringValue": value} for key, value in own.items()},

@@ -1,6 +1,7 @@
 """A received message, decoded as far as a worker needs it."""
 
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,15 @@ from dagster_taskiq.config import queue_name
 from dagster_taskiq.tags import TASK_EXECUTE_RUN, TASK_RESUME_RUN
 
 _OFFLOADED = "s3_extended_message"
+
+#: Taskiq's ids, with or without hyphens. Results are put into S3 under them.
+_TASK_ID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+_BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
+_REASON_BYTES = 1024
+_LONGEST_NUMBER = 9
 
 
 class NotATask(Exception):
@@ -80,7 +90,7 @@ class Delivery:
     def attempt(self) -> int:
         """Total attempt of the step; 0 where the sender does not say."""
         text = str(self.labels.get("attempt", ""))
-        return int(text) if text.isdecimal() else 0
+        return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else 0
 
     @property
     def place(self) -> tuple[str, str | None]:
@@ -101,9 +111,47 @@ class Delivery:
             value = json.loads(text)
             task_id, task_name = value["task_id"], value["task_name"]
             labels, kwargs = value.get("labels") or {}, value.get("kwargs") or {}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NotATask(f"not a Taskiq message: {error!r}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            # The error's own text would quote the message.
+            raise NotATask(f"not a Taskiq message: {type(error).__name__}") from error
         if not (isinstance(labels, dict) and isinstance(kwargs, dict)):
             raise NotATask("not a Taskiq message: its labels or kwargs are no objects")
-        self.task_id, self.task_name = str(task_id), str(task_name)
+        if not (isinstance(task_id, str) and _TASK_ID.fullmatch(task_id)):
+            raise NotATask(f"its task id is not a UUID: {str(task_id)[:100]!r}")
+        self.task_id, self.task_name = task_id, str(task_name)
         self.labels, self.kwargs = labels, kwargs
+
+
+def s3_object(body: str, only: str | None) -> tuple[str, str]:
+    """Bucket and key of an offloaded message.
+
+    Args:
+        body: the message's own body.
+        only: the one bucket that is read from, where one is configured.
+
+    Raises:
+        NotATask: it names no object, or one in another bucket.
+
+    """
+    try:
+        where = json.loads(body)
+        bucket, key = str(where["s3_bucket"]), str(where["s3_key"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NotATask("it does not name its object in S3") from error
+    if not _BUCKET.fullmatch(bucket) or not 0 < len(key.encode("utf-8", "replace")) <= 1024:
+        raise NotATask("what it names is not an object in S3")
+    if only and bucket != only:
+        raise NotATask(
+            f"it lies in the bucket {bucket}, and this worker reads from {only} alone"
+            " (DAGSTER_TASKIQ_S3_BUCKET_NAME)"
+        )
+    return bucket, key
+
+
+def reason_of(text: str) -> str:
+    """Any text as an attribute that SQS takes: one line of plain text, at most 1 KiB."""
+    plain = _ESCAPES.sub("", text)
+    line = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
+    if len(line.encode("utf-8", "replace")) > _REASON_BYTES:
+        line = line.encode("utf-8", "replace")[: _REASON_BYTES - 3].decode("utf-8", "ignore") + "…"
+    return line or "no reason was given"

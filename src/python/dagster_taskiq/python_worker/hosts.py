@@ -89,7 +89,8 @@ class _Link:
 
     def send(self, frame: Frame) -> None:
         if self.is_open:
-            body = json.dumps(frame).encode()
+            # Escaped, a body could be three times as long, and too long for a frame.
+            body = json.dumps(frame, ensure_ascii=False).encode("utf-8", "surrogatepass")
             self._writer.write(HEADER.pack(len(body)) + body)
 
     def expect(self, key: str | int) -> "asyncio.Future[Frame]":

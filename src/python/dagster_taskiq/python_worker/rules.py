@@ -7,6 +7,7 @@ before it is deleted, and a sender that waits for a result gets it before that.
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import time
@@ -188,7 +189,13 @@ def _frame(delivery: Delivery, worker: dict[str, str]) -> Frame:
         "worker": worker,
         "lost": {"policy": "retry", "max": MAX_WORKER_LOST_RETRIES},
         "max_deliveries": MAX_DELIVERIES,
+        "policy": {"allow_locations": _allowed_locations(), "trusts_message": False},
     }
+
+
+def _allowed_locations() -> list[str]:
+    text = os.environ.get("DAGSTER_TASKIQ_ALLOW_LOCATIONS", "")
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _name(task: messages.Task) -> str:

@@ -1,0 +1,66 @@
+//! Which code a task's run has, as Dagster's storage says it. It is looked up before anything is
+//! loaded: a message only names a run.
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::HostError;
+use super::location::Subject;
+use super::protocol::{Policy, RunCode, RunOrigin};
+use super::supervisor::Supervisor;
+use super::sync::lock;
+
+/// Look-ups that are remembered: a run's steps come close together, and its code never changes.
+pub(super) const REMEMBERED: usize = 1000;
+
+/// A run and what a message says of its code, as a digest: a message may be large.
+pub(super) type CodeKey = [u8; 32];
+
+impl Supervisor {
+    /// The code of a task's run, or why the task is not run.
+    pub(super) async fn code(
+        &self,
+        subject: &Subject,
+        instance: Option<&str>,
+    ) -> Result<RunCode, HostError> {
+        let key = key(subject);
+        if let Some(known) = lock(&self.codes).get(&key) {
+            return Ok(RunCode::Code(known.clone()));
+        }
+        let ledger = self.ledger(instance).await?;
+        let found = ledger.code(subject, &self.policy(instance)).await?;
+        if let RunCode::Code(code) = &found {
+            warn_of_difference(subject, code);
+            let mut codes = lock(&self.codes);
+            if codes.len() >= REMEMBERED {
+                codes.clear();
+            }
+            codes.insert(key, code.clone());
+        }
+        Ok(found)
+    }
+
+    /// What this worker's configuration says about code.
+    pub(super) fn policy(&self, instance: Option<&str>) -> Policy {
+        Policy {
+            allow_locations: self.settings.allow_locations.clone(),
+            trusts_message: instance.is_some(),
+        }
+    }
+}
+
+fn key(subject: &Subject) -> CodeKey {
+    let Subject {
+        run_id,
+        job_origin,
+        instance_ref,
+        ..
+    } = subject;
+    Sha256::digest(serde_json::json!([run_id, job_origin, instance_ref]).to_string()).into()
+}
+
+/// Once for each run and what its messages say: the run's own log has it at each task.
+fn warn_of_difference(subject: &Subject, code: &RunOrigin) {
+    if let Some(difference) = &code.difference {
+        tracing::warn!(run_id = %subject.run_id, "run {}: {difference}", subject.run_id);
+    }
+}
