@@ -32,6 +32,20 @@ def job_of(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
     return recon_job_from_origin(run.job_code_origin).with_repository_load_data(load_data)
 
 
+def selected(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
+    """The part of a run's job that the run is about, not loaded yet.
+
+    Raises:
+        LocationBroken: as ``job_of``.
+
+    """
+    return job_of(instance, run).get_subset(
+        op_selection=run.resolved_op_selection,
+        asset_selection=run.asset_selection,
+        asset_check_selection=run.asset_check_selection,
+    )
+
+
 def load(job: ReconstructableJob) -> None:
     """Loads the job's code location, which costs next to nothing where its host has it loaded.
 

@@ -17,7 +17,7 @@ import traceback
 from dagster import DagsterInstance
 from dagster._utils.hosted_user_process import recon_repository_from_origin
 
-from . import linux, work
+from . import linux, memo, work
 from .children import TASK_ID, Child, Stream
 from .frames import Channel, Closed, Frame
 from .instances import open_instance, storage_kind
@@ -173,6 +173,8 @@ class StepHost:
         if self.instance is None or run_id in self.touched:
             return
         self.touched.add(run_id)
+        if frame["kind"] == "step" and self.forks:
+            memo.prepare(self.instance, run_id)
         if storage_kind(self.instance) == "sqlite":
             try:
                 self.instance.get_run_step_stats(run_id, step_keys=[""])

@@ -23,6 +23,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
 from dagster._core.execution.context_creation_job import create_context_free_log_manager
+from dagster._core.execution.plan import active as _active  # noqa: F401 - loaded before the fork
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from . import announce, claims, code_origin, history, liveness, locations, outcomes, reports
@@ -174,11 +175,7 @@ def _events(
     try:
         announce.announce(instance, run, task)
         set_snowflake_partner_env_var()
-        job = locations.job_of(instance, run).get_subset(
-            op_selection=run.resolved_op_selection,
-            asset_selection=run.asset_selection,
-            asset_check_selection=run.asset_check_selection,
-        )
+        job = locations.selected(instance, run)
         locations.load(job)
         yield DagsterEvent.step_worker_started(
             create_context_free_log_manager(instance, run),

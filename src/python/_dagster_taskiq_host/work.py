@@ -10,7 +10,7 @@ from typing import Any
 from dagster import DagsterInstance
 from dagster._utils.interrupts import capture_interrupts
 
-from . import outcomes
+from . import connections, memo, outcomes
 from .compute_logs import use_direct_logs
 from .messages import Undecodable, unpack
 from .runs import run_run
@@ -31,6 +31,8 @@ def perform(instance: DagsterInstance, frame: dict[str, Any], news: int) -> int:
         # The host reads all the time and never blocks, so this cannot wait for long.
         _write_all(news, json.dumps(item, default=str).encode() + b"\n")
 
+    connections.keep(instance)
+    memo.install()
     use_direct_logs(instance, lambda stream, path: tell({"kind": "log_file", stream: path}))
     try:
         task = unpack(frame)

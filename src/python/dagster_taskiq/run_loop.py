@@ -23,6 +23,12 @@ from dagster_taskiq.routing import Route, Router, step_priority
 from dagster_taskiq.sqs import MAX_BATCH_ENTRIES, Sender
 from dagster_taskiq.step_messages import StepMessages
 
+try:
+    from _dagster_taskiq_host.connections import kept as kept_connections
+except ImportError:
+    # Within a worker that is older than this package: its own modules come first there.
+    from contextlib import nullcontext as kept_connections
+
 if TYPE_CHECKING:
     from dagster_taskiq.executor import TaskiqExecutor
 
@@ -80,7 +86,7 @@ class RunLoop:
                 f"config_source has unknown keys, ignored: {', '.join(settings.unknown_keys)}."
             )
         pools = InstanceConcurrencyContext(self._instance, self._context.dagster_run)
-        with pools, self._new_progress(pools) as progress:
+        with kept_connections(self._instance), pools, self._new_progress(pools) as progress:
             self._progress = progress
             try:
                 if self._context.resume_from_failure:

@@ -1,0 +1,152 @@
+"""Keeps a process's database connections open between two uses.
+
+Dagster opens one for every event and every look, and closes it after: on SQLite each of these
+closes checkpoints the file, on Postgres and MySQL each is a new session. A process that runs a step
+or a run keeps one for each database instead. A process that forks others must not: two processes
+cannot share a connection.
+
+This replaces attributes of Dagster's storages that are not public, which ``test_contract`` holds;
+``DAGSTER_TASKIQ_PLAIN_DAGSTER=1`` leaves Dagster as it is.
+"""
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from dagster import DagsterInstance
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool, QueuePool
+
+PLAIN = "DAGSTER_TASKIQ_PLAIN_DAGSTER"
+"""Variable that switches off whatever reaches into Dagster for speed."""
+
+_SQLITE_MODULES = (sqlite_event_log, sqlite_run_storage)
+"""Modules whose storages make an engine for each use, by their global ``create_engine``."""
+
+MOST = 8
+"""SQLite files that are kept open: each run has one, and a process may run steps of many runs."""
+
+_create_engine = sqlite_event_log.create_engine
+_kept: dict[str, Engine] = {}
+_pooled_engines: list[Engine] = []
+_active = False
+
+
+def keep(instance: DagsterInstance) -> None:
+    """Keeps connections from now on, in this process alone: processes it forks have their own."""
+    global _active
+    if os.environ.get(PLAIN) or _active:
+        return
+    _active = True
+    for module in _SQLITE_MODULES:
+        module.create_engine = _kept_engine
+    pools: dict[str, QueuePool] = {}
+    for engine in _server_engines(instance):
+        url = engine.url.render_as_string(hide_password=False)
+        key = f"{url} {engine.dialect.name} {engine.get_execution_options()}"
+        if key not in pools:
+            pools[key] = _pool(engine)
+        engine.pool = pools[key]
+        _pooled_engines.append(engine)
+    _forget_in_children()
+
+
+@contextlib.contextmanager
+def kept(instance: DagsterInstance) -> Iterator[None]:
+    """Keeps connections within a block, in a process that goes on to other things after it."""
+    if _active or os.environ.get(PLAIN):
+        yield
+        return
+    before = {engine: engine.pool for engine in _server_engines(instance)}
+    keep(instance)
+    try:
+        yield
+    finally:
+        _release(before)
+
+
+def _release(before: "dict[Engine, Any]") -> None:
+    global _active
+    _active = False
+    for module in _SQLITE_MODULES:
+        module.create_engine = _create_engine
+    for engine in _kept.values():
+        engine.pool.dispose()
+    _kept.clear()
+    for engine, pool in before.items():
+        if engine.pool is not pool:
+            engine.pool.dispose()
+            engine.pool = pool
+    _pooled_engines.clear()
+
+
+def _kept_engine(url: str, **options: Any) -> Engine:
+    """Stands in for ``create_engine`` where a storage makes an engine for each use."""
+    if options.get("poolclass") is not NullPool:
+        return _create_engine(url, **options)
+    engine = _kept.pop(url, None)
+    if engine is None:
+        if len(_kept) >= MOST:
+            _kept.pop(next(iter(_kept))).pool.dispose()
+        engine = _create_engine(url, **_pooled(options))
+        # The storage disposes of the engine after each use.
+        engine.dispose = lambda close=True: None  # type: ignore[method-assign]
+    # The one that was used last is the last to be closed.
+    _kept[url] = engine
+    return engine
+
+
+def _pooled(options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "poolclass": QueuePool, "pool_size": 1, "max_overflow": -1}
+
+
+def _server_engines(instance: DagsterInstance) -> list[Engine]:
+    """The engines of Postgres and MySQL storages, which live as long as their storage."""
+    storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+    found = []
+    for storage in storages:
+        composite = getattr(storage, "_storage", None)
+        inner = (
+            [storage]
+            if composite is None
+            else [
+                getattr(composite, name, None)
+                for name in ("run_storage", "event_log_storage", "schedule_storage")
+            ]
+        )
+        engines = [getattr(one, "_engine", None) for one in inner]
+        found += [e for e in engines if isinstance(e, Engine) and e not in found]
+    return [engine for engine in found if isinstance(engine.pool, NullPool)]
+
+
+def _pool(engine: Engine) -> QueuePool:
+    """The engine's pool as ``Pool.recreate`` would copy it, but one that keeps a connection.
+
+    A connection is tried before each use: the server may have been restarted since.
+    """
+    plain = engine.pool
+    return QueuePool(
+        plain._creator,
+        pool_size=1,
+        max_overflow=-1,
+        pre_ping=True,
+        reset_on_return=plain._reset_on_return,
+        _dispatch=plain.dispatch,
+        dialect=plain._dialect,
+    )
+
+
+@functools.cache
+def _forget_in_children() -> None:
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _forget() -> None:
+    """In a process that was forked from one with open connections: they are its parent's."""
+    for engine in [*_kept.values(), *_pooled_engines]:
+        engine.pool = engine.pool.recreate()
+    _kept.clear()

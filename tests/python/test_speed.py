@@ -1,0 +1,183 @@
+"""What reaches into Dagster for speed does what Dagster does, and can be switched off."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import (
+    DagsterInstance,
+    DynamicOut,
+    DynamicOutput,
+    In,
+    JobDefinition,
+    Nothing,
+    OpExecutionContext,
+    graph,
+    job,
+    op,
+)
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.system_config.objects import ResolvedRunConfig
+
+from _dagster_taskiq_host import connections, memo
+
+FOLDER = Path(__file__).parents[2] / "src/python"
+
+
+@op(config_schema={"size": int})
+def sized(context: OpExecutionContext) -> int:
+    return context.op_config["size"]
+
+
+@op
+def one() -> int:
+    return 1
+
+
+@op
+def add(left: int, right: int) -> int:
+    return left + right
+
+
+@op(ins={"after": In(Nothing)})
+def last() -> None: ...
+
+
+@graph
+def inner(left: int) -> int:
+    return add(left, one())
+
+
+@job
+def nested() -> None:
+    last(inner(add(one(), inner(one()))))
+
+
+@job
+def configured() -> None:
+    add(sized(), one())
+
+
+@op(out=DynamicOut(int))
+def several() -> Any:
+    for number in range(3):
+        yield DynamicOutput(number, mapping_key=f"n{number}")
+
+
+@job
+def dynamic() -> None:
+    several().map(lambda item: add(item, one()))
+
+
+CASES = [
+    (nested, {}),
+    (configured, {"ops": {"sized": {"config": {"size": 3}}}}),
+    (dynamic, {}),
+]
+
+
+def facts(plan: ExecutionPlan) -> dict[str, Any]:
+    """Whatever of a plan the execution of its steps depends on."""
+    return {
+        "steps": {handle: repr(step) for handle, step in plan.step_dict.items()},
+        "executable": dict(plan.executable_map),
+        "resolvable": dict(plan.resolvable_map),
+        "to_execute": plan.step_handles_to_execute,
+        "known_state": plan.known_state,
+        "persisted": plan.artifacts_persisted,
+        "executor": plan.executor_name,
+    }
+
+
+@pytest.mark.parametrize(("definition", "run_config"), CASES)
+def test_a_remembered_plan_is_the_one_dagster_builds(
+    definition: JobDefinition, run_config: dict[str, Any]
+) -> None:
+    plain = memo._build_config(definition, run_config)
+    for _ in range(2):
+        resolved = memo.config(definition, run_config)
+        assert resolved == plain
+        whole = memo._build_plan(definition, plain)
+        for key in whole.executable_map:
+            known = KnownExecutionState(previous_retry_attempts={key: 2})
+            arguments = {"step_keys_to_execute": [key], "known_state": known}
+            ours = memo.plan(definition, resolved, **arguments)
+            assert facts(ours) == facts(memo._build_plan(definition, plain, **arguments))
+
+
+def test_dynamic_steps_and_other_configurations_are_dagster_s_own_affair() -> None:
+    resolved = memo.config(dynamic, {})
+    known = KnownExecutionState(dynamic_mappings={"several": {"result": ["n0", "n1"]}})
+    arguments = {"step_keys_to_execute": ["add[n1]"], "known_state": known}
+    assert memo.plan(dynamic, resolved, **arguments).step_keys_to_execute == ["add[n1]"]
+    two, three = ({"ops": {"sized": {"config": {"size": n}}}} for n in (2, 3))
+    assert memo.config(configured, two) != memo.config(configured, three)
+    with pytest.raises(Exception, match="size"):
+        memo.config(configured, {"ops": {"sized": {"config": {"size": "no number"}}}})
+
+
+def test_no_more_is_remembered_than_a_few_jobs() -> None:
+    for size in range(3 * memo.REMEMBERED):
+        resolved = memo.config(configured, {"ops": {"sized": {"config": {"size": size}}}})
+        memo.plan(configured, resolved, step_keys_to_execute=["one"])
+    assert len(memo._configs) == len(memo._plans) == memo.REMEMBERED
+
+
+def test_a_process_that_is_forked_shares_no_connection(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with DagsterInstance.from_config(str(tmp_path)) as instance, connections.kept(instance):
+        for number in range(2 * connections.MOST):
+            instance.all_logs(f"run-{number}")
+        instance.get_runs()
+        assert len(connections._kept) == connections.MOST
+        before = _open_databases(tmp_path)
+        assert before, "a connection is kept"
+        child = os.fork()
+        if child == 0:
+            try:
+                inherited = not connections._kept and instance.get_runs() == []
+                os._exit(0 if inherited else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert instance.get_runs() == []
+    assert _open_databases(tmp_path) == []
+
+
+def _open_databases(folder: Path) -> list[str]:
+    links = (Path("/proc/self/fd") / fd for fd in os.listdir("/proc/self/fd"))
+    names = [os.readlink(link) for link in links if link.is_symlink()]
+    return [name for name in names if name.startswith(str(folder)) and name.endswith(".db")]
+
+
+def test_a_variable_leaves_dagster_as_it_is(tmp_path: Path) -> None:
+    script = (
+        "from dagster import DagsterInstance\n"
+        "from dagster._core.execution.plan.plan import ExecutionPlan\n"
+        "from _dagster_taskiq_host import connections, memo\n"
+        "before = ExecutionPlan.build\n"
+        "with DagsterInstance.ephemeral() as instance:\n"
+        "    connections.keep(instance); memo.install()\n"
+        "print(ExecutionPlan.build is before and not connections._active)\n"
+    )
+    for value, expected in (("1", "True"), ("", "False")):
+        variables = {
+            **os.environ,
+            "PYTHONPATH": str(FOLDER),
+            connections.PLAIN: value,
+            "DAGSTER_HOME": str(tmp_path),
+        }
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
+
+
+def test_what_is_replaced_is_there() -> None:
+    assert callable(ResolvedRunConfig.build)
+    assert callable(ExecutionPlan.build)
+    for module in connections._SQLITE_MODULES:
+        assert module.create_engine is connections._create_engine
