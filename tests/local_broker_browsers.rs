@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+#[path = "local_broker/attacks.rs"]
+mod attacks;
 #[path = "local_broker/http.rs"]
 mod http;
 #[path = "local_broker/sdk.rs"]
@@ -12,8 +14,9 @@ mod server;
 
 use std::process::Command;
 
+use attacks::{ATTACKS, PAGE, PURGE, QUEUE, SEND};
 use aws_sdk_sqs::Client;
-use http::{Answer, send_raw};
+use http::send_raw;
 use sdk::{counts, make_queue, receive, send};
 use server::{BINARY, Server};
 use tempfile::TempDir;
@@ -27,203 +30,6 @@ async fn broker(folder: &TempDir, more: &[&str]) -> (Server, Client, String) {
     let queue = make_queue(&client, "q").await;
     send(&client, &queue, "precious").await;
     (server, client, queue)
-}
-
-/// A request as a browser sends it: `METHOD TARGET`, headers and a body. `HOST` stands for the broker's
-/// address.
-struct Attack {
-    what: &'static str,
-    line: &'static str,
-    headers: &'static [&'static str],
-    body: &'static str,
-}
-
-const CHROME: [&str; 3] = [
-    "Origin: https://evil.example",
-    "Sec-Fetch-Site: cross-site",
-    "Sec-Fetch-Mode: no-cors",
-];
-const SEND: &str = "Action=SendMessage&MessageBody=evil";
-const PURGE: &str = "Action=PurgeQueue&x=";
-const QUEUE: &str = "POST /000000000000/q";
-
-const ATTACKS: [Attack; 18] = [
-    Attack {
-        what: "a form",
-        line: QUEUE,
-        headers: &[
-            "Host: HOST",
-            "Content-Type: application/x-www-form-urlencoded",
-            "Origin: https://evil.example",
-            "Sec-Fetch-Site: cross-site",
-            "Sec-Fetch-Mode: navigate",
-            "Sec-Fetch-Dest: document",
-        ],
-        body: SEND,
-    },
-    Attack {
-        what: "a form of a browser without Sec-Fetch headers",
-        line: QUEUE,
-        headers: &[
-            "Host: HOST",
-            "Content-Type: application/x-www-form-urlencoded",
-            "Origin: http://evil.example",
-        ],
-        body: PURGE,
-    },
-    Attack {
-        what: "a form of a browser without Sec-Fetch headers and without an origin",
-        line: QUEUE,
-        headers: &[
-            "Host: HOST",
-            "Content-Type: application/x-www-form-urlencoded",
-            "Referer: http://evil.example/page",
-        ],
-        body: PURGE,
-    },
-    Attack {
-        what: "a form in a sandboxed frame",
-        line: QUEUE,
-        headers: &[
-            "Host: HOST",
-            "Content-Type: application/x-www-form-urlencoded",
-            "Origin: null",
-        ],
-        body: SEND,
-    },
-    Attack {
-        what: "a form of plain text",
-        line: QUEUE,
-        headers: &[
-            "Host: HOST",
-            "Content-Type: text/plain",
-            CHROME[0],
-            CHROME[1],
-        ],
-        body: SEND,
-    },
-    Attack {
-        what: "a form in parts, its parameters in the URL",
-        line: "POST /000000000000/q?Action=SendMessage&MessageBody=evil",
-        headers: &[
-            "Host: HOST",
-            "Content-Type: multipart/form-data; boundary=b",
-            CHROME[0],
-            CHROME[1],
-        ],
-        body: "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b--\r\n",
-    },
-    Attack {
-        what: "fetch without CORS",
-        line: QUEUE,
-        headers: &[
-            "Host: HOST",
-            "Content-Type: text/plain",
-            CHROME[0],
-            CHROME[1],
-            CHROME[2],
-        ],
-        body: PURGE,
-    },
-    Attack {
-        what: "a page on another port of this machine",
-        line: QUEUE,
-        headers: &[
-            "Host: HOST",
-            "Content-Type: text/plain",
-            "Origin: http://127.0.0.1:3000",
-            "Sec-Fetch-Site: same-site",
-        ],
-        body: SEND,
-    },
-    Attack {
-        what: "an image",
-        line: "GET /000000000000/q?Action=SendMessage&MessageBody=evil",
-        headers: &["Host: HOST", CHROME[1], CHROME[2], "Sec-Fetch-Dest: image"],
-        body: "",
-    },
-    Attack {
-        what: "an image of a browser without Sec-Fetch headers that names no page",
-        line: "GET /000000000000/q?Action=SendMessage&MessageBody=evil&X-Amz-Signature=0",
-        headers: &["Host: HOST"],
-        body: "",
-    },
-    Attack {
-        what: "an image whose URL names an action that reads, too",
-        line: "GET /000000000000/q?Action=ListQueues&%41ction=PurgeQueue",
-        headers: &["Host: HOST"],
-        body: "",
-    },
-    Attack {
-        what: "an image with a receive",
-        line: "GET /000000000000/q?Action=ReceiveMessage",
-        headers: &["Host: HOST"],
-        body: "",
-    },
-    Attack {
-        what: "a link that is clicked",
-        line: "GET /000000000000/q?Action=PurgeQueue",
-        headers: &[
-            "Host: HOST",
-            "Sec-Fetch-Site: none",
-            "Sec-Fetch-Mode: navigate",
-            "Sec-Fetch-User: ?1",
-        ],
-        body: "",
-    },
-    Attack {
-        what: "a link with a user name",
-        line: "GET /000000000000/q?Action=PurgeQueue",
-        headers: &["Host: HOST", "Authorization: Basic QVdTNDp4"],
-        body: "",
-    },
-    Attack {
-        what: "fetch of the headers alone",
-        line: "HEAD /000000000000/q?Action=PurgeQueue",
-        headers: &["Host: HOST", CHROME[1], CHROME[2]],
-        body: "",
-    },
-    Attack {
-        what: "a script of a site whose name was pointed at this machine",
-        line: QUEUE,
-        headers: &[
-            "Host: evil.example",
-            "X-Amz-Target: AmazonSQS.PurgeQueue",
-            "Content-Type: application/x-amz-json-1.0",
-            "Origin: http://evil.example",
-            "Sec-Fetch-Site: same-origin",
-        ],
-        body: r#"{"QueueUrl": "/000000000000/q"}"#,
-    },
-    Attack {
-        what: "the same, with GET and without an origin",
-        line: "GET /000000000000/q",
-        headers: &["Host: evil.example", "X-Amz-Target: AmazonSQS.PurgeQueue"],
-        body: r#"{"QueueUrl": "/000000000000/q"}"#,
-    },
-    Attack {
-        what: "fetch of JSON whose question beforehand was refused",
-        line: "POST /",
-        headers: &[
-            "Host: HOST",
-            "X-Amz-Target: AmazonSQS.PurgeQueue",
-            "Content-Type: application/x-amz-json-1.0",
-            CHROME[0],
-            CHROME[1],
-        ],
-        body: r#"{"QueueUrl": "/000000000000/q"}"#,
-    },
-];
-
-impl Attack {
-    fn on(&self, server: &Server) -> Answer {
-        let headers: Vec<String> = self
-            .headers
-            .iter()
-            .map(|line| line.replace("HOST", server.address()))
-            .collect();
-        send_raw(server.address(), self.line, &headers, self.body)
-    }
 }
 
 #[tokio::test]
@@ -286,7 +92,7 @@ async fn a_page_learns_nothing_of_the_queues() {
         "/?Action=ListQueues",
     ] {
         let line = format!("GET {path}");
-        for page in [CHROME[0], CHROME[1], "Referer: https://evil.example/"] {
+        for page in [PAGE[0], PAGE[1], "Referer: https://evil.example/"] {
             let answer = send_raw(
                 server.address(),
                 &line,
@@ -343,7 +149,7 @@ async fn an_unsigned_get_reads_and_a_signed_one_does_everything() {
     let put = send_raw(
         server.address(),
         "PUT /000000000000/q",
-        &[here.clone()],
+        std::slice::from_ref(&here),
         SEND,
     );
     assert_eq!(put.status, 403);

@@ -64,11 +64,11 @@ struct Serve {
         requires = "access_key"
     )]
     secret_key: Option<String>,
-    /// A host name by which clients reach the broker, such as `broker` in a Compose file; localhost
-    /// and the address it listens on are known. May be repeated
+    /// Answer to this host name, such as the name of a Compose service; localhost and the address
+    /// to listen on need none. May be repeated
     #[arg(long, value_name = "HOST")]
     allow_host: Vec<Host>,
-    /// A web page that may use the broker, such as http://localhost:3000; all others are refused.
+    /// Let web pages of this origin (scheme, host and port) use the broker; all others are refused.
     /// May be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<Origin>,

@@ -22,11 +22,11 @@ impl Answer {
 /// Sends `METHOD TARGET` with these header lines and this body.
 pub fn send_raw(address: &str, line: &str, headers: &[String], body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     let length = body.len();
     write!(
         stream,
-        "{line} HTTP/1.1\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "{line} HTTP/1.1\r\n{}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}",
+        headers.join("\r\n")
     )
     .unwrap();
     let mut text = String::new();
