@@ -48,7 +48,7 @@ pub struct LocalBrokerConfig {
     pub durability: Durability,
     /// When set, requests must be signed with these keys.
     pub keys: Option<KeyPair>,
-    /// Which hosts and web pages are let in besides the usual.
+    /// Hosts and web pages that are let in, besides the usual ones.
     pub allowed: Allowed,
 }
 

@@ -66,7 +66,7 @@ pub fn prepare(folder: &Path) -> Result<(), ControlError> {
     check(folder).map_err(refused)
 }
 
-/// Whether the user at the other end of a socket is this one or root; root may speak to all.
+/// Whether the user at the other end of a socket is this one or root. Root trusts every user.
 pub(super) fn is_trusted(uid: Option<u32>) -> bool {
     is_trusted_by(rustix::process::geteuid().as_raw(), uid)
 }

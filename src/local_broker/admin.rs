@@ -32,7 +32,7 @@ pub struct Status {
     pub queues: BTreeMap<String, Counts>,
 }
 
-/// What is answered instead, with another status than 200.
+/// The answer to a request that is refused or fails.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Refusal {
     /// Why.

@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use address::{Authority, Host, Origin};
 use headers::{is_signed, only};
 
-/// Which hosts and web pages the operator lets in besides the usual.
+/// Hosts and web pages that the operator lets in, besides the usual ones.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
     /// Names and addresses by which clients reach this server (`--allow-host`).
@@ -32,7 +32,7 @@ pub struct Allowed {
     pub origins: Vec<Origin>,
 }
 
-/// What a request may do.
+/// The extent of what a request may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// Everything.
@@ -50,7 +50,7 @@ pub struct Admission {
     pub page: Option<HeaderValue>,
 }
 
-/// Why a request is refused.
+/// A reason to refuse a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Not one of the methods that SQS or a browser's preflight uses.
@@ -84,7 +84,7 @@ pub enum Refusal {
     UnknownPage,
 }
 
-/// Decides about requests from what is known before their body is read.
+/// Decides about requests by their method, URI and headers, before a body is read.
 #[derive(Debug, Clone)]
 pub struct Guard {
     bound: Host,
@@ -101,10 +101,10 @@ impl Guard {
         }
     }
 
-    /// What a request may do.
+    /// Lets a request in, with what it may do.
     ///
     /// # Errors
-    /// It is none of this server's clients'.
+    /// The first reason to refuse it.
     pub fn admit(
         &self,
         method: &Method,

@@ -33,7 +33,7 @@ pub struct App {
     pub sealer: ReceiptSealer,
     /// Held as long as requests are answered.
     pub folder: DataFolder,
-    /// Which requests are let in.
+    /// Decides which requests are let in.
     pub guard: Guard,
     /// When set, requests must be signed with it.
     pub keys: Option<KeyPair>,

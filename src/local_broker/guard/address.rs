@@ -110,7 +110,7 @@ impl From<SocketAddr> for Host {
     }
 }
 
-/// Whose page makes a request: scheme, host and port.
+/// Scheme, host and port of a web page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     is_https: bool,

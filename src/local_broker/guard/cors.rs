@@ -1,5 +1,5 @@
-//! What a browser has to be answered so that an allowed page may send requests and read answers
-//! (the Fetch standard's CORS protocol). Other pages are answered nothing of it.
+//! Answers that let a browser send requests for an allowed page and show it the answers: the CORS
+//! protocol of the Fetch standard.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
