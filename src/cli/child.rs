@@ -89,9 +89,7 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), ChildError> {
         std::fs::create_dir_all(parent).map_err(failed)?;
     }
     match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            check_owner(folder, rustix::process::geteuid().as_raw())
-        }
+        Err(_) if folder.is_dir() => check_owner(folder, rustix::process::geteuid().as_raw()),
         made => made.map_err(failed),
     }
 }

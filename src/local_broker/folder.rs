@@ -1,7 +1,6 @@
 //! The data folder: made when absent, used by one process at a time.
 
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -67,7 +66,7 @@ fn make(folder: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(_) if folder.is_dir() => Ok(()),
         made => made,
     }
 }
