@@ -53,7 +53,10 @@ pub struct ServerInfo {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    base: String,
+    /// With its user name and password, which are sent to this server alone.
+    base: Url,
+    /// For people.
+    shown: String,
 }
 
 impl Client {
@@ -64,7 +67,7 @@ impl Client {
     /// When `url` is no http(s) URL.
     pub fn new(url: &str) -> Result<Self, DagsterError> {
         let bad = |reason: String| DagsterError::Url {
-            url: url.to_owned(),
+            url: without_credentials(url),
             reason,
         };
         let parsed = Url::parse(url).map_err(|error| bad(error.to_string()))?;
@@ -84,14 +87,21 @@ impl Client {
         }
         Ok(Self {
             http: http.build().map_err(|error| bad(error.to_string()))?,
-            base: parsed.as_str().trim_end_matches('/').to_owned(),
+            shown: without_credentials(parsed.as_str())
+                .trim_end_matches('/')
+                .to_owned(),
+            base: parsed,
         })
     }
 
-    /// The webserver's address, without a slash at its end.
+    /// The webserver's address, without a slash at its end, a user name and a password.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.base
+        &self.shown
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.base.as_str().trim_end_matches('/'))
     }
 
     /// Asks for the versions: the cheapest question there is.
@@ -99,7 +109,7 @@ impl Client {
     /// # Errors
     /// When the webserver cannot be reached or is none of Dagster's.
     pub async fn server_info(&self) -> Result<ServerInfo, DagsterError> {
-        let request = self.http.get(format!("{}/server_info", self.base));
+        let request = self.http.get(self.at("/server_info"));
         let body = self.send(request, READ).await?;
         serde_json::from_slice(&body).map_err(|_| self.not_dagster("/server_info is not Dagster's"))
     }
@@ -121,12 +131,12 @@ impl Client {
         limit: Duration,
     ) -> Result<Value, DagsterError> {
         let body = json!({"query": document, "variables": variables});
-        let request = self.http.post(format!("{}/graphql", self.base)).json(&body);
+        let request = self.http.post(self.at("/graphql")).json(&body);
         let body = self.send(request, limit).await?;
         answer::field(&body).map_err(|problem| match problem {
             answer::Problem::NotGraphQl => self.not_dagster("/graphql does not speak GraphQL"),
             answer::Problem::Errors(reason) => DagsterError::GraphQl {
-                url: self.base.clone(),
+                url: self.shown.clone(),
                 reason,
             },
         })
@@ -158,7 +168,7 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error, limit: Duration) -> DagsterError {
-        let url = self.base.clone();
+        let url = self.shown.clone();
         if error.is_timeout() && !error.is_connect() {
             return DagsterError::Timeout { url, after: limit };
         }
@@ -173,9 +183,23 @@ impl Client {
 
     fn not_dagster(&self, reason: &str) -> DagsterError {
         DagsterError::NotDagster {
-            url: self.base.clone(),
+            url: self.shown.clone(),
             reason: reason.to_owned(),
         }
+    }
+}
+
+/// A URL as it may be shown, logged and written down: its user name and password are left out.
+#[must_use]
+pub fn without_credentials(url: &str) -> String {
+    let Some(start) = url.find("://").map(|at| at + "://".len()) else {
+        return url.to_owned();
+    };
+    let rest = &url[start..];
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{}{}", &url[..start], &rest[at + 1..]),
+        None => url.to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod folder;
+pub mod guard;
 pub mod http;
 pub mod journal;
 pub mod protocol;
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 
 use engine::Engine;
 use folder::DataFolder;
+use guard::{Allowed, Guard};
 use http::App;
 use journal::{Durability, Journal, Loaded};
 use protocol::sigv4::KeyPair;
@@ -46,6 +48,8 @@ pub struct LocalBrokerConfig {
     pub durability: Durability,
     /// When set, requests must be signed with these keys.
     pub keys: Option<KeyPair>,
+    /// Hosts and web pages that are let in, besides the usual ones.
+    pub allowed: Allowed,
 }
 
 /// Why a server does not start, or ended.
@@ -137,6 +141,7 @@ impl LocalBroker {
             engine,
             sealer,
             folder,
+            guard: Guard::new(address, config.allowed),
             keys: config.keys,
             address: address.to_string(),
         });

@@ -10,6 +10,8 @@ use dagster_taskiq_tui::domain::{EventPage, JobRef, Launch, RunStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+#[path = "dagster/hostile.rs"]
+mod hostile;
 #[path = "dagster/hub.rs"]
 mod hub;
 #[path = "dagster/relay.rs"]

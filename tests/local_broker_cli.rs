@@ -225,6 +225,20 @@ fn status_says_when_nobody_or_somebody_else_answers() {
 }
 
 #[tokio::test]
+async fn keys_may_come_from_the_environment_which_other_users_cannot_read() {
+    let folder = TempDir::new().unwrap();
+    let mut env = Command::new("env");
+    env.args([
+        "DAGSTER_TASKIQ_BROKER_ACCESS_KEY=team",
+        "DAGSTER_TASKIQ_BROKER_SECRET_KEY=s3cret",
+    ]);
+    let server = Server::start_through(env, folder.path());
+    make_queue(&server.client_with("team", "s3cret"), "q").await;
+    let other = server.client_with("team", "guess").list_queues().send();
+    assert!(other.await.is_err());
+}
+
+#[tokio::test]
 async fn with_keys_only_requests_signed_with_them_are_answered() {
     let folder = TempDir::new().unwrap();
     let keys = ["--access-key", "team", "--secret-key", "s3cret"];

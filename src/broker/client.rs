@@ -78,7 +78,7 @@ impl Broker {
         let config = loader.load().await;
         let objects = Objects::new(settings, config.credentials_provider());
         let client = Client::new(&config);
-        let http = reqwest::Client::new();
+        let http = embedded::client(endpoint.as_deref());
         let embedded = match &endpoint {
             Some(url) => embedded::is_ours(&http, url).await,
             None => false,

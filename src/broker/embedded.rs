@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::attribute::Attributes;
 use super::delivery::{Delivery, OFFLOADED, source};
 use super::queue_set::Queue;
+use crate::config::is_loopback;
 use crate::domain::MessageStage;
 
 /// The name our server gives at `GET /`.
@@ -19,6 +21,10 @@ const SERVER: &str = "dagster-taskiq-tui";
 
 /// On loopback an answer takes a millisecond; a server that takes longer is not ours to wait for.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Largest answer that is read, in bytes: a page of messages is 4 MiB of text, each byte of which JSON
+/// may escape as `\u00xx`. Whatever listens there may be another server.
+const MAX_ANSWER: usize = 32 << 20;
 
 #[derive(Deserialize)]
 struct Identity {
@@ -68,15 +74,35 @@ pub struct Waiting {
     pub oldest: Option<Timestamp>,
 }
 
+/// The client for these questions. It follows no redirect: our server has none, and another one must
+/// not choose who is asked.
+pub(super) fn client(endpoint: Option<&str>) -> reqwest::Client {
+    let mut http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    if endpoint.is_some_and(is_loopback) {
+        http = http.no_proxy();
+    }
+    http.build().unwrap_or_default()
+}
+
 /// Whether the endpoint is our embedded broker.
 pub(super) async fn is_ours(http: &reqwest::Client, endpoint: &str) -> bool {
     let Ok(answer) = http.get(endpoint).timeout(PATIENCE).send().await else {
         return false;
     };
-    answer
-        .json::<Identity>()
-        .await
-        .is_ok_and(|identity| identity.server == SERVER)
+    let identity = read::<Identity>(answer).await;
+    identity.is_ok_and(|identity| identity.server == SERVER)
+}
+
+/// Reads an answer of a bounded size.
+async fn read<T: DeserializeOwned>(mut answer: Response) -> Result<T, String> {
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(|error| error.to_string())? {
+        if body.len() + part.len() > MAX_ANSWER {
+            return Err(format!("its answer is larger than {MAX_ANSWER} bytes"));
+        }
+        body.extend_from_slice(&part);
+    }
+    serde_json::from_slice(&body).map_err(|error| error.to_string())
 }
 
 /// Exact waiting counts; `None` where the broker does not tell.
@@ -90,7 +116,7 @@ pub(super) async fn waiting(
         endpoint.trim_end_matches('/')
     );
     let answer = http.get(url).timeout(PATIENCE).send().await.ok()?;
-    let waiting: WaitingAnswer = answer.json().await.ok()?;
+    let waiting: WaitingAnswer = read(answer).await.ok()?;
     let mut counts: Vec<(i64, u64)> = waiting
         .waiting
         .into_iter()
@@ -125,7 +151,7 @@ pub(super) async fn peek(
         return Ok(None);
     }
     let answer = answer.error_for_status().map_err(|e| e.to_string())?;
-    let page: Lying = answer.json().await.map_err(|error| error.to_string())?;
+    let page: Lying = read(answer).await?;
     Ok(Some(Page {
         messages: page
             .messages
@@ -155,5 +181,51 @@ fn delivery(queue: &Arc<Queue>, message: Message) -> Delivery {
         stage: message.stage,
         message_id: message.message_id,
         body: message.body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers every request with this, then with spaces for as long as they are read.
+    async fn serve(head: String, endless: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4_096]).await;
+                let _ = stream.write_all(head.as_bytes()).await;
+                let part = [b' '; 4_096];
+                while endless && stream.write_all(&part).await.is_ok() {}
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn a_server_that_points_at_ours_is_not_ours() {
+        let identity = r#"{"server": "dagster-taskiq-tui"}"#;
+        let length = identity.len();
+        let ours = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{identity}");
+        let ours = serve(ours, false).await;
+        let http = client(Some(&ours));
+        assert!(is_ours(&http, &ours).await);
+        let other = format!("HTTP/1.1 302 Found\r\nLocation: {ours}\r\nContent-Length: 0\r\n\r\n");
+        assert!(!is_ours(&http, &serve(other, false).await).await);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_given_up() {
+        let endless = serve("HTTP/1.1 200 OK\r\n\r\n".to_owned(), true).await;
+        let answer = client(Some(&endless)).get(&endless).send().await.unwrap();
+        let error = read::<Identity>(answer).await.err().unwrap();
+        assert!(error.contains("larger than"), "{error}");
     }
 }

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::cli::output::note;
+use crate::local_broker::guard::Allowed;
+use crate::local_broker::guard::address::{Host, Origin};
 use crate::local_broker::journal::Durability;
 use crate::local_broker::protocol::sigv4::KeyPair;
 use crate::local_broker::{LocalBroker, LocalBrokerConfig, LocalBrokerError};
@@ -45,11 +47,31 @@ struct Serve {
     #[arg(long, value_enum, default_value_t)]
     durability: Durability,
     /// Only answer requests signed with this access key
-    #[arg(long, value_name = "ID", requires = "secret_key")]
+    #[arg(
+        long,
+        value_name = "ID",
+        env = "DAGSTER_TASKIQ_BROKER_ACCESS_KEY",
+        requires = "secret_key"
+    )]
     access_key: Option<String>,
-    /// The secret of the access key
-    #[arg(long, value_name = "SECRET", requires = "access_key")]
+    /// The secret of the access key. Other users of the machine can read a command line, but not
+    /// the variable
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "DAGSTER_TASKIQ_BROKER_SECRET_KEY",
+        hide_env_values = true,
+        requires = "access_key"
+    )]
     secret_key: Option<String>,
+    /// Answer to this host name, such as the name of a Compose service; localhost and the address
+    /// to listen on need none. May be repeated
+    #[arg(long, value_name = "HOST")]
+    allow_host: Vec<Host>,
+    /// Let web pages of this origin (scheme, host and port) use the broker; all others are refused.
+    /// May be repeated
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<Origin>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +96,8 @@ enum BrokerError {
          --endpoint"
     )]
     Foreign { endpoint: String },
+    #[error("the broker at {endpoint} refuses this request: {reason}")]
+    Refused { endpoint: String, reason: String },
     #[error(
         "cannot stop the broker at {endpoint}: process {pid} of this host is not it, so it runs on \
          another host or in a container; stop it there"
@@ -142,6 +166,10 @@ impl Serve {
             data_dir: self.data_dir,
             durability: self.durability,
             keys,
+            allowed: Allowed {
+                hosts: self.allow_host,
+                origins: self.allow_origin,
+            },
         })
         .await?;
         announce(&endpoint_here(broker.address()), is_open).map_err(BrokerError::Output)?;

@@ -2,8 +2,9 @@
 //! whoever starts them do not reach them.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -80,8 +81,32 @@ fn create(log: &Path) -> std::io::Result<File> {
         .open(log)
 }
 
+/// Makes a folder for its owner alone. One that is there must be this user's: where everybody may make
+/// folders, somebody else may have made it first, with links in it to files of this user's.
 pub(super) fn make_folder(folder: &Path) -> Result<(), ChildError> {
-    std::fs::create_dir_all(folder).map_err(|source| file_error("make", folder, source))
+    let failed = |source| file_error("make", folder, source);
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(_) if folder.is_dir() => check_owner(folder, rustix::process::geteuid().as_raw()),
+        made => made.map_err(failed),
+    }
+}
+
+/// Root may use everybody's folder: `sudo` keeps the home folder in some configurations.
+fn check_owner(folder: &Path, own: u32) -> Result<(), ChildError> {
+    let failed = |source| file_error("use", folder, source);
+    let link = std::fs::symlink_metadata(folder).map_err(failed)?;
+    let found = std::fs::metadata(folder).map_err(failed)?;
+    if own == 0 || (link.uid() == own && found.uid() == own) {
+        return Ok(());
+    }
+    let text = format!(
+        "it belongs to user {}, not to {own}; remove it",
+        found.uid()
+    );
+    Err(failed(Error::new(ErrorKind::PermissionDenied, text)))
 }
 
 fn file_error(action: &'static str, path: &Path, source: std::io::Error) -> ChildError {
@@ -108,4 +133,27 @@ pub(super) fn last_line(log: &Path) -> String {
         .rfind(|line| !line.trim().is_empty())
         .unwrap_or("it said nothing");
     line.trim_start_matches("dagster-taskiq-tui: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_for_its_owner_and_refused_to_others() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/b");
+        make_folder(&folder).unwrap();
+        make_folder(&folder).unwrap();
+        let found = std::fs::metadata(&folder).unwrap();
+        assert_eq!(found.mode() & 0o777, 0o700);
+        check_owner(&folder, found.uid()).unwrap();
+        let refusal = check_owner(&folder, found.uid() + 1).unwrap_err();
+        assert!(
+            refusal.to_string().contains("it belongs to user"),
+            "{refusal}"
+        );
+    }
 }

@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 /// Where what must outlive a process but can be lost is kept: archives, logs, the console's
-/// broker. `dagster-taskiq-tui` in the user's state folder; without a home folder, in the one for
-/// temporary files.
+/// broker. `dagster-taskiq-tui` in the user's state folder; without a home folder, a folder of the
+/// user's own among the temporary files.
 #[must_use]
 pub fn state_folder() -> PathBuf {
-    let base = directories::BaseDirs::new().map_or_else(std::env::temp_dir, |folders| {
-        folders
-            .state_dir()
-            .unwrap_or_else(|| folders.data_local_dir())
-            .to_owned()
-    });
-    base.join("dagster-taskiq-tui")
+    let Some(folders) = directories::BaseDirs::new() else {
+        let uid = rustix::process::geteuid().as_raw();
+        return std::env::temp_dir().join(format!("dagster-taskiq-tui-state-{uid}"));
+    };
+    folders
+        .state_dir()
+        .unwrap_or_else(|| folders.data_local_dir())
+        .join("dagster-taskiq-tui")
 }

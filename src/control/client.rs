@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::protocol::{
     ClientFrame, ClientHello, LogStart, PROTOCOL, ServerFrame, ServerHello, decode, encode,
-    own_name, reader, writer,
+    own_name, reader, user_name, writer,
 };
 use super::{ControlError, runtime};
 use crate::domain::{Command, Reply, WorkerSnapshot};
@@ -78,16 +78,23 @@ impl Connection {
     /// Connects to a socket of this host and reads the worker's greeting.
     ///
     /// # Errors
-    /// When nobody answers in [`GREETING`], refuses, or speaks something else.
+    /// When nobody answers in [`GREETING`], refuses, or speaks something else, or when the process
+    /// that answers is another user's.
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
         let connect = async {
             let connected = UnixStream::connect(path).await;
-            let (read, write) = connected
-                .map_err(|source| ControlError::Connect {
+            let stream = connected.map_err(|source| ControlError::Connect {
+                path: path.to_owned(),
+                source,
+            })?;
+            let server = stream.peer_cred().ok().map(|peer| peer.uid());
+            if !runtime::is_trusted(server) {
+                return Err(ControlError::Stranger {
                     path: path.to_owned(),
-                    source,
-                })?
-                .into_split();
+                    owner: server.map_or_else(|| "an unknown user".to_owned(), user_name),
+                });
+            }
+            let (read, write) = stream.into_split();
             let input = reader(read).map(|frame| Ok(frame?.freeze())).boxed();
             Self::greeted(path.to_owned(), input, Box::pin(writer(write))).await
         };

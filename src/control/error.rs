@@ -41,6 +41,17 @@ pub enum ControlError {
         /// Why.
         source: io::Error,
     },
+    /// Another user made the socket: what it says, and what it would do, is not a worker's.
+    #[error(
+        "cannot reach a worker at {path}: a process of {owner} listens there, not one of yours; \
+         remove the socket, or name another folder with --runtime-dir"
+    )]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// Who listens.
+        owner: String,
+    },
     /// The host it is on is not linked.
     #[error("cannot reach the worker at {path}: the link to its host is down")]
     Unlinked {

@@ -66,12 +66,24 @@ pub fn prepare(folder: &Path) -> Result<(), ControlError> {
     check(folder).map_err(refused)
 }
 
+/// Whether the user at the other end of a socket is this one or root. Root trusts every user.
+pub(super) fn is_trusted(uid: Option<u32>) -> bool {
+    is_trusted_by(rustix::process::geteuid().as_raw(), uid)
+}
+
+fn is_trusted_by(own: u32, uid: Option<u32>) -> bool {
+    uid.is_some_and(|uid| uid == own || uid == 0 || own == 0)
+}
+
 /// Whether a folder is one that only this user (or root) could have put sockets in.
 pub(crate) fn check(folder: &Path) -> Result<(), String> {
+    check_for(folder, rustix::process::geteuid().as_raw())
+}
+
+fn check_for(folder: &Path, uid: u32) -> Result<(), String> {
     // Not `metadata`: in /tmp anybody may leave a link to somewhere else.
     let found =
         fs::symlink_metadata(folder).map_err(|error| format!("it cannot be read: {error}"))?;
-    let uid = rustix::process::geteuid().as_raw();
     if !found.is_dir() {
         return Err("it is not a folder; remove it".to_owned());
     }
@@ -156,6 +168,31 @@ mod tests {
             refusal.contains("others may enter it (mode 755)"),
             "{refusal}"
         );
+    }
+
+    #[test]
+    fn a_folder_that_another_user_made_first_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("run");
+        prepare(&folder).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        let refusal = check_for(&folder, own + 1).unwrap_err();
+        let expected = format!("it belongs to user {own}, not to {}", own + 1);
+        assert!(refusal.starts_with(&expected), "{refusal}");
+    }
+
+    #[test]
+    fn only_this_user_and_root_are_trusted() {
+        for (own, peer, expected) in [
+            (1_000, Some(1_000), true),
+            (1_000, Some(0), true),
+            (1_000, Some(1_001), false),
+            (1_000, None, false),
+            (0, Some(1_001), true),
+            (0, None, false),
+        ] {
+            assert_eq!(is_trusted_by(own, peer), expected, "{own} {peer:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::engine::Engine;
 use super::error::{ErrorKind, SqsError};
+use super::guard::Reach;
 use super::receipt::{Receipt, ReceiptSealer};
 
 /// The account every queue belongs to.
@@ -34,6 +35,8 @@ pub struct Context<'a> {
     pub host: &'a str,
     /// The region the client signed for.
     pub region: &'a str,
+    /// What the request may do.
+    pub reach: Reach,
 }
 
 impl Context<'_> {
@@ -60,11 +63,30 @@ impl Context<'_> {
     }
 }
 
+/// The actions that change nothing. `ReceiveMessage` hides what it answers.
+const READING: [&str; 6] = [
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ListDeadLetterSourceQueues",
+    "ListMessageMoveTasks",
+    "ListQueueTags",
+    "ListQueues",
+];
+
 /// Runs one action.
 ///
 /// # Errors
-/// The action's own, or an unknown action's.
+/// The action's own, or an unknown action's, or the request may only read.
 pub async fn dispatch(ctx: &Context<'_>, action: &str, body: &[u8]) -> Result<Bytes, SqsError> {
+    if ctx.reach == Reach::Reading && !READING.contains(&action) {
+        return Err(SqsError::new(
+            ErrorKind::AccessDenied,
+            format!(
+                "The action {action} is not done by an unsigned GET request or a link, which a web \
+                 page can make a browser send. Use POST, or sign the request."
+            ),
+        ));
+    }
     match action {
         "AddPermission" => write(&attributes::add_permission(ctx, read(body)?).await?),
         "CancelMessageMoveTask" => write(&move_tasks::cancel(ctx, read(body)?).await?),

@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, Response, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::error::SqsError;
 use super::http::App;
 use super::state::queue::Counts;
 
@@ -31,6 +32,13 @@ pub struct Status {
     pub queues: BTreeMap<String, Counts>,
 }
 
+/// The answer to a request that is refused or fails.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Why.
+    pub error: String,
+}
+
 /// Answers a plain GET.
 pub async fn answer(app: &App, uri: &Uri) -> Response<Body> {
     match uri.path() {
@@ -43,6 +51,15 @@ pub async fn answer(app: &App, uri: &Uri) -> Response<Body> {
             respond(StatusCode::NOT_FOUND, &json!({ "error": error }))
         }
     }
+}
+
+/// A refusal of a plain GET.
+#[must_use]
+pub fn failure(error: &SqsError) -> Response<Body> {
+    let refusal = Refusal {
+        error: error.message.clone(),
+    };
+    respond(error.kind.status(), &refusal)
 }
 
 fn identity() -> Value {
@@ -71,7 +88,7 @@ async fn priorities(app: &App, uri: &Uri) -> Response<Body> {
             StatusCode::OK,
             &json!({ "queue": name, "waiting": waiting, "oldest_sent_at": oldest }),
         ),
-        Err(error) => respond(error.kind.status(), &json!({ "error": error.message })),
+        Err(error) => failure(&error),
     }
 }
 
@@ -93,7 +110,7 @@ async fn status(app: &App) -> Response<Body> {
             };
             respond(StatusCode::OK, &status)
         }
-        Err(error) => respond(error.kind.status(), &json!({ "error": error.message })),
+        Err(error) => failure(&error),
     }
 }
 

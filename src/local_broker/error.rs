@@ -49,6 +49,8 @@ pub enum ErrorKind {
     InvalidAction,
     /// A JSON body that cannot be read as the action's input.
     Serialization,
+    /// The request may not do this here, whoever signed it.
+    AccessDenied,
     /// The request's signature is absent.
     MissingAuthenticationToken,
     /// The request is signed with a key this server does not know.
@@ -141,6 +143,7 @@ impl ErrorKind {
             ),
             Self::InvalidAction => ("UnknownOperationException", "InvalidAction", 400),
             Self::Serialization => ("SerializationException", "MalformedInput", 400),
+            Self::AccessDenied => ("AccessDeniedException", "AccessDenied", 403),
             Self::MissingAuthenticationToken => (
                 "MissingAuthenticationTokenException",
                 "MissingAuthenticationToken",

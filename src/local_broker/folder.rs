@@ -1,6 +1,7 @@
 //! The data folder: made when absent, used by one process at a time.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::LocalBrokerError;
@@ -13,7 +14,9 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder if need be and takes its lock.
+    /// Makes the folder if need be, for its owner alone, and takes its lock. Messages may hold a
+    /// database's password; a folder that is there keeps its mode, and new files in it are its
+    /// owner's alone.
     ///
     /// # Errors
     /// It cannot be made or written to, or another process holds it.
@@ -22,18 +25,18 @@ impl DataFolder {
             path: path.to_owned(),
             source,
         };
-        std::fs::create_dir_all(path).map_err(refuse)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join("lock"))
-            .map_err(refuse)?;
+        make(path).map_err(refuse)?;
+        let lock = private(&path.join("lock")).map_err(refuse)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
+            Ok(()) => {
+                let folder = Self {
+                    path: path.to_owned(),
+                    _lock: lock,
+                };
+                // SQLite gives its journal the mode of the database.
+                private(&folder.database()).map_err(refuse)?;
+                Ok(folder)
+            }
             Err(TryLockError::WouldBlock) => Err(LocalBrokerError::FolderInUse {
                 path: path.to_owned(),
             }),
@@ -55,5 +58,58 @@ impl DataFolder {
             .filter_map(|name| std::fs::metadata(self.path.join(name)).ok())
             .map(|metadata| metadata.len())
             .sum()
+    }
+}
+
+fn make(folder: &Path) -> std::io::Result<()> {
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(_) if folder.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// Opens a file, and makes it for its owner alone where it is not there.
+fn private(path: &Path) -> std::io::Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_folder_and_its_files_are_for_their_owner_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        let folder = DataFolder::open(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&folder.database()), 0o600);
+        assert_eq!(mode(&path.join("lock")), 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_is_there_keeps_its_mode() {
+        let parent = tempfile::tempdir().unwrap();
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(parent.path(), open).unwrap();
+        let folder = DataFolder::open(parent.path()).unwrap();
+        assert_eq!(mode(parent.path()), 0o755);
+        assert_eq!(mode(&folder.database()), 0o600);
     }
 }

@@ -13,6 +13,7 @@ use super::admin;
 use super::engine::Engine;
 use super::error::{ErrorKind, SqsError};
 use super::folder::DataFolder;
+use super::guard::{Guard, Reach, Refusal, cors};
 use super::protocol::sigv4::KeyPair;
 use super::protocol::{json, query};
 use super::receipt::ReceiptSealer;
@@ -32,6 +33,8 @@ pub struct App {
     pub sealer: ReceiptSealer,
     /// Held as long as requests are answered.
     pub folder: DataFolder,
+    /// Decides which requests are let in.
+    pub guard: Guard,
     /// When set, requests must be signed with it.
     pub keys: Option<KeyPair>,
     /// The host for queue URLs when a client names none.
@@ -45,22 +48,54 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn answer(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
     let request_id = Uuid::new_v4().to_string();
-    let mut response = route(&app, request, &request_id).await;
+    let (method, uri, asked) = (request.method(), request.uri(), request.headers());
+    let (mut response, page) = match app.guard.admit(method, uri, asked) {
+        Ok(admission) => {
+            let response = if method == Method::OPTIONS {
+                cors::preflight(asked, admission.page.is_some())
+            } else {
+                route(&app, request, admission.reach, &request_id).await
+            };
+            (response, admission.page)
+        }
+        Err(refusal) => (refuse(&refusal, &request, &request_id), None),
+    };
     let headers = response.headers_mut();
     headers.insert(header::SERVER, SERVER);
+    // A browser that shows an answer must not take a message in it for a page.
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     if let Ok(id) = HeaderValue::try_from(request_id) {
         headers.insert("x-amzn-requestid", id);
+    }
+    if let Some(origin) = page {
+        cors::let_read(headers, origin);
     }
     response
 }
 
-async fn route(app: &App, request: Request, request_id: &str) -> Response<Body> {
+/// A refusal in the form in which the client expects its answer.
+fn refuse(refusal: &Refusal, request: &Request, request_id: &str) -> Response<Body> {
+    let error = SqsError::new(ErrorKind::AccessDenied, refusal.to_string());
+    let headers = request.headers();
+    let is_json = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/x-amz-json"));
+    if is_json || target_of(headers).is_some() {
+        json::failure(&error)
+    } else if request.method() == Method::POST || is_query(request.uri()) {
+        query::failure(&error, request_id)
+    } else {
+        admin::failure(&error)
+    }
+}
+
+async fn route(app: &App, request: Request, reach: Reach, request_id: &str) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let target = parts
-        .headers
-        .get("x-amz-target")
-        .and_then(|value| value.to_str().ok());
-    if parts.method == Method::GET && target.is_none() && !is_query(&parts.uri) {
+    let target = target_of(&parts.headers);
+    if parts.method != Method::POST && target.is_none() && !is_query(&parts.uri) {
         return admin::answer(app, &parts.uri).await;
     }
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
@@ -81,6 +116,7 @@ async fn route(app: &App, request: Request, request_id: &str) -> Response<Body> 
         sealer: &app.sealer,
         host: host_of(&parts.headers, &parts.uri).unwrap_or(&app.address),
         region: region_of(&parts.headers).unwrap_or("us-east-1"),
+        reach,
     };
     match target {
         Some(target) => match actions::dispatch(&ctx, json::action_of(target), &body).await {
@@ -109,6 +145,10 @@ async fn answer_query(
         Err(error) => Err(error),
     };
     outcome.unwrap_or_else(|error| query::failure(&error, request_id))
+}
+
+fn target_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-amz-target")?.to_str().ok()
 }
 
 fn is_query(uri: &Uri) -> bool {

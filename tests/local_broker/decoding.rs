@@ -6,6 +6,7 @@
 use dagster_taskiq_tui::local_broker::actions::{Context, dispatch};
 use dagster_taskiq_tui::local_broker::engine::Engine;
 use dagster_taskiq_tui::local_broker::error::SqsError;
+use dagster_taskiq_tui::local_broker::guard::Reach;
 use dagster_taskiq_tui::local_broker::journal::{Durability, Journal};
 use dagster_taskiq_tui::local_broker::protocol::{json, query};
 use dagster_taskiq_tui::local_broker::receipt::ReceiptSealer;
@@ -123,6 +124,7 @@ impl Decoders {
             sealer: &self.sealer,
             host: "127.0.0.1:9324",
             region: "us-east-1",
+            reach: Reach::All,
         };
         self.runtime.block_on(dispatch(&ctx, action, body))
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import urllib.error
 import urllib.parse
 import urllib.request
 import xml.etree.ElementTree as ET
@@ -273,7 +274,19 @@ def test_a_malformed_form_is_the_clients_fault(endpoint: str, body: bytes) -> No
 
 def test_parameters_may_be_in_the_url_and_the_queue_in_a_parameter(sqs: Any, endpoint: str) -> None:
     url = queue(sqs)
+    asked = {"Action": "SendMessage", "MessageBody": "in the URL", "QueueUrl": url}
+    status, _, answer = post(f"{endpoint}/?{urllib.parse.urlencode(asked)}", b"")
+    assert status == 200 and ET.fromstring(answer).tag == SPACE + "SendMessageResponse"
+    assert bodies(receive(sqs, url)) == ["in the URL"]
+
+
+def test_an_unsigned_get_reads_and_changes_nothing(sqs: Any, endpoint: str) -> None:
+    url = queue(sqs)
+    read = {"Action": "GetQueueUrl", "QueueName": url.rsplit("/", 1)[1]}
+    with urllib.request.urlopen(f"{endpoint}/?{urllib.parse.urlencode(read)}") as answer:
+        assert text(ET.fromstring(answer.read()), "GetQueueUrlResult/QueueUrl") == url
     asked = {"Action": "SendMessage", "MessageBody": "by GET", "QueueUrl": url}
-    with urllib.request.urlopen(f"{endpoint}/?{urllib.parse.urlencode(asked)}") as answer:
-        assert ET.fromstring(answer.read()).tag == SPACE + "SendMessageResponse"
-    assert bodies(receive(sqs, url)) == ["by GET"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{endpoint}/?{urllib.parse.urlencode(asked)}")
+    assert refused.value.code == 403
+    assert counts(sqs, url)[0] == 0

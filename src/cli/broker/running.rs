@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::BrokerError;
 use crate::cli::output::out;
-use crate::local_broker::admin::{SERVER_NAME, Status};
+use crate::local_broker::admin::{Refusal, SERVER_NAME, Status};
 
 /// It answers the requests it has, flushes its log and ends.
 pub(super) const ENDS_WITHIN: Duration = Duration::from_secs(30);
@@ -65,6 +65,7 @@ impl RunningBroker {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
             .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(unreachable)?;
         let response = client
@@ -72,6 +73,15 @@ impl RunningBroker {
             .send()
             .await
             .map_err(unreachable)?;
+        let is_ours = |name: Option<&str>| name.is_some_and(|name| name.starts_with(SERVER_NAME));
+        let server = response.headers().get(reqwest::header::SERVER);
+        let refuses = response.status() == reqwest::StatusCode::FORBIDDEN
+            && is_ours(server.and_then(|value| value.to_str().ok()));
+        if refuses {
+            let refusal = response.json::<Refusal>().await.map_err(unreachable)?;
+            let reason = refusal.error;
+            return Err(BrokerError::Refused { endpoint, reason });
+        }
         let status = response.json::<Status>().await.ok();
         match status.filter(|status| status.server == SERVER_NAME) {
             Some(status) => Ok((endpoint, status)),

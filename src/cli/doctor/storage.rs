@@ -154,7 +154,7 @@ async fn webserver(report: &mut Report, settings: &Settings) {
     match client.server_info().await {
         Ok(info) => report.ok(
             "webserver",
-            format!("{url}, Dagster {}", info.dagster_version),
+            format!("{}, Dagster {}", client.address(), info.dagster_version),
         ),
         Err(problem) => report.failed("webserver", problem.to_string()),
     }

@@ -20,6 +20,7 @@ use crate::config::is_loopback;
 use crate::control::protocol::own_host;
 use crate::control::ssh::Ssh;
 use crate::control::{runtime, server};
+use crate::dagster::without_credentials as shown;
 use crate::domain::{
     AuditEntry, LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp,
     WorkerSnapshot,
@@ -73,7 +74,7 @@ impl State {
     pub(super) fn new(settings: Settings) -> Self {
         let webserver = Source {
             kind: SourceKind::Webserver,
-            address: settings.webserver_url.clone().unwrap_or_default(),
+            address: shown(settings.webserver_url.as_deref().unwrap_or_default()),
             health: match settings.webserver_url {
                 Some(_) => SourceHealth::Connecting,
                 None => SourceHealth::Absent,
@@ -218,7 +219,7 @@ impl State {
             let url = link.hello.as_ref()?.webserver_url.as_ref()?;
             (address.host.is_none() || !is_loopback(url)).then(|| url.clone())
         })?;
-        self.webserver.address.clone_from(&url);
+        self.webserver.address = shown(&url);
         self.webserver.health = SourceHealth::Connecting;
         Some(url)
     }
@@ -288,20 +289,28 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn log_lines_of_several_workers_are_in_the_order_of_their_times_and_bounded() {
-        let (news, _heard) = mpsc::channel(1);
-        let mut state = State::new(Settings {
+    /// A state that knows no worker, and whose ssh ends at once.
+    pub(super) fn state() -> State {
+        let ssh = Ssh {
+            command: vec!["false".to_owned()],
+            ..Ssh::default()
+        };
+        State::new(Settings {
             sockets: Vec::new(),
             folders: Vec::new(),
             hosts: Vec::new(),
-            ssh: Ssh::default(),
+            ssh,
             webserver_url: None,
             read_only: false,
             forget_after: Duration::ZERO,
-            news,
+            news: mpsc::channel(1).0,
             host_news: mpsc::channel(1).0,
-        });
+        })
+    }
+
+    #[tokio::test]
+    async fn log_lines_of_several_workers_are_in_the_order_of_their_times_and_bounded() {
+        let mut state = state();
         state.log([line(2), line(4)]);
         state.log([line(3), line(1)]);
         let seconds = |state: &State| -> Vec<i64> {

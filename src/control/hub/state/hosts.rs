@@ -12,6 +12,10 @@ use crate::domain::{AuditEntry, SourceHealth, Timestamp};
 /// Audit entries kept of one host.
 const MAX_AUDIT: usize = 1_000;
 
+/// Workers that are linked of one host: far more than run on one, and few enough that a host that names
+/// any number of sockets cannot fill this program's memory.
+const MAX_WORKERS: usize = 256;
+
 /// One host reached through ssh.
 #[derive(Debug)]
 pub(super) struct Remote {
@@ -54,12 +58,17 @@ impl State {
         match news {
             HostNews::Found(socket) => {
                 let address = at(socket);
+                let linked = self.linked_of(name);
                 match self.links.get_mut(&address) {
                     Some(link) => {
                         link.presence = Presence::Here;
                         link.handle.try_again();
                     }
-                    None => self.link(address, false),
+                    None if linked < MAX_WORKERS => self.link(address, false),
+                    None => tracing::warn!(
+                        "{name} names more than {MAX_WORKERS} workers; {} is left out",
+                        address.socket.display()
+                    ),
                 }
             }
             HostNews::Gone(socket) => {
@@ -110,9 +119,35 @@ impl State {
         }
     }
 
+    /// How many workers of a host are linked.
+    fn linked_of(&self, host: &str) -> usize {
+        let addresses = self.links.keys();
+        addresses
+            .filter(|address| address.host.as_deref() == Some(host))
+            .count()
+    }
+
     /// Whether the way to an address is known to be broken.
     pub(super) fn is_cut_off(&self, address: &Address) -> bool {
         let host = address.host.as_ref().and_then(|host| self.hosts.get(host));
         host.is_some_and(|host| matches!(host.health, SourceHealth::Down { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::state;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_names_any_number_of_workers_is_linked_to_some() {
+        let mut state = state();
+        let host: Arc<str> = Arc::from("hostile");
+        state.link_host(Arc::clone(&host));
+        for number in 0..MAX_WORKERS + 10 {
+            let socket = format!("/run/{number}.sock").into();
+            state.host_heard(&host, HostNews::Found(socket));
+        }
+        assert_eq!(state.links.len(), MAX_WORKERS);
     }
 }
