@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "local_broker/http.rs"]
+#[expect(dead_code, reason = "its other users read headers and bodies")]
+mod http;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -206,6 +209,70 @@ fn a_custom_pointer_of_a_message_is_refused_and_a_run_that_is_not_there_loads_no
             "nothing was loaded:\n{output}"
         );
     }
+}
+
+/// Percent-encodes everything.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[test]
+fn a_web_page_cannot_have_a_worker_run_a_shell_command() {
+    let mut attack = Attack::new("page", "");
+    let run = attack.scene.side.make_run("many");
+    let shell = attack.shell();
+    let message = attack.step(&run, "low_0", |_, packed| *pointer(packed) = shell.clone());
+    let mut worker = attack.scene.worker(1, &[]);
+    let address = attack.scene.broker.endpoint.replace("http://", "");
+    let url = attack.scene.project.queue_url().to_owned();
+    let path = url
+        .trim_start_matches("http://")
+        .trim_start_matches(&address);
+    let form = format!("Action=SendMessage&MessageBody={}", encoded(&message));
+    let json = json!({"QueueUrl": url, "MessageBody": message}).to_string();
+    let host = format!("Host: {address}");
+    let page = ["Origin: https://evil.example", "Sec-Fetch-Site: cross-site"];
+    let send = |line: &str, headers: &[&str], body: &str| {
+        let headers: Vec<String> = headers.iter().copied().map(str::to_owned).collect();
+        http::send_raw(&address, line, &headers, body).status
+    };
+    let post = format!("POST {path}");
+    let plain = "Content-Type: text/plain";
+    let target = "X-Amz-Target: AmazonSQS.SendMessage";
+    let rebound = "Host: evil.example:9324";
+    for (what, status) in [
+        (
+            "a form",
+            send(&post, &[&host, page[0], page[1], plain], &form),
+        ),
+        (
+            "an image",
+            send(&format!("GET {path}?{form}"), &[&host, page[1]], ""),
+        ),
+        (
+            "a bare link",
+            send(&format!("GET {path}?{form}"), &[&host], ""),
+        ),
+        (
+            "JSON",
+            send("POST /", &[&host, page[0], page[1], target], &json),
+        ),
+        ("rebinding", send(&post, &[rebound, plain], &form)),
+    ] {
+        assert_eq!(status, 403, "{what}");
+    }
+    assert_eq!(attack.scene.side.counts(), (0, 0), "nothing was sent");
+
+    // The same by a program: it is sent, and refused by the worker.
+    assert_eq!(send(&post, &[&host, plain], &form), 200);
+    let reasons = attack.reasons(1);
+    assert!(
+        reasons[0].contains("CustomPointer to os:system"),
+        "{reasons:?}"
+    );
+    attack.assert_nothing_ran();
+    assert_eq!(worker.finish(), 0);
+    attack.assert_nothing_ran();
 }
 
 #[test]
