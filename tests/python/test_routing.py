@@ -4,7 +4,7 @@ import pytest
 
 from dagster_taskiq.config import Settings, parse_bands
 from dagster_taskiq.errors import ConfigurationError
-from dagster_taskiq.routing import Router
+from dagster_taskiq.routing import Router, order_in_run
 
 BASE = "https://sqs.eu-west-1.amazonaws.com/1/tasks"
 BANDS = parse_bands([{"name": "low"}, {"name": "high", "min": 8}, {"name": "normal", "min": 3}])
@@ -61,6 +61,21 @@ def test_dagsters_own_priority_alone_is_warned_of() -> None:
     assert "set dagster-taskiq/priority" in router().step({"dagster/priority": "3"}).warnings[0]
     both = {"dagster/priority": "3", "dagster-taskiq/priority": "3"}
     assert router().step(both).warnings == ()
+
+
+def test_steps_of_a_run_go_by_our_tag_and_without_it_by_dagsters_own() -> None:
+    ours, theirs = "dagster-taskiq/priority", "dagster/priority"
+    tags: list[dict[str, str]] = [
+        {ours: "9"},
+        {theirs: "3"},
+        {theirs: "1"},
+        {ours: "5", theirs: "100"},
+        {},
+        {theirs: "no number"},
+        {theirs: "-1"},
+        {ours: "4", theirs: "100"},
+    ]
+    assert sorted(tags, key=order_in_run) == tags
 
 
 @pytest.mark.parametrize(

@@ -99,9 +99,15 @@ def band_for(bands: tuple[Band, ...], priority: int) -> Band | None:
     return bands[-1] if bands else None
 
 
-def step_priority(step_tags: Mapping[str, str]) -> int:
-    """A step's own priority, the default where its tag is no integer."""
-    return _integer(step_tags, DAGSTER_TASKIQ_PRIORITY_TAG, DEFAULT_STEP_PRIORITY)[0]
+def order_in_run(step_tags: Mapping[str, str]) -> tuple[int, int]:
+    """Sort key of a run's ready steps: the lowest is sent first.
+
+    By our own tag; among steps without it by ``dagster/priority``, as in Dagster's own executors.
+    """
+    own = _integer(step_tags, DAGSTER_TASKIQ_PRIORITY_TAG, DEFAULT_STEP_PRIORITY)[0]
+    if DAGSTER_TASKIQ_PRIORITY_TAG in step_tags:
+        return -own, 0
+    return -own, -_integer(step_tags, DAGSTER_PRIORITY_TAG, 0)[0]
 
 
 def _integer(tags: Mapping[str, str], tag: str, default: int) -> tuple[int, list[str]]:

@@ -19,7 +19,7 @@ from dagster_taskiq.endings import end_step, fail_step
 from dagster_taskiq.errors import BrokerUnreachableError, DagsterTaskiqError, MessageTooLargeError
 from dagster_taskiq.log_tail import LogTail
 from dagster_taskiq.progress import Flight, RunProgress
-from dagster_taskiq.routing import Route, Router, step_priority
+from dagster_taskiq.routing import Route, Router, order_in_run
 from dagster_taskiq.sqs import MAX_BATCH_ENTRIES, Sender
 from dagster_taskiq.step_messages import StepMessages
 
@@ -102,7 +102,7 @@ class RunLoop:
         return RunProgress(
             self._plan,
             retry_mode=self._executor.retries,
-            sort_key_fn=lambda step: -step_priority(step.tags or {}),
+            sort_key_fn=lambda step: order_in_run(step.tags or {}),
             max_concurrent=self._executor.max_concurrent,
             tag_concurrency_limits=self._executor.tag_concurrency_limits,
             instance_concurrency_context=pools,
