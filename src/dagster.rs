@@ -11,12 +11,15 @@ mod launch;
 mod logs;
 mod runs;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::redirect::Policy;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::domain::secrets::redact_text;
 
 pub use error::DagsterError;
 pub use job_detail::{PartitionDetail, nearest};
@@ -64,7 +67,7 @@ impl Client {
     /// When `url` is no http(s) URL.
     pub fn new(url: &str) -> Result<Self, DagsterError> {
         let bad = |reason: String| DagsterError::Url {
-            url: url.to_owned(),
+            url: redact_text(url).into_owned(),
             reason,
         };
         let parsed = Url::parse(url).map_err(|error| bad(error.to_string()))?;
@@ -88,10 +91,10 @@ impl Client {
         })
     }
 
-    /// The webserver's address, without a slash at its end.
+    /// The webserver's address, for people: without a slash at its end or a password in it.
     #[must_use]
-    pub fn address(&self) -> &str {
-        &self.base
+    pub fn address(&self) -> Cow<'_, str> {
+        redact_text(&self.base)
     }
 
     /// Asks for the versions: the cheapest question there is.
@@ -126,7 +129,7 @@ impl Client {
         answer::field(&body).map_err(|problem| match problem {
             answer::Problem::NotGraphQl => self.not_dagster("/graphql does not speak GraphQL"),
             answer::Problem::Errors(reason) => DagsterError::GraphQl {
-                url: self.base.clone(),
+                url: self.address().into_owned(),
                 reason,
             },
         })
@@ -158,7 +161,7 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error, limit: Duration) -> DagsterError {
-        let url = self.base.clone();
+        let url = self.address().into_owned();
         if error.is_timeout() && !error.is_connect() {
             return DagsterError::Timeout { url, after: limit };
         }
@@ -167,13 +170,13 @@ impl Client {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        let reason = cause.to_string();
+        let reason = redact_text(&cause.to_string()).into_owned();
         DagsterError::Unreachable { url, reason }
     }
 
     fn not_dagster(&self, reason: &str) -> DagsterError {
         DagsterError::NotDagster {
-            url: self.base.clone(),
+            url: self.address().into_owned(),
             reason: reason.to_owned(),
         }
     }

@@ -20,6 +20,7 @@ use crate::config::is_loopback;
 use crate::control::protocol::own_host;
 use crate::control::ssh::Ssh;
 use crate::control::{runtime, server};
+use crate::domain::secrets::redact_text;
 use crate::domain::{
     AuditEntry, LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp,
     WorkerSnapshot,
@@ -73,7 +74,8 @@ impl State {
     pub(super) fn new(settings: Settings) -> Self {
         let webserver = Source {
             kind: SourceKind::Webserver,
-            address: settings.webserver_url.clone().unwrap_or_default(),
+            address: redact_text(settings.webserver_url.as_deref().unwrap_or_default())
+                .into_owned(),
             health: match settings.webserver_url {
                 Some(_) => SourceHealth::Connecting,
                 None => SourceHealth::Absent,
