@@ -308,7 +308,7 @@ impl Broker {
     where
         E: aws_sdk_sqs::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
-        BrokerError::new(attempt.to_owned(), &self.endpoint, error)
+        BrokerError::new(attempt, &self.endpoint, error)
     }
 }
 

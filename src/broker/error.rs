@@ -108,12 +108,12 @@ const BAD_CREDENTIALS: [&str; 6] = [
 
 impl BrokerError {
     /// Classifies an SDK error. `attempt` reads after "cannot": "receive from tasks".
-    pub(super) fn new<E, R>(attempt: String, endpoint: &str, error: &SdkError<E, R>) -> Self
+    pub(super) fn new<E, R>(attempt: &str, endpoint: &str, error: &SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + StdError + 'static,
         R: std::fmt::Debug + 'static,
     {
-        let (attempt, endpoint) = (shown(&attempt), shown(endpoint));
+        let (attempt, endpoint) = (shown(attempt), shown(endpoint));
         let Some(service) = error.as_service_error() else {
             return Self::without_answer(attempt, endpoint, error);
         };

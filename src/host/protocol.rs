@@ -224,8 +224,8 @@ impl FromHost {
             Self::LoadError { reason } => redact_in_place(reason),
             Self::Event { message, .. } => redact_in_place(message),
             Self::Log { line, .. } => redact_in_place(line),
-            Self::Exit(exit) => match &mut exit.outcome {
-                Some(
+            Self::Exit(exit) => {
+                if let Some(
                     Said::Raised { reason }
                     | Said::Interrupted { reason }
                     | Said::Unrunnable { reason }
@@ -233,9 +233,11 @@ impl FromHost {
                         reason: Some(reason),
                         ..
                     },
-                ) => redact_in_place(reason),
-                _ => {}
-            },
+                ) = &mut exit.outcome
+                {
+                    redact_in_place(reason);
+                }
+            }
             Self::Answer { error, .. } => error.iter_mut().for_each(redact_in_place),
             Self::Hello { .. } | Self::Ready { .. } | Self::Stale { .. } | Self::Forked { .. } => {}
         }

@@ -11,7 +11,6 @@ use super::error::HostError;
 use super::location::{LocationKey, Subject};
 use super::protocol::{Exit, ReportBody, Retry, Said};
 use super::supervisor::Supervisor;
-use crate::domain::secrets::redact_text;
 
 /// A claim is free as soon as its holder is dead; on Postgres the server may take 15 s to notice.
 const CLAIM_TRIES: u32 = 80;
@@ -189,7 +188,6 @@ fn body(
     retry: Option<&Retry>,
 ) -> ReportBody {
     let (lost_policy, lost_max) = supervisor.lost_policy();
-    let reason = redact_text(&reason).into_owned();
     ReportBody {
         run_id: subject.run_id.clone(),
         step_key: subject.step_key.clone(),

@@ -212,29 +212,21 @@ fn named_value(found: &Captures<'_>) -> String {
         // The name of a variable, as in dagster.yaml.
         return found[0].to_owned();
     }
-    let open = value.find(['"', '\'']).filter(|at| *at <= 8 && is_quoted);
-    match open.filter(|at| {
-        value[..*at]
-            .chars()
-            .all(|c| c == '\\' || c.is_ascii_alphabetic())
-    }) {
-        Some(at) => {
-            let close = value
-                .trim_end_matches(['"', '\''])
-                .trim_end_matches('\\')
-                .len();
-            let close = if close > at {
-                &value[close..]
-            } else {
-                &value[at..=at]
-            };
-            format!("{head}{}{REDACTED}{close}", &value[..=at])
-        }
-        None => {
-            let quote = quote
-                .filter(|quote| quote.ends_with('"'))
-                .unwrap_or_default();
-            format!("{head}{quote}{REDACTED}{quote}")
-        }
-    }
+    let is_prefix = |c: char| c == '\\' || c.is_ascii_alphabetic();
+    let open = value
+        .find(['"', '\''])
+        .filter(|at| is_quoted && value[..*at].chars().all(is_prefix));
+    let Some(open) = open else {
+        let quote = quote
+            .filter(|quote| quote.ends_with('"'))
+            .unwrap_or_default();
+        return format!("{head}{quote}{REDACTED}{quote}");
+    };
+    let inner = value.trim_end_matches(['"', '\'']).trim_end_matches('\\');
+    let close = if inner.len() > open {
+        &value[inner.len()..]
+    } else {
+        &value[open..=open]
+    };
+    format!("{head}{}{REDACTED}{close}", &value[..=open])
 }
