@@ -65,7 +65,7 @@ static RULES: LazyLock<Vec<Option<(Regex, Replace)>>> = LazyLock::new(|| {
         (
             format!(r#"(?im)^([ \t]*(?:-[ \t]+)?["']?({NAME})["']?[ \t]*:[ \t]+)(\S[^\n]*)$"#),
             |found| {
-                if is_error_code(&found[2]) || found[3].starts_with(['"', '\'', '{', '[']) {
+                if is_no_secret(&found[2]) || found[3].starts_with(['"', '\'', '{', '[']) {
                     return found[0].to_owned();
                 }
                 format!("{}{REDACTED}", &found[1])
@@ -129,7 +129,7 @@ pub(super) fn hide(text: &str) -> Cow<'_, str> {
 /// Whether the value of this name (a key, a variable, a header) is a secret.
 #[must_use]
 pub fn names_a_secret(name: &str) -> bool {
-    KEY.as_ref().is_none_or(|pattern| pattern.is_match(name)) && !is_error_code(name)
+    KEY.as_ref().is_none_or(|pattern| pattern.is_match(name)) && !is_no_secret(name)
 }
 
 /// The password in a URL.
@@ -140,10 +140,19 @@ pub(super) fn password_of_url(url: &str) -> Option<&str> {
     (!user.contains('/')).then_some(password)
 }
 
-/// AWS's names for errors, after which comes what went wrong.
-fn is_error_code(name: &str) -> bool {
+/// AWS's names for errors, after which comes what went wrong, and names of files with secrets.
+fn is_no_secret(name: &str) -> bool {
     let name = name.rsplit('.').next().unwrap_or(name);
-    let ends = ["exception", "error", "tokenid", "secretid"];
+    let ends = [
+        "exception",
+        "error",
+        "tokenid",
+        "secretid",
+        "_file",
+        "-file",
+        "_path",
+        "-path",
+    ];
     let lower = name.to_ascii_lowercase();
     ends.iter().any(|end| lower.ends_with(end))
         || matches!(
@@ -192,13 +201,13 @@ fn nested(text: &str) -> String {
 /// The value of a name that says that it is a secret; its quotes stay.
 fn named_value(found: &Captures<'_>) -> String {
     let (head, value) = (&found[1], &found[4]);
-    if found
-        .get(2)
-        .is_some_and(|name| is_error_code(name.as_str()))
-    {
+    if found.get(2).is_some_and(|name| is_no_secret(name.as_str())) {
         return found[0].to_owned();
     }
-    if value.starts_with(REDACTED) {
+    // A flag that a sentence is about is followed by a word.
+    let is_prose = head.starts_with("--")
+        && (value.chars().all(|c| c.is_ascii_lowercase()) || is_no_secret(head.trim_end()));
+    if is_prose || value.starts_with(REDACTED) {
         return found[0].to_owned();
     }
     let quote = found.get(3).map(|quote| quote.as_str());

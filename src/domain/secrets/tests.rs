@@ -55,7 +55,7 @@ const FORMS: [&str; 46] = [
 ];
 
 /// Texts that hold no secret, and must be shown as they are.
-const ORDINARY: [&str; 24] = [
+const ORDINARY: [&str; 28] = [
     "nothing to hide: 5",
     "worker w-1 ready: 4 step slots, queues http://127.0.0.1:9324/000000000000/dagster-tasks",
     "https://sqs.eu-west-1.amazonaws.com/123456789012/dagster-tasks",
@@ -78,6 +78,10 @@ const ORDINARY: [&str; 24] = [
     "the executor says: ok, tokens and secrets are hidden",
     "the primary key: id; foreign key=2",
     "a = 1, b: 2",
+    "warning: the secret in --secret-key until now: set it or --secret-key-file instead",
+    "error: unexpected argument '--secret-key' found",
+    "broker serve --secret-key-file /run/Secrets/1",
+    "AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/Token1",
     "File \"/srv/code/jobs.py\", line 3, in <module>",
     "ValueError: invalid literal for int() with base 10: 'x'",
 ];
@@ -106,7 +110,7 @@ fn names_of_variables_and_the_rest_of_the_text_are_kept() {
             "http://h/?a=1&token=(redacted)&b=2",
         ),
         (
-            "--secret-key x --listen y",
+            "--secret-key x1 --listen y",
             "--secret-key (redacted) --listen y",
         ),
     ] {

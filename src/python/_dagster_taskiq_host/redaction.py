@@ -66,7 +66,7 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
     ),
     (
         re.compile(
-            rf"((?<![\w.-])(?![\w.-]*{_ERROR_CODE}\b)(?:--{_NAME}\s+|{_NAME}(?:\\*[\"'])?"
+            rf"((?<![\w.-])(?![\w.-]*(?:{_ERROR_CODE}|[_-](?:file|path))\b)(?:--{_NAME}\s+(?![a-z]+\b)|{_NAME}(?:\\*[\"'])?"
             rf"\s*(?:=>|[:=])\s*|[\"']{_NAME}[\"']\s*,\s*(?=[\"'])|<{_NAME}>))(?!\(redacted\)){_VALUE}",
             re.IGNORECASE,
         ),
