@@ -187,6 +187,52 @@ impl Stage {
         }
     }
 
+    /// Everything an operator may run while a worker runs.
+    fn run_verbs(&mut self) {
+        for words in [
+            "doctor",
+            "doctor --json",
+            "queue show marked",
+            "queue show marked --json",
+            "queue peek --dead-letters --body",
+            "queue peek --dead-letters --json",
+            "queue list --json",
+            "worker list --json",
+            "run list",
+            "run list --json",
+            "run launch works",
+            "run terminate 4f0c81aa --yes",
+            "run reload here",
+        ] {
+            self.verb(words);
+        }
+        for words in [
+            &["worker", "status", "--json"][..],
+            &["worker", "status"],
+            &["worker", "scale", "3"],
+            &["--once", "--json"],
+        ] {
+            let mut command = self.command(words);
+            self.places.run(&words.join(" "), &mut command);
+        }
+    }
+
+    /// Archives hold bodies as they were, for their owner alone.
+    fn assert_archives_are_private(&self) {
+        let archives = self.state().join("dagster-taskiq-tui/archive");
+        let archive = std::fs::read_dir(archives)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
+        let kept = std::fs::read_to_string(archive.path()).unwrap();
+        assert!(kept.contains("s3cr3t-body"), "{kept}");
+        assert_eq!(
+            archive.metadata().unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
     /// What is in Dagster's storage of this program's: heartbeats, and the events of a run.
     fn note_storage(&mut self, run: &str) {
         let index = self
@@ -296,32 +342,7 @@ fn no_output_of_a_worker_and_its_tools_holds_a_secret() {
     stage.note_live_views(&runs[0]);
     stage.note_reasons();
     stage.note_storage(&runs[2]);
-    for words in [
-        "doctor",
-        "doctor --json",
-        "queue show marked",
-        "queue show marked --json",
-        "queue peek --dead-letters --body",
-        "queue peek --dead-letters --json",
-        "queue list --json",
-        "worker list --json",
-        "run list",
-        "run list --json",
-        "run launch works",
-        "run terminate 4f0c81aa --yes",
-        "run reload here",
-    ] {
-        stage.verb(words);
-    }
-    for words in [
-        &["worker", "status", "--json"][..],
-        &["worker", "status"],
-        &["worker", "scale", "3"],
-        &["--once", "--json"],
-    ] {
-        let mut command = stage.command(words);
-        stage.places.run(&words.join(" "), &mut command);
-    }
+    stage.run_verbs();
     let drained = stage.verb("queue drain marked-dead --yes --json");
     assert_eq!(drained.0, Some(0), "{}", drained.1);
     let mut stop = stage.command(&["worker", "stop"]);
@@ -330,23 +351,10 @@ fn no_output_of_a_worker_and_its_tools_holds_a_secret() {
         (!support::side::alive(worker.0)).then_some(())
     });
 
-    // Archives hold bodies as they were, for their owner alone.
-    let archives = stage.state().join("dagster-taskiq-tui/archive");
-    let archive = std::fs::read_dir(archives)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
-    let kept = std::fs::read_to_string(archive.path()).unwrap();
-    assert!(kept.contains("s3cr3t-body"), "{kept}");
-    assert_eq!(
-        archive.metadata().unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-
-    let (state, logs) = (stage.state(), stage.project.folder().join("logs"));
-    stage.places.files("state folder", &state, &["archive"]);
-    stage.places.files("log files", &logs, &[]);
+    stage.assert_archives_are_private();
+    let folders = (stage.state(), stage.project.folder().join("logs"));
+    stage.places.files("state folder", &folders.0, &["archive"]);
+    stage.places.files("log files", &folders.1, &[]);
     stage.places.add("broker", stage.broker.process.output());
     stage.places.add("arguments", sampler.end());
     for (place, words) in [

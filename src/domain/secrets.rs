@@ -108,12 +108,21 @@ fn redact_member(hidden: bool, value: &Value) -> Value {
                 (key.clone(), redact_member(hidden, value))
             })
             .collect(),
-        Value::Array(items) => items
-            .iter()
-            .map(|item| redact_member(hidden, item))
-            .collect(),
+        Value::Array(items) => {
+            // `["--secret-key", "value"]`, and a tag as a pair.
+            let before = std::iter::once(None).chain(items.iter().map(Value::as_str));
+            let pairs = items.iter().zip(before);
+            pairs
+                .map(|(item, before)| {
+                    let is_flag = item.as_str().is_some_and(|text| text.starts_with("--"));
+                    let follows = !is_flag && before.is_some_and(names_a_secret);
+                    redact_member(hidden || (follows && item.is_string()), item)
+                })
+                .collect()
+        }
         Value::String(_) | Value::Number(_) if hidden => Value::from(REDACTED),
-        Value::String(text) => Value::from(redact_text(text)),
+        // A message's body within an answer, say: JSON within a string.
+        Value::String(text) => Value::from(redact(text)),
         other => other.clone(),
     }
 }

@@ -11,7 +11,7 @@ use super::REDACTED;
 const NAME: &str = r"[\w.-]*(?:passw|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|account[_-]?key|credential)[\w.-]*";
 
 /// A cheap look at what any rule could match.
-const SUSPECT: &str = r"(?i)://[^\s]*@|://[^\s:/]+:[^\s/]*[a-z%][^\s/]*$|passw|pwd|passphrase|secret|token|(?:api|access|private|account)[ _-]?key|credential|authorization|bearer|cookie|[?&](?:sig|signature|x-amz-signature|key|auth|code|pass|pw)=|eyJ|gh[pousr]_|github_pat_|xox[abeoprs]-|sk-";
+const SUSPECT: &str = r"(?i)://[^\s]*@|://[^\s:/]+:[^\s/]*[a-z%][^\s/]*$|passw|pwd|passphrase|secret|token|(?:api|access|private|account)[ _-]?key|credential|authorization|bearer|cookie|signature=|[?&](?:sig|key|auth|code|pass|pw)=|eyJ|gh[pousr]_|github_pat_|xox[abeoprs]-|sk-";
 
 /// The text where a rule has matched, with the secret hidden.
 type Replace = fn(&Captures<'_>) -> String;
@@ -22,7 +22,11 @@ fn pattern(text: &str) -> Option<Regex> {
 }
 
 static SUSPECTS: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(SUSPECT));
-static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(&format!("(?i)^{NAME}$")));
+static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    pattern(&format!(
+        "(?i)^(?:{NAME}|(?:proxy-)?authorization|(?:set-)?cookie)$"
+    ))
+});
 
 static RULES: LazyLock<Vec<Option<(Regex, Replace)>>> = LazyLock::new(|| {
     let rules: [(String, Replace); 10] = [
@@ -39,7 +43,7 @@ static RULES: LazyLock<Vec<Option<(Regex, Replace)>>> = LazyLock::new(|| {
         // A secret in a URL's query, under a name that alone does not say so.
         (
             String::from(
-                r#"(?i)([?&](?:sig|signature|x-amz-signature|key|auth|code|pass|pw)=)[^\s&"'<>\\]+"#,
+                r#"(?i)((?:\bsignature|[?&](?:sig|key|auth|code|pass|pw))=)[^\s&"'<>\\]+"#,
             ),
             |found| format!("{}{REDACTED}", &found[1]),
         ),

@@ -43,7 +43,7 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\b(https?://)[^\s:/?#@\"'<>()]+@", re.IGNORECASE), rf"\1{REDACTED}@"),
     (
         re.compile(
-            r"([?&](?:sig|signature|x-amz-signature|key|auth|code|pass|pw)=)[^\s&\"'<>\\]+",
+            r"((?:\bsignature|[?&](?:sig|key|auth|code|pass|pw))=)[^\s&\"'<>\\]+",
             re.IGNORECASE,
         ),
         rf"\1{REDACTED}",
