@@ -3,6 +3,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod arguments;
 mod attach;
 mod broker;
 mod child;
@@ -74,13 +75,18 @@ enum Verb {
 /// Parses the process's arguments and runs what they ask for.
 #[must_use]
 pub fn main() -> ExitCode {
+    output::hide_secrets_of_panics();
+    arguments::hide_secrets();
     let Cli {
         command,
         no_ui,
         own_session,
         start,
         console,
-    } = Cli::parse();
+    } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return arguments::refuse(&error),
+    };
     if own_session {
         // Refused only to a group's leader, which is in a group of its own already.
         let _ = rustix::process::setsid();

@@ -18,6 +18,8 @@ use reqwest::redirect::Policy;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::domain::secrets::redact_text;
+
 pub use error::DagsterError;
 pub use job_detail::{PartitionDetail, nearest};
 pub use jobs::{Job, Location};
@@ -177,7 +179,7 @@ impl Client {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        let reason = cause.to_string();
+        let reason = redact_text(&cause.to_string()).into_owned();
         DagsterError::Unreachable { url, reason }
     }
 
@@ -189,18 +191,15 @@ impl Client {
     }
 }
 
-/// A URL as it may be shown, logged and written down: its user name and password are left out.
+/// A URL as it may be shown, logged and written down: its user name and password are left out, and
+/// other secrets in it hidden.
 #[must_use]
 pub fn without_credentials(url: &str) -> String {
-    let Some(start) = url.find("://").map(|at| at + "://".len()) else {
-        return url.to_owned();
-    };
+    let start = url.find("://").map_or(0, |at| at + "://".len());
     let rest = &url[start..];
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{}{}", &url[..start], &rest[at + 1..]),
-        None => url.to_owned(),
-    }
+    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    redact_text(&format!("{}{}", &url[..start], &rest[host..])).into_owned()
 }
 
 fn is_loopback(url: &Url) -> bool {

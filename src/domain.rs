@@ -12,6 +12,7 @@ mod plain;
 mod query;
 mod queue;
 mod run;
+pub mod secrets;
 mod snapshot;
 mod source;
 mod task;

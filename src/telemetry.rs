@@ -2,6 +2,7 @@
 //! [`LogLine`](crate::domain::LogLine) events to whoever shows them.
 
 mod lines;
+mod redacting;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -17,6 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
 
 use crate::domain::EventSink;
+use redacting::Redacting;
 
 /// What is logged unless told otherwise: the libraries' own news only when something is wrong.
 const FILTER: &str = "warn,dagster_taskiq_tui=info";
@@ -137,6 +139,7 @@ pub fn subscriber(
     let mut guard = Guard { file: None };
     if let Some((writer, worker)) = file {
         guard.file = Some((worker, writer.error_counter()));
+        let writer = Redacting(writer);
         layers.push(fmt::layer().with_ansi(false).with_writer(writer).boxed());
     }
     match stderr {
@@ -144,11 +147,12 @@ pub fn subscriber(
         Stderr::Human => {
             let ansi = io::IsTerminal::is_terminal(&io::stderr())
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            layers.push(fmt::layer().with_ansi(ansi).with_writer(io::stderr).boxed());
+            let writer = Redacting(io::stderr);
+            layers.push(fmt::layer().with_ansi(ansi).with_writer(writer).boxed());
         }
         Stderr::Json => {
             let json = fmt::layer().json().flatten_event(true);
-            layers.push(json.with_writer(io::stderr).boxed());
+            layers.push(json.with_writer(Redacting(io::stderr)).boxed());
         }
     }
     if let Some(sink) = sink {

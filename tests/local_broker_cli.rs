@@ -149,7 +149,8 @@ fn an_address_others_can_reach_is_warned_of_unless_keys_are_set() {
     );
     let keys = ["--access-key", "team", "--secret-key", "s3cret"];
     let closed = text(&serve_in_vain_with(folder.path(), elsewhere, &keys).stderr);
-    assert!(!closed.contains("warning"), "{closed}");
+    assert!(!closed.contains("is not a loopback address"), "{closed}");
+    assert!(closed.contains("--secret-key-file"), "{closed}");
     let here = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = here.local_addr().unwrap().to_string();
     let local = text(&serve_in_vain(folder.path(), &taken).stderr);
@@ -159,9 +160,24 @@ fn an_address_others_can_reach_is_warned_of_unless_keys_are_set() {
 #[test]
 fn one_key_alone_is_refused() {
     let folder = TempDir::new().unwrap();
-    let output = serve_in_vain_with(folder.path(), "127.0.0.1:0", &["--access-key", "team"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("--secret-key"));
+    for (one, other) in [
+        (["--access-key", "team"], "--secret-key-file"),
+        (["--secret-key", "s3cret"], "--access-key"),
+        (
+            ["--secret-key-file", "/dev/null"],
+            "/dev/null holds no secret key",
+        ),
+        (
+            ["--secret-key-file", "/nowhere"],
+            "cannot read the secret key from /nowhere",
+        ),
+    ] {
+        let output = serve_in_vain_with(folder.path(), "127.0.0.1:0", &one);
+        assert_eq!(output.status.code(), Some(1));
+        let errors = text(&output.stderr);
+        assert!(errors.contains(other), "{errors}");
+        assert!(!errors.contains("s3cret"), "{errors}");
+    }
 }
 
 #[tokio::test]
@@ -241,7 +257,10 @@ async fn keys_may_come_from_the_environment_which_other_users_cannot_read() {
 #[tokio::test]
 async fn with_keys_only_requests_signed_with_them_are_answered() {
     let folder = TempDir::new().unwrap();
-    let keys = ["--access-key", "team", "--secret-key", "s3cret"];
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let file = file.to_str().unwrap();
+    let keys = ["--access-key", "team", "--secret-key-file", file];
     let server = Server::start_on(folder.path(), "127.0.0.1:0", &keys);
     let good = server.client_with("team", "s3cret");
     let queue = make_queue(&good, "q").await;

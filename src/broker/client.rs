@@ -6,6 +6,7 @@ mod moves;
 mod probe;
 mod queues;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use super::objects::Objects;
 use super::queue_set::Queue;
 use crate::config::{Settings, is_loopback, region_of_queue_url};
 use crate::domain;
+use crate::domain::secrets::redact_text;
 pub use inspect::Looked;
 pub use moves::Outgoing;
 pub use probe::Permission;
@@ -94,10 +96,10 @@ impl Broker {
         }
     }
 
-    /// The endpoint, for people.
+    /// The endpoint, for people: without a password that its URL may have.
     #[must_use]
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+    pub fn endpoint(&self) -> Cow<'_, str> {
+        redact_text(&self.endpoint)
     }
 
     /// Whether the endpoint is this project's embedded broker. There a receive may be abandoned;
@@ -289,7 +291,7 @@ impl Broker {
             // SQS takes ten: what the body needs stays.
             attributes.retain(|name, _| name == OFFLOADED);
         }
-        attributes.insert(REASON.to_owned(), Attribute::text(&domain::reason(reason)));
+        attributes.insert(REASON.to_owned(), Attribute::text(&domain::reason(&redact_text(reason))));
         let source = Attribute::text(&delivery.queue.name);
         attributes.insert(SOURCE_QUEUE.to_owned(), source);
         let mut outgoing = Outgoing {
@@ -314,7 +316,7 @@ impl Broker {
     where
         E: aws_sdk_sqs::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
-        BrokerError::new(attempt.to_owned(), &self.endpoint, error)
+        BrokerError::new(attempt, &self.endpoint, error)
     }
 }
 

@@ -5,6 +5,8 @@ use std::error::Error as StdError;
 use std::path::PathBuf;
 use thiserror::Error;
 
+use crate::domain::secrets::redact_text;
+
 /// A failed call to SQS.
 #[derive(Debug, Error)]
 pub enum BrokerError {
@@ -106,12 +108,12 @@ const BAD_CREDENTIALS: [&str; 6] = [
 
 impl BrokerError {
     /// Classifies an SDK error. `attempt` reads after "cannot": "receive from tasks".
-    pub(super) fn new<E, R>(attempt: String, endpoint: &str, error: &SdkError<E, R>) -> Self
+    pub(super) fn new<E, R>(attempt: &str, endpoint: &str, error: &SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + StdError + 'static,
         R: std::fmt::Debug + 'static,
     {
-        let endpoint = endpoint.to_owned();
+        let (attempt, endpoint) = (shown(attempt), shown(endpoint));
         let Some(service) = error.as_service_error() else {
             return Self::without_answer(attempt, endpoint, error);
         };
@@ -119,7 +121,7 @@ impl BrokerError {
             .code()
             .unwrap_or("an error without a code")
             .to_owned();
-        let reason = service.message().unwrap_or("no message").to_owned();
+        let reason = shown(service.message().unwrap_or("no message"));
         if code.contains("QueueDoesNotExist") || code.contains("NonExistentQueue") {
             Self::NoSuchQueue { attempt, endpoint }
         } else if BAD_CREDENTIALS.iter().any(|bad| code.contains(bad)) {
@@ -156,7 +158,7 @@ impl BrokerError {
         Self::Unreachable {
             attempt,
             endpoint,
-            reason: innermost(error),
+            reason: shown(&innermost(error)),
         }
     }
 
@@ -197,6 +199,11 @@ impl BrokerError {
     pub fn is_no_such_queue(&self) -> bool {
         matches!(self, Self::NoSuchQueue { .. })
     }
+}
+
+/// Without secrets.
+pub(super) fn shown(text: &str) -> String {
+    redact_text(text).into_owned()
 }
 
 /// The cause at the bottom: "Connection refused", not five wrappers around it.

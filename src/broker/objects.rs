@@ -17,7 +17,7 @@ use object_store::{ClientOptions, CredentialProvider, ObjectStoreExt, RetryConfi
 use serde::Deserialize;
 
 use super::delivery::Delivery;
-use super::error::BrokerError;
+use super::error::{BrokerError, shown};
 use crate::config::Settings;
 
 /// Largest body that is fetched, in bytes: what a frame to a Python host can carry, less its rest.
@@ -206,8 +206,8 @@ impl Objects {
         let aws = || format!("s3.{}.amazonaws.com", self.shared.region);
         BrokerError::Store {
             attempt,
-            endpoint: self.shared.endpoint.clone().unwrap_or_else(aws),
-            reason: one_line(&error.to_string()),
+            endpoint: self.shared.endpoint.as_deref().map_or_else(aws, shown),
+            reason: one_line(&shown(&error.to_string())),
         }
     }
 }

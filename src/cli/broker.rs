@@ -1,5 +1,6 @@
 //! `broker serve`, `broker status` and `broker stop`.
 
+mod keys;
 mod running;
 
 use std::io::Write as _;
@@ -13,9 +14,9 @@ use crate::cli::output::note;
 use crate::local_broker::guard::Allowed;
 use crate::local_broker::guard::address::{Host, Origin};
 use crate::local_broker::journal::Durability;
-use crate::local_broker::protocol::sigv4::KeyPair;
 use crate::local_broker::{LocalBroker, LocalBrokerConfig, LocalBrokerError};
 use crate::telemetry::{self, Stderr, TelemetryError};
+pub(super) use keys::SECRET_KEY_VARIABLE;
 use running::RunningBroker;
 
 /// The embedded SQS-compatible broker.
@@ -46,24 +47,8 @@ struct Serve {
     /// When a request is answered: after its effect is on the disk, or handed to the system
     #[arg(long, value_enum, default_value_t)]
     durability: Durability,
-    /// Only answer requests signed with this access key
-    #[arg(
-        long,
-        value_name = "ID",
-        env = "DAGSTER_TASKIQ_BROKER_ACCESS_KEY",
-        requires = "secret_key"
-    )]
-    access_key: Option<String>,
-    /// The secret of the access key. Other users of the machine can read a command line, but not
-    /// the variable
-    #[arg(
-        long,
-        value_name = "SECRET",
-        env = "DAGSTER_TASKIQ_BROKER_SECRET_KEY",
-        hide_env_values = true,
-        requires = "access_key"
-    )]
-    secret_key: Option<String>,
+    #[command(flatten)]
+    keys: keys::KeyArgs,
     /// Answer to this host name, such as the name of a Compose service; localhost and the address
     /// to listen on need none. May be repeated
     #[arg(long, value_name = "HOST")]
@@ -80,6 +65,8 @@ enum BrokerError {
     Broker(#[from] LocalBrokerError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    #[error(transparent)]
+    Keys(#[from] keys::KeyError),
     #[error("the broker cannot start its runtime: {0}; raise the limit on threads")]
     Runtime(std::io::Error),
     #[error("the broker cannot watch for signals: {0}; start it again")]
@@ -148,16 +135,13 @@ impl Serve {
             stderr: Stderr::Human,
             ..telemetry::Options::default()
         })?;
-        let keys = self.access_key.zip(self.secret_key);
-        let keys = keys.map(|(access_key, secret_key)| KeyPair {
-            access_key,
-            secret_key,
-        });
+        let keys = self.keys.pair()?;
         let is_open = keys.is_none();
         if is_open && !self.listen.ip().to_canonical().is_loopback() {
             note!(
                 "warning: {} is not a loopback address and there is no authentication: whoever \
-                 reaches it can read and change every queue; set --access-key and --secret-key",
+                 reaches it can read and change every queue; set --access-key and \
+                 --secret-key-file",
                 self.listen
             );
         }

@@ -1,10 +1,12 @@
 //! What commands print. `println!` panics where nobody reads any more.
 
+use std::borrow::Cow;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::domain::plain;
+use crate::domain::secrets::{redact, redact_text};
 
 /// Something could not be written to standard output.
 static FAILED: AtomicBool = AtomicBool::new(false);
@@ -22,6 +24,15 @@ macro_rules! note {
 
 pub(super) use {note, out};
 
+/// A panic is printed as ever, unless what it says holds a secret.
+pub(super) fn hide_secrets_of_panics() {
+    let previous = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| match redact_text(&info.to_string()) {
+        Cow::Borrowed(_) => previous(info),
+        Cow::Owned(hidden) => note!("dagster-taskiq-tui: {hidden}"),
+    }));
+}
+
 pub(super) fn line(text: Arguments<'_>) {
     let Err(error) = write(io::stdout(), text) else {
         return;
@@ -35,10 +46,12 @@ pub(super) fn aside(text: Arguments<'_>) {
     let _ = write(io::stderr(), text);
 }
 
-/// A terminal obeys what it prints, and the words are often somebody else's.
+/// The words are often somebody else's: they may hold secrets, and a terminal obeys what it prints.
 fn write(mut output: impl Write + IsTerminal, text: Arguments<'_>) -> io::Result<()> {
+    let text = text.to_string();
+    let text = redact(&text);
     if output.is_terminal() {
-        writeln!(output, "{}", plain(&text.to_string()))
+        writeln!(output, "{}", plain(&text))
     } else {
         writeln!(output, "{text}")
     }

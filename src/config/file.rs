@@ -1,11 +1,14 @@
 //! The YAML file (`-y`, `--config-yaml`).
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use regex::Regex;
 use serde::Deserialize;
 use thiserror::Error;
 
 use super::partial::Partial;
+use crate::domain::secrets::redact_text;
 
 /// Why settings could not be used. One sentence each: what was tried, on what, what to do.
 #[derive(Debug, Error)]
@@ -72,8 +75,20 @@ pub fn read_file(path: &Path) -> Result<Partial, ConfigError> {
     })?;
     parse(&text).map_err(|e| ConfigError::Invalid {
         path: path.to_owned(),
-        problem: e.to_string(),
+        problem: without_values(&e.to_string()),
     })
+}
+
+/// What the parser says, without the value it does not like: that may be a secret.
+fn without_values(problem: &str) -> String {
+    static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r#"(?s)(invalid (?:type|value): \w[\w -]*?|unknown variant) (?:"(?:[^"\\]|\\.)*"|`.*?`)"#).ok()
+    });
+    let without = match QUOTED.as_ref() {
+        Some(quoted) => quoted.replace_all(problem, "$1"),
+        None => "a value has the wrong type".into(),
+    };
+    redact_text(&without).into_owned()
 }
 
 fn parse(text: &str) -> Result<Partial, serde_yaml::Error> {
@@ -126,6 +141,28 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("DTQ_NO_SUCH is not set"), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_named_by_its_place_and_not_quoted() {
+        for yaml in [
+            "workers: s3cr3t-value\n",
+            "on_worker_lost: s3cr3t-value\n",
+            "queues: 's3cr3t \"-value'\n",
+            "queues: {a: [s3cr3t-value]}\nworkers: 's3cr3t-value'\n",
+            "endpoint_url: [s3cr3t-value]\nring: s3cr3t-value",
+            "s3cr3t-value",
+        ] {
+            let problem = parse(yaml).unwrap_err().to_string();
+            let shown = without_values(&problem);
+            assert!(!shown.contains("s3cr3t"), "{problem} became {shown}");
+        }
+        let problem = parse("workers: s3cr3t-value\n").unwrap_err().to_string();
+        let shown = without_values(&problem);
+        assert!(
+            shown.contains("workers") && shown.contains("line 1"),
+            "{shown}"
+        );
     }
 
     #[test]

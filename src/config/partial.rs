@@ -30,8 +30,9 @@ pub enum WorkerLost {
     Fail,
 }
 
-/// One layer. The field names are the keys of the YAML file.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// One layer. The field names are the keys of the YAML file. `Debug` shows nothing of it: URLs and
+/// `config_source` may hold secrets.
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Partial {
     /// URL of the base queue.
@@ -100,6 +101,12 @@ pub struct Partial {
     pub read_only: Option<bool>,
     /// Upstream's free-form broker options: accepted, so that its files load; nothing here uses it.
     pub config_source: Option<serde_yaml::Value>,
+}
+
+impl fmt::Debug for Partial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partial").finish_non_exhaustive()
+    }
 }
 
 /// Dagster's `StringSource`: a string, or `{env: NAME}`.

@@ -9,6 +9,7 @@ use super::file::ConfigError;
 use super::partial::{Band, Partial, WorkerLost};
 use super::region::region_of_queue_url;
 use super::{EMBEDDED_ENDPOINT, EMBEDDED_QUEUE, STARVATION_GUARD};
+use crate::domain::secrets::redact_text;
 use crate::domain::{AlarmKind, Ring};
 
 /// Where a value came from.
@@ -38,13 +39,20 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value and where it came from. `Debug` hides the secrets in it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Setting<T> {
     /// The value.
     pub value: T,
     /// Its origin.
     pub origin: Origin,
+}
+
+impl<T: fmt::Debug> fmt::Debug for Setting<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = format!("{:?}", self.value);
+        write!(f, "{} (from {})", redact_text(&value), self.origin)
+    }
 }
 
 /// What a worker, a console or a command needs to know.
@@ -223,12 +231,10 @@ fn queue_url(
             value: url,
             origin: given.origin,
         }),
-        Some(url) => Err(bad(
+        Some(_) => Err(bad(
             "queue_url",
             &given.origin,
-            &format!(
-                "{url:?} is not a URL; give the queue's full URL, as `aws sqs get-queue-url` prints it"
-            ),
+            "it is not a URL; give the queue's full URL, as `aws sqs get-queue-url` prints it",
         )),
         None if local_broker => {
             let endpoint = endpoint.value.as_deref().unwrap_or(EMBEDDED_ENDPOINT);

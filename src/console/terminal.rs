@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 
 use super::app::App;
 use super::options::ConsoleError;
+use crate::domain::secrets::redact_text;
 
 /// Whether the terminal is ours at the moment; there is one terminal per process.
 static ENTERED: AtomicBool = AtomicBool::new(false);
@@ -264,7 +265,8 @@ impl PanicHook {
                 before(info);
             } else {
                 tracing::error!("a thread panicked: {info}");
-                let _ = sender.try_send(info.to_string().replace('\n', ": "));
+                let text = info.to_string().replace('\n', ": ");
+                let _ = sender.try_send(redact_text(&text).into_owned());
             }
         }));
         (Self { previous }, Panics { others })

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::domain::secrets::redact_text;
 use crate::domain::{AuditEntry, Command, Danger, Launch, Reply, Timestamp};
 
 /// The line for a command, or nothing where the command changes nothing. `worker` is what carries it
@@ -31,8 +32,8 @@ pub fn entry(
         from: from.to_owned(),
         host: super::protocol::own_host(),
         verb: command.verb().to_owned(),
-        target: target(worker, command),
-        outcome,
+        target: redact_text(&target(worker, command)).into_owned(),
+        outcome: redact_text(&outcome).into_owned(),
     })
 }
 

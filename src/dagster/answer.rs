@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::DagsterError;
 use crate::domain::Timestamp;
+use crate::domain::secrets::redact_text;
 
 /// What is wrong with an envelope.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +38,9 @@ pub(super) fn field(body: &[u8]) -> Result<Value, Problem> {
             .into_iter()
             .map(|error| error.message)
             .collect();
-        return Err(Problem::Errors(messages.join("; ")));
+        return Err(Problem::Errors(
+            redact_text(&messages.join("; ")).into_owned(),
+        ));
     }
     let value = envelope.data.and_then(|data| data.into_iter().next());
     value.map(|(_, value)| value).ok_or(Problem::NotGraphQl)
@@ -93,7 +96,10 @@ pub(super) fn refusal(value: &Value) -> DagsterError {
     } else {
         kind.clone()
     };
-    DagsterError::Refused { kind, reason }
+    DagsterError::Refused {
+        kind,
+        reason: redact_text(&reason).into_owned(),
+    }
 }
 
 /// Dagster's float seconds as a point in time.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::jobs::Tag;
 use super::launch::{asset_input, run_config, selector};
 use super::{Client, DagsterError, answer};
+use crate::domain::secrets::redact_text;
 use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef, Launch};
 
 /// What Dagster has for one partition of a job.
@@ -299,7 +300,7 @@ impl Mistake {
         }
         ConfigProblem {
             path,
-            message: self.message.trim().to_owned(),
+            message: redact_text(self.message.trim()).into_owned(),
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Client, DagsterError, answer};
 use crate::domain::JobRef;
+use crate::domain::secrets::redact_text;
 
 /// A code location.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ impl LocationEntry {
         jobs.sort_by(|one, other| one.reference.cmp(&other.reference));
         Location {
             loading: self.load_status == "LOADING",
-            error: loaded.message,
+            error: loaded.message.map(|text| redact_text(&text).into_owned()),
             name: self.name,
             jobs,
         }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Client, DagsterError, answer};
+use crate::domain::secrets::redact_text;
 use crate::domain::{EventPage, OutputPage, RunEvent, Timestamp};
 
 impl Client {
@@ -46,14 +47,15 @@ impl Client {
             stderr: Option<String>,
             cursor: Option<String>,
         }
+        let shown = |text: Option<String>| redact_text(&text.unwrap_or_default()).into_owned();
         let key = [run_id, "compute_logs", file_key];
         let variables = json!({"key": key, "after": after, "limit": OutputPage::MAX});
         let document = include_str!("queries/output.graphql");
         let captured: Captured = answer::read(self.read(document, variables).await?)?;
         Ok(OutputPage {
             missing: captured.stdout.is_none() && captured.stderr.is_none(),
-            stdout: captured.stdout.unwrap_or_default(),
-            stderr: captured.stderr.unwrap_or_default(),
+            stdout: shown(captured.stdout),
+            stderr: shown(captured.stderr),
             after: captured.cursor,
         })
     }
@@ -113,8 +115,10 @@ impl Raw {
             level: self.level,
             kind: self.event_type,
             step_key: self.step_key,
-            message: self.message,
-            error: self.error.map(Failure::in_full),
+            message: redact_text(&self.message).into_owned(),
+            error: self
+                .error
+                .map(|error| redact_text(&error.in_full()).into_owned()),
             file_key: self.file_key,
             captured: self.step_keys.unwrap_or_default(),
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::secrets::redact_in_place;
 use super::{Answer, AssetKey, JobRef, Query};
 
 /// How much a command can hurt: read-only mode refuses all but `Safe`, the console asks before
@@ -268,6 +269,19 @@ impl Command {
                 | Self::Resend { .. }
                 | Self::RestoreArchive { .. }
         )
+    }
+}
+
+impl Reply {
+    /// The same with the secrets in its sentence hidden.
+    #[must_use]
+    pub fn redacted(mut self) -> Self {
+        match &mut self {
+            Self::Done(text) | Self::Failed(text) => redact_in_place(text),
+            // What answers a question was redacted when it was read.
+            Self::Answer(_) => {}
+        }
+        self
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::secrets::redact_in_place;
 use super::{
-    FleetWorker, HostView, LogLine, QueueView, Source, TaskOutcome, TaskView, Timestamp, Usage,
-    WorkerState,
+    FleetWorker, HostPhase, HostView, LogLine, Phase, QueueView, Source, TaskOutcome, TaskView,
+    Timestamp, Usage, WorkerState,
 };
 
 /// Something that happened in a worker.
@@ -105,6 +106,41 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Hides the secrets in its foreign texts: lines, reasons, URLs. Ids and names of ours stay.
+    pub fn redact(&mut self) {
+        match self {
+            Self::Log { line } => redact_in_place(&mut line.message),
+            Self::Finished { outcome, .. } => outcome.redact(),
+            Self::Received { task } => {
+                if let Phase::Done { outcome, .. } = &mut task.phase {
+                    outcome.redact();
+                }
+            }
+            Self::Queues { told, .. } => told.iter_mut().for_each(redact_in_place),
+            Self::Queue { queue } => {
+                redact_in_place(&mut queue.url);
+                queue.error.iter_mut().for_each(redact_in_place);
+            }
+            Self::Source { source } => source.redact(),
+            Self::Hosts { hosts } => {
+                for host in hosts {
+                    if let HostPhase::Failed(reason) = &mut host.phase {
+                        redact_in_place(reason);
+                    }
+                }
+            }
+            Self::State { .. }
+            | Self::Slots { .. }
+            | Self::Started { .. }
+            | Self::Forked { .. }
+            | Self::Usage { .. }
+            | Self::Waiting { .. }
+            | Self::Fleet { .. } => {}
+        }
+    }
+}
+
 /// Where a worker reports its events: bounded, never blocks; what does not fit is counted.
 ///
 /// 8,192 events are some eight seconds of 1,000 events per second: longer than the store is ever
@@ -128,7 +164,8 @@ impl EventSink {
     }
 
     /// Reports an event. Never waits: a full queue drops the event and counts it.
-    pub fn send(&self, event: Event) {
+    pub fn send(&self, mut event: Event) {
+        event.redact();
         if let Err(mpsc::error::TrySendError::Full(_)) = self.sender.try_send(event) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::secrets::redact_in_place;
+
 /// A kind of source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,6 +48,16 @@ impl SourceHealth {
         match self {
             Self::Down { reason } | Self::Failing { reason } => Some(reason),
             Self::Absent | Self::Connecting | Self::Up => None,
+        }
+    }
+}
+
+impl Source {
+    /// Hides the secrets in its address and in what it says.
+    pub fn redact(&mut self) {
+        redact_in_place(&mut self.address);
+        if let SourceHealth::Down { reason } | SourceHealth::Failing { reason } = &mut self.health {
+            redact_in_place(reason);
         }
     }
 }

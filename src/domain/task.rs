@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::secrets::redact_in_place;
+
 /// What a message asks a worker to do: Taskiq's `task_name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -157,6 +159,19 @@ impl TaskOutcome {
             Self::GivenBack { .. } => "given back",
             Self::DeadLettered { .. } => "dead letter",
             Self::Lost { .. } => "lost",
+        }
+    }
+
+    /// Hides the secrets in its reason.
+    pub fn redact(&mut self) {
+        match self {
+            Self::Failure { reason }
+            | Self::UpForRetry { reason }
+            | Self::Skipped { reason }
+            | Self::GivenBack { reason }
+            | Self::DeadLettered { reason }
+            | Self::Lost { reason } => redact_in_place(reason),
+            Self::Success | Self::Canceled => {}
         }
     }
 

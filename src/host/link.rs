@@ -12,6 +12,7 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use super::protocol::{FromHost, MAX_FRAME, ToHost};
 use super::spawner::Started;
+use crate::domain::secrets::redact_in_place;
 
 /// Frames on their way to one process. Each is at most a message; a process that does not read has
 /// this many waiting at most, and then its senders wait, never its reader.
@@ -89,8 +90,9 @@ async fn write_frames(write: OwnedWriteHalf, mut outgoing: mpsc::Receiver<ToHost
 async fn read_frames(read: OwnedReadHalf, news: &mpsc::Sender<News>) {
     let mut framed = FramedRead::new(read, codec());
     while let Some(Ok(body)) = framed.next().await {
-        match serde_json::from_slice(&body) {
-            Ok(frame) => {
+        match serde_json::from_slice::<FromHost>(&body) {
+            Ok(mut frame) => {
+                frame.redact();
                 if news.send(News::Frame(frame)).await.is_err() {
                     return;
                 }
@@ -104,7 +106,8 @@ async fn read_frames(read: OwnedReadHalf, news: &mpsc::Sender<News>) {
 async fn read_lines(output: impl AsyncRead + Unpin, news: mpsc::Sender<News>) -> Option<String> {
     let mut lines = BufReader::new(output).lines();
     let mut last = None;
-    while let Ok(Some(line)) = lines.next_line().await {
+    while let Ok(Some(mut line)) = lines.next_line().await {
+        redact_in_place(&mut line);
         if !line.trim().is_empty() {
             last = Some(line.clone());
         }

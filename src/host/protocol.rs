@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::secrets::redact_in_place;
+
 /// The version both sides speak; they come from the same binary.
 pub(super) const PROTOCOL: u32 = 1;
 
@@ -255,4 +257,32 @@ pub(super) enum FromHost {
         value: Option<Value>,
         error: Option<String>,
     },
+}
+
+impl FromHost {
+    /// Hides the secrets in what user code, Dagster and libraries said: from here on it is shown,
+    /// logged and written into Dagster's events. Values that were asked for stay as they are.
+    pub fn redact(&mut self) {
+        match self {
+            Self::LoadError { reason } => redact_in_place(reason),
+            Self::Event { message, .. } => redact_in_place(message),
+            Self::Log { line, .. } => redact_in_place(line),
+            Self::Exit(exit) => {
+                if let Some(
+                    Said::Raised { reason }
+                    | Said::Interrupted { reason }
+                    | Said::Unrunnable { reason }
+                    | Said::Finished {
+                        reason: Some(reason),
+                        ..
+                    },
+                ) = &mut exit.outcome
+                {
+                    redact_in_place(reason);
+                }
+            }
+            Self::Answer { error, .. } => error.iter_mut().for_each(redact_in_place),
+            Self::Hello { .. } | Self::Ready { .. } | Self::Stale { .. } | Self::Forked { .. } => {}
+        }
+    }
 }

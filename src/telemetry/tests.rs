@@ -103,6 +103,28 @@ fn the_file_holds_what_was_logged_once_the_guard_is_gone() {
 }
 
 #[test]
+fn neither_the_file_nor_the_lines_hold_a_secret_that_was_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut options, events) = to_sink(None);
+    options.folder = Some(folder.path().to_owned());
+    let (subscriber, guard) = super::subscriber(options).unwrap();
+    with_default(subscriber, || {
+        tracing::error!(password = "hunter2", "postgresql://u:hunter2@db/x refused");
+        let error = io::Error::other("token=hunter2");
+        tracing::warn!(error = &error as &dyn std::error::Error, "plain");
+    });
+    drop(guard);
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert_eq!(text.lines().count(), 2);
+    assert!(text.contains("postgresql://u:(redacted)@db/x refused"));
+    let shown: Vec<String> = lines(events).into_iter().map(|line| line.message).collect();
+    assert_eq!(shown.len(), 2);
+    assert!(!shown.join("").contains("hunter2"), "{shown:?}");
+}
+
+#[test]
 fn a_bad_filter_or_folder_is_a_sentence() {
     let (options, _events) = to_sink(Some("no=such=filter"));
     let refusal = super::subscriber(options)

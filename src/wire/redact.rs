@@ -4,15 +4,11 @@
 //! passwords and tokens by their keys, and URLs with a password in them. Rather too much is hidden
 //! than too little.
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use regex::Regex;
 use serde_json::Value;
 use thiserror::Error;
 
-/// What stands in a secret's place.
-pub const REDACTED: &str = "(redacted)";
+use crate::domain::secrets;
+pub use crate::domain::secrets::{REDACTED, redact_text};
 
 /// An edited body has [`REDACTED`] where the message has no secret to put in its place.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -24,60 +20,13 @@ pub struct NotRestored {
     place: String,
 }
 
-const SECRET: &str = r"[\w.-]*(?:passw|pwd|passphrase|secret|token|api_?key|access_?key|private_?key|credential)[\w.-]*";
-
-/// A broken constant pattern hides everything, which the tests of this module would show.
-fn pattern(text: &str) -> Option<Regex> {
-    Regex::new(text).ok()
-}
-
-static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(&format!("(?i)^{SECRET}$")));
-
-/// In order: URLs with a password, YAML block scalars, the rest of a YAML line, anything else that
-/// looks like `key: value` or `key=value`.
-static IN_TEXT: LazyLock<Vec<Option<(Regex, &str)>>> = LazyLock::new(|| {
-    [
-        (String::from(r"(://[^\s:/@]*:)\S*@"), "${1}(redacted)@"),
-        (
-            format!(r#"(?im)^([ \t]*(?:-[ \t]+)?["']?{SECRET}["']?[ \t]*:)[ \t]*[|>][^\n]*\n(?:[ \t]+[^\n]*(?:\n|$))+"#),
-            "${1} (redacted)\n",
-        ),
-        (
-            format!(r#"(?im)^([ \t]*(?:-[ \t]+)?["']?{SECRET}["']?[ \t]*:[ \t]+)\S[^\n]*$"#),
-            "${1}(redacted)",
-        ),
-        (
-            format!(r#"(?i)({SECRET}\\?["']?\s*[:=]\s*)(?:\\?"[^"]*"|'[^']*'|[^\s,;&}}"']+)"#),
-            "${1}(redacted)",
-        ),
-    ]
-    .into_iter()
-    .map(|(text, replacement)| Some((pattern(&text)?, replacement)))
-    .collect()
-});
-
 /// The body with its secrets hidden.
 #[must_use]
 pub fn redact(body: &str) -> String {
     match serde_json::from_str::<Value>(body) {
-        Ok(value) if !value.is_string() => redacted(None, &value).to_string(),
+        Ok(value) if !value.is_string() => secrets::redact_value(None, &value).to_string(),
         _ => redact_text(body).into_owned(),
     }
-}
-
-/// A text that is no JSON with its secrets hidden.
-#[must_use]
-pub fn redact_text(text: &str) -> Cow<'_, str> {
-    let mut text = Cow::Borrowed(text);
-    for rule in IN_TEXT.iter() {
-        let Some((pattern, replacement)) = rule else {
-            return Cow::Borrowed(REDACTED);
-        };
-        if pattern.is_match(&text) {
-            text = Cow::Owned(pattern.replace_all(&text, *replacement).into_owned());
-        }
-    }
-    text
 }
 
 /// The edited body with the secrets of the original where they were hidden.
@@ -100,27 +49,10 @@ pub fn restore_secrets(edited: &str, original: &str) -> Result<String, NotRestor
             Ok(edited.to_owned())
         };
     };
-    if new == redacted(None, &old) {
+    if new == secrets::redact_value(None, &old) {
         return Ok(original.to_owned());
     }
     restored(None, &new, &old, "").map(|value| value.to_string())
-}
-
-fn is_secret(key: Option<&str>) -> bool {
-    key.is_some_and(|key| KEY.as_ref().is_none_or(|pattern| pattern.is_match(key)))
-}
-
-fn redacted(key: Option<&str>, value: &Value) -> Value {
-    match value {
-        Value::Object(members) => members
-            .iter()
-            .map(|(key, value)| (key.clone(), redacted(Some(key), value)))
-            .collect(),
-        Value::Array(items) => items.iter().map(|item| redacted(key, item)).collect(),
-        Value::String(text) if !is_secret(key) => Value::from(redact_text(text)),
-        Value::String(_) | Value::Number(_) if is_secret(key) => Value::from(REDACTED),
-        other => other.clone(),
-    }
 }
 
 fn restored(
@@ -129,16 +61,19 @@ fn restored(
     old: &Value,
     place: &str,
 ) -> Result<Value, NotRestored> {
-    if redacted(key, old) == *new {
+    if secrets::redact_value(key, old) == *new {
         return Ok(old.clone());
     }
     match new {
         Value::Object(members) => members
             .iter()
-            .map(|(key, value)| {
-                let old = old.get(key).unwrap_or(&Value::Null);
-                let value = restored(Some(key), value, old, &format!("{place}/{key}"))?;
-                Ok((key.clone(), value))
+            .map(|(name, value)| {
+                let old = old.get(name).unwrap_or(&Value::Null);
+                // What lies below a secret's key is as secret.
+                let is_below = name != "env" && key.is_some_and(secrets::names_a_secret);
+                let key = if is_below { key } else { Some(name.as_str()) };
+                let value = restored(key, value, old, &format!("{place}/{name}"))?;
+                Ok((name.clone(), value))
             })
             .collect(),
         Value::Array(items) => items

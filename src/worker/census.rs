@@ -113,7 +113,7 @@ impl Census {
         self.events.send(Event::Source {
             source: Source {
                 kind: SourceKind::Broker,
-                address: self.broker.endpoint().to_owned(),
+                address: self.broker.endpoint().into_owned(),
                 health,
                 seen_at: self.seen_at,
                 retry_at: down.then(|| Timestamp::now() + COUNTS),

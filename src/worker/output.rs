@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::domain::OutputPage;
+use crate::domain::secrets::redact_text;
 use crate::host::{Capture, Hosts};
 
 /// The next part of both streams, from `after` on, or from near their ends.
@@ -48,9 +49,10 @@ fn page(
     let missing = out.is_none() && err.is_none();
     let (out, out_end) = out.unwrap_or_default();
     let (err, err_end) = err.unwrap_or_default();
+    // The files are the user's, and stay as they are; what is shown of them is not.
     Ok(OutputPage {
-        stdout: out,
-        stderr: err,
+        stdout: redact_text(&out).into_owned(),
+        stderr: redact_text(&err).into_owned(),
         after: Some(format!("{out_end}:{err_end}")),
         missing,
     })

@@ -305,8 +305,12 @@ impl Broker {
 
     /// One that answers signed requests only: those of [`command`] and [`python_command`] are.
     pub fn signed() -> Self {
-        let keys = ["--access-key", "test", "--secret-key", "test"];
-        Self::serve(tempfile::tempdir().unwrap(), "127.0.0.1:0", &keys)
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        fs::write(&secret, "test\n").unwrap();
+        let secret = secret.to_str().unwrap().to_owned();
+        let keys = ["--access-key", "test", "--secret-key-file", &secret];
+        Self::serve(folder, "127.0.0.1:0", &keys)
     }
 
     /// Kills it and starts it again at the same address, on the same folder.
@@ -510,7 +514,8 @@ impl Worker {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// Runs a future to its end.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

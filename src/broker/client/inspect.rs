@@ -11,8 +11,9 @@ use super::Broker;
 use super::queues::redrive_policy;
 use crate::broker::delivery::Delivery;
 use crate::broker::embedded;
-use crate::broker::error::BrokerError;
+use crate::broker::error::{BrokerError, shown};
 use crate::broker::queue_set::{Queue, queue_name};
+use crate::domain::secrets::{REDACTED, names_a_secret};
 use crate::domain::{MAX_PEEKED_BYTES, QueueDetail, QueueRole};
 
 /// How long a message that is only looked at is hidden, should this process die before it gives it
@@ -110,10 +111,10 @@ impl Broker {
         tags.sort();
         Ok(QueueDetail {
             queue: queue.name.clone(),
-            url: queue.url.clone(),
+            url: shown(&queue.url),
             at: Timestamp::now(),
-            attributes,
-            tags,
+            attributes: without_secrets(attributes),
+            tags: without_secrets(tags),
             redrive: policy,
             sources,
             unknown,
@@ -147,8 +148,8 @@ impl Broker {
                 .await
                 .map_err(|reason| BrokerError::Unreachable {
                     attempt,
-                    endpoint: self.endpoint.clone(),
-                    reason,
+                    endpoint: shown(&self.endpoint),
+                    reason: shown(&reason),
                 })?;
             let Some(page) = page else { return Ok(None) };
             for delivery in page.messages {
@@ -273,4 +274,17 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// Names and values for people.
+fn without_secrets(pairs: Vec<(String, String)>) -> Vec<(String, String)> {
+    let hidden = |(name, value): (String, String)| {
+        let value = if names_a_secret(&name) {
+            REDACTED.to_owned()
+        } else {
+            shown(&value)
+        };
+        (name, value)
+    };
+    pairs.into_iter().map(hidden).collect()
 }

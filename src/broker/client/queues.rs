@@ -109,7 +109,7 @@ impl Broker {
             Ok(found) => found.queue_url,
             Err(error) => {
                 let attempt = format!("look up the dead-letter queue {name}");
-                warn!("{}", BrokerError::new(attempt, &self.endpoint, &error));
+                warn!("{}", BrokerError::new(&attempt, &self.endpoint, &error));
                 None
             }
         }

@@ -197,7 +197,8 @@ async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
         // Not the pool's: a pool that hangs is what one kills.
         None if command == Command::Kill => Reply::Done("killed".to_owned()),
         None => forward(context, command.clone()).await,
-    };
+    }
+    .redacted();
     let worker = &context.hello.worker;
     let entry = audit::entry(&peer.user, &peer.from, worker, &command, &reply);
     if let (Some(audit), Some(entry)) = (&context.audit, entry) {

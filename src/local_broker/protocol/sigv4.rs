@@ -4,6 +4,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 
+use crate::domain::secrets::Secret;
 use crate::local_broker::engine::wall_clock;
 use crate::local_broker::error::{ErrorKind, SqsError};
 
@@ -12,21 +13,12 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const CLOCK_SKEW: i64 = 15 * 60;
 
 /// The one key pair the server accepts.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct KeyPair {
     /// The access key id.
     pub access_key: String,
     /// The secret access key.
-    pub secret_key: String,
-}
-
-impl std::fmt::Debug for KeyPair {
-    /// Shows the access key only: the secret must not reach a log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyPair")
-            .field("access_key", &self.access_key)
-            .finish_non_exhaustive()
-    }
+    pub secret_key: Secret,
 }
 
 /// The parts of an `Authorization` header.
@@ -73,7 +65,7 @@ impl KeyPair {
     fn signature(&self, claim: &Claim<'_>, date: &str, canonical: &str) -> String {
         let digest = hex(&Sha256::digest(canonical));
         let text = format!("{ALGORITHM}\n{date}\n{}\n{digest}", claim.scope);
-        let secret = format!("AWS4{}", self.secret_key);
+        let secret = format!("AWS4{}", self.secret_key.reveal());
         let key = claim
             .scope
             .split('/')

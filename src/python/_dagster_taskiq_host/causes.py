@@ -6,6 +6,8 @@ The whole of it is in Dagster's log.
 from dagster import DagsterEvent, DagsterEventType
 from dagster._utils.error import SerializableErrorInfo
 
+from .redaction import redact
+
 LONGEST = 300
 """Characters that are passed on."""
 
@@ -28,7 +30,8 @@ def cause(event: DagsterEvent) -> str | None:
         return None
     error = getattr(event.event_specific_data, "error", None)
     text = event.message or "" if error is None else _first(error)
-    return " ".join(text.split())[:LONGEST] or None
+    # Before it is cut: half a secret has no form to be recognised by.
+    return redact(" ".join(text.split()))[:LONGEST] or None
 
 
 def _first(error: SerializableErrorInfo) -> str:

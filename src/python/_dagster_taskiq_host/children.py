@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import linux
+from .redaction import redact
 
 LINE = 2000
 """Characters of an output line that are passed on; the compute log keeps the whole."""
@@ -55,7 +56,9 @@ class Stream:
             whole.append(self.rest)
             self.rest = b""
         for line in whole:
-            yield line[:LINE].decode("utf-8", "replace")
+            text = line.decode("utf-8", "replace")
+            # Half a secret, at the cut, has no form to be recognised by.
+            yield text if len(text) <= LINE else redact(text)[:LINE]
 
     def _skip(self) -> None:
         position = os.lseek(self.fd, 0, os.SEEK_CUR)

@@ -13,6 +13,8 @@ from dagster import DagsterInstance
 from dagster._core.instance import InstanceRef
 from dagster._serdes import unpack_value
 
+from .redaction import redact
+
 
 class InstanceUnusable(Exception):
     """No DagsterInstance can be opened; the text says why and what to do."""
@@ -30,7 +32,7 @@ def open_instance(packed_ref: str | None) -> DagsterInstance:
     try:
         return DagsterInstance.get()
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = redact(" ".join(str(error).split()))
         raise InstanceUnusable(
             f"dagster.yaml of {home} does not load: {type(error).__name__}: {text}"
         ) from error

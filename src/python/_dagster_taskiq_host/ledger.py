@@ -7,7 +7,6 @@ gone. One request after the other; each answer carries its request's id.
 import contextlib
 import selectors
 import sys
-import traceback
 from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
@@ -15,6 +14,7 @@ from dagster._serdes import serialize_value
 
 from . import about, code_origin, compute_logs, history, liveness, reports
 from .frames import Channel, Closed, Frame
+from .redaction import print_exc, redact
 
 ENDING = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE)
 """Statuses in which a run's steps are interrupted."""
@@ -67,9 +67,9 @@ def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
     try:
         value = _perform(instance, frame)
     except Exception as error:
-        traceback.print_exc()
+        print_exc()
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return {"kind": "answer", "id": frame["id"], "error": text[:500]}
+        return {"kind": "answer", "id": frame["id"], "error": redact(text)[:500]}
     return {"kind": "answer", "id": frame["id"], "value": value}
 
 

@@ -7,6 +7,8 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._utils.hosted_user_process import recon_job_from_origin
 
+from .redaction import print_exc, redact
+
 
 class LocationBroken(Exception):
     """A run's code cannot be had; the text says why, in one sentence."""
@@ -58,17 +60,17 @@ def load(job: ReconstructableJob) -> None:
     except (KeyboardInterrupt, DagsterExecutionInterruptedError):
         raise
     except BaseException as error:  # user code that calls sys.exit, too
-        traceback.print_exc()
+        print_exc()
         where = job.repository.pointer.describe()
         raise LocationBroken(f"code location {where} does not load: {last_line(error)}") from error
 
 
 def last_line(error: BaseException) -> str:
     """The last line of an exception and of the one at the bottom of its chain, user code's own."""
-    line = traceback.format_exception_only(error)[-1].strip()
+    line = redact(traceback.format_exception_only(error)[-1].strip())
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     if cause is error:
         return line
-    return f"{line} ({traceback.format_exception_only(cause)[-1].strip()})"
+    return f"{line} ({redact(traceback.format_exception_only(cause)[-1].strip())})"

@@ -4,6 +4,8 @@ acknowledged, given back or kept.
 
 from typing import Any
 
+from .redaction import redact
+
 Outcome = dict[str, Any]
 
 
@@ -11,7 +13,7 @@ def finished(status: str, reason: str | None = None) -> Outcome:
     """The terminal event is in the log. ``status`` is the event's type or the run's status,
     ``reason`` why it failed or is to be retried.
     """
-    return {"outcome": "finished", "status": status, "reason": reason}
+    return {"outcome": "finished", "status": status, "reason": redact(reason) if reason else None}
 
 
 def already_finished(event: str) -> Outcome:
@@ -36,14 +38,14 @@ def lost(reported: str) -> Outcome:
 
 def raised(reason: str) -> Outcome:
     """The task ended with an exception and without a terminal event."""
-    return {"outcome": "raised", "reason": reason}
+    return {"outcome": "raised", "reason": redact(reason)}
 
 
 def interrupted(reason: str) -> Outcome:
     """The run stopped without a terminal event because it will be resumed."""
-    return {"outcome": "interrupted", "reason": reason}
+    return {"outcome": "interrupted", "reason": redact(reason)}
 
 
 def unrunnable(reason: str) -> Outcome:
     """Nothing was run and nothing written."""
-    return {"outcome": "unrunnable", "reason": reason}
+    return {"outcome": "unrunnable", "reason": redact(reason)}

@@ -5,7 +5,7 @@ for one first, and callers hold the attempt's claim.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
@@ -14,6 +14,7 @@ from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, S
 from dagster._utils.error import SerializableErrorInfo
 
 from . import claims, history, liveness
+from .redaction import redact
 
 LOST = "lost"
 CRASHED = "crashed"
@@ -65,6 +66,7 @@ def write(instance: DagsterInstance, report: Report) -> dict[str, Any]:
 
 def write_held(instance: DagsterInstance, report: Report) -> dict[str, Any]:
     """As ``write``, for a caller that holds the claim."""
+    report = replace(report, reason=redact(report.reason))
     run = instance.get_run_by_id(report.run_id)
     if run is None:
         return {"result": "missing"}

@@ -18,6 +18,7 @@ from . import announce, claims, code_origin, history, liveness, locations, outco
 from .causes import cause
 from .messages import RESUME_JOB, Task
 from .outcomes import Outcome
+from .redaction import redact
 from .steps import Tell, tell_event
 
 
@@ -84,7 +85,7 @@ def _run_claimed(
     try:
         body(run.run_id, instance, on_event, set_exit_code_on_failure=True)
     except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(redact(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return _ended(instance, run.run_id, reason, f"{type(error).__name__}: {error}")
     return _ended(instance, run.run_id, reason, "the run's execution ended without an end event")
 

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 
 from dagster import DagsterInstance
 from dagster._utils.hosted_user_process import recon_repository_from_origin
@@ -23,6 +22,7 @@ from .frames import Channel, Closed, Frame
 from .instances import open_instance, storage_kind
 from .locations import last_line
 from .messages import unpack_origin
+from .redaction import print_exc, redact
 from .sources import Sources
 
 TICK = 0.25
@@ -116,7 +116,7 @@ class StepHost:
                 self.instance.inject_env_vars(None)
                 recon_repository_from_origin(origin).get_definition()
         except BaseException as error:
-            traceback.print_exc()
+            print_exc()
             self.channel.send({"kind": "load_error", "reason": last_line(error)})
             self.draining = True
             return
@@ -179,7 +179,8 @@ class StepHost:
             try:
                 self.instance.get_run_step_stats(run_id, step_keys=[""])
             except Exception as error:
-                print(f"run {run_id}: {type(error).__name__}: {error}", file=sys.stderr)
+                text = redact(f"{type(error).__name__}: {error}")
+                print(f"run {run_id}: {text}", file=sys.stderr)
 
     def _fork(self, frame: Frame, pipes: list[tuple[int, int]]) -> Child:
         sys.stdout.flush()
@@ -201,7 +202,7 @@ class StepHost:
             assert self.instance is not None
             code = work.perform(self.instance, frame, pipes[0][1])
         except BaseException:
-            traceback.print_exc()
+            print_exc()
         finally:
             work.leave(code)
         raise AssertionError("unreachable")

@@ -30,6 +30,7 @@ from . import announce, claims, code_origin, history, liveness, locations, outco
 from .causes import cause
 from .messages import Task
 from .outcomes import Outcome
+from .redaction import redact, redact_error
 
 try:
     from dagster._core.snowflake_partner import set_snowflake_partner_env_var
@@ -164,7 +165,7 @@ def tell_event(event: DagsterEvent, tell: Tell) -> None:
             "kind": "event",
             "event_type": event.event_type_value,
             "step_key": event.step_key,
-            "message": (event.message or "")[:500],
+            "message": redact(event.message or "")[:500],
         }
     )
 
@@ -196,7 +197,9 @@ def _events(
         yield instance.report_engine_event(
             "The step's execution ended with an exception outside of user code.",
             run,
-            EngineEventData.engine_error(serializable_error_info_from_exc_info(sys.exc_info())),
+            EngineEventData.engine_error(
+                redact_error(serializable_error_info_from_exc_info(sys.exc_info()))
+            ),
             step_key=task.step_key,
         )
         raise

@@ -2,9 +2,16 @@
 
 from typing import Any
 
+from _dagster_taskiq_host.redaction import redact, redact_exception
+
 
 class DagsterTaskiqError(Exception):
-    """Base of everything this package raises on purpose; its text is meant for operators."""
+    """Base of everything this package raises on purpose; its text is meant for operators, and
+    ends in Dagster's log: secrets in it are hidden.
+    """
+
+    def __init__(self, text: str = ""):
+        super().__init__(redact(text))
 
 
 class NoQueueError(DagsterTaskiqError):
@@ -92,6 +99,8 @@ def translate(error: BaseException, *, tried: str, target: str) -> DagsterTaskiq
 
     if isinstance(error, DagsterTaskiqError):
         return error
+    # It stays the cause of ours, and is shown with it.
+    redact_exception(error)
     if isinstance(error, boto.ClientError):
         answer: dict[str, Any] = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

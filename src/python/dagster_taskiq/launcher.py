@@ -17,6 +17,7 @@ from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, pack_value
 from typing_extensions import Self
 
+from _dagster_taskiq_host.redaction import redact
 from dagster_taskiq import message, registry, whereabouts
 from dagster_taskiq.config import queue_config_fields, resolve
 from dagster_taskiq.errors import ConfigurationError
@@ -238,7 +239,7 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         )
         for error in outcome.failed.values():
             raise error
-        url = next(iter(outcome.sent.values()))
+        url = redact(next(iter(outcome.sent.values())))
         for warning in route.warnings:
             self._instance.report_engine_event(warning, run, cls=self.__class__)
         self._instance.report_engine_event(

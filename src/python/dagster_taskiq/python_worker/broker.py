@@ -10,6 +10,7 @@ from typing import Any
 
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage
 
+from _dagster_taskiq_host.redaction import Redacting, redact
 from dagster_taskiq import aws
 from dagster_taskiq.config import Settings, queue_name, resolve, with_suffix
 from dagster_taskiq.errors import BrokerUnreachableError, QueueMissingError, translate
@@ -21,6 +22,8 @@ from dagster_taskiq.sqs import Outgoing, Sender
 _Arrived = asyncio.Queue[tuple[Delivery, AckableMessage]]
 
 _LOG = logging.getLogger("dagster_taskiq")
+# The one logger of this worker: whichever of its modules writes, no secret goes out.
+_LOG.addFilter(Redacting())
 
 #: Default of the seconds a received message stays invisible.
 VISIBILITY_TIMEOUT = 60
@@ -282,6 +285,7 @@ class SqsBroker(AsyncBroker):
 
     async def dead_letter(self, delivery: Delivery, reason: str) -> None:
         """Move a message that nobody can run to the dead-letter queue, or keep and show it."""
+        reason = redact(reason)
         _LOG.error("Message %s cannot be run: %s", delivery.message_id, reason)
         try:
             moved = await asyncio.to_thread(self._put_away, delivery, reason)

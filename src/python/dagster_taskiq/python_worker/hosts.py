@@ -21,6 +21,7 @@ from typing import Any
 from _dagster_taskiq_host import PROTOCOL
 from _dagster_taskiq_host.frames import HEADER
 from _dagster_taskiq_host.main import BOOTSTRAP
+from _dagster_taskiq_host.redaction import redact
 
 _LOG = logging.getLogger("dagster_taskiq")
 
@@ -44,7 +45,10 @@ class HostDied(Exception):
 
 
 class HostUnusable(Exception):
-    """The process cannot do its work; the text says why."""
+    """The process cannot do its work; the text says why, secrets hidden."""
+
+    def __init__(self, text: str):
+        super().__init__(redact(text))
 
 
 class _Link:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from _dagster_taskiq_host import messages
+from _dagster_taskiq_host.redaction import redact
 from dagster_taskiq.python_worker.deliveries import Delivery
 from dagster_taskiq.python_worker.hosts import Frame, HostDied, HostUnusable, Ledger, StepHost
 
@@ -37,6 +38,9 @@ class Settlement:
     kind: str
     reason: str
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", redact(self.reason))
 
 
 def back_off(receive_count: int) -> float:
