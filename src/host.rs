@@ -7,6 +7,7 @@
 
 mod api;
 mod cancel;
+mod descriptors;
 mod error;
 mod ledger;
 mod link;
@@ -26,8 +27,8 @@ use tokio::sync::mpsc;
 
 pub use api::{
     About, AttemptEvents, Capture, Execution, ExitKind, HostNotice, HostSettings, HostState,
-    LostPolicy, Outcome, Progress, Report, ReportKind, Reported, StepStatus, Stream, Usage,
-    WorkerIdentity,
+    IsolationSettings, LostPolicy, Outcome, Progress, Report, ReportKind, Reported, StepStatus,
+    Stream, Usage, WorkerIdentity,
 };
 pub use error::HostError;
 

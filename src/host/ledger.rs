@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::api::{About, AttemptEvents, Capture, HostNotice, HostSettings};
 use super::error::HostError;
 use super::link::{Link, News};
-use super::protocol::{FromHost, PROTOCOL, ReportBody, ToHost};
+use super::protocol::{FromHost, Manner, PROTOCOL, ReportBody, ToHost};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 use crate::domain::FleetWorker;
@@ -254,6 +254,7 @@ impl Keeper {
         let load = ToHost::Load {
             origin: Value::Null,
             instance_ref: self.instance.clone(),
+            manner: Manner::default(),
         };
         link.send(load).await;
         match tokio::time::timeout(START, self.wait_ready(&mut news)).await {

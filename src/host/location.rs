@@ -90,19 +90,23 @@ impl Subject {
         }
     }
 
+    /// The file or module that is loaded.
+    pub fn target(&self) -> String {
+        let pointer = &self.origin["code_pointer"];
+        ["python_file", "module", "package"]
+            .into_iter()
+            .find_map(|key| pointer[key].as_str())
+            .map_or_else(|| pointer.to_string(), str::to_owned)
+    }
+
     /// What a person calls the code location.
     pub fn location(&self) -> String {
         let pointer = &self.origin["code_pointer"];
         let text = |key: &str| pointer[key].as_str();
-        let Some(target) = text("python_file")
-            .or_else(|| text("module"))
-            .or_else(|| text("package"))
-        else {
-            return pointer.to_string();
-        };
+        let target = self.target();
         match text("fn_name").or_else(|| text("attribute")) {
             Some(name) => format!("{target}:{name}"),
-            None => target.to_owned(),
+            None => target,
         }
     }
 }

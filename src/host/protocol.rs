@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::Isolation;
+
 /// The version both sides speak; they come from the same binary.
 pub(super) const PROTOCOL: u32 = 1;
 
@@ -40,6 +42,9 @@ pub(super) struct Job {
     pub worker: Worker,
     pub lost: Lost,
     pub max_deliveries: u32,
+    pub isolation: Option<Isolation>,
+    /// Whether it may be answered with `Stale` where the run needs what the loaded code has not.
+    pub reload: bool,
 }
 
 /// What to write about an attempt; see `reports.Report` on the other side.
@@ -57,6 +62,16 @@ pub(super) struct ReportBody {
     pub lost_max: u32,
 }
 
+/// How a host runs its tasks.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Manner {
+    pub isolation: Isolation,
+    pub max_steps: u32,
+    pub max_memory_mib: u32,
+    /// How many files user code may open: this process's own limit before it was raised.
+    pub descriptors: Option<u64>,
+}
+
 /// To a host or the ledger.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -65,6 +80,9 @@ pub(super) enum ToHost {
         origin: Value,
         /// The instance as JSON text; none means the worker's own.
         instance_ref: Option<String>,
+        /// How tasks are run; a ledger runs none.
+        #[serde(flatten)]
+        manner: Manner,
     },
     Step(Box<Job>),
     Run(Box<Job>),
@@ -181,15 +199,29 @@ pub(super) enum FromHost {
     },
     Ready {
         load_ms: u64,
-        threads: Vec<String>,
-        forks: bool,
+        /// Empty from a ledger.
+        isolation: String,
+        why: String,
+    },
+    /// Another mode from now on.
+    Isolation {
+        isolation: String,
+        why: String,
     },
     LoadError {
         reason: String,
     },
-    /// The user's code has changed on disk since it was loaded: nothing was started.
+    /// The user's code has changed on disk since it was loaded, or (then with a reason) lacks what
+    /// the run needs: nothing was started.
     Stale {
         id: String,
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// There is no process to be had for the task; nothing of it has begun.
+    CannotStart {
+        id: String,
+        reason: String,
     },
     Forked {
         id: String,

@@ -2,7 +2,7 @@
 
 mod idle;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +18,11 @@ use super::api::{
 use super::error::HostError;
 use super::ledger::Ledger;
 use super::location::{LocationKey, Subject};
-use super::protocol::{Job, Lost, Worker};
+use super::protocol::{Job, Lost, Manner, ToHost, Worker};
 use super::runner::{Ended, NotLoaded, Runner};
 use super::spawner::Spawner;
 use super::sync::lock;
-use super::{memory, resolve};
+use super::{descriptors, memory, resolve};
 use crate::domain::{FleetWorker, HostPhase, TaskKind};
 
 /// How long a location that failed to load is not tried again: long enough not to spin on a queue
@@ -34,6 +34,9 @@ const TRIES: u32 = 3;
 
 /// How long killed processes may take to be reaped and reported at shutdown.
 const REAP: Duration = Duration::from_secs(20);
+
+/// Runs that a code location was loaded again for and that are remembered, so that it happens once.
+const MAX_RELOADED: usize = 1000;
 
 /// A task that is in flight.
 pub(super) struct Running {
@@ -78,6 +81,8 @@ pub(super) struct Supervisor {
     slots: Mutex<HashMap<LocationKey, Slot>>,
     runners: Mutex<Vec<Arc<Runner>>>,
     failures: Mutex<HashMap<LocationKey, LoadFailure>>,
+    /// Code locations with the runs that they were loaded again for.
+    reloaded: Mutex<HashSet<(LocationKey, String)>>,
 }
 
 impl Supervisor {
@@ -85,6 +90,7 @@ impl Supervisor {
         settings: HostSettings,
         notices: mpsc::Sender<HostNotice>,
     ) -> Result<Arc<Self>, HostError> {
+        descriptors::raise();
         let spawner = Spawner::start(&settings).map_err(|source| HostError::Spawn {
             python: settings.python.clone(),
             source,
@@ -108,6 +114,7 @@ impl Supervisor {
             slots: Mutex::default(),
             runners: Mutex::default(),
             failures: Mutex::default(),
+            reloaded: Mutex::default(),
         }))
     }
 
@@ -169,7 +176,9 @@ impl Supervisor {
                 }
             };
             let canceled = self.assign(&id, &runner);
-            let running = runner.run(kind, job.clone(), progress.clone());
+            let mut job = job.clone();
+            job.reload = !self.was_reloaded(key, &subject.run_id);
+            let running = runner.run(kind, job, progress.clone());
             let ended = if canceled {
                 let grace = self.settings.cancel_grace;
                 tokio::join!(running, runner.cancel(&id, grace)).0
@@ -177,7 +186,16 @@ impl Supervisor {
                 running.await
             };
             match ended {
-                Ended::Stale => runner.retire().await,
+                Ended::Stale { reason } => {
+                    if let Some(reason) = reason {
+                        self.note_reload(subject, key, &reason);
+                    }
+                    runner.retire().await;
+                }
+                Ended::CannotStart { reason } => {
+                    let location = subject.location();
+                    return Err(HostError::CannotStart { location, reason });
+                }
                 Ended::HostDied { pid: None } => {}
                 Ended::HostDied { pid: Some(pid) } => {
                     return resolve::host_died(self, subject, key, pid).await;
@@ -186,6 +204,24 @@ impl Supervisor {
             }
         }
         Ok(Outcome::Unrunnable { reason: last })
+    }
+
+    /// Whether the code was loaded again for this run, because it lacked what the run needs.
+    fn was_reloaded(&self, key: &LocationKey, run_id: &str) -> bool {
+        lock(&self.reloaded).contains(&(key.clone(), run_id.to_owned()))
+    }
+
+    fn note_reload(&self, subject: &Subject, key: &LocationKey, reason: &str) {
+        let run_id = subject.run_id.clone();
+        let mut reloaded = lock(&self.reloaded);
+        if reloaded.len() >= MAX_RELOADED {
+            // Runs that were reloaded for long ago: at worst one of them is reloaded for once more.
+            reloaded.clear();
+        }
+        if reloaded.insert((key.clone(), run_id)) {
+            let location = subject.location();
+            tracing::warn!(run_id = %subject.run_id, "{location} is loaded again: {reason}");
+        }
     }
 
     /// Notes which host runs the task; tells whether the task was cancelled meanwhile.
@@ -217,6 +253,8 @@ impl Supervisor {
             },
             lost: Lost { policy, max },
             max_deliveries: self.settings.max_deliveries,
+            isolation: execution.isolation,
+            reload: true,
         }
     }
 
@@ -270,18 +308,24 @@ impl Supervisor {
         subject: &Subject,
         key: &LocationKey,
     ) -> Result<Arc<Runner>, HostError> {
-        let runner = Runner::spawn(
-            &self.spawner,
-            subject.location(),
-            subject.origin.clone(),
-            key.instance.clone(),
-            self.notices.clone(),
-        )
-        .await
-        .map_err(|source| HostError::Spawn {
-            python: self.settings.python.clone(),
-            source,
-        })?;
+        let isolation = &self.settings.isolation;
+        let load = ToHost::Load {
+            origin: subject.origin.clone(),
+            instance_ref: key.instance.clone(),
+            manner: Manner {
+                isolation: isolation.of(&subject.target()),
+                max_steps: isolation.max_steps.max(1),
+                max_memory_mib: isolation.max_memory_mib,
+                descriptors: descriptors::before(),
+            },
+        };
+        let location = subject.location();
+        let runner = Runner::spawn(&self.spawner, location, load, self.notices.clone())
+            .await
+            .map_err(|source| HostError::Spawn {
+                python: self.settings.python.clone(),
+                source,
+            })?;
         let runner = Arc::new(runner);
         let mut runners = lock(&self.runners);
         runners.retain(|runner| !runner.is_dead());
@@ -413,6 +457,7 @@ impl Supervisor {
             children: 0,
             pss_kib: memory::pss_kib(pid).unwrap_or(0),
             dropped: 0,
+            isolation: None,
         };
         let mut runners = lock(&self.runners).clone();
         runners.retain(|runner| !runner.is_dead());
@@ -484,6 +529,7 @@ impl LoadFailure {
             children: 0,
             pss_kib: 0,
             dropped: 0,
+            isolation: None,
         }
     }
 }

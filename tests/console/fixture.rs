@@ -268,6 +268,8 @@ fn host(pid: u32, location: &str, phase: HostPhase, children: u32) -> HostView {
         phase,
         children,
         pss_bytes: Some(27_500_000 + u64::from(pid) * 4096),
+        isolation: None,
+        isolation_reason: None,
     }
 }
 
