@@ -59,6 +59,11 @@ class Inheritance:
         """Writes out what is buffered: each child would write it again."""
         flush_all((sys.stdout, sys.stderr, *self._files))
 
+    def flush_open_files(self) -> None:
+        """Writes out what user code has written to files that it still holds open."""
+        opened = [found for found in gc.get_objects() if type(found) in _BUFFERED]
+        flush_all((*opened, *self._files))
+
     def redirect(self, fd: int, target: int) -> None:
         """Has ``fd``, and the copies of it that user code made, write to ``target``."""
         for number in (fd, *self.aliases[fd]):
@@ -88,8 +93,7 @@ class Inheritance:
             finish_reporting()
         try:
             with _shown():
-                opened = [found for found in gc.get_objects() if type(found) in _BUFFERED]
-                flush_all((*opened, *self._files))
+                self.flush_open_files()
         finally:
             cpython.end(code, lambda: flush_all((sys.stdout, sys.stderr)))
 

@@ -49,6 +49,37 @@ def load(job: ReconstructableJob) -> None:
         raise LocationBroken(f"code location {where} does not load: {last_line(error)}") from error
 
 
+def missing(instance: DagsterInstance, run: DagsterRun) -> str | None:
+    """What the run needs and the loaded code does not have, in one sentence.
+
+    Definitions may be made from files that have changed since they were loaded: a dbt manifest, a
+    list of names.
+    """
+    try:
+        subset_of(instance, run).get_definition()
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        raise
+    except LocationBroken:
+        return None
+    except Exception as error:
+        return last_line(error)
+    return None
+
+
+def subset_of(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
+    """The run's job with what the run selects of it, not loaded yet.
+
+    Raises:
+        LocationBroken: the run does not name its code location.
+
+    """
+    return job_of(instance, run).get_subset(
+        op_selection=run.resolved_op_selection,
+        asset_selection=run.asset_selection,
+        asset_check_selection=run.asset_check_selection,
+    )
+
+
 def last_line(error: BaseException) -> str:
     """The last line of an exception and of the one at the bottom of its chain, user code's own."""
     line = traceback.format_exception_only(error)[-1].strip()

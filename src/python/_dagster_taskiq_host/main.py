@@ -19,6 +19,10 @@ BOOTSTRAP = (
 """``-c`` puts the working directory first on the path; this package's folder takes its place."""
 
 
+EXIT = 10
+"""Seconds that exit handlers and threads of user code have when a step host ends."""
+
+
 def main() -> None:
     """Dispatches on the third argument."""
     host_folder, library_folder, mode, *rest = sys.argv[1:]
@@ -71,9 +75,11 @@ def _step(parent: int, bootstrap: list[str]) -> None:
 
     _hello(channel)
     StepHost(channel, bootstrap, descriptors).run()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    # Exit handlers of user code run here, once: what was made while it was loaded is removed. They
+    # may not keep the process.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(EXIT)
+    sys.exit(0)
 
 
 def _ledger(parent: int) -> None:

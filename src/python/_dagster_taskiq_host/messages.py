@@ -39,6 +39,8 @@ class Task:
     """What to do about a lost worker: ``{"policy": "retry" | "fail", "max": 2}``."""
     max_deliveries: int
     """Executions without an end after which it is not run again; 0: no limit."""
+    reload: bool = False
+    """Whether code that lacks what the run needs is loaded again first."""
 
     @property
     def run_id(self) -> str:
@@ -93,6 +95,7 @@ def unpack(frame: dict[str, Any]) -> Task:
         worker=frame["worker"],
         lost=frame["lost"],
         max_deliveries=frame["max_deliveries"],
+        reload=frame.get("reload", False),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from dagster import DagsterInstance
 
-from . import linux, work
+from . import cpython, linux, work
 from .children import TASK_ID
 from .frames import HEADER, Frame, encode
 from .inheritance import Inheritance, flush_all
@@ -84,7 +84,11 @@ def serve(sock: socket.socket) -> int:
     gc.collect()
     gc.freeze()
     connection.tell({"kind": "loaded"})
-    return _Process(instance, inheritance, connection, request).run()
+    code = _Process(instance, inheritance, connection, request).run()
+    # What is frozen would not be finalized with the process.
+    gc.unfreeze()
+    inheritance.flush_open_files()
+    return code
 
 
 class _Process:
@@ -159,7 +163,8 @@ class _Process:
         deadline = time.monotonic() + ENDING
         while True:
             new = [thread for thread in threading.enumerate() if thread not in self._threads]
-            left = [thread for thread in new if not thread.daemon]
+            idle = cpython.idle_executor_threads(self._inheritance.executors)
+            left = [thread for thread in new if not thread.daemon and thread not in idle]
             if not left or time.monotonic() > deadline:
                 break
             left[0].join(0.01)
