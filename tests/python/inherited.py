@@ -303,6 +303,5 @@ def waits(name: str) -> int:
     return os.getpid()
 
 
-
 assert set(CHECKS) >= {"pid", "surroundings"}
 defs = Definitions(jobs=[checks])

@@ -16,7 +16,7 @@ def check_of(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @op(config_schema=str)
-def check(context: OpExecutionContext):  # noqa: ANN201 - Dagster reads the annotation
+def check(context: OpExecutionContext):
     name, _, argument = context.op_config.partition(" ")
     found = CHECKS[name](argument) if argument else CHECKS[name]()
     yield Output(None, metadata={"found": MetadataValue.text(json.dumps(found))})

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _dagster_taskiq_host.frames import Channel, Closed
-from _dagster_taskiq_host.main import BOOTSTRAP
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.code_pointer import FileCodePointer
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
@@ -25,9 +23,19 @@ from dagster._core.execution.retries import RetryMode
 from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import pack_value
 
+from _dagster_taskiq_host.frames import Channel, Closed
+from _dagster_taskiq_host.main import BOOTSTRAP
+
 HERE = Path(__file__).parent
 SOURCE = HERE.parent.parent / "src" / "python"
 PATIENCE = 90.0
+
+
+def fresh_home(folder: Path) -> Path:
+    """A new ``DAGSTER_HOME``."""
+    folder.mkdir(parents=True)
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    return folder
 
 
 @dataclass

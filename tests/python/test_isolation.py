@@ -8,19 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from _dagster_taskiq_host.frames import encode
-
 from conftest import wait_for
-from step_host import StepHostProcess, step_host
-
-DAGSTER_YAML = "telemetry: {enabled: false}\n"
-
-
-def fresh_home(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "dagster.yaml").write_text(DAGSTER_YAML)
-    return folder
-
+from step_host import StepHostProcess, fresh_home, step_host
 
 @pytest.fixture(scope="module", params=["fork", "reuse"])
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
@@ -243,5 +234,3 @@ def test_every_frame_is_valid_json_whatever_it_holds() -> None:
     assert len(long) < 16 * 1024 * 1024 and json.loads(long)["kind"] == "log"
     answer = json.loads(encode({"kind": "answer", "id": 7, "value": "x" * (20 * 1024 * 1024)}))
     assert answer["id"] == 7 and "bytes" in answer["error"]
-
-
