@@ -6,6 +6,7 @@ mod audit;
 mod command;
 mod event;
 mod fleet;
+mod isolation;
 mod log;
 mod message;
 mod plain;
@@ -24,6 +25,7 @@ pub use audit::AuditEntry;
 pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};
 pub use fleet::FleetWorker;
+pub use isolation::Isolation;
 pub use log::{LogLevel, LogLine};
 pub use message::{
     Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,

@@ -8,6 +8,7 @@
 mod api;
 mod cancel;
 mod code;
+mod descriptors;
 mod error;
 mod ledger;
 mod link;
@@ -27,8 +28,8 @@ use tokio::sync::mpsc;
 
 pub use api::{
     About, AttemptEvents, Capture, Execution, ExitKind, HostNotice, HostSettings, HostState,
-    LostPolicy, Outcome, Progress, Report, ReportKind, Reported, StepStatus, Stream, Usage,
-    WorkerIdentity,
+    IsolationSettings, LostPolicy, Outcome, Progress, Report, ReportKind, Reported, StepStatus,
+    Stream, Usage, WorkerIdentity,
 };
 pub use error::HostError;
 

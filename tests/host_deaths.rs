@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dagster_taskiq_tui::domain::TaskKind;
+use dagster_taskiq_tui::domain::{Isolation, TaskKind};
 use dagster_taskiq_tui::host::{
     ExitKind, HostError, HostNotice, Hosts, LostPolicy, Outcome, Report, StepStatus,
 };
@@ -284,9 +284,11 @@ fn a_redelivered_run_whose_worker_is_gone_is_resumed() {
 }
 
 #[test]
-fn a_location_whose_import_starts_threads_runs_steps_in_fresh_processes() {
+fn a_location_whose_import_starts_a_thread_is_not_forked_and_the_thread_is_named() {
     runtime().block_on(async {
-        let mut worker = Worker::start(settings("threaded")).await;
+        let mut settings = settings("threaded");
+        settings.isolation.mode = Isolation::Auto;
+        let mut worker = Worker::start(settings).await;
         let run = Run::of(
             &json!({"job": "steps", "status": "STARTED", "file": "threaded.py", "load": false}),
         );
@@ -294,9 +296,10 @@ fn a_location_whose_import_starts_threads_runs_steps_in_fresh_processes() {
         assert_success(&outcome);
         let mut said = false;
         while let Ok(notice) = worker.notices.try_recv() {
-            said |= matches!(notice, HostNotice::NotForking { threads, .. } if !threads.is_empty());
+            said |= matches!(notice, HostNotice::Isolation { mode, reason, .. }
+                if mode == Isolation::Reuse && reason.contains("the thread 'poller'"));
         }
-        assert!(said, "nothing was said about threads");
+        assert!(said, "nothing was said about the thread");
         worker.hosts.shutdown(Duration::ZERO).await;
     });
 }
@@ -522,6 +525,7 @@ fn worker_process() {
             receive_count: 1,
             message_id: "message-1".to_owned(),
             queue: "dagster-tasks".to_owned(),
+            isolation: None,
         };
         execute(&worker.hosts, execution).await;
     });

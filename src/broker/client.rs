@@ -291,7 +291,10 @@ impl Broker {
             // SQS takes ten: what the body needs stays.
             attributes.retain(|name, _| name == OFFLOADED);
         }
-        attributes.insert(REASON.to_owned(), Attribute::text(&domain::reason(&redact_text(reason))));
+        attributes.insert(
+            REASON.to_owned(),
+            Attribute::text(&domain::reason(&redact_text(reason))),
+        );
         let source = Attribute::text(&delivery.queue.name);
         attributes.insert(SOURCE_QUEUE.to_owned(), source);
         let mut outgoing = Outgoing {

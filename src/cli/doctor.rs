@@ -1,6 +1,7 @@
 //! `doctor`: looks at everything a worker on this host would use, without changing anything, and
 //! says for each part whether it works, and what to do where it does not.
 
+mod isolation;
 mod queues;
 mod storage;
 
@@ -125,6 +126,7 @@ async fn examine(args: &DoctorArgs) -> Result<ExitCode, WorkerError> {
     let broker = Broker::connect(&settings).await;
     let served = queues::examine(&mut report, &settings, &broker).await;
     storage::examine(&mut report, &settings, &served).await;
+    isolation::examine(&mut report, &settings).await;
     Ok(match report.worst {
         Verdict::Failed => ExitCode::FAILURE,
         Verdict::Ok | Verdict::Warning => ExitCode::SUCCESS,

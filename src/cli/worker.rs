@@ -23,6 +23,7 @@ use super::connection::ConnectionArgs;
 use crate::broker::BrokerError;
 use crate::config::{ConfigError, Partial, Settings};
 use crate::control::ControlError;
+use crate::domain::Isolation;
 use crate::environment::packages::UnpackError;
 use crate::host::HostError;
 use crate::telemetry::{Stderr, TelemetryError};
@@ -86,6 +87,9 @@ pub struct StartArgs {
     /// Folder of dagster.yaml [env: `DAGSTER_HOME`]
     #[arg(long, value_name = "DIR")]
     pub dagster_home: Option<PathBuf>,
+    /// Process a step gets: auto, fork, reuse or fresh [default: auto] [env: `DAGSTER_TASKIQ_ISOLATION`]
+    #[arg(long, value_name = "MODE")]
+    pub isolation: Option<Isolation>,
     /// Unique name of this worker [default: host name and pid]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -149,6 +153,7 @@ impl StartArgs {
             subscribe: (!self.queues.is_empty()).then(|| self.queues.clone()),
             python: self.python.clone(),
             dagster_home: self.dagster_home.clone(),
+            isolation: self.isolation.map(|mode| mode.to_string()),
             name: self.name.clone(),
             ..more
         };
@@ -183,6 +188,7 @@ impl StartArgs {
         add("--run-slots", self.run_slots.map(|n| n.to_string().into()));
         add("--python", self.python.clone().map(Into::into));
         add("--dagster-home", self.dagster_home.clone().map(Into::into));
+        add("--isolation", self.isolation.map(|mode| mode.word().into()));
         add("--runtime-dir", self.runtime_dir.clone().map(Into::into));
         add("--log-dir", self.log_dir.clone().map(Into::into));
         for queue in &self.queues {

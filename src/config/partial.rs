@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::domain::{AlarmKind, Ring};
+use crate::domain::{AlarmKind, Isolation, Ring};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -73,6 +73,14 @@ pub struct Partial {
     pub max_worker_lost_retries: Option<u32>,
     /// Seconds between SIGINT and SIGTERM of a cancelled step; SIGKILL comes 5 s later.
     pub cancel_grace: Option<u32>,
+    /// What kind of process a step gets.
+    pub isolation: Option<String>,
+    /// The same for single code locations: a module, or a file or the end of its path, to a mode.
+    pub isolation_by_location: Option<BTreeMap<String, Isolation>>,
+    /// Steps that a reused process runs before another takes its place.
+    pub max_steps_per_process: Option<u32>,
+    /// MiB that a reused process may hold after a step; 0: no limit.
+    pub max_memory_per_process: Option<u32>,
     /// Whether a message's own instance reference is obeyed.
     pub trust_message_instance: Option<bool>,
     /// Module names and file globs that this worker may load; absent: all.

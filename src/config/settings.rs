@@ -10,7 +10,7 @@ use super::partial::{Band, Partial, WorkerLost};
 use super::region::region_of_queue_url;
 use super::{EMBEDDED_ENDPOINT, EMBEDDED_QUEUE, STARVATION_GUARD};
 use crate::domain::secrets::redact_text;
-use crate::domain::{AlarmKind, Ring};
+use crate::domain::{AlarmKind, Isolation, Ring};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,14 @@ pub struct Settings {
     pub max_worker_lost_retries: Setting<u32>,
     /// Time between SIGINT and SIGTERM of a cancellation.
     pub cancel_grace: Setting<Duration>,
+    /// What kind of process a step gets.
+    pub isolation: Setting<Isolation>,
+    /// The same for single code locations.
+    pub isolation_by_location: Setting<BTreeMap<String, Isolation>>,
+    /// Steps that a reused process runs.
+    pub max_steps_per_process: Setting<u32>,
+    /// MiB that a reused process may hold after a step; 0: no limit.
+    pub max_memory_per_process: Setting<u32>,
     /// Whether a message's own instance reference is obeyed.
     pub trust_message_instance: Setting<bool>,
     /// Module names and file globs that this worker may load; empty: all.
@@ -164,6 +172,12 @@ impl Settings {
             max_worker_lost_retries: pick(layers, 2, |p| p.max_worker_lost_retries),
             cancel_grace: pick(layers, 10, |p| p.cancel_grace)
                 .map(|s| Duration::from_secs(s.into())),
+            isolation: isolation(layers)?,
+            isolation_by_location: pick(layers, BTreeMap::new(), |p| {
+                p.isolation_by_location.clone()
+            }),
+            max_steps_per_process: max_steps(layers)?,
+            max_memory_per_process: pick(layers, 0, |p| p.max_memory_per_process),
             trust_message_instance: pick(layers, false, |p| p.trust_message_instance),
             allow_locations: pick(layers, Vec::new(), |p| p.allow_locations.clone()),
             max_deliveries: pick(layers, 10, |p| p.max_deliveries),
@@ -312,6 +326,36 @@ fn bad(name: &'static str, origin: &Origin, problem: &str) -> ConfigError {
     }
 }
 
+/// The variable that names the mode.
+const ISOLATION_VARIABLE: &str = "DAGSTER_TASKIQ_ISOLATION";
+
+/// The topmost layer's mode. The environment's is text that has not been looked at yet.
+fn isolation(layers: &[(Origin, Partial)]) -> Result<Setting<Isolation>, ConfigError> {
+    let given = optional(layers, |p| p.isolation.clone());
+    let value = match given.value {
+        None => Isolation::default(),
+        Some(text) => text
+            .parse()
+            .map_err(|problem: String| bad("isolation", &given.origin, &problem))?,
+    };
+    Ok(Setting {
+        value,
+        origin: given.origin,
+    })
+}
+
+fn max_steps(layers: &[(Origin, Partial)]) -> Result<Setting<u32>, ConfigError> {
+    let steps = pick(layers, 100, |p| p.max_steps_per_process);
+    if steps.value == 0 {
+        return Err(bad(
+            "max_steps_per_process",
+            &steps.origin,
+            "a process runs at least 1 step; use isolation: fresh for one that runs no other",
+        ));
+    }
+    Ok(steps)
+}
+
 /// An environment variable; an empty one counts as absent, as for AWS's own tools.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -337,6 +381,7 @@ pub fn from_environment() -> Partial {
         dagster_home: variable("DAGSTER_HOME").map(PathBuf::from),
         webserver_url: variable("DAGSTER_TASKIQ_WEBSERVER_URL"),
         allow_locations: variable("DAGSTER_TASKIQ_ALLOW_LOCATIONS").map(|text| words(&text)),
+        isolation: variable(ISOLATION_VARIABLE),
         ..Partial::default()
     }
 }

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Isolation;
+
 /// Life cycle of a worker's pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -105,6 +107,12 @@ pub struct HostView {
     pub children: u32,
     /// Proportional set size in bytes, where the kernel tells.
     pub pss_bytes: Option<u64>,
+    /// What kind of process its steps get; none before it is loaded, and of the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// Why that one, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation_reason: Option<String>,
 }
 
 /// A worker process as the console shows it.

@@ -1,11 +1,12 @@
 //! What a worker gives to the hosts and gets back from them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::domain::{HostPhase, TaskKind};
+use crate::domain::{HostPhase, Isolation, TaskKind};
 use crate::environment::packages::Unpacked;
 
 /// How this worker is named in events and heartbeats.
@@ -51,8 +52,39 @@ pub struct HostSettings {
     /// Executions of one attempt (of a run: its run workers) after which a message that still has
     /// no end is not run again; 0: no limit.
     pub max_deliveries: u32,
+    /// What kind of process a step gets.
+    pub isolation: IsolationSettings,
     /// Where the embedded Python packages were unpacked.
     pub packages: Unpacked,
+}
+
+/// How steps are kept apart.
+#[derive(Clone, Debug, Default)]
+pub struct IsolationSettings {
+    /// The mode of code locations that have none of their own.
+    pub mode: Isolation,
+    /// The mode of single code locations: by module, by file, or by the end of a file's path.
+    pub by_location: BTreeMap<String, Isolation>,
+    /// Steps that a reused process runs before another takes its place; at least 1.
+    pub max_steps: u32,
+    /// MiB that a reused process may hold after a step; 0: no limit.
+    pub max_memory_mib: u32,
+}
+
+impl IsolationSettings {
+    /// The mode of a code location: a module, or a file.
+    pub(super) fn of(&self, target: &str) -> Isolation {
+        let names = |key: &str| {
+            let ends_with_it = target
+                .strip_suffix(key)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'));
+            ends_with_it || target == key
+        };
+        let longest = self.by_location.iter().filter(|(key, _)| names(key));
+        longest
+            .max_by_key(|(key, _)| key.len())
+            .map_or(self.mode, |(_, mode)| *mode)
+    }
 }
 
 /// One message to be executed.
@@ -73,6 +105,8 @@ pub struct Execution {
     pub message_id: String,
     /// Name of the queue it came from.
     pub queue: String,
+    /// What kind of process it asks for; none: its code location's.
+    pub isolation: Option<Isolation>,
 }
 
 /// Which output stream a line came from.
@@ -297,12 +331,14 @@ pub enum HostNotice {
         /// How long loading took.
         loaded_ms: u64,
     },
-    /// Loading left threads behind, so every task gets a fresh process.
-    NotForking {
+    /// What kind of process the steps of a code location get.
+    Isolation {
         /// The code location.
         location: String,
-        /// The names of the threads.
-        threads: Vec<String>,
+        /// The mode, never `auto`.
+        mode: Isolation,
+        /// Why that one, in a sentence.
+        reason: String,
     },
     /// A code location does not load.
     LoadFailed {
@@ -363,4 +399,31 @@ pub struct HostState {
     pub pss_kib: u64,
     /// Events and log lines that were dropped because nobody took them.
     pub dropped: u64,
+    /// What kind of process its steps get, and why, in a sentence; none before it is loaded.
+    pub isolation: Option<(Isolation, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_location_is_named_by_its_module_its_file_or_the_end_of_its_path() {
+        let settings = IsolationSettings {
+            mode: Isolation::Auto,
+            by_location: [
+                ("etl.defs", Isolation::Fresh),
+                ("defs.py", Isolation::Reuse),
+                ("ml/defs.py", Isolation::Fork),
+            ]
+            .map(|(key, mode)| (key.to_owned(), mode))
+            .into(),
+            ..IsolationSettings::default()
+        };
+        assert_eq!(settings.of("etl.defs"), Isolation::Fresh);
+        assert_eq!(settings.of("/srv/sales/defs.py"), Isolation::Reuse);
+        assert_eq!(settings.of("/srv/ml/defs.py"), Isolation::Fork);
+        assert_eq!(settings.of("/srv/other_defs.py"), Isolation::Auto);
+        assert_eq!(settings.of("defs"), Isolation::Auto);
+    }
 }

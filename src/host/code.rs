@@ -48,6 +48,17 @@ impl Supervisor {
     }
 }
 
+impl RunOrigin {
+    /// The file or module that is loaded.
+    pub(super) fn target(&self) -> String {
+        let pointer = &self.origin["code_pointer"];
+        ["python_file", "module", "package"]
+            .into_iter()
+            .find_map(|key| pointer[key].as_str())
+            .map_or_else(|| pointer.to_string(), str::to_owned)
+    }
+}
+
 fn key(subject: &Subject) -> CodeKey {
     let Subject {
         run_id,

@@ -49,6 +49,14 @@ pub enum HostError {
         /// What is missing.
         reason: String,
     },
+    /// The host of a code location has no process for a task.
+    #[error("{location} cannot start a process for it: {reason}")]
+    CannotStart {
+        /// The code location.
+        location: String,
+        /// Why.
+        reason: String,
+    },
     /// The hosts have been shut down.
     #[error("the hosts are shutting down")]
     ShuttingDown,

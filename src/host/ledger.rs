@@ -14,7 +14,7 @@ use super::api::{About, AttemptEvents, Capture, HostNotice, HostSettings};
 use super::error::HostError;
 use super::link::{Link, News};
 use super::location::Subject;
-use super::protocol::{FromHost, PROTOCOL, Policy, ReportBody, RunCode, ToHost};
+use super::protocol::{FromHost, Manner, PROTOCOL, Policy, ReportBody, RunCode, ToHost};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 use crate::domain::FleetWorker;
@@ -272,6 +272,7 @@ impl Keeper {
         let load = ToHost::Load {
             origin: Value::Null,
             instance_ref: self.instance.clone(),
+            manner: Manner::default(),
         };
         link.send(load).await;
         match tokio::time::timeout(START, self.wait_ready(&mut news)).await {

@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
@@ -54,8 +54,15 @@ impl Link {
             .take()
             .map(|output| tokio::spawn(read_lines(output, news.clone())));
         tokio::spawn(async move {
-            read_frames(read, &news).await;
-            let _ = news.send(News::Died(wait(child, errors).await)).await;
+            let fault = read_frames(read, &news).await.err();
+            if let Some(fault) = &fault {
+                // It lives, and nothing it says can be relied on: what it ran is looked up.
+                tracing::error!(pid, "a Python process is killed: {fault}");
+                let _ = child.start_kill();
+            }
+            let ended = wait(child, errors).await;
+            let why = fault.map_or(ended.clone(), |fault| format!("{fault} ({ended})"));
+            let _ = news.send(News::Died(why)).await;
         });
         (Self { pid, frames }, incoming)
     }
@@ -87,26 +94,39 @@ async fn write_frames(write: OwnedWriteHalf, mut outgoing: mpsc::Receiver<ToHost
     }
 }
 
-async fn read_frames(read: OwnedReadHalf, news: &mpsc::Sender<News>) {
+/// Passes frames on until the socket closes. The error says why one cannot be read: whatever it was
+/// about would be waited for in vain.
+async fn read_frames(
+    read: impl AsyncRead + Unpin,
+    news: &mpsc::Sender<News>,
+) -> Result<(), io::Error> {
     let mut framed = FramedRead::new(read, codec());
-    while let Some(Ok(body)) = framed.next().await {
-        match serde_json::from_slice::<FromHost>(&body) {
-            Ok(mut frame) => {
-                frame.redact();
-                if news.send(News::Frame(frame)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "a frame from a Python host cannot be read"),
+    while let Some(body) = framed.next().await {
+        let body = match body {
+            Ok(body) => body,
+            // The process ended in mid-frame: that is told by its end.
+            Err(error) if error.kind() != io::ErrorKind::InvalidData => return Ok(()),
+            Err(error) => return Err(io::Error::other(format!("it sent a bad frame: {error}"))),
+        };
+        let mut frame: FromHost = serde_json::from_slice(&body)
+            .map_err(|error| io::Error::other(format!("it sent an unreadable frame: {error}")))?;
+        frame.redact();
+        if news.send(News::Frame(frame)).await.is_err() {
+            return Ok(());
         }
     }
+    Ok(())
 }
 
 /// Passes lines on until the end of the stream; returns the last one that is not blank.
 async fn read_lines(output: impl AsyncRead + Unpin, news: mpsc::Sender<News>) -> Option<String> {
-    let mut lines = BufReader::new(output).lines();
+    let mut output = BufReader::new(output);
     let mut last = None;
-    while let Ok(Some(mut line)) = lines.next_line().await {
+    let mut bytes = Vec::new();
+    // By bytes: a line that is not UTF-8 must not close the stream that the process writes to.
+    while let Ok(1..) = output.read_until(b'\n', &mut bytes).await {
+        let mut line = String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned();
+        bytes.clear();
         redact_in_place(&mut line);
         if !line.trim().is_empty() {
             last = Some(line.clone());
@@ -136,5 +156,42 @@ async fn wait(mut child: Child, errors: Option<tokio::task::JoinHandle<Option<St
     match last {
         Some(line) => format!("{status}: {}", line.trim()),
         None => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// Reads what a process sent before it closed its socket.
+    async fn read(bytes: &[u8]) -> (Result<(), io::Error>, usize) {
+        let (news, mut incoming) = mpsc::channel(8);
+        let result = read_frames(bytes, &news).await;
+        let mut frames = 0;
+        while incoming.try_recv().is_ok() {
+            frames += 1;
+        }
+        (result, frames)
+    }
+
+    fn framed(body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        [&length[..], body].concat()
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_cannot_be_read_is_a_fault_and_an_end_in_mid_frame_is_not() {
+        let good = framed(br#"{"kind": "stale", "id": "1"}"#);
+        assert!(matches!(read(&good).await, (Ok(()), 1)));
+        assert!(matches!(read(&good[..9]).await, (Ok(()), 0)));
+        let half_a_surrogate = framed(br#"{"kind": "load_error", "reason": "\udce9"}"#);
+        let (result, frames) = read(&[good.clone(), half_a_surrogate].concat()).await;
+        assert!(result.unwrap_err().to_string().contains("unreadable frame"));
+        assert_eq!(frames, 1);
+        let too_long = [0xff; 8];
+        let (result, _) = read(&[&good[..], &too_long].concat()).await;
+        assert!(result.unwrap_err().to_string().contains("bad frame"));
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::Isolation;
 use crate::domain::secrets::redact_in_place;
 
 /// The version both sides speak; they come from the same binary.
@@ -52,6 +53,9 @@ pub(super) struct Job {
     pub lost: Lost,
     pub max_deliveries: u32,
     pub policy: Policy,
+    pub isolation: Option<Isolation>,
+    /// Whether it may be answered with `Stale` where the run needs what the loaded code has not.
+    pub reload: bool,
 }
 
 /// What to write about an attempt; see `reports.Report` on the other side.
@@ -69,6 +73,16 @@ pub(super) struct ReportBody {
     pub lost_max: u32,
 }
 
+/// How a host runs its tasks.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Manner {
+    pub isolation: Isolation,
+    pub max_steps: u32,
+    pub max_memory_mib: u32,
+    /// How many files user code may open: this process's own limit before it was raised.
+    pub descriptors: Option<u64>,
+}
+
 /// To a host or the ledger.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -77,6 +91,9 @@ pub(super) enum ToHost {
         origin: Value,
         /// The instance as JSON text; none means the worker's own.
         instance_ref: Option<String>,
+        /// How tasks are run; a ledger runs none.
+        #[serde(flatten)]
+        manner: Manner,
     },
     Step(Box<Job>),
     Run(Box<Job>),
@@ -226,15 +243,29 @@ pub(super) enum FromHost {
     },
     Ready {
         load_ms: u64,
-        threads: Vec<String>,
-        forks: bool,
+        /// Empty from a ledger.
+        isolation: String,
+        why: String,
+    },
+    /// Another mode from now on.
+    Isolation {
+        isolation: String,
+        why: String,
     },
     LoadError {
         reason: String,
     },
-    /// The user's code has changed on disk since it was loaded: nothing was started.
+    /// The user's code has changed on disk since it was loaded, or (then with a reason) lacks what
+    /// the run needs: nothing was started.
     Stale {
         id: String,
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// There is no process to be had for the task; nothing of it has begun.
+    CannotStart {
+        id: String,
+        reason: String,
     },
     Forked {
         id: String,
@@ -264,7 +295,14 @@ impl FromHost {
     /// logged and written into Dagster's events. Values that were asked for stay as they are.
     pub fn redact(&mut self) {
         match self {
-            Self::LoadError { reason } => redact_in_place(reason),
+            Self::LoadError { reason }
+            | Self::CannotStart { reason, .. }
+            | Self::Stale {
+                reason: Some(reason),
+                ..
+            } => redact_in_place(reason),
+            // It may name the peers of open connections.
+            Self::Ready { why, .. } | Self::Isolation { why, .. } => redact_in_place(why),
             Self::Event { message, .. } => redact_in_place(message),
             Self::Log { line, .. } => redact_in_place(line),
             Self::Exit(exit) => {
@@ -282,7 +320,7 @@ impl FromHost {
                 }
             }
             Self::Answer { error, .. } => error.iter_mut().for_each(redact_in_place),
-            Self::Hello { .. } | Self::Ready { .. } | Self::Stale { .. } | Self::Forked { .. } => {}
+            Self::Hello { .. } | Self::Stale { .. } | Self::Forked { .. } => {}
         }
     }
 }

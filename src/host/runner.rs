@@ -15,7 +15,7 @@ use super::memory;
 use super::protocol::{Exit, FromHost, Job, PROTOCOL, ToHost};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
-use crate::domain::{HostPhase, TaskKind, Timestamp};
+use crate::domain::{HostPhase, Isolation, TaskKind, Timestamp};
 
 /// Loading user code may query databases and import a great deal.
 const LOAD: Duration = Duration::from_mins(10);
@@ -29,8 +29,11 @@ const UNRESPONSIVE: Duration = Duration::from_secs(15);
 pub(super) enum Ended {
     /// Its process was reaped.
     Exit(Box<Exit>),
-    /// It was not started: the user's code changed on disk.
-    Stale,
+    /// It was not started: the user's code changed on disk or (then with a reason) lacks what the run
+    /// needs.
+    Stale { reason: Option<String> },
+    /// It was not started: there is no process to be had.
+    CannotStart { reason: String },
     /// The host died; the pid is the task's, if it had one.
     HostDied { pid: Option<u32> },
 }
@@ -57,6 +60,7 @@ struct Inner {
     tasks: Mutex<HashMap<String, Task>>,
     phase: Mutex<HostPhase>,
     loaded_ms: AtomicU64,
+    isolation: Mutex<Option<(Isolation, String)>>,
     /// News that nobody took here.
     dropped: AtomicU64,
     /// Frames the host itself dropped, as it last told.
@@ -79,8 +83,7 @@ impl Runner {
     pub async fn spawn(
         spawner: &Spawner,
         location: String,
-        origin: serde_json::Value,
-        instance_ref: Option<String>,
+        load: ToHost,
         notices: mpsc::Sender<HostNotice>,
     ) -> std::io::Result<Self> {
         let (link, news) = Link::new(spawner.spawn(Mode::Step).await?);
@@ -92,6 +95,7 @@ impl Runner {
             tasks: Mutex::default(),
             phase: Mutex::new(HostPhase::Loading),
             loaded_ms: AtomicU64::new(0),
+            isolation: Mutex::default(),
             dropped: AtomicU64::new(0),
             dropped_there: AtomicU64::new(0),
             dead: watch::Sender::new(false),
@@ -100,11 +104,7 @@ impl Runner {
             used: Mutex::new(Instant::now()),
         });
         tokio::spawn(Arc::clone(&inner).pump(news));
-        link.send(ToHost::Load {
-            origin,
-            instance_ref,
-        })
-        .await;
+        link.send(load).await;
         Ok(Self {
             inner,
             link,
@@ -251,6 +251,7 @@ impl Runner {
             pss_kib: memory::pss_kib(inner.pid).unwrap_or(0),
             dropped: inner.dropped.load(Ordering::Relaxed)
                 + inner.dropped_there.load(Ordering::Relaxed),
+            isolation: lock(&inner.isolation).clone(),
         }
     }
 }
@@ -306,15 +307,17 @@ impl Inner {
             } => self.greeted(protocol, dagster_taskiq),
             FromHost::Ready {
                 load_ms,
-                threads,
-                forks,
-            } => self.ready(load_ms, threads, forks),
+                isolation,
+                why,
+            } => self.ready(load_ms, &isolation, why),
+            FromHost::Isolation { isolation, why } => self.isolated(&isolation, why),
             FromHost::LoadError { reason } => {
                 if let Some(loaded) = lock(&self.loaded).take() {
                     let _ = loaded.send(Err(NotLoaded::Broken(reason)));
                 }
             }
-            FromHost::Stale { id } => self.end(&id, Ended::Stale),
+            FromHost::Stale { id, reason } => self.end(&id, Ended::Stale { reason }),
+            FromHost::CannotStart { id, reason } => self.end(&id, Ended::CannotStart { reason }),
             FromHost::Forked { id, pid } => {
                 if let Some(task) = lock(&self.tasks).get_mut(&id) {
                     task.pid = Some(pid);
@@ -368,7 +371,7 @@ impl Inner {
         }
     }
 
-    fn ready(&self, load_ms: u64, threads: Vec<String>, forks: bool) {
+    fn ready(&self, load_ms: u64, isolation: &str, why: String) {
         self.loaded_ms.store(load_ms, Ordering::Relaxed);
         {
             let mut phase = lock(&self.phase);
@@ -378,16 +381,26 @@ impl Inner {
         }
         let location = self.location.clone();
         self.notice(HostNotice::Ready {
-            location: location.clone(),
+            location,
             pid: self.pid,
             loaded_ms: load_ms,
         });
-        if !forks {
-            self.notice(HostNotice::NotForking { location, threads });
-        }
+        self.isolated(isolation, why);
         if let Some(loaded) = lock(&self.loaded).take() {
             let _ = loaded.send(Ok(()));
         }
+    }
+
+    fn isolated(&self, isolation: &str, why: String) {
+        let Ok(mode) = isolation.parse::<Isolation>() else {
+            return;
+        };
+        *lock(&self.isolation) = Some((mode, why.clone()));
+        self.notice(HostNotice::Isolation {
+            location: self.location.clone(),
+            mode,
+            reason: why,
+        });
     }
 
     fn end(&self, id: &str, ended: Ended) {

@@ -2,7 +2,7 @@
 
 mod idle;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,11 +19,11 @@ use super::code::CodeKey;
 use super::error::HostError;
 use super::ledger::Ledger;
 use super::location::{LocationKey, Subject};
-use super::protocol::{Job, Lost, RunCode, RunOrigin, Worker};
+use super::protocol::{Job, Lost, Manner, RunCode, RunOrigin, ToHost, Worker};
 use super::runner::{Ended, NotLoaded, Runner};
 use super::spawner::Spawner;
 use super::sync::lock;
-use super::{memory, resolve};
+use super::{descriptors, memory, resolve};
 use crate::domain::{FleetWorker, HostPhase, TaskKind};
 
 /// How long a location that failed to load is not tried again: long enough not to spin on a queue
@@ -35,6 +35,9 @@ const TRIES: u32 = 3;
 
 /// How long killed processes may take to be reaped and reported at shutdown.
 const REAP: Duration = Duration::from_secs(20);
+
+/// Runs that a code location was loaded again for and that are remembered, so that it happens once.
+const MAX_RELOADED: usize = 1000;
 
 /// A task that is in flight.
 pub(super) struct Running {
@@ -80,6 +83,8 @@ pub(super) struct Supervisor {
     runners: Mutex<Vec<Arc<Runner>>>,
     failures: Mutex<HashMap<LocationKey, LoadFailure>>,
     pub codes: Mutex<HashMap<CodeKey, RunOrigin>>,
+    /// Code locations with the runs that they were loaded again for.
+    reloaded: Mutex<HashSet<(LocationKey, String)>>,
 }
 
 impl Supervisor {
@@ -87,6 +92,7 @@ impl Supervisor {
         settings: HostSettings,
         notices: mpsc::Sender<HostNotice>,
     ) -> Result<Arc<Self>, HostError> {
+        descriptors::raise();
         let spawner = Spawner::start(&settings).map_err(|source| HostError::Spawn {
             python: settings.python.clone(),
             source,
@@ -111,6 +117,7 @@ impl Supervisor {
             runners: Mutex::default(),
             failures: Mutex::default(),
             codes: Mutex::default(),
+            reloaded: Mutex::default(),
         }))
     }
 
@@ -181,7 +188,9 @@ impl Supervisor {
                 }
             };
             let canceled = self.assign(&id, &runner);
-            let running = runner.run(kind, job.clone(), progress.clone());
+            let mut job = job.clone();
+            job.reload = !self.was_reloaded(key, &subject.run_id);
+            let running = runner.run(kind, job, progress.clone());
             let ended = if canceled {
                 let grace = self.settings.cancel_grace;
                 tokio::join!(running, runner.cancel(&id, grace)).0
@@ -189,7 +198,16 @@ impl Supervisor {
                 running.await
             };
             match ended {
-                Ended::Stale => runner.retire().await,
+                Ended::Stale { reason } => {
+                    if let Some(reason) = reason {
+                        self.note_reload(&subject.run_id, code, key, &reason);
+                    }
+                    runner.retire().await;
+                }
+                Ended::CannotStart { reason } => {
+                    let location = code.location.clone();
+                    return Err(HostError::CannotStart { location, reason });
+                }
                 Ended::HostDied { pid: None } => {}
                 Ended::HostDied { pid: Some(pid) } => {
                     return resolve::host_died(self, subject, key, pid).await;
@@ -198,6 +216,22 @@ impl Supervisor {
             }
         }
         Ok(Outcome::Unrunnable { reason: last })
+    }
+
+    /// Whether the code was loaded again for this run, because it lacked what the run needs.
+    fn was_reloaded(&self, key: &LocationKey, run_id: &str) -> bool {
+        lock(&self.reloaded).contains(&(key.clone(), run_id.to_owned()))
+    }
+
+    fn note_reload(&self, run_id: &str, code: &RunOrigin, key: &LocationKey, reason: &str) {
+        let mut reloaded = lock(&self.reloaded);
+        if reloaded.len() >= MAX_RELOADED {
+            // Runs that were reloaded for long ago: at worst one of them is reloaded for once more.
+            reloaded.clear();
+        }
+        if reloaded.insert((key.clone(), run_id.to_owned())) {
+            tracing::warn!(run_id = %run_id, "{} is loaded again: {reason}", code.location);
+        }
     }
 
     /// Notes which host runs the task; tells whether the task was cancelled meanwhile.
@@ -230,6 +264,8 @@ impl Supervisor {
             lost: Lost { policy, max },
             max_deliveries: self.settings.max_deliveries,
             policy: self.policy(key.instance.as_deref()),
+            isolation: execution.isolation,
+            reload: true,
         }
     }
 
@@ -283,18 +319,24 @@ impl Supervisor {
         code: &RunOrigin,
         key: &LocationKey,
     ) -> Result<Arc<Runner>, HostError> {
-        let runner = Runner::spawn(
-            &self.spawner,
-            code.location.clone(),
-            code.origin.clone(),
-            key.instance.clone(),
-            self.notices.clone(),
-        )
-        .await
-        .map_err(|source| HostError::Spawn {
-            python: self.settings.python.clone(),
-            source,
-        })?;
+        let isolation = &self.settings.isolation;
+        let load = ToHost::Load {
+            origin: code.origin.clone(),
+            instance_ref: key.instance.clone(),
+            manner: Manner {
+                isolation: isolation.of(&code.target()),
+                max_steps: isolation.max_steps.max(1),
+                max_memory_mib: isolation.max_memory_mib,
+                descriptors: descriptors::before(),
+            },
+        };
+        let location = code.location.clone();
+        let runner = Runner::spawn(&self.spawner, location, load, self.notices.clone())
+            .await
+            .map_err(|source| HostError::Spawn {
+                python: self.settings.python.clone(),
+                source,
+            })?;
         let runner = Arc::new(runner);
         let mut runners = lock(&self.runners);
         runners.retain(|runner| !runner.is_dead());
@@ -426,6 +468,7 @@ impl Supervisor {
             children: 0,
             pss_kib: memory::pss_kib(pid).unwrap_or(0),
             dropped: 0,
+            isolation: None,
         };
         let mut runners = lock(&self.runners).clone();
         runners.retain(|runner| !runner.is_dead());
@@ -497,6 +540,7 @@ impl LoadFailure {
             children: 0,
             pss_kib: 0,
             dropped: 0,
+            isolation: None,
         }
     }
 }

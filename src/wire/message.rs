@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::domain::{DEFAULT_PRIORITY, TaskKind};
+use crate::domain::{DEFAULT_PRIORITY, Isolation, TaskKind};
 
 /// Why a body is not a task of ours. Such a message is poison: it is never dropped silently.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct TaskMessage {
     pub attempt: u32,
     /// Whether our own executor or launcher sent it (label `dtq`). Others wait for a result.
     pub ours: bool,
+    /// What kind of process the step asks for, by its own tag or its run's (label `isolation`).
+    pub isolation: Option<Isolation>,
     /// The keyword arguments as they came, for the Python host.
     pub kwargs: Map<String, Value>,
 }
@@ -121,6 +123,10 @@ impl TaskMessage {
                 .and_then(|n| u32::try_from(n).ok())
                 .unwrap_or(0),
             ours: labels.contains_key("dtq"),
+            isolation: labels
+                .get("isolation")
+                .and_then(Value::as_str)
+                .and_then(|text| text.parse().ok()),
             kwargs,
         })
     }

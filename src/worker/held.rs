@@ -161,6 +161,7 @@ pub(super) mod tests {
                 priority,
                 attempt: 1,
                 ours: true,
+                isolation: None,
                 kwargs: serde_json::Map::new(),
             },
             ahead: false,

@@ -130,6 +130,7 @@ fn execution(task: &Task) -> Execution {
         receive_count: task.delivery.receive_count,
         message_id: task.delivery.message_id.clone(),
         queue: task.delivery.queue.name.clone(),
+        isolation: task.message.isolation,
     }
 }
 

@@ -80,6 +80,7 @@ async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
 }
 
 fn host_view(state: HostState) -> HostView {
+    let (isolation, isolation_reason) = state.isolation.unzip();
     HostView {
         pid: state.pid,
         location: state.location,
@@ -87,6 +88,8 @@ fn host_view(state: HostState) -> HostView {
         load_ms: (state.loaded_ms > 0).then_some(state.loaded_ms),
         children: state.children,
         pss_bytes: (state.pss_kib > 0).then_some(state.pss_kib * 1024),
+        isolation,
+        isolation_reason,
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use dagster_taskiq_tui::domain::{
-    Answer, AuditEntry, Envelope, FleetWorker, HostPhase, HostView, JobRef, LogLevel, LogLine,
-    MessageStage, Peek, PeekedMessage, Phase, PriorityCount, Query, QueueCounts, QueueDetail,
-    QueueRole, QueueView, RedrivePolicy, RunStatus, RunView, Slots, Snapshot, Source, SourceHealth,
-    SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp, Trend, Usage, WorkerState, WorkerView,
+    Answer, AuditEntry, Envelope, FleetWorker, HostPhase, HostView, Isolation, JobRef, LogLevel,
+    LogLine, MessageStage, Peek, PeekedMessage, Phase, PriorityCount, Query, QueueCounts,
+    QueueDetail, QueueRole, QueueView, RedrivePolicy, RunStatus, RunView, Slots, Snapshot, Source,
+    SourceHealth, SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp, Trend, Usage,
+    WorkerState, WorkerView,
 };
 use jiff::SignedDuration;
 
@@ -268,6 +269,17 @@ fn host(pid: u32, location: &str, phase: HostPhase, children: u32) -> HostView {
         phase,
         children,
         pss_bytes: Some(27_500_000 + u64::from(pid) * 4096),
+        isolation: match location {
+            "ledger" => None,
+            _ if location.contains("/ml/") => Some(Isolation::Reuse),
+            _ => Some(Isolation::Fork),
+        },
+        isolation_reason: location.contains("/ml/").then(|| {
+            String::from(
+                "loading the code left the connection to 10.0.4.17:5432 (features.ENGINE): made in \
+                 a resource or in the step instead, it would let steps be forked, which is faster",
+            )
+        }),
     }
 }
 

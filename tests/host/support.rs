@@ -12,10 +12,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use dagster_taskiq_tui::domain::TaskKind;
+use dagster_taskiq_tui::domain::{Isolation, TaskKind};
 use dagster_taskiq_tui::environment::packages;
 use dagster_taskiq_tui::host::{
-    Execution, HostNotice, HostSettings, Hosts, LostPolicy, Outcome, Progress, WorkerIdentity,
+    Execution, HostNotice, HostSettings, Hosts, IsolationSettings, LostPolicy, Outcome, Progress,
+    WorkerIdentity,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -206,6 +207,7 @@ fn execution(kind: TaskKind, kwargs: Value, attempt: u32) -> Execution {
         receive_count: 1,
         message_id: "message-1".to_owned(),
         queue: "dagster-tasks".to_owned(),
+        isolation: None,
     }
 }
 
@@ -224,6 +226,13 @@ pub fn settings(worker: &str) -> HostSettings {
         cancel_grace: Duration::from_secs(1),
         on_worker_lost: LostPolicy::Retry { max: 2 },
         max_deliveries: 10,
+        isolation: IsolationSettings {
+            // `DAGSTER_TASKIQ_ISOLATION=reuse cargo test --test host` holds the same of reused processes.
+            mode: std::env::var("DAGSTER_TASKIQ_ISOLATION")
+                .map_or(Isolation::Auto, |mode| mode.parse().unwrap()),
+            max_steps: 100,
+            ..IsolationSettings::default()
+        },
         packages: packages::unpack_below(&home().join("cache")).unwrap(),
     }
 }

@@ -57,6 +57,16 @@ def test_a_bad_priority_is_replaced_by_the_default_and_said() -> None:
     assert "dagster-taskiq/run_priority is 'x'" in route.warnings[0]
 
 
+def test_the_isolation_of_the_step_wins_over_the_runs_and_nonsense_is_said() -> None:
+    tag = "dagster-taskiq/isolation"
+    assert router().step({}).isolation is None
+    assert router(run_tags={tag: "reuse"}).step({}).isolation == "reuse"
+    assert router(run_tags={tag: "reuse"}).step({tag: "fresh"}).isolation == "fresh"
+    route = router().step({tag: "spoon"})
+    assert route.isolation is None
+    assert "'spoon', which is none of auto, fork, reuse, fresh" in route.warnings[0]
+
+
 def test_dagsters_own_priority_alone_is_warned_of() -> None:
     assert "set dagster-taskiq/priority" in router().step({"dagster/priority": "3"}).warnings[0]
     both = {"dagster/priority": "3", "dagster-taskiq/priority": "3"}

@@ -16,7 +16,7 @@ use crate::control::store::{self, Store};
 use crate::control::{Request, runtime};
 use crate::domain::{EventSink, HostView, Slots, Timestamp, WorkerState, WorkerView};
 use crate::environment::packages;
-use crate::host::{HostNotice, HostSettings, Hosts, LostPolicy, WorkerIdentity};
+use crate::host::{HostNotice, HostSettings, Hosts, IsolationSettings, LostPolicy, WorkerIdentity};
 use crate::telemetry;
 use crate::worker::{Order, Pool, PoolOptions};
 
@@ -194,6 +194,12 @@ pub(in crate::cli) fn host_settings(
             WorkerLost::Fail => LostPolicy::Fail,
         },
         max_deliveries: settings.max_deliveries.value,
+        isolation: IsolationSettings {
+            mode: settings.isolation.value,
+            by_location: settings.isolation_by_location.value.clone(),
+            max_steps: settings.max_steps_per_process.value,
+            max_memory_mib: settings.max_memory_per_process.value,
+        },
         packages: packages::unpack()?,
     })
 }
@@ -249,11 +255,11 @@ async fn log_notices(mut notices: mpsc::Receiver<HostNotice>) {
             } => {
                 info!("{location} loaded in {loaded_ms} ms (pid {pid})");
             }
-            Notice::NotForking { location, threads } => warn!(
-                "{location} starts threads when it is imported ({}): every step runs in a fresh \
-                 process, which takes seconds longer",
-                threads.join(", ")
-            ),
+            Notice::Isolation {
+                location,
+                mode,
+                reason,
+            } => info!("{location}: isolation {mode}; {reason}"),
             Notice::LoadFailed { location, reason } => error!("{location} does not load: {reason}"),
             Notice::Died { location, pid } => {
                 warn!("the Python host of {location} (pid {pid}) died; its tasks are looked after");

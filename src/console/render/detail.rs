@@ -239,6 +239,12 @@ impl Page<'_> {
             }
             self.field("pid", &host.pid.to_string());
             self.field("children", &host.children.to_string());
+            if let Some(isolation) = host.isolation {
+                self.field("isolation", isolation.word());
+            }
+            if let Some(reason) = &host.isolation_reason {
+                self.field("because", reason);
+            }
         }
         format!("Worker {}", worker.id)
     }

@@ -14,7 +14,7 @@ use crate::console::alarms::HEARTBEAT_LATE;
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::render::signs::signed;
 use crate::console::rows::{self, WorkerRow};
-use crate::domain::{FleetWorker, HostPhase, HostView, WorkerState, WorkerView};
+use crate::domain::{FleetWorker, HostPhase, HostView, Isolation, WorkerState, WorkerView};
 
 const COLUMNS: [Column; 12] = [
     column("WORKER", 14, 0).grow(40),
@@ -205,9 +205,10 @@ fn elsewhere(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &FleetWorker, frame
 }
 
 fn hosts(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &WorkerView, framed: bool) {
-    const COLUMNS: [Column; 6] = [
+    const COLUMNS: [Column; 7] = [
         column("PYTHON HOST", 20, 0).grow(60),
         column("STATE", 10, 0),
+        column("ISOLATION", 9, 2),
         column("CHILDREN", 8, 1).right(),
         column("MEMORY", 6, 1).right(),
         column("LOADED IN", 9, 2).right(),
@@ -234,15 +235,10 @@ fn hosts(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &WorkerView, framed: bo
         &COLUMNS,
         worker.hosts.iter().map(|host| host_cells(ctx, host)),
     );
-    // Why a host does not load is a sentence: below the table, where it has the whole width.
-    let failed = worker.hosts.iter().filter_map(|host| match &host.phase {
-        HostPhase::Failed(reason) => {
-            Some(format!("{} {}: {reason}", ctx.glyphs.down, host.location))
-        }
-        _ => None,
-    });
-    let lines: Vec<Line> = failed
-        .map(|text| Line::from(span(text, ctx.roles.error)))
+    let lines: Vec<Line> = worker
+        .hosts
+        .iter()
+        .filter_map(|host| remark(ctx, host))
         .collect();
     let used = u16::try_from(worker.hosts.len() + 1)
         .unwrap_or(u16::MAX)
@@ -255,6 +251,20 @@ fn hosts(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &WorkerView, framed: bo
     paint::lines(ctx, buf, panel::indent(below), &lines);
 }
 
+/// Why a host does not load, or does not fork: a sentence, below the table, where it has the whole
+/// width.
+fn remark(ctx: Ctx, host: &HostView) -> Option<Line<'static>> {
+    let location = &host.location;
+    if let HostPhase::Failed(reason) = &host.phase {
+        let text = format!("{} {location}: {reason}", ctx.glyphs.down);
+        return Some(Line::from(span(text, ctx.roles.error)));
+    }
+    let mode = host.isolation.filter(|mode| *mode != Isolation::Fork)?;
+    let reason = host.isolation_reason.as_deref()?;
+    let text = format!("{location}: isolation {mode}; {reason}");
+    Some(Line::from(span(text, ctx.roles.dim)))
+}
+
 fn host_cells<'a>(ctx: Ctx<'a>, host: &'a HostView) -> Vec<Line<'a>> {
     let unknown = || ctx.glyphs.unknown.to_owned();
     let loaded = host
@@ -263,6 +273,10 @@ fn host_cells<'a>(ctx: Ctx<'a>, host: &'a HostView) -> Vec<Line<'a>> {
     vec![
         Line::from(host.location.as_str()),
         ctx.host_phase(&host.phase),
+        Line::from(
+            host.isolation
+                .map_or_else(unknown, |mode| mode.word().to_owned()),
+        ),
         Line::from(ctx.exact(u64::from(host.children), ctx.roles.running)),
         Line::from(host.pss_bytes.map_or_else(unknown, format::bytes)),
         Line::from(span(loaded, ctx.roles.dim)),

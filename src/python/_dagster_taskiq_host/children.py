@@ -1,14 +1,17 @@
 """One child process of a step host: its pipes, its output, how it is being stopped."""
 
+import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import linux
+from .frames import Channel, Closed, Frame
 from .redaction import redact
 
 LINE = 2000
@@ -60,6 +63,19 @@ class Stream:
             # Half a secret, at the cut, has no form to be recognised by.
             yield text if len(text) <= LINE else redact(text)[:LINE]
 
+    def rest_of_it(self) -> Iterator[str]:
+        """All lines that are there now, with one that does not end."""
+        # A grandchild that goes on writing does not keep the host here.
+        for _ in range(BEHIND // READ + 1):
+            position = self.skipped, self.rest
+            lines = list(self.lines())
+            yield from lines
+            if not lines and (self.skipped, self.rest) == position:
+                break
+        if self.rest:
+            yield self.rest[:LINE].decode("utf-8", "replace")
+            self.rest = b""
+
     def _skip(self) -> None:
         position = os.lseek(self.fd, 0, os.SEEK_CUR)
         behind = os.fstat(self.fd).st_size - position
@@ -73,7 +89,7 @@ class Stream:
 class Child:
     """A process that runs one step or run."""
 
-    task: str
+    task: str | None
     pid: int
     news: int
     streams: list[Stream]
@@ -87,6 +103,10 @@ class Child:
     """When (monotonic seconds) which signal is due."""
     strays: set[int] = field(default_factory=set)
     """Descendants that were seen when the child was being stopped."""
+    usage: dict[str, Any] | None = None
+    """What the task used, once that is known."""
+    given_up: bool = False
+    """Whether its supervision failed: it is killed, and only its end is waited for."""
     _rest: bytes = b""
 
     def fds(self) -> list[int]:
@@ -94,28 +114,31 @@ class Child:
 
     def watched(self) -> list[int]:
         """Descriptors that tell when there is something to read."""
+        if self.given_up:
+            return []
         pipes = [s.fd for s in self.streams if not s.is_file and not s.ended]
         return pipes if self.silent else [self.news, *pipes]
 
-    def read_news(self) -> list[dict[str, Any]]:
+    def flush(self) -> None:
+        """Sends what the child has not taken yet."""
+
+    def read_news(self) -> list[Frame]:
         """Events and the like; outcome and retry policy are kept here instead."""
-        passed_on = []
+        return [item for item in self._arrived() if not self._keep(item)]
+
+    def _arrived(self) -> Iterator[Frame]:
         while True:
             try:
                 data = os.read(self.news, READ)
             except BlockingIOError:
-                break
+                return
             if not data:
                 self.silent = True
-                break
+                return
             *whole, self._rest = (self._rest + data).split(b"\n")
-            for line in whole:
-                item = json.loads(line)
-                if not self._keep(item):
-                    passed_on.append(item)
-        return passed_on
+            yield from map(json.loads, whole)
 
-    def _keep(self, item: dict[str, Any]) -> bool:
+    def _keep(self, item: Frame) -> bool:
         kind = item.pop("kind")
         if kind == "outcome":
             self.outcome = item
@@ -152,7 +175,8 @@ class Child:
         self._note_strays()
         linux.send_group(self.pid, signal.SIGKILL)
         for pid in self.strays:
-            linux.send(pid, signal.SIGKILL)
+            if not linux.send(pid, signal.SIGKILL):
+                print(f"process {pid} belongs to another user: it stays", file=sys.stderr)
 
     def _note_strays(self) -> None:
         self.strays.update(linux.descendants(self.pid))
@@ -178,7 +202,8 @@ class Child:
         for pid, parent in linux.parents().items():
             if parent != os.getpid():
                 continue
-            if pid in self.strays or linux.has_variable(pid, TASK_ID, self.task):
+            own = self.task is not None and linux.has_variable(pid, TASK_ID, self.task)
+            if pid in self.strays or own:
                 for descendant in [pid, *linux.descendants(pid)]:
                     linux.send(descendant, signal.SIGKILL)
 
@@ -187,5 +212,73 @@ class Child:
         linux.send_group(self.pid, signal.SIGKILL)
         if self.canceled or self.killed or self.outcome is None:
             self._end_orphans()
+        self.close()
+
+    def close(self) -> None:
+        """Closes the host's ends of the child's pipes."""
         for fd in self.fds():
             os.close(fd)
+
+
+@dataclass
+class WarmChild(Child):
+    """A process that has loaded the code (or is loading it) and runs one task after the other."""
+
+    channel: Channel | None = None
+    loaded: bool = False
+    leaving: bool = False
+    """Whether it is given no more tasks."""
+    served: int = 0
+    last: bool = False
+    """Whether the task it has is the last one it may run."""
+    idle_since: float = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        return self.loaded and not self.leaving and self.task is None
+
+    def _arrived(self) -> Iterator[Frame]:
+        assert self.channel is not None
+        try:
+            while frames := self.channel.receive():
+                yield from frames
+        except Closed:
+            self.silent = True
+
+    def flush(self) -> None:
+        if self.channel is not None:
+            with contextlib.suppress(Closed):  # its end is reaped
+                self.channel.flush()
+
+    def give(self, frame: Frame, *, last: bool) -> None:
+        """Has it run a task."""
+        assert self.channel is not None
+        self.task = frame["id"]
+        self.served += 1
+        self.last = last
+        self.channel.send({**frame, "last": last})
+
+    def finish_task(self) -> None:
+        """Forgets the task it has run."""
+        files = [stream for stream in self.streams if stream.is_file]
+        self.streams = [stream for stream in self.streams if not stream.is_file]
+        for stream in files:
+            os.close(stream.fd)
+        self.task = self.outcome = self.retry = self.usage = None
+        self.plan.clear()
+        self.strays.clear()
+        for stream in self.streams:
+            stream.skipped = 0
+        self.idle_since = time.monotonic()
+
+    def dismiss(self) -> None:
+        """Lets it end, once its task has."""
+        self.leaving = True
+        if not self.silent and self.channel is not None:
+            self.channel.end()
+
+    def close(self) -> None:
+        for stream in self.streams:
+            os.close(stream.fd)
+        if self.channel is not None:
+            self.channel.close()

@@ -17,8 +17,15 @@ from dagster._core.storage.local_compute_log_manager import (
     LocalComputeLogManager,
 )
 
+from .inheritance import flush_all
 
-def use_direct_logs(instance: DagsterInstance, tell: Callable[[str, str], None]) -> None:
+Redirect = Callable[[int, int], None]
+"""Has all that leads to where one descriptor leads to, lead to where another does."""
+
+
+def use_direct_logs(
+    instance: DagsterInstance, tell: Callable[[str, str], None], redirect: Redirect
+) -> None:
     """Makes the instance's manager capture directly; ``tell`` is given each stream and its file."""
     manager = instance.compute_log_manager
     if type(manager) is not LocalComputeLogManager:
@@ -30,7 +37,7 @@ def use_direct_logs(instance: DagsterInstance, tell: Callable[[str, str], None])
             manager.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind])
             for kind in (ComputeIOType.STDOUT, ComputeIOType.STDERR)
         ]
-        with _redirected(1, paths[0]), _redirected(2, paths[1]):
+        with _redirected(1, paths[0], redirect), _redirected(2, paths[1], redirect):
             for stream, path in zip(("stdout", "stderr"), paths, strict=True):
                 tell(stream, path)
             yield CapturedLogContext(log_key)
@@ -56,17 +63,16 @@ def whereabouts(instance: DagsterInstance, run_id: str, file_key: str) -> dict[s
 
 
 @contextmanager
-def _redirected(fd: int, path: str) -> Iterator[None]:
-    stream = sys.stdout if fd == 1 else sys.stderr
+def _redirected(fd: int, path: str, redirect: Redirect) -> Iterator[None]:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     saved = os.dup(fd)
-    stream.flush()
-    os.dup2(target, fd)
+    flush_all((sys.stdout, sys.stderr))
+    redirect(fd, target)
     os.close(target)
     try:
         yield
     finally:
-        stream.flush()
-        os.dup2(saved, fd)
+        flush_all((sys.stdout, sys.stderr))
+        redirect(fd, saved)
         os.close(saved)

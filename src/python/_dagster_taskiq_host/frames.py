@@ -4,7 +4,9 @@ Writing never blocks. What the peer does not take stays in a bounded queue; beyo
 frames that only inform (``event``, ``log``) are dropped and counted, the others are kept.
 """
 
+import contextlib
 import json
+import math
 import socket
 import struct
 from collections import deque
@@ -21,6 +23,50 @@ MAX_QUEUED = 1024 * 1024
 not read for some seconds must not make this process grow."""
 
 DROPPABLE = frozenset({"event", "log"})
+
+LONGEST_TEXT = 64 * 1024
+"""Characters of a text in a frame that would otherwise be longer than ``MAX_FRAME``."""
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame as JSON that every reader takes, whatever texts and numbers it holds.
+
+    Exception texts may hold half of a surrogate pair (a file name that is not valid UTF-8 gives
+    one) and numbers may be NaN or infinite; JSON has neither.
+    """
+    try:
+        body = _dump(frame)
+    except (ValueError, TypeError, RecursionError):
+        body = _dump(_clean(frame))
+    if len(body) <= MAX_FRAME:
+        return body
+    if frame.get("kind") == "answer":
+        # Half an answer would be taken for a whole one.
+        error = f"the answer has {len(body)} bytes, more than the {MAX_FRAME} of a frame"
+        return _dump({"kind": "answer", "id": frame["id"], "error": error})
+    return _dump(_clean(frame, LONGEST_TEXT))
+
+
+def _dump(value: Any) -> bytes:
+    # Half of a surrogate pair raises UnicodeEncodeError here, which is a ValueError.
+    return json.dumps(value, default=str, allow_nan=False, ensure_ascii=False).encode()
+
+
+def _clean(value: Any, longest: int | None = None, depth: int = 20) -> Any:
+    if isinstance(value, str):
+        return value[:longest].encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if depth > 0 and isinstance(value, dict):
+        return {
+            _clean(str(key), longest): _clean(item, longest, depth - 1)
+            for key, item in value.items()
+        }
+    if depth > 0 and isinstance(value, (list, tuple)):
+        return [_clean(item, longest, depth - 1) for item in value]
+    return _clean(str(value), longest)
 
 
 class Closed(Exception):
@@ -50,7 +96,7 @@ class Channel:
         if frame["kind"] in DROPPABLE and self._queued > MAX_QUEUED:
             self.dropped += 1
             return
-        body = json.dumps(frame, default=str).encode()
+        body = encode(frame)
         self._outgoing.append(memoryview(HEADER.pack(len(body)) + body))
         self._queued += HEADER.size + len(body)
         self.flush()
@@ -96,6 +142,11 @@ class Channel:
             frames.append(json.loads(self._incoming[HEADER.size : end]))
             del self._incoming[:end]
         return frames
+
+    def end(self) -> None:
+        """Says that nothing more will be sent; what the peer sends still arrives."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self._sock.close()

@@ -3,7 +3,9 @@
 import contextlib
 import ctypes
 import os
+import resource
 import signal
+import stat
 import sys
 from pathlib import Path
 
@@ -30,32 +32,43 @@ def become_subreaper() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def thread_names() -> list[str]:
-    """The names of this process's threads, the main one first."""
-    tasks = sorted(Path("/proc/self/task").glob("*"), key=lambda task: int(task.name))
-    names = []
-    for task in tasks:
-        try:
-            names.append((task / "comm").read_text().strip())
-        except OSError:
-            continue
+def threads() -> dict[int, str]:
+    """The kernel's ids and names of this process's threads, without the main one."""
+    names = {}
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):
+            names[int(task.name)] = (task / "comm").read_text(errors="replace").strip()
+    names.pop(os.getpid(), None)
     return names
+
+
+def own_name() -> str:
+    """The kernel's name of this process, which native threads have that were given none."""
+    try:
+        return Path("/proc/self/comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def parents() -> dict[int, int]:
     """Process id to parent process id, of every process that /proc shows."""
+    return {pid: parent for pid, (parent, _) in _processes().items()}
+
+
+def _processes() -> dict[int, tuple[int, int]]:
+    """Parent and process group of every process that /proc shows, without zombies."""
     table = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         try:
-            stat = Path("/proc", entry, "stat").read_text()
+            text = Path("/proc", entry, "stat").read_text(errors="replace")
         except OSError:
             continue
         # The command is in parentheses and may itself contain spaces and parentheses.
-        state_and_parent = stat.rpartition(")")[2].split()
-        if state_and_parent[0] != "Z":
-            table[int(entry)] = int(state_and_parent[1])
+        state, parent, group = text.rpartition(")")[2].split()[:3]
+        if state != "Z":
+            table[int(entry)] = (int(parent), int(group))
     return table
 
 
@@ -82,10 +95,15 @@ def has_variable(pid: int, name: str, value: str) -> bool:
     return f"{name}={value}".encode() in environment.split(b"\0")
 
 
-def send(pid: int, signum: int) -> None:
-    """Signals one process, if it is still there."""
-    with contextlib.suppress(ProcessLookupError):
+def send(pid: int, signum: int) -> bool:
+    """Signals one process; false where it is not ours to signal, such as one of ``sudo``'s."""
+    try:
         os.kill(pid, signum)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
 
 
 def send_group(group: int, signum: int) -> None:
@@ -104,10 +122,41 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def reseed() -> None:
-    """Gives the forked process random numbers of its own."""
-    if "random" in sys.modules:
-        sys.modules["random"].seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
+def aliases(fd: int) -> list[int]:
+    """Other descriptors of this process that lead to the same pipe or file."""
+    if not AVAILABLE:
+        return []
+    same = os.fstat(fd)
+    if not (stat.S_ISFIFO(same.st_mode) or stat.S_ISREG(same.st_mode)):
+        return []
+    return [other for other in open_fds() if other > 2 and os.path.samestat(os.fstat(other), same)]
+
+
+def open_fds() -> list[int]:
+    """The descriptors of this process."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            os.fstat(int(name))  # the one that listed the folder is closed by now
+            found.append(int(name))
+    return found
+
+
+def raise_descriptor_limit() -> int:
+    """Lets this process open as many files as it may; returns the former limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft
+
+
+def set_descriptor_limit(soft: int) -> None:
+    """Gives user code the limit it would have without us: ``select`` and old programs need it."""
+    with contextlib.suppress(ValueError, OSError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def group_members(group: int) -> list[int]:
+    """The living processes of a process group."""
+    return [pid for pid, (_, own) in _processes().items() if own == group]

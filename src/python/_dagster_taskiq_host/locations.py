@@ -34,20 +34,6 @@ def job_of(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
     return recon_job_from_origin(run.job_code_origin).with_repository_load_data(load_data)
 
 
-def selected(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
-    """The part of a run's job that the run is about, not loaded yet.
-
-    Raises:
-        LocationBroken: as ``job_of``.
-
-    """
-    return job_of(instance, run).get_subset(
-        op_selection=run.resolved_op_selection,
-        asset_selection=run.asset_selection,
-        asset_check_selection=run.asset_check_selection,
-    )
-
-
 def load(job: ReconstructableJob) -> None:
     """Loads the job's code location, which costs next to nothing where its host has it loaded.
 
@@ -63,6 +49,37 @@ def load(job: ReconstructableJob) -> None:
         print_exc()
         where = job.repository.pointer.describe()
         raise LocationBroken(f"code location {where} does not load: {last_line(error)}") from error
+
+
+def missing(instance: DagsterInstance, run: DagsterRun) -> str | None:
+    """What the run needs and the loaded code does not have, in one sentence.
+
+    Definitions may be made from files that have changed since they were loaded: a dbt manifest, a
+    list of names.
+    """
+    try:
+        subset_of(instance, run).get_definition()
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        raise
+    except LocationBroken:
+        return None
+    except Exception as error:
+        return last_line(error)
+    return None
+
+
+def subset_of(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
+    """The run's job with what the run selects of it, not loaded yet.
+
+    Raises:
+        LocationBroken: the run does not name its code location.
+
+    """
+    return job_of(instance, run).get_subset(
+        op_selection=run.resolved_op_selection,
+        asset_selection=run.asset_selection,
+        asset_check_selection=run.asset_check_selection,
+    )
 
 
 def last_line(error: BaseException) -> str:

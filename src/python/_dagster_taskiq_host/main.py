@@ -1,9 +1,9 @@
-"""Entry points: ``step`` and ``ledger`` speak frames on standard input; ``one`` runs one task.
+"""Entry points: ``step`` and ``ledger`` speak frames on standard input to the worker, ``warm`` to a
+step host.
 
 Called as ``python -c <bootstrap> <folder of this package> <folder of dagster_taskiq> …``.
 """
 
-import json
 import os
 import signal
 import socket
@@ -19,6 +19,10 @@ BOOTSTRAP = (
 """``-c`` puts the working directory first on the path; this package's folder takes its place."""
 
 
+EXIT = 10
+"""Seconds that exit handlers and threads of user code have when a step host ends."""
+
+
 def main() -> None:
     """Dispatches on the third argument."""
     host_folder, library_folder, mode, *rest = sys.argv[1:]
@@ -27,15 +31,15 @@ def main() -> None:
     bootstrap = [sys.executable, "-c", BOOTSTRAP, host_folder, library_folder]
     # User code that looks at its arguments finds a bare interpreter.
     sys.argv = [sys.argv[0]]
-    if mode == "one":
-        _one(int(rest[0]))
+    if mode == "warm":
+        _warm(int(rest[0]))
     elif mode == "ledger":
         _ledger(int(rest[0]))
     else:
         _step(int(rest[0]), bootstrap)
 
 
-def _channel() -> Channel:
+def _socket() -> socket.socket:
     """Takes the socket from standard input and puts ``/dev/null`` there instead."""
     own = os.dup(0)
     os.set_inheritable(own, False)
@@ -43,7 +47,7 @@ def _channel() -> Channel:
     os.dup2(null, 0)
     os.close(null)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open for the life of the process
-    return Channel(socket.socket(fileno=own))
+    return socket.socket(fileno=own)
 
 
 def _hello(channel: Channel) -> None:
@@ -65,19 +69,22 @@ def _step(parent: int, bootstrap: list[str]) -> None:
     # While user code is loaded there are no children, so the kernel may end this at once.
     linux.die_with_parent(parent, signal.SIGKILL)
     linux.become_subreaper()
-    channel = _channel()
+    channel = Channel(_socket())
+    descriptors = linux.raise_descriptor_limit()
     from .step_host import StepHost
 
     _hello(channel)
-    StepHost(channel, bootstrap).run()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    StepHost(channel, bootstrap, descriptors).run()
+    # Exit handlers of user code run here, once: what was made while it was loaded is removed. They
+    # may not keep the process.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(EXIT)
+    sys.exit(0)
 
 
 def _ledger(parent: int) -> None:
     linux.die_with_parent(parent, signal.SIGKILL)
-    channel = _channel()
+    channel = Channel(_socket())
     try:
         import dagster  # noqa: F401
     except ImportError as error:
@@ -94,7 +101,7 @@ def _ledger(parent: int) -> None:
     except InstanceUnusable as error:
         channel.send({"kind": "load_error", "reason": str(error)})
         return
-    channel.send({"kind": "ready", "load_ms": 0, "threads": [], "forks": False})
+    channel.send({"kind": "ready", "load_ms": 0, "isolation": "", "why": ""})
     ledger.serve(channel, instance, more)
 
 
@@ -109,12 +116,9 @@ def _first(channel: Channel) -> list[Frame]:
             return frames
 
 
-def _one(news: int) -> None:
-    job = json.load(sys.stdin)
-    linux.die_with_parent(job["parent"], signal.SIGKILL)
-    from . import work
-    from .instances import open_instance
+def _warm(parent: int) -> None:
+    linux.die_with_parent(parent, signal.SIGKILL)
+    sock = _socket()
+    from .warm import serve
 
-    with open_instance(job["instance_ref"]) as instance:
-        code = work.perform(instance, job["frame"], news)
-    sys.exit(code)
+    sys.exit(serve(sock))

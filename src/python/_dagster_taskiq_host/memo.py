@@ -51,7 +51,7 @@ def prepare(instance: DagsterInstance, run_id: str) -> None:
     with contextlib.suppress(Exception):
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished and run.parent_run_id is None:
-            job = locations.selected(instance, run)
+            job = locations.subset_of(instance, run)
             definition = job.get_definition()
             resolved = config(definition, run.run_config)
             load_data = job.repository.repository_load_data

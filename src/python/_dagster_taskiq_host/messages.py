@@ -59,6 +59,8 @@ class Task:
     """Executions without an end after which it is not run again; 0: no limit."""
     policy: Policy = field(default_factory=Policy)
     """Which code may be loaded."""
+    reload: bool = False
+    """Whether code that lacks what the run needs is loaded again first."""
 
     @property
     def run_id(self) -> str:
@@ -120,6 +122,7 @@ def unpack(frame: dict[str, Any]) -> Task:
         lost=frame["lost"],
         max_deliveries=frame["max_deliveries"],
         policy=Policy.read(frame),
+        reload=frame.get("reload", False),
     )
 
 

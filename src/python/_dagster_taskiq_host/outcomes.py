@@ -8,12 +8,15 @@ from .redaction import redact
 
 Outcome = dict[str, Any]
 
+LONGEST = 4000
+"""Characters of a reason: it is put into events, log lines and message attributes."""
+
 
 def finished(status: str, reason: str | None = None) -> Outcome:
     """The terminal event is in the log. ``status`` is the event's type or the run's status,
     ``reason`` why it failed or is to be retried.
     """
-    return {"outcome": "finished", "status": status, "reason": redact(reason) if reason else None}
+    return {"outcome": "finished", "status": status, "reason": _short(reason)}
 
 
 def already_finished(event: str) -> Outcome:
@@ -38,14 +41,28 @@ def lost(reported: str) -> Outcome:
 
 def raised(reason: str) -> Outcome:
     """The task ended with an exception and without a terminal event."""
-    return {"outcome": "raised", "reason": redact(reason)}
+    return {"outcome": "raised", "reason": _short(reason)}
 
 
 def interrupted(reason: str) -> Outcome:
     """The run stopped without a terminal event because it will be resumed."""
-    return {"outcome": "interrupted", "reason": redact(reason)}
+    return {"outcome": "interrupted", "reason": _short(reason)}
 
 
 def unrunnable(reason: str) -> Outcome:
     """Nothing was run and nothing written."""
-    return {"outcome": "unrunnable", "reason": redact(reason)}
+    return {"outcome": "unrunnable", "reason": _short(reason)}
+
+
+def stale(reason: str) -> Outcome:
+    """The run needs what the loaded code does not have; loaded again, it may have it."""
+    return {"outcome": "stale", "reason": _short(reason)}
+
+
+def _short(reason: str | None) -> str | None:
+    if reason is None:
+        return None
+    reason = redact(reason)
+    if len(reason) <= LONGEST:
+        return reason
+    return f"{reason[:LONGEST]}… ({len(reason)} characters)"

@@ -64,6 +64,9 @@ def _run_claimed(
                 f"{executions} run workers began the run and none of them brought it to an end "
                 f"(max_deliveries is {task.max_deliveries})"
             )
+    missing = locations.missing(instance, run) if task.reload else None
+    if missing is not None:
+        return outcomes.stale(missing)
     announce.announce(instance, run, task)
     broken = _why_it_does_not_load(instance, run)
     if broken is not None:

@@ -74,6 +74,9 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
                 f"{attempt.executions} processes began attempt {task.attempt} and none of them "
                 f"brought it to an end (max_deliveries is {task.max_deliveries})"
             )
+        missing = locations.missing(instance, run) if task.reload else None
+        if missing is not None:
+            return outcomes.stale(missing)
         _guard(instance, claim, tell)
         return _execute(instance, run, task, tell)
     finally:
@@ -176,7 +179,7 @@ def _events(
     try:
         announce.announce(instance, run, task)
         set_snowflake_partner_env_var()
-        job = locations.selected(instance, run)
+        job = locations.subset_of(instance, run)
         locations.load(job)
         yield DagsterEvent.step_worker_started(
             create_context_free_log_manager(instance, run),

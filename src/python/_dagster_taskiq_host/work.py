@@ -1,68 +1,86 @@
-"""What a child process does from its first instruction to its exit code."""
+"""What a process does with one task, from its message to its outcome."""
 
-import atexit
-import json
+import contextlib
 import os
 import sys
-import threading
+from collections.abc import Iterator
 from typing import Any
 
 from dagster import DagsterInstance
+from dagster._utils.hosted_user_process import recon_repository_from_origin
 from dagster._utils.interrupts import capture_interrupts
 
 from . import connections, memo, outcomes
 from .compute_logs import use_direct_logs
-from .messages import Undecodable, unpack
+from .frames import encode
+from .inheritance import Inheritance
+from .messages import Undecodable, unpack, unpack_origin
 from .runs import run_run
-from .steps import run_step
+from .steps import Tell, run_step
 
 EXIT_RAISED = 1
 
 
-def perform(instance: DagsterInstance, frame: dict[str, Any], news: int) -> int:
-    """Runs the task of a ``step`` or ``run`` frame; ``news`` is the pipe to the host.
+def load(instance: DagsterInstance, origin: Any) -> None:
+    """Loads the code of a ``load`` frame, with the variables that Dagster's code servers set.
+
+    What is for one location of the workspace alone is set with its runs: only they say which one
+    this is. Without an origin no code is kept loaded, each task loads its own.
+    """
+    if origin is not None:
+        instance.inject_env_vars(None)
+        recon_repository_from_origin(unpack_origin(origin)).get_definition()
+
+
+def perform(
+    instance: DagsterInstance, frame: dict[str, Any], tell: Tell, inheritance: Inheritance
+) -> int:
+    """Runs the task of a ``step`` or ``run`` frame.
 
     Returns the exit code. The outcome is told before: what user code does at exit no longer
     changes it.
     """
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-    def tell(item: dict[str, Any]) -> None:
-        # The host reads all the time and never blocks, so this cannot wait for long.
-        _write_all(news, json.dumps(item, default=str).encode() + b"\n")
-
     connections.keep(instance)
     memo.install()
-    use_direct_logs(instance, lambda stream, path: tell({"kind": "log_file", stream: path}))
-    try:
-        task = unpack(frame)
-    except Undecodable as error:
-        tell({"kind": "outcome", **outcomes.unrunnable(str(error))})
-        return 0
-    body = run_step if task.is_step else run_run
-    # As in ``dagster api``: interrupts are raised where Dagster is prepared for them.
-    with capture_interrupts():
-        outcome = body(instance, task, tell)
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:  # user code may have put anything in its place
+        reconfigure(line_buffering=True)
+    with _as_it_was(instance), _as_it_was(instance.compute_log_manager):
+        use_direct_logs(
+            instance,
+            lambda stream, path: tell({"kind": "log_file", stream: path}),
+            inheritance.redirect,
+        )
+        try:
+            task = unpack(frame)
+        except Undecodable as error:
+            tell({"kind": "outcome", **outcomes.unrunnable(str(error))})
+            return 0
+        body = run_step if task.is_step else run_run
+        # As in ``dagster api``: interrupts are raised where Dagster is prepared for them.
+        with capture_interrupts():
+            outcome = body(instance, task, tell)
     tell({"kind": "outcome", **outcome})
     return EXIT_RAISED if outcome["outcome"] == "raised" else 0
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def leave(code: int) -> None:
-    """Ends a forked child as an ordinary Python process ends: threads, exit handlers, streams.
-
-    ``sys.exit`` is not used: it would unwind through the host's frames.
-    """
+@contextlib.contextmanager
+def _as_it_was(target: Any) -> Iterator[None]:
+    """Takes back what was set on an object for one task: the next in this process has its own."""
+    before = dict(vars(target))
     try:
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread() and not thread.daemon:
-                thread.join()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        yield
     finally:
-        os._exit(code)
+        for name in vars(target).keys() - before.keys():
+            delattr(target, name)
+
+
+def to_pipe(fd: int) -> Tell:
+    """News as lines of JSON. The host reads all the time, so this cannot wait for long."""
+
+    def tell(item: dict[str, Any]) -> None:
+        data = encode(item) + b"\n"
+        while data:
+            data = data[os.write(fd, data) :]
+
+    return tell

@@ -1,15 +1,17 @@
 """Which queue a step or run goes to, and with which priority. Pure functions of tags."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dagster_taskiq.config import Band, Settings, queue_name, with_suffix
 from dagster_taskiq.tags import (
+    DAGSTER_TASKIQ_ISOLATION_TAG,
     DAGSTER_TASKIQ_PRIORITY_TAG,
     DAGSTER_TASKIQ_QUEUE_TAG,
     DAGSTER_TASKIQ_RUN_PRIORITY_TAG,
     DEFAULT_RUN_PRIORITY,
     DEFAULT_STEP_PRIORITY,
+    ISOLATION_MODES,
 )
 
 DAGSTER_PRIORITY_TAG = "dagster/priority"
@@ -27,7 +29,8 @@ class Route:
     """Where a message goes.
 
     ``fallback_url`` is the queue to use where ``url`` does not exist; ``warnings`` are sentences
-    for the run's log, each worth saying once.
+    for the run's log, each worth saying once. ``isolation`` is what kind of process the step asks
+    for; none: the worker's setting.
     """
 
     queue: str
@@ -35,6 +38,7 @@ class Route:
     priority: int
     fallback_url: str | None = None
     warnings: tuple[str, ...] = ()
+    isolation: str | None = None
 
 
 class Router:
@@ -57,7 +61,8 @@ class Router:
         name = step_tags.get(DAGSTER_TASKIQ_QUEUE_TAG) or self._run_tags.get(
             DAGSTER_TASKIQ_QUEUE_TAG
         )
-        return self._route(name, priority, warnings)
+        isolation = _isolation(step_tags, self._run_tags, warnings)
+        return replace(self._route(name, priority, warnings), isolation=isolation)
 
     def run(self) -> Route:
         """Route of the run itself: the queue for runs, or the base queue where there is none."""
@@ -108,6 +113,18 @@ def order_in_run(step_tags: Mapping[str, str]) -> tuple[int, int]:
     if DAGSTER_TASKIQ_PRIORITY_TAG in step_tags:
         return -own, 0
     return -own, -_integer(step_tags, DAGSTER_PRIORITY_TAG, 0)[0]
+
+
+def _isolation(
+    step_tags: Mapping[str, str], run_tags: Mapping[str, str], warnings: list[str]
+) -> str | None:
+    tag = DAGSTER_TASKIQ_ISOLATION_TAG
+    mode = step_tags.get(tag) or run_tags.get(tag)
+    if mode is None or mode in ISOLATION_MODES:
+        return mode
+    known = ", ".join(ISOLATION_MODES)
+    warnings.append(f"The tag {tag} is {mode!r}, which is none of {known}; using the worker's.")
+    return None
 
 
 def _integer(tags: Mapping[str, str], tag: str, default: int) -> tuple[int, list[str]]:

@@ -59,6 +59,7 @@ class StepMessages:
                 attempt=flight.attempt,
                 user_attempt=user_attempt,
                 job=self._job,
+                **({"isolation": route.isolation} if route.isolation else {}),
             ),
             {"execute_step_args_packed": packed, "executable_dict": self._executable},
         )

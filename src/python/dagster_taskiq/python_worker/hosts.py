@@ -140,7 +140,7 @@ class _Link:
             _LOG.info("%s: %s", frame["stream"], frame["line"])
         elif kind == "forked":
             self.forked.add(frame["id"])
-        elif kind in ("answer", "exit", "stale"):
+        elif kind in ("answer", "exit", "stale", "cannot_start"):
             future = self.answers.pop(frame["id"], None)
             if future is not None and not future.done():
                 future.set_result(frame)
@@ -242,6 +242,8 @@ class StepHost(_Keeper):
                     raise
                 continue  # it was not started
             link.forked.discard(frame["id"])
+            if answer["kind"] == "cannot_start":
+                raise HostUnusable(answer["reason"])
             if answer["kind"] != "stale":
                 return answer
             # Drained: what it runs goes on, new work gets a new host.

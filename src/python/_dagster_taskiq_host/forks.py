@@ -1,0 +1,80 @@
+"""A forked child of a host that has loaded the code."""
+
+import os
+import signal
+from collections.abc import Iterable
+
+from dagster import DagsterInstance
+
+from . import isolation, linux, work
+from .children import TASK_ID, Child, Stream
+from .frames import Frame
+from .inheritance import Inheritance
+from .redaction import print_exc
+
+
+def start(
+    frame: Frame,
+    instance: DagsterInstance,
+    inheritance: Inheritance,
+    descriptors: int,
+    own_fds: Iterable[int],
+) -> Child:
+    """Forks a child that runs a task. ``own_fds`` are the host's, which it closes.
+
+    Raises:
+        OSError: there are no descriptors, no memory or no process to be had.
+
+    """
+    pipes: list[tuple[int, int]] = []
+    try:
+        for _ in range(3):
+            pipes.append(os.pipe())
+        inheritance.flush()
+        host = os.getpid()
+        pid = isolation.fork()
+    except OSError:
+        for pair in pipes:
+            for fd in pair:
+                os.close(fd)
+        raise
+    if not pid:
+        _be_child(frame, instance, inheritance, descriptors, host, own_fds, pipes)
+    for read, write in pipes:
+        os.close(write)
+        os.set_blocking(read, False)
+    news, out, err = (read for read, _ in pipes)
+    return Child(frame["id"], pid, news, [Stream("stdout", out), Stream("stderr", err)])
+
+
+def _be_child(
+    frame: Frame,
+    instance: DagsterInstance,
+    inheritance: Inheritance,
+    descriptors: int,
+    host: int,
+    own_fds: Iterable[int],
+    pipes: list[tuple[int, int]],
+) -> None:
+    """Everything the child does; it does not return."""
+    code = 70
+    try:
+        os.setsid()
+        linux.die_with_parent(host, signal.SIGKILL)
+        linux.reset_signals()
+        os.environ[TASK_ID] = frame["id"]
+        # Those that user code opened while it was loaded stay: closing them would hand their
+        # numbers to other files.
+        for fd in (*own_fds, *(read for read, _ in pipes)):
+            os.close(fd)
+        for number in (1, 2):
+            inheritance.redirect(number, pipes[number][1])
+        for number in (1, 2):
+            os.close(pipes[number][1])
+        linux.set_descriptor_limit(descriptors)
+        inheritance.forget()
+        code = work.perform(instance, frame, work.to_pipe(pipes[0][1]), inheritance)
+    except BaseException:
+        print_exc()
+    finally:
+        inheritance.leave(code)
