@@ -363,7 +363,7 @@ fn no_output_of_a_worker_and_its_tools_holds_a_secret() {
         ("live output", "amqp://u:(redacted)@h"),
         ("attributes of dead letters", "does not load"),
         ("events of ours", "postgresql://u:(redacted)@h"),
-        ("doctor", "http://admin:(redacted)@127.0.0.1:9"),
+        ("doctor", "http://127.0.0.1:9"),
         ("--once", "(redacted)"),
         ("worker status --json", "(redacted)"),
         ("state folder", "drain queue"),
