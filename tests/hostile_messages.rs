@@ -211,6 +211,39 @@ fn a_custom_pointer_of_a_message_is_refused_and_a_run_that_is_not_there_loads_no
     }
 }
 
+#[test]
+fn the_instance_of_a_message_is_opened_only_where_that_is_configured() {
+    for (trust, ends) in [(false, 0), (true, 1)] {
+        let settings = format!("trust_message_instance: {trust}\n");
+        let mut attack = Attack::new("instances", &settings);
+        let jobs = std::fs::read_to_string(support::side::jobs()).unwrap();
+        let theirs = support::Project::new(&attack.scene.broker, "instances", &jobs);
+        let mut sender = support::side::Side::start(&theirs);
+        let run = sender.make_run("many");
+        // The step runs with the environment of the worker, and so leaves its traces there.
+        attack.scene.side.open_gate(&run, Some("low_0"));
+        let step = sender.step(&run, "low_0", 5);
+        sender.send(&[step]);
+        let _worker = attack.scene.worker(1, &[]);
+        if trust {
+            sender.wait_empty();
+        } else {
+            let reasons = attack.reasons(1);
+            assert!(reasons[0].contains("does not exist"), "{reasons:?}");
+            assert!(
+                reasons[0].contains("another storage configuration"),
+                "{reasons:?}"
+            );
+        }
+        let life = sender.life(&run, "low_0");
+        assert_eq!(
+            life.iter().filter(|event| *event == "STEP_SUCCESS").count(),
+            ends
+        );
+        assert_eq!(attack.scene.side.life(&run, "low_0"), [""; 0]);
+    }
+}
+
 /// Percent-encodes everything.
 fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
