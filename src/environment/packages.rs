@@ -1,8 +1,8 @@
 //! The Python packages that the binary carries, and where they are unpacked.
 //!
 //! `host/_dagster_taskiq_host` is the code of the warm hosts; `lib/dagster_taskiq` is what Dagster
-//! imports. Two folders, so that putting the first on Python's path does not shadow an installed
-//! `dagster_taskiq`.
+//! imports, with the part of the former that it uses. Two folders, so that putting the first on
+//! Python's path does not shadow an installed `dagster_taskiq`.
 
 use std::fs;
 use std::io;
@@ -14,14 +14,18 @@ use sha2::{Digest, Sha256};
 static PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/python");
 
 /// Which package goes to which folder.
-const PLACES: [(&str, &str); 2] = [("_dagster_taskiq_host", "host"), ("dagster_taskiq", "lib")];
+const PLACES: [(&str, &str); 3] = [
+    ("_dagster_taskiq_host", "host"),
+    ("_dagster_taskiq_host", "lib"),
+    ("dagster_taskiq", "lib"),
+];
 
 /// Where the packages are, each folder ready to be put on Python's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unpacked {
     /// Holds `_dagster_taskiq_host`.
     pub host: PathBuf,
-    /// Holds `dagster_taskiq`.
+    /// Holds `dagster_taskiq`, and `_dagster_taskiq_host` for where no worker's own comes first.
     pub library: PathBuf,
 }
 
