@@ -305,6 +305,48 @@ fn a_location_whose_import_starts_a_thread_is_not_forked_and_the_thread_is_named
 }
 
 #[test]
+fn code_that_lacks_a_runs_job_is_loaded_again_once_for_that_run() {
+    runtime().block_on(async {
+        fs::write(home().join("listed.txt"), "first").unwrap();
+        let worker = Worker::start(settings("listed")).await;
+        let run = |job: &str| {
+            Run::made(
+                "make_run_of",
+                &json!({"job": job, "like": "first", "file": "listed.py"}),
+            )
+        };
+        let first = run("first");
+        let (outcome, _) = execute(&worker.hosts, first.step("listed", 1)).await;
+        assert_success(&outcome);
+        let pid = host_pid(&worker.hosts);
+
+        fs::write(home().join("listed.txt"), "first second").unwrap();
+        let second = run("second");
+        let (outcome, _) = execute(&worker.hosts, second.step("listed", 1)).await;
+        assert_success(&outcome);
+        assert_eq!(second.count("listed", "STEP_START"), 1);
+        let live = || host_pids(&worker.hosts);
+        until("the former host is gone", || !live().contains(&pid)).await;
+
+        let third = run("third");
+        let pid = host_pid(&worker.hosts);
+        let (outcome, _) = execute(&worker.hosts, third.step("listed", 1)).await;
+        assert!(!matches!(
+            outcome,
+            Outcome::Finished {
+                status: StepStatus::Success,
+                ..
+            }
+        ));
+        until("the host was replaced", || !live().contains(&pid)).await;
+        let pid = host_pid(&worker.hosts);
+        execute(&worker.hosts, third.step("listed", 2)).await;
+        assert_eq!(host_pid(&worker.hosts), pid, "it is loaded again only once");
+        worker.hosts.shutdown(Duration::ZERO).await;
+    });
+}
+
+#[test]
 fn a_location_that_does_not_load_names_the_exception() {
     runtime().block_on(async {
         let hosts = shared().await;

@@ -431,6 +431,27 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_of_isolation_that_is_none_is_refused_with_the_known_ones() {
+        let merge = |more: &str| {
+            let yaml = format!("{{queue_url: 'http://f/1/q', {more}}}");
+            Settings::merge(&[layer(Origin::Environment, &yaml)], false)
+        };
+        let settings = merge("isolation: reuse, isolation_by_location: {defs.py: fresh}").unwrap();
+        assert_eq!(settings.isolation.value, Isolation::Reuse);
+        assert_eq!(
+            settings.isolation_by_location.value["defs.py"],
+            Isolation::Fresh
+        );
+        let error = merge("isolation: spoon").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "isolation from the environment cannot be used: \"spoon\" is none of auto, fork, reuse \
+             and fresh"
+        );
+        assert!(merge("max_steps_per_process: 0").is_err());
+    }
+
+    #[test]
     fn the_region_comes_from_the_queue_url_unless_it_is_named() {
         let url = "{queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/q'}";
         let settings = Settings::merge(&[layer(Origin::Flags, url)], false).unwrap();

@@ -9,6 +9,15 @@ pub(super) fn pss_kib(pid: u32) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
+/// The same of a process together with its children, in KiB.
+pub(super) fn family_kib(pid: u32) -> Option<u64> {
+    let own = pss_kib(pid)?;
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let pids = children.unwrap_or_default();
+    let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
+    Some(own + pids.filter_map(pss_kib).sum::<u64>())
+}
+
 /// Memory this process may use, in KiB: the machine's, or its control group's limit if that is less.
 pub(super) fn available_kib() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;

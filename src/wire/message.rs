@@ -307,14 +307,17 @@ mod tests {
 
     #[test]
     fn labels_are_read_as_strings_and_as_numbers_and_nonsense_is_ignored() {
-        let labels = serde_json::json!({"dtq": "1", "priority": "12", "attempt": 3});
+        let labels = serde_json::json!(
+            {"dtq": "1", "priority": "12", "attempt": 3, "isolation": "fresh"});
         let message = TaskMessage::decode(&plan(&labels)).unwrap();
+        assert_eq!(message.isolation, Some(Isolation::Fresh));
         assert_eq!(
             (message.priority, message.attempt, message.ours),
             (12, 3, true)
         );
-        let labels = serde_json::json!({"priority": "high", "attempt": -1});
+        let labels = serde_json::json!({"priority": "high", "attempt": -1, "isolation": "spoon"});
         let message = TaskMessage::decode(&plan(&labels)).unwrap();
+        assert_eq!(message.isolation, None);
         assert_eq!((message.priority, message.attempt), (5, 0));
     }
 

@@ -49,6 +49,19 @@ def make_run(job: str, status: str, file: str = "jobs.py", load: bool = True) ->
     return {"run_id": run.run_id}
 
 
+def make_run_of(job: str, like: str, file: str) -> dict:
+    """Makes a run of a job that the code loaded here lacks, after one that it has."""
+    run = instance.get_run_by_id(make_run(like, "STARTED", file)["run_id"])
+    named = {
+        "run_id": str(uuid4()),
+        "job_name": job,
+        "job_code_origin": run.job_code_origin._replace(job_name=job),
+        "remote_job_origin": None,
+    }
+    instance.add_run(run._replace(**named))
+    return {"run_id": named["run_id"]}
+
+
 def step_message(run_id: str, step: str, attempt: int = 1, retries: str = "deferred") -> dict:
     run = instance.get_run_by_id(run_id)
     args = ExecuteStepArgs(
@@ -206,6 +219,7 @@ def main() -> None:
         function.__name__: function
         for function in (
             make_run,
+            make_run_of,
             step_message,
             run_message,
             events,

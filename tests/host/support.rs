@@ -109,10 +109,12 @@ impl Run {
     }
 
     pub fn of(arguments: &Value) -> Self {
-        let id = ask("make_run", arguments)["run_id"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        Self::made("make_run", arguments)
+    }
+
+    /// A run that a verb of Dagster's side makes.
+    pub fn made(verb: &str, arguments: &Value) -> Self {
+        let id = ask(verb, arguments)["run_id"].as_str().unwrap().to_owned();
         fs::create_dir_all(home().join("traces").join(&id)).unwrap();
         Self { id }
     }

@@ -30,7 +30,8 @@ impl Supervisor {
         idle.sort_by_key(|(since, _)| *since);
         let sizes: Vec<u64> = idle
             .iter()
-            .map(|(_, runner)| memory::pss_kib(runner.pid()).unwrap_or(0))
+            // An idle host's children are the processes it keeps for its next steps.
+            .map(|(_, runner)| memory::family_kib(runner.pid()).unwrap_or(0))
             .collect();
         let budget = memory::available_kib().map_or(u64::MAX, |kib| kib / SHARE);
         for (_, runner) in idle.into_iter().take(surplus(&sizes, budget)) {

@@ -54,6 +54,7 @@ class Pool:
         """Called with the id of a task that no process can be had for, and why."""
         self._peak = 1
         self._alone = False
+        self._closing = False
         self._failed_at = -RETRY
         self._limit = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
@@ -109,7 +110,11 @@ class Pool:
         unused = sum(1 for process in processes if process.is_idle and process.served == 0)
         ready = unused if self._alone else idle
         missing = max(wanted, len(self.waiting)) - ready - loading
-        if time.monotonic() - self._failed_at < RETRY and not self.waiting:
+        # Those that have run something are of no use to a task that wants one of its own.
+        alone = sum(1 for waiting in self.waiting if waiting.alone)
+        missing = max(missing, alone - unused - loading)
+        failed = time.monotonic() - self._failed_at < RETRY
+        if (failed or self._closing) and not self.waiting:
             return
         try:
             # More at once would only take the processors from each other.
@@ -203,6 +208,9 @@ class Pool:
 
     def dismiss(self) -> None:
         """Ends the processes that have nothing to do: no more tasks will come."""
+        self._closing = True
+        if self.waiting:
+            return
         for process in self.processes.values():
             if process.task is None and not process.leaving:
                 process.dismiss()
