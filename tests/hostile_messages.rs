@@ -31,7 +31,10 @@ impl Attack {
     /// Python code that makes the mark when it is imported.
     fn hostile_file(&self) -> PathBuf {
         let file = self.scene.project.folder().join("hostile.py");
-        let text = format!("open({:?}, 'w').close()\ndefs = None\n", self.mark);
+        let text = format!(
+            "open('{}', 'w').close()\ndefs = None\n",
+            self.mark.display()
+        );
         std::fs::write(&file, text).unwrap();
         file
     }
@@ -246,7 +249,11 @@ fn the_instance_of_a_message_is_opened_only_where_that_is_configured() {
 
 /// Percent-encodes everything.
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut all, byte| {
+        let _ = write!(all, "%{byte:02X}");
+        all
+    })
 }
 
 #[test]
@@ -320,10 +327,10 @@ fn names_that_lead_elsewhere_and_bodies_that_are_no_message_are_dead_letters() {
         "gASVKAAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOUjA10b3VjaCBNQVJLlIWUUpQu".to_owned(),
         "[".repeat(100_000),
         attack.step(&run, "low_1", |message, _| {
-            message["task_id"] = "results/other".into()
+            message["task_id"] = "results/other".into();
         }),
         attack.step(&run, "low_2", |_, packed| {
-            packed["pipeline_run_id"] = outside.into()
+            packed["pipeline_run_id"] = outside.into();
         }),
         attack.step(&run, "low_3", |_, packed| {
             packed["step_keys_to_execute"] = json!([outside]);
