@@ -102,13 +102,13 @@ impl Arguments {
 
 /// What `--json` writes.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Report {
     machine: String,
     command: String,
     load_average_before: String,
     load_average_after: String,
     version: &'static str,
-    rows: &'a [Row],
+    rows: Vec<Row>,
 }
 
 #[tokio::main]
@@ -139,38 +139,51 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => common::binary_beside()?,
     };
     let environment = environment()?;
-    let listener = listen().await?;
-    let command: Vec<_> = std::env::args().skip(1).collect();
-    let mut report = Report {
-        machine: common::machine(),
-        command: format!("executor_bench {}", command.join(" ")),
-        load_average_before: common::load_average(),
-        load_average_after: String::new(),
-        version: env!("CARGO_PKG_VERSION"),
-        rows: &[],
+    let tools = Tools {
+        python: &environment.python,
+        binary: &binary,
+        listener: listen().await?,
     };
-    let mut rows = Vec::new();
-    for cell in arguments.cells() {
-        let systems = arguments.systems(cell);
-        let tools = Tools {
-            python: &environment.python,
-            binary: &binary,
-            listener,
-        };
-        rows.extend(tools.measure(cell, &systems, arguments.rounds).await?);
-    }
-    report.load_average_after = common::load_average();
-    report.rows = &rows;
+    let mut report = Report::new();
     println!("command: {}", report.command);
     println!("machine: {}", report.machine);
     println!("load average before: {}", report.load_average_before);
-    println!("load average after: {}", report.load_average_after);
-    println!("{}", report::markdown(&rows));
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_string_pretty(&report)?)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    for cell in arguments.cells() {
+        let systems = arguments.systems(cell);
+        let measured = tools.measure(cell, &systems, arguments.rounds).await;
+        let failure = measured.map(|rows| report.rows.extend(rows)).err();
+        report.load_average_after = common::load_average();
+        // After each cell: what was measured is not lost with a later one.
+        if let Some(path) = &arguments.json {
+            report.write(path)?;
+        }
+        if let Some(failure) = failure {
+            println!("{}", report::markdown(&report.rows));
+            return Err(format!("{cell}: {failure}").into());
+        }
     }
+    println!("load average after: {}", report.load_average_after);
+    println!("{}", report::markdown(&report.rows));
     Ok(())
+}
+
+impl Report {
+    fn new() -> Self {
+        let command: Vec<_> = std::env::args().skip(1).collect();
+        Self {
+            machine: common::machine(),
+            command: format!("executor_bench {}", command.join(" ")),
+            load_average_before: common::load_average(),
+            load_average_after: String::new(),
+            version: env!("CARGO_PKG_VERSION"),
+            rows: Vec::new(),
+        }
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Failure> {
+        std::fs::write(path, serde_json::to_string_pretty(self)?)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+    }
 }
 
 /// What every cell is measured with.

@@ -295,8 +295,8 @@ fn median(values: Vec<f64>) -> f64 {
 
 /// Of sorted values.
 fn percentile(values: &[f64], percent: usize) -> Option<f64> {
-    let last = values.len().checked_sub(1)?;
-    values.get(last * percent / 100).copied()
+    let rank = (values.len() * percent).div_ceil(100);
+    values.get(rank.checked_sub(1)?).copied()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
