@@ -154,9 +154,9 @@ pub fn markdown(rows: &[Row]) -> String {
     let mut text = String::new();
     let steps: Vec<_> = rows.iter().filter_map(Row::steps).collect();
     if !steps.is_empty() {
-        text += "\n| cell | system | wall s | steps/s | hop p50 / p99 ms | CPU ms a step: all | executor \
+        text += "\n| cell | system | rounds | wall s | steps/s | hop p50 / p99 ms | CPU ms a step: all | executor \
                  | Rust | broker | Python | database | PSS MiB rest → peak | private MiB a step | \
-                 CPUs of others |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+                 CPUs of others |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
         text.extend(steps.iter().map(|row| steps_line(row)));
         text += &ratios(&steps);
     }
@@ -201,10 +201,11 @@ fn steps_line(row: &StepsRow) -> String {
         .private_mib_per_step
         .map_or(String::new(), |mib| format!("{mib:.0}"));
     format!(
-        "| {} | {} | {:.2} | {:.1} | {hop} | {:.0} | {:.1} | {:.2} | {:.2} | {:.0} | {:.1} | \
+        "| {} | {} | {} | {:.2} | {:.1} | {hop} | {:.0} | {:.1} | {:.2} | {:.2} | {:.0} | {:.1} | \
          {:.0} → {:.0} | {private} | {:.1} |\n",
         row.cell,
         row.system,
+        row.rounds,
         row.wall_seconds,
         row.steps_per_second,
         row.total_cpu_ms,

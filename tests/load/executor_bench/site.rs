@@ -180,9 +180,10 @@ impl Site {
         let ready = worker.wait_for("worker bench ready").await;
         match (ready, system.isolation()) {
             (Err(_), Some(isolation)) if worker.tail().contains("--isolation") => Err(format!(
-                "{} refuses `worker start --isolation {isolation}`: give a binary that has it with \
-                 --binary, or leave out {system}",
-                shared.binary.display()
+                "{} refuses `worker start --isolation {isolation}` ({}): give a binary that has it \
+                 with --binary, or leave out {system}",
+                shared.binary.display(),
+                worker.tail().lines().next().unwrap_or_default()
             )
             .into()),
             (ready, _) => ready.map(|()| Some(worker)),
