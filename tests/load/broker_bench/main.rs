@@ -10,17 +10,17 @@
 //! `cargo run --release --example broker_bench -- --messages 30000 --backlog 30000 --stored 30000`.
 
 mod client;
+#[path = "../common/mod.rs"]
+mod common;
 mod load;
-mod server;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use common::Failure;
+use common::server::{self, Server, Usage};
 use load::Load;
-use server::{Server, Usage};
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The longest that one measurement may take.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -57,21 +57,21 @@ async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let command: Vec<_> = std::env::args().skip(1).collect();
     println!("command: broker_bench {}", command.join(" "));
-    println!("machine: {}", server::machine());
-    println!("load average before: {}", server::load_average());
+    println!("machine: {}", common::machine());
+    println!("load average before: {}", common::load_average());
     println!("\n| what | measured |\n|---|---|");
     if let Some(endpoint) = &arguments.endpoint {
         bounded(elsewhere(&arguments, endpoint)).await?;
     } else {
         let binary = match &arguments.binary {
             Some(binary) => binary.clone(),
-            None => server::binary_beside()?,
+            None => common::binary_beside()?,
         };
         bounded(speed(&arguments, &binary)).await?;
         bounded(storage(&arguments, &binary)).await?;
         backlogs(&arguments, &binary).await?;
     }
-    println!("\nload average after: {}", server::load_average());
+    println!("\nload average after: {}", common::load_average());
     Ok(())
 }
 

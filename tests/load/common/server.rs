@@ -1,14 +1,11 @@
 //! The broker's process, as the system sees it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Failure;
-
-/// Clock ticks a second in `/proc`, fixed on Linux.
-const TICKS: u64 = 100;
+use super::{Failure, cpu_of};
 
 /// A broker that was started here.
 pub struct Server {
@@ -39,6 +36,11 @@ impl Server {
             _output: output,
             endpoint,
         })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Resident memory in bytes.
@@ -100,35 +102,11 @@ impl Usage {
     }
 }
 
-/// Processor time of a process so far, of all its threads, in user and kernel mode.
-fn cpu_of(process: &str) -> Result<Duration, Failure> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<_> = after_name.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    Ok(Duration::from_millis(ticks * 1_000 / TICKS))
-}
-
 impl Drop for Server {
     fn drop(&mut self) {
         // After `stop` there is nothing to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// The binary that was built with this program.
-pub fn binary_beside() -> Result<PathBuf, Failure> {
-    let here = std::env::current_exe()?;
-    let folder = here.parent().and_then(Path::parent);
-    let binary = folder.ok_or("no folder")?.join("dagster-taskiq-tui");
-    if binary.exists() {
-        Ok(binary)
-    } else {
-        Err(
-            "there is no dagster-taskiq-tui beside this program; run `cargo build --release`"
-                .into(),
-        )
     }
 }
 
@@ -163,21 +141,4 @@ pub fn flushes(folder: &Path) -> Result<Vec<Duration>, Failure> {
     std::fs::remove_file(path)?;
     took.sort();
     Ok(took)
-}
-
-/// Processor and number of processors.
-pub fn machine() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map_or("", |rest| rest.trim_start_matches([' ', '\t', ':']));
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{cpus} CPUs, {model}")
-}
-
-/// Processes that ran or waited in the last minute, five and fifteen minutes.
-pub fn load_average() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
