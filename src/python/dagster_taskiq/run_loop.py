@@ -57,7 +57,7 @@ class RunLoop:
         self._plan = plan
         self._instance = context.instance
         self._run_id = context.run_id
-        self._tail = LogTail(self._instance, self._run_id)
+        self._tail = LogTail.of(self._instance, self._run_id)
         self._said: set[str] = set()
         self._unsent: list[Flight] = []
         self._unsent_since: float | None = None
