@@ -114,6 +114,7 @@ class StepHostProcess:
                 "worker": {"id": "test", "hostname": "test-host", "pid": str(os.getpid())},
                 "lost": {"policy": "retry", "max": 2},
                 "max_deliveries": 10,
+                "policy": {"allow_locations": [], "trusts_message": False},
                 **more,
             }
         )

@@ -157,7 +157,7 @@ class RunLog:
             .where(table.c.run_id == self._run_id)
             .where(table.c.id > after)
             .where(table.c.id <= until)
-            .where(table.c.dagster_event_type.in_([kind.value for kind in _TYPES]))
+            .where(table.c.dagster_event_type.is_not(None))
         )
         with self._storage.run_connection(self._run_id) as connection:
             return int(connection.execute(query).scalar_one())
