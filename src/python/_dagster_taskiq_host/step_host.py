@@ -40,6 +40,8 @@ class StepHost(Supervision):
         """Whether that was left to this process."""
         self.threads = 0
         self.touched: set[str] = set()
+        self.has_code = False
+        """Whether this process has loaded a code location; else each of its children does."""
         self.sources: Sources | None = None
 
     def _serve(self, frame: Frame) -> None:
@@ -81,6 +83,7 @@ class StepHost(Supervision):
             self.instance = open_instance(frame["instance_ref"])
             with self.inheritance.generators.watched():
                 work.load(self.instance, frame["origin"])
+            self.has_code = frame["origin"] is not None
         except BaseException as error:
             print_exc()
             self.channel.send({"kind": "load_error", "reason": last_line(error)[:4000]})
@@ -166,7 +169,7 @@ class StepHost(Supervision):
         if self.instance is None or run_id in self.touched:
             return
         self.touched.add(run_id)
-        if frame["kind"] == "step":
+        if frame["kind"] == "step" and self.has_code:
             memo.prepare(self.instance, run_id)
         if storage_kind(self.instance) == "sqlite":
             try:
