@@ -76,6 +76,14 @@ impl Subject {
         })
     }
 
+    /// Itself, if it names any code, as every sender does; what does not can still be reported on.
+    pub fn runnable(self) -> Result<Self, String> {
+        if self.job_origin["repository_origin"]["code_pointer"].is_null() {
+            return Err("the message does not say where its code is (no code_pointer)".to_owned());
+        }
+        Ok(self)
+    }
+
     /// The instance that the message names, as JSON, where this worker opens those.
     pub fn instance(&self, trust_message_instance: bool) -> Option<String> {
         (trust_message_instance && !self.instance_ref.is_null())

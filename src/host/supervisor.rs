@@ -126,7 +126,9 @@ impl Supervisor {
         execution: Execution,
         progress: mpsc::Sender<Progress>,
     ) -> Result<Outcome, HostError> {
-        let subject = match Subject::read(execution.kind, &execution.kwargs, execution.attempt) {
+        let subject = Subject::read(execution.kind, &execution.kwargs, execution.attempt)
+            .and_then(Subject::runnable);
+        let subject = match subject {
             Ok(subject) => subject,
             Err(reason) => return Ok(Outcome::Unrunnable { reason }),
         };
