@@ -21,11 +21,14 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.launcher.base import RunLauncher
 from dagster._core.storage.event_log.base import EventLogStorage
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.runs.base import RunStorage
+from dagster._core.system_config.objects import ResolvedRunConfig
 from dagster._grpc.types import ExecuteRunArgs, ExecuteStepArgs, ResumeRunArgs
 from dagster._utils.error import SerializableErrorInfo
 from dagster._utils.hosted_user_process import recon_job_from_origin
+from sqlalchemy.pool import Pool
 
 from conftest import SOURCE
 
@@ -57,7 +60,6 @@ from conftest import SOURCE
         (DagsterEvent.step_skipped_event, "step_context"),
         (DagsterEvent.engine_event, "plan_context message event_specific_data"),
         (EventLogCursor.from_storage_id, "storage_id"),
-        (EventLogStorage.default_run_scoped_event_tailer_offset, ""),
         (EventLogStorage.free_concurrency_slot_for_step, "run_id step_key"),
         (RunStorage.get_cursor_values, "keys"),
         (api._execute_step_command_body, "args instance dagster_run"),
@@ -82,6 +84,17 @@ from conftest import SOURCE
         (ResumeRunArgs.__new__, "job_origin run_id instance_ref set_exit_code_on_failure"),
         (KnownExecutionState.__new__, "previous_retry_attempts ready_outputs"),
         (SerializableErrorInfo.__new__, "message stack cls_name"),
+        # What is replaced for speed, and what its replacement calls.
+        (ResolvedRunConfig.build, "job_def run_config"),
+        (
+            ExecutionPlan.build,
+            "job_def resolved_run_config step_keys_to_execute known_state instance_ref tags"
+            " repository_load_data",
+        ),
+        (ExecutionPlan.build_subset_plan, "step_keys_to_execute job_def resolved_run_config"),
+        (Pool.__init__, "creator reset_on_return pre_ping _dispatch dialect"),
+        # What the log tail counts with.
+        (SqlEventLogStorage.run_connection, "run_id"),
         # What the warm hosts use besides.
         (
             DagsterEvent.__new__,

@@ -1,5 +1,6 @@
 """What reaches into Dagster for speed does what Dagster does, and can be switched off."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from dagster import (
 )
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
-from dagster._core.system_config.objects import ResolvedRunConfig
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from _dagster_taskiq_host import connections, memo
 
@@ -176,8 +178,10 @@ def test_a_variable_leaves_dagster_as_it_is(tmp_path: Path) -> None:
         assert done.stdout.strip() == expected
 
 
-def test_what_is_replaced_is_there() -> None:
-    assert callable(ResolvedRunConfig.build)
-    assert callable(ExecutionPlan.build)
+def test_sqlite_storages_make_their_engines_by_the_name_that_is_replaced(tmp_path: Path) -> None:
     for module in connections._SQLITE_MODULES:
         assert module.create_engine is connections._create_engine
+    engine = create_engine(f"sqlite:///{tmp_path}/x.db", poolclass=NullPool)
+    assert connections._pool(engine).dispatch is not None
+    with contextlib.closing(connections._pool(engine).connect()) as connection:
+        assert connection.cursor().execute("SELECT 1").fetchone() == (1,)

@@ -21,7 +21,7 @@ MAX_WAIT = 1.0
 WINDOW = 60.0
 #: How often a quiet log is looked through for late events, in seconds.
 SWEEP = 1.0
-#: How long a stretch is not read again that held nothing new although its count differs.
+#: How long a stretch is not read again whose count differs or is unknown, and held nothing new.
 _PUZZLED = 10.0
 
 _TYPES = set(DagsterEventType)
@@ -145,7 +145,7 @@ class RunLog:
         ).records
 
     def count(self, after: int, until: int) -> int | None:
-        """As :meth:`Log.count`; a storage of another kind is read again at each sweep instead."""
+        """As :meth:`Log.count`; a storage that is not SQL's is read again every ten seconds."""
         if not isinstance(self._storage, SqlEventLogStorage):
             return None
         import sqlalchemy
