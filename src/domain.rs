@@ -2,6 +2,7 @@
 //! ([`Event`]), how things stand ([`Snapshot`]) and what an operator may ask for ([`Command`]). No I/O.
 
 mod alarm;
+mod audience;
 mod audit;
 mod command;
 mod event;
@@ -21,6 +22,7 @@ mod trend;
 mod worker;
 
 pub use alarm::{AlarmKind, Ring};
+pub use audience::{Audience, Viewer};
 pub use audit::AuditEntry;
 pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};

@@ -5,6 +5,7 @@
 mod background;
 pub(super) mod desk;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use crate::console::keymap::Keymap;
 use crate::console::theme::{Depth, Theme};
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit, RingSettings, Startup};
 use crate::control::{Hub, HubOptions, client};
-use crate::domain::{AlarmKind, Ring, Snapshot, Source, SourceHealth, SourceKind};
+use crate::domain::{AlarmKind, Ring, Snapshot, Source, SourceHealth, SourceKind, Timestamp};
 use crate::telemetry::{self, TelemetryError};
+use crate::worker::census::COUNTS;
 use background::Background;
 
 /// How the console looks and what it may do: flags of every command that opens one.
@@ -214,6 +216,16 @@ const ONCE: Duration = Duration::from_secs(5);
 
 /// Prints how things stand as JSON.
 pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandError> {
+    // A worker that nobody looked at counts its queues when somebody comes.
+    let begin = Timestamp::now() - COUNTS;
+    let counted = |snapshot: &Snapshot| {
+        let served: HashSet<&String> = snapshot.workers.iter().flat_map(|w| &w.queues).collect();
+        let mut queues = snapshot.queues.iter();
+        queues.all(|queue| {
+            let lately = queue.counted_at.is_some_and(|at| at >= begin);
+            lately || queue.error.is_some() || !served.contains(&queue.name)
+        })
+    };
     let handle = Hub::start(options);
     let mut snapshots = handle.watch();
     // A worker that greets has not told how it stands yet.
@@ -226,6 +238,7 @@ pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandE
             .iter()
             .all(|source| source.health != SourceHealth::Connecting)
             && sources.iter().filter(up).count() <= snapshot.workers.len()
+            && counted(snapshot)
     };
     // Late sources are in the snapshot as what they are: connecting.
     let _ = tokio::time::timeout(ONCE, snapshots.wait_for(answered)).await;

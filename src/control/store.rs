@@ -11,7 +11,7 @@ use crate::domain::{
     TaskView, Timestamp, WorkerSnapshot, WorkerView,
 };
 
-pub use publish::{Published, spawn};
+pub use publish::{Look, Published, spawn};
 
 /// Longest reason kept in a finished task, in bytes; 500 of them travel in every snapshot.
 const MAX_REASON: usize = 2 * 1024;

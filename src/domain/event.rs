@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::secrets::redact_in_place;
 use super::{
-    FleetWorker, HostPhase, HostView, LogLine, Phase, QueueView, Source, TaskOutcome, TaskView,
-    Timestamp, Usage, WorkerState,
+    Audience, FleetWorker, HostPhase, HostView, LogLine, Phase, QueueView, Source, TaskOutcome,
+    TaskView, Timestamp, Usage, WorkerState,
 };
 
 /// Something that happened in a worker.
@@ -149,6 +149,7 @@ impl Event {
 pub struct EventSink {
     sender: mpsc::Sender<Event>,
     dropped: Arc<AtomicU64>,
+    audience: Audience,
 }
 
 impl EventSink {
@@ -159,8 +160,12 @@ impl EventSink {
     #[must_use]
     pub fn channel() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(Self::CAPACITY);
-        let dropped = Arc::new(AtomicU64::new(0));
-        (Self { sender, dropped }, receiver)
+        let sink = Self {
+            sender,
+            dropped: Arc::default(),
+            audience: Audience::default(),
+        };
+        (sink, receiver)
     }
 
     /// Reports an event. Never waits: a full queue drops the event and counts it.
@@ -175,6 +180,12 @@ impl EventSink {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Who looks at what the events are folded into.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        self.audience.clone()
     }
 
     /// The count behind [`EventSink::dropped`]: whoever reads the events can watch it without

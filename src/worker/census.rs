@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::time::error::Elapsed;
@@ -17,9 +17,13 @@ use crate::domain::{
 /// Counts are a request per queue: every two seconds costs little and looks alive.
 pub const COUNTS: Duration = Duration::from_secs(2);
 
-/// A worker counts queues that others serve in every so many rounds: they are looked at only so that
-/// somebody notices when nobody serves them.
-pub const RARELY: u32 = 10;
+/// How often a worker counts that nobody looks at: often enough for a trend to have no gaps when
+/// somebody comes, seldom beside the three long polls a minute that a queue costs anyway.
+pub const UNSEEN: Duration = Duration::from_mins(2);
+
+/// How often a worker counts queues that others serve: they are looked at only so that somebody
+/// notices when nobody serves them.
+pub const RARELY: Duration = Duration::from_secs(20);
 
 /// A broker that has not answered by then is told as down. The client itself is more patient, since
 /// what it does for a step must not be given up; counts are asked for again anyway.
@@ -42,9 +46,9 @@ pub struct Census {
     pairs: HashMap<String, Pair>,
     /// Queues of others that exist and may be counted, by URL.
     others: BTreeSet<String>,
-    /// In every so many rounds those are counted.
-    others_every: u32,
-    round: u32,
+    /// How often those are counted.
+    others_every: Duration,
+    others_at: Option<Instant>,
     seen_at: Option<Timestamp>,
 }
 
@@ -59,16 +63,17 @@ struct Pair {
 }
 
 impl Census {
-    /// A census that has not begun; queues of others are counted in every `others_every` rounds.
+    /// A census that has not begun; queues of others are counted with the others' when that is
+    /// `others_every` ago.
     #[must_use]
-    pub fn new(broker: Broker, events: EventSink, others_every: u32) -> Self {
+    pub fn new(broker: Broker, events: EventSink, others_every: Duration) -> Self {
         Self {
             broker,
             events,
             pairs: HashMap::new(),
             others: BTreeSet::new(),
             others_every,
-            round: 0,
+            others_at: None,
             seen_at: None,
         }
     }
@@ -83,14 +88,15 @@ impl Census {
                 Err(Uncounted::Silence) => return self.tell_of_the_broker(silence()),
             }
         }
-        if self.round.is_multiple_of(self.others_every) {
+        let counted = self.others_at.map(|at| at.elapsed());
+        if counted.is_none_or(|ago| ago >= self.others_every) {
+            self.others_at = Some(Instant::now());
             for queue in &queues.others {
                 if self.count_other(queue).await.is_err() {
                     return self.tell_of_the_broker(silence());
                 }
             }
         }
-        self.round = self.round.wrapping_add(1);
         let dead = self.dead_letter_queues(queues);
         for queue in &dead {
             // One that may not be asked is no reason to call the broker down.
@@ -160,8 +166,8 @@ impl Census {
         let counted_at = counts.map(|_| Timestamp::now());
         self.seen_at = counted_at.or(self.seen_at);
         let waiting = match counts {
-            Some(_) => self.broker.waiting(queue).await,
-            None => None,
+            Some(_) if self.events.audience().is_present() => self.broker.waiting(queue).await,
+            _ => None,
         };
         let view = QueueView {
             name: queue.name.clone(),

@@ -1,15 +1,16 @@
 //! What a worker tells of itself at intervals: queue counts, hosts, its heartbeat in Dagster's
 //! storage.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use super::census::{COUNTS, Census, RARELY};
+use super::census::{COUNTS, Census, RARELY, UNSEEN};
 use super::held::Task;
 use super::life::Context;
 use crate::broker::QueueSet;
@@ -48,7 +49,8 @@ impl InFlight {
 /// Dagster's own daemons beat every 30 s; a lost worker should be noticed sooner.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Every worker reads every worker's heartbeat: half as often as they change is often enough.
+/// A worker that is looked at reads every worker's heartbeat: half as often as they change is often
+/// enough.
 const FLEET: Duration = Duration::from_secs(10);
 
 /// Starts reporting; it ends when the handles are dropped.
@@ -67,15 +69,16 @@ pub(super) fn start(
 
 async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
     let mut census = Census::new(context.broker.clone(), context.events.clone(), RARELY);
-    let mut ticks = tokio::time::interval(COUNTS);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut viewers = context.events.audience().watch();
     loop {
-        ticks.tick().await;
         let served = queues.borrow().clone();
         census.take(&served).await;
         context.events.send(Event::Hosts {
             hosts: context.hosts.states().into_iter().map(host_view).collect(),
         });
+        sleep(COUNTS).await;
+        // Whoever comes is not shown counts of minutes ago.
+        let _ = timeout(UNSEEN, viewers.wait_for(|count| *count > 0)).await;
     }
 }
 
@@ -93,35 +96,52 @@ fn host_view(state: HostState) -> HostView {
     }
 }
 
+/// Beats, and reads the others' heartbeats after the first of its own, so that a worker is always
+/// part of what it reads.
 async fn beat(
     context: Context,
     queues: watch::Receiver<QueueSet>,
     mut standing: watch::Receiver<Standing>,
 ) {
-    let mut ticks = tokio::time::interval(HEARTBEAT);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut read_at: Option<Instant> = None;
-    let mut told = None;
-    loop {
-        // A new state is told at once: a worker that runs or is paused should not look otherwise
-        // to the rest of the fleet until the next heartbeat is due.
-        tokio::select! {
-            _ = ticks.tick() => {}
-            Ok(_) = standing.wait_for(|now| told.is_some_and(|state| now.state != state)) => {
-                ticks.reset();
+    let mut told = tell(&context, &queues, &standing).await;
+    let beats = async {
+        let mut ticks = tokio::time::interval(HEARTBEAT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks.reset();
+        loop {
+            // A new state is told at once: a worker that runs or is paused should not look otherwise
+            // to the rest of the fleet until the next heartbeat is due.
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Ok(_) = standing.wait_for(|now| now.state != told) => ticks.reset(),
             }
+            told = tell(&context, &queues, &standing).await;
         }
-        let (served, now) = (queues.borrow().clone(), standing.borrow().clone());
-        told = Some(now.state);
-        heartbeat(&context, &served, now).await;
-        // After the first heartbeat, so that a worker is always part of what it reads.
-        if read_at.is_none_or(|at| at.elapsed() >= FLEET) {
-            read_at = Some(Instant::now());
-            match context.hosts.fleet().await {
-                Ok(workers) => context.events.send(Event::Fleet { workers }),
-                Err(problem) => warn!("{problem}"),
-            }
+    };
+    tokio::join!(beats, read_fleet(&context));
+}
+
+/// Beats once; the state that was told.
+async fn tell(
+    context: &Context,
+    queues: &watch::Receiver<QueueSet>,
+    standing: &watch::Receiver<Standing>,
+) -> WorkerState {
+    let (served, now) = (queues.borrow().clone(), standing.borrow().clone());
+    let state = now.state;
+    heartbeat(context, &served, now).await;
+    state
+}
+
+/// Reads the deployment's heartbeats while somebody looks.
+async fn read_fleet(context: &Context) {
+    let mut viewers = context.events.audience().watch();
+    while viewers.wait_for(|count| *count > 0).await.is_ok() {
+        match context.hosts.fleet().await {
+            Ok(workers) => context.events.send(Event::Fleet { workers }),
+            Err(problem) => warn!("{problem}"),
         }
+        sleep(FLEET).await;
     }
 }
 

@@ -63,7 +63,12 @@ pub struct TestWorker {
 impl TestWorker {
     async fn start(place: &Place, id: &str, read_only: bool) -> Result<Self, ControlError> {
         let (sink, events) = EventSink::channel();
-        let (published, store) = store::spawn(Store::new(view(id)), events, sink.drop_counter());
+        let (published, store) = store::spawn(
+            Store::new(view(id)),
+            events,
+            sink.drop_counter(),
+            sink.audience(),
+        );
         let (requests, asked) = mpsc::channel(64);
         let options = ServerOptions {
             folder: place.run(),

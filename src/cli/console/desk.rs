@@ -11,7 +11,7 @@ use crate::broker::{Broker, QueueSet};
 use crate::cli::queue::tellers;
 use crate::cli::worker::{identity, view};
 use crate::config::{Settings, state_folder};
-use crate::control::store::{self, Store};
+use crate::control::store::{self, Look, Store};
 use crate::control::{Desk, Request};
 use crate::domain::{Command, EventSink, Reply};
 use crate::worker::census::{COUNTS, Census};
@@ -26,15 +26,18 @@ pub(in crate::cli) fn start(settings: &Settings) -> Desk {
     let (wanted, wants) = watch::channel(false);
     let (events, received) = EventSink::channel();
     let store = Store::new(view(&identity(settings), settings));
-    let (published, _) = store::spawn(store, received, events.drop_counter());
+    let (dropped, audience) = (events.drop_counter(), events.audience());
+    let (published, _) = store::spawn(store, received, dropped, audience);
+    let look = published.look_on();
+    let told = look.snapshot.clone();
     let clerk = Clerk {
         settings: Arc::new(settings.clone()),
         broker: Arc::new(OnceCell::new()),
     };
-    tokio::spawn(clerk.clone().count(events, wants));
+    tokio::spawn(clerk.clone().count(events, look, wants));
     tokio::spawn(clerk.serve(asked));
     Desk {
-        told: published.snapshot,
+        told,
         requests,
         wanted,
     }
@@ -54,7 +57,7 @@ impl Clerk {
     }
 
     /// Counts the queues while that is wanted, until the console is gone.
-    async fn count(self, events: EventSink, mut wanted: watch::Receiver<bool>) {
+    async fn count(self, events: EventSink, _look: Look, mut wanted: watch::Receiver<bool>) {
         let queues = QueueSet::looked_at(&self.settings);
         let mut ticks = interval(COUNTS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -62,7 +65,7 @@ impl Clerk {
         while wanted.wait_for(|wanted| *wanted).await.is_ok() {
             ticks.tick().await;
             if census.is_none() {
-                census = Some(Census::new(self.broker().await, events.clone(), 1));
+                census = Some(Census::new(self.broker().await, events.clone(), COUNTS));
             }
             if let Some(census) = &mut census {
                 census.take(&queues).await;

@@ -117,8 +117,12 @@ async fn assemble(
     let (notices, heard) = mpsc::channel(NOTICES);
     tokio::spawn(log_notices(heard));
     let hosts = Hosts::start(host_settings(settings, &identity)?, notices).await?;
-    let dropped = events.drop_counter();
-    let (published, store) = store::spawn(Store::new(view(&identity, settings)), received, dropped);
+    let (published, store) = store::spawn(
+        Store::new(view(&identity, settings)),
+        received,
+        events.drop_counter(),
+        events.audience(),
+    );
     let (requests_in, requests) = mpsc::channel(ORDERS);
     let options = ServerOptions {
         folder: args.runtime_dir.clone().unwrap_or_else(runtime::folder),

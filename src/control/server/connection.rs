@@ -80,7 +80,7 @@ pub(super) async fn serve(
     let published = &context.published;
     let snapshots = async {
         if hello.snapshots {
-            feed_snapshots(published.snapshot.clone(), snapshots, &ending).await;
+            feed_snapshots(published.look().await, snapshots, &ending).await;
         }
     };
     tokio::join!(

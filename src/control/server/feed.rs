@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::SinkExt;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::logs::LogRing;
 use crate::control::protocol::{FrameWriter, LogStart, ServerFrame, encode};
-use crate::domain::{Timestamp, WorkerSnapshot};
+use crate::control::store::Look;
+use crate::domain::Timestamp;
 
 /// At most ten snapshots and ten batches of lines a second.
 const SEND_EVERY: Duration = Duration::from_millis(100);
@@ -29,10 +30,11 @@ const HISTORY_LINES: usize = 1_000;
 /// Sends the latest snapshot, at most ten a second; one that waits for a slow client is replaced
 /// by the next, and counted. The last state is sent before the end.
 pub(super) async fn feed_snapshots(
-    mut published: watch::Receiver<Arc<WorkerSnapshot>>,
+    look: Look,
     out: mpsc::Sender<Bytes>,
     ending: &CancellationToken,
 ) {
+    let mut published = look.snapshot.clone();
     let mut skipped = 0;
     let mut store_lives = true;
     published.mark_changed();

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Change, Store, replace};
 use crate::control::logs::LogRing;
 use crate::control::pace::Pace;
-use crate::domain::{Event, Timestamp, WorkerSnapshot};
+use crate::domain::{Audience, Event, Timestamp, Viewer, WorkerSnapshot};
 
 /// At most twenty publications a second: twice what a socket client is sent.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_millis(50);
@@ -17,17 +17,54 @@ pub(super) const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 /// Events folded before a publication is considered; a full channel takes eight rounds.
 const FOLD_AT_ONCE: usize = 1024;
 
+/// Viewers that wait to be shown the present state: as many consoles as a socket takes.
+const LOOKS: usize = 64;
+
 /// What a running store offers to readers. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// The latest snapshot.
-    pub snapshot: watch::Receiver<Arc<WorkerSnapshot>>,
     /// The last log lines.
     pub logs: LogRing,
+    snapshot: watch::Receiver<Arc<WorkerSnapshot>>,
+    audience: Audience,
+    looks: mpsc::Sender<oneshot::Sender<()>>,
 }
 
-/// Runs a store on a task of its own until every sink of `events` is gone. `dropped` is the sink's
-/// [`drop_counter`](crate::domain::EventSink::drop_counter).
+/// A viewer's sight of a store's snapshots, published for it until this is dropped.
+#[derive(Debug)]
+pub struct Look {
+    /// The latest snapshot.
+    pub snapshot: watch::Receiver<Arc<WorkerSnapshot>>,
+    _viewer: Viewer,
+}
+
+impl Published {
+    /// Begins to look. The snapshot is of this moment, and counts as seen.
+    pub async fn look(&self) -> Look {
+        let mut look = self.look_on();
+        let (shown, published) = oneshot::channel();
+        // A store that has ended has published its last state.
+        if self.looks.send(shown).await.is_ok() {
+            let _ = published.await;
+        }
+        look.snapshot.mark_unchanged();
+        look
+    }
+
+    /// Begins to look without waiting: the snapshot is the last that somebody looked at.
+    #[must_use]
+    pub fn look_on(&self) -> Look {
+        Look {
+            snapshot: self.snapshot.clone(),
+            _viewer: self.audience.enter(),
+        }
+    }
+}
+
+/// Runs a store on a task of its own until every sink of `events` is gone. `dropped` and `audience`
+/// are the sink's [`drop_counter`](crate::domain::EventSink::drop_counter) and
+/// [`audience`](crate::domain::EventSink::audience). Snapshots are published while somebody looks:
+/// one is a copy of up to 500 tasks, for nothing on a worker without a console.
 ///
 /// # Panics
 /// Outside a Tokio runtime.
@@ -36,11 +73,19 @@ pub fn spawn(
     store: Store,
     events: mpsc::Receiver<Event>,
     dropped: Arc<AtomicU64>,
+    audience: Audience,
 ) -> (Published, tokio::task::JoinHandle<()>) {
     let (publish, snapshot) = watch::channel(Arc::new(store.snapshot(Timestamp::now())));
-    let logs = store.logs();
-    let task = tokio::spawn(run(store, events, dropped, publish));
-    (Published { snapshot, logs }, task)
+    let (looks, asked) = mpsc::channel(LOOKS);
+    let published = Published {
+        logs: store.logs(),
+        snapshot,
+        audience,
+        looks,
+    };
+    let audience = published.audience.clone();
+    let task = tokio::spawn(run(store, events, dropped, publish, audience, asked));
+    (published, task)
 }
 
 async fn run(
@@ -48,6 +93,8 @@ async fn run(
     mut events: mpsc::Receiver<Event>,
     dropped: Arc<AtomicU64>,
     publish: watch::Sender<Arc<WorkerSnapshot>>,
+    audience: Audience,
+    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let mut pace = Pace::new(PUBLISH_EVERY);
     let mut batch = Vec::with_capacity(FOLD_AT_ONCE);
@@ -66,7 +113,17 @@ async fn run(
                     pace.touch();
                 }
             }
-            () = pace.due() => {
+            Some(shown) = asked.recv() => {
+                // What happened before somebody came is folded before it is shown.
+                while let Ok(event) = events.try_recv() {
+                    store.apply(&event);
+                }
+                publish.send_replace(Arc::new(store.snapshot(Timestamp::now())));
+                pace.published();
+                // Whoever asked may have left.
+                let _ = shown.send(());
+            }
+            () = pace.due(), if audience.is_present() => {
                 pace.published();
                 publish.send_replace(Arc::new(store.snapshot(Timestamp::now())));
             }

@@ -287,7 +287,13 @@ fn a_huge_reason_is_cut() {
 #[tokio::test]
 async fn a_change_is_published_at_once_and_the_last_state_when_the_worker_ends() {
     let (sink, events) = crate::domain::EventSink::channel();
-    let (mut published, task) = spawn(Store::new(worker()), events, sink.drop_counter());
+    let (published, task) = spawn(
+        Store::new(worker()),
+        events,
+        sink.drop_counter(),
+        sink.audience(),
+    );
+    let mut published = published.look().await;
     sink.send(Event::State {
         state: WorkerState::Running,
         deadline: None,
@@ -312,7 +318,13 @@ async fn a_change_is_published_at_once_and_the_last_state_when_the_worker_ends()
 #[tokio::test]
 async fn a_stream_of_events_is_published_at_most_twenty_times_a_second() {
     let (sink, events) = crate::domain::EventSink::channel();
-    let (mut published, _task) = spawn(Store::new(worker()), events, sink.drop_counter());
+    let (published, _task) = spawn(
+        Store::new(worker()),
+        events,
+        sink.drop_counter(),
+        sink.audience(),
+    );
+    let mut published = published.look().await;
     let begin = std::time::Instant::now();
     let feeder = tokio::spawn(async move {
         for steps in 1..=300 {
@@ -332,6 +344,28 @@ async fn a_stream_of_events_is_published_at_most_twenty_times_a_second() {
         (2..=allowed).contains(&publications),
         "{publications} publications, {allowed} allowed"
     );
+}
+
+#[tokio::test]
+async fn nothing_is_published_while_nobody_looks_and_who_comes_sees_the_present_state() {
+    let (sink, events) = crate::domain::EventSink::channel();
+    let (published, _task) = spawn(
+        Store::new(worker()),
+        events,
+        sink.drop_counter(),
+        sink.audience(),
+    );
+    drop(published.look().await);
+    let mut unseen = published.look_on().snapshot;
+    unseen.mark_unchanged();
+    for steps in 1..=10 {
+        sink.send(Event::Slots { steps, runs: 1 });
+    }
+    let look = published.look().await;
+    assert_eq!(look.snapshot.borrow().worker.steps.target, 10);
+    // The one publication is the one that was asked for.
+    unseen.borrow_and_update();
+    assert!(!unseen.has_changed().unwrap());
 }
 
 /// One step's life as far as it got, as events.
