@@ -23,6 +23,9 @@ from .redaction import print_exc, redact
 from .sources import Sources
 from .supervision import Supervision
 
+EXECUTOR = "dagster_taskiq.executor"
+"""Imported by code whose run workers send steps."""
+
 
 class StepHost(Supervision):
     """Which process runs what."""
@@ -84,6 +87,8 @@ class StepHost(Supervision):
             with self.inheritance.generators.watched():
                 work.load(self.instance, frame["origin"])
             self.has_code = frame["origin"] is not None
+            if EXECUTOR in sys.modules and wanted in (AUTO, FORK):
+                _warm_up_for_runs()
         except BaseException as error:
             print_exc()
             self.channel.send({"kind": "load_error", "reason": last_line(error)[:4000]})
@@ -177,3 +182,11 @@ class StepHost(Supervision):
             except Exception as error:
                 text = redact(f"{type(error).__name__}: {error}")
                 print(f"run {run_id}: {text}", file=sys.stderr)
+
+
+def _warm_up_for_runs() -> None:
+    """Loads what run workers need, which are forked from here and else load it each for itself."""
+    import dagster_taskiq.run_loop  # noqa: F401
+    from dagster_taskiq import aws
+
+    aws.warm_up()

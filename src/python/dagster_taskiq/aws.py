@@ -1,5 +1,6 @@
 """boto3 clients, and the look at the default address for a broker of our own."""
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 SERVER_NAME = "dagster-taskiq-tui"
 _IDENTIFY_TIMEOUT = 3.0
 
+#: botocore's service descriptions, by the folder that a profile may add to its own. Reading them is
+#: most of what a client costs.
+_loaders: dict[str | None, Any] = {}
+
 
 def sqs_client(settings: Settings) -> Any:
     """A boto3 client for SQS. Thread-safe; one per run is enough."""
@@ -34,11 +39,10 @@ def s3_client(settings: Settings) -> Any:
 
 def _client(service: str, settings: Settings, endpoint: str | None, read_timeout: int) -> Any:
     import boto3
-    import botocore.session
     from botocore.config import Config
 
     try:
-        core = botocore.session.Session(profile=settings.credentials.get("profile_name"))
+        core = _session(settings.credentials.get("profile_name"))
         options: dict[str, Any] = {
             key: value for key, value in settings.credentials.items() if key != "profile_name"
         }
@@ -63,6 +67,36 @@ def _client(service: str, settings: Settings, endpoint: str | None, read_timeout
         raise translate(
             error, tried=f"create an AWS {service} client", target=endpoint or settings.region
         ) from error
+
+
+def _session(profile: str | None = None) -> "Session":
+    """A session of botocore's that reads no service description a second time."""
+    import botocore.session
+
+    core = botocore.session.Session(profile=profile)
+    folder = core.get_config_variable("data_path")
+    if folder in _loaders:
+        core.register_component("data_loader", _loaders[folder])
+    else:
+        _loaders[folder] = core.get_component("data_loader")
+    return core
+
+
+def warm_up() -> None:
+    """Load what a client of SQS needs, for the processes that are forked from this one.
+
+    Nothing is asked of anybody. What is wrong with the configuration is left to who uses it.
+    """
+    with contextlib.suppress(Exception):
+        import boto3
+
+        boto3.Session(botocore_session=_session()).client(
+            "sqs",
+            region_name="us-east-1",
+            endpoint_url="http://127.0.0.1",
+            aws_access_key_id="-",
+            aws_secret_access_key="-",
+        )
 
 
 def _loopback_credentials(core: "Session") -> dict[str, str]:
