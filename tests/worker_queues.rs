@@ -5,7 +5,10 @@
 
 mod support;
 
+use std::time::Instant;
+
 use dagster_taskiq_tui::domain::{QueueRole, SourceHealth, SourceKind};
+use dagster_taskiq_tui::worker::census::COUNTS;
 use serde_json::json;
 use support::proxy::Proxy;
 use support::scene::{SETTINGS, Scene};
@@ -252,4 +255,36 @@ fn a_broker_that_takes_connections_and_answers_none_is_told_as_down_until_it_ans
     );
     scene.broker.process.signal("CONT");
     wait_until("the broker is up again", PATIENCE, up);
+}
+
+#[test]
+fn a_worker_counts_its_queues_only_while_somebody_looks_at_it() {
+    let mut scene = Scene::new("unseen");
+    let proxy = Proxy::start(&scene.broker.endpoint, &[]);
+    let url = scene
+        .project
+        .queue_url()
+        .replace(&scene.broker.endpoint, &proxy.endpoint);
+    let args = ["--queue-url", &url, "--endpoint-url", &proxy.endpoint];
+    let worker = scene.worker(1, &args);
+    let counted = || proxy.asked("GetQueueAttributes");
+    // Once at its start: the base queue, the runs queue and the dead-letter queue.
+    wait_until("the first count", PATIENCE, || {
+        (counted() >= 3).then_some(())
+    });
+    let run = scene.side.launch("three");
+    scene.side.wait_status(&run, "SUCCESS");
+    let (begin, before) = (Instant::now(), counted());
+    while begin.elapsed() < 2 * COUNTS {
+        let run = scene.side.launch("three");
+        scene.side.wait_status(&run, "SUCCESS");
+    }
+    assert_eq!(counted(), before, "nobody has looked");
+    assert!(
+        worker.status().worker.finished >= 3,
+        "who comes sees what was"
+    );
+    wait_until("a count for who came", PATIENCE, || {
+        (counted() > before).then_some(())
+    });
 }

@@ -1,6 +1,7 @@
 //! A proxy in front of a broker that answers AWS's `AccessDeniedException` to some actions, and
 //! does not let the broker say that it is the embedded one.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +17,7 @@ const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedExceptio
 pub struct Proxy {
     /// `http://127.0.0.1:<port>`
     pub endpoint: String,
+    asked: Arc<Mutex<Vec<String>>>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -23,6 +25,7 @@ pub struct Proxy {
 struct Settings {
     upstream: String,
     denied: Vec<String>,
+    asked: Arc<Mutex<Vec<String>>>,
     http: reqwest::Client,
 }
 
@@ -34,7 +37,9 @@ impl Proxy {
             .enable_all()
             .build()
             .unwrap();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
         let settings = Settings {
+            asked: Arc::clone(&asked),
             upstream: upstream.to_owned(),
             denied: denied.iter().map(|&action| action.to_owned()).collect(),
             http: reqwest::Client::new(),
@@ -47,8 +52,15 @@ impl Proxy {
         runtime.spawn(async move { axum::serve(listener, app).await });
         Self {
             endpoint,
+            asked,
             _runtime: runtime,
         }
+    }
+
+    /// How often clients of the Rust SDK, which are workers, have asked for an action.
+    pub fn asked(&self, action: &str) -> usize {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.iter().filter(|&known| known == action).count()
     }
 }
 
@@ -65,6 +77,14 @@ async fn pass(
     let Some(action) = target.and_then(|target| target.rsplit('.').next()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    let agent = headers.get("user-agent").map(|value| value.as_bytes());
+    if agent.is_some_and(|agent| agent.starts_with(b"aws-sdk-rust")) {
+        let mut asked = settings
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        asked.push(action.to_owned());
+    }
     if settings.denied.iter().any(|denied| denied == action) {
         return (StatusCode::BAD_REQUEST, DENIED).into_response();
     }
