@@ -106,13 +106,13 @@ impl Hosts {
         self.supervisor.attempt_events(kind, kwargs, attempt).await
     }
 
-    /// Writes this worker's heartbeat into Dagster's key-value store; `id` and `time` (Unix seconds)
-    /// are added, `pid` should be this process's.
+    /// Writes this worker's heartbeat into Dagster's key-value store; `id`, `incarnation` and `time`
+    /// (Unix seconds) are added, `pid` should be this process's.
     ///
     /// # Errors
     /// When Dagster's storage cannot be written to.
     pub async fn heartbeat(&self, body: serde_json::Value) -> Result<(), HostError> {
-        self.supervisor.heartbeat(&body).await
+        self.supervisor.heartbeat(body).await
     }
 
     /// The deployment's workers, on whatever host, that have reported within a day, by id.

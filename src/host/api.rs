@@ -12,8 +12,10 @@ use crate::environment::packages::Unpacked;
 /// How this worker is named in events and heartbeats.
 #[derive(Clone, Debug)]
 pub struct WorkerIdentity {
-    /// Unique among the workers of a deployment; a reused name takes over the old one's heartbeat.
+    /// The name of this worker, unique among those that run; a restarted worker may keep it.
     pub id: String,
+    /// Tells this process from every other one that has or had the id.
+    pub incarnation: String,
     /// The host's own name, as an operator knows it.
     pub hostname: String,
     /// Version of this binary.
@@ -214,6 +216,11 @@ pub enum Outcome {
     },
     /// Another process runs this attempt: give back with full visibility.
     ClaimHeld,
+    /// Another process may run this attempt, but nothing was heard of it lately: give back.
+    OwnerSilent {
+        /// When to look again.
+        again: Duration,
+    },
     /// A worker or host died while it ran this attempt, and that was written down. Acknowledge.
     Lost {
         /// The type of the event that was written on its behalf.

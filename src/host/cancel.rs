@@ -30,7 +30,7 @@ async fn poll(supervisor: Weak<Supervisor>) {
 }
 
 /// Interrupts what is to be interrupted; returns the runs that were seen to have failed.
-async fn look(supervisor: &Supervisor, failed_before: &HashSet<String>) -> HashSet<String> {
+async fn look(supervisor: &Arc<Supervisor>, failed_before: &HashSet<String>) -> HashSet<String> {
     let mut failed = HashSet::new();
     for (instance, tasks) in in_flight(supervisor) {
         let run_ids: HashSet<String> = tasks.iter().map(|(_, run_id)| run_id.clone()).collect();
@@ -61,7 +61,9 @@ async fn look(supervisor: &Supervisor, failed_before: &HashSet<String>) -> HashS
                 task_id: task_id.clone(),
                 status,
             });
-            supervisor.cancel(&task_id).await;
+            // A host that does not read is no reason to let the tasks of others run on.
+            let supervisor = Arc::clone(supervisor);
+            tokio::spawn(async move { supervisor.cancel(&task_id).await });
         }
     }
     failed

@@ -1,5 +1,8 @@
 //! The ledger: the Python process that speaks to Dagster's storage for this worker. It imports no
-//! user code, is restarted when it dies, and answers one request after the other.
+//! user code, and is killed and started again when it does not answer.
+//!
+//! It answers in two lanes, each one request after the other: heartbeats and the look for cancelled
+//! runs never wait for a look-up that takes long.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use super::api::{About, AttemptEvents, Capture, HostNotice, HostSettings};
 use super::error::HostError;
 use super::link::{Link, News};
 use super::location::Subject;
-use super::protocol::{FromHost, Manner, PROTOCOL, Policy, ReportBody, RunCode, ToHost};
+use super::protocol::{FromHost, Manner, PROTOCOL, Policy, ReportBody, RunCode, ToHost, Worker};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 use crate::domain::FleetWorker;
@@ -22,14 +25,33 @@ use crate::domain::FleetWorker;
 /// Importing dagster takes 2-3 s; a loaded machine several times that.
 const START: Duration = Duration::from_mins(2);
 
-/// Longer than the busy timeout (60 s) that Dagster gives `SQLite`.
+/// For a look-up or report: longer than the busy timeout (60 s) that Dagster gives `SQLite`.
 const ANSWER: Duration = Duration::from_secs(90);
+
+/// For a heartbeat or the status of runs, which are small: longer than Dagster tries to connect to a
+/// server that refuses (11 s), and with a restart short enough for no worker to look lost (30 s).
+const PULSE: Duration = Duration::from_secs(15);
 
 /// How long a request waits for a ledger that is being restarted.
 const RESTARTED: Duration = Duration::from_secs(40);
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// One lane: what is sent in it is answered in this order, and its time runs once it is first.
+struct Lane {
+    turn: tokio::sync::Mutex<()>,
+    budget: Duration,
+}
+
+impl Lane {
+    fn new(budget: Duration) -> Self {
+        Self {
+            turn: tokio::sync::Mutex::default(),
+            budget,
+        }
+    }
+}
 
 type Waiting = Mutex<HashMap<u64, oneshot::Sender<Result<Value, String>>>>;
 
@@ -39,6 +61,8 @@ pub(super) struct Ledger {
     waiting: Arc<Waiting>,
     next: AtomicU64,
     stopped: Arc<AtomicBool>,
+    pulse: Lane,
+    look_ups: Lane,
 }
 
 /// What restarting needs.
@@ -77,6 +101,8 @@ impl Ledger {
             waiting,
             next: AtomicU64::new(1),
             stopped,
+            pulse: Lane::new(PULSE),
+            look_ups: Lane::new(ANSWER),
         })
     }
 
@@ -89,7 +115,7 @@ impl Ledger {
             id,
             run_ids: run_ids.clone(),
         };
-        let value = self.request("the status of runs", ask).await?;
+        let value = self.pulse("the status of runs", ask).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request: "the status of runs",
             reason: error.to_string(),
@@ -104,6 +130,8 @@ impl Ledger {
             job_origin: subject.job_origin.clone(),
             instance_ref: subject.instance_ref.clone(),
             policy: policy.clone(),
+            step_key: subject.step_key.clone(),
+            attempt: subject.attempt,
         };
         let request = "the code of a run";
         let value = self.request(request, ask).await?;
@@ -129,6 +157,17 @@ impl Ledger {
             run_id: run_id.to_owned(),
         };
         self.request("a run's cancellation", ask).await.map(drop)
+    }
+
+    /// Writes that a run's process here is over, and the run is not.
+    pub async fn release(&self, run_id: &str, worker: Worker, pid: u32) -> Result<(), HostError> {
+        let ask = |id| ToHost::Release {
+            id,
+            run_id: run_id.to_owned(),
+            worker: worker.clone(),
+            pid,
+        };
+        self.request("a run's release", ask).await.map(drop)
     }
 
     /// What the log holds of one attempt of a step.
@@ -174,13 +213,13 @@ impl Ledger {
             worker: worker.to_owned(),
             body: body.clone(),
         };
-        self.request("a heartbeat", ask).await.map(drop)
+        self.pulse("a heartbeat", ask).await.map(drop)
     }
 
     /// The last heartbeats of all workers of the deployment, by id.
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
         let request = "the list of workers";
-        let value = self.request(request, |id| ToHost::Fleet { id }).await?;
+        let value = self.pulse(request, |id| ToHost::Fleet { id }).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request,
             reason: error.to_string(),
@@ -213,27 +252,47 @@ impl Ledger {
         let _ = tokio::time::timeout(Duration::from_secs(5), link.wait_for(Option::is_none)).await;
     }
 
-    /// Every request looks before it writes, so one that got no answer is simply made again.
     async fn request(
         &self,
         name: &'static str,
         frame: impl Fn(u64) -> ToHost,
     ) -> Result<Value, HostError> {
+        self.ask(&self.look_ups, name, frame).await
+    }
+
+    async fn pulse(
+        &self,
+        name: &'static str,
+        frame: impl Fn(u64) -> ToHost,
+    ) -> Result<Value, HostError> {
+        self.ask(&self.pulse, name, frame).await
+    }
+
+    /// Every request looks before it writes, so one that got no answer is simply made again, of the
+    /// next process: one that does not answer in time hangs, or its connection does.
+    async fn ask(
+        &self,
+        lane: &Lane,
+        name: &'static str,
+        frame: impl Fn(u64) -> ToHost,
+    ) -> Result<Value, HostError> {
+        let _turn = lane.turn.lock().await;
         let mut reason = "it died";
         for _ in 0..2 {
             let mut link = self.link.clone();
             let up = tokio::time::timeout(RESTARTED, link.wait_for(Option::is_some)).await;
-            let Ok(Ok(current)) = up.map(|up| up.map(|link| link.clone())) else {
+            let Ok(Ok(Some(current))) = up.map(|up| up.map(|link| link.clone())) else {
                 reason = "it does not start";
                 break;
             };
             let id = self.next.fetch_add(1, Ordering::Relaxed);
             let (answer, answered) = oneshot::channel();
             lock(&self.waiting).insert(id, answer);
-            if let Some(link) = current {
-                link.send(frame(id)).await;
-            }
-            match tokio::time::timeout(ANSWER, answered).await {
+            let answered = async {
+                current.send(frame(id)).await;
+                answered.await
+            };
+            match tokio::time::timeout(lane.budget, answered).await {
                 Ok(Ok(Ok(value))) => return Ok(value),
                 Ok(Ok(Err(reason))) => {
                     return Err(HostError::Request {
@@ -244,8 +303,12 @@ impl Ledger {
                 Ok(Err(_)) => {}
                 Err(_) => {
                     lock(&self.waiting).remove(&id);
-                    reason = "no answer in 90 s";
-                    break;
+                    current.kill("the ledger does not answer");
+                    // Dead before the next try, which would be sent to it otherwise.
+                    let _ = link
+                        .wait_for(|now| now.as_ref().is_none_or(|now| now.pid != current.pid))
+                        .await;
+                    reason = "no answer in time";
                 }
             }
         }
@@ -278,7 +341,11 @@ impl Keeper {
         match tokio::time::timeout(START, self.wait_ready(&mut news)).await {
             Ok(Ok(())) => Ok((link, news)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(self.no_ledger(format!("not ready after {} s", START.as_secs()))),
+            Err(_) => {
+                let reason = format!("not ready after {} s", START.as_secs());
+                link.kill("it does not start");
+                Err(self.no_ledger(reason))
+            }
         }
     }
 

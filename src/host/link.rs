@@ -7,7 +7,7 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::Child;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use super::protocol::{FromHost, MAX_FRAME, ToHost};
@@ -35,6 +35,8 @@ pub(super) enum News {
 pub(super) struct Link {
     pub pid: u32,
     frames: mpsc::Sender<ToHost>,
+    /// Why the process is to be killed.
+    kill: watch::Sender<Option<&'static str>>,
 }
 
 impl Link {
@@ -53,8 +55,15 @@ impl Link {
             .stderr
             .take()
             .map(|output| tokio::spawn(read_lines(output, news.clone())));
+        let (kill, mut killed) = watch::channel(None);
         tokio::spawn(async move {
-            let fault = read_frames(read, &news).await.err();
+            let fault = tokio::select! {
+                read = read_frames(read, &news) => read.err(),
+                // Nobody asks for it once the last sender is gone: then its socket closes.
+                Ok(why) = killed.wait_for(Option::is_some) => {
+                    Some(io::Error::other((*why).unwrap_or_default()))
+                }
+            };
             if let Some(fault) = &fault {
                 // It lives, and nothing it says can be relied on: what it ran is looked up.
                 tracing::error!(pid, "a Python process is killed: {fault}");
@@ -64,7 +73,12 @@ impl Link {
             let why = fault.map_or(ended.clone(), |fault| format!("{fault} ({ended})"));
             let _ = news.send(News::Died(why)).await;
         });
-        (Self { pid, frames }, incoming)
+        (Self { pid, frames, kill }, incoming)
+    }
+
+    /// Kills the process, for this reason; its death is told like any other.
+    pub fn kill(&self, why: &'static str) {
+        self.kill.send_replace(Some(why));
     }
 
     /// Queues a frame; false when the process no longer takes any.

@@ -19,6 +19,8 @@ pub(super) struct Worker {
     pub hostname: String,
     /// Process id of this process, as text.
     pub pid: String,
+    /// Tells this process from every other one that ever had the id.
+    pub incarnation: String,
 }
 
 /// The lost-worker policy.
@@ -125,6 +127,9 @@ pub(super) enum ToHost {
         job_origin: Value,
         instance_ref: Value,
         policy: Policy,
+        /// What the message is about, besides its run.
+        step_key: Option<String>,
+        attempt: u32,
     },
     EndingRuns {
         id: u64,
@@ -137,6 +142,13 @@ pub(super) enum ToHost {
     CancelRun {
         id: u64,
         run_id: String,
+    },
+    /// A run's process is over and the run is not.
+    Release {
+        id: u64,
+        run_id: String,
+        worker: Worker,
+        pid: u32,
     },
     Capture {
         id: u64,
@@ -173,6 +185,9 @@ pub(super) enum Said {
         status: String,
     },
     ClaimHeld,
+    OwnerSilent {
+        again_s: f64,
+    },
     Lost {
         reported: String,
     },

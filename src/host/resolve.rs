@@ -32,18 +32,25 @@ pub(super) async fn exited(
     };
     let kind = match &exit.outcome {
         Some(Said::Raised { reason }) => ExitKind::Raised(reason.clone()),
-        Some(said) => return Ok(told(said, usage)),
+        Some(said) => {
+            if matches!(said, Said::Interrupted { .. }) {
+                release(supervisor, subject, key, exit.pid).await;
+            }
+            return Ok(told(said, usage));
+        }
         None => match (exit.code, exit.signal) {
             (_, Some(signal)) => ExitKind::Signal(signal),
             (code, None) => ExitKind::Code(code.unwrap_or(-1)),
         },
     };
     if exit.killed && supervisor.stopping.load(Ordering::SeqCst) {
-        return lost(supervisor, subject, key, "it was stopped with its worker").await;
+        let why = "it was stopped with its worker";
+        return lost(supervisor, subject, key, exit.pid, why).await;
     }
     let reason = describe(supervisor, subject, &exit, &kind);
     if subject.step_key.is_none() && !exit.canceled && !matches!(kind, ExitKind::Raised(_)) {
         // Nothing of the run is lost with its run worker: the next one goes on with it.
+        release(supervisor, subject, key, exit.pid).await;
         return Ok(Outcome::Interrupted { reason });
     }
     let retry = exit.retry.filter(|_| !exit.canceled);
@@ -64,13 +71,8 @@ pub(super) async fn host_died(
     key: &LocationKey,
     pid: u32,
 ) -> Result<Outcome, HostError> {
-    lost(
-        supervisor,
-        subject,
-        key,
-        &format!("the host of its process {pid} died"),
-    )
-    .await
+    let why = format!("the host of its process {pid} died");
+    lost(supervisor, subject, key, pid, &why).await
 }
 
 /// Writes the end of a task that nobody will run.
@@ -107,6 +109,9 @@ fn told(said: &Said, usage: Usage) -> Outcome {
         Said::AlreadyFinished { event } => Outcome::AlreadyFinished { event },
         Said::RunFinished { status } => Outcome::RunFinished { status },
         Said::ClaimHeld => Outcome::ClaimHeld,
+        Said::OwnerSilent { again_s } => Outcome::OwnerSilent {
+            again: Duration::try_from_secs_f64(again_s).unwrap_or(Duration::ZERO),
+        },
         Said::Lost { reported } => Outcome::Lost { reported },
         Said::Interrupted { reason } => Outcome::Interrupted { reason },
         Said::Raised { reason } | Said::Unrunnable { reason } => Outcome::Unrunnable { reason },
@@ -161,9 +166,11 @@ async fn lost(
     supervisor: &Supervisor,
     subject: &Subject,
     key: &LocationKey,
+    pid: u32,
     why: &str,
 ) -> Result<Outcome, HostError> {
     if subject.step_key.is_none() {
+        release(supervisor, subject, key, pid).await;
         return Ok(Outcome::Interrupted {
             reason: format!("the run's process ended: {why}"),
         });
@@ -178,6 +185,22 @@ async fn lost(
     Ok(reported(&answer, Usage::default(), subject, |reported| {
         Outcome::Lost { reported }
     }))
+}
+
+/// Has the run's log say that its process is over, so that the next worker need not find out by the
+/// silence of this one.
+async fn release(supervisor: &Supervisor, subject: &Subject, key: &LocationKey, pid: u32) {
+    let told = match supervisor.ledger(key.instance.as_deref()).await {
+        Ok(ledger) => {
+            ledger
+                .release(&subject.run_id, supervisor.worker(), pid)
+                .await
+        }
+        Err(problem) => Err(problem),
+    };
+    if let Err(problem) = told {
+        tracing::warn!(run_id = %subject.run_id, "{problem}; the run goes on a little later");
+    }
 }
 
 fn body(

@@ -247,7 +247,6 @@ impl Supervisor {
     }
 
     fn job(&self, execution: Execution, subject: &Subject, key: &LocationKey) -> Job {
-        let worker = &self.settings.worker;
         let (policy, max) = self.lost_policy();
         Job {
             id: execution.task_id,
@@ -258,16 +257,23 @@ impl Supervisor {
             receive_count: execution.receive_count,
             message_id: execution.message_id,
             queue: execution.queue,
-            worker: Worker {
-                id: worker.id.clone(),
-                hostname: worker.hostname.clone(),
-                pid: std::process::id().to_string(),
-            },
+            worker: self.worker(),
             lost: Lost { policy, max },
             max_deliveries: self.settings.max_deliveries,
             policy: self.policy(key.instance.as_deref()),
             isolation: execution.isolation,
             reload: true,
+        }
+    }
+
+    /// How this worker is named in Dagster's events.
+    pub fn worker(&self) -> Worker {
+        let worker = &self.settings.worker;
+        Worker {
+            id: worker.id.clone(),
+            hostname: worker.hostname.clone(),
+            pid: std::process::id().to_string(),
+            incarnation: worker.incarnation.clone(),
         }
     }
 
@@ -438,10 +444,10 @@ impl Supervisor {
             .await
     }
 
-    pub async fn heartbeat(&self, body: &Value) -> Result<(), HostError> {
-        self.own_ledger
-            .heartbeat(&self.settings.worker.id, body)
-            .await
+    pub async fn heartbeat(&self, mut body: Value) -> Result<(), HostError> {
+        let worker = &self.settings.worker;
+        body["incarnation"] = Value::from(worker.incarnation.as_str());
+        self.own_ledger.heartbeat(&worker.id, &body).await
     }
 
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {

@@ -84,6 +84,12 @@ impl Context {
                 let wait = Settlement::Hide(self.broker.visibility());
                 (given_back("another process runs it"), wait)
             }
+            Ok(Outcome::OwnerSilent { again }) => {
+                info!(run_id = %run, "{name} may be run by another process, which is silent: its \
+                    message goes back");
+                let wait = Settlement::Hide(again.min(self.broker.visibility()));
+                (given_back("another process may run it"), wait)
+            }
             Ok(Outcome::Lost { reported }) => {
                 warn!(run_id = %run, "{name}: its worker was lost; wrote {reported}");
                 let outcome = ended_for_it(&reported, "its worker was lost");

@@ -221,6 +221,7 @@ pub fn settings(worker: &str) -> HostSettings {
         trust_message_instance: false,
         allow_locations: Vec::new(),
         worker: WorkerIdentity {
+            incarnation: uuid::Uuid::new_v4().simple().to_string(),
             id: worker.to_owned(),
             hostname: "test-host".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -171,6 +171,7 @@ pub(in crate::cli) fn identity(settings: &Settings) -> WorkerIdentity {
     };
     WorkerIdentity {
         id,
+        incarnation: uuid::Uuid::new_v4().simple().to_string(),
         hostname,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }

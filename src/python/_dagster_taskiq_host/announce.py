@@ -2,9 +2,6 @@
 message said otherwise than Dagster's storage, what of it was not obeyed.
 """
 
-import os
-import socket
-
 from dagster import DagsterInstance, DagsterRun, MetadataValue
 from dagster._core.events import EngineEventData
 
@@ -14,23 +11,21 @@ from .messages import Task
 
 def announce(instance: DagsterInstance, run: DagsterRun, task: Task) -> None:
     """Writes the event. Its metadata lets another worker tell whether this process still lives."""
-    pid = os.getpid()
     worker = task.worker
     host = worker["hostname"]
+    process = liveness.this_process()
     facts = {
         history.OWNER_KEY: worker["id"],
-        "host": socket.gethostname(),
-        "pid": str(pid),
+        **process,
         "worker_pid": worker["pid"],
-        "started": liveness.process_started(pid) or "",
-        "boot": liveness.boot_id(),
+        "incarnation": worker.get("incarnation", ""),
         "queue": task.queue,
         "message_id": task.message_id,
         "attempt": str(task.attempt),
         "receive_count": str(task.receive_count),
     }
     what = f'step "{task.step_key}"' if task.is_step else "the run"
-    text = f"Worker {worker['id']} on {host} runs {what} in process {pid}."
+    text = f"Worker {worker['id']} on {host} runs {what} in process {process['pid']}."
     other = code_origin.difference(instance, run, task.job_origin, task.instance_ref)
     if other is not None:
         text += f" Not as its message says: {other}."

@@ -4,6 +4,8 @@ The kind follows Dagster's storage: SQLite an fcntl lock on a file in the instan
 Postgres an advisory lock, MySQL ``GET_LOCK``. All three end with the process that holds them.
 """
 
+import contextlib
+import enum
 import fcntl
 import hashlib
 import os
@@ -18,8 +20,38 @@ from . import instances
 CLAIM_URL = "DAGSTER_TASKIQ_CLAIM_URL"
 """Database URL for claims, where the storage's own goes through a transaction-mode pooler."""
 
-KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
-"""libpq: the server learns of a dead client within 15 s."""
+KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
+"""libpq: this process learns of a dead server within 15 s. The server learns nothing by it."""
+
+SERVER_KEEPALIVE = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "15000",
+}
+"""PostgreSQL, for the session: the server learns of a host that vanished within 15 s; by itself
+after two hours. Set by a statement, not as options of the connection: poolers refuse those."""
+
+
+class Standing(enum.Enum):
+    """What a process that took a claim finds when it looks at it again."""
+
+    HELD = "held"
+    """Held all the time."""
+    RETAKEN = "retaken"
+    """The server had dropped it, and it was taken again. In between anybody may have held it."""
+    LOST = "lost"
+    """Another process holds it."""
+
+
+class NotEnded(Exception):
+    """The holder of a claim could not be ended; the text says why."""
 
 
 class Claim(ABC):
@@ -33,12 +65,21 @@ class Claim(ABC):
         """Takes the claim without waiting; false when another process holds it."""
 
     @abstractmethod
-    def ensure(self) -> bool:
-        """Whether the claim is still held, taking it again if the database dropped it."""
+    def ensure(self) -> Standing:
+        """Looks whether the claim is still held, and takes it again if the database dropped it."""
 
     @abstractmethod
     def release(self) -> None:
         """Gives the claim up."""
+
+    def end_holder(self) -> None:
+        """Ends the database session that holds the claim, for a holder that has long been silent.
+
+        Raises:
+            NotEnded: this kind of claim has no such session, or the server refuses.
+
+        """
+        raise NotEnded("claims of this storage cannot be taken from a living process")
 
 
 class FileClaim(Claim):
@@ -71,8 +112,8 @@ class FileClaim(Claim):
         except FileNotFoundError:
             return False
 
-    def ensure(self) -> bool:
-        return self._fd is not None
+    def ensure(self) -> Standing:
+        return Standing.HELD if self._fd is not None else Standing.LOST
 
     def release(self) -> None:
         if self._fd is not None:
@@ -90,6 +131,15 @@ class SqlClaim(Claim):
         self._connection: Any = None
 
     def acquire(self) -> bool:
+        connection = self._connect()
+        self._prepare(connection)
+        if self._try_lock(connection):
+            self._connection = connection
+            return True
+        connection.close()
+        return False
+
+    def _connect(self) -> Any:
         from sqlalchemy import create_engine
         from sqlalchemy.pool import NullPool
 
@@ -99,18 +149,22 @@ class SqlClaim(Claim):
             isolation_level="AUTOCOMMIT",
             connect_args=self._connect_args(),
         )
-        connection = engine.connect()
-        if self._try_lock(connection):
-            self._connection = connection
-            return True
-        connection.close()
-        return False
+        return engine.connect()
 
-    def ensure(self) -> bool:
+    def ensure(self) -> Standing:
         if self._connection is not None and self._answers(self._connection):
-            return True
+            return Standing.HELD
         self._connection = None
-        return self.acquire()
+        return Standing.RETAKEN if self.acquire() else Standing.LOST
+
+    def end_holder(self) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._connect() as connection:
+                self._end_holder(connection)
+        except SQLAlchemyError as error:
+            raise NotEnded(" ".join(str(error).split())) from error
 
     def _answers(self, connection: Any) -> bool:
         from sqlalchemy import text
@@ -127,11 +181,17 @@ class SqlClaim(Claim):
             self._connection.close()
             self._connection = None
 
+    def _prepare(self, connection: Any) -> None:
+        """Has the server look after a new connection."""
+
     @abstractmethod
     def _connect_args(self) -> dict[str, Any]: ...
 
     @abstractmethod
     def _try_lock(self, connection: Any) -> bool: ...
+
+    @abstractmethod
+    def _end_holder(self, connection: Any) -> None: ...
 
 
 class PostgresClaim(SqlClaim):
@@ -140,12 +200,35 @@ class PostgresClaim(SqlClaim):
     def _connect_args(self) -> dict[str, Any]:
         return dict(KEEPALIVE)
 
+    def _prepare(self, connection: Any) -> None:
+        from sqlalchemy import text
+        from sqlalchemy.exc import SQLAlchemyError
+
+        # What speaks PostgreSQL's protocol may know none of these.
+        with contextlib.suppress(SQLAlchemyError):
+            settings = (f"set_config('{name}', :{name}, false)" for name in SERVER_KEEPALIVE)
+            connection.execute(text(f"SELECT {', '.join(settings)}"), SERVER_KEEPALIVE)
+
+    @property
+    def _key(self) -> int:
+        return int.from_bytes(self._digest[:8], "big") >> 1
+
     def _try_lock(self, connection: Any) -> bool:
         from sqlalchemy import text
 
-        key = int.from_bytes(self._digest[:8], "big") >> 1
         statement = text("SELECT pg_try_advisory_lock(:key)")
-        return bool(connection.execute(statement, {"key": key}).scalar())
+        return bool(connection.execute(statement, {"key": self._key}).scalar())
+
+    def _end_holder(self, connection: Any) -> None:
+        from sqlalchemy import text
+
+        statement = text(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            " AND granted AND classid::bigint = :high AND objid::bigint = :low AND objsubid = 1"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        key = {"high": self._key >> 32, "low": self._key & 0xFFFFFFFF}
+        connection.execute(statement, key)
 
 
 class MySqlClaim(SqlClaim):
@@ -154,12 +237,23 @@ class MySqlClaim(SqlClaim):
     def _connect_args(self) -> dict[str, Any]:
         return {}
 
+    @property
+    def _name(self) -> str:
+        return f"dagster-taskiq:{self._digest.hex()[:40]}"
+
     def _try_lock(self, connection: Any) -> bool:
         from sqlalchemy import text
 
-        name = f"dagster-taskiq:{self._digest.hex()[:40]}"
         statement = text("SELECT GET_LOCK(:name, 0)")
-        return connection.execute(statement, {"name": name}).scalar() == 1
+        return connection.execute(statement, {"name": self._name}).scalar() == 1
+
+    def _end_holder(self, connection: Any) -> None:
+        from sqlalchemy import text
+
+        holder = connection.execute(text("SELECT IS_USED_LOCK(:name)"), {"name": self._name})
+        session = holder.scalar()
+        if session is not None:
+            connection.execute(text(f"KILL {int(session)}"))
 
 
 def claim(instance: DagsterInstance, run_id: str, step_key: str | None, attempt: int) -> Claim:

@@ -17,7 +17,7 @@ from dagster._core.instance import InstanceRef
 from dagster._core.origin import JobPythonOrigin
 from dagster._serdes import pack_value, unpack_value
 
-from . import instances
+from . import instances, slots
 
 LONGEST = 500
 """Characters of a sentence that quotes a message."""
@@ -51,6 +51,8 @@ def look_up(instance: DagsterInstance, frame: dict[str, Any]) -> dict[str, Any]:
     if run is None:
         return {"result": "missing", "reason": no_such_run(instance, frame["run_id"], ref)}
     if run.is_finished:
+        if frame["step_key"] is not None:
+            slots.free_unclaimed_step(instance, run.run_id, frame["step_key"], frame["attempt"])
         return {"result": "finished", "status": run.status.value}
     named = _unpacked(frame["job_origin"], JobPythonOrigin)
     reason = refusal(run, named, Policy.read(frame))

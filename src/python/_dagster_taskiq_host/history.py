@@ -1,8 +1,10 @@
 """What Dagster's event log says of a step: which attempts started, which ended, and how.
 
-Every attempt ends with exactly one terminal event, so the n-th attempt is what lies between the
-(n-1)-th and the n-th. That also holds for an attempt whose resources failed to initialise: it has
-no STEP_START, and its terminal event is written by the executor.
+Every attempt ends with one terminal event, so the n-th attempt is what lies between the (n-1)-th
+and the n-th. That also holds for an attempt whose resources failed to initialise: it has no
+STEP_START, and its terminal event is written by the executor. A process that was cut off and came
+back may write a surplus end, of an attempt that was ended for it: terminal events carry the number
+of their attempt, and those without one follow a sign that a further attempt was sent.
 """
 
 from collections.abc import Iterator
@@ -20,15 +22,22 @@ TERMINAL = frozenset(
     }
 )
 STARTS = frozenset({DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED})
-LOOKED_AT = (
-    TERMINAL | STARTS | {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_WORKER_STARTED}
-)
+SIGNS = STARTS | {DagsterEventType.STEP_WORKER_STARTING, DagsterEventType.STEP_WORKER_STARTED}
+"""What shows, beside the announcement of a worker, that an attempt was sent or has begun."""
+
+LOOKED_AT = TERMINAL | SIGNS | {DagsterEventType.ENGINE_EVENT}
 
 WORKER_LOST = "dagster_taskiq.WorkerLost"
 """Class name of the error in an event that was written on behalf of a lost worker."""
 
 OWNER_KEY = "dagster-taskiq/worker"
 """Metadata key of the engine event with which a worker announces that it runs the step."""
+
+RELEASED_KEY = "dagster-taskiq/released"
+"""Metadata key of the engine event with which a worker says that it no longer runs the run."""
+
+ATTEMPT_TAG = "dagster-taskiq/attempt"
+"""Logging tag of a step's event: the total attempt, from 1, that it belongs to."""
 
 PAGE = 1000
 
@@ -69,14 +78,14 @@ def read(instance: DagsterInstance, run_id: str, step_key: str, whole: bool = Fa
     was announced before a start too. Otherwise the run's log is read to its end: a page that is
     missing would hide a terminal event.
     """
-    history = StepHistory()
+    history, ends = StepHistory(), _Ends()
     if not whole:
         stats = instance.get_run_step_stats(run_id, step_keys=[step_key])
         if all(stat.status is None and not stat.attempts for stat in stats):
             return history
     for entry in _entries(instance, run_id, set(LOOKED_AT)):
         if entry.step_key == step_key:
-            _fold(history, entry)
+            _fold(history, ends, entry)
     return history
 
 
@@ -100,13 +109,14 @@ def attempt_events(
     """All events of the n-th attempt of a step, oldest first."""
     found = []
     attempt = 1
+    ends = _Ends()
     for entry in _entries(instance, run_id, None):
         event = entry.dagster_event
         if event is None or event.step_key != step_key:
             continue
         if attempt == number:
             found.append(event)
-        if event.event_type in TERMINAL:
+        if ends.ends(event):
             attempt += 1
         if attempt > number:
             break
@@ -114,15 +124,34 @@ def attempt_events(
 
 
 def run_owner(instance: DagsterInstance, run_id: str) -> tuple[dict[str, str] | None, float]:
-    """The run worker that announced itself last, and when (Unix seconds)."""
-    page = instance.get_records_for_run(
-        run_id, None, of_type=DagsterEventType.ENGINE_EVENT, limit=100, ascending=False
-    )
-    for record in page.records:
-        event = record.event_log_entry.dagster_event
-        if event is not None and event.step_key is None and owner_of(event):
-            return owner_of(event), record.event_log_entry.timestamp
-    return None, 0.0
+    """The run worker that announced itself last, and when (Unix seconds).
+
+    It has the key ``released`` where its worker said that the process is over. Without any, the
+    time is that of the run's newest event.
+    """
+    released: list[dict[str, str]] = []
+    cursor = None
+    while True:
+        # From the newest on: each attempt of each step has such events as well.
+        page = instance.get_records_for_run(
+            run_id, cursor, of_type=DagsterEventType.ENGINE_EVENT, limit=PAGE, ascending=False
+        )
+        for record in page.records:
+            event = record.event_log_entry.dagster_event
+            if event is None or event.step_key is not None:
+                continue
+            released += [facts] if (facts := _facts(event, RELEASED_KEY)) else []
+            owner = owner_of(event)
+            if owner is not None:
+                keys = ("id", "incarnation", "pid")
+                if any(all(facts.get(k) == owner.get(k) for k in keys) for facts in released):
+                    owner["released"] = "yes"
+                return owner, record.event_log_entry.timestamp
+        cursor = page.cursor
+        if not page.has_more:
+            break
+    newest = instance.get_records_for_run(run_id, None, limit=1, ascending=False).records
+    return None, newest[0].event_log_entry.timestamp if newest else 0.0
 
 
 def run_executions(instance: DagsterInstance, run_id: str) -> int:
@@ -133,25 +162,65 @@ def run_executions(instance: DagsterInstance, run_id: str) -> int:
     )
 
 
-def _fold(history: StepHistory, entry: EventLogEntry) -> None:
+class _Ends:
+    """Tells the ends of attempts from surplus ones."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        """The attempt that ended last, where its event says."""
+        self._open = True
+        """Whether there is a sign of an attempt without an end; of the first there need not."""
+
+    def ends(self, event: DagsterEvent) -> bool:
+        """Takes the next event of a step; whether it ends the attempt that is open."""
+        if event.event_type in SIGNS or owner_of(event) is not None:
+            self._open = True
+        if event.event_type not in TERMINAL:
+            return False
+        number = attempt_of(event)
+        if number is not None and self._number is not None:
+            surplus = number <= self._number
+        else:
+            surplus = not self._open
+        if surplus:
+            return False
+        self._number, self._open = number, False
+        return True
+
+
+def _fold(history: StepHistory, ends: _Ends, entry: EventLogEntry) -> None:
     event = entry.dagster_event
     if event is None:
+        return
+    is_end = ends.ends(event)
+    owner = owner_of(event)
+    if not (is_end or owner or event.event_type in SIGNS):
         return
     if not history.attempts or history.attempts[-1].terminal is not None:
         history.attempts.append(Attempt(len(history.attempts) + 1))
     attempt = history.attempts[-1]
     attempt.last_timestamp = max(attempt.last_timestamp, entry.timestamp)
-    if event.event_type in STARTS:
-        attempt.start = event
-    elif event.event_type in TERMINAL:
+    if is_end:
         attempt.terminal = event
         if is_worker_lost(event):
             history.lost += 1
-    else:
-        owner = owner_of(event)
-        if owner is not None:
-            attempt.owner = owner
-            attempt.executions += 1
+    elif event.event_type in STARTS:
+        attempt.start = event
+    elif owner is not None:
+        attempt.owner = owner
+        attempt.executions += 1
+
+
+def attempt_of(event: DagsterEvent) -> int | None:
+    """The number of the attempt that wrote an event of a step, where it says."""
+    text = (event.logging_tags or {}).get(ATTEMPT_TAG, "")
+    return int(text) if text.isdecimal() else None
+
+
+def numbered(event: DagsterEvent, attempt: int) -> DagsterEvent:
+    """The event with the number of its attempt."""
+    tags = {**(event.logging_tags or {}), ATTEMPT_TAG: str(attempt)}
+    return event._replace(logging_tags=tags)
 
 
 def is_worker_lost(event: DagsterEvent) -> bool:
@@ -163,10 +232,14 @@ def is_worker_lost(event: DagsterEvent) -> bool:
 
 def owner_of(event: DagsterEvent) -> dict[str, str] | None:
     """The worker that announced itself in an engine event: ``id``, ``host``, ``pid`` and more."""
+    return _facts(event, OWNER_KEY)
+
+
+def _facts(event: DagsterEvent, id_key: str) -> dict[str, str] | None:
     data = event.event_specific_data
     metadata = getattr(data, "metadata", None) or {}
-    if OWNER_KEY not in metadata:
+    if id_key not in metadata:
         return None
-    owner = {key: str(entry.value) for key, entry in metadata.items() if hasattr(entry, "value")}
-    owner["id"] = owner.pop(OWNER_KEY)
-    return owner
+    facts = {key: str(entry.value) for key, entry in metadata.items() if hasattr(entry, "value")}
+    facts["id"] = facts.pop(id_key)
+    return facts

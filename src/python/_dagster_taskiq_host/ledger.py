@@ -1,12 +1,18 @@
 """The ledger: speaks for the worker to Dagster's storage, and imports no user code.
 
 It beats the worker's heart, looks for cancelled runs and writes the end of steps whose process is
-gone. One request after the other; each answer carries its request's id.
+gone. Heartbeats and the look for cancelled runs have a thread of their own, so that they never wait
+for a look-up that takes long; everything else is done one after the other. Each answer carries its
+request's id.
 """
 
 import contextlib
+import os
+import queue
 import selectors
 import sys
+import threading
+from collections import deque
 from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
@@ -31,36 +37,104 @@ MAX_EVENTS = 8 * 1024 * 1024
 frame has a limit."""
 
 
+PULSE = frozenset({"heartbeat", "ending_runs", "fleet"})
+"""Requests that are answered beside the others. They take no claims: those belong to a process."""
+
+STOP = 4.0
+"""Seconds that what is being answered has when the worker asks to stop."""
+
+
+class _Lane:
+    """Answers its requests one after the other, in a thread of its own."""
+
+    def __init__(self, name: str, instance: DagsterInstance, answers: "_Answers") -> None:
+        self._requests: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._instance = instance
+        self._answers = answers
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, frame: Frame) -> None:
+        self._requests.put(frame)
+
+    def end(self) -> None:
+        """Waits for the answers to what was put, for a while."""
+        self._requests.put(None)
+        self._thread.join(STOP)
+
+    def _run(self) -> None:
+        while (frame := self._requests.get()) is not None:
+            self._answers.put(_answer(self._instance, frame))
+
+
+class _Answers:
+    """What the lanes have for the thread that has the socket, which it wakes."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Frame] = deque()
+        self._woken, self._waking = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._waking, False)
+
+    def fileno(self) -> int:
+        return self._woken
+
+    def put(self, frame: Frame) -> None:
+        self._waiting.append(frame)
+        # A full pipe wakes as well.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waking, b".")
+
+    def send(self, channel: Channel) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._woken, 4096)
+        while self._waiting:
+            channel.send(self._waiting.popleft())
+
+
 def serve(channel: Channel, instance: DagsterInstance, waiting: list[Frame]) -> None:
     """Answers requests until the worker asks to stop or closes the socket."""
+    answers = _Answers()
+    lanes = [_Lane(name, instance, answers) for name in ("pulse", "look-ups")]
     with contextlib.suppress(Closed):
-        if not _serve_all(channel, instance, waiting):
-            return
-        _loop(channel, instance)
+        if not _take(waiting, lanes):
+            _loop(channel, lanes, answers)
+        for lane in lanes:
+            lane.end()
+        answers.send(channel)
 
 
-def _loop(channel: Channel, instance: DagsterInstance) -> None:
-    while True:
-        with selectors.PollSelector() as selector:
+def _loop(channel: Channel, lanes: list[_Lane], answers: _Answers) -> None:
+    with selectors.PollSelector() as selector:
+        selector.register(channel, selectors.EVENT_READ)
+        selector.register(answers, selectors.EVENT_READ)
+        stopped = False
+        while not stopped:
             writing = selectors.EVENT_WRITE if channel.wants_write else 0
-            selector.register(channel, selectors.EVENT_READ | writing)
-            events = selector.select()[0][1]
-        if events & selectors.EVENT_WRITE:
-            channel.flush()
-        if events & selectors.EVENT_READ and not _serve_all(channel, instance, channel.receive()):
-            return
+            selector.modify(channel, selectors.EVENT_READ | writing)
+            for key, events in selector.select():
+                if key.fileobj is answers:
+                    answers.send(channel)
+                    continue
+                if events & selectors.EVENT_WRITE:
+                    channel.flush()
+                if events & selectors.EVENT_READ:
+                    stopped = _take(channel.receive(), lanes)
 
 
-def _serve_all(channel: Channel, instance: DagsterInstance, frames: list[Frame]) -> bool:
-    """Answers what asks for an answer; whether to go on."""
+def _take(frames: list[Frame], lanes: list[_Lane]) -> bool:
+    """Hands on what asks for an answer; whether the worker asks to stop."""
+    pulse, others = lanes
     for frame in frames:
         if frame["kind"] == "stop":
-            return False
-        if "id" in frame:
-            channel.send(_answer(instance, frame))
-        else:
+            return True
+        if "id" not in frame:
             print(f"a {frame['kind']} frame is not for the ledger", file=sys.stderr)
-    return True
+        elif frame["kind"] in PULSE:
+            pulse.put(frame)
+        else:
+            others.put(frame)
+    return False
 
 
 def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
@@ -88,6 +162,8 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return _ending_runs(instance, frame["run_ids"])
     if kind == "report":
         return reports.write(instance, reports.Report(**frame["report"]))
+    if kind == "release":
+        return reports.release(instance, frame["run_id"], frame["worker"], frame["pid"])
     if kind == "cancel_run":
         return reports.cancel_run(instance, frame["run_id"])
     if kind == "attempt_events":

@@ -1,18 +1,24 @@
 """The registry of workers in Dagster's key-value store, and whether a step's owner still lives.
 
-Each worker writes ``dagster-taskiq/worker/<id>``; an index key lists the ids. Unsure means alive:
-to declare a living worker lost would run its step twice.
+Each worker writes ``dagster-taskiq/worker/<id>/<incarnation>``; an index key lists them. An
+incarnation is one life of one worker process: a container's worker has the same id and the process
+id 1 in each of its lives, and two workers may have been given one name. Unsure means alive: to
+declare a living worker lost would run its step twice.
 """
 
 import json
 import os
 import socket
 import time
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from dagster import DagsterInstance
+from dagster._core.storage.runs.schema import KeyValueStoreTable
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 WORKER = "dagster-taskiq/worker/"
 INDEX = "dagster-taskiq/workers"
@@ -26,37 +32,99 @@ STATES = frozenset({"starting", "running", "paused", "draining", "stopping", STO
 """The words a worker has for what its pool does."""
 
 FORGET_AFTER = 24 * 3600.0
+FORGET_FORMER_AFTER = 3600.0
+"""Seconds of silence after which another incarnation under a worker's own id is forgotten."""
+
+INDEX_EVERY = 60.0
+"""Seconds between two looks of a worker at what is to be forgotten."""
+
 UNKNOWN_OWNER_AFTER = 3600.0
 """Seconds without an event after which a step whose owner never announced itself counts as lost."""
+
+
+def name_of(worker_id: str, incarnation: str | None) -> str:
+    """What a worker's heartbeat is found under; older workers have no incarnation."""
+    return f"{worker_id}/{incarnation}" if incarnation else worker_id
 
 
 def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> None:
     """Writes one heartbeat, with ``time`` (Unix seconds) and this host's own name."""
     storage = instance.run_storage
-    key = WORKER + worker_id
+    name = name_of(worker_id, body.get("incarnation"))
     now = time.time()
     body = {**body, "host": socket.gethostname()}
     # Calls of their own: SQLite drops a new key that is written beside an existing one.
-    storage.set_cursor_values({key: json.dumps({**body, "id": worker_id, "time": now})})
+    storage.set_cursor_values({WORKER + name: json.dumps({**body, "id": worker_id, "time": now})})
     index = _load(storage.get_cursor_values({INDEX}).get(INDEX))
-    fresh = {name: seen for name, seen in index.items() if now - seen < FORGET_AFTER}
-    if index.keys() != fresh.keys() | {worker_id} or now - fresh.get(worker_id, 0.0) > 60.0:
-        # The index is shared; written only when it changes, so that workers seldom overwrite
-        # each other, and read again at each heartbeat, so that an entry lost that way returns.
-        storage.set_cursor_values({INDEX: json.dumps({**fresh, worker_id: now})})
+    if name in index and now - index[name] <= INDEX_EVERY:
+        return
+    # The index is shared; written only when it changes, so that workers seldom overwrite
+    # each other, and read again at each heartbeat, so that an entry lost that way returns.
+    dead = {other for other, seen in index.items() if now - seen >= FORGET_AFTER}
+    dead |= _former(instance, worker_id, index.keys() - {name}, now)
+    fresh = {other: seen for other, seen in index.items() if other not in dead}
+    storage.set_cursor_values({INDEX: json.dumps({**fresh, name: now})})
+    _delete(instance, dead - {name})
+
+
+def _former(
+    instance: DagsterInstance, worker_id: str, names: AbstractSet[str], now: float
+) -> set[str]:
+    """Those of the names that are earlier incarnations of a worker, long silent."""
+    own = {name for name in names if name == worker_id or name.startswith(f"{worker_id}/")}
+    beats = _heartbeats(instance, own)
+    return {n for n in own if now - _time_of(beats.get(n, {})) > FORGET_FORMER_AFTER}
+
+
+def _delete(instance: DagsterInstance, names: set[str]) -> None:
+    """Deletes heartbeats, where Dagster's storage can: it has no call for it."""
+    storage = instance.run_storage
+    composite = getattr(storage, "_storage", None)
+    storage = storage if composite is None else composite.run_storage
+    if not names or not isinstance(storage, SqlRunStorage):
+        return
+    keys = [WORKER + name for name in names]
+    with storage.connect() as connection:
+        statement = KeyValueStoreTable.delete().where(KeyValueStoreTable.c.key.in_(keys))
+        connection.execute(statement)
+
+
+def _heartbeats(instance: DagsterInstance, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    keys = {WORKER + name for name in names}
+    found = instance.run_storage.get_cursor_values(keys) if keys else {}
+    return {key.removeprefix(WORKER): _load(text) for key, text in found.items()}
+
+
+def _time_of(body: dict[str, Any]) -> float:
+    try:
+        return float(body.get("time", 0.0))
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def fleet(instance: DagsterInstance) -> list[dict[str, Any]]:
     """The last report of each worker in the index, by id, in the form the worker binary reads.
 
-    A worker that ended in good order said so (``stopped``) and is left out.
+    A worker that ended in good order said so (``stopped``) and is left out; so is one that fell
+    silent and whose id has been taken over.
     """
-    storage = instance.run_storage
-    index = _load(storage.get_cursor_values({INDEX}).get(INDEX))
-    keys = {WORKER + name for name in index}
-    found = storage.get_cursor_values(keys) if keys else {}
-    told = [_told(key.removeprefix(WORKER), _load(text)) for key, text in sorted(found.items())]
+    index = _load(instance.run_storage.get_cursor_values({INDEX}).get(INDEX))
+    beats = _heartbeats(instance, index)
+    newest: dict[str, float] = {}
+    for name, body in beats.items():
+        worker_id = _id_of(name, body)
+        newest[worker_id] = max(newest.get(worker_id, 0.0), _time_of(body))
+    now = time.time()
+    told = [
+        _told(_id_of(name, body), body)
+        for name, body in sorted(beats.items())
+        if _time_of(body) >= min(newest[_id_of(name, body)], now - STALE_AFTER)
+    ]
     return [worker for worker in told if worker is not None and worker["state"] != STOPPED]
+
+
+def _id_of(name: str, body: dict[str, Any]) -> str:
+    return str(body.get("id", name))
 
 
 def _told(name: str, body: dict[str, Any]) -> dict[str, Any] | None:
@@ -105,15 +173,90 @@ def owner_is_gone(instance: DagsterInstance, owner: dict[str, str] | None, seen:
     """
     if owner is None:
         return time.time() - seen > UNKNOWN_OWNER_AFTER
-    if owner["host"] == socket.gethostname() and owner.get("boot") == boot_id():
-        return process_started(int(owner["pid"])) != owner.get("started")
-    key = WORKER + owner["id"]
-    heartbeat = _load(instance.run_storage.get_cursor_values({key}).get(key))
-    if time.time() - float(heartbeat.get("time", 0.0)) > STALE_AFTER:
+    if "released" in owner:
         return True
-    # A worker that was restarted under the same name beats under the old one's key.
+    if is_here(owner):
+        return not _is_running(owner)
+    incarnation = owner.get("incarnation")
+    heartbeat = _heartbeat(instance, owner["id"], incarnation)
+    if incarnation:
+        return heartbeat.get("state") == STOPPED or _silence(heartbeat, seen) > STALE_AFTER
+    if _silence(heartbeat, 0.0) > STALE_AFTER:
+        return True
+    # An older worker that was restarted under the same name beats under the old one's key.
     worker_pid = owner.get("worker_pid")
     return worker_pid is not None and str(heartbeat.get("pid", worker_pid)) != worker_pid
+
+
+def silence(instance: DagsterInstance, owner: dict[str, str], seen: float) -> float:
+    """Seconds for which nothing was heard of a process's worker; 0 where it is of this host.
+
+    ``seen`` as for ``owner_is_gone``.
+    """
+    if is_here(owner):
+        return 0.0
+    return _silence(_heartbeat(instance, owner["id"], owner.get("incarnation")), seen)
+
+
+def _silence(heartbeat: dict[str, Any], seen: float) -> float:
+    # The first heartbeat may not be written yet when the first step is announced.
+    return time.time() - (_time_of(heartbeat) if heartbeat else seen)
+
+
+def beats(instance: DagsterInstance, worker: dict[str, str]) -> bool:
+    """Whether a worker's own heartbeats arrive: only then others' silence says something."""
+    heartbeat = _heartbeat(instance, worker["id"], worker.get("incarnation"))
+    return time.time() - _time_of(heartbeat) <= STALE_AFTER
+
+
+def _heartbeat(
+    instance: DagsterInstance, worker_id: str, incarnation: str | None
+) -> dict[str, Any]:
+    name = name_of(worker_id, incarnation)
+    return _heartbeats(instance, {name}).get(name, {})
+
+
+def is_here(owner: dict[str, str]) -> bool:
+    """Whether a process that announced itself is, or was, one that this process can look for.
+
+    Where there is no ``/proc`` to speak of, nothing can be looked for.
+    """
+    boot = boot_id()
+    return (
+        bool(boot and owner.get("started"))
+        and owner["host"] == socket.gethostname()
+        and owner.get("boot") == boot
+    )
+
+
+def _is_running(owner: dict[str, str]) -> bool:
+    pid = int(owner["pid"])
+    started = process_started(pid)
+    if started is None and not Path("/proc", owner["pid"]).exists():
+        # Another user's process may be hidden (``hidepid``), but not from a signal.
+        try:
+            os.kill(pid, 0)
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return started == owner["started"]
+
+
+def this_process() -> dict[str, str]:
+    """What tells the calling process from every other one, as part of an announcement."""
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "pid": str(pid),
+        "started": process_started(pid) or "",
+        "boot": boot_id(),
+    }
+
+
+def is_this_process(owner: dict[str, str]) -> bool:
+    """Whether an announcement was made by the calling process."""
+    return this_process().items() <= owner.items()
 
 
 def boot_id() -> str:

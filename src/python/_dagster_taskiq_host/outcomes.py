@@ -2,11 +2,15 @@
 acknowledged, given back or kept.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from .redaction import redact
 
 Outcome = dict[str, Any]
+
+Tell = Callable[[dict[str, Any]], None]
+"""Sends one line of news to the host."""
 
 LONGEST = 4000
 """Characters of a reason: it is put into events, log lines and message attributes."""
@@ -32,6 +36,13 @@ def run_finished(status: str) -> Outcome:
 def claim_held() -> Outcome:
     """Another process runs this attempt."""
     return {"outcome": "claim_held"}
+
+
+def owner_silent(again: float) -> Outcome:
+    """As ``claim_held``, of a process of which nothing was heard lately: to be looked at again in
+    ``again`` seconds.
+    """
+    return {"outcome": "owner_silent", "again_s": round(again, 1)}
 
 
 def lost(reported: str) -> Outcome:

@@ -8,12 +8,19 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.events import JobFailureData, RunFailureReason
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    MetadataValue,
+)
+from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
 from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, StepRetryData
 from dagster._utils.error import SerializableErrorInfo
 
-from . import claims, history, liveness
+from . import claims, history, liveness, slots
 from .redaction import redact
 
 LOST = "lost"
@@ -70,11 +77,12 @@ def write_held(instance: DagsterInstance, report: Report) -> dict[str, Any]:
     run = instance.get_run_by_id(report.run_id)
     if run is None:
         return {"result": "missing"}
-    if run.is_finished:
-        return {"result": "run_finished", "status": run.status.value}
-    if report.step_key is None:
+    if report.step_key is None and not run.is_finished:
         return _write_run(instance, run, report)
-    if run.status == DagsterRunStatus.CANCELING:
+    if run.is_finished or run.status == DagsterRunStatus.CANCELING:
+        if report.step_key is not None:
+            # The run's own process may be over, and read no step's end any more.
+            slots.free_step(instance, run.run_id, report.step_key)
         return {"result": "run_finished", "status": run.status.value}
     return _write_step(instance, run, report.step_key, report)
 
@@ -92,23 +100,44 @@ def end_canceling(instance: DagsterInstance, run: DagsterRun) -> DagsterRunStatu
     Only a run whose worker announced itself, and so held the run's claim, can be judged: any other
     one is left to its launcher.
     """
-    owner, seen = history.run_owner(instance, run.run_id)
-    if owner is None:
-        return run.status
     claim = claims.claim(instance, run.run_id, None, 1)
     if not claim.acquire():
         return run.status
     try:
+        owner, seen = history.run_owner(instance, run.run_id)
         current = instance.get_run_by_id(run.run_id) or run
-        gone = claim.definite or liveness.owner_is_gone(instance, owner, seen)
-        if not gone or current.status != DagsterRunStatus.CANCELING:
+        if owner is None or current.status != DagsterRunStatus.CANCELING:
+            return current.status
+        if not (claim.definite or liveness.owner_is_gone(instance, owner, seen)):
             return current.status
         instance.report_run_canceled(
             current, f"The run was canceled; its worker {owner['id']} is gone."
         )
+        slots.free_run(instance, run.run_id)
         return DagsterRunStatus.CANCELED
     finally:
         claim.release()
+
+
+def release(instance: DagsterInstance, run_id: str, worker: dict[str, str], pid: int) -> None:
+    """Writes that a worker no longer runs a run, whose process is over.
+
+    Whoever receives the run's message next need not wait until that worker has been silent.
+    """
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return
+    facts = {
+        history.RELEASED_KEY: worker["id"],
+        "incarnation": worker.get("incarnation", ""),
+        "pid": str(pid),
+    }
+    instance.report_engine_event(
+        f"Worker {worker['id']} on {worker['hostname']} no longer runs the run: its process {pid}"
+        " is over.",
+        run,
+        EngineEventData(metadata={key: MetadataValue.text(text) for key, text in facts.items()}),
+    )
 
 
 def _write_run(instance: DagsterInstance, run: DagsterRun, report: Report) -> dict[str, Any]:
@@ -116,11 +145,13 @@ def _write_run(instance: DagsterInstance, run: DagsterRun, report: Report) -> di
         instance.report_run_canceling(run)
     if report.mode == CANCELED or run.status == DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run, f"The run was canceled. {report.reason}")
+        slots.free_run(instance, run.run_id)
         return {"result": "written", "event": DagsterEventType.RUN_CANCELED.value}
     data = JobFailureData(
         error=_error(report), failure_reason=RunFailureReason.UNEXPECTED_TERMINATION
     )
     instance.report_run_failed(run, report.reason, data)
+    slots.free_run(instance, run.run_id)
     return {"result": "written", "event": DagsterEventType.RUN_FAILURE.value}
 
 
@@ -140,8 +171,11 @@ def _write_step(
         data = StepFailureData(
             error=_error(report), user_failure_data=None, error_source=ErrorSource.UNEXPECTED_ERROR
         )
-    _store(instance, run, step_key, attempt.start, event_type, data, report.reason)
-    _free_slot(instance, run.run_id, step_key)
+    event = _event(run, step_key, attempt.start, event_type, data, report.reason)
+    level = logging.ERROR if event.is_step_failure else logging.WARNING
+    event = history.numbered(event, report.attempt)
+    instance.report_dagster_event(event, run_id=run.run_id, log_level=level)
+    slots.free_step(instance, run.run_id, step_key)
     return {"result": "written", "event": event_type.value}
 
 
@@ -159,19 +193,18 @@ def _error(report: Report) -> SerializableErrorInfo:
     )
 
 
-def _store(
-    instance: DagsterInstance,
+def _event(
     run: DagsterRun,
     step_key: str,
     start: DagsterEvent | None,
     event_type: DagsterEventType,
     data: Any,
     reason: str,
-) -> None:
+) -> DagsterEvent:
     failed = event_type == DagsterEventType.STEP_FAILURE
     # The handles come from the attempt's own start event; a step that never started has only
     # its key, which is what executor and UI go by.
-    event = DagsterEvent(
+    return DagsterEvent(
         event_type_value=event_type.value,
         job_name=run.job_name,
         step_handle=start.step_handle if start else None,
@@ -184,12 +217,3 @@ def _store(
         + reason,
         step_key=step_key,
     )
-    level = logging.ERROR if failed else logging.WARNING
-    instance.report_dagster_event(event, run_id=run.run_id, log_level=level)
-
-
-def _free_slot(instance: DagsterInstance, run_id: str, step_key: str) -> None:
-    """Gives back the concurrency pool slot that a dead step still holds."""
-    storage = instance.event_log_storage
-    if storage.supports_global_concurrency_limits:
-        storage.free_concurrency_slot_for_step(run_id, step_key)

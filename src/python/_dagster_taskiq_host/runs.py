@@ -14,12 +14,25 @@ from dagster import (
 )
 from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
 
-from . import announce, claims, code_origin, history, liveness, locations, outcomes
+from . import (
+    announce,
+    claims,
+    code_origin,
+    executors,
+    history,
+    liveness,
+    locations,
+    outcomes,
+    reports,
+    slots,
+    takeover,
+)
 from .causes import cause
+from .guard import Guard
 from .messages import RESUME_JOB, Task
-from .outcomes import Outcome
+from .outcomes import Outcome, Tell
 from .redaction import redact
-from .steps import Tell, tell_event
+from .steps import tell_event
 
 
 def run_run(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
@@ -35,16 +48,25 @@ def run_run(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     if refused is not None:
         return outcomes.unrunnable(refused)
     claim = claims.claim(instance, task.run_id, None, task.attempt)
-    if not claim.acquire():
-        return outcomes.claim_held()
+    held = takeover.acquire(
+        instance, claim, task.worker, lambda: history.run_owner(instance, task.run_id)
+    )
+    if held is not None:
+        return held
+    guard = Guard(instance, claim, task, tell)
     try:
-        return _run_claimed(instance, run, task, claim, tell)
+        return _run_claimed(instance, run, task, claim, tell, guard)
     finally:
-        claim.release()
+        guard.end()
 
 
 def _run_claimed(
-    instance: DagsterInstance, run: DagsterRun, task: Task, claim: claims.Claim, tell: Tell
+    instance: DagsterInstance,
+    run: DagsterRun,
+    task: Task,
+    claim: claims.Claim,
+    tell: Tell,
+    guard: Guard,
 ) -> Outcome:
     run = instance.get_run_by_id(run.run_id) or run
     if run.is_finished:
@@ -55,8 +77,8 @@ def _run_claimed(
     started = run.status == DagsterRunStatus.STARTED
     if started and not claim.definite:
         owner, seen = history.run_owner(instance, run.run_id)
-        if owner is not None and not liveness.owner_is_gone(instance, owner, seen):
-            return outcomes.claim_held()
+        if not liveness.owner_is_gone(instance, owner, seen):
+            return takeover.not_gone(instance, owner, seen)
     if task.may_be_poison:
         executions = history.run_executions(instance, run.run_id)
         if executions >= task.max_deliveries:
@@ -67,10 +89,16 @@ def _run_claimed(
     missing = locations.missing(instance, run) if task.reload else None
     if missing is not None:
         return outcomes.stale(missing)
+    guard.install()
     announce.announce(instance, run, task)
+    guard.announced()
+    guard.watch()
     broken = _why_it_does_not_load(instance, run)
     if broken is not None:
         return outcomes.unrunnable(broken)
+    resumed = started or task.kind == RESUME_JOB
+    if started and not executors.resumes(instance, run):
+        return _end_lost(instance, run, task)
 
     reason: str | None = None
 
@@ -80,17 +108,31 @@ def _run_claimed(
         if event.step_key is None:
             reason = cause(event) or reason
 
-    body = (
-        _resume_run_command_body
-        if started or task.kind == RESUME_JOB
-        else (_execute_run_command_body)
-    )
+    body = _resume_run_command_body if resumed else _execute_run_command_body
     try:
         body(run.run_id, instance, on_event, set_exit_code_on_failure=True)
     except BaseException as error:
         print(redact(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return _ended(instance, run.run_id, reason, f"{type(error).__name__}: {error}")
     return _ended(instance, run.run_id, reason, "the run's execution ended without an end event")
+
+
+def _end_lost(instance: DagsterInstance, run: DagsterRun, task: Task) -> Outcome:
+    """Ends a run whose run worker was lost and whose steps were that process's own.
+
+    Executed again, the plan would begin with its first step. Dagster's own launchers leave it to
+    run retries too.
+    """
+    report = reports.Report(
+        run_id=run.run_id,
+        step_key=None,
+        attempt=task.attempt,
+        mode=reports.LOST,
+        reason="The run's worker was lost, and its steps with it: its executor runs them in or"
+        " below the run's own process and cannot go on with them in another one.",
+    )
+    answer = reports.write_held(instance, report)
+    return outcomes.lost(answer.get("event") or answer.get("status") or answer["result"])
 
 
 def _why_it_does_not_load(instance: DagsterInstance, run: DagsterRun) -> str | None:
@@ -108,6 +150,7 @@ def _ended(instance: DagsterInstance, run_id: str, reason: str | None, otherwise
     if run is None:
         return outcomes.unrunnable(f"run {run_id} was deleted while it ran")
     if run.is_finished:
+        slots.free_run(instance, run_id)
         return outcomes.finished(run.status.value, reason)
     if instance.run_will_resume(run_id):
         return outcomes.interrupted(otherwise)

@@ -5,9 +5,8 @@ which is not atomic.
 """
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from dagster import (
@@ -26,10 +25,22 @@ from dagster._core.execution.context_creation_job import create_context_free_log
 from dagster._core.execution.plan import active as _active  # noqa: F401 - loaded before the fork
 from dagster._utils.error import serializable_error_info_from_exc_info
 
-from . import announce, claims, code_origin, history, liveness, locations, outcomes, reports
+from . import (
+    announce,
+    claims,
+    code_origin,
+    history,
+    liveness,
+    locations,
+    outcomes,
+    reports,
+    slots,
+    takeover,
+)
 from .causes import cause
+from .guard import Guard
 from .messages import Task
-from .outcomes import Outcome
+from .outcomes import Outcome, Tell
 from .redaction import redact, redact_error
 
 try:
@@ -38,10 +49,6 @@ except ImportError:  # Dagster 1.12 has no such module
 
     def set_snowflake_partner_env_var() -> None:
         """Nothing to set."""
-
-
-Tell = Callable[[dict[str, Any]], None]
-"""Sends one line of news to the host."""
 
 
 def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
@@ -53,15 +60,19 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
         )
     if run.status == DagsterRunStatus.CANCELING:
         # Its steps' messages may be all that is left of it.
+        slots.free_unclaimed_step(instance, run.run_id, _key(task), task.attempt)
         return outcomes.run_finished(reports.end_canceling(instance, run).value)
     if run.is_finished:
+        slots.free_unclaimed_step(instance, run.run_id, _key(task), task.attempt)
         return outcomes.run_finished(run.status.value)
     refused = code_origin.refusal(run, task.job_origin, task.policy)
     if refused is not None:
         return outcomes.unrunnable(refused)
     claim = claims.claim(instance, task.run_id, task.step_key, task.attempt)
-    if not claim.acquire():
-        return outcomes.claim_held()
+    held = takeover.acquire(instance, claim, task.worker, lambda: _owner(instance, task))
+    if held is not None:
+        return held
+    guard = Guard(instance, claim, task, tell)
     try:
         past = history.read(instance, task.run_id, _key(task), whole=task.may_be_poison)
         attempt = past.attempt(task.attempt)
@@ -77,10 +88,15 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
         missing = locations.missing(instance, run) if task.reload else None
         if missing is not None:
             return outcomes.stale(missing)
-        _guard(instance, claim, tell)
-        return _execute(instance, run, task, tell)
+        guard.install()
+        return _execute(instance, run, task, tell, guard)
     finally:
-        claim.release()
+        guard.end()
+
+
+def _owner(instance: DagsterInstance, task: Task) -> tuple[dict[str, str] | None, float]:
+    attempt = history.read(instance, task.run_id, _key(task), whole=True).attempt(task.attempt)
+    return attempt.owner, attempt.last_timestamp
 
 
 def _key(task: Task) -> str:
@@ -94,7 +110,7 @@ def _started_elsewhere(
     owner = attempt.owner
     proven = claim.definite and owner is not None
     if not proven and not liveness.owner_is_gone(instance, owner, attempt.last_timestamp):
-        return outcomes.claim_held()
+        return takeover.not_gone(instance, owner, attempt.last_timestamp)
     place = f"on host {owner['host']} (pid {owner['pid']})" if owner else "at an unknown worker"
     report = reports.Report(
         run_id=task.run_id,
@@ -115,28 +131,12 @@ def _started_elsewhere(
     return outcomes.run_finished(answer.get("status", "missing"))
 
 
-def _guard(instance: DagsterInstance, claim: claims.Claim, tell: Tell) -> None:
-    """Before a terminal event is stored, makes sure of the claim; without it the process ends.
-
-    That is not the step's own failure, so the outcome is told before.
-    """
-    store = instance.handle_new_event
-
-    def handle_new_event(event: Any, *args: Any, **kwargs: Any) -> None:
-        kind = event.dagster_event.event_type if event.dagster_event else None
-        if kind in history.TERMINAL and not claim.ensure():
-            # Another worker runs this attempt by now; a second end would break the run.
-            tell({"kind": "outcome", **outcomes.claim_held()})
-            os.kill(os.getpid(), signal.SIGKILL)
-        store(event, *args, **kwargs)
-
-    instance.handle_new_event = handle_new_event  # type: ignore[method-assign]
-
-
-def _execute(instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell) -> Outcome:
+def _execute(
+    instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell, guard: Guard
+) -> Outcome:
     status = reason = None
     try:
-        for event in _events(instance, run, task, tell):
+        for event in _events(instance, run, task, tell, guard):
             tell_event(event, tell)
             if event.step_key == task.step_key:
                 status = _status(event) or status
@@ -174,10 +174,11 @@ def tell_event(event: DagsterEvent, tell: Tell) -> None:
 
 
 def _events(
-    instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell
+    instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell, guard: Guard
 ) -> Iterator[DagsterEvent]:
     try:
         announce.announce(instance, run, task)
+        guard.announced()
         set_snowflake_partner_env_var()
         job = locations.subset_of(instance, run)
         locations.load(job)
@@ -188,7 +189,7 @@ def _events(
             metadata={"pid": MetadataValue.text(str(os.getpid()))},
             step_key=task.step_key,
         )
-        yield from _plan_events(instance, run, job, task, tell)
+        yield from _plan_events(instance, run, job, task, tell, guard)
     except locations.LocationBroken:
         raise
     except (KeyboardInterrupt, DagsterExecutionInterruptedError):
@@ -209,7 +210,12 @@ def _events(
 
 
 def _plan_events(
-    instance: DagsterInstance, run: DagsterRun, job: ReconstructableJob, task: Task, tell: Tell
+    instance: DagsterInstance,
+    run: DagsterRun,
+    job: ReconstructableJob,
+    task: Task,
+    tell: Tell,
+    guard: Guard,
 ) -> Iterator[DagsterEvent]:
     plan = create_execution_plan(
         job,
@@ -218,6 +224,7 @@ def _plan_events(
         known_state=task.args.known_state,
         repository_load_data=job.repository.repository_load_data,
     )
+    guard.has_slot = bool(plan.get_step_by_key(task.step_key).pool)
     _tell_retry_policy(job.get_definition(), plan, task, tell)
     yield from execute_plan_iterator(
         plan,

@@ -15,8 +15,9 @@ from .compute_logs import use_direct_logs
 from .frames import encode
 from .inheritance import Inheritance
 from .messages import Undecodable, unpack, unpack_origin
+from .outcomes import Tell
 from .runs import run_run
-from .steps import Tell, run_step
+from .steps import run_step
 
 EXIT_RAISED = 1
 

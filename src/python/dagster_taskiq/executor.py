@@ -35,6 +35,9 @@ class TaskiqExecutor(Executor):
     executor too, and needs no queue.
     """
 
+    #: For the worker: a run whose run worker was lost goes on where it was.
+    can_resume = True
+
     def __init__(
         self,
         config: Mapping[str, Any],

@@ -182,13 +182,14 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
             f"Task id: {run.tags.get(DAGSTER_TASKIQ_TASK_ID_TAG, 'unknown')}",
             f"Status: {run.status.value}",
         ]
-        workers = {worker.id: worker for worker in registry.workers(self._instance)}
+        found = registry.workers(self._instance)
+        workers = {(worker.id, worker.incarnation): worker for worker in found}
         place = whereabouts.last_announcement(self._instance, run.run_id)
         if place is None:
-            alive = sum(worker.is_alive for worker in workers.values())
+            alive = sum(worker.is_alive for worker in found)
             lines.append(f"No worker has said that it runs the run; workers alive: {alive}.")
         else:
-            owner = workers.get(place.worker)
+            owner = workers.get((place.worker, place.incarnation))
             lines += [
                 f"Queue: {place.queue}",
                 f"Message: {place.message_id}, received {place.receive_count} times",

@@ -19,7 +19,7 @@ from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._utils.error import SerializableErrorInfo
 
-from dagster_taskiq.tags import WORKER_LOST
+from dagster_taskiq.tags import ATTEMPT_TAG, WORKER_LOST
 
 _SIGNS_OF_LIFE = {
     DagsterEventType.STEP_WORKER_STARTED,
@@ -145,8 +145,9 @@ class RunProgress(ActiveExecution):
     def apply(self, record: EventLogRecord) -> bool:
         """Take one event of the log into account; True if it ended an attempt of a step.
 
-        Events of steps that are not in flight change nothing: a worker that was thought lost may
-        still write its own end, or an end may have been written by two.
+        Events of steps that are not in flight change nothing, nor do those of an earlier attempt: a
+        worker that was thought lost may still write its own end, or an end may have been written by
+        two.
         """
         event = record.event_log_entry.dagster_event
         flight = self.flights.get(event.step_key or "") if event else None
@@ -157,7 +158,7 @@ class RunProgress(ActiveExecution):
             flight.sent_at = record.timestamp
         elif event.event_type in _SIGNS_OF_LIFE:
             flight.alive = flight.alive or flight.announced
-        if not flight.announced:
+        if not flight.announced or _attempt_of(event, flight.attempt) < flight.attempt:
             return False
         return self._apply_to(flight, event, record.timestamp)
 
@@ -198,6 +199,15 @@ class RunProgress(ActiveExecution):
         if self._instance_concurrency_context:
             self._instance_concurrency_context.free_step(key)
         return True
+
+    def free_unstarted(self) -> None:
+        """Give back the pool slots of steps that wait in a queue, of a run that stops.
+
+        Those that run give theirs back when their processes have ended.
+        """
+        for flight in self.flights.values():
+            if not flight.alive and flight.step.pool is not None:
+                self._free_slot(flight.step.key)
 
     def _land(self, step_key: str) -> None:
         self.flights.pop(step_key, None)
@@ -252,6 +262,11 @@ class RunProgress(ActiveExecution):
                 return
             for step in abandoned:
                 self.mark_abandoned(step.key)
+
+
+def _attempt_of(event: DagsterEvent, otherwise: int) -> int:
+    text = (event.logging_tags or {}).get(ATTEMPT_TAG, "")
+    return int(text) if text.isdecimal() else otherwise
 
 
 def is_worker_lost(event: DagsterEvent) -> bool:

@@ -1,8 +1,9 @@
 """The fleet's workers, as they report themselves in Dagster's key-value store.
 
-Each worker writes ``dagster-taskiq/worker/<id>`` every 5 seconds, a JSON object::
+Each worker writes ``dagster-taskiq/worker/<id>/<incarnation>`` every 5 seconds, a JSON object::
 
-    {"id": "etl-1",                 unique; a worker restarted under the same name takes it over
+    {"id": "etl-1",                 its name; a worker restarted under the same name keeps it
+     "incarnation": "5f0c...",      of this process alone, whatever others had or have the name
      "time": 1764000000.1,          of this report, Unix seconds by the worker's clock
      "host": "ip-10-0-0-7",         the host's own name
      "pid": 4711,                   of the worker process
@@ -14,8 +15,10 @@ Each worker writes ``dagster-taskiq/worker/<id>`` every 5 seconds, a JSON object
        {"task_id": "...", "run_id": "...", "step_key": "load" or null for a whole run,
         "receive_count": 1}]}
 
-``dagster-taskiq/workers`` is the index: an object of ids, each with the time it was last put there
-(at most once a minute; 24 h later it is dropped). This module only reads.
+``dagster-taskiq/workers`` is the index: an object of ``<id>/<incarnation>``, each with the time it
+was last put there (at most once a minute; 24 h later it is dropped, and an hour after its last
+report where another process has the name). Older workers have no incarnation. This module only
+reads.
 """
 
 import json
@@ -42,12 +45,14 @@ class Worker:
         reported_at: seconds since the epoch, by the worker's clock.
         state: one word, empty where it does not say.
         queues: names of the queues it serves; empty where it does not say.
+        incarnation: of its process; empty where it does not say.
         in_flight: for each task in hand its run id and step key (None for a whole run).
 
     """
 
     id: str
     reported_at: float
+    incarnation: str = ""
     host: str = ""
     pid: int | None = None
     version: str = ""
@@ -77,7 +82,7 @@ def workers(instance: DagsterInstance) -> list[Worker]:
         index = storage.get_cursor_values({INDEX_KEY}).get(INDEX_KEY)
     except NotImplementedError:
         return []
-    keys = {WORKER_KEY_PREFIX + worker_id for worker_id in _ids(index)}
+    keys = {WORKER_KEY_PREFIX + name for name in _names(index)}
     if not keys:
         return []
     found = storage.get_cursor_values(keys)
@@ -85,7 +90,7 @@ def workers(instance: DagsterInstance) -> list[Worker]:
     return [worker for worker in parsed if worker is not None]
 
 
-def _ids(index: str | None) -> Iterable[str]:
+def _names(index: str | None) -> Iterable[str]:
     try:
         value = json.loads(index or "[]")
     except ValueError:
@@ -93,7 +98,7 @@ def _ids(index: str | None) -> Iterable[str]:
     return [str(item) for item in value] if isinstance(value, (list, dict)) else []
 
 
-def _parse(worker_id: str, text: str) -> Worker | None:
+def _parse(name: str, text: str) -> Worker | None:
     try:
         value = json.loads(text)
         reported_at = float(value["time"])
@@ -102,8 +107,9 @@ def _parse(worker_id: str, text: str) -> Worker | None:
     in_flight = value.get("in_flight")
     pid = value.get("pid")
     return Worker(
-        id=worker_id,
+        id=str(value.get("id", name)),
         reported_at=reported_at,
+        incarnation=str(value.get("incarnation", "")),
         host=str(value.get("host", "")),
         pid=pid if isinstance(pid, int) else None,
         version=str(value.get("version", "")),

@@ -31,3 +31,5 @@ TASK_RESUME_RUN = "resume_job"
 #: ``cls_name`` of the error in a STEP_UP_FOR_RETRY event that was written because a worker was
 #: lost, not because the step failed. Such an attempt does not count towards its RetryPolicy.
 WORKER_LOST = "dagster_taskiq.WorkerLost"
+#: Logging tag of a step's event: the attempt, from 1 and lost ones included, that it belongs to.
+ATTEMPT_TAG = "dagster-taskiq/attempt"

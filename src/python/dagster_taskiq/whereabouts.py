@@ -22,6 +22,7 @@ class Announcement:
     queue: str
     message_id: str
     receive_count: str
+    incarnation: str
 
 
 def last_announcement(instance: DagsterInstance, run_id: str) -> Announcement | None:
@@ -58,6 +59,7 @@ def _announcement(event: DagsterEvent) -> Announcement | None:
         queue=text("queue"),
         message_id=text("message_id"),
         receive_count=text("receive_count"),
+        incarnation=text("incarnation") if "incarnation" in metadata else "",
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from _dagster_taskiq_host import PROTOCOL
 from _dagster_taskiq_host.frames import HEADER
+from _dagster_taskiq_host.ledger import PULSE
 from _dagster_taskiq_host.main import BOOTSTRAP
 from _dagster_taskiq_host.redaction import redact
 
@@ -30,18 +31,22 @@ Frame = dict[str, Any]
 _LIBRARY = str(Path(__file__).parent.parent.parent)
 #: Importing Dagster takes some seconds, on a busy machine many.
 _READY_SECONDS = 120.0
+#: For a look-up or report: longer than the busy timeout that Dagster gives SQLite.
 _ANSWER_SECONDS = 90.0
+#: For a heartbeat or the status of runs: longer than Dagster tries to connect to a server that
+#: refuses, and with a restart short enough for no worker to look lost.
+_PULSE_SECONDS = 15.0
 _END_SECONDS = 10.0
 #: A task that found its host dead or outdated before it was started is given to a fresh one.
 _TRIES = 3
 
 
 class HostDied(Exception):
-    """The process is gone; ``pid`` is its id."""
+    """The process is gone; ``task_pid`` is the id of the one it had for a task, if it had one."""
 
-    def __init__(self, pid: int):
+    def __init__(self, pid: int, task_pid: int = 0):
         super().__init__(f"the host process {pid} died")
-        self.pid = pid
+        self.pid, self.task_pid = pid, task_pid
 
 
 class HostUnusable(Exception):
@@ -62,7 +67,8 @@ class _Link:
     ):
         self.process = process
         self.answers: dict[str | int, asyncio.Future[Frame]] = {}
-        self.forked: set[str] = set()
+        #: Process ids by task.
+        self.forked: dict[str, int] = {}
         self.is_open = True
         self._writer = writer
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -108,6 +114,11 @@ class _Link:
             raise HostDied(self.process.pid)
         return self.answers.setdefault(key, asyncio.get_running_loop().create_future())
 
+    async def kill(self) -> None:
+        """End a process that hangs; its death is told to whoever waits for it."""
+        self.process.kill()
+        await self._task
+
     async def close(self) -> None:
         """End the process, and with it whatever it runs."""
         self._writer.close()
@@ -139,7 +150,7 @@ class _Link:
         if kind == "log":
             _LOG.info("%s: %s", frame["stream"], frame["line"])
         elif kind == "forked":
-            self.forked.add(frame["id"])
+            self.forked[frame["id"]] = frame["pid"]
         elif kind in ("answer", "exit", "stale", "cannot_start"):
             future = self.answers.pop(frame["id"], None)
             if future is not None and not future.done():
@@ -193,29 +204,41 @@ class Ledger(_Keeper):
     def __init__(self) -> None:
         super().__init__()
         self._numbers = itertools.count(1)
+        self._pulse, self._look_ups = asyncio.Lock(), asyncio.Lock()
 
     async def ask(self, kind: str, **fields: Any) -> Any:
         """Make a request. Each looks before it writes, so one without an answer is made again.
+
+        Heartbeats and the look for cancelled runs do not wait for what takes long; of the others
+        each waits for its turn before its time runs. What does not answer in time is killed: it, or
+        its connection, hangs.
 
         Raises:
             HostUnusable: the storage, or the process, does not answer.
 
         """
+        is_pulse = kind in PULSE
+        async with self._pulse if is_pulse else self._look_ups:
+            return await self._ask(kind, _PULSE_SECONDS if is_pulse else _ANSWER_SECONDS, fields)
+
+    async def _ask(self, kind: str, seconds: float, fields: Mapping[str, Any]) -> Any:
         for _ in range(2):
             link = await self.link()
             number = next(self._numbers)
             try:
                 answered = link.expect(number)
                 link.send({"kind": kind, "id": number, **fields})
-                answer = await asyncio.wait_for(answered, _ANSWER_SECONDS)
+                answer = await asyncio.wait_for(answered, seconds)
             except HostDied:
                 continue
-            except asyncio.TimeoutError as error:
-                raise HostUnusable(f"Dagster's storage does not answer to {kind}.") from error
+            except asyncio.TimeoutError:
+                _LOG.warning("The ledger does not answer to %s, and is started again.", kind)
+                await link.kill()
+                continue
             if answer.get("error"):
                 raise HostUnusable(f"{kind}: {answer['error']}")
             return answer.get("value")
-        raise HostUnusable(f"The ledger died twice over {kind}.")
+        raise HostUnusable(f"The ledger died, or did not answer, twice over {kind}.")
 
 
 class StepHost(_Keeper):
@@ -237,11 +260,11 @@ class StepHost(_Keeper):
             link.send(dict(frame))
             try:
                 answer = await ended
-            except HostDied:
+            except HostDied as died:
                 if frame["id"] in link.forked:
-                    raise
+                    raise HostDied(died.pid, link.forked[frame["id"]]) from died
                 continue  # it was not started
-            link.forked.discard(frame["id"])
+            link.forked.pop(frame["id"], None)
             if answer["kind"] == "cannot_start":
                 raise HostUnusable(answer["reason"])
             if answer["kind"] != "stale":

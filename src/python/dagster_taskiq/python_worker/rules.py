@@ -99,11 +99,11 @@ class Rules:
             return await self._lost(task, error)
         said = ended["outcome"]
         if said is not None and said["outcome"] != "raised":
-            return self._told(task, said)
+            return await self._told(task, said, ended["pid"])
         how = _how(ended, said)
         if not (task.is_step or ended["canceled"] or said is not None):
             # Nothing of the run is lost with its process: the next one goes on with it.
-            return self._interrupted(task, f"the run's process {how}")
+            return await self._interrupted(task, f"the run's process {how}", ended["pid"])
         retry = (not ended["canceled"] and ended["retry"]) or {}
         what = "step" if task.is_step else "run"
         host = frame["worker"]["hostname"]
@@ -122,17 +122,20 @@ class Rules:
 
     async def _lost(self, task: messages.Task, died: HostDied) -> Settlement:
         if not task.is_step:
-            return self._interrupted(task, str(died))
+            return await self._interrupted(task, str(died), died.task_pid)
         reason = f"Attempt {task.attempt} on host {task.worker['hostname']} was lost: {died}."
         return await self._report(task, "lost", reason)
 
-    def _told(self, task: messages.Task, said: Frame) -> Settlement:
+    async def _told(self, task: messages.Task, said: Frame, pid: int) -> Settlement:
         outcome = said["outcome"]
         if outcome == "claim_held":
             _LOG.info("Another process runs %s: its message goes back.", _name(task))
             return Settlement("hide", "another process runs it", self._visibility)
+        if outcome == "owner_silent":
+            again = min(self._visibility, said["again_s"])
+            return Settlement("hide", "another process may run it", again)
         if outcome == "interrupted":
-            return self._interrupted(task, said["reason"])
+            return await self._interrupted(task, said["reason"], pid)
         if outcome == "unrunnable":
             return Settlement("dead_letter", said["reason"])
         word = said.get("status") or said.get("event") or said.get("reported") or outcome
@@ -140,8 +143,13 @@ class Rules:
             _LOG.info("%s was not run: %s (%s).", _name(task), outcome, word)
         return Settlement("delete", f"{outcome}: {word}")
 
-    def _interrupted(self, task: messages.Task, reason: str) -> Settlement:
+    async def _interrupted(self, task: messages.Task, reason: str, pid: int) -> Settlement:
         _LOG.info("%s was interrupted (%s) and goes on elsewhere.", _name(task), reason)
+        # So that the next worker need not find it out by the silence of this one.
+        try:
+            await self._ledger.ask("release", run_id=task.run_id, worker=task.worker, pid=pid)
+        except HostUnusable as error:
+            _LOG.warning("%s The run goes on a little later.", error)
         at_once = task.receive_count <= _INTERRUPTED_AT_ONCE
         return Settlement("hide", reason, 0.0 if at_once else back_off(task.receive_count))
 

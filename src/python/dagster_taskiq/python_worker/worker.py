@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import uuid
 from typing import Any
 
 from dagster_taskiq.errors import DagsterTaskiqError
@@ -29,6 +30,7 @@ class Worker:
             "id": f"{socket.gethostname()}-{os.getpid()}",
             "hostname": socket.gethostname(),
             "pid": str(os.getpid()),
+            "incarnation": uuid.uuid4().hex,
         }
         self._canceled: set[str] = set()
         self._failed_before: set[str] = set()
@@ -115,6 +117,7 @@ class Worker:
         held = [(delivery, *delivery.place) for delivery in self._broker.deliveries]
         body = {
             "pid": os.getpid(),
+            "incarnation": self._identity["incarnation"],
             "state": state,
             "slots": self._broker.slots,
             "queues": self._broker.queues,

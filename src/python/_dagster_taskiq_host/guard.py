@@ -1,0 +1,155 @@
+"""Keeps a process from writing about an attempt or a run that is no longer its own.
+
+A database that was restarted, or that could not reach this host for a while, has dropped the claim.
+Whoever found it free may have declared this process lost and had another attempt sent. So the claim
+is looked at again before an end is stored, and from time to time; where it had to be taken again,
+the log says whether this process is still the one.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from typing import Any, NoReturn
+
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
+from dagster._core.events.log import EventLogEntry
+
+from . import claims, history, liveness, outcomes, slots
+from .claims import Standing
+from .messages import Task
+from .outcomes import Tell
+
+LOOK_EVERY = 10.0
+"""Seconds after which a claim that is held is looked at again."""
+
+RUN_ENDS = frozenset(
+    {
+        DagsterEventType.RUN_SUCCESS,
+        DagsterEventType.RUN_FAILURE,
+        DagsterEventType.RUN_CANCELED,
+    }
+)
+
+NUMBERED = history.TERMINAL | {DagsterEventType.STEP_OUTPUT}
+"""Events of a step that carry the number of their attempt."""
+
+
+class Guard:
+    """Watches one claim for the process that holds it."""
+
+    def __init__(
+        self, instance: DagsterInstance, claim: claims.Claim, task: Task, tell: Tell
+    ) -> None:
+        self._instance = instance
+        self._claim = claim
+        self._task = task
+        self._tell = tell
+        self.has_slot = False
+        """Whether the step holds a slot of a concurrency pool."""
+        self._announced = False
+        self._looked_at = time.monotonic()
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def install(self) -> None:
+        """Has every event of this process pass through here."""
+        store = self._instance.handle_new_event
+
+        def handle_new_event(event: EventLogEntry, *args: Any, **kwargs: Any) -> None:
+            if self._admit(event):
+                store(self._numbered(event), *args, **kwargs)
+
+        self._instance.handle_new_event = handle_new_event  # type: ignore[method-assign]
+
+    def announced(self) -> None:
+        """From now on the log names this process as the owner."""
+        self._announced = True
+
+    def watch(self) -> None:
+        """Looks at the claim from a thread: a run that waits for its steps stores no events."""
+        if not self._claim.definite:
+            threading.Thread(target=self._watch, name="dagster-taskiq-claim", daemon=True).start()
+
+    def end(self) -> None:
+        """The claim is given up: nothing is to be looked at any more."""
+        self._over.set()
+        try:
+            if self.has_slot:
+                self._free_slot()
+        finally:
+            with self._lock:
+                self._claim.release()
+
+    def _free_slot(self) -> None:
+        """Of a run that is over or being cancelled, whose own process reads no step's end now."""
+        run = self._instance.get_run_by_id(self._task.run_id)
+        if run is None or run.is_finished or run.status == DagsterRunStatus.CANCELING:
+            slots.free_step(self._instance, self._task.run_id, self._task.step_key or "")
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_EVERY):
+            self._glance()
+
+    def _glance(self) -> None:
+        """Looks, but leaves a database that is away to those who need it."""
+        with contextlib.suppress(Exception):
+            self.look()
+
+    def look(self) -> None:
+        """Ends this process if its task is no longer its own."""
+        with self._lock:
+            if self._over.is_set():
+                return
+            self._looked_at = time.monotonic()
+            standing = self._claim.ensure()
+            lost = standing is Standing.LOST
+            if lost or (standing is Standing.RETAKEN and self._is_taken_over()):
+                self._give_up()
+
+    def _admit(self, event: EventLogEntry) -> bool:
+        """Whether an event is to be stored."""
+        kind = event.dagster_event.event_type if event.dagster_event else None
+        is_end = kind in (history.TERMINAL if self._task.is_step else RUN_ENDS)
+        if is_end:
+            self.look()
+        elif time.monotonic() - self._looked_at > LOOK_EVERY:
+            self._glance()
+        return not (is_end and not self._task.is_step and self._is_ended_otherwise(event))
+
+    def _is_ended_otherwise(self, event: EventLogEntry) -> bool:
+        """Whether the run has an end already, which Dagster would overwrite with this one."""
+        run = self._instance.get_run_by_id(self._task.run_id)
+        if run is None or not run.is_finished:
+            return False
+        self._instance.report_engine_event(
+            f"The run is {run.status.value} and stays so; it would have ended with"
+            f" {event.get_dagster_event().event_type_value}.",
+            run,
+        )
+        return True
+
+    def _numbered(self, event: EventLogEntry) -> EventLogEntry:
+        inner = event.dagster_event
+        if inner is None or not self._task.is_step or inner.event_type not in NUMBERED:
+            return event
+        return event._replace(dagster_event=history.numbered(inner, self._task.attempt))
+
+    def _is_taken_over(self) -> bool:
+        task = self._task
+        if task.is_step:
+            found = history.read(self._instance, task.run_id, task.step_key or "", whole=True)
+            attempt = found.attempt(task.attempt)
+            if attempt.terminal is not None:
+                return True
+            owner = attempt.owner
+        else:
+            owner, _ = history.run_owner(self._instance, task.run_id)
+        return self._announced and (owner is None or not liveness.is_this_process(owner))
+
+    def _give_up(self) -> NoReturn:
+        # Not the task's own failure: the host is told before.
+        self._tell({"kind": "outcome", **outcomes.claim_held()})
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")

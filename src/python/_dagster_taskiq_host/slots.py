@@ -1,0 +1,48 @@
+"""Slots of concurrency pools.
+
+Dagster gives back the slot of a step whose end the run's own process reads; where that process is
+over first, nobody does until a daemon's sweep.
+"""
+
+from dagster import DagsterEventType, DagsterInstance
+
+from . import claims
+
+
+def free_step(instance: DagsterInstance, run_id: str, step_key: str) -> None:
+    """Gives back the slot that a step still holds whose process is over."""
+    storage = instance.event_log_storage
+    if storage.supports_global_concurrency_limits:
+        storage.free_concurrency_slot_for_step(run_id, step_key)
+
+
+def free_unclaimed_step(
+    instance: DagsterInstance, run_id: str, step_key: str, attempt: int
+) -> None:
+    """As ``free_step``, of a run that is over or being cancelled.
+
+    A process that still runs the step is left to do it.
+    """
+    claim = claims.claim(instance, run_id, step_key, attempt)
+    if instance.event_log_storage.supports_global_concurrency_limits and claim.acquire():
+        try:
+            free_step(instance, run_id, step_key)
+        finally:
+            claim.release()
+
+
+def free_run(instance: DagsterInstance, run_id: str) -> None:
+    """Gives back the slots of a run that is over, if its steps ran in or below its own process.
+
+    A step that was sent elsewhere may be on its way to its end, and holds its slot until then.
+    """
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    # Dagster's multiprocess executor writes one too, and nothing in it.
+    sent = instance.get_records_for_run(
+        run_id, None, of_type=DagsterEventType.STEP_WORKER_STARTING, limit=1
+    )
+    events = (record.event_log_entry.get_dagster_event() for record in sent.records)
+    if not any(event.engine_event_data.metadata for event in events):
+        storage.free_concurrency_slots_for_run(run_id)

@@ -1,0 +1,72 @@
+"""A claim whose holder has not been heard of: the host may have vanished without a word to the
+database's server, or stand still.
+
+Nobody waits for the server to notice. Once a worker has been silent for long, the session that
+holds the claim is ended, and what then follows is what follows any free claim.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+from dagster import DagsterInstance
+
+from . import claims, liveness, outcomes
+from .outcomes import Outcome
+from .redaction import redact
+
+END_AFTER = 60.0
+"""Seconds of silence after which a holder's session is ended: three times what makes a heartbeat
+stale, so that a worker whose storage was slow keeps what it runs."""
+
+MISSED = 7.5
+"""Seconds after which a heartbeat is overdue, and its worker worth another look soon."""
+
+ENDED_WITHIN = 3.0
+"""Seconds that the server may take to end a session."""
+
+FindOwner = Callable[[], "tuple[dict[str, str] | None, float]"]
+"""Who announced itself, and when it was last seen in the log (Unix seconds)."""
+
+
+def acquire(
+    instance: DagsterInstance, claim: claims.Claim, worker: dict[str, str], find: FindOwner
+) -> Outcome | None:
+    """Takes a claim, from a silent holder if need be; the outcome of the task where it cannot."""
+    if claim.acquire():
+        return None
+    if claim.definite:
+        return outcomes.claim_held()
+    owner, seen = find()
+    if owner is None or not liveness.beats(instance, worker):
+        return outcomes.claim_held()
+    silence = liveness.silence(instance, owner, seen)
+    if silence < END_AFTER:
+        return not_gone(instance, owner, seen, END_AFTER)
+    try:
+        claim.end_holder()
+    except claims.NotEnded as error:
+        print(redact(f"the claim of worker {owner['id']}, silent: {error}"), file=sys.stderr)
+        return outcomes.claim_held()
+    deadline = time.monotonic() + ENDED_WITHIN
+    while not claim.acquire():
+        if time.monotonic() > deadline:
+            return outcomes.claim_held()
+        time.sleep(0.1)
+    return None
+
+
+def not_gone(
+    instance: DagsterInstance,
+    owner: dict[str, str] | None,
+    seen: float,
+    limit: float = liveness.STALE_AFTER,
+) -> Outcome:
+    """The outcome where an owner may still live; one that may be gone is looked at again soon.
+
+    ``limit``: seconds of silence from which on it counts as gone.
+    """
+    silence = liveness.silence(instance, owner, seen) if owner is not None else 0.0
+    if silence < MISSED:
+        return outcomes.claim_held()
+    return outcomes.owner_silent(max(limit - silence, 0.0) + 1.0)
