@@ -21,6 +21,7 @@ import pytest
 from dagster import DagsterInstance, DagsterRun, execute_job, serialize_value
 from dagster._grpc.types import ExecuteRunArgs
 
+from _dagster_taskiq_host.history import OWNER_KEY
 from conftest import (
     HERE,
     SOURCE,
@@ -181,6 +182,16 @@ class Begun:
     def count(self, kind: str) -> Counter[str]:
         """How often the log has an event of this type, by step key."""
         return counted(self.fleet.instance, self.run_id, kind)
+
+    def count_of_owners(self) -> Counter[str]:
+        """How often each process has announced itself for a step, by its id."""
+        return Counter(
+            str(event.engine_event_data.metadata["pid"].value)
+            for entry in self.fleet.instance.all_logs(self.run_id)
+            if (event := entry.dagster_event)
+            and event.event_type_value == "ENGINE_EVENT"
+            and OWNER_KEY in event.engine_event_data.metadata
+        )
 
     def finish(self, seconds: float = 120.0) -> DagsterRun:
         """The run, when its process has ended."""

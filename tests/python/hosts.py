@@ -102,8 +102,13 @@ class Host:
         first = wait_for(self._children, "the host's first process")[0]
         self._plug_in(first)
         plugged.write_text("\n")
-        log = f"worker {self.worker} ready"
-        wait_for(lambda: log in self.fleet.log_of(self._log_name), "the host's worker", 90)
+        wait_for(self._is_ready, "the host's worker", 90)
+
+    def _is_ready(self) -> bool:
+        log = self.fleet.log_of(self._log_name)
+        assert self.process is not None
+        assert self.process.poll() is None, log
+        return f"worker {self.worker} ready" in log
 
     @property
     def _log_name(self) -> str:

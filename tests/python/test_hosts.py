@@ -2,8 +2,8 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,75 +49,64 @@ class Held:
 
     run: Begun
     folder: Path
-    host: Host
-    first: dict[str, str]
 
     @classmethod
-    def on(cls, host: Host, folder: Path) -> "Held":
-        """Boot a host and give its worker a step."""
+    def begin(cls, fleet: Fleet, folder: Path) -> "Held":
+        """Begin a run and wait until its step runs."""
         folder.mkdir()
-        host.boot()
-        config = {"ops": {"waits": {"config": {"folder": str(folder)}}}}
-        run = host.fleet.begin("wait_job", config=config)
+        run = fleet.begin(
+            "wait_job", config={"ops": {"waits": {"config": {"folder": str(folder)}}}}
+        )
         wait_for((folder / "there").exists, "the step")
-        held = cls(run, folder, host, {})
-        held.first = held.owner(1)
-        return held
+        return cls(run, folder)
 
     def owner(self, attempt: int) -> dict[str, str]:
         """The process that announced itself for an attempt of the step."""
         found = history.read(self.run.fleet.instance, self.run.run_id, "waits", whole=True)
-        owner = found.attempt(attempt).owner
-        return owner or {}
+        return found.attempt(attempt).owner or {}
 
     def is_elsewhere(self) -> bool:
         """Whether the next attempt runs."""
         return bool(self.owner(2))
 
 
-def test_what_a_host_ran_is_elsewhere_in_time_and_ends_once_however_the_host_went(
+def test_what_a_host_ran_is_elsewhere_and_ends_once_however_the_host_went(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     assert fleet.server is not None
     ports = [fleet.server.port, make_url(fleet.environment["DAGSTER_TASKIQ_SQS_ENDPOINT_URL"]).port]
     steps = ["--workers", "1", "--run-slots", "0"]
-    folders = [tmp_path / f"host-{number}" for number in range(4)]
+    folders = [tmp_path / f"host-{number}" for number in range(3)]
     for folder in folders:
-        folder.mkdir()
-    vanishing, freezing, restarting, stopping = (
-        Host(fleet, "etl", "etl-1", ports, folder, steps) for folder in folders
-    )
-    hosts = [vanishing, freezing, restarting, stopping]
+        folder.mkdir(0o700)
+    hosts = [Host(fleet, "etl", "etl-1", ports, folder, steps) for folder in folders]
     try:
-        held = [Held.on(host, tmp_path / f"step-{n}") for n, host in enumerate(hosts)]
-        assert len({(h.first["host"], h.first["id"], h.first["worker_pid"]) for h in held}) == 1
-        assert len({h.first["incarnation"] for h in held}) == 4
-        vanished, frozen, restarted, stopped = held
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Host.boot, hosts))
+        held = [Held.begin(fleet, tmp_path / f"step-{number}") for number in range(3)]
+        firsts = [one.owner(1) for one in held]
+        for key in ("host", "id", "worker_pid"):
+            assert len({owner[key] for owner in firsts}) == 1
+        assert len({owner["incarnation"] for owner in firsts}) == 3
 
-        began = time.monotonic()
+        vanishing, freezing, restarting = hosts
         vanishing.vanish()
         freezing.freeze()
         restarting.kill()
-        stopping.stop_processes()
         restarting.boot()
-        fleet.worker("rescue", "--workers", "4")
-        took = {}
-        for name, one in (("vanished", vanished), ("frozen", frozen), ("restarted", restarted)):
-            wait_for(one.is_elsewhere, f"another attempt of what {name} ran", 90)
-            took[name] = time.monotonic() - began
-        wait_for(stopped.is_elsewhere, "another attempt of what hangs", 100)
-        took["stopped"] = time.monotonic() - began
-        print(took)
+        fleet.worker("rescue", "--workers", "3")
+        for one in held:
+            # The keepalives of the server and the heartbeats, then the next delivery.
+            wait_for(one.is_elsewhere, "another attempt", 90)
 
-        # The late ones go on where they were, and find that the step is no longer theirs.
-        late = [os.stat(f"/proc/{pid}").st_ino and pid for pid in step_pids(freezing, stopping)]
+        # The one that was frozen goes on where it was, and finds that the step is not its own.
+        late = step_pids(freezing)
         for one in held:
             (one.folder / "go").touch()
         freezing.thaw()
-        stopping.thaw()
         for one in held:
             assert one.run.finish().status == DagsterRunStatus.SUCCESS
-        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in late), "their end")
+        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in late), "its end")
         for one in held:
             assert one.run.count("STEP_UP_FOR_RETRY") == {"waits": 1}
             assert one.run.count("STEP_SUCCESS") == {"waits": 1}

@@ -1,16 +1,19 @@
 """The delivery rules on real database servers: claims, duplicates, a lost worker, a restart."""
 
+import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import DagsterEventType, DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, MetadataValue
+from dagster._core.events import EngineEventData
 
-from _dagster_taskiq_host import claims
+from _dagster_taskiq_host import claims, history, liveness, reports
 from conftest import wait_for
-from fleet import Fleet, running
+from fleet import Begun, Fleet, running
 from servers import NoServer
 
 
@@ -121,3 +124,77 @@ def test_a_step_that_lost_its_claim_to_another_process_writes_no_end(
     assert run.count("STEP_SUCCESS") == {"waits": 1}
     assert run.count("STEP_UP_FOR_RETRY") == {"waits": 1}
     wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
+
+
+def test_a_step_that_was_given_up_while_it_was_cut_off_writes_no_second_end(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    assert fleet.server is not None
+    fleet.worker("fifth")
+    run = fleet.begin("wait_job", config=waiting(tmp_path))
+    wait_for((tmp_path / "there").exists, "the step")
+    child = int((tmp_path / "there").read_text())
+    # The server forgets the claim; another worker takes the step for lost, and all is as before.
+    fleet.server.stop(fleet.server.CRASH)
+    fleet.server.serve()
+    claim = claims.claim(fleet.instance, run.run_id, "waits", 1)
+    assert claim.acquire()
+    lost = reports.Report(run.run_id, "waits", 1, reports.LOST, "It was cut off.")
+    assert reports.write_held(fleet.instance, lost)["result"] == "written"
+    claim.release()
+    wait_for(lambda: len(run.count_of_owners()) == 2, "the second attempt")
+    (tmp_path / "go").touch()
+    wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the end of the first one's process")
+    assert run.finish().status == DagsterRunStatus.SUCCESS
+    assert run.count("STEP_SUCCESS") == {"waits": 1}
+    assert run.count("STEP_UP_FOR_RETRY") == {"waits": 1}
+    wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
+
+
+def started_elsewhere(fleet: Fleet, run: Begun, worker: str, silence: float) -> None:
+    """Has the log say that a worker on another host began the step, and has it be silent."""
+    wait_for(lambda: run.count("STEP_WORKER_STARTING"), "the step's announcement")
+    found = fleet.instance.get_run_by_id(run.run_id)
+    assert found is not None
+    facts = {history.OWNER_KEY: worker, "host": "elsewhere", "boot": "another", "started": "1"}
+    facts |= {"pid": "17", "worker_pid": "1", "incarnation": "gone"}
+    metadata = {key: MetadataValue.text(text) for key, text in facts.items()}
+    data = EngineEventData(metadata=metadata)
+    fleet.instance.report_engine_event("I run it.", found, data, step_key="waits")
+    start = DagsterEvent(DagsterEventType.STEP_START.value, found.job_name, step_key="waits")
+    fleet.instance.report_dagster_event(start, run.run_id)
+    beat = {"id": worker, "incarnation": "gone", "pid": 1, "time": time.time() - silence}
+    key = liveness.WORKER + liveness.name_of(worker, "gone")
+    fleet.instance.run_storage.set_cursor_values({key: json.dumps(beat)})
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["free", "held"])
+def test_a_step_of_a_worker_whose_name_another_one_has_is_lost_with_it(
+    fleet: Fleet, tmp_path: Path, held: bool
+) -> None:
+    run = fleet.begin("wait_job", config=waiting(tmp_path))
+    # A claim that is held is taken away after a minute's silence: the host vanished without a word.
+    started_elsewhere(fleet, run, fleet.id_of(f"sixth-{held}"), 70.0 if held else 30.0)
+    claim = claims.claim(fleet.instance, run.run_id, "waits", 1)
+    if held:
+        assert claim.acquire()
+    (tmp_path / "go").touch()
+    fleet.worker(f"sixth-{held}")
+    assert run.finish().status == DagsterRunStatus.SUCCESS
+    assert run.count("STEP_UP_FOR_RETRY") == {"waits": 1}
+    if held:
+        assert claim.ensure() is claims.Standing.RETAKEN
+        claim.release()
+    wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
+
+
+def test_the_server_looks_after_the_connection_of_a_claim(fleet: Fleet) -> None:
+    claim = claims.claim(fleet.instance, "a-run", None, 1)
+    if not isinstance(claim, claims.PostgresClaim):
+        pytest.skip("MySQL has no keepalives of a session's own")
+    assert claim.acquire()
+    with claim._connection.connection.cursor() as cursor:
+        for name, value in claims.SERVER_KEEPALIVE.items():
+            cursor.execute(f"SELECT setting FROM pg_settings WHERE name = '{name}'")
+            assert cursor.fetchone() == (value,)
+    claim.release()
