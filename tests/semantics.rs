@@ -19,3 +19,8 @@ fn runs_are_launched_from_everywhere_dagster_launches_them() {
 fn the_launcher_tells_where_a_run_is_and_has_it_resumed() {
     pytest(&["tests/python/test_semantics_launcher.py"]);
 }
+
+#[test]
+fn what_a_lost_run_held_is_given_back_and_the_run_ends() {
+    pytest(&["tests/python/test_semantics_lost.py"]);
+}

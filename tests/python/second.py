@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from dagster import Config, Definitions, RetryPolicy, job, op
+from dagster import Config, Definitions, RetryPolicy, in_process_executor, job, op
 
 from dagster_taskiq import taskiq_executor
 
@@ -23,10 +23,34 @@ class Place(Config):
 @op
 def waits(config: Place) -> int:
     """Says that it runs; ends when it may."""
+    return _wait(config)
+
+
+def _wait(config: Place) -> int:
     folder = Path(config.folder)
     (folder / "there").write_text(str(os.getpid()))
     while not (folder / "go").exists():
         time.sleep(0.05)
+    return 1
+
+
+@op
+def marks(config: Place) -> None:
+    """Leaves a mark each time it runs."""
+    with (Path(config.folder) / "marks").open("a") as file:
+        file.write("x")
+
+
+@op(pool="narrow")
+def waits_in_pool(config: Place) -> int:
+    """As ``waits``, with the only slot of a pool."""
+    return _wait(config)
+
+
+@op
+def cancels_its_run(context) -> int:
+    """Has its run marked as cancelled, as an operator's forced termination does, and goes on."""
+    context.instance.report_run_canceled(context.run)
     return 1
 
 
@@ -65,6 +89,28 @@ def wait_job():
     waits()
 
 
+@job(executor_def=in_process_executor)
+def own_job():
+    marks()
+    waits()
+
+
+@job(executor_def=taskiq_executor)
+def pool_job():
+    waits_in_pool()
+    waits_in_pool.alias("second")()
+
+
+@job(executor_def=in_process_executor)
+def own_pool_job():
+    waits_in_pool()
+
+
+@job(executor_def=in_process_executor)
+def cancel_job():
+    cancels_its_run()
+
+
 @job(executor_def=taskiq_executor)
 def kill_job():
     kills_itself()
@@ -85,4 +131,16 @@ def speak_job():
     speaks()
 
 
-defs = Definitions(jobs=[wait_job, kill_job, dies_once_job, hungry_job, speak_job])
+defs = Definitions(
+    jobs=[
+        wait_job,
+        own_job,
+        pool_job,
+        own_pool_job,
+        cancel_job,
+        kill_job,
+        dies_once_job,
+        hungry_job,
+        speak_job,
+    ]
+)
