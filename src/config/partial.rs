@@ -88,6 +88,9 @@ pub struct Partial {
     /// Executions of one attempt (of a run: its run workers) after which a message that still has
     /// no end is put away; 0: no limit.
     pub max_deliveries: Option<u32>,
+    /// Seconds for which the tasks of a code location that has begun to fail to load are given back
+    /// before they fail: it may be in the middle of a deployment.
+    pub load_grace: Option<u32>,
     /// Seconds after which a queue that has not been asked because of higher bands is asked first.
     pub starvation_guard: Option<u32>,
     /// Bucket that results for senders of Python's `dagster-taskiq` are put into.

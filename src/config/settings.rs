@@ -107,6 +107,8 @@ pub struct Settings {
     pub allow_locations: Setting<Vec<String>>,
     /// Executions of one attempt without an end after which its message is put away; 0: no limit.
     pub max_deliveries: Setting<u32>,
+    /// How long the tasks of a code location that has begun to fail to load are given back.
+    pub load_grace: Setting<Duration>,
     /// How long other bands may keep a queue from being asked.
     pub starvation_guard: Setting<Duration>,
     /// Bucket for results that senders of Python's `dagster-taskiq` wait for.
@@ -181,6 +183,8 @@ impl Settings {
             trust_message_instance: pick(layers, false, |p| p.trust_message_instance),
             allow_locations: pick(layers, Vec::new(), |p| p.allow_locations.clone()),
             max_deliveries: pick(layers, 10, |p| p.max_deliveries),
+            load_grace: pick(layers, 30, |p| p.load_grace)
+                .map(|s| Duration::from_secs(s.into())),
             starvation_guard: optional(layers, |p| p.starvation_guard)
                 .map(|s| s.map_or(STARVATION_GUARD, |s| Duration::from_secs(s.into()))),
             s3_bucket: optional(layers, |p| p.s3_bucket_name.clone()),

@@ -54,6 +54,9 @@ pub struct HostSettings {
     /// Executions of one attempt (of a run: its run workers) after which a message that still has
     /// no end is not run again; 0: no limit.
     pub max_deliveries: u32,
+    /// How long the steps of a code location that has begun to fail to load are given back rather
+    /// than failed: it may be in the middle of a deployment.
+    pub load_grace: Duration,
     /// What kind of process a step gets.
     pub isolation: IsolationSettings,
     /// Where the embedded Python packages were unpacked.
@@ -233,7 +236,14 @@ pub enum Outcome {
         /// The type of the event that was written.
         reported: String,
     },
-    /// A run stopped before its end and is to be resumed: give back.
+    /// Something was in the way before the task began; nothing was run and nothing written: give
+    /// back, to be tried later.
+    NotStarted {
+        /// Why, in one line.
+        reason: String,
+    },
+    /// A run stopped before its end and is to be resumed, or a step's end cannot be recorded and it
+    /// is to be found lost: give back.
     Interrupted {
         /// Why.
         reason: String,

@@ -353,7 +353,7 @@ impl Keeper {
         while let Some(item) = news.recv().await {
             match item {
                 News::Frame(FromHost::Ready { .. }) => return Ok(()),
-                News::Frame(FromHost::LoadError { reason }) => {
+                News::Frame(FromHost::LoadError { reason, .. }) => {
                     return Err(HostError::Unusable { reason });
                 }
                 News::Frame(FromHost::Hello { protocol, .. }) if protocol != PROTOCOL => {

@@ -58,6 +58,8 @@ pub(super) struct Job {
     pub isolation: Option<Isolation>,
     /// Whether it may be answered with `Stale` where the run needs what the loaded code has not.
     pub reload: bool,
+    /// Whether it is run although the code has changed on disk since it was loaded.
+    pub outdated: bool,
 }
 
 /// What to write about an attempt; see `reports.Report` on the other side.
@@ -191,6 +193,9 @@ pub(super) enum Said {
     Lost {
         reported: String,
     },
+    NotStarted {
+        reason: String,
+    },
     Raised {
         reason: String,
     },
@@ -236,6 +241,8 @@ pub(super) struct Exit {
     pub signal: Option<i32>,
     pub outcome: Option<Said>,
     pub retry: Option<Retry>,
+    /// Whether the task had begun: its claim was held and it was announced in Dagster's log.
+    pub begun: bool,
     /// Whether it was being cancelled.
     pub canceled: bool,
     /// Whether its host sent it SIGKILL.
@@ -269,6 +276,9 @@ pub(super) enum FromHost {
     },
     LoadError {
         reason: String,
+        /// Whether something else than the code is in the way, such as Dagster's storage.
+        #[serde(default)]
+        passing: bool,
     },
     /// The user's code has changed on disk since it was loaded, or (then with a reason) lacks what
     /// the run needs: nothing was started.
@@ -285,6 +295,10 @@ pub(super) enum FromHost {
     Forked {
         id: String,
         pid: u32,
+    },
+    /// The task's claim is held and it is announced in Dagster's log.
+    Begun {
+        id: String,
     },
     Event {
         id: String,
@@ -310,7 +324,7 @@ impl FromHost {
     /// logged and written into Dagster's events. Values that were asked for stay as they are.
     pub fn redact(&mut self) {
         match self {
-            Self::LoadError { reason }
+            Self::LoadError { reason, .. }
             | Self::CannotStart { reason, .. }
             | Self::Stale {
                 reason: Some(reason),
@@ -322,7 +336,8 @@ impl FromHost {
             Self::Log { line, .. } => redact_in_place(line),
             Self::Exit(exit) => {
                 if let Some(
-                    Said::Raised { reason }
+                    Said::NotStarted { reason }
+                    | Said::Raised { reason }
                     | Said::Interrupted { reason }
                     | Said::Unrunnable { reason }
                     | Said::Finished {
@@ -335,7 +350,7 @@ impl FromHost {
                 }
             }
             Self::Answer { error, .. } => error.iter_mut().for_each(redact_in_place),
-            Self::Hello { .. } | Self::Stale { .. } | Self::Forked { .. } => {}
+            Self::Hello { .. } | Self::Stale { .. } | Self::Forked { .. } | Self::Begun { .. } => {}
         }
     }
 }

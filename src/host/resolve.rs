@@ -30,6 +30,11 @@ pub(super) async fn exited(
         cpu_ms: exit.cpu_ms,
         max_rss_kib: exit.max_rss_kib,
     };
+    if exit.outcome.is_none() && !exit.begun && !exit.canceled {
+        let kind = exit_kind(&exit);
+        let reason = format!("its process {} before it began", how(&kind));
+        return Ok(Outcome::NotStarted { reason });
+    }
     let kind = match &exit.outcome {
         Some(Said::Raised { reason }) => ExitKind::Raised(reason.clone()),
         Some(said) => {
@@ -38,10 +43,7 @@ pub(super) async fn exited(
             }
             return Ok(told(said, usage));
         }
-        None => match (exit.code, exit.signal) {
-            (_, Some(signal)) => ExitKind::Signal(signal),
-            (code, None) => ExitKind::Code(code.unwrap_or(-1)),
-        },
+        None => exit_kind(&exit),
     };
     if exit.killed && supervisor.stopping.load(Ordering::SeqCst) {
         let why = "it was stopped with its worker";
@@ -64,13 +66,25 @@ pub(super) async fn exited(
     }))
 }
 
+fn exit_kind(exit: &Exit) -> ExitKind {
+    match (exit.code, exit.signal) {
+        (_, Some(signal)) => ExitKind::Signal(signal),
+        (code, None) => ExitKind::Code(code.unwrap_or(-1)),
+    }
+}
+
 /// The outcome of a task whose host died under it.
 pub(super) async fn host_died(
     supervisor: &Supervisor,
     subject: &Subject,
     key: &LocationKey,
     pid: u32,
+    begun: bool,
 ) -> Result<Outcome, HostError> {
+    if !begun {
+        let reason = format!("the host of its process {pid} died before it began");
+        return Ok(Outcome::NotStarted { reason });
+    }
     let why = format!("the host of its process {pid} died");
     lost(supervisor, subject, key, pid, &why).await
 }
@@ -113,6 +127,7 @@ fn told(said: &Said, usage: Usage) -> Outcome {
             again: Duration::try_from_secs_f64(again_s).unwrap_or(Duration::ZERO),
         },
         Said::Lost { reported } => Outcome::Lost { reported },
+        Said::NotStarted { reason } => Outcome::NotStarted { reason },
         Said::Interrupted { reason } => Outcome::Interrupted { reason },
         Said::Raised { reason } | Said::Unrunnable { reason } => Outcome::Unrunnable { reason },
     }
@@ -133,11 +148,7 @@ fn status_of(name: &str) -> StepStatus {
 }
 
 fn describe(supervisor: &Supervisor, subject: &Subject, exit: &Exit, kind: &ExitKind) -> String {
-    let how = match kind {
-        ExitKind::Code(code) => format!("left with exit code {code}"),
-        ExitKind::Signal(signal) => format!("was ended by signal {signal}{}", signal_name(*signal)),
-        ExitKind::Raised(reason) => format!("ended with {reason}"),
-    };
+    let how = how(kind);
     let what = if subject.step_key.is_some() {
         "step's"
     } else {
@@ -147,6 +158,14 @@ fn describe(supervisor: &Supervisor, subject: &Subject, exit: &Exit, kind: &Exit
         "The {what} process {how} without recording an end (host {}, pid {}).",
         supervisor.settings.worker.hostname, exit.pid
     )
+}
+
+fn how(kind: &ExitKind) -> String {
+    match kind {
+        ExitKind::Code(code) => format!("left with exit code {code}"),
+        ExitKind::Signal(signal) => format!("was ended by signal {signal}{}", signal_name(*signal)),
+        ExitKind::Raised(reason) => format!("ended with {reason}"),
+    }
 }
 
 fn signal_name(signal: i32) -> &'static str {

@@ -34,8 +34,8 @@ pub(super) enum Ended {
     Stale { reason: Option<String> },
     /// It was not started: there is no process to be had.
     CannotStart { reason: String },
-    /// The host died; the pid is the task's, if it had one.
-    HostDied { pid: Option<u32> },
+    /// The host died; the pid is the task's, if it had one, and `begun` whether the task had begun.
+    HostDied { pid: Option<u32>, begun: bool },
 }
 
 /// Why a code location is not loaded.
@@ -43,7 +43,7 @@ pub(super) enum Ended {
 pub(super) enum NotLoaded {
     /// The user's code raised: the exception's last line; or it takes for ever.
     Broken(String),
-    /// The process ended over it: by itself, or somebody killed it.
+    /// The process ended over it, by itself or killed by somebody; or Dagster's storage was away.
     Died(String),
 }
 
@@ -51,6 +51,7 @@ struct Task {
     progress: mpsc::Sender<Progress>,
     done: oneshot::Sender<Ended>,
     pid: Option<u32>,
+    begun: bool,
 }
 
 struct Inner {
@@ -68,6 +69,7 @@ struct Inner {
     dead: watch::Sender<bool>,
     loaded: Mutex<Option<oneshot::Sender<Result<(), NotLoaded>>>>,
     retired: AtomicBool,
+    outdated: AtomicBool,
     used: Mutex<Instant>,
 }
 
@@ -101,6 +103,7 @@ impl Runner {
             dead: watch::Sender::new(false),
             loaded: Mutex::new(Some(loaded)),
             retired: AtomicBool::new(false),
+            outdated: AtomicBool::new(false),
             used: Mutex::new(Instant::now()),
         });
         tokio::spawn(Arc::clone(&inner).pump(news));
@@ -143,6 +146,7 @@ impl Runner {
                 progress,
                 done,
                 pid: None,
+                begun: false,
             },
         );
         let frame = if kind.is_run() {
@@ -153,7 +157,10 @@ impl Runner {
         if !self.link.send(frame).await || *self.inner.dead.borrow() {
             lock(&self.inner.tasks).remove(&id);
         }
-        let ended = ended.await.unwrap_or(Ended::HostDied { pid: None });
+        let ended = ended.await.unwrap_or(Ended::HostDied {
+            pid: None,
+            begun: false,
+        });
         *lock(&self.inner.used) = Instant::now();
         ended
     }
@@ -185,6 +192,16 @@ impl Runner {
                 signal_group(inner.pid, Signal::KILL);
             }
         });
+    }
+
+    /// Notes that it should be replaced: by one that has loaded the code as it is now.
+    pub fn outdate(&self) {
+        self.inner.outdated.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it should be replaced.
+    pub fn is_outdated(&self) -> bool {
+        self.inner.outdated.load(Ordering::SeqCst)
     }
 
     /// Takes no new work; ends when its tasks have.
@@ -291,7 +308,10 @@ impl Inner {
             if let Some(pid) = task.pid {
                 signal_group(pid, Signal::KILL);
             }
-            let _ = task.done.send(Ended::HostDied { pid: task.pid });
+            let Task {
+                done, pid, begun, ..
+            } = task;
+            let _ = done.send(Ended::HostDied { pid, begun });
         }
     }
 
@@ -311,9 +331,13 @@ impl Inner {
                 why,
             } => self.ready(load_ms, &isolation, why),
             FromHost::Isolation { isolation, why } => self.isolated(&isolation, why),
-            FromHost::LoadError { reason } => {
+            FromHost::LoadError { reason, passing } => {
                 if let Some(loaded) = lock(&self.loaded).take() {
-                    let _ = loaded.send(Err(NotLoaded::Broken(reason)));
+                    let _ = loaded.send(Err(if passing {
+                        NotLoaded::Died(reason)
+                    } else {
+                        NotLoaded::Broken(reason)
+                    }));
                 }
             }
             FromHost::Stale { id, reason } => self.end(&id, Ended::Stale { reason }),
@@ -323,6 +347,11 @@ impl Inner {
                     task.pid = Some(pid);
                 }
                 self.progress(&id, Progress::Forked { pid });
+            }
+            FromHost::Begun { id } => {
+                if let Some(task) = lock(&self.tasks).get_mut(&id) {
+                    task.begun = true;
+                }
             }
             FromHost::Event {
                 id,

@@ -30,6 +30,9 @@ use crate::domain::{FleetWorker, HostPhase, TaskKind};
 /// full of its messages, short enough for a fixed file to be picked up.
 const REMEMBER_FAILURE: Duration = Duration::from_secs(5);
 
+/// Failures of a location that lie further apart than this have nothing to do with each other.
+const FORGET_FAILURE: Duration = Duration::from_mins(5);
+
 /// A task that found its host dead or outdated before it was started is given to a fresh one.
 const TRIES: u32 = 3;
 
@@ -63,10 +66,22 @@ impl Drop for InFlight<'_> {
 /// The host of one code location; locked while it is being started.
 type Slot = Arc<tokio::sync::Mutex<Option<Arc<Runner>>>>;
 
+/// Why a code location cannot be served, until it can.
 struct LoadFailure {
     at: Instant,
+    /// When it began to fail.
+    since: Instant,
     location: String,
     reason: String,
+    /// Whether its code is to blame; else its host died, or Dagster's storage was away.
+    broken: bool,
+}
+
+/// A host to run a task on.
+struct Loaded {
+    runner: Arc<Runner>,
+    /// Whether its code has changed on disk, and what is there now does not load.
+    outdated: bool,
 }
 
 /// Shared by all clones of [`super::Hosts`].
@@ -179,18 +194,25 @@ impl Supervisor {
             "the host of {} ended {TRIES} times before the task began",
             code.location
         );
+        // What the loaded code lacks of what the run needs.
+        let mut lacking = None;
         for _ in 0..TRIES {
-            let runner = match self.runner(code, key).await? {
-                Ok(runner) => runner,
-                Err(NotLoaded::Broken(reason)) => return Ok(Outcome::Unrunnable { reason }),
+            let loaded = match self.runner(code, key).await? {
+                Ok(loaded) => loaded,
+                Err(NotLoaded::Broken(reason)) => return Ok(self.broken(key, reason)),
                 // Killed by somebody, perhaps, or the machine was out of memory for a moment.
                 Err(NotLoaded::Died(reason)) => {
                     last = reason;
                     continue;
                 }
             };
+            if let Some(reason) = lacking.take_if(|_| loaded.outdated) {
+                return Ok(self.broken(key, reason));
+            }
+            let Loaded { runner, outdated } = loaded;
             let canceled = self.assign(&id, &runner);
             let mut job = job.clone();
+            job.outdated = outdated;
             job.reload = !self.was_reloaded(key, &subject.run_id);
             let running = runner.run(kind, job, progress.clone());
             let ended = if canceled {
@@ -201,23 +223,39 @@ impl Supervisor {
             };
             match ended {
                 Ended::Stale { reason } => {
-                    if let Some(reason) = reason {
-                        self.note_reload(&subject.run_id, code, key, &reason);
+                    if let Some(reason) = &reason {
+                        self.note_reload(&subject.run_id, code, key, reason);
                     }
-                    runner.retire().await;
+                    lacking = reason;
+                    runner.outdate();
                 }
                 Ended::CannotStart { reason } => {
                     let location = code.location.clone();
                     return Err(HostError::CannotStart { location, reason });
                 }
-                Ended::HostDied { pid: None } => {}
-                Ended::HostDied { pid: Some(pid) } => {
-                    return resolve::host_died(self, subject, key, pid).await;
+                Ended::HostDied { pid: None, .. } => {}
+                Ended::HostDied {
+                    pid: Some(pid),
+                    begun,
+                } => {
+                    return resolve::host_died(self, subject, key, pid, begun).await;
                 }
                 Ended::Exit(exit) => return resolve::exited(self, subject, key, *exit).await,
             }
         }
-        Ok(Outcome::Unrunnable { reason: last })
+        Ok(Outcome::NotStarted { reason: last })
+    }
+
+    /// What becomes of a task whose code does not load. Code that is being copied is broken for some
+    /// seconds, so its steps are not failed at once.
+    fn broken(&self, key: &LocationKey, reason: String) -> Outcome {
+        let failures = lock(&self.failures);
+        let failing = failures.get(key).map(|failure| failure.since.elapsed());
+        if failing.is_some_and(|time| time < self.settings.load_grace) {
+            Outcome::NotStarted { reason }
+        } else {
+            Outcome::Unrunnable { reason }
+        }
     }
 
     /// Whether the code was loaded again for this run, because it lacked what the run needs.
@@ -263,6 +301,7 @@ impl Supervisor {
             policy: self.policy(key.instance.as_deref()),
             isolation: execution.isolation,
             reload: true,
+            outdated: false,
         }
     }
 
@@ -286,40 +325,72 @@ impl Supervisor {
 
     /// The host of a code location, started and loaded if need be. The inner error says why the
     /// location does not load, in a sentence.
+    ///
+    /// Code that has changed on disk is served by its old host until the new one has loaded it.
     async fn runner(
         &self,
         code: &RunOrigin,
         key: &LocationKey,
-    ) -> Result<Result<Arc<Runner>, NotLoaded>, HostError> {
+    ) -> Result<Result<Loaded, NotLoaded>, HostError> {
         let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_default());
         let mut current = slot.lock().await;
         if self.stopping.load(Ordering::SeqCst) {
             return Err(HostError::ShuttingDown);
         }
-        if let Some(runner) = current.as_ref().filter(|runner| runner.takes_work()) {
-            return Ok(Ok(Arc::clone(runner)));
+        let old = current.take().filter(|runner| runner.takes_work());
+        if let Some(runner) = old.clone().filter(|runner| !runner.is_outdated()) {
+            *current = Some(Arc::clone(&runner));
+            let outdated = false;
+            return Ok(Ok(Loaded { runner, outdated }));
         }
-        *current = None;
-        if let Some(reason) = self.recent_failure(key) {
-            return Ok(Err(NotLoaded::Broken(reason)));
-        }
+        let failed = match self.recent_failure(key) {
+            Some(reason) => NotLoaded::Broken(reason),
+            None => match self.load(code, key).await? {
+                Ok(runner) => {
+                    *current = Some(Arc::clone(&runner));
+                    if let Some(old) = old {
+                        old.retire().await;
+                    }
+                    let outdated = false;
+                    return Ok(Ok(Loaded { runner, outdated }));
+                }
+                Err(failed) => failed,
+            },
+        };
+        let Some(runner) = old else {
+            return Ok(Err(failed));
+        };
+        *current = Some(Arc::clone(&runner));
+        let outdated = true;
+        Ok(Ok(Loaded { runner, outdated }))
+    }
+
+    /// Starts a host and has it load its code location.
+    async fn load(
+        &self,
+        code: &RunOrigin,
+        key: &LocationKey,
+    ) -> Result<Result<Arc<Runner>, NotLoaded>, HostError> {
         let runner = self.start_runner(code, key).await?;
-        match runner.loaded().await {
+        let failed = match runner.loaded().await {
             Ok(()) => {
                 lock(&self.failures).remove(key);
-                *current = Some(Arc::clone(&runner));
-                Ok(Ok(runner))
+                return Ok(Ok(runner));
             }
+            Err(failed) => failed,
+        };
+        if self.stopping.load(Ordering::SeqCst) {
             // That the worker ends over it says nothing of the location.
-            Err(_) if self.stopping.load(Ordering::SeqCst) => Err(HostError::ShuttingDown),
-            Err(NotLoaded::Broken(reason)) => {
-                let reason = self.load_failed(code, key, &reason);
-                Ok(Err(NotLoaded::Broken(reason)))
-            }
-            Err(NotLoaded::Died(reason)) => {
-                Ok(Err(NotLoaded::Died(sentence(&code.location, &reason))))
-            }
+            return Err(HostError::ShuttingDown);
         }
+        Ok(Err(match failed {
+            NotLoaded::Broken(reason) => {
+                NotLoaded::Broken(self.load_failed(code, key, &reason, true))
+            }
+            NotLoaded::Died(reason) => {
+                NotLoaded::Died(self.load_failed(code, key, &reason, false))
+            }
+        }))
     }
 
     async fn start_runner(
@@ -356,19 +427,33 @@ impl Supervisor {
         let failures = lock(&self.failures);
         let failure = failures
             .get(key)
-            .filter(|failure| failure.at.elapsed() < REMEMBER_FAILURE)?;
+            .filter(|failure| failure.broken && failure.at.elapsed() < REMEMBER_FAILURE)?;
         Some(sentence(&failure.location, &failure.reason))
     }
 
-    fn load_failed(&self, code: &RunOrigin, key: &LocationKey, reason: &str) -> String {
+    fn load_failed(
+        &self,
+        code: &RunOrigin,
+        key: &LocationKey,
+        reason: &str,
+        broken: bool,
+    ) -> String {
         let location = code.location.clone();
         let text = sentence(&location, reason);
+        let at = Instant::now();
+        let mut failures = lock(&self.failures);
+        let before = failures
+            .get(key)
+            .filter(|failure| failure.at.elapsed() < FORGET_FAILURE);
         let failure = LoadFailure {
-            at: Instant::now(),
+            at,
+            since: before.map_or(at, |failure| failure.since),
             location: location.clone(),
             reason: reason.to_owned(),
+            broken,
         };
-        lock(&self.failures).insert(key.clone(), failure);
+        failures.insert(key.clone(), failure);
+        drop(failures);
         let _ = self.notices.try_send(HostNotice::LoadFailed {
             location,
             reason: reason.to_owned(),

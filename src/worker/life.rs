@@ -110,6 +110,11 @@ impl Context {
                 };
                 (TaskOutcome::GivenBack { reason }, Settlement::Hide(pause))
             }
+            Ok(Outcome::NotStarted { reason }) => {
+                warn!(run_id = %run, "{name} was not started: {reason}; its message goes back");
+                let pause = Settlement::Hide(back_off(task.delivery.receive_count));
+                (TaskOutcome::GivenBack { reason }, pause)
+            }
             Ok(Outcome::Unrunnable { reason }) => {
                 let reason = domain::reason(&reason);
                 error!(run_id = %run, "{name} cannot be run: {reason}");

@@ -229,6 +229,7 @@ pub fn settings(worker: &str) -> HostSettings {
         cancel_grace: Duration::from_secs(1),
         on_worker_lost: LostPolicy::Retry { max: 2 },
         max_deliveries: 10,
+        load_grace: Duration::ZERO,
         isolation: IsolationSettings {
             // `DAGSTER_TASKIQ_ISOLATION=reuse cargo test --test host` holds the same of reused processes.
             mode: std::env::var("DAGSTER_TASKIQ_ISOLATION")

@@ -199,6 +199,7 @@ pub(in crate::cli) fn host_settings(
             WorkerLost::Fail => LostPolicy::Fail,
         },
         max_deliveries: settings.max_deliveries.value,
+        load_grace: settings.load_grace.value,
         isolation: IsolationSettings {
             mode: settings.isolation.value,
             by_location: settings.isolation_by_location.value.clone(),

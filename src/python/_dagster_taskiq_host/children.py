@@ -29,6 +29,10 @@ AFTER_TERM = 5.0
 TASK_ID = "DAGSTER_TASKIQ_TASK_ID"
 """Variable that a child and all that it starts have: Taskiq's task id."""
 
+BEFORE_BEGIN = 900.0
+"""Seconds a child may take until its task has begun: longer than it waits for Dagster's storage by
+itself. One that hangs over a dead connection would hold its slot and its message for hours."""
+
 AFTER_OUTCOME = 60.0
 """Seconds a child may take to exit once its outcome is known."""
 
@@ -95,6 +99,10 @@ class Child:
     streams: list[Stream]
     outcome: dict[str, Any] | None = None
     retry: dict[str, Any] | None = None
+    begun: bool = False
+    """Whether the task's claim is held and its attempt announced."""
+    due: float = field(default_factory=lambda: time.monotonic() + BEFORE_BEGIN)
+    """Until when (monotonic seconds) the task must have begun."""
     silent: bool = False
     """Whether the news pipe was closed at the other end."""
     killed: bool = False
@@ -148,6 +156,7 @@ class Child:
         elif kind == "log_file":
             self._follow(*next(iter(item.items())))
         else:
+            self.begun = self.begun or kind == "begun"
             item["kind"] = kind
             return False
         return True
@@ -184,6 +193,10 @@ class Child:
     def signal_due(self) -> None:
         """Sends what the plan says is due by now."""
         now = time.monotonic()
+        waits = self.task is not None and not (self.begun or self.outcome or self.killed)
+        if waits and now > self.due:
+            print(f"process {self.pid} does not begin its task: it is killed", file=sys.stderr)
+            self.kill()
         due = [signum for when, signum in self.plan if when <= now]
         self.plan = [item for item in self.plan if item[0] > now]
         for signum in due:
@@ -254,6 +267,7 @@ class WarmChild(Child):
         """Has it run a task."""
         assert self.channel is not None
         self.task = frame["id"]
+        self.due = time.monotonic() + BEFORE_BEGIN
         self.served += 1
         self.last = last
         self.channel.send({**frame, "last": last})
@@ -265,6 +279,7 @@ class WarmChild(Child):
         for stream in files:
             os.close(stream.fd)
         self.task = self.outcome = self.retry = self.usage = None
+        self.begun = False
         self.plan.clear()
         self.strays.clear()
         for stream in self.streams:

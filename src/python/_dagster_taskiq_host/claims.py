@@ -9,13 +9,14 @@ import enum
 import fcntl
 import hashlib
 import os
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 from dagster import DagsterInstance
 
-from . import instances
+from . import instances, storage_away
 
 CLAIM_URL = "DAGSTER_TASKIQ_CLAIM_URL"
 """Database URL for claims, where the storage's own goes through a transaction-mode pooler."""
@@ -52,6 +53,13 @@ class Standing(enum.Enum):
 
 class NotEnded(Exception):
     """The holder of a claim could not be ended; the text says why."""
+
+
+ENDING = 5.0
+"""Seconds in which a session that the server was told to end is gone."""
+
+Session = tuple[Any, Any]
+"""Of a database server: a number that is used again, and what tells it from others that had it."""
 
 
 class Claim(ABC):
@@ -129,14 +137,22 @@ class SqlClaim(Claim):
         self._url = url
         self._digest = hashlib.sha256(name.encode()).digest()
         self._connection: Any = None
+        self._session: Session | None = None
 
     def acquire(self) -> bool:
+        return storage_away.patiently(self._take)
+
+    def _take(self) -> bool:
         connection = self._connect()
-        self._prepare(connection)
-        if self._try_lock(connection):
-            self._connection = connection
-            return True
-        connection.close()
+        try:
+            self._prepare(connection)
+            if self._try_lock(connection) or self._is_freed(connection):
+                self._session = self._session_of(connection)
+                self._connection = connection
+                return True
+        finally:
+            if self._connection is not connection:
+                connection.close()
         return False
 
     def _connect(self) -> Any:
@@ -150,6 +166,20 @@ class SqlClaim(Claim):
             connect_args=self._connect_args(),
         )
         return engine.connect()
+
+    def _is_freed(self, connection: Any) -> bool:
+        """Takes the claim from this process's own former session, where that has it.
+
+        Its connection broke, and the server may not have noticed yet.
+        """
+        if self._session is None or not self._end(connection, self._session):
+            return False
+        deadline = time.monotonic() + ENDING
+        while time.monotonic() < deadline:
+            if self._try_lock(connection):
+                return True
+            time.sleep(0.05)
+        return False
 
     def ensure(self) -> Standing:
         if self._connection is not None and self._answers(self._connection):
@@ -193,12 +223,20 @@ class SqlClaim(Claim):
     @abstractmethod
     def _end_holder(self, connection: Any) -> None: ...
 
+    @abstractmethod
+    def _session_of(self, connection: Any) -> Session | None:
+        """The server's own name of a connection."""
+
+    @abstractmethod
+    def _end(self, connection: Any, session: Session) -> bool:
+        """Has the server end a session of this user's, if there still is exactly that one."""
+
 
 class PostgresClaim(SqlClaim):
     """A session-level advisory lock; the key is 63 bits of the name's hash."""
 
     def _connect_args(self) -> dict[str, Any]:
-        return dict(KEEPALIVE)
+        return {**KEEPALIVE, "connect_timeout": storage_away.CONNECT}
 
     def _prepare(self, connection: Any) -> None:
         from sqlalchemy import text
@@ -230,12 +268,30 @@ class PostgresClaim(SqlClaim):
         key = {"high": self._key >> 32, "low": self._key & 0xFFFFFFFF}
         connection.execute(statement, key)
 
+    def _session_of(self, connection: Any) -> Session | None:
+        return _one(
+            connection,
+            "SELECT pid, CAST(backend_start AS text) FROM pg_stat_activity"
+            " WHERE pid = pg_backend_pid()",
+        )
+
+    def _end(self, connection: Any, session: Session) -> bool:
+        pid, start = session
+        ended = _one(
+            connection,
+            "SELECT pg_terminate_backend(pid), 1 FROM pg_stat_activity"
+            " WHERE pid = :pid AND CAST(backend_start AS text) = :start",
+            pid=pid,
+            start=start,
+        )
+        return ended is not None
+
 
 class MySqlClaim(SqlClaim):
     """``GET_LOCK``; names have at most 64 characters there."""
 
     def _connect_args(self) -> dict[str, Any]:
-        return {}
+        return {"connection_timeout": storage_away.CONNECT} if "mysqlconnector" in self._url else {}
 
     @property
     def _name(self) -> str:
@@ -254,6 +310,33 @@ class MySqlClaim(SqlClaim):
         session = holder.scalar()
         if session is not None:
             connection.execute(text(f"KILL {int(session)}"))
+
+    def _session_of(self, connection: Any) -> Session | None:
+        return _one(
+            connection,
+            "SELECT ID, HOST FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID()",
+        )
+
+    def _end(self, connection: Any, session: Session) -> bool:
+        from sqlalchemy import text
+
+        number, host = session
+        found = _one(
+            connection,
+            "SELECT ID, HOST FROM information_schema.PROCESSLIST WHERE ID = :id AND HOST = :host",
+            id=number,
+            host=host,
+        )
+        if found is not None:
+            connection.execute(text(f"KILL {int(number)}"))
+        return found is not None
+
+
+def _one(connection: Any, statement: str, **parameters: Any) -> Session | None:
+    from sqlalchemy import text
+
+    row = connection.execute(text(statement), parameters).fetchone()
+    return None if row is None else (row[0], row[1])
 
 
 def claim(instance: DagsterInstance, run_id: str, step_key: str | None, attempt: int) -> Claim:

@@ -15,11 +15,14 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import sqlalchemy.event
 from dagster import DagsterInstance
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool, QueuePool
+
+from . import storage_away
 
 PLAIN = "DAGSTER_TASKIQ_PLAIN_DAGSTER"
 """Variable that switches off whatever reaches into Dagster for speed."""
@@ -42,6 +45,7 @@ def keep(instance: DagsterInstance) -> None:
     if os.environ.get(PLAIN) or _active:
         return
     _active = True
+    limit(instance)
     for module in _SQLITE_MODULES:
         module.create_engine = _kept_engine
     pools: dict[str, QueuePool] = {}
@@ -126,11 +130,18 @@ def _server_engines(instance: DagsterInstance) -> list[Engine]:
 def _pool(engine: Engine) -> QueuePool:
     """The engine's pool as ``Pool.recreate`` would copy it, but one that keeps a connection.
 
-    A connection is tried before each use: the server may have been restarted since.
+    A connection is tried before each use: the server may have been restarted since. One that is not
+    to be had is waited for here, where nothing has been asked of the storage yet: by Dagster's own
+    calls and by user code's as well.
     """
     plain = engine.pool
+    connect = plain._invoke_creator
+
+    def creator(connection_record: Any = None) -> Any:
+        return storage_away.patiently(lambda: connect(connection_record))
+
     return QueuePool(
-        plain._creator,
+        creator,
         pool_size=1,
         max_overflow=-1,
         pre_ping=True,
@@ -138,6 +149,44 @@ def _pool(engine: Engine) -> QueuePool:
         _dispatch=plain.dispatch,
         dialect=plain._dialect,
     )
+
+
+def limit(instance: DagsterInstance) -> None:
+    """Has connections to servers fail that are not answered, rather than hang for hours."""
+    for engine in _server_engines(instance):
+        if not sqlalchemy.event.contains(engine, "do_connect", _limit):
+            sqlalchemy.event.listen(engine, "do_connect", _limit)
+
+
+def _limit(dialect: Any, _record: Any, _args: Any, arguments: dict[str, Any]) -> None:
+    for name, value in connect_arguments(dialect.driver).items():
+        arguments.setdefault(name, value)
+
+
+def connect_arguments(driver: str) -> dict[str, Any]:
+    """What has a driver of SQLAlchemy's notice that a server is not there.
+
+    MySQL's has no word for keepalives: an answer that never comes is waited for until the kernel
+    gives the connection up.
+    """
+    if driver == "psycopg2":
+        return {
+            "connect_timeout": storage_away.CONNECT,
+            "keepalives": 1,
+            "keepalives_idle": 15,
+            "keepalives_interval": 15,
+            "keepalives_count": 3,
+            **_user_timeout(),
+        }
+    return {"connection_timeout": storage_away.CONNECT} if driver == "mysqlconnector" else {}
+
+
+@functools.cache
+def _user_timeout() -> dict[str, int]:
+    """Of libpq from 12 on: milliseconds in which what was sent must have been received."""
+    from psycopg2.extensions import libpq_version
+
+    return {"tcp_user_timeout": 60_000} if libpq_version() >= 120_000 else {}
 
 
 @functools.cache

@@ -4,8 +4,10 @@ It comes from the worker's own ``DAGSTER_HOME``. The one a message names (classe
 configuration) is only compared, and obeyed under ``trust_message_instance`` alone.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from dagster import DagsterInstance
 from dagster._core.instance import InstanceRef
 from dagster._serdes import unpack_value
 
+from . import connections, storage_away
 from .redaction import redact
 
 
@@ -22,6 +25,29 @@ class InstanceUnusable(Exception):
 
 def open_instance(packed_ref: str | None) -> DagsterInstance:
     """The instance of ``DAGSTER_HOME``, or of a packed reference (JSON) when one is given."""
+    with _limited_connects():
+        instance = _open(packed_ref)
+    connections.limit(instance)
+    return instance
+
+
+@contextlib.contextmanager
+def _limited_connects() -> Iterator[None]:
+    """Storages connect while they are made, before anything can be said of their connections.
+
+    Only for that time: what user code connects to may need longer.
+    """
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        yield
+        return
+    os.environ["PGCONNECT_TIMEOUT"] = str(storage_away.CONNECT)
+    try:
+        yield
+    finally:
+        del os.environ["PGCONNECT_TIMEOUT"]
+
+
+def _open(packed_ref: str | None) -> DagsterInstance:
     if packed_ref is not None:
         return DagsterInstance.from_ref(unpack_value(json.loads(packed_ref), as_type=InstanceRef))
     home = os.environ.get("DAGSTER_HOME")

@@ -42,19 +42,33 @@ UNKNOWN_OWNER_AFTER = 3600.0
 """Seconds without an event after which a step whose owner never announced itself counts as lost."""
 
 
+_written: dict[str, tuple[float, float]] = {}
+"""When this process wrote a worker's last heartbeat, and since when there was no gap."""
+
+
 def name_of(worker_id: str, incarnation: str | None) -> str:
     """What a worker's heartbeat is found under; older workers have no incarnation."""
     return f"{worker_id}/{incarnation}" if incarnation else worker_id
 
 
 def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> None:
-    """Writes one heartbeat, with ``time`` (Unix seconds) and this host's own name."""
+    """Writes one heartbeat, with this host's own name, ``time``, and ``since`` when heartbeats have
+    arrived without a gap (both Unix seconds).
+    """
     storage = instance.run_storage
-    name = name_of(worker_id, body.get("incarnation"))
+    incarnation = body.get("incarnation")
+    name = name_of(worker_id, incarnation)
     now = time.time()
-    body = {**body, "host": socket.gethostname()}
+    if name not in _written:
+        # Another process of this worker's may have written the last one.
+        last = _heartbeat(instance, worker_id, incarnation)
+        _written[name] = (_time_of(last), _time_of(last, "since") or now)
+    written, since = _written[name]
+    since = since if now - written <= STALE_AFTER else now
+    body = {**body, "host": socket.gethostname(), "id": worker_id, "time": now, "since": since}
     # Calls of their own: SQLite drops a new key that is written beside an existing one.
-    storage.set_cursor_values({WORKER + name: json.dumps({**body, "id": worker_id, "time": now})})
+    storage.set_cursor_values({WORKER + name: json.dumps(body)})
+    _written[name] = (now, since)
     index = _load(storage.get_cursor_values({INDEX}).get(INDEX))
     if name in index and now - index[name] <= INDEX_EVERY:
         return
@@ -95,9 +109,9 @@ def _heartbeats(instance: DagsterInstance, names: Iterable[str]) -> dict[str, di
     return {key.removeprefix(WORKER): _load(text) for key, text in found.items()}
 
 
-def _time_of(body: dict[str, Any]) -> float:
+def _time_of(body: dict[str, Any], key: str = "time") -> float:
     try:
-        return float(body.get("time", 0.0))
+        return float(body.get(key, 0.0))
     except (TypeError, ValueError):
         return 0.0
 
@@ -166,10 +180,16 @@ def process_started(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
-def owner_is_gone(instance: DagsterInstance, owner: dict[str, str] | None, seen: float) -> bool:
+def owner_is_gone(
+    instance: DagsterInstance,
+    owner: dict[str, str] | None,
+    seen: float,
+    observer: dict[str, str],
+) -> bool:
     """Whether the process that announced itself for an attempt has certainly ended.
 
-    ``seen`` is the time of the attempt's newest event, in Unix seconds.
+    ``seen`` is the time of the attempt's newest event, in Unix seconds; ``observer`` is the worker
+    that asks.
     """
     if owner is None:
         return time.time() - seen > UNKNOWN_OWNER_AFTER
@@ -180,33 +200,45 @@ def owner_is_gone(instance: DagsterInstance, owner: dict[str, str] | None, seen:
     incarnation = owner.get("incarnation")
     heartbeat = _heartbeat(instance, owner["id"], incarnation)
     if incarnation:
-        return heartbeat.get("state") == STOPPED or _silence(heartbeat, seen) > STALE_AFTER
-    if _silence(heartbeat, 0.0) > STALE_AFTER:
+        return (
+            heartbeat.get("state") == STOPPED
+            or _silence(instance, heartbeat, seen, observer) > STALE_AFTER
+        )
+    if _silence(instance, heartbeat, 0.0, observer) > STALE_AFTER:
         return True
     # An older worker that was restarted under the same name beats under the old one's key.
     worker_pid = owner.get("worker_pid")
     return worker_pid is not None and str(heartbeat.get("pid", worker_pid)) != worker_pid
 
 
-def silence(instance: DagsterInstance, owner: dict[str, str], seen: float) -> float:
+def silence(
+    instance: DagsterInstance, owner: dict[str, str], seen: float, observer: dict[str, str]
+) -> float:
     """Seconds for which nothing was heard of a process's worker; 0 where it is of this host.
 
-    ``seen`` as for ``owner_is_gone``.
+    ``seen`` and ``observer`` as for ``owner_is_gone``.
     """
     if is_here(owner):
         return 0.0
-    return _silence(_heartbeat(instance, owner["id"], owner.get("incarnation")), seen)
+    heartbeat = _heartbeat(instance, owner["id"], owner.get("incarnation"))
+    return _silence(instance, heartbeat, seen, observer)
 
 
-def _silence(heartbeat: dict[str, Any], seen: float) -> float:
+def _silence(
+    instance: DagsterInstance, heartbeat: dict[str, Any], seen: float, observer: dict[str, str]
+) -> float:
+    """Only the time counts in which the observer's own heartbeats arrived.
+
+    After an outage of the storage all heartbeats are as old as the outage.
+    """
     # The first heartbeat may not be written yet when the first step is announced.
-    return time.time() - (_time_of(heartbeat) if heartbeat else seen)
-
-
-def beats(instance: DagsterInstance, worker: dict[str, str]) -> bool:
-    """Whether a worker's own heartbeats arrive: only then others' silence says something."""
-    heartbeat = _heartbeat(instance, worker["id"], worker.get("incarnation"))
-    return time.time() - _time_of(heartbeat) <= STALE_AFTER
+    silence = time.time() - (_time_of(heartbeat) if heartbeat else seen)
+    if silence <= STALE_AFTER:
+        return silence
+    own = _heartbeat(instance, observer["id"], observer.get("incarnation"))
+    if time.time() - _time_of(own) > STALE_AFTER:
+        return 0.0
+    return min(silence, time.time() - _time_of(own, "since"))
 
 
 def _heartbeat(

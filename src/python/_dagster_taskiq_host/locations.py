@@ -8,6 +8,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._utils.hosted_user_process import recon_job_from_origin
 
 from .redaction import print_exc, redact
+from .storage_away import StorageGaveUp
 
 
 class LocationBroken(Exception):
@@ -59,7 +60,7 @@ def missing(instance: DagsterInstance, run: DagsterRun) -> str | None:
     """
     try:
         subset_of(instance, run).get_definition()
-    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError, StorageGaveUp):
         raise
     except LocationBroken:
         return None

@@ -50,6 +50,11 @@ def lost(reported: str) -> Outcome:
     return {"outcome": "lost", "reported": reported}
 
 
+def not_started(reason: str) -> Outcome:
+    """Something was in the way before the task began: its message goes back, nothing is written."""
+    return {"outcome": "not_started", "reason": _short(reason)}
+
+
 def raised(reason: str) -> Outcome:
     """The task ended with an exception and without a terminal event."""
     return {"outcome": "raised", "reason": _short(reason)}

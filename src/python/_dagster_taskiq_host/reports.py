@@ -94,8 +94,12 @@ def cancel_run(instance: DagsterInstance, run_id: str) -> None:
         instance.report_run_canceling(run, "An operator cancelled the run.")
 
 
-def end_canceling(instance: DagsterInstance, run: DagsterRun) -> DagsterRunStatus:
+def end_canceling(
+    instance: DagsterInstance, run: DagsterRun, worker: dict[str, str]
+) -> DagsterRunStatus:
     """Ends a run that is being cancelled and whose run worker is gone; returns the run's status.
+
+    ``worker`` is the one that asks.
 
     Only a run whose worker announced itself, and so held the run's claim, can be judged: any other
     one is left to its launcher.
@@ -108,7 +112,7 @@ def end_canceling(instance: DagsterInstance, run: DagsterRun) -> DagsterRunStatu
         current = instance.get_run_by_id(run.run_id) or run
         if owner is None or current.status != DagsterRunStatus.CANCELING:
             return current.status
-        if not (claim.definite or liveness.owner_is_gone(instance, owner, seen)):
+        if not (claim.definite or liveness.owner_is_gone(instance, owner, seen, worker)):
             return current.status
         instance.report_run_canceled(
             current, f"The run was canceled; its worker {owner['id']} is gone."

@@ -32,7 +32,7 @@ from .guard import Guard
 from .messages import RESUME_JOB, Task
 from .outcomes import Outcome, Tell
 from .redaction import redact
-from .steps import tell_event
+from .steps import BEGUN, tell_event
 
 
 def run_run(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
@@ -77,8 +77,8 @@ def _run_claimed(
     started = run.status == DagsterRunStatus.STARTED
     if started and not claim.definite:
         owner, seen = history.run_owner(instance, run.run_id)
-        if not liveness.owner_is_gone(instance, owner, seen):
-            return takeover.not_gone(instance, owner, seen)
+        if not liveness.owner_is_gone(instance, owner, seen, task.worker):
+            return takeover.not_gone(instance, owner, seen, task.worker)
     if task.may_be_poison:
         executions = history.run_executions(instance, run.run_id)
         if executions >= task.max_deliveries:
@@ -92,6 +92,7 @@ def _run_claimed(
     guard.install()
     announce.announce(instance, run, task)
     guard.announced()
+    tell(BEGUN)
     guard.watch()
     broken = _why_it_does_not_load(instance, run)
     if broken is not None:

@@ -82,8 +82,10 @@ class StepHost(Supervision):
         }
         self.descriptors = limits["descriptors"]
         self.pool = Pool(self.bootstrap, limits, self._begun, self._refuse)
+        opened = False
         try:
             self.instance = open_instance(frame["instance_ref"])
+            opened = True
             with self.inheritance.generators.watched():
                 work.load(self.instance, frame["origin"])
             self.has_code = frame["origin"] is not None
@@ -91,7 +93,10 @@ class StepHost(Supervision):
                 _warm_up_for_runs()
         except BaseException as error:
             print_exc()
-            self.channel.send({"kind": "load_error", "reason": last_line(error)[:4000]})
+            # Without Dagster's storage nothing has been found out about the code.
+            self.channel.send(
+                {"kind": "load_error", "reason": last_line(error)[:4000], "passing": not opened}
+            )
             self.draining = True
             return
         self.inheritance.take()
@@ -146,7 +151,8 @@ class StepHost(Supervision):
         self.terminated = True
 
     def _start(self, frame: Frame) -> None:
-        if self.sources is not None and self.sources.changed():
+        changed = self.sources is not None and self.sources.changed()
+        if changed and not frame.get("outdated"):
             self.channel.send({"kind": "stale", "id": frame["id"], "reason": None})
             return
         assert self.instance is not None and self.pool is not None

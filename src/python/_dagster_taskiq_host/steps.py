@@ -51,6 +51,10 @@ except ImportError:  # Dagster 1.12 has no such module
         """Nothing to set."""
 
 
+BEGUN = {"kind": "begun"}
+"""Told once the claim is held and the attempt is announced: nothing that failed before ends it."""
+
+
 def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     """Decides by run status, claim and log whether the attempt runs, and runs it."""
     run = instance.get_run_by_id(task.run_id)
@@ -61,7 +65,7 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     if run.status == DagsterRunStatus.CANCELING:
         # Its steps' messages may be all that is left of it.
         slots.free_unclaimed_step(instance, run.run_id, _key(task), task.attempt)
-        return outcomes.run_finished(reports.end_canceling(instance, run).value)
+        return outcomes.run_finished(reports.end_canceling(instance, run, task.worker).value)
     if run.is_finished:
         slots.free_unclaimed_step(instance, run.run_id, _key(task), task.attempt)
         return outcomes.run_finished(run.status.value)
@@ -89,6 +93,9 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
         if missing is not None:
             return outcomes.stale(missing)
         guard.install()
+        announce.announce(instance, run, task)
+        guard.announced()
+        tell(BEGUN)
         return _execute(instance, run, task, tell, guard)
     finally:
         guard.end()
@@ -109,8 +116,9 @@ def _started_elsewhere(
     """The attempt started, has no end, and its claim is free: report it if its owner is gone."""
     owner = attempt.owner
     proven = claim.definite and owner is not None
-    if not proven and not liveness.owner_is_gone(instance, owner, attempt.last_timestamp):
-        return takeover.not_gone(instance, owner, attempt.last_timestamp)
+    seen = attempt.last_timestamp
+    if not proven and not liveness.owner_is_gone(instance, owner, seen, task.worker):
+        return takeover.not_gone(instance, owner, seen, task.worker)
     place = f"on host {owner['host']} (pid {owner['pid']})" if owner else "at an unknown worker"
     report = reports.Report(
         run_id=task.run_id,
@@ -177,8 +185,6 @@ def _events(
     instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell, guard: Guard
 ) -> Iterator[DagsterEvent]:
     try:
-        announce.announce(instance, run, task)
-        guard.announced()
         set_snowflake_partner_env_var()
         job = locations.subset_of(instance, run)
         locations.load(job)

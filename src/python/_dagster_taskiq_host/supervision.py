@@ -218,6 +218,7 @@ class Supervision(ABC):
                 "signal": -code if code < 0 else None,
                 "outcome": outcome,
                 "retry": child.retry,
+                "begun": child.begun,
                 "canceled": child.canceled,
                 "killed": child.killed,
                 "cpu_ms": usage["cpu_ms"],

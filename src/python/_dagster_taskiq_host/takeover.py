@@ -38,11 +38,10 @@ def acquire(
     if claim.definite:
         return outcomes.claim_held()
     owner, seen = find()
-    if owner is None or not liveness.beats(instance, worker):
+    if owner is None:
         return outcomes.claim_held()
-    silence = liveness.silence(instance, owner, seen)
-    if silence < END_AFTER:
-        return not_gone(instance, owner, seen, END_AFTER)
+    if liveness.silence(instance, owner, seen, worker) < END_AFTER:
+        return not_gone(instance, owner, seen, worker, END_AFTER)
     try:
         claim.end_holder()
     except claims.NotEnded as error:
@@ -60,13 +59,15 @@ def not_gone(
     instance: DagsterInstance,
     owner: dict[str, str] | None,
     seen: float,
+    worker: dict[str, str],
     limit: float = liveness.STALE_AFTER,
 ) -> Outcome:
     """The outcome where an owner may still live; one that may be gone is looked at again soon.
 
-    ``limit``: seconds of silence from which on it counts as gone.
+    ``worker``: the one that asks. ``limit``: seconds of silence from which on the owner counts as
+    gone.
     """
-    silence = liveness.silence(instance, owner, seen) if owner is not None else 0.0
+    silence = liveness.silence(instance, owner, seen, worker) if owner is not None else 0.0
     if silence < MISSED:
         return outcomes.claim_held()
     return outcomes.owner_silent(max(limit - silence, 0.0) + 1.0)

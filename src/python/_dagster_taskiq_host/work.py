@@ -3,23 +3,26 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dagster import DagsterInstance
 from dagster._utils.hosted_user_process import recon_repository_from_origin
 from dagster._utils.interrupts import capture_interrupts
 
-from . import connections, memo, outcomes
+from . import connections, memo, outcomes, storage_away
 from .compute_logs import use_direct_logs
 from .frames import encode
 from .inheritance import Inheritance
-from .messages import Undecodable, unpack, unpack_origin
-from .outcomes import Tell
+from .messages import Task, Undecodable, unpack, unpack_origin
+from .outcomes import Outcome, Tell
+from .redaction import print_exc
 from .runs import run_run
 from .steps import run_step
 
 EXIT_RAISED = 1
+
+Body = Callable[[DagsterInstance, Task, Tell], Outcome]
 
 
 def load(instance: DagsterInstance, origin: Any) -> None:
@@ -42,6 +45,7 @@ def perform(
     changes it.
     """
     connections.keep(instance)
+    storage_away.be_patient(instance)
     memo.install()
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:  # user code may have put anything in its place
@@ -60,9 +64,33 @@ def perform(
         body = run_step if task.is_step else run_run
         # As in ``dagster api``: interrupts are raised where Dagster is prepared for them.
         with capture_interrupts():
-            outcome = body(instance, task, tell)
+            outcome = _perform(body, instance, task, tell)
     tell({"kind": "outcome", **outcome})
     return EXIT_RAISED if outcome["outcome"] == "raised" else 0
+
+
+def _perform(body: Body, instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
+    """Runs the task; what only the storage is to blame for ends neither step nor run."""
+    begun = False
+
+    def note(item: dict[str, Any]) -> None:
+        nonlocal begun
+        begun = begun or item["kind"] == "begun"
+        tell(item)
+
+    try:
+        outcome = body(instance, task, note)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if begun and storage_away.gave_up() is None:
+            raise
+        print_exc()
+        return outcomes.interrupted(reason) if begun else outcomes.not_started(reason)
+    why = storage_away.gave_up()
+    if outcome["outcome"] == "raised" and why is not None:
+        # A run is resumed, a step is found to be lost: neither has failed.
+        return outcomes.interrupted(f"Dagster's storage did not answer: {why}")
+    return outcome
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ _ACCESS = {
 }
 _TEMPORARY = {
     "RequestThrottled",
+    "RequestExpired",
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
@@ -69,6 +70,8 @@ _TEMPORARY = {
     "InternalError",
     "InternalFailure",
     "OverLimit",
+    "KmsThrottled",
+    "KMS.ThrottlingException",
 }
 
 

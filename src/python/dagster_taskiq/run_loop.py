@@ -1,8 +1,8 @@
 """The loop that takes one run from its first ready step to its end."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterEvent, DagsterRunStatus, EventLogRecord, MetadataValue
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -14,9 +14,14 @@ from dagster._core.execution.plan.step import ExecutionStep
 from dagster._utils.error import SerializableErrorInfo
 
 from dagster_taskiq.care import Care
-from dagster_taskiq.config import queue_name, resolve
+from dagster_taskiq.config import Settings, queue_name, resolve
 from dagster_taskiq.endings import end_step, fail_step
-from dagster_taskiq.errors import BrokerUnreachableError, DagsterTaskiqError, MessageTooLargeError
+from dagster_taskiq.errors import (
+    AccessError,
+    BrokerUnreachableError,
+    DagsterTaskiqError,
+    MessageTooLargeError,
+)
 from dagster_taskiq.log_tail import LogTail
 from dagster_taskiq.progress import Flight, RunProgress
 from dagster_taskiq.routing import Route, Router, order_in_run
@@ -24,20 +29,21 @@ from dagster_taskiq.sqs import MAX_BATCH_ENTRIES, Sender
 from dagster_taskiq.step_messages import StepMessages
 
 try:
+    from _dagster_taskiq_host import storage_away
     from _dagster_taskiq_host.connections import kept as kept_connections
 except ImportError:
     # Within a worker that is older than this package: its own modules come first there.
     from contextlib import nullcontext as kept_connections
 
+    storage_away = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from dagster_taskiq.executor import TaskiqExecutor
-
-T = TypeVar("T")
 
 #: Steps sent between two looks at the log, so that a large fan-out does not make the run deaf.
 _LAUNCH_AT_ONCE = 5 * MAX_BATCH_ENTRIES
 _STATUS_INTERVAL = 2.0
-#: How long an unreachable broker or database is waited for in mid-run, in seconds.
+#: How long an unreachable broker is waited for in mid-run, in seconds.
 _PATIENCE = 120.0
 
 _STOPPED = {DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE}
@@ -61,6 +67,7 @@ class RunLoop:
         self._said: set[str] = set()
         self._unsent: list[Flight] = []
         self._unsent_since: float | None = None
+        self._has_sent = context.resume_from_failure
         self._send_again_at = 0.0
         self._status_checked_at = time.monotonic()
 
@@ -72,11 +79,22 @@ class RunLoop:
             DagsterTaskiqError: the steps cannot be sent.
 
         """
+        if storage_away is not None:
+            # To the end of the process: what Dagster does after this generator is waited for too.
+            storage_away.be_patient(self._instance)
+        try:
+            yield from self._events()
+        except Exception as error:
+            if storage_away is not None and storage_away.is_away(error):
+                # Dagster would write that the run failed. It is gone on with by another run worker.
+                storage_away.give_up(error)
+            raise
+
+    def _events(self) -> Iterator[DagsterEvent]:
         if self._is_stopped():
             raise DagsterExecutionInterruptedError("The run was cancelled before it could go on.")
         settings = resolve(self._executor.config)
-        self._sender = Sender(settings)
-        self._sender.check_base_queue()
+        self._sender = self._open_sender(settings)
         self._router = Router(settings, self._sender.base_url, self._context.dagster_run.tags)
         self._messages = StepMessages(self._context, self._executor.retries)
         self._care = Care(self._instance, self._run_id, self._sender)
@@ -97,6 +115,19 @@ class RunLoop:
                     self._say(f"Giving up with steps in flight: {sorted(progress.flights)}.")
                 raise
 
+    def _open_sender(self, settings: Settings) -> Sender:
+        """What is wrong with the queue is told at once, unless steps were sent to it before."""
+        give_up_at = time.monotonic() + (_PATIENCE if self._has_sent else 0.0)
+        while True:
+            try:
+                sender = Sender(settings)
+                sender.check_base_queue()
+                return sender
+            except (BrokerUnreachableError, AccessError):
+                if time.monotonic() >= give_up_at:
+                    raise
+            time.sleep(1.0)
+
     def _new_progress(self, pools: InstanceConcurrencyContext) -> RunProgress:
         storage = self._instance.event_log_storage
         return RunProgress(
@@ -115,7 +146,7 @@ class RunLoop:
             if progress.check_for_interrupts() or self._is_stopped_now():
                 self._interrupt()
                 return
-            records = self._patiently(self._tail.read_to_end)
+            records = self._read()
             yield from self._take_in(records)
             self._end_unended(quiet=not records)
             list(progress.plan_events_iterator(self._context))
@@ -124,7 +155,7 @@ class RunLoop:
             self._look_after()
             if not (records or launched or progress.is_complete):
                 time.sleep(self._tail.wait_seconds())
-        yield from self._take_in(self._patiently(self._tail.read_to_end))
+        yield from self._take_in(self._read())
 
     def _resume(self) -> Iterator[DagsterEvent]:
         """Rebuild the state from the log, and adopt what its earlier worker has sent.
@@ -133,7 +164,7 @@ class RunLoop:
         step has ended. Only the last batch may have been announced but not sent.
         """
         self._say("Going on with the run after its run worker was lost.")
-        records = self._patiently(self._tail.read_to_end)
+        records = self._read()
         self._progress.replay(records, self._context)
         for flight in self._progress.flights.values():
             flight.url = self._router.step(flight.step.tags or {}).url
@@ -180,7 +211,7 @@ class RunLoop:
             limit = _LAUNCH_AT_ONCE
             if self._executor.max_concurrent is not None:
                 limit = min(limit, self._executor.max_concurrent - len(progress.flights))
-            steps = self._patiently(lambda: progress.get_steps_to_execute(max(0, limit)))
+            steps = progress.get_steps_to_execute(max(0, limit))
             flights = [progress.launch(step) for step in steps]
         for start in range(0, len(flights), MAX_BATCH_ENTRIES):
             self._send(flights[start : start + MAX_BATCH_ENTRIES])
@@ -210,6 +241,7 @@ class RunLoop:
             by_key[key].url = url
         if outcome.sent:
             self._tail.touch()
+            self._has_sent = True
             self._unsent_since = None
         for key, error in outcome.failed.items():
             self._not_sent(by_key[key], error)
@@ -221,12 +253,10 @@ class RunLoop:
             "attempt": MetadataValue.int(flight.attempt),
             "task id": MetadataValue.text(task_id),
         }
-        self._patiently(
-            lambda: DagsterEvent.step_worker_starting(
-                self._context.for_step(flight.step),
-                f'Sending step "{flight.step.key}" to the queue {route.queue}.',
-                metadata,
-            )
+        DagsterEvent.step_worker_starting(
+            self._context.for_step(flight.step),
+            f'Sending step "{flight.step.key}" to the queue {route.queue}.',
+            metadata,
         )
         flight.announcement_written = True
 
@@ -235,7 +265,11 @@ class RunLoop:
             info = SerializableErrorInfo(f"{error}\n", [], type(error).__name__)
             fail_step(self._context.for_step(flight.step), info)
             return
-        if not isinstance(error, BrokerUnreachableError):
+        passing: tuple[type[DagsterTaskiqError], ...] = (BrokerUnreachableError,)
+        if self._has_sent:
+            # They were good before: a token has expired, or whoever hands them out has the hiccups.
+            passing = (BrokerUnreachableError, AccessError)
+        if not isinstance(error, passing):
             raise error
         now = time.monotonic()
         if self._unsent_since is None:
@@ -272,11 +306,17 @@ class RunLoop:
             EngineEventData.interrupted(in_flight),
         )
 
+    def _read(self) -> list[EventLogRecord]:
+        """What is new in the log. The tail counts past the storage's own methods."""
+        if storage_away is None:
+            return self._tail.read_to_end()
+        return storage_away.patiently(self._tail.read_to_end)
+
     def _is_stopped_now(self) -> bool:
         if time.monotonic() - self._status_checked_at < _STATUS_INTERVAL:
             return False
         self._status_checked_at = time.monotonic()
-        return self._patiently(self._is_stopped)
+        return self._is_stopped()
 
     def _is_stopped(self) -> bool:
         run = self._instance.get_run_by_id(self._run_id)
@@ -289,19 +329,6 @@ class RunLoop:
         self._said.add(sentence)
         context = self._context.for_step(step) if step else self._context
         DagsterEvent.engine_event(context, sentence, EngineEventData())
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Call; while the database is away, wait and call again."""
-        from sqlalchemy.exc import InterfaceError, OperationalError
-
-        give_up_at = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                return call()
-            except (OperationalError, InterfaceError):
-                if time.monotonic() > give_up_at:
-                    raise
-                time.sleep(1.0)
 
 
 def _announced_step(record: EventLogRecord) -> str | None:

@@ -69,6 +69,7 @@ class _Link:
         self.answers: dict[str | int, asyncio.Future[Frame]] = {}
         #: Process ids by task.
         self.forked: dict[str, int] = {}
+        self.begun: set[str] = set()
         self.is_open = True
         self._writer = writer
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -151,6 +152,8 @@ class _Link:
             _LOG.info("%s: %s", frame["stream"], frame["line"])
         elif kind == "forked":
             self.forked[frame["id"]] = frame["pid"]
+        elif kind == "begun":
+            self.begun.add(frame["id"])
         elif kind in ("answer", "exit", "stale", "cannot_start"):
             future = self.answers.pop(frame["id"], None)
             if future is not None and not future.done():
@@ -261,10 +264,11 @@ class StepHost(_Keeper):
             try:
                 answer = await ended
             except HostDied as died:
-                if frame["id"] in link.forked:
+                if frame["id"] in link.begun:
                     raise HostDied(died.pid, link.forked[frame["id"]]) from died
-                continue  # it was not started
+                continue  # it had not begun
             link.forked.pop(frame["id"], None)
+            link.begun.discard(frame["id"])
             if answer["kind"] == "cannot_start":
                 raise HostUnusable(answer["reason"])
             if answer["kind"] != "stale":

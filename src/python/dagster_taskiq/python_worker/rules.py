@@ -101,6 +101,8 @@ class Rules:
         if said is not None and said["outcome"] != "raised":
             return await self._told(task, said, ended["pid"])
         how = _how(ended, said)
+        if said is None and not (ended["begun"] or ended["canceled"]):
+            return self._not_started(task, f"its process {how} before it began")
         if not (task.is_step or ended["canceled"] or said is not None):
             # Nothing of the run is lost with its process: the next one goes on with it.
             return await self._interrupted(task, f"the run's process {how}", ended["pid"])
@@ -134,6 +136,8 @@ class Rules:
         if outcome == "owner_silent":
             again = min(self._visibility, said["again_s"])
             return Settlement("hide", "another process may run it", again)
+        if outcome == "not_started":
+            return self._not_started(task, said["reason"])
         if outcome == "interrupted":
             return await self._interrupted(task, said["reason"], pid)
         if outcome == "unrunnable":
@@ -152,6 +156,10 @@ class Rules:
             _LOG.warning("%s The run goes on a little later.", error)
         at_once = task.receive_count <= _INTERRUPTED_AT_ONCE
         return Settlement("hide", reason, 0.0 if at_once else back_off(task.receive_count))
+
+    def _not_started(self, task: messages.Task, reason: str) -> Settlement:
+        _LOG.warning("%s was not started: %s. Its message goes back.", _name(task), reason)
+        return Settlement("hide", reason, back_off(task.receive_count))
 
     async def _report(
         self, task: messages.Task, mode: str, reason: str, **retry: Any
