@@ -4,6 +4,7 @@
 //! of one task ([`life`]) is a future of its own; it ends with the message deleted, given back or
 //! dead-lettered, never in between.
 
+mod breaker;
 pub mod census;
 mod held;
 mod intake;

@@ -33,7 +33,7 @@ pub(super) async fn exited(
     if exit.outcome.is_none() && !exit.begun && !exit.canceled {
         let kind = exit_kind(&exit);
         let reason = format!("its process {} before it began", how(&kind));
-        return Ok(Outcome::NotStarted { reason });
+        return Ok(not_started(reason));
     }
     let kind = match &exit.outcome {
         Some(Said::Raised { reason }) => ExitKind::Raised(reason.clone()),
@@ -66,6 +66,11 @@ pub(super) async fn exited(
     }))
 }
 
+fn not_started(reason: String) -> Outcome {
+    let by_code = false;
+    Outcome::NotStarted { reason, by_code }
+}
+
 fn exit_kind(exit: &Exit) -> ExitKind {
     match (exit.code, exit.signal) {
         (_, Some(signal)) => ExitKind::Signal(signal),
@@ -83,7 +88,7 @@ pub(super) async fn host_died(
 ) -> Result<Outcome, HostError> {
     if !begun {
         let reason = format!("the host of its process {pid} died before it began");
-        return Ok(Outcome::NotStarted { reason });
+        return Ok(not_started(reason));
     }
     let why = format!("the host of its process {pid} died");
     lost(supervisor, subject, key, pid, &why).await
@@ -127,7 +132,7 @@ fn told(said: &Said, usage: Usage) -> Outcome {
             again: Duration::try_from_secs_f64(again_s).unwrap_or(Duration::ZERO),
         },
         Said::Lost { reported } => Outcome::Lost { reported },
-        Said::NotStarted { reason } => Outcome::NotStarted { reason },
+        Said::NotStarted { reason } => not_started(reason),
         Said::Interrupted { reason } => Outcome::Interrupted { reason },
         Said::Raised { reason } | Said::Unrunnable { reason } => Outcome::Unrunnable { reason },
     }

@@ -243,7 +243,10 @@ impl Supervisor {
                 Ended::Exit(exit) => return resolve::exited(self, subject, key, *exit).await,
             }
         }
-        Ok(Outcome::NotStarted { reason: last })
+        Ok(Outcome::NotStarted {
+            reason: last,
+            by_code: false,
+        })
     }
 
     /// What becomes of a task whose code does not load. Code that is being copied is broken for some
@@ -252,7 +255,8 @@ impl Supervisor {
         let failures = lock(&self.failures);
         let failing = failures.get(key).map(|failure| failure.since.elapsed());
         if failing.is_some_and(|time| time < self.settings.load_grace) {
-            Outcome::NotStarted { reason }
+            let by_code = true;
+            Outcome::NotStarted { reason, by_code }
         } else {
             Outcome::Unrunnable { reason }
         }
@@ -387,9 +391,7 @@ impl Supervisor {
             NotLoaded::Broken(reason) => {
                 NotLoaded::Broken(self.load_failed(code, key, &reason, true))
             }
-            NotLoaded::Died(reason) => {
-                NotLoaded::Died(self.load_failed(code, key, &reason, false))
-            }
+            NotLoaded::Died(reason) => NotLoaded::Died(self.load_failed(code, key, &reason, false)),
         }))
     }
 

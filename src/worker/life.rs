@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::breaker::Breaker;
 use super::held::Task;
 use super::printed;
 use super::settle::{Settlement, back_off, given_back};
@@ -27,6 +28,7 @@ pub(super) struct Context {
     pub leases: Leases,
     pub hosts: Hosts,
     pub events: EventSink,
+    pub breaker: Arc<Breaker>,
 }
 
 /// Progress notes that may wait to be folded into events: a chatty step's burst, not its whole
@@ -47,10 +49,24 @@ impl Context {
         let execution = execution(&task);
         let (result, ()) = tokio::join!(
             self.hosts.execute(execution, progress),
-            forward(notes, &task, &self.events)
+            self.forward(notes, &task)
         );
+        self.note(&result);
         let (outcome, settlement) = self.judge(&task, result);
         self.finish(&task, outcome, settlement).await;
+    }
+
+    /// Counts tasks that cannot be started here.
+    fn note(&self, result: &Result<Outcome, HostError>) {
+        let now = tokio::time::Instant::now();
+        match result {
+            // The code is to blame, and other code may do.
+            Ok(Outcome::NotStarted { by_code: true, .. } | Outcome::Unrunnable { .. })
+            | Err(HostError::ShuttingDown) => {}
+            Ok(Outcome::NotStarted { reason, .. }) => self.breaker.failed(now, reason),
+            Err(problem) => self.breaker.failed(now, &problem.to_string()),
+            Ok(_) => self.breaker.started(),
+        }
     }
 
     /// A life ended without settling its message: it comes back soon, and what became of the task
@@ -110,7 +126,7 @@ impl Context {
                 };
                 (TaskOutcome::GivenBack { reason }, Settlement::Hide(pause))
             }
-            Ok(Outcome::NotStarted { reason }) => {
+            Ok(Outcome::NotStarted { reason, .. }) => {
                 warn!(run_id = %run, "{name} was not started: {reason}; its message goes back");
                 let pause = Settlement::Hide(back_off(task.delivery.receive_count));
                 (TaskOutcome::GivenBack { reason }, pause)
@@ -130,6 +146,75 @@ impl Context {
             }
         }
     }
+
+    /// Turns a host's notes into events until the host has no more.
+    async fn forward(&self, mut notes: mpsc::Receiver<Progress>, task: &Task) {
+        let events = &self.events;
+        let mut reader =
+            printed::Reader::new(&task.message.run_id, task.message.step_key.as_deref());
+        let mut sampler: Option<Sampler> = None;
+        let mut looks = tokio::time::interval(usage::EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let note = tokio::select! {
+                note = notes.recv() => match note {
+                    Some(note) => note,
+                    None => return,
+                },
+                _ = looks.tick(), if sampler.is_some() => {
+                    if let Some(usage) = sampler.as_mut().and_then(Sampler::look) {
+                        let task_id = task.message.task_id.clone();
+                        events.send(Event::Usage { task_id, usage });
+                    }
+                    continue;
+                }
+            };
+            let (target, told) = match note {
+                Progress::Forked { pid } => {
+                    events.send(Event::Forked {
+                        task_id: task.message.task_id.clone(),
+                        pid,
+                    });
+                    sampler = Some(Sampler::new(pid));
+                    looks.reset();
+                    continue;
+                }
+                // A run worker reads its steps' events from Dagster's log; their own workers tell them.
+                Progress::Event {
+                    step_key: Some(_), ..
+                } if task.message.step_key.is_none() => continue,
+                Progress::Event {
+                    event_type,
+                    message,
+                    ..
+                } => {
+                    self.breaker.started();
+                    ("dagster", reader.event(&event_type, &message))
+                }
+                Progress::Log { stream, line } => {
+                    let target = match stream {
+                        Stream::Stderr => "stderr",
+                        Stream::Stdout => "stdout",
+                        Stream::Host => "host",
+                    };
+                    (target, reader.line(&line))
+                }
+            };
+            let Some((level, message)) = told else {
+                continue;
+            };
+            let line = LogLine {
+                at: Timestamp::now(),
+                level,
+                target: target.to_owned(),
+                run_id: Some(task.message.run_id.clone()),
+                step_key: task.message.step_key.clone(),
+                worker: None,
+                message,
+            };
+            events.send(Event::Log { line });
+        }
+    }
 }
 
 fn execution(task: &Task) -> Execution {
@@ -142,69 +227,5 @@ fn execution(task: &Task) -> Execution {
         message_id: task.delivery.message_id.clone(),
         queue: task.delivery.queue.name.clone(),
         isolation: task.message.isolation,
-    }
-}
-
-/// Turns a host's notes into events until the host has no more.
-async fn forward(mut notes: mpsc::Receiver<Progress>, task: &Task, events: &EventSink) {
-    let mut reader = printed::Reader::new(&task.message.run_id, task.message.step_key.as_deref());
-    let mut sampler: Option<Sampler> = None;
-    let mut looks = tokio::time::interval(usage::EVERY);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let note = tokio::select! {
-            note = notes.recv() => match note {
-                Some(note) => note,
-                None => return,
-            },
-            _ = looks.tick(), if sampler.is_some() => {
-                if let Some(usage) = sampler.as_mut().and_then(Sampler::look) {
-                    let task_id = task.message.task_id.clone();
-                    events.send(Event::Usage { task_id, usage });
-                }
-                continue;
-            }
-        };
-        let (target, told) = match note {
-            Progress::Forked { pid } => {
-                events.send(Event::Forked {
-                    task_id: task.message.task_id.clone(),
-                    pid,
-                });
-                sampler = Some(Sampler::new(pid));
-                looks.reset();
-                continue;
-            }
-            // A run worker reads its steps' events from Dagster's log; their own workers tell them.
-            Progress::Event {
-                step_key: Some(_), ..
-            } if task.message.step_key.is_none() => continue,
-            Progress::Event {
-                event_type,
-                message,
-                ..
-            } => ("dagster", reader.event(&event_type, &message)),
-            Progress::Log { stream, line } => {
-                let target = match stream {
-                    Stream::Stderr => "stderr",
-                    Stream::Stdout => "stdout",
-                    Stream::Host => "host",
-                };
-                (target, reader.line(&line))
-            }
-        };
-        let Some((level, message)) = told else {
-            continue;
-        };
-        let line = LogLine {
-            at: Timestamp::now(),
-            level,
-            target: target.to_owned(),
-            run_id: Some(task.message.run_id.clone()),
-            step_key: task.message.step_key.clone(),
-            worker: None,
-            message,
-        };
-        events.send(Event::Log { line });
     }
 }

@@ -108,6 +108,7 @@ impl Operator {
             hosts,
             // Nobody shows a task of this process: nothing here makes one.
             events: EventSink::channel().0,
+            breaker: Arc::default(),
         });
         Self::with(broker, leases, ending, queues, archives)
     }

@@ -18,7 +18,7 @@ use super::lives::{Ended, Lives};
 use super::orders::Order;
 use super::polls::{Polled, Polls};
 use super::reporter::{self, InFlight, Standing};
-use super::settle::jitter;
+use super::settle::{back_off, jitter};
 use crate::broker::{Broker, Leases, QueueSet};
 use crate::domain::{Event, EventSink, Slots, WorkerState};
 use crate::host::Hosts;
@@ -111,6 +111,7 @@ impl Pool {
                 leases,
                 hosts,
                 events,
+                breaker: Arc::default(),
             },
             intake: Intake::new(options.worker.clone()),
             options,
@@ -145,7 +146,8 @@ impl Pool {
             if self.is_over() {
                 break;
             }
-            let retry = self.polls.next_retry();
+            let rests_until = self.rests_until();
+            let retry = rests_until.or_else(|| self.polls.next_retry());
             tokio::select! {
                 polled = self.polls.next() => self.polled(polled),
                 Some(ended) = self.lives.next() => self.ended(&ended),
@@ -200,7 +202,9 @@ impl Pool {
 
     /// Starts what can start, then asks for what could start next.
     fn schedule(&mut self) {
-        if self.state.receives() {
+        if self.rests_until().is_some() {
+            self.rest();
+        } else if self.state.receives() {
             let now = Timestamp::now();
             while self.steps.busy < self.steps.target
                 && let Some(task) = self.held_steps.pop(now)
@@ -232,6 +236,23 @@ impl Pool {
             *old = standing;
             changed
         });
+    }
+
+    /// Until when nothing is taken, because nothing could be started.
+    fn rests_until(&self) -> Option<tokio::time::Instant> {
+        let now = tokio::time::Instant::now();
+        self.context.breaker.rests_until(now)
+    }
+
+    /// What is in hand goes to workers that can start it.
+    fn rest(&mut self) {
+        let held = self.held_steps.take_all().into_iter();
+        let held: Vec<Task> = held.chain(self.held_runs.take_all()).collect();
+        for task in held {
+            let pause = back_off(task.delivery.receive_count);
+            self.give_back(task, pause, "tasks cannot be started here for now");
+        }
+        self.polls.abandon();
     }
 
     /// Several queues may answer at once: what cannot start soon goes back at once, for a worker
