@@ -16,6 +16,11 @@ fn nothing_runs_twice_and_nothing_is_lost_on_postgres_and_mysql() {
 }
 
 #[test]
+fn a_storage_that_is_away_fails_nothing() {
+    pytest(&["tests/python/test_semantics_storage_away.py"]);
+}
+
+#[test]
 fn a_core_of_dagsters_semantics_holds_on_postgres() {
     pytest_on(
         python(),

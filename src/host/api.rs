@@ -244,8 +244,7 @@ pub enum Outcome {
         /// Whether the task's code does not load; else this host or what it depends on is to blame.
         by_code: bool,
     },
-    /// A run stopped before its end and is to be resumed, or a step's end cannot be recorded and it
-    /// is to be found lost: give back.
+    /// A run stopped before its end and is to be resumed: give back.
     Interrupted {
         /// Why.
         reason: String,

@@ -37,6 +37,10 @@ pub(super) async fn exited(
     }
     let kind = match &exit.outcome {
         Some(Said::Raised { reason }) => ExitKind::Raised(reason.clone()),
+        Some(Said::Interrupted { reason }) if subject.step_key.is_some() => {
+            // The storage was given up: what the step has done is not in the log.
+            return lost(supervisor, subject, key, exit.pid, reason).await;
+        }
         Some(said) => {
             if matches!(said, Said::Interrupted { .. }) {
                 release(supervisor, subject, key, exit.pid).await;

@@ -57,10 +57,4 @@ def last_step():
     ends()
 
 
-@job(executor_def=taskiq_executor)
-def crowd():
-    for number in range(20):
-        goes_on.alias(f"step_{number}")()
-
-
-defs = Definitions(jobs=[moments, last_step, crowd])
+defs = Definitions(jobs=[moments, last_step])

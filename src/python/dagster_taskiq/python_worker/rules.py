@@ -138,6 +138,8 @@ class Rules:
             return Settlement("hide", "another process may run it", again)
         if outcome == "not_started":
             return self._not_started(task, said["reason"])
+        if outcome == "interrupted" and task.is_step:
+            return await self._report(task, "lost", said["reason"])
         if outcome == "interrupted":
             return await self._interrupted(task, said["reason"], pid)
         if outcome == "unrunnable":

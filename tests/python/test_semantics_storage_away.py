@@ -20,6 +20,7 @@ from dagster_postgres.utils import DagsterPostgresException
 
 from _dagster_taskiq_host import connections, storage_away
 from conftest import counted, job_named, wait_for
+from dagster_taskiq.whereabouts import last_announcement
 from fleet import Fleet, running
 from postgres import Postgres
 from servers import NoServer, Server, free_port
@@ -160,6 +161,37 @@ def away(fleet: Fleet, folder: Path, outage: Any, seconds: float) -> None:
         moments.things_go_on()
         # The outage itself: nothing is waited for, and nothing depends on its length.
         time.sleep(seconds)
+    moments.all_ends_well()
+
+
+def connections_of(fleet: Fleet, pid: int) -> set[str]:
+    """The connections of a process to the server, each by its own port."""
+    assert fleet.server is not None
+    inodes = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(os.readlink(fd).removeprefix("socket:[").removesuffix("]"))
+    server = f":{fleet.server.port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[2].endswith(server) and row[9] in inodes}
+
+
+def test_a_run_worker_and_a_step_keep_their_connections(project: Fleet, tmp_path: Path) -> None:
+    moments = Moments(project, tmp_path)
+    announced = last_announcement(project.instance, moments.run)
+    assert announced is not None
+    step = int((tmp_path / "goes_on.there").read_text())
+    for pid in (int(announced.pid), step):
+        before = connections_of(project, pid)
+        # One for the claim; one for the storages, and while two look at once another.
+        assert 1 < len(before) <= 3
+        # The run worker looks at the log several times a second.
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            assert len(before & connections_of(project, pid)) >= 2
+            time.sleep(0.05)
+    moments.last_step_ends()
+    moments.things_go_on()
     moments.all_ends_well()
 
 
