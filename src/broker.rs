@@ -12,6 +12,7 @@ mod error;
 mod lease;
 mod objects;
 mod queue_set;
+mod refusal;
 
 pub use archive::{Archive, Archived, read_archive};
 pub use attribute::{Attribute, Attributes, REASON, SOURCE_QUEUE};

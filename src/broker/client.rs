@@ -15,7 +15,9 @@ use aws_credential_types::Credentials;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
+};
 
 use super::attribute::{Attribute, REASON, SOURCE_QUEUE};
 use super::delivery::{Delivery, OFFLOADED};
@@ -23,6 +25,7 @@ use super::embedded;
 use super::error::BrokerError;
 use super::objects::Objects;
 use super::queue_set::Queue;
+use super::refusal::is_final;
 use crate::config::{Settings, is_loopback, region_of_queue_url};
 use crate::domain;
 use crate::domain::secrets::redact_text;
@@ -38,6 +41,17 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Message attributes that SQS takes with one message.
 const MOST_ATTRIBUTES: usize = 10;
+
+/// A lease that was not changed.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The receipt handle.
+    pub handle: String,
+    /// SQS's words.
+    pub reason: String,
+    /// Whether it is lost; otherwise it can be tried again.
+    pub is_final: bool,
+}
 
 /// A connection to SQS. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -139,9 +153,15 @@ impl Broker {
         wait: Duration,
         visibility: Duration,
     ) -> Result<Vec<Delivery>, BrokerError> {
+        #[expect(
+            deprecated,
+            reason = "servers older than MessageSystemAttributeNames (ElasticMQ before 1.6.2) ignore \
+                      the new name, and the receive count would stay 1"
+        )]
         let answer = self
             .client
             .receive_message()
+            .attribute_names(QueueAttributeName::All)
             .queue_url(&queue.url)
             .max_number_of_messages(i32::try_from(max.clamp(1, 10)).unwrap_or(10))
             .wait_time_seconds(seconds(wait))
@@ -227,8 +247,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Lets up to ten leases of one queue last for `time` from now; zero gives them back. Returns,
-    /// for each that was refused, its receipt handle and SQS's words.
+    /// Lets up to ten leases of one queue last for `time` from now; zero gives them back. Returns
+    /// those that were refused.
     ///
     /// # Errors
     /// [`BrokerError`] when the call as a whole failed.
@@ -237,7 +257,7 @@ impl Broker {
         queue: &Queue,
         handles: &[String],
         time: Duration,
-    ) -> Result<Vec<(String, String)>, BrokerError> {
+    ) -> Result<Vec<Refused>, BrokerError> {
         let mut request = self
             .client
             .change_message_visibility_batch()
@@ -266,7 +286,12 @@ impl Broker {
                 .parse::<usize>()
                 .ok()
                 .and_then(|id| handles.get(id))?;
-            Some((handle.clone(), failed.message.unwrap_or(failed.code)))
+            let words = failed.message.unwrap_or_default();
+            Some(Refused {
+                handle: handle.clone(),
+                is_final: is_final(&failed.code, &words),
+                reason: if words.is_empty() { failed.code } else { words },
+            })
         });
         Ok(refused.collect())
     }

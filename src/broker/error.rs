@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::path::PathBuf;
 use thiserror::Error;
 
+use super::refusal::is_final;
 use crate::domain::secrets::redact_text;
 
 /// A failed call to SQS.
@@ -167,8 +168,7 @@ impl BrokerError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Store { .. } => true,
-            // A FIFO queue takes no handle whose lease is over.
-            Self::Refused { code, .. } => !code.contains("ReceiptHandle"),
+            Self::Refused { code, reason, .. } => !is_final(code, reason),
             _ => false,
         }
     }

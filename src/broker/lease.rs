@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, warn};
 
-use super::client::Broker;
+use super::client::{Broker, Refused};
 use super::delivery::Delivery;
 use super::error::BrokerError;
 use super::queue_set::Queue;
@@ -149,8 +149,17 @@ impl Shared {
                 lease.due = asked + period;
             }
         }
-        for (handle, reason) in refused {
-            if let Some(lease) = held.remove(&handle) {
+        for refused in refused {
+            let Refused { handle, reason, .. } = &refused;
+            if !refused.is_final {
+                if let Some(lease) = held.get_mut(handle) {
+                    lease.due = asked + self.period() / 4;
+                    let (id, name) = (&lease.message_id, &queue.name);
+                    warn!(
+                        "cannot renew the lease of message {id} on {name} ({reason}); trying again"
+                    );
+                }
+            } else if let Some(lease) = held.remove(handle) {
                 warn!(
                     "the lease of message {} on {} cannot be renewed ({reason}); another worker \
                      may receive it, and will find its claim held",

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use aws_sdk_sqs::types::QueueAttributeName;
 use jiff::Timestamp;
 
-use super::Broker;
 use super::queues::redrive_policy;
+use super::{Broker, Refused};
 use crate::broker::delivery::Delivery;
 use crate::broker::embedded;
 use crate::broker::error::{BrokerError, shown};
@@ -265,7 +265,7 @@ impl Broker {
             .map(|delivery| delivery.receipt_handle.clone())
             .collect();
         for batch in handles.chunks(10) {
-            for (_, reason) in self.extend(queue, batch, Duration::ZERO).await? {
+            for Refused { reason, .. } in self.extend(queue, batch, Duration::ZERO).await? {
                 tracing::warn!(
                     "a message of {} could not be given back ({reason}); it comes back by itself",
                     queue.name
