@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use dagster_taskiq_tui::local_broker::receipt::Receipt;
 use dagster_taskiq_tui::local_broker::state::Broker;
-use dagster_taskiq_tui::local_broker::state::message::{NewMessage, Received};
+use dagster_taskiq_tui::local_broker::state::message::{NewMessage, Received, Stage};
 use dagster_taskiq_tui::local_broker::state::receiving::ReceiveAsk;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -132,13 +132,13 @@ impl World {
                 "received more often than allowed"
             );
             let held = self.received.iter().any(|(earlier, until)| {
-                let is_other = earlier.seq != one.seq;
+                let is_before = earlier.seq < one.seq;
                 let same_group = self.fifo && earlier.message.group == message.group;
-                *until > self.now && (!is_other || same_group)
+                *until > self.now && (earlier.seq == one.seq || (same_group && is_before))
             });
             prop_assert!(
                 !held,
-                "a held message, or one of a locked group, was received"
+                "a held message, or one behind a held one of its group, was received"
             );
         }
         if self.fifo {
@@ -186,6 +186,16 @@ impl World {
         let Some((_, receipt)) = self.pick(which) else {
             return;
         };
+        let message = self.broker.queue(self.queue).unwrap().get(receipt.seq);
+        let is_held = message
+            .is_some_and(|message| message.stage == Stage::InFlight && message.due_at > self.now);
+        if !is_held {
+            // Refused, or without effect.
+            let _ = self
+                .broker
+                .change_visibility(self.now, self.queue, receipt, seconds);
+            return;
+        }
         if self
             .broker
             .change_visibility(self.now, self.queue, receipt, seconds)

@@ -9,6 +9,7 @@ mod clock;
 use std::collections::{BTreeMap, HashMap};
 
 use clock::{ARN, MINUTE, START, ask, broker, in_group, message, receipt};
+use dagster_taskiq_tui::local_broker::receipt::Receipt;
 use dagster_taskiq_tui::local_broker::state::Broker;
 use dagster_taskiq_tui::local_broker::state::message::{NewMessage, Received, Sent, Stage};
 use proptest::prelude::*;
@@ -109,6 +110,44 @@ proptest! {
         }
     }
 
+    /// The receivable messages of a group are the waiting ones before the first that is in flight or
+    /// delayed; the group whose first has been visible for longest comes first.
+    #[test]
+    fn a_group_is_received_in_order_up_to_the_first_that_is_hidden(
+        delay in 0..3_i64,
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
+        let seconds = delay.to_string();
+        let mut broker = broker(&[("q.fifo", &[("DelaySeconds", &seconds)])]);
+        let mut model = GroupModel::default();
+        let mut now = START;
+        for (number, step) in steps.into_iter().enumerate() {
+            broker.tick(now);
+            match step {
+                Step::Send { group } => {
+                    let new = in_group(number as u128, &group.to_string());
+                    broker.send(now, "q.fifo", new).unwrap();
+                    model.sent(broker.queue("q.fifo").unwrap().iter().last().unwrap().0, group, now + delay * 1_000);
+                }
+                Step::Receive { max, visibility } => {
+                    let received = broker.receive(now, "q.fifo", &ask(max, visibility)).unwrap();
+                    let places: Vec<_> = received.iter().map(|one| one.seq).collect();
+                    prop_assert_eq!(places, model.receive(now, max, now + visibility * 1_000));
+                    model.receipts.extend(received.iter().map(receipt));
+                }
+                Step::Delete { which } => if let Some(receipt) = model.receipt(which) {
+                    let outcome = broker.delete(now, "q.fifo", receipt).is_ok();
+                    prop_assert_eq!(outcome, model.delete(now, receipt));
+                },
+                Step::Hide { which, seconds } => if let Some(receipt) = model.receipt(which) {
+                    let outcome = broker.change_visibility(now, "q.fifo", receipt, seconds).is_ok();
+                    prop_assert_eq!(outcome, model.hide(now, receipt, now + seconds * 1_000));
+                },
+                Step::Pass { millis } => now += millis,
+            }
+        }
+    }
+
     /// A message that is received too often is in the dead-letter queue, once, with its count;
     /// the others are not there.
     #[test]
@@ -145,6 +184,110 @@ proptest! {
                 let is_held = message.stage == Stage::InFlight;
                 prop_assert!(message.receive_count < most || (is_held && message.receive_count == most));
             }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Send { group: u8 },
+    Receive { max: usize, visibility: i64 },
+    Delete { which: usize },
+    Hide { which: usize, seconds: i64 },
+    Pass { millis: i64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..3_u8).prop_map(|group| Step::Send { group }),
+        3 => (1..5_usize, 0..9_i64).prop_map(|(max, visibility)| Step::Receive { max, visibility }),
+        2 => any::<usize>().prop_map(|which| Step::Delete { which }),
+        3 => (any::<usize>(), 0..5_i64).prop_map(|(which, seconds)| Step::Hide { which, seconds }),
+        2 => (0..4_000_i64).prop_map(|millis| Step::Pass { millis }),
+    ]
+}
+
+/// A FIFO queue said the slow way: messages in the order they were sent.
+#[derive(Default)]
+struct GroupModel {
+    messages: Vec<Sequenced>,
+    receipts: Vec<Receipt>,
+}
+
+struct Sequenced {
+    seq: i64,
+    group: u8,
+    /// Until when it is hidden, and so since when it is visible.
+    until: i64,
+    receives: u32,
+}
+
+impl GroupModel {
+    fn sent(&mut self, seq: i64, group: u8, until: i64) {
+        self.messages.push(Sequenced {
+            seq,
+            group,
+            until,
+            receives: 0,
+        });
+    }
+
+    fn receive(&mut self, now: i64, max: usize, until: i64) -> Vec<i64> {
+        let mut groups: BTreeMap<u8, Vec<&Sequenced>> = BTreeMap::new();
+        for one in &self.messages {
+            groups.entry(one.group).or_default().push(one);
+        }
+        let mut receivable: Vec<_> = groups
+            .into_values()
+            .map(|group| {
+                let visible = group.into_iter().take_while(|one| one.until <= now);
+                visible.map(|one| (one.until, one.seq)).collect::<Vec<_>>()
+            })
+            .filter(|group| !group.is_empty())
+            .collect();
+        receivable.sort();
+        let taken: Vec<_> = receivable.into_iter().flatten().take(max).collect();
+        let taken: Vec<_> = taken.into_iter().map(|(_, seq)| seq).collect();
+        for one in &mut self.messages {
+            if taken.contains(&one.seq) {
+                one.until = until;
+                one.receives += 1;
+            }
+        }
+        taken
+    }
+
+    fn receipt(&self, which: usize) -> Option<Receipt> {
+        let index = which.checked_rem(self.receipts.len())?;
+        Some(self.receipts[index])
+    }
+
+    /// The message that is held by a receipt; an error when it is not, nothing when it is gone.
+    fn held(&mut self, now: i64, receipt: Receipt) -> Option<Result<&mut Sequenced, ()>> {
+        let mut all = self.messages.iter_mut();
+        let one = all.find(|one| one.seq == receipt.seq)?;
+        let is_held = one.receives == receipt.receive && one.until > now;
+        Some(if is_held { Ok(one) } else { Err(()) })
+    }
+
+    fn delete(&mut self, now: i64, receipt: Receipt) -> bool {
+        match self.held(now, receipt) {
+            None => true,
+            Some(Err(())) => false,
+            Some(Ok(_)) => {
+                self.messages.retain(|one| one.seq != receipt.seq);
+                true
+            }
+        }
+    }
+
+    fn hide(&mut self, now: i64, receipt: Receipt, until: i64) -> bool {
+        match self.held(now, receipt) {
+            Some(Ok(one)) => {
+                one.until = until;
+                true
+            }
+            _ => false,
         }
     }
 }

@@ -90,13 +90,14 @@ impl GroupLedger {
                     return false;
                 }
             }
-            for (number, until) in &known.held {
+            let last = batch.iter().copied().map(number_of).max().unwrap_or(0);
+            for (number, until) in known.held.range(..=last) {
                 assert!(
                     now >= *until,
-                    "{group} was received from while {number} was in flight"
+                    "{group}: {last} was received while {number} was in flight"
                 );
             }
-            known.held.clear();
+            known.held.retain(|number, _| *number > last);
             let mut next = 0;
             for message in batch {
                 let number = number_of(message);

@@ -31,7 +31,7 @@ pub struct Message {
     pub stage: Stage,
     /// When it was sent.
     pub sent_at: Millis,
-    /// When it can be received again; meaningful while delayed or in flight.
+    /// While delayed or in flight: when it can be received again. While waiting: since when it can.
     pub due_at: Millis,
     /// When it was last received; 0 before.
     pub received_at: Millis,

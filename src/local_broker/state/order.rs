@@ -1,12 +1,10 @@
-//! Which message a receive takes next: by age and fairly between groups on standard queues; by age
-//! of the groups' heads on FIFO queues.
+//! Which message a receive takes next: by age and fairly between groups on standard queues; by turns
+//! of the groups on FIFO queues.
 
 mod fair;
 mod fifo;
 
-use std::sync::Arc;
-
-use super::message::{Seq, Stage};
+use super::message::{Message, Seq};
 use fair::Fair;
 use fifo::Groups;
 
@@ -30,16 +28,18 @@ impl Order {
         }
     }
 
-    /// Notes a message in a stage.
-    pub fn add(&mut self, seq: Seq, stage: Stage, group: Option<&Arc<str>>) {
+    /// Notes a message in the stage it is in.
+    pub fn add(&mut self, seq: Seq, message: &Message) {
+        let (stage, group) = (message.stage, message.group.as_ref());
         match self {
             Self::Standard(fair) => fair.add(seq, stage, group),
-            Self::Fifo(groups) => groups.add(seq, stage, group),
+            Self::Fifo(groups) => groups.add(seq, stage, message.due_at, group),
         }
     }
 
-    /// Forgets a message that was in a stage.
-    pub fn remove(&mut self, seq: Seq, stage: Stage, group: Option<&Arc<str>>) {
+    /// Forgets a message, which is as it was noted.
+    pub fn remove(&mut self, seq: Seq, message: &Message) {
+        let (stage, group) = (message.stage, message.group.as_ref());
         match self {
             Self::Standard(fair) => fair.remove(seq, stage, group),
             Self::Fifo(groups) => groups.remove(seq, stage, group),

@@ -206,7 +206,8 @@ impl Queue {
         Some(place)
     }
 
-    /// Forgets every message; returns their places.
+    /// Forgets every message, and with them the ids that would make others their duplicates; returns
+    /// their places.
     pub fn clear(&mut self) -> Vec<Seq> {
         let gone = std::mem::take(&mut self.messages).into_keys().collect();
         self.order = Order::new(self.settings.fifo);
@@ -215,6 +216,7 @@ impl Queue {
         self.waiting_by_priority.clear();
         self.oldest_sent_at = Millis::MAX;
         self.attempts = Attempts::default();
+        self.dedup = Dedup::default();
         gone
     }
 
@@ -270,7 +272,7 @@ impl Queue {
 
     fn enter(&mut self, seq: Seq, message: &Message) {
         *self.counts.of(message.stage) += 1;
-        self.order.add(seq, message.stage, message.group.as_ref());
+        self.order.add(seq, message);
         if message.stage == Stage::Waiting {
             *self
                 .waiting_by_priority
@@ -283,8 +285,7 @@ impl Queue {
 
     fn leave(&mut self, seq: Seq, message: &Message) {
         *self.counts.of(message.stage) -= 1;
-        self.order
-            .remove(seq, message.stage, message.group.as_ref());
+        self.order.remove(seq, message);
         if message.stage == Stage::Waiting {
             if let Some(count) = self.waiting_by_priority.get_mut(&message.priority) {
                 *count -= 1;

@@ -105,6 +105,8 @@ impl Broker {
             queue.attempts.forget_receives_of(receipt.seq);
             let message = queue.update(receipt.seq, |message| {
                 message.stage = Stage::Waiting;
+                // As if it had never left its place.
+                message.due_at = message.sent_at;
                 message.receive_count -= 1;
                 if message.receive_count == 0 {
                     message.first_received_at = 0;

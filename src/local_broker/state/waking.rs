@@ -63,6 +63,7 @@ impl Broker {
             return false;
         };
         message.stage = Stage::Waiting;
+        message.due_at = now;
         // Its receives count on, but here it has had none yet.
         message.received_at = 0;
         message.source = Some(source);

@@ -1,54 +1,65 @@
-//! FIFO queues: strict order within a group, and a group with a message in flight is locked.
+//! FIFO queues: strict order within a group. What can be received of a group are its waiting
+//! messages before the first that is in flight or delayed, so a message that was given back is
+//! received again while those after it are still in flight. Groups take turns: first comes the one
+//! whose head has been visible for longest, so a group that was just given back is at the end.
+//!
+//! AWS's answers to both are recorded in `LocalStack`'s `tests/aws/services/sqs/test_sqs.py`
+//! (`test_fifo_message_group_visibility_*`, `test_fifo_receive_message_*`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::local_broker::state::message::{Seq, Stage};
+use crate::local_broker::state::message::{Millis, Seq, Stage};
 
 /// The groups of a FIFO queue.
 #[derive(Debug, Default)]
 pub struct Groups {
-    groups: HashMap<Arc<str>, Members>,
-    /// Groups that can be received from, by the place of their head.
-    open: BTreeSet<(Seq, Arc<str>)>,
+    by_name: HashMap<Arc<str>, Members>,
+    /// Groups that can be received from, by their heads: since when it is visible, and its place.
+    open: BTreeSet<(Head, Arc<str>)>,
+    /// The places of the same heads.
+    heads: BTreeSet<Seq>,
 }
+
+/// A group's first message that can be received: since when it is visible, and its place.
+type Head = (Millis, Seq);
 
 #[derive(Debug, Default)]
 struct Members {
-    waiting: BTreeSet<Seq>,
-    delayed: BTreeSet<Seq>,
-    in_flight: usize,
+    /// Waiting messages, with the time since when each is visible.
+    waiting: BTreeMap<Seq, Millis>,
+    /// What nothing behind it may overtake: messages in flight and delayed ones.
+    blocking: BTreeSet<Seq>,
 }
 
 impl Members {
-    /// The first message, when the group is neither locked nor behind a delayed one.
-    fn head(&self) -> Option<Seq> {
-        let first = *self.waiting.first()?;
-        let behind_delayed = self.delayed.first().is_some_and(|delayed| *delayed < first);
-        (self.in_flight == 0 && !behind_delayed).then_some(first)
+    fn head(&self) -> Option<Head> {
+        let (seq, since) = self.receivable().next()?;
+        Some((since, seq))
     }
 
-    fn receivable(&self) -> impl Iterator<Item = Seq> {
-        let limit = self.delayed.first().copied().unwrap_or(Seq::MAX);
-        self.waiting.range(..limit).copied()
+    fn receivable(&self) -> impl Iterator<Item = (Seq, Millis)> {
+        let limit = self.blocking.first().copied().unwrap_or(Seq::MAX);
+        self.waiting
+            .range(..limit)
+            .map(|(seq, since)| (*seq, *since))
     }
 
     fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.delayed.is_empty() && self.in_flight == 0
+        self.waiting.is_empty() && self.blocking.is_empty()
     }
 }
 
 impl Groups {
-    /// Notes a message in a stage.
-    pub fn add(&mut self, seq: Seq, stage: Stage, group: Option<&Arc<str>>) {
+    /// Notes a message in a stage; one that waits has been visible since `since`.
+    pub fn add(&mut self, seq: Seq, stage: Stage, since: Millis, group: Option<&Arc<str>>) {
         self.change(group, |members| match stage {
             Stage::Waiting => {
-                members.waiting.insert(seq);
+                members.waiting.insert(seq, since);
             }
-            Stage::Delayed => {
-                members.delayed.insert(seq);
+            Stage::Delayed | Stage::InFlight => {
+                members.blocking.insert(seq);
             }
-            Stage::InFlight => members.in_flight += 1,
         });
     }
 
@@ -58,10 +69,9 @@ impl Groups {
             Stage::Waiting => {
                 members.waiting.remove(&seq);
             }
-            Stage::Delayed => {
-                members.delayed.remove(&seq);
+            Stage::Delayed | Stage::InFlight => {
+                members.blocking.remove(&seq);
             }
-            Stage::InFlight => members.in_flight -= 1,
         });
     }
 
@@ -70,34 +80,38 @@ impl Groups {
     pub fn pick(&self, max: usize) -> Vec<Seq> {
         self.open
             .iter()
-            .filter_map(|(_, group)| self.groups.get(group))
+            .filter_map(|(_, group)| self.by_name.get(group))
             .flat_map(Members::receivable)
+            .map(|(seq, _)| seq)
             .take(max)
             .collect()
     }
 
-    /// The oldest message that can be received.
+    /// The oldest message that can be received, whosever turn it is.
     #[must_use]
     pub fn oldest(&self) -> Option<Seq> {
-        self.open.first().map(|(seq, _)| *seq)
+        self.heads.first().copied()
     }
 
     fn change(&mut self, group: Option<&Arc<str>>, change: impl FnOnce(&mut Members)) {
         let group = group.cloned().unwrap_or_else(|| Arc::from(""));
-        let members = self.groups.entry(group.clone()).or_default();
+        let members = self.by_name.entry(group.clone()).or_default();
         let before = members.head();
         change(members);
         let after = members.head();
         if members.is_empty() {
-            self.groups.remove(&group);
+            self.by_name.remove(&group);
         }
-        if before != after {
-            if let Some(head) = before {
-                self.open.remove(&(head, group.clone()));
-            }
-            if let Some(head) = after {
-                self.open.insert((head, group));
-            }
+        if before == after {
+            return;
+        }
+        if let Some(head) = before {
+            self.heads.remove(&head.1);
+            self.open.remove(&(head, group.clone()));
+        }
+        if let Some(head) = after {
+            self.heads.insert(head.1);
+            self.open.insert((head, group));
         }
     }
 }
