@@ -11,8 +11,10 @@ mod earlier;
 mod server;
 mod support;
 
+use std::path::Path;
+
 use server::Server;
-use support::{pytest_on, python};
+use support::{pytest_on, python, query_environment};
 use tempfile::TempDir;
 
 /// Runs the tests of one Python file against a broker of its own.
@@ -22,10 +24,15 @@ fn run(file: &str) {
 
 /// As [`run`], on a folder with something in it.
 fn run_on(folder: &TempDir, file: &str) {
-    let server = Server::start(folder.path());
-    let file = format!("tests/python_broker/{file}");
+    run_against(python(), &Server::start(folder.path()), &[file]);
+}
+
+/// Runs the tests of Python files against a broker.
+fn run_against(python: &Path, server: &Server, files: &[&str]) {
+    let path = |file: &&str| format!("tests/python_broker/{file}");
+    let files: Vec<_> = files.iter().map(path).collect();
     let endpoint = ("DTQ_TEST_BROKER_ENDPOINT", server.endpoint.as_str());
-    pytest_on(python(), &[file], &[endpoint]);
+    pytest_on(python, &files, &[endpoint]);
 }
 
 #[test]
@@ -66,6 +73,43 @@ fn fifo_queues_are_as_in_sqs() {
 #[test]
 fn dead_letter_queues_are_as_in_sqs() {
     run("test_redrive.py");
+}
+
+#[test]
+fn answers_are_as_recorded_from_aws() {
+    let folder = TempDir::new().unwrap();
+    let files = [
+        "test_recorded.py",
+        "test_recorded_queues.py",
+        "test_recorded_fifo.py",
+    ];
+    run_against(python(), &Server::start(folder.path()), &files);
+}
+
+#[test]
+fn a_client_of_the_query_protocol_gets_the_recorded_answers_and_the_models_elements() {
+    let folder = TempDir::new().unwrap();
+    let files = [
+        "test_query_model.py",
+        "test_recorded_queues.py",
+        "test_recorded.py",
+        "test_recorded_fifo.py",
+    ];
+    let python = &query_environment().python;
+    run_against(python, &Server::start(folder.path()), &files);
+}
+
+#[test]
+fn presigned_urls_are_checked_and_served() {
+    let folder = TempDir::new().unwrap();
+    let keys = ["--access-key", "team", "--secret-key", "s3cret"];
+    let server = Server::start_on(folder.path(), "127.0.0.1:0", &keys);
+    run_against(&query_environment().python, &server, &["test_presigned.py"]);
+}
+
+#[test]
+fn proxies_health_checks_and_people_are_answered() {
+    run("test_operations.py");
 }
 
 #[test]

@@ -31,19 +31,21 @@ pub struct Context<'a> {
     pub engine: &'a Engine,
     /// Makes and reads receipt handles.
     pub sealer: &'a ReceiptSealer,
-    /// The host the client used, with its port.
-    pub host: &'a str,
+    /// The scheme and the host the client used, with its port: `http://127.0.0.1:9324`.
+    pub base: &'a str,
     /// The region the client signed for.
     pub region: &'a str,
     /// What the request may do.
     pub reach: Reach,
+    /// The trace the request is part of, which messages it sends carry on: `X-Amzn-Trace-Id`.
+    pub trace: Option<&'a str>,
 }
 
 impl Context<'_> {
     /// A queue's URL, at the host the client used.
     #[must_use]
     pub fn url(&self, name: &str) -> String {
-        format!("http://{}/{ACCOUNT}/{name}", self.host)
+        format!("{}/{ACCOUNT}/{name}", self.base)
     }
 
     /// A queue's ARN, in the region the client signed for.
@@ -52,15 +54,22 @@ impl Context<'_> {
         format!("arn:aws:sqs:{}:{ACCOUNT}:{name}", self.region)
     }
 
-    fn receipt(&self, handle: Option<String>) -> Result<Receipt, SqsError> {
+    fn receipt(&self, handle: Option<String>) -> Result<Held, SqsError> {
         let handle = required(handle, "ReceiptHandle")?;
-        self.sealer.open(&handle).ok_or_else(|| {
-            SqsError::new(
+        match self.sealer.open(&handle) {
+            Some(receipt) => Ok(Held { receipt, handle }),
+            None => Err(SqsError::new(
                 ErrorKind::ReceiptHandleIsInvalid,
                 format!("The input receipt handle \"{handle}\" is not a valid receipt handle."),
-            )
-        })
+            )),
+        }
     }
+}
+
+/// A receipt, with the handle that errors repeat.
+struct Held {
+    receipt: Receipt,
+    handle: String,
 }
 
 /// The actions that change nothing. `ReceiveMessage` hides what it answers.
@@ -72,6 +81,26 @@ const READING: [&str; 6] = [
     "ListQueueTags",
     "ListQueues",
 ];
+
+/// The actions without an output.
+const SILENT: [&str; 9] = [
+    "AddPermission",
+    "ChangeMessageVisibility",
+    "DeleteMessage",
+    "DeleteQueue",
+    "PurgeQueue",
+    "RemovePermission",
+    "SetQueueAttributes",
+    "TagQueue",
+    "UntagQueue",
+];
+
+/// Whether the service's model has an output for an action: the query protocol then answers it with
+/// a result element, even an empty one.
+#[must_use]
+pub fn has_output(action: &str) -> bool {
+    !SILENT.contains(&action)
+}
 
 /// Runs one action.
 ///
@@ -111,10 +140,7 @@ pub async fn dispatch(ctx: &Context<'_>, action: &str, body: &[u8]) -> Result<By
         "StartMessageMoveTask" => write(&move_tasks::start(ctx, read(body)?).await?),
         "TagQueue" => write(&tags::tag(ctx, read(body)?).await?),
         "UntagQueue" => write(&tags::untag(ctx, read(body)?).await?),
-        unknown => Err(SqsError::new(
-            ErrorKind::InvalidAction,
-            format!("The action {unknown} is not valid for this endpoint."),
-        )),
+        unknown => Err(SqsError::unknown_action(unknown)),
     }
 }
 

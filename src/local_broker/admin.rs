@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::error::SqsError;
 use super::http::App;
+use super::protocol::query;
 use super::state::queue::Counts;
 
 /// The name by which the server identifies itself at `GET /`.
@@ -43,13 +44,23 @@ pub struct Refusal {
 pub async fn answer(app: &App, uri: &Uri) -> Response<Body> {
     match uri.path() {
         "/" => respond(StatusCode::OK, &identity()),
+        "/_dtq/health" => health(app).await,
         "/_dtq/priorities" => priorities(app, uri).await,
         "/_dtq/peek" => peek::answer(app, uri).await,
         "/_dtq/status" => status(app).await,
-        path => {
-            let error = format!("there is nothing at {path}; SQS requests are POSTs");
+        path if path.starts_with("/_dtq/") => {
+            let error = format!("there is nothing at {path}");
             respond(StatusCode::NOT_FOUND, &json!({ "error": error }))
         }
+        _ => query::no_operation(),
+    }
+}
+
+/// Whether the broker takes requests: 200 when the engine answers and can write, 503 otherwise.
+async fn health(app: &App) -> Response<Body> {
+    match app.engine.run(|_, _| Ok(())).await {
+        Ok(()) => respond(StatusCode::OK, &json!({ "status": "ok" })),
+        Err(error) => failure(&error),
     }
 }
 

@@ -213,6 +213,15 @@ impl SqsError {
         )
     }
 
+    /// An action that SQS does not have, or not at this address.
+    #[must_use]
+    pub fn unknown_action(action: &str) -> Self {
+        Self::new(
+            ErrorKind::InvalidAction,
+            format!("The action {action} is not valid for this endpoint."),
+        )
+    }
+
     /// A required member is absent.
     #[must_use]
     pub fn missing(parameter: &str) -> Self {

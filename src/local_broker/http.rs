@@ -1,5 +1,7 @@
 //! The HTTP side: which protocol a request speaks, and what every answer carries.
 
+mod base;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,7 +16,7 @@ use super::engine::Engine;
 use super::error::{ErrorKind, SqsError};
 use super::folder::DataFolder;
 use super::guard::{Guard, Reach, Refusal, cors};
-use super::protocol::sigv4::KeyPair;
+use super::protocol::sigv4::{KeyPair, Signed, credential_of};
 use super::protocol::{json, query};
 use super::receipt::ReceiptSealer;
 
@@ -92,7 +94,7 @@ fn refuse(refusal: &Refusal, request: &Request, request_id: &str) -> Response<Bo
     }
 }
 
-async fn route(app: &App, request: Request, reach: Reach, request_id: &str) -> Response<Body> {
+async fn route(app: &App, request: Request, mut reach: Reach, request_id: &str) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let target = target_of(&parts.headers);
     if parts.method != Method::POST && target.is_none() && !is_query(&parts.uri) {
@@ -105,18 +107,25 @@ async fn route(app: &App, request: Request, reach: Reach, request_id: &str) -> R
         );
         return with_status(json::failure(&error), StatusCode::PAYLOAD_TOO_LARGE);
     };
-    if let Some(Err(error)) = app.keys.as_ref().map(|keys| keys.check(&parts, &body)) {
-        return match target {
-            Some(_) => json::failure(&error),
-            None => query::failure(&error, request_id),
-        };
+    match app.keys.as_ref().map(|keys| keys.check(&parts, &body)) {
+        // Whoever made this URL has the keys, and meant what it says.
+        Some(Ok(Signed::InUrl)) => reach = Reach::All,
+        None | Some(Ok(Signed::InHeader)) => {}
+        Some(Err(error)) => {
+            return match target {
+                Some(_) => json::failure(&error),
+                None => query::failure(&error, request_id),
+            };
+        }
     }
+    let credential = credential_of(&parts);
     let ctx = Context {
         engine: &app.engine,
         sealer: &app.sealer,
-        host: host_of(&parts.headers, &parts.uri).unwrap_or(&app.address),
-        region: region_of(&parts.headers).unwrap_or("us-east-1"),
+        base: &base::of(&parts.headers, &parts.uri, &app.address),
+        region: region_of(&credential).unwrap_or("us-east-1"),
         reach,
+        trace: trace_of(&parts.headers),
     };
     match target {
         Some(target) => match actions::dispatch(&ctx, json::action_of(target), &body).await {
@@ -156,23 +165,15 @@ fn is_query(uri: &Uri) -> bool {
         .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("Action=")))
 }
 
-fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
-    let named = headers
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok());
-    named.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))
+/// The trace that a request is part of. SQS passes it on with the messages sent.
+fn trace_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-amzn-trace-id")?.to_str().ok()
 }
 
-/// The region in the credential scope a client signed with:
-/// `Credential=KEY/20260101/eu-west-1/sqs/aws4_request`.
-fn region_of(headers: &HeaderMap) -> Option<&str> {
-    let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let scope = authorization
-        .split("Credential=")
-        .nth(1)?
-        .split(',')
-        .next()?;
-    scope.split('/').nth(2).filter(|region| !region.is_empty())
+/// The region in the credential a client signed with: `KEY/20260101/eu-west-1/sqs/aws4_request`.
+fn region_of(credential: &str) -> Option<&str> {
+    let region = credential.split('/').nth(2)?;
+    (!region.is_empty()).then_some(region)
 }
 
 fn with_status(mut response: Response<Body>, status: StatusCode) -> Response<Body> {

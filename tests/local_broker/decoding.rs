@@ -122,9 +122,10 @@ impl Decoders {
         let ctx = Context {
             engine: &self.engine,
             sealer: &self.sealer,
-            host: "127.0.0.1:9324",
+            base: "http://127.0.0.1:9324",
             region: "us-east-1",
             reach: Reach::All,
+            trace: None,
         };
         self.runtime.block_on(dispatch(&ctx, action, body))
     }

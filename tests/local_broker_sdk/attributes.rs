@@ -58,7 +58,7 @@ async fn fifo_queues_have_more_attributes() {
 #[tokio::test]
 async fn numbers_have_awss_limits() {
     let sqs = shared();
-    let url = sqs.queue(&[]).await;
+    let url = sqs.queue(&[(Name::KmsMasterKeyId, "k")]).await;
     for (name, low, high) in [
         (Name::VisibilityTimeout, 0, 43_200),
         (Name::DelaySeconds, 0, 900),

@@ -64,6 +64,48 @@ async fn order_is_kept_when_messages_come_back() {
 }
 
 #[tokio::test]
+async fn a_message_that_was_given_back_comes_before_those_in_flight_behind_it() {
+    let sqs = shared();
+    let url = sqs.fifo(&[(Name::VisibilityTimeout, "600")]).await;
+    sqs.put_in(&url, "a", &["a0", "a1", "a2"]).await;
+    let held = sqs
+        .receive_with(&url, |call| call.max_number_of_messages(2))
+        .await;
+    sqs.put_in(&url, "b", &["b0"]).await;
+    sqs.hide(&url, &held[0], 0).await.unwrap();
+    assert_eq!(bodies(&sqs.receive(&url).await), ["b0", "a0"]);
+}
+
+#[tokio::test]
+async fn one_entry_without_a_group_fails_the_batch() {
+    let sqs = shared();
+    let url = sqs.fifo(&[]).await;
+    let entry = |id: &str, group: Option<&str>| {
+        let entry = aws_sdk_sqs::types::SendMessageBatchRequestEntry::builder();
+        let entry = entry.id(id).message_body(id);
+        let entry = entry.set_message_group_id(group.map(str::to_owned));
+        entry.build().unwrap()
+    };
+    let entries = vec![entry("good", Some("g")), entry("bad", None)];
+    let call = sqs.client.send_message_batch().queue_url(&url);
+    let sent = call.set_entries(Some(entries)).send().await;
+    refused(sent, "InvalidParameterValue", "MessageGroupId");
+    assert_eq!(sqs.counts(&url).await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_purge_forgets_deduplication_ids() {
+    let sqs = shared();
+    let url = sqs.fifo(&[]).await;
+    let first = sqs.put_in(&url, "g", &["x"]).await.remove(0);
+    let purge = sqs.client.purge_queue().queue_url(&url);
+    purge.send().await.unwrap();
+    let second = sqs.put_in(&url, "g", &["x"]).await.remove(0);
+    assert_ne!(first.message_id(), second.message_id());
+    assert_eq!(bodies(&sqs.receive(&url).await), ["x"]);
+}
+
+#[tokio::test]
 async fn an_expired_handle_neither_deletes_nor_hides() {
     let sqs = shared();
     let url = sqs.fifo(&[]).await;

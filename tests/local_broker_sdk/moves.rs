@@ -144,7 +144,11 @@ async fn what_a_move_task_needs() {
     let invalid = "InvalidParameterValue";
     let no_dead_letters = start().source_arn(sqs.arn(&url).await);
     refused(no_dead_letters.send().await, invalid, "Dead Letter Queue");
-    refused(start().source_arn(&dead).send().await, invalid, "ARN");
+    refused(
+        start().source_arn(&dead).send().await,
+        invalid,
+        "arn:<partition>",
+    );
     let fifo = sqs.arn(&sqs.fifo(&[]).await).await;
     for (destination, words) in [(&fifo, "same type"), (&source, "different")] {
         let call = start().source_arn(&source).destination_arn(destination);

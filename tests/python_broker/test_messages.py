@@ -139,7 +139,7 @@ def test_a_bad_attribute_is_refused(sqs: Any, attribute: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".a", "a.", "a..b", "a b", "AWS.x", "amazon.x", "x" * 257, "ä"]
+    "name", ["", ".a", "a.", "a..b", "a b", "AWS.x", "amazon.x", "x" * 257, "§"]
 )
 def test_a_bad_attribute_name_is_refused(sqs: Any, name: str) -> None:
     with refused("InvalidParameterValue", "attribute name"):

@@ -55,7 +55,7 @@ def inputs(sqs: Any) -> dict[str, dict[str, Any]]:
     bad = {"Id": "bad", "ReceiptHandle": "garbage"}
     return {
         "AddPermission": {"QueueUrl": url, **permission, "Label": "y"},
-        "CancelMessageMoveTask": task,
+        "CancelMessageMoveTask": {"TaskHandle": task["TaskHandle"]},
         "ChangeMessageVisibility": {
             "QueueUrl": url,
             "ReceiptHandle": held[0],

@@ -242,8 +242,18 @@ def test_dead_letters_are_moved_and_listed(sqs: Any, endpoint: str) -> None:
         (400, PREFIX + "NonExistentQueue", {"Action": "SendMessage", "MessageBody": "x"}),
         (400, "InvalidAction", {"Action": "Nonsense"}),
         (400, "InvalidAction", {}),
-        (400, "MissingParameter", {"Action": "CreateQueue"}),
-        (400, "InvalidParameterValue", {"Action": "CreateQueue", "QueueName": "a\x01&<b>"}),
+        (400, "InvalidAction", {"Action": "CreateQueue", "QueueName": "a"}),
+        (400, "InvalidAction", {"Action": "ListQueues"}),
+        (
+            400,
+            "InvalidParameterValue",
+            {
+                "Action": "AddPermission",
+                "Label": "l",
+                "AWSAccountId": "1",
+                "ActionName": "\x01&<b>",
+            },
+        ),
         (400, "MalformedInput", {"Action": "ReceiveMessage", "MaxNumberOfMessages": "many"}),
         (
             404,

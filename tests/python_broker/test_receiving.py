@@ -238,12 +238,24 @@ def test_a_late_delete_works_on_a_standard_queue(sqs: Any) -> None:
     url = queue(sqs, VisibilityTimeout="0")
     put(sqs, url, "x")
     (message,) = receive(sqs, url)
-    with refused(PREFIX + "MessageNotInflight"):
-        sqs.change_message_visibility(
-            QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=5
-        )
     delete(sqs, url, message)
     assert counts(sqs, url) == (0, 0, 0)
+
+
+def test_a_late_change_of_visibility_has_no_effect_on_a_standard_queue(sqs: Any) -> None:
+    url = queue(sqs, VisibilityTimeout="0")
+    put(sqs, url, "x")
+    (message,) = receive(sqs, url)
+    handle = {"ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 600}
+    sqs.change_message_visibility(QueueUrl=url, **handle)
+    batch = sqs.change_message_visibility_batch(QueueUrl=url, Entries=[{"Id": "1", **handle}])
+    assert batch["Successful"] == [{"Id": "1"}]
+    assert counts(sqs, url) == (1, 0, 0)
+    assert len(receive(sqs, url, VisibilityTimeout=600)) == 1
+    sqs.change_message_visibility(QueueUrl=url, **{**handle, "VisibilityTimeout": 0})
+    assert received_so_often(receive(sqs, url)[0]) == 3, (
+        "the first handle is good for a held message"
+    )
 
 
 @pytest.mark.parametrize("handle", ["garbage", "AQEB", "AAAA" * 20, "ä"])

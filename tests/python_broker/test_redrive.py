@@ -288,7 +288,7 @@ def test_what_a_move_task_needs(sqs: Any) -> None:
         sqs.start_message_move_task(SourceArn=source, DestinationArn=source + "x")
     with refused("InvalidParameterValue", "Dead Letter Queue"):
         sqs.start_message_move_task(SourceArn=arn(sqs, url))
-    with refused("InvalidParameterValue", "ARN"):
+    with refused("InvalidParameterValue", "arn:<partition>"):
         sqs.start_message_move_task(SourceArn=dead)
     with refused("InvalidParameterValue", "same type"):
         sqs.start_message_move_task(SourceArn=source, DestinationArn=arn(sqs, fifo(sqs)))

@@ -10,8 +10,20 @@ use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::queue::Queue;
 use crate::local_broker::state::settings::is_known;
 
-/// Actions a statement of a policy may name.
+/// How many actions a statement of a policy may name.
 const MAX_ACTIONS: usize = 7;
+/// The actions that others than the queue's owner can be allowed to do.
+const SHARED: [&str; 9] = [
+    "*",
+    "ChangeMessageVisibility",
+    "DeleteMessage",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ListDeadLetterSourceQueues",
+    "PurgeQueue",
+    "ReceiveMessage",
+    "SendMessage",
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -117,8 +129,12 @@ pub async fn add_permission(ctx: &Context<'_>, input: AddPermission) -> Result<E
     let label = required(input.label, "Label")?;
     let accounts = input
         .aws_account_ids
+        .filter(|accounts| !accounts.is_empty())
         .ok_or_else(|| SqsError::missing("AWSAccountIds"))?;
-    let actions = input.actions.ok_or_else(|| SqsError::missing("Actions"))?;
+    let actions = input
+        .actions
+        .filter(|actions| !actions.is_empty())
+        .ok_or_else(|| SqsError::missing("Actions"))?;
     if actions.len() > MAX_ACTIONS {
         return Err(SqsError::new(
             ErrorKind::OverLimit,
@@ -127,6 +143,11 @@ pub async fn add_permission(ctx: &Context<'_>, input: AddPermission) -> Result<E
                 actions.len()
             ),
         ));
+    }
+    if let Some(owners) = actions.iter().find(|name| !SHARED.contains(&name.as_str())) {
+        let reason = "Only the queue owner is allowed to invoke this action.";
+        let action = format!("SQS:{owners}");
+        return Err(SqsError::invalid("ActionName", action, reason));
     }
     let arn = ctx.arn(&queue);
     let principals: Vec<_> = accounts
@@ -182,7 +203,7 @@ pub async fn remove_permission(
     let queue = queue_in(input.queue_url)?;
     let label = required(input.label, "Label")?;
     change_policy(ctx, queue, move |policy| {
-        let missing = || SqsError::invalid("Label", &label, "can't find label on existing policy.");
+        let missing = || SqsError::invalid("Label", &label, "can't find label.");
         let statements = policy["Statement"].as_array_mut().ok_or_else(missing)?;
         let before = statements.len();
         statements.retain(|statement| statement["Sid"] != label.as_str());

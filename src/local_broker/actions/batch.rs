@@ -8,6 +8,7 @@ use super::{Context, queue_in};
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::Broker;
 use crate::local_broker::state::message::Millis;
+use crate::local_broker::state::queue::Queue;
 
 const MAX_ENTRIES: usize = 10;
 
@@ -60,10 +61,27 @@ impl<C: Send + 'static> Checked<C> {
         T: Send + 'static,
         F: Fn(&mut Broker, Millis, &str, String, C) -> Result<T, SqsError> + Send + 'static,
     {
-        let Self { queue, entries } = self;
+        self.run_if(ctx, |_, _| Ok(()), apply).await
+    }
+
+    /// As [`Checked::run`], if `all` has nothing against any of the good entries: one that it
+    /// refuses fails the whole batch.
+    pub async fn run_if<T, A, F>(
+        self,
+        ctx: &Context<'_>,
+        all: A,
+        apply: F,
+    ) -> Result<BatchResult<T>, SqsError>
+    where
+        T: Send + 'static,
+        A: Fn(&Queue, &C) -> Result<(), SqsError> + Send + 'static,
+        F: Fn(&mut Broker, Millis, &str, String, C) -> Result<T, SqsError> + Send + 'static,
+    {
         ctx.engine
             .run(move |broker, now| {
-                broker.queue(&queue)?;
+                let found = broker.queue(&self.queue)?;
+                self.good().try_for_each(|entry| all(found, entry))?;
+                let Self { queue, entries } = self;
                 let outcomes = entries.into_iter().map(|(id, checked)| {
                     let outcome =
                         checked.and_then(|good| apply(broker, now, &queue, id.clone(), good));
@@ -79,7 +97,9 @@ impl<C: Send + 'static> Checked<C> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct BatchResult<T> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     successful: Vec<T>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<Failed>,
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::batch::{self, Batch, BatchResult, Done};
-use super::{Context, Empty, queue_in};
+use super::{Context, Empty, Held, queue_in};
 use crate::local_broker::error::SqsError;
 
 #[derive(Debug, Deserialize)]
@@ -19,7 +19,9 @@ pub async fn delete(ctx: &Context<'_>, input: DeleteMessage) -> Result<Empty, Sq
     ctx.engine
         .run(move |broker, now| {
             broker.queue(&queue)?;
-            broker.delete(now, &queue, receipt?)
+            let Held { receipt, handle } = receipt?;
+            let outcome = broker.delete(now, &queue, receipt);
+            outcome.map_err(|error| error.of(&handle))
         })
         .await?;
     Ok(Empty {})
@@ -45,8 +47,9 @@ pub async fn delete_batch(
     batch::check("DeleteMessageBatch", input, |entry| {
         ctx.receipt(entry.receipt_handle)
     })?
-    .run(ctx, |broker, now, queue, id, receipt| {
-        broker.delete(now, queue, receipt)?;
+    .run(ctx, |broker, now, queue, id, Held { receipt, handle }| {
+        let outcome = broker.delete(now, queue, receipt);
+        outcome.map_err(|error| error.of_entry(&handle))?;
         Ok(Done { id })
     })
     .await

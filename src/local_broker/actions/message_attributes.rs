@@ -9,6 +9,7 @@ use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::message::AttributeValue;
 
 const MAX_ATTRIBUTES: usize = 10;
+/// The longest name, and the longest type, in bytes.
 const MAX_NAME: usize = 256;
 
 /// Checks user attributes; returns their size in bytes as SQS counts it: name, type and value.
@@ -79,11 +80,15 @@ fn check_one(name: &str, value: &AttributeValue) -> Result<usize, SqsError> {
             "The message attribute '{name}' must contain non-empty message attribute type."
         )));
     }
+    if data_type.len() > MAX_NAME {
+        return Err(refuse(
+            "Message (user) attribute types must be shorter than 256 Bytes".to_owned(),
+        ));
+    }
     let base = data_type.split('.').next().unwrap_or_default();
     let empty = || {
         refuse(format!(
-            "The message attribute '{name}' must contain non-empty message attribute value for \
-             message attribute type '{base}'."
+            "Message (user) attribute '{name}' must contain a non-empty value of type '{base}'."
         ))
     };
     let text = value
@@ -102,11 +107,12 @@ fn check_one(name: &str, value: &AttributeValue) -> Result<usize, SqsError> {
         }
         "Number" => {
             let text = text.ok_or_else(empty)?;
-            text.parse::<f64>().map_err(|_| {
-                refuse(format!(
-                    "Can't cast the value of message attribute '{name}' to a number."
-                ))
-            })?;
+            let is_number = text.parse::<f64>().is_ok_and(f64::is_finite);
+            if !is_number {
+                return Err(refuse(format!(
+                    "Can't cast the value of message (user) attribute '{name}' to a number."
+                )));
+            }
             text.len()
         }
         "Binary" => {
@@ -133,11 +139,12 @@ fn check_one(name: &str, value: &AttributeValue) -> Result<usize, SqsError> {
 }
 
 fn check_name(name: &str) -> Result<(), SqsError> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    // Letters of any script are (recorded).
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
     let lower = name.to_ascii_lowercase();
     let problem = if name.is_empty() || name.len() > MAX_NAME {
         "must be 1 to 256 characters long"
-    } else if !name.bytes().all(is_plain) {
+    } else if !name.chars().all(is_plain) {
         "can contain alphanumeric characters, hyphens, underscores and periods only"
     } else if name.starts_with('.') || name.ends_with('.') || name.contains("..") {
         "cannot start or end with a period or have two in a row"

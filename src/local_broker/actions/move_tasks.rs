@@ -65,7 +65,7 @@ pub async fn cancel(
     input: CancelMessageMoveTask,
 ) -> Result<Cancelled, SqsError> {
     let handle = required(input.task_handle, "TaskHandle")?;
-    let id = task_in(&handle).ok_or_else(|| {
+    let (id, source) = task_in(&handle).ok_or_else(|| {
         SqsError::new(
             ErrorKind::InvalidParameterValue,
             "Value for parameter TaskHandle is invalid.",
@@ -73,7 +73,10 @@ pub async fn cancel(
     })?;
     let moved = ctx
         .engine
-        .run(move |broker, _| broker.cancel_move_task(id))
+        .run(move |broker, _| {
+            broker.move_tasks(&source)?;
+            broker.cancel_move_task(id)
+        })
         .await?;
     Ok(Cancelled {
         approximate_number_of_messages_moved: moved,
@@ -153,7 +156,9 @@ fn handle_of(id: Uuid, source_arn: &str) -> String {
     ))
 }
 
-fn task_in(handle: &str) -> Option<Uuid> {
+/// The task in a handle, and the ARN of its source.
+fn task_in(handle: &str) -> Option<(Uuid, String)> {
     let json: serde_json::Value = serde_json::from_slice(&STANDARD.decode(handle).ok()?).ok()?;
-    Uuid::parse_str(json["taskId"].as_str()?).ok()
+    let id = Uuid::parse_str(json["taskId"].as_str()?).ok()?;
+    Some((id, json["sourceArn"].as_str()?.to_owned()))
 }

@@ -114,7 +114,7 @@ impl Wanted {
 
     fn has_user(&self, name: &str) -> bool {
         self.user.iter().any(|asked| {
-            asked == "All"
+            matches!(asked.as_str(), "All" | "*" | ".*")
                 || asked == name
                 || asked
                     .strip_suffix(".*")

@@ -10,6 +10,8 @@ use super::{Context, check_id, in_range, message_attributes, priority, queue_in,
 use crate::local_broker::digest;
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::message::{AttributeValue, NewMessage, Sent, Seq};
+use crate::local_broker::state::queue::Queue;
+use crate::local_broker::state::sending::fifo_ids;
 use crate::local_broker::state::settings::MAX_MESSAGE_BYTES;
 
 /// The input of `SendMessage`, and an entry of its batch. One type for both: a part that is shared
@@ -81,7 +83,7 @@ impl SendResult {
 
 pub async fn send(ctx: &Context<'_>, mut input: SendMessage) -> Result<SendResult, SqsError> {
     let queue = queue_in(input.queue_url.take())?;
-    let checked = check(input);
+    let checked = check(ctx, input);
     ctx.engine
         .run(move |broker, now| {
             // That there is no such queue is said before anything is said of the message.
@@ -96,7 +98,7 @@ pub async fn send_batch(
     ctx: &Context<'_>,
     input: Batch<SendMessage>,
 ) -> Result<BatchResult<SendResult>, SqsError> {
-    let checked = batch::check("SendMessageBatch", input, check)?;
+    let checked = batch::check("SendMessageBatch", input, |entry| check(ctx, entry))?;
     let size: usize = checked.good().map(|(new, _)| new.size).sum();
     if size > MAX_MESSAGE_BYTES {
         return Err(SqsError::new(
@@ -107,8 +109,26 @@ pub async fn send_batch(
             ),
         ));
     }
+    let needs_ids = |queue: &Queue, (new, _): &(NewMessage, Sums)| match fifo_ids(queue, new) {
+        // Recorded: in a batch this is no MissingParameter, and no entry is sent.
+        Err(error) => Err(SqsError::new(
+            ErrorKind::InvalidParameterValue,
+            error.message,
+        )),
+        good => good,
+    };
     checked
-        .run(ctx, |broker, now, queue, id, (new, sums)| {
+        .run_if(ctx, needs_ids, |broker, now, queue, id, (new, sums)| {
+            let limit = broker.queue(queue)?.settings.max_message_bytes;
+            if new.size > limit {
+                return Err(SqsError::new(
+                    ErrorKind::InvalidParameterValue,
+                    format!(
+                        "One or more parameters cannot be validated. Reason: Message must be \
+                         shorter than {limit} bytes."
+                    ),
+                ));
+            }
             let sent = broker.send(now, queue, new)?;
             Ok(SendResult::of(Some(id), sums, &sent))
         })
@@ -120,7 +140,7 @@ pub fn sequence_number(seq: Seq) -> String {
     (18_800_000_000_000_000_000_u128 + u128::from(seq.unsigned_abs())).to_string()
 }
 
-fn check(input: SendMessage) -> Result<(NewMessage, Sums), SqsError> {
+fn check(ctx: &Context<'_>, input: SendMessage) -> Result<(NewMessage, Sums), SqsError> {
     let body = required(input.message_body, "MessageBody")?;
     message_attributes::check_characters(&body)?;
     let reason = "DelaySeconds must be >= 0 and <= 900.";
@@ -137,7 +157,8 @@ fn check(input: SendMessage) -> Result<(NewMessage, Sums), SqsError> {
                     .map(|(name, value)| (name.as_str(), value)),
             )
         });
-    let trace = message_attributes::trace_header(input.message_system_attributes)?;
+    let trace = message_attributes::trace_header(input.message_system_attributes)?
+        .or_else(|| ctx.trace.map(str::to_owned));
     let sums = Sums {
         body: digest::of_body(&body),
         attributes: digest::of_attributes(

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::batch::{self, Batch, BatchResult, Done};
-use super::{Context, Empty, queue_in};
+use super::{Context, Empty, Held, queue_in};
 use crate::local_broker::error::SqsError;
 use crate::local_broker::state::settings::MAX_VISIBILITY_SECONDS;
 
@@ -22,7 +22,9 @@ pub async fn change(ctx: &Context<'_>, input: ChangeMessageVisibility) -> Result
     ctx.engine
         .run(move |broker, now| {
             broker.queue(&queue)?;
-            broker.change_visibility(now, &queue, receipt?, seconds?)
+            let Held { receipt, handle } = receipt?;
+            let outcome = broker.change_visibility(now, &queue, receipt, seconds?);
+            outcome.map_err(|error| error.of(&handle))
         })
         .await?;
     Ok(Empty {})
@@ -50,8 +52,9 @@ pub async fn change_batch(
         let receipt = ctx.receipt(entry.receipt_handle)?;
         Ok((receipt, check_timeout(entry.visibility_timeout)?))
     })?
-    .run(ctx, |broker, now, queue, id, (receipt, seconds)| {
-        broker.change_visibility(now, queue, receipt, seconds)?;
+    .run(ctx, |broker, now, queue, id, (held, seconds)| {
+        let outcome = broker.change_visibility(now, queue, held.receipt, seconds);
+        outcome.map_err(|error| error.of_entry(&held.handle))?;
         Ok(Done { id })
     })
     .await

@@ -5,7 +5,7 @@
 mod xml;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Response, header};
+use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::local_broker::error::{ErrorKind, SqsError};
@@ -19,7 +19,7 @@ pub struct QueryRequest {
     pub input: Value,
 }
 
-/// Members of the JSON protocol whose numbered parameters bear another name:
+/// Lists: what their parameters are called, and the member of the JSON protocol.
 /// `AttributeName.1` is the first of `AttributeNames`.
 const LISTS: [(&str, &str); 9] = [
     ("AttributeName", "AttributeNames"),
@@ -33,7 +33,8 @@ const LISTS: [(&str, &str); 9] = [
     ("ActionName", "Actions"),
 ];
 
-/// Maps: their parameters' name, the member's name, and what their keys and values are called.
+/// Maps: what their parameters are called, the member of the JSON protocol, and what their keys are
+/// called.
 const MAPS: [(&str, &str, &str); 4] = [
     ("Attribute", "Attributes", "Name"),
     ("MessageAttribute", "MessageAttributes", "Name"),
@@ -81,8 +82,13 @@ pub fn parse(path: &str, parameters: &[u8]) -> Result<QueryRequest, SqsError> {
             let text = "The action or operation requested is missing.";
             SqsError::new(ErrorKind::InvalidAction, text)
         })?;
+    // Recorded: a queue's own URL serves the actions on queues that exist.
+    if names_a_queue(path) && matches!(action.as_str(), "CreateQueue" | "ListQueues") {
+        return Err(SqsError::unknown_action(&action));
+    }
     let mut input = root.into_object();
-    if !input.contains_key("QueueUrl") && path.len() > 1 {
+    let is_named = input.get("QueueUrl").is_some_and(|url| url != "");
+    if !is_named && path.len() > 1 {
         input.insert("QueueUrl".to_owned(), Value::from(path));
     }
     Ok(QueryRequest {
@@ -103,6 +109,14 @@ pub fn answer(action: &str, output: &[u8], request_id: &str) -> Response<Body> {
 pub fn failure(error: &SqsError, request_id: &str) -> Response<Body> {
     let mut response = respond(xml::failure(error, request_id));
     *response.status_mut() = error.kind.status();
+    response
+}
+
+/// The answer to a GET that names no action (recorded).
+#[must_use]
+pub fn no_operation() -> Response<Body> {
+    let mut response = respond("<UnknownOperationException/>\n".to_owned());
+    *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
 
@@ -140,41 +154,55 @@ impl Node {
         Some(self.children.remove(index).1)
     }
 
-    /// The numbered children in the order of their numbers.
+    /// The entries of a list or map in the order of their numbers, in whichever way they are written:
+    /// `Name.1=...`, `Name.member.1=...` (`entry` in maps), or without a number where there is one
+    /// (`Name=...`, `Name.Member=...`). An empty value is an empty list.
     fn into_entries(mut self) -> Vec<Self> {
-        self.children
-            .sort_by_key(|(number, _)| number.parse::<u32>().unwrap_or(u32::MAX));
-        self.children.into_iter().map(|(_, node)| node).collect()
+        let mut entries = Vec::new();
+        for wrapper in ["member", "entry"] {
+            if let Some(wrapped) = self.take(wrapper) {
+                entries.extend(wrapped.into_entries());
+            }
+        }
+        let (mut numbered, named): (Vec<_>, Vec<_>) = std::mem::take(&mut self.children)
+            .into_iter()
+            .partition(|(name, _)| name.parse::<u32>().is_ok());
+        numbered.sort_by_key(|(number, _)| number.parse::<u32>().unwrap_or(u32::MAX));
+        entries.extend(numbered.into_iter().map(|(_, node)| node));
+        self.children = named;
+        let has_value = self.value.as_ref().is_some_and(|value| !value.is_empty());
+        if has_value || !self.children.is_empty() {
+            entries.insert(0, self);
+        }
+        entries
     }
 
-    /// The entries of a map. A single one needs no number: `Attribute.Name=...&Attribute.Value=...`.
-    fn into_entries_of(self, key: &str) -> Vec<Self> {
-        if self.children.iter().any(|(name, _)| name == key) {
-            return vec![self];
-        }
-        self.into_entries()
+    /// Takes a list or map under the name its parameters have or the one the JSON protocol has, by
+    /// which old clients write an empty one. An empty one is as if it were absent.
+    fn take_entries(&mut self, parameter: &str, member: &str) -> Option<Vec<Self>> {
+        let found = [self.take(parameter), self.take(member)];
+        let entries: Vec<_> = found
+            .into_iter()
+            .flatten()
+            .flat_map(Self::into_entries)
+            .collect();
+        (!entries.is_empty()).then_some(entries)
     }
 
     fn into_object(mut self) -> Map<String, Value> {
         let mut object = Map::new();
         for (parameter, member) in LISTS {
-            if let Some(list) = self.take(parameter) {
-                let entries = list
-                    .into_entries()
-                    .into_iter()
-                    .map(|node| node.into_value(""));
+            if let Some(entries) = self.take_entries(parameter, member) {
+                let entries = entries.into_iter().map(|node| node.into_value(""));
                 object.insert(member.to_owned(), entries.collect());
             }
         }
         for (parameter, member, key) in MAPS {
-            if let Some(map) = self.take(parameter) {
-                let entries = map
-                    .into_entries_of(key)
-                    .into_iter()
-                    .filter_map(|mut entry| {
-                        let key = entry.take(key)?.value?;
-                        Some((key, entry.take("Value")?.into_value("")))
-                    });
+            if let Some(entries) = self.take_entries(parameter, member) {
+                let entries = entries.into_iter().filter_map(|mut entry| {
+                    let key = entry.take(key)?.value?;
+                    Some((key, entry.take("Value")?.into_value("")))
+                });
                 object.insert(member.to_owned(), Value::Object(entries.collect()));
             }
         }
@@ -191,10 +219,20 @@ impl Node {
         }
         let text = self.value.unwrap_or_default();
         match text.parse::<i64>() {
-            Ok(number) if INTEGERS.contains(&name) => Value::from(number),
-            _ => Value::from(text),
+            _ if !INTEGERS.contains(&name) => Value::from(text),
+            Ok(number) => Value::from(number),
+            // As if absent.
+            Err(_) if text.is_empty() => Value::Null,
+            Err(_) => Value::from(text),
         }
     }
+}
+
+/// Whether a path is that of a queue's URL: `/ACCOUNT/NAME`.
+fn names_a_queue(path: &str) -> bool {
+    let mut parts = path.split('/').skip(1);
+    parts.next().is_some_and(|account| !account.is_empty())
+        && parts.next().is_some_and(|name| !name.is_empty())
 }
 
 /// Undoes the escapes of a form: `+` for a space, `%41` for a byte.
@@ -258,6 +296,67 @@ mod tests {
             ])
         );
         assert_eq!(request.input["QueueUrl"], "/000000000000/q");
+    }
+
+    #[test]
+    fn a_list_is_read_in_every_way_it_can_be_written() {
+        let input = |parameters: &str| {
+            let text = format!("Action=GetQueueAttributes&{parameters}");
+            parse("/0/q", text.as_bytes()).unwrap().input
+        };
+        for (written, read) in [
+            ("AttributeName.1=a&AttributeName.2=b", json!(["a", "b"])),
+            ("AttributeName.2=b&AttributeName.1=a", json!(["a", "b"])),
+            ("AttributeName.10=b&AttributeName.9=a", json!(["a", "b"])),
+            (
+                "AttributeName.member.1=a&AttributeName.member.2=b",
+                json!(["a", "b"]),
+            ),
+            (
+                "AttributeNames.member.1=a&AttributeNames.member.2=b",
+                json!(["a", "b"]),
+            ),
+            ("AttributeNames.1=a", json!(["a"])),
+            ("AttributeName=a", json!(["a"])),
+            ("AttributeName.member=a", json!(["a"])),
+            ("AttributeName=", json!(null)),
+            ("AttributeNames=", json!(null)),
+            ("AttributeNames.member=", json!(null)),
+            ("", json!(null)),
+        ] {
+            assert_eq!(input(written)["AttributeNames"], read, "{written}");
+        }
+    }
+
+    #[test]
+    fn entries_and_maps_are_read_in_every_way_they_can_be_written() {
+        let input = |parameters: &str| {
+            let text = format!("Action=SendMessageBatch&{parameters}");
+            parse("/0/q", text.as_bytes()).unwrap().input
+        };
+        let name = "SendMessageBatchRequestEntry";
+        for entry in [
+            format!("{name}.1.Id=a&{name}.1.MessageBody=b"),
+            format!("{name}.member.1.Id=a&{name}.member.1.MessageBody=b"),
+            format!("{name}.Id=a&{name}.MessageBody=b"),
+            "Entries.member.1.Id=a&Entries.member.1.MessageBody=b".to_owned(),
+        ] {
+            let read = json!([{"Id": "a", "MessageBody": "b"}]);
+            assert_eq!(input(&entry)["Entries"], read, "{entry}");
+        }
+        for map in [
+            "Attribute.1.Name=k&Attribute.1.Value=v",
+            "Attribute.Name=k&Attribute.Value=v",
+            "Attribute.entry.1.Name=k&Attribute.entry.1.Value=v",
+            "Attributes.1.Name=k&Attributes.1.Value=v",
+        ] {
+            assert_eq!(input(map)["Attributes"], json!({"k": "v"}), "{map}");
+        }
+        assert_eq!(input("Entries=").get("Entries"), None);
+        assert_eq!(
+            input("VisibilityTimeout=")["VisibilityTimeout"],
+            json!(null)
+        );
     }
 
     proptest! {

@@ -1,4 +1,7 @@
-//! Checks of AWS's Signature Version 4 in the `Authorization` header.
+//! Checks of AWS's Signature Version 4, in the `Authorization` header or in the URL's parameters
+//! (presigned URLs).
+
+mod canonical;
 
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
@@ -7,10 +10,13 @@ use sha2::{Digest, Sha256};
 use crate::domain::secrets::Secret;
 use crate::local_broker::engine::wall_clock;
 use crate::local_broker::error::{ErrorKind, SqsError};
+use canonical::{canonical, parameters};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far a client's clock may be off, in seconds.
 const CLOCK_SKEW: i64 = 15 * 60;
+/// The longest life of a presigned URL, in seconds.
+const LONGEST_LIFE: i64 = 7 * 24 * 60 * 60;
 
 /// The one key pair the server accepts.
 #[derive(Clone, Debug)]
@@ -21,13 +27,27 @@ pub struct KeyPair {
     pub secret_key: Secret,
 }
 
-/// The parts of an `Authorization` header.
-struct Claim<'a> {
-    access_key: &'a str,
+/// Where a good signature was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// In the `Authorization` header.
+    InHeader,
+    /// In the URL.
+    InUrl,
+}
+
+/// What a request says of its signature.
+struct Claim {
+    place: Signed,
+    access_key: String,
     /// `20260101/eu-west-1/sqs/aws4_request`.
-    scope: &'a str,
-    signed_headers: &'a str,
-    signature: &'a str,
+    scope: String,
+    signed_headers: String,
+    signature: String,
+    /// `20260101T120000Z`.
+    date: String,
+    /// For how long it holds, in seconds: of a presigned URL.
+    life: Option<i64>,
 }
 
 impl KeyPair {
@@ -35,9 +55,8 @@ impl KeyPair {
     ///
     /// # Errors
     /// No signature, another key, a date that is too far off, or a signature that does not match.
-    pub fn check(&self, parts: &Parts, body: &[u8]) -> Result<(), SqsError> {
-        let header = text_of(&parts.headers, "authorization");
-        let claim = read_claim(&header).ok_or_else(|| {
+    pub fn check(&self, parts: &Parts, body: &[u8]) -> Result<Signed, SqsError> {
+        let claim = read_claim(parts).ok_or_else(|| {
             SqsError::new(
                 ErrorKind::MissingAuthenticationToken,
                 "Request is missing Authentication Token",
@@ -49,11 +68,11 @@ impl KeyPair {
                 "The security token included in the request is invalid.",
             ));
         }
-        let date = text_of(&parts.headers, "x-amz-date");
-        check_date(&date, claim.scope)?;
-        let expected = self.signature(&claim, &date, &canonical(parts, &claim, body));
+        check_date(&claim)?;
+        let canonical = canonical(parts, &claim.signed_headers, body);
+        let expected = self.signature(&claim, &canonical);
         if is_equal(expected.as_bytes(), claim.signature.as_bytes()) {
-            return Ok(());
+            return Ok(claim.place);
         }
         Err(mismatch(
             "The request signature we calculated does not match the signature you provided. \
@@ -62,9 +81,9 @@ impl KeyPair {
         ))
     }
 
-    fn signature(&self, claim: &Claim<'_>, date: &str, canonical: &str) -> String {
+    fn signature(&self, claim: &Claim, canonical: &str) -> String {
         let digest = hex(&Sha256::digest(canonical));
-        let text = format!("{ALGORITHM}\n{date}\n{}\n{digest}", claim.scope);
+        let text = format!("{ALGORITHM}\n{}\n{}\n{digest}", claim.date, claim.scope);
         let secret = format!("AWS4{}", self.secret_key.reveal());
         let key = claim
             .scope
@@ -76,67 +95,83 @@ impl KeyPair {
     }
 }
 
-fn read_claim(header: &str) -> Option<Claim<'_>> {
+/// The credential a request was signed with: `KEY/20260101/eu-west-1/sqs/aws4_request`; empty where
+/// it was not signed.
+#[must_use]
+pub fn credential_of(parts: &Parts) -> String {
+    let header = text_of(&parts.headers, "authorization");
+    if let Some(credential) = field_of(&header, "Credential") {
+        return credential.to_owned();
+    }
+    let mut parameters = parameters(parts).into_iter();
+    let found = parameters.find(|(name, _)| name == "X-Amz-Credential");
+    found.map(|(_, credential)| credential).unwrap_or_default()
+}
+
+/// A field of an `Authorization` header.
+fn field_of<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     let fields = header.strip_prefix(ALGORITHM)?;
+    fields
+        .split(',')
+        .find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+fn read_claim(parts: &Parts) -> Option<Claim> {
+    let header = text_of(&parts.headers, "authorization");
+    if !header.is_empty() {
+        let field = |name| field_of(&header, name);
+        let date = text_of(&parts.headers, "x-amz-date");
+        return claim(Signed::InHeader, field, date, None);
+    }
+    let given = parameters(parts);
     let field = |name: &str| {
-        fields
-            .split(',')
-            .find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='))
+        let wanted = |(known, _): &&(String, String)| known.strip_prefix("X-Amz-") == Some(name);
+        given.iter().find(wanted).map(|(_, value)| value.as_str())
     };
+    if field("Algorithm")? != ALGORITHM {
+        return None;
+    }
+    let life = field("Expires")?.parse().ok()?;
+    claim(Signed::InUrl, field, field("Date")?.to_owned(), Some(life))
+}
+
+fn claim<'a>(
+    place: Signed,
+    field: impl Fn(&'static str) -> Option<&'a str>,
+    date: String,
+    life: Option<i64>,
+) -> Option<Claim> {
     let (access_key, scope) = field("Credential")?.split_once('/')?;
     Some(Claim {
-        access_key,
-        scope,
-        signed_headers: field("SignedHeaders")?,
-        signature: field("Signature")?,
+        place,
+        access_key: access_key.to_owned(),
+        scope: scope.to_owned(),
+        signed_headers: field("SignedHeaders")?.to_owned(),
+        signature: field("Signature")?.to_owned(),
+        date,
+        life,
     })
 }
 
-/// The request in the form that is signed.
-fn canonical(parts: &Parts, claim: &Claim<'_>, body: &[u8]) -> String {
-    let mut query: Vec<_> = parts
-        .uri
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            if pair.contains('=') {
-                pair.to_owned()
-            } else {
-                format!("{pair}=")
-            }
-        })
-        .collect();
-    query.sort();
-    let mut headers = String::new();
-    for name in claim.signed_headers.split(';') {
-        let value = text_of(&parts.headers, name);
-        let folded = value.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
-        headers.extend([name, ":", &folded, "\n"]);
-    }
-    format!(
-        "{}\n{}\n{}\n{headers}\n{}\n{}",
-        parts.method,
-        parts.uri.path(),
-        query.join("&"),
-        claim.signed_headers,
-        hex(&Sha256::digest(body))
-    )
-}
-
-/// `20260101T120000Z`, near the present and of the scope's day.
-fn check_date(date: &str, scope: &str) -> Result<(), SqsError> {
+/// Near the present and of the scope's day; of a presigned URL, not longer ago than its life.
+fn check_date(claim: &Claim) -> Result<(), SqsError> {
+    let date = &claim.date;
     let signed_at = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", date)
         .and_then(|at| jiff::tz::TimeZone::UTC.to_timestamp(at))
         .map_err(|_| mismatch("Date must be in ISO-8601 'basic format'."))?
         .as_second();
-    if !date.starts_with(scope.split('/').next().unwrap_or_default()) {
+    if !date.starts_with(claim.scope.split('/').next().unwrap_or_default()) {
         return Err(mismatch(
             "Date in Credential scope does not match the request's date.",
         ));
     }
-    if (wall_clock() / 1_000 - signed_at).abs() > CLOCK_SKEW {
+    let age = wall_clock() / 1_000 - signed_at;
+    let longest = match claim.life {
+        None => CLOCK_SKEW,
+        Some(life) if (1..=LONGEST_LIFE).contains(&life) => life,
+        Some(_) => return Err(mismatch("X-Amz-Expires must be between 1 and 604800.")),
+    };
+    if age > longest || age < -CLOCK_SKEW {
         return Err(mismatch(&format!(
             "Signature expired: {date} is too far from the time here."
         )));

@@ -8,68 +8,97 @@ use super::settings::MAX_VISIBILITY_SECONDS;
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::receipt::Receipt;
 
+/// Why a receipt is no good for what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HoldError {
+    /// The message is gone.
+    #[error("Message does not exist or is not available for visibility timeout change.")]
+    Gone,
+    /// The visibility timeout of this receive of a FIFO queue ended.
+    #[error("The receipt handle has expired.")]
+    Expired,
+    /// Anything else.
+    #[error(transparent)]
+    Sqs(#[from] SqsError),
+}
+
+impl HoldError {
+    /// The error of an action that was given this handle.
+    #[must_use]
+    pub fn of(self, handle: &str) -> SqsError {
+        match self {
+            Self::Sqs(error) => error,
+            reason => SqsError::invalid("ReceiptHandle", handle, &reason.to_string()),
+        }
+    }
+
+    /// The error of an entry of a batch. There SQS has another code for a handle that expired
+    /// (smaskalik/sqsmover#54).
+    #[must_use]
+    pub fn of_entry(self, handle: &str) -> SqsError {
+        match self {
+            Self::Expired => SqsError::new(
+                ErrorKind::ReceiptHandleIsInvalid,
+                "The receipt handle has expired",
+            ),
+            other => other.of(handle),
+        }
+    }
+}
+
 impl Broker {
     /// Deletes by receipt. A message that is gone is no error; a FIFO message whose visibility
     /// timeout ended, or that was received again since, is.
     ///
     /// # Errors
     /// No such queue; a handle of another queue; an expired FIFO handle.
-    pub fn delete(&mut self, now: Millis, name: &str, receipt: Receipt) -> Result<(), SqsError> {
+    pub fn delete(&mut self, now: Millis, name: &str, receipt: Receipt) -> Result<(), HoldError> {
         self.check_receipt(name, receipt)?;
         let queue = self.queue_mut(name)?;
         let Some(message) = queue.get(receipt.seq) else {
             return Ok(());
         };
         if queue.settings.fifo && !is_held(message, receipt, now) {
-            return Err(SqsError::new(
-                ErrorKind::InvalidParameterValue,
-                "Value for parameter ReceiptHandle is invalid. Reason: The receipt handle has \
-                 expired.",
-            ));
+            return Err(HoldError::Expired);
         }
         queue.remove(receipt.seq);
         self.changes.push(Change::Deleted(receipt.seq));
         Ok(())
     }
 
-    /// Hides a received message for `seconds` from now, 0 to 43,200.
+    /// Hides a received message for `seconds` from now, 0 to 43,200. On a standard queue that has no
+    /// effect once its visibility timeout ended (recorded: `LocalStack`'s pull request 9632).
     ///
     /// # Errors
-    /// No such queue; a message that is gone, is not in flight, or would be hidden for more than
-    /// 12 hours after its receive.
+    /// No such queue; a message that is gone, is not in flight in a FIFO queue, or would be hidden
+    /// for more than 12 hours after its receive.
     pub fn change_visibility(
         &mut self,
         now: Millis,
         name: &str,
         receipt: Receipt,
         seconds: i64,
-    ) -> Result<(), SqsError> {
+    ) -> Result<(), HoldError> {
         self.check_receipt(name, receipt)?;
         let queue = self.queue_mut(name)?;
-        let Some(message) = queue.get(receipt.seq) else {
-            return Err(SqsError::new(
-                ErrorKind::InvalidParameterValue,
-                "Value for parameter ReceiptHandle is invalid. Reason: Message does not exist or \
-                 is not available for visibility timeout change.",
-            ));
-        };
-        if message.stage != Stage::InFlight
-            || message.due_at <= now
-            || (queue.settings.fifo && message.receive_count != receipt.receive)
-        {
-            return Err(SqsError::new(
-                ErrorKind::MessageNotInflight,
-                "The specified message isn't in flight.",
-            ));
+        let message = queue.get(receipt.seq).ok_or(HoldError::Gone)?;
+        let is_in_flight = message.stage == Stage::InFlight && message.due_at > now;
+        if !queue.settings.fifo && !is_in_flight {
+            return Ok(());
+        }
+        if !is_in_flight || (queue.settings.fifo && message.receive_count != receipt.receive) {
+            let text = "The specified message isn't in flight.";
+            return Err(SqsError::new(ErrorKind::MessageNotInflight, text).into());
         }
         if (now - message.received_at) / 1_000 + seconds > MAX_VISIBILITY_SECONDS {
             return Err(SqsError::invalid(
                 "VisibilityTimeout",
                 seconds,
                 "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]",
-            ));
+            )
+            .into());
         }
-        self.hide_until(name, receipt.seq, now + seconds * 1_000, now)
+        Ok(self.hide_until(name, receipt.seq, now + seconds * 1_000, now)?)
     }
 
     fn hide_until(

@@ -265,6 +265,7 @@ impl Broker {
             .get_mut(&target)
             .ok_or("AWS.SimpleQueueService.NonExistentQueue")?;
         message.sent_at = now;
+        message.due_at = now;
         message.receive_count = 0;
         message.received_at = 0;
         message.first_received_at = 0;
@@ -290,10 +291,12 @@ impl Broker {
 
     fn queue_of_arn(&self, parameter: &str, arn: &str) -> Result<Arc<str>, SqsError> {
         if !arn.starts_with("arn:") {
-            return Err(SqsError::invalid(
-                parameter,
-                arn,
-                "It is not a queue's ARN.",
+            return Err(SqsError::new(
+                ErrorKind::InvalidParameterValue,
+                format!(
+                    "You must use this format to specify the {parameter}: \
+                     arn:<partition>:<service>:<region>:<account-id>:<resource-id>"
+                ),
             ));
         }
         self.queues.get(name_in_arn(arn)).map(|queue| queue.name.clone()).ok_or_else(|| {

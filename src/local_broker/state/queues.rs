@@ -27,21 +27,16 @@ impl Broker {
         &mut self,
         now: Millis,
         name: &str,
-        mut attributes: BTreeMap<String, String>,
+        attributes: BTreeMap<String, String>,
         tags: BTreeMap<String, String>,
     ) -> Result<(), SqsError> {
         let fifo = attributes
             .get("FifoQueue")
-            .is_some_and(|value| value == "true");
+            .is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case("true"));
         check_name(name, fifo)?;
-        if fifo {
-            attributes
-                .entry("FifoQueue".to_owned())
-                .or_insert_with(|| "true".to_owned());
-        }
-        let settings = Settings::parse(attributes, fifo)?;
+        let settings = Settings::new(attributes, fifo)?;
         if let Some(existing) = self.queues.get(name) {
-            return match first_difference(&settings, &existing.settings) {
+            return match settings.first_difference(&existing.settings) {
                 None => Ok(()),
                 Some(attribute) => Err(SqsError::new(
                     ErrorKind::QueueNameExists,
@@ -99,7 +94,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Removes every message of a queue, those in flight and delayed included.
+    /// Removes every message of a queue, those in flight and delayed included, and forgets their
+    /// deduplication ids.
     ///
     /// # Errors
     /// No such queue; another purge within the last 60 seconds.
@@ -119,6 +115,10 @@ impl Broker {
         self.last_store = store;
         self.changes.push(record);
         self.changes.push(Change::Discarded(gone));
+        self.changes.push(Change::DedupExpired {
+            queue: Arc::from(name),
+            until: Millis::MAX,
+        });
         Ok(())
     }
 
@@ -241,16 +241,6 @@ impl Broker {
             ))
         }
     }
-}
-
-/// The first given attribute in which an existing queue differs.
-fn first_difference(given: &Settings, existing: &Settings) -> Option<String> {
-    let shown = existing.shown();
-    given
-        .raw()
-        .iter()
-        .find(|(name, value)| shown.get(name.as_str()).is_none_or(|other| other != value))
-        .map(|(name, _)| name.clone())
 }
 
 fn check_name(name: &str, fifo: bool) -> Result<(), SqsError> {

@@ -127,6 +127,19 @@ fn check(queue: &Queue, new: &NewMessage) -> Result<(), SqsError> {
     if let Some(delay) = new.delay.filter(|delay| *delay > 0) {
         return Err(SqsError::invalid("DelaySeconds", delay, WRONG_TYPE));
     }
+    fifo_ids(queue, new)
+}
+
+/// Whether a message has the ids its queue needs: a FIFO queue a group, and a deduplication id
+/// unless the body makes one.
+///
+/// # Errors
+/// Which one is missing.
+pub fn fifo_ids(queue: &Queue, new: &NewMessage) -> Result<(), SqsError> {
+    let settings = &queue.settings;
+    if !settings.fifo {
+        return Ok(());
+    }
     if new.group.is_none() {
         return Err(SqsError::missing("MessageGroupId"));
     }

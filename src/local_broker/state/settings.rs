@@ -1,9 +1,12 @@
 //! A queue's attributes: what a client set, checked, beside the typed values the state machine
 //! works with. Defaults and limits are AWS's.
 
+mod encryption;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use encryption::{KMS_KEY, KMS_PERIOD, MANAGED};
 use serde::Deserialize;
 
 use crate::local_broker::error::{ErrorKind, SqsError};
@@ -14,14 +17,14 @@ pub const MAX_MESSAGE_BYTES: usize = 1_048_576;
 pub const MAX_VISIBILITY_SECONDS: i64 = 43_200;
 
 /// Attributes with an integer value: name, allowed values, default. All but the last are always
-/// answered.
+/// answered; that one is with a key.
 const INTEGERS: [(&str, RangeInclusive<i64>, i64); 6] = [
     ("VisibilityTimeout", 0..=MAX_VISIBILITY_SECONDS, 30),
     ("DelaySeconds", 0..=900, 0),
     ("MessageRetentionPeriod", 60..=1_209_600, 345_600),
     ("ReceiveMessageWaitTimeSeconds", 0..=20, 0),
     ("MaximumMessageSize", 1_024..=1_048_576, 1_048_576),
-    ("KmsDataKeyReusePeriodSeconds", 60..=86_400, 300),
+    (KMS_PERIOD, 60..=86_400, 300),
 ];
 
 /// Attributes only FIFO queues have: name, allowed values, default.
@@ -36,12 +39,7 @@ const FIFO_ONLY: [(&str, &[&str], &str); 3] = [
 ];
 
 /// Attributes kept as they were given; an empty value removes them.
-const TEXTS: [&str; 4] = [
-    "Policy",
-    "RedrivePolicy",
-    "RedriveAllowPolicy",
-    "KmsMasterKeyId",
-];
+const TEXTS: [&str; 4] = ["Policy", "RedrivePolicy", "RedriveAllowPolicy", KMS_KEY];
 
 /// Attributes SQS computes; they can be asked for and not set.
 pub const COMPUTED: [&str; 6] = [
@@ -112,13 +110,15 @@ impl Settings {
     /// `InvalidAttributeName` and `InvalidAttributeValue`, or `InvalidParameterValue` for a
     /// malformed policy, as SQS answers them.
     pub fn parse(raw: BTreeMap<String, String>, fifo: bool) -> Result<Self, SqsError> {
-        for (name, value) in &raw {
-            check(name, value, fifo)?;
+        let mut settled = BTreeMap::new();
+        for (name, value) in raw {
+            let value = plain(&name, value);
+            check(&name, &value, fifo)?;
+            if !value.is_empty() {
+                settled.insert(name, value);
+            }
         }
-        let raw: BTreeMap<_, _> = raw
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .collect();
+        let raw = settled;
         let integer = |name: &str| {
             raw.get(name)
                 .and_then(|value| value.parse().ok())
@@ -156,14 +156,39 @@ impl Settings {
         })
     }
 
+    /// The attributes of a new queue.
+    ///
+    /// # Errors
+    /// As [`Settings::parse`]; two kinds of encryption.
+    pub fn new(mut attributes: BTreeMap<String, String>, fifo: bool) -> Result<Self, SqsError> {
+        encryption::choose(&mut attributes)?;
+        Self::parse(attributes, fifo)
+    }
+
     /// These attributes with some replaced; an empty value removes one.
     ///
     /// # Errors
-    /// As [`Settings::parse`].
-    pub fn with(&self, changes: BTreeMap<String, String>) -> Result<Self, SqsError> {
+    /// As [`Settings::new`].
+    pub fn with(&self, mut changes: BTreeMap<String, String>) -> Result<Self, SqsError> {
+        encryption::choose(&mut changes)?;
         let mut raw = self.raw.clone();
         raw.extend(changes);
         Self::parse(raw, self.fifo)
+    }
+
+    /// The first attribute given here in which an existing queue differs.
+    #[must_use]
+    pub fn first_difference(&self, existing: &Self) -> Option<&str> {
+        let shown = existing.shown();
+        let has = |name: &str, value: &str| {
+            let known = shown.get(name).copied();
+            known
+                .or_else(|| existing.raw.get(name).map(String::as_str))
+                .is_some_and(|known| known == value || is_same_json(known, value))
+        };
+        let mut given = self.raw.iter();
+        let other = given.find(|(name, value)| !has(name, value));
+        other.map(|(name, _)| name.as_str())
     }
 
     /// The attributes as they were set.
@@ -182,21 +207,25 @@ impl Settings {
             ("MessageRetentionPeriod", "345600"),
             ("ReceiveMessageWaitTimeSeconds", "0"),
             ("MaximumMessageSize", "1048576"),
-            ("SqsManagedSseEnabled", "true"),
+            (MANAGED, "true"),
         ]);
         if self.fifo {
             shown.insert("FifoQueue", "true");
             shown.extend(FIFO_ONLY.iter().map(|(name, _, default)| (*name, *default)));
         }
-        if self.raw.contains_key("KmsMasterKeyId") {
-            shown.insert("KmsDataKeyReusePeriodSeconds", "300");
-            shown.insert("SqsManagedSseEnabled", "false");
+        if self.raw.contains_key(KMS_KEY) {
+            shown.insert(KMS_PERIOD, "300");
         }
         shown.extend(
             self.raw
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str())),
         );
+        if self.raw.contains_key(KMS_KEY) {
+            shown.insert(MANAGED, "false");
+        } else {
+            shown.remove(KMS_PERIOD);
+        }
         shown
     }
 }
@@ -208,7 +237,7 @@ pub fn is_known(name: &str) -> bool {
         || TEXTS.contains(&name)
         || INTEGERS.iter().any(|(known, ..)| *known == name)
         || FIFO_ONLY.iter().any(|(known, ..)| *known == name)
-        || matches!(name, "All" | "FifoQueue" | "SqsManagedSseEnabled")
+        || matches!(name, "All" | "FifoQueue" | MANAGED)
 }
 
 fn default_of(name: &str) -> i64 {
@@ -218,14 +247,52 @@ fn default_of(name: &str) -> i64 {
         .map_or(0, |(.., default)| *default)
 }
 
+/// A value as SQS answers it: numbers without zeros in front, booleans in lower case however a
+/// client writes them (Python's are `True` and `False`), the number in a redrive policy as a number.
+fn plain(name: &str, value: String) -> String {
+    let text = value.trim_ascii();
+    if INTEGERS.iter().any(|(known, ..)| *known == name) {
+        return text
+            .parse()
+            .map_or(value.clone(), |number: i64| number.to_string());
+    }
+    match name {
+        "FifoQueue" | "ContentBasedDeduplication" | MANAGED => text.to_ascii_lowercase(),
+        "RedrivePolicy" => plain_redrive(text).unwrap_or(value),
+        _ => value,
+    }
+}
+
+fn plain_redrive(text: &str) -> Option<String> {
+    let mut policy: serde_json::Value = serde_json::from_str(text).ok()?;
+    let count: u32 = policy["maxReceiveCount"].as_str()?.trim().parse().ok()?;
+    policy["maxReceiveCount"] = count.into();
+    Some(policy.to_string())
+}
+
+/// Whether two policies say the same, however they are written.
+fn is_same_json(left: &str, right: &str) -> bool {
+    let read = |text: &str| {
+        let value = serde_json::from_str::<serde_json::Value>(text).ok();
+        value.filter(serde_json::Value::is_object)
+    };
+    read(left).is_some_and(|left| Some(left) == read(right))
+}
+
 fn check(name: &str, value: &str, fifo: bool) -> Result<(), SqsError> {
     let allowed = if let Some((_, range, _)) = INTEGERS.iter().find(|(known, ..)| *known == name) {
         value
             .parse()
             .is_ok_and(|number: i64| range.contains(&number))
     } else if let Some((_, values, _)) = FIFO_ONLY.iter().find(|(known, ..)| *known == name) {
-        if !fifo {
+        if !fifo && name == "ContentBasedDeduplication" {
             return Err(SqsError::unknown_attribute(name));
+        }
+        if !fifo {
+            return Err(SqsError::new(
+                ErrorKind::InvalidAttributeName,
+                format!("You can specify the {name} only when FifoQueue is set to true."),
+            ));
         }
         values.contains(&value)
     } else if name == "Policy" {
@@ -234,8 +301,15 @@ fn check(name: &str, value: &str, fifo: bool) -> Result<(), SqsError> {
         true
     } else {
         match name {
-            "FifoQueue" if fifo => value == "true",
-            "SqsManagedSseEnabled" => matches!(value, "true" | "false"),
+            "FifoQueue" if fifo && value != "true" => {
+                return Err(SqsError::new(
+                    ErrorKind::InvalidAttributeValue,
+                    "Invalid value for the parameter FifoQueue. Reason: Modifying queue type is \
+                     not supported.",
+                ));
+            }
+            "FifoQueue" if fifo => true,
+            MANAGED => matches!(value, "true" | "false"),
             _ => return Err(SqsError::unknown_attribute(name)),
         }
     };
@@ -260,6 +334,9 @@ fn parse_redrive(text: &str) -> Result<RedrivePolicy, SqsError> {
     let target_arn = policy["deadLetterTargetArn"].as_str().ok_or_else(|| {
         refuse("Redrive policy does not contain mandatory attribute: deadLetterTargetArn.")
     })?;
+    if target_arn.split(':').count() != 6 || !target_arn.starts_with("arn:") {
+        return Err(refuse("Invalid value for deadLetterTargetArn."));
+    }
     let count = match &policy["maxReceiveCount"] {
         serde_json::Value::Null => {
             let reason = "Redrive policy does not contain mandatory attribute: maxReceiveCount.";
@@ -272,7 +349,11 @@ fn parse_redrive(text: &str) -> Result<RedrivePolicy, SqsError> {
         .and_then(|count| u32::try_from(count).ok())
         .filter(|count| (1..=1_000).contains(count))
         .ok_or_else(|| {
-            refuse("Invalid value for maxReceiveCount: it must be between 1 and 1000.")
+            refuse(&format!(
+                "Invalid value for maxReceiveCount: {}, valid values are from 1 to 1000 both \
+                 inclusive.",
+                policy["maxReceiveCount"]
+            ))
         })?;
     Ok(RedrivePolicy {
         target_arn: target_arn.to_owned(),

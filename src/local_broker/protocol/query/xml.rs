@@ -4,17 +4,25 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::local_broker::error::SqsError;
+use crate::local_broker::actions::has_output;
+use crate::local_broker::error::{ErrorKind, SqsError};
 
 const NAMESPACE: &str = "http://queue.amazonaws.com/doc/2012-11-05/";
 
 /// An action's answer as XML.
 pub fn answer(action: &str, output: &Value, request_id: &str) -> String {
     let mut out = format!("<?xml version=\"1.0\"?><{action}Response xmlns=\"{NAMESPACE}\">");
-    if let Some(members) = output.as_object().filter(|members| !members.is_empty()) {
-        let _ = write!(out, "<{action}Result>");
-        write_members(&mut out, action, members);
-        let _ = write!(out, "</{action}Result>");
+    if has_output(action) {
+        match output.as_object().filter(|members| !members.is_empty()) {
+            None => {
+                let _ = write!(out, "<{action}Result/>");
+            }
+            Some(members) => {
+                let _ = write!(out, "<{action}Result>");
+                write_members(&mut out, action, members);
+                let _ = write!(out, "</{action}Result>");
+            }
+        }
     }
     let _ = write!(
         out,
@@ -33,7 +41,12 @@ pub fn failure(error: &SqsError, request_id: &str) -> String {
     };
     write_element(&mut out, "Type", fault);
     write_element(&mut out, "Code", error.kind.query_code());
-    write_element(&mut out, "Message", &error.message);
+    // The two protocols differ in this text only, and clients compare it.
+    let message = match error.kind {
+        ErrorKind::QueueDoesNotExist => "The specified queue does not exist for this wsdl version.",
+        _ => &error.message,
+    };
+    write_element(&mut out, "Message", message);
     out.push_str("<Detail/></Error>");
     write_element(&mut out, "RequestId", request_id);
     out.push_str("</ErrorResponse>");
