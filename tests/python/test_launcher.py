@@ -1,6 +1,8 @@
 """The run launcher: what it sends, and what becomes of runs that are cancelled or lost."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -75,6 +77,27 @@ def test_a_run_that_waits_in_the_queue_is_cancelled_at_once(
     assert instance.run_launcher.terminate(run_id)
     assert status(instance, run_id) == DagsterRunStatus.CANCELED
     assert not instance.run_launcher.terminate(run_id)
+
+
+def test_a_run_that_a_worker_has_just_begun_is_ended_by_that_worker(
+    instance: DagsterInstance, queue: Queue
+) -> None:
+    run_id = launch(instance)
+    hold = (
+        "import sys; from dagster import DagsterInstance; from _dagster_taskiq_host import claims\n"
+        "instance = DagsterInstance.get()\n"
+        f"print(claims.claim(instance, {run_id!r}, None, 1).acquire(), flush=True)\n"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as worker:
+        assert worker.stdout.readline() == "True\n"
+        assert instance.run_launcher.terminate(run_id)
+        assert status(instance, run_id) == DagsterRunStatus.CANCELING
+        worker.stdin.close()
+    assert instance.run_launcher.terminate(run_id)
+    assert status(instance, run_id) == DagsterRunStatus.CANCELING
 
 
 def test_a_run_under_way_is_cancelled_with_its_steps(

@@ -1,5 +1,6 @@
 """``TaskiqRunLauncher``: sends whole runs to the workers behind an SQS queue."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, pack_value
 from typing_extensions import Self
 
+from _dagster_taskiq_host import claims
 from _dagster_taskiq_host.redaction import redact
 from dagster_taskiq import message, registry, whereabouts
 from dagster_taskiq.config import queue_config_fields, resolve
@@ -28,6 +30,8 @@ from dagster_taskiq.tags import (
     TASK_EXECUTE_RUN,
     TASK_RESUME_RUN,
 )
+
+_logger = logging.getLogger("dagster_taskiq")
 
 #: A run's owner must have been silent for this long, in seconds, before the run counts as lost:
 #: by then its message has been delivered to another worker many times over.
@@ -144,8 +148,27 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         if run.status != DagsterRunStatus.CANCELING:
             self._instance.report_run_canceling(run)
         if run.status in _NOT_YET_STARTED:
-            self._instance.report_run_canceled(run, "The run was cancelled before it started.")
+            self._cancel_unstarted(run_id)
         return True
+
+    def _cancel_unstarted(self, run_id: str) -> None:
+        """End a run that nobody has begun: whoever holds its claim ends it, and nobody else."""
+        claim = claims.claim(self._instance, run_id, None, 1)
+        try:
+            is_ours = claim.acquire()
+        except Exception as error:
+            # Not on a worker's host, perhaps, or as another user: then a worker that begins the run
+            # at this moment may end it too.
+            _logger.warning("cannot take the claim of run %s: %s", run_id, redact(str(error)))
+            is_ours = True
+        if not is_ours:
+            return
+        try:
+            run = self._instance.get_run_by_id(run_id)
+            if run is not None and run.status == DagsterRunStatus.CANCELING:
+                self._instance.report_run_canceled(run, "The run was cancelled before it started.")
+        finally:
+            claim.release()
 
     @property
     def supports_check_run_worker_health(self) -> bool:
