@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from dagster import DagsterInstance, DagsterRunStatus
 
@@ -25,9 +24,9 @@ class Found:
 def check(scene: Scene) -> Found:
     """Read every run's log, the pools, the queues and the steps' traces."""
     found = Found()
+    traces = Counter((scene.folder / "traces").read_text().splitlines())
     for run_id in scene.launched:
-        _check_run(scene, run_id, found)
-    _check_traces(scene.folder / "traces", found)
+        _check_run(scene, run_id, traces, found)
     slots = scene.instance.event_log_storage.get_concurrency_info(LIMITED)
     if slots.active_slot_count or slots.pending_step_count:
         found.wrong.append(
@@ -41,7 +40,7 @@ def check(scene: Scene) -> Found:
     return found
 
 
-def _check_run(scene: Scene, run_id: str, found: Found) -> None:
+def _check_run(scene: Scene, run_id: str, traces: Counter[str], found: Found) -> None:
     status = scene.status(run_id)
     name = status.value if status else "missing"
     found.runs[name] += 1
@@ -50,7 +49,7 @@ def _check_run(scene: Scene, run_id: str, found: Found) -> None:
         allowed.add(DagsterRunStatus.CANCELED)
     if status not in allowed:
         found.wrong.append(f"run {run_id} is {name}")
-    ends, events = _ends(scene.instance, run_id)
+    ends, retries, events = _ends(scene.instance, run_id)
     found.events.update(events)
     run_ends = sum(events[kind] for kind in RUN_ENDS)
     if run_ends != 1:
@@ -58,15 +57,25 @@ def _check_run(scene: Scene, run_id: str, found: Found) -> None:
     for step, kinds in ends.items():
         if len(kinds) != 1:
             found.wrong.append(f"step {step} of run {run_id} has the ends {kinds}")
+        # What a cancelled run interrupts has no end of its own.
+        attempts = len(kinds) + retries[step] + (status != DagsterRunStatus.SUCCESS)
+        ran = traces[f"{run_id} {step}"]
+        if ran > attempts:
+            found.wrong.append(
+                f"step {step} of run {run_id} ran {ran} times, in {attempts} attempts"
+            )
     if status == DagsterRunStatus.SUCCESS:
         started = {step for step, kinds in ends.items() if kinds == ["STEP_SUCCESS"]}
         if len(started) != len(ends) or not ends:
             found.wrong.append(f"run {run_id} succeeded with other ends than successes: {ends}")
 
 
-def _ends(instance: DagsterInstance, run_id: str) -> tuple[dict[str, list[str]], Counter[str]]:
-    """The ends of each step that began, and how often the log has each type of event."""
+def _ends(
+    instance: DagsterInstance, run_id: str
+) -> tuple[dict[str, list[str]], Counter[str], Counter[str]]:
+    """Of each step that began its ends, and how often it was tried again; all types of events."""
     ends: dict[str, list[str]] = {}
+    retries: Counter[str] = Counter()
     events: Counter[str] = Counter()
     canceled = False
     for entry in instance.all_logs(run_id):
@@ -78,19 +87,10 @@ def _ends(instance: DagsterInstance, run_id: str) -> tuple[dict[str, list[str]],
         canceled |= kind in ("PIPELINE_CANCELING", "PIPELINE_CANCELED")
         if event.step_key and kind in ENDS:
             ends.setdefault(event.step_key, []).append(kind)
+        elif event.step_key and kind == "STEP_UP_FOR_RETRY":
+            retries[event.step_key] += 1
         elif event.step_key and kind == "STEP_START" and not canceled:
             ends.setdefault(event.step_key, [])
     if canceled:
         ends = {step: kinds for step, kinds in ends.items() if kinds}
-    return ends, events
-
-
-def _check_traces(path: Path, found: Found) -> None:
-    """No attempt of a step ran twice."""
-    lines = Counter(path.read_text().splitlines())
-    for line, count in lines.items():
-        if count > 1:
-            run_id, step, attempt = line.split()
-            found.wrong.append(
-                f"attempt {int(attempt) + 1} of step {step} of run {run_id} ran {count} times"
-            )
+    return ends, retries, events

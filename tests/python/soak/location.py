@@ -17,9 +17,9 @@ LIMITED = "soak-limited"
 
 def trace(context) -> None:
     """Append one line in one write, so that lines of many processes do not mix."""
-    line = f"{context.run_id} {context.get_step_execution_context().step.key}"
+    line = f"{context.run_id} {context.get_step_execution_context().step.key}\n"
     with Path(os.environ["SOAK_TRACES"]).open("a") as traces:
-        traces.write(f"{line} {context.retry_number}\n")
+        traces.write(line)
 
 
 @op(retry_policy=POLICY)
