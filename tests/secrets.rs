@@ -239,7 +239,9 @@ impl Stage {
             .side
             .ask("cursor", &json!({"key": "dagster-taskiq/workers"}));
         self.places.add("index of heartbeats", index.to_string());
-        let key = json!({"key": "dagster-taskiq/worker/marked"});
+        let named: serde_json::Value = serde_json::from_str(index.as_str().unwrap()).unwrap();
+        let name = named.as_object().unwrap().keys().next().unwrap();
+        let key = json!({"key": format!("dagster-taskiq/worker/{name}")});
         let beat = self.side.ask("cursor", &key);
         assert!(beat.to_string().contains("version"), "{beat}");
         self.places.add("heartbeat", beat.to_string());

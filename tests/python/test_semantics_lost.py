@@ -20,7 +20,7 @@ POOL = "narrow"
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A project with one worker, and a pool of one slot."""
     with running(tmp_path_factory.mktemp("lost"), visibility=10) as found:
-        found.worker("one")
+        found.worker("one", "--cancel-grace", "8")
         found.instance.event_log_storage.set_concurrency_slots(POOL, 1)
         yield found
 
@@ -82,6 +82,12 @@ def test_a_cancelled_run_gives_back_its_slots(
     wait_for((tmp_path / "there").exists, "the step")
     assert holders()[0] == 1
     assert fleet.instance.run_launcher.terminate(run.run_id)
+    if name == "pool_job":
+        # The run's own process is over, and its step goes on for a while.
+        assert ended(fleet, run).status == DagsterRunStatus.CANCELED
+        assert holders() == (1, 0)
+        (tmp_path / "go").touch()
+    # Otherwise the step is the run's own process, and is killed.
     assert ended(fleet, run).status == DagsterRunStatus.CANCELED
     wait_for(lambda: holders() == (0, 0), "the end of every claim on the pool", 30)
 
