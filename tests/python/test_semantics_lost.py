@@ -20,7 +20,7 @@ POOL = "narrow"
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A project with one worker, and a pool of one slot."""
     with running(tmp_path_factory.mktemp("lost"), visibility=10) as found:
-        found.worker("one", "--cancel-grace", "8")
+        found.worker("one")
         found.instance.event_log_storage.set_concurrency_slots(POOL, 1)
         yield found
 
