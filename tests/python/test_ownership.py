@@ -57,6 +57,14 @@ def beat(instance: DagsterInstance, incarnation: str, age: float = 0.0, **body: 
     instance.run_storage.set_cursor_values({key: aged})
 
 
+def is_gone(instance: DagsterInstance, owner: dict[str, str] | None, seen: float) -> bool:
+    """What a worker makes of it that has been listening for long."""
+    now = time.time()
+    beats = {liveness.WORKER + "observer/o": json.dumps({"time": now, "since": now - 600})}
+    instance.run_storage.set_cursor_values(beats)
+    return liveness.owner_is_gone(instance, owner, seen, {"id": "observer", "incarnation": "o"})
+
+
 def test_a_surplus_end_is_not_that_of_the_next_attempt(instance: DagsterInstance) -> None:
     kinds = DagsterEventType
     for number in (1, 0):
@@ -95,15 +103,15 @@ def test_the_owner_of_a_large_run_is_found_and_is_over_once_its_worker_says_so(
     assert found == owner
     assert time.time() - seen < 60
     beat(instance, "a")
-    assert not liveness.owner_is_gone(instance, found, seen)
+    assert not is_gone(instance, found, seen)
     worker = {"id": "etl-1", "hostname": "elsewhere", "incarnation": "a"}
     reports.release(instance, run.run_id, worker, 7)
     found, seen = history.run_owner(instance, run.run_id)
-    assert liveness.owner_is_gone(instance, found, seen)
+    assert is_gone(instance, found, seen)
     # The same worker may take the run up again, with another process.
     announce(instance, run, None, id="etl-1", incarnation="a", pid="8")
     found, seen = history.run_owner(instance, run.run_id)
-    assert not liveness.owner_is_gone(instance, found, seen)
+    assert not is_gone(instance, found, seen)
 
 
 def test_a_started_run_whose_owner_is_unknown_is_not_taken_over(instance: DagsterInstance) -> None:
@@ -111,7 +119,7 @@ def test_a_started_run_whose_owner_is_unknown_is_not_taken_over(instance: Dagste
     instance.report_engine_event("Something else happened.", run)
     owner, seen = history.run_owner(instance, run.run_id)
     assert owner is None
-    assert not liveness.owner_is_gone(instance, owner, seen)
+    assert not is_gone(instance, owner, seen)
 
 
 def test_workers_of_one_name_are_told_apart(instance: DagsterInstance) -> None:
@@ -120,21 +128,21 @@ def test_workers_of_one_name_are_told_apart(instance: DagsterInstance) -> None:
     second = announce(instance, run, STEP, id="etl-1", worker_pid="1", incarnation="b")
     now = time.time()
     # Of neither a heartbeat was written yet: the announcements are fresh.
-    assert not liveness.owner_is_gone(instance, first, now)
-    assert liveness.owner_is_gone(instance, first, now - 60)
+    assert not is_gone(instance, first, now)
+    assert is_gone(instance, first, now - 60)
     beat(instance, "a")
     beat(instance, "b")
-    assert not liveness.owner_is_gone(instance, first, now - 60)
-    assert not liveness.owner_is_gone(instance, second, now - 60)
+    assert not is_gone(instance, first, now - 60)
+    assert not is_gone(instance, second, now - 60)
     assert [worker["id"] for worker in liveness.fleet(instance)] == ["etl-1", "etl-1"]
     # One falls silent, the other goes on.
     beat(instance, "a", age=60)
-    assert liveness.owner_is_gone(instance, first, now)
-    assert not liveness.owner_is_gone(instance, second, now)
+    assert is_gone(instance, first, now)
+    assert not is_gone(instance, second, now)
     assert len(liveness.fleet(instance)) == 1
     # One that says that it ended need not be silent first.
     beat(instance, "b", state="stopped")
-    assert liveness.owner_is_gone(instance, second, now)
+    assert is_gone(instance, second, now)
     found = {worker.incarnation: worker for worker in registry.workers(instance)}
     assert not found["a"].is_alive
     assert not found["b"].is_alive

@@ -11,7 +11,7 @@ import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, MetadataValue
 from dagster._core.events import EngineEventData
 
-from _dagster_taskiq_host import claims, history, liveness, reports
+from _dagster_taskiq_host import claims, history, liveness, reports, takeover
 from conftest import wait_for
 from fleet import Begun, Fleet, running
 from servers import NoServer
@@ -168,24 +168,52 @@ def started_elsewhere(fleet: Fleet, run: Begun, worker: str, silence: float) -> 
     fleet.instance.run_storage.set_cursor_values({key: json.dumps(beat)})
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["free", "held"])
 def test_a_step_of_a_worker_whose_name_another_one_has_is_lost_with_it(
-    fleet: Fleet, tmp_path: Path, held: bool
+    fleet: Fleet, tmp_path: Path
 ) -> None:
     run = fleet.begin("wait_job", config=waiting(tmp_path))
-    # A claim that is held is taken away after a minute's silence: the host vanished without a word.
-    started_elsewhere(fleet, run, fleet.id_of(f"sixth-{held}"), 70.0 if held else 30.0)
-    claim = claims.claim(fleet.instance, run.run_id, "waits", 1)
-    if held:
-        assert claim.acquire()
+    started_elsewhere(fleet, run, fleet.id_of("sixth"), 30.0)
     (tmp_path / "go").touch()
-    fleet.worker(f"sixth-{held}")
+    fleet.worker("sixth")
     assert run.finish().status == DagsterRunStatus.SUCCESS
     assert run.count("STEP_UP_FOR_RETRY") == {"waits": 1}
-    if held:
-        assert claim.ensure() is claims.Standing.RETAKEN
-        claim.release()
     wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
+
+
+def test_a_claim_is_taken_from_a_host_that_has_long_been_silent(fleet: Fleet) -> None:
+    held, wanted = (claims.claim(fleet.instance, "of-a-silent-host", "one", 1) for _ in range(2))
+    assert held.acquire()
+    owner = {"id": "silent", "host": "elsewhere", "pid": "1", "incarnation": "a"}
+    observer = {"id": "observer", "incarnation": "b"}
+
+    def beats(worker: dict[str, str], since: float, age: float) -> None:
+        key = liveness.WORKER + liveness.name_of(worker["id"], worker["incarnation"])
+        beat = {**worker, "since": time.time() - since, "time": time.time() - age}
+        fleet.instance.run_storage.set_cursor_values({key: json.dumps(beat)})
+
+    def take() -> str | None:
+        seen = lambda: (owner, time.time())  # noqa: E731
+        found = takeover.acquire(fleet.instance, wanted, observer, seen)
+        return found and found["outcome"]
+
+    beats(observer, 600.0, 0.0)
+    beats(owner, 600.0, 1.0)
+    assert take() == "claim_held"
+    beats(owner, 600.0, 40.0)
+    assert take() == "owner_silent"
+    beats(owner, 600.0, 70.0)
+    # One that has not listened for as long, or whose own heartbeats do not arrive, takes nothing.
+    beats(observer, 30.0, 0.0)
+    assert take() == "owner_silent"
+    beats(observer, 600.0, 60.0)
+    assert take() == "owner_silent"
+    assert held.ensure() is claims.Standing.HELD
+    beats(observer, 600.0, 0.0)
+    assert take() is None
+    assert held.ensure() is claims.Standing.LOST
+    wanted.release()
+    assert held.ensure() is claims.Standing.RETAKEN
+    held.release()
 
 
 def test_the_server_looks_after_the_connection_of_a_claim(fleet: Fleet) -> None:

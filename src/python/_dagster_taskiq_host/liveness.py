@@ -212,11 +212,15 @@ def owner_is_gone(
 
 
 def silence(
-    instance: DagsterInstance, owner: dict[str, str], seen: float, observer: dict[str, str]
+    instance: DagsterInstance,
+    owner: dict[str, str],
+    seen: float,
+    observer: dict[str, str] | None = None,
 ) -> float:
     """Seconds for which nothing was heard of a process's worker; 0 where it is of this host.
 
-    ``seen`` and ``observer`` as for ``owner_is_gone``.
+    ``seen`` and ``observer`` as for ``owner_is_gone``; without an observer, which may have listened
+    for a shorter time, it is only a first guess.
     """
     if is_here(owner):
         return 0.0
@@ -225,7 +229,10 @@ def silence(
 
 
 def _silence(
-    instance: DagsterInstance, heartbeat: dict[str, Any], seen: float, observer: dict[str, str]
+    instance: DagsterInstance,
+    heartbeat: dict[str, Any],
+    seen: float,
+    observer: dict[str, str] | None,
 ) -> float:
     """Only the time counts in which the observer's own heartbeats arrived.
 
@@ -233,7 +240,7 @@ def _silence(
     """
     # The first heartbeat may not be written yet when the first step is announced.
     silence = time.time() - (_time_of(heartbeat) if heartbeat else seen)
-    if silence <= STALE_AFTER:
+    if observer is None or silence <= STALE_AFTER:
         return silence
     own = _heartbeat(instance, observer["id"], observer.get("incarnation"))
     if time.time() - _time_of(own) > STALE_AFTER:

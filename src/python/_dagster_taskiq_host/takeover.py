@@ -67,7 +67,8 @@ def not_gone(
     ``worker``: the one that asks. ``limit``: seconds of silence from which on the owner counts as
     gone.
     """
-    silence = liveness.silence(instance, owner, seen, worker) if owner is not None else 0.0
-    if silence < MISSED:
+    if owner is None or liveness.silence(instance, owner, seen) < MISSED:
         return outcomes.claim_held()
+    # A worker that was started just now has to listen for as long as any other.
+    silence = liveness.silence(instance, owner, seen, worker)
     return outcomes.owner_silent(max(limit - silence, 0.0) + 1.0)
