@@ -184,6 +184,11 @@ class SqlClaim(Claim):
     def ensure(self) -> Standing:
         if self._connection is not None and self._answers(self._connection):
             return Standing.HELD
+        if self._connection is not None:
+            # Nothing is said to the server on it any more, which might never answer.
+            with contextlib.suppress(Exception):
+                self._connection.invalidate()
+                self._connection.close()
         self._connection = None
         return Standing.RETAKEN if self.acquire() else Standing.LOST
 
