@@ -52,6 +52,7 @@ class Guard:
         self._looked_at = time.monotonic()
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def install(self) -> None:
         """Has every event of this process pass through here."""
@@ -70,7 +71,10 @@ class Guard:
     def watch(self) -> None:
         """Looks at the claim from a thread: a run that waits for its steps stores no events."""
         if not self._claim.definite:
-            threading.Thread(target=self._watch, name="dagster-taskiq-claim", daemon=True).start()
+            self._thread = threading.Thread(
+                target=self._watch, name="dagster-taskiq-claim", daemon=True
+            )
+            self._thread.start()
 
     def end(self) -> None:
         """The claim is given up: nothing is to be looked at any more."""
@@ -81,6 +85,9 @@ class Guard:
         finally:
             with self._lock:
                 self._claim.release()
+            if self._thread is not None:
+                # The next task in this process finds no thread of this one's.
+                self._thread.join(LOOK_EVERY)
 
     def _free_slot(self) -> None:
         """Of a run that is over or being cancelled, whose own process reads no step's end now."""
