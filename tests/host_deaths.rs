@@ -430,6 +430,55 @@ fn code_that_changed_on_disk_is_loaded_afresh_for_the_next_step() {
 }
 
 #[test]
+fn code_that_is_broken_in_place_is_served_by_its_old_host_and_else_given_back_for_a_while() {
+    runtime().block_on(async {
+        let mut settings = settings("deploying");
+        settings.load_grace = Duration::from_secs(10);
+        let worker = Worker::start(settings).await;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host/jobs.py");
+        let copy = home().join("deploying.py");
+        fs::copy(&source, &copy).unwrap();
+        let run =
+            Run::of(&json!({"job": "steps", "status": "STARTED", "file": copy, "load": false}));
+        execute(&worker.hosts, run.step("good", 1)).await;
+        let old = host_pid(&worker.hosts);
+        fs::write(&copy, "raise SyntaxError('half of a file')").unwrap();
+        let failed = || {
+            let states = worker.hosts.states();
+            states.iter().any(|state| state.pid == 0)
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let mut attempt = 1;
+        while !failed() {
+            assert!(Instant::now() < deadline, "the new code was never tried");
+            attempt += 1;
+            let (outcome, _) = execute(&worker.hosts, run.step("good", attempt)).await;
+            assert_success(&outcome);
+        }
+        let (outcome, _) = execute(&worker.hosts, run.step("good", attempt + 1)).await;
+        assert_success(&outcome);
+        assert_eq!(host_pid(&worker.hosts), old);
+
+        // Without that host there is nothing to run it on.
+        kill(old);
+        until("the host is gone", || !alive(old)).await;
+        let step = || run.step("good", attempt + 2);
+        let mut before = false;
+        let reason = loop {
+            assert!(Instant::now() < deadline, "it is given back for ever");
+            match execute(&worker.hosts, step()).await.0 {
+                Outcome::NotStarted { by_code: true, .. } => before = true,
+                Outcome::Unrunnable { reason } => break reason,
+                outcome => panic!("{outcome:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        assert!(before && reason.contains("half of a file"), "{reason}");
+        worker.hosts.shutdown(Duration::ZERO).await;
+    });
+}
+
+#[test]
 fn a_reload_gives_new_work_to_a_new_host_while_the_old_one_finishes() {
     runtime().block_on(async {
         let worker = Worker::start(settings("reloading")).await;

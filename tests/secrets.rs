@@ -65,7 +65,8 @@ impl Stage {
             "webserver_url: 'http://admin:s3cr3t-web-Zz9@127.0.0.1:9/x?token=s3cr3t-web-Zz9'\n\
              s3_bucket_name: marked\n\
              s3_endpoint_url: 'http://u:s3cr3t-bucket-Zz9@127.0.0.1:9'\n\
-             config_source: {aws_secret_access_key: s3cr3t-source-Zz9}\n",
+             config_source: {aws_secret_access_key: s3cr3t-source-Zz9}\n\
+             load_grace: 0\n",
         );
         Self {
             broker,
@@ -285,6 +286,12 @@ impl Stage {
         self.places.add("live output", page);
     }
 
+    /// Lets the host of the code go, which would serve on where the new code does not load.
+    fn reload(&self) {
+        let order = client::call(&self.socket, Order::Reload);
+        support::block_on(order).unwrap();
+    }
+
     /// A run's events, whole, as Dagster's storage has them.
     fn events(&self, run: &str) -> String {
         self.project.python(&format!(
@@ -328,6 +335,7 @@ fn no_output_of_a_worker_and_its_tools_holds_a_secret() {
     std::fs::write(stage.project.home().join("broken"), "").unwrap();
     let code = stage.project.definitions();
     std::fs::write(code, format!("{CODE}\n# changed\n")).unwrap();
+    stage.reload();
     let message = stage.side.step(&runs[2], "good", 5);
     stage.side.send(&[message]);
     wait_until("a third dead letter", PATIENCE, || {

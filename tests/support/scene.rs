@@ -4,7 +4,7 @@ use super::side::{Side, jobs};
 use super::{Broker, Project, Worker};
 
 /// The shortest visibility timeout there is, so that what a dead worker held comes back soon.
-pub const SETTINGS: &str = "visibility_timeout: 10\n";
+pub const SETTINGS: &str = "visibility_timeout: 10\nload_grace: 0\n";
 
 /// The stage of a worker test.
 pub struct Scene {
