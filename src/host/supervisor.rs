@@ -1,6 +1,7 @@
 //! The hosts of this worker: which code location has which, and which task runs where.
 
 mod idle;
+mod loading;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,19 +20,13 @@ use super::code::CodeKey;
 use super::error::HostError;
 use super::ledger::Ledger;
 use super::location::{LocationKey, Subject};
-use super::protocol::{Job, Lost, Manner, RunCode, RunOrigin, ToHost, Worker};
+use super::protocol::{Job, Lost, RunCode, RunOrigin, Worker};
 use super::runner::{Ended, NotLoaded, Runner};
 use super::spawner::Spawner;
 use super::sync::lock;
 use super::{descriptors, memory, resolve};
 use crate::domain::{FleetWorker, HostPhase, TaskKind};
-
-/// How long a location that failed to load is not tried again: long enough not to spin on a queue
-/// full of its messages, short enough for a fixed file to be picked up.
-const REMEMBER_FAILURE: Duration = Duration::from_secs(5);
-
-/// Failures of a location that lie further apart than this have nothing to do with each other.
-const FORGET_FAILURE: Duration = Duration::from_mins(5);
+use loading::{LoadFailure, Loaded};
 
 /// A task that found its host dead or outdated before it was started is given to a fresh one.
 const TRIES: u32 = 3;
@@ -65,24 +60,6 @@ impl Drop for InFlight<'_> {
 
 /// The host of one code location; locked while it is being started.
 type Slot = Arc<tokio::sync::Mutex<Option<Arc<Runner>>>>;
-
-/// Why a code location cannot be served, until it can.
-struct LoadFailure {
-    at: Instant,
-    /// When it began to fail.
-    since: Instant,
-    location: String,
-    reason: String,
-    /// Whether its code is to blame; else its host died, or Dagster's storage was away.
-    broken: bool,
-}
-
-/// A host to run a task on.
-struct Loaded {
-    runner: Arc<Runner>,
-    /// Whether its code has changed on disk, and what is there now does not load.
-    outdated: bool,
-}
 
 /// Shared by all clones of [`super::Hosts`].
 pub(super) struct Supervisor {
@@ -249,19 +226,6 @@ impl Supervisor {
         })
     }
 
-    /// What becomes of a task whose code does not load. Code that is being copied is broken for some
-    /// seconds, so its steps are not failed at once.
-    fn broken(&self, key: &LocationKey, reason: String) -> Outcome {
-        let failures = lock(&self.failures);
-        let failing = failures.get(key).map(|failure| failure.since.elapsed());
-        if failing.is_some_and(|time| time < self.settings.load_grace) {
-            let by_code = true;
-            Outcome::NotStarted { reason, by_code }
-        } else {
-            Outcome::Unrunnable { reason }
-        }
-    }
-
     /// Whether the code was loaded again for this run, because it lacked what the run needs.
     fn was_reloaded(&self, key: &LocationKey, run_id: &str) -> bool {
         lock(&self.reloaded).contains(&(key.clone(), run_id.to_owned()))
@@ -325,142 +289,6 @@ impl Supervisor {
             LostPolicy::Retry { max } => ("retry", max),
             LostPolicy::Fail => ("fail", 0),
         }
-    }
-
-    /// The host of a code location, started and loaded if need be. The inner error says why the
-    /// location does not load, in a sentence.
-    ///
-    /// Code that has changed on disk is served by its old host until the new one has loaded it.
-    async fn runner(
-        &self,
-        code: &RunOrigin,
-        key: &LocationKey,
-    ) -> Result<Result<Loaded, NotLoaded>, HostError> {
-        let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_default());
-        let mut current = slot.lock().await;
-        if self.stopping.load(Ordering::SeqCst) {
-            return Err(HostError::ShuttingDown);
-        }
-        let old = current.take().filter(|runner| runner.takes_work());
-        if let Some(runner) = old.clone().filter(|runner| !runner.is_outdated()) {
-            *current = Some(Arc::clone(&runner));
-            let outdated = false;
-            return Ok(Ok(Loaded { runner, outdated }));
-        }
-        let failed = match self.recent_failure(key) {
-            Some(reason) => NotLoaded::Broken(reason),
-            None => match self.load(code, key).await? {
-                Ok(runner) => {
-                    *current = Some(Arc::clone(&runner));
-                    if let Some(old) = old {
-                        old.retire().await;
-                    }
-                    let outdated = false;
-                    return Ok(Ok(Loaded { runner, outdated }));
-                }
-                Err(failed) => failed,
-            },
-        };
-        let Some(runner) = old else {
-            return Ok(Err(failed));
-        };
-        *current = Some(Arc::clone(&runner));
-        let outdated = true;
-        Ok(Ok(Loaded { runner, outdated }))
-    }
-
-    /// Starts a host and has it load its code location.
-    async fn load(
-        &self,
-        code: &RunOrigin,
-        key: &LocationKey,
-    ) -> Result<Result<Arc<Runner>, NotLoaded>, HostError> {
-        let runner = self.start_runner(code, key).await?;
-        let failed = match runner.loaded().await {
-            Ok(()) => {
-                lock(&self.failures).remove(key);
-                return Ok(Ok(runner));
-            }
-            Err(failed) => failed,
-        };
-        if self.stopping.load(Ordering::SeqCst) {
-            // That the worker ends over it says nothing of the location.
-            return Err(HostError::ShuttingDown);
-        }
-        Ok(Err(match failed {
-            NotLoaded::Broken(reason) => {
-                NotLoaded::Broken(self.load_failed(code, key, &reason, true))
-            }
-            NotLoaded::Died(reason) => NotLoaded::Died(self.load_failed(code, key, &reason, false)),
-        }))
-    }
-
-    async fn start_runner(
-        &self,
-        code: &RunOrigin,
-        key: &LocationKey,
-    ) -> Result<Arc<Runner>, HostError> {
-        let isolation = &self.settings.isolation;
-        let load = ToHost::Load {
-            origin: code.origin.clone(),
-            instance_ref: key.instance.clone(),
-            manner: Manner {
-                isolation: isolation.of(&code.target()),
-                max_steps: isolation.max_steps.max(1),
-                max_memory_mib: isolation.max_memory_mib,
-                descriptors: descriptors::before(),
-            },
-        };
-        let location = code.location.clone();
-        let runner = Runner::spawn(&self.spawner, location, load, self.notices.clone())
-            .await
-            .map_err(|source| HostError::Spawn {
-                python: self.settings.python.clone(),
-                source,
-            })?;
-        let runner = Arc::new(runner);
-        let mut runners = lock(&self.runners);
-        runners.retain(|runner| !runner.is_dead());
-        runners.push(Arc::clone(&runner));
-        Ok(runner)
-    }
-
-    fn recent_failure(&self, key: &LocationKey) -> Option<String> {
-        let failures = lock(&self.failures);
-        let failure = failures
-            .get(key)
-            .filter(|failure| failure.broken && failure.at.elapsed() < REMEMBER_FAILURE)?;
-        Some(sentence(&failure.location, &failure.reason))
-    }
-
-    fn load_failed(
-        &self,
-        code: &RunOrigin,
-        key: &LocationKey,
-        reason: &str,
-        broken: bool,
-    ) -> String {
-        let location = code.location.clone();
-        let text = sentence(&location, reason);
-        let at = Instant::now();
-        let mut failures = lock(&self.failures);
-        let before = failures
-            .get(key)
-            .filter(|failure| failure.at.elapsed() < FORGET_FAILURE);
-        let failure = LoadFailure {
-            at,
-            since: before.map_or(at, |failure| failure.since),
-            location: location.clone(),
-            reason: reason.to_owned(),
-            broken,
-        };
-        failures.insert(key.clone(), failure);
-        drop(failures);
-        let _ = self.notices.try_send(HostNotice::LoadFailed {
-            location,
-            reason: reason.to_owned(),
-        });
-        text
     }
 
     /// The ledger of an instance; started when the first message that names it needs one.
@@ -623,23 +451,4 @@ impl Supervisor {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-impl LoadFailure {
-    fn state(&self) -> HostState {
-        HostState {
-            pid: 0,
-            location: self.location.clone(),
-            phase: HostPhase::Failed(self.reason.clone()),
-            loaded_ms: 0,
-            children: 0,
-            pss_kib: 0,
-            dropped: 0,
-            isolation: None,
-        }
-    }
-}
-
-fn sentence(location: &str, reason: &str) -> String {
-    format!("code location {location} does not load: {reason}")
 }

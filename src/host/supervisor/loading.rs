@@ -1,0 +1,211 @@
+//! Loads code locations on hosts, and remembers which of them do not load: one that is being deployed
+//! is broken for some seconds, and its steps are not to fail for that.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Supervisor;
+use crate::domain::HostPhase;
+use crate::host::api::{HostNotice, HostState, Outcome};
+use crate::host::descriptors;
+use crate::host::error::HostError;
+use crate::host::location::LocationKey;
+use crate::host::protocol::{Manner, RunOrigin, ToHost};
+use crate::host::runner::{NotLoaded, Runner};
+use crate::host::sync::lock;
+
+/// How long a location that failed to load is not tried again: long enough not to spin on a queue
+/// full of its messages, short enough for a fixed file to be picked up.
+const REMEMBER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Failures of a location that lie further apart than this have nothing to do with each other.
+const FORGET_FAILURE: Duration = Duration::from_mins(5);
+
+/// Why a code location cannot be served, until it can.
+pub(super) struct LoadFailure {
+    at: Instant,
+    /// When it began to fail.
+    since: Instant,
+    location: String,
+    reason: String,
+    /// Whether its code is to blame; else its host died, or Dagster's storage was away.
+    broken: bool,
+}
+
+/// A host to run a task on.
+pub(super) struct Loaded {
+    pub runner: Arc<Runner>,
+    /// Whether its code has changed on disk, and what is there now does not load.
+    pub outdated: bool,
+}
+
+impl Supervisor {
+    /// What becomes of a task whose code does not load. Code that is being copied is broken for some
+    /// seconds, so its steps are not failed at once.
+    pub(super) fn broken(&self, key: &LocationKey, reason: String) -> Outcome {
+        let failures = lock(&self.failures);
+        let failing = failures.get(key).map(|failure| failure.since.elapsed());
+        if failing.is_some_and(|time| time < self.settings.load_grace) {
+            let by_code = true;
+            Outcome::NotStarted { reason, by_code }
+        } else {
+            Outcome::Unrunnable { reason }
+        }
+    }
+
+    /// The host of a code location, started and loaded if need be. The inner error says why the
+    /// location does not load, in a sentence.
+    ///
+    /// Code that has changed on disk is served by its old host until the new one has loaded it.
+    pub(super) async fn runner(
+        &self,
+        code: &RunOrigin,
+        key: &LocationKey,
+    ) -> Result<Result<Loaded, NotLoaded>, HostError> {
+        let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_default());
+        let mut current = slot.lock().await;
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(HostError::ShuttingDown);
+        }
+        let old = current.take().filter(|runner| runner.takes_work());
+        if let Some(runner) = old.clone().filter(|runner| !runner.is_outdated()) {
+            *current = Some(Arc::clone(&runner));
+            let outdated = false;
+            return Ok(Ok(Loaded { runner, outdated }));
+        }
+        let failed = match self.recent_failure(key) {
+            Some(reason) => NotLoaded::Broken(reason),
+            None => match self.load(code, key).await? {
+                Ok(runner) => {
+                    *current = Some(Arc::clone(&runner));
+                    if let Some(old) = old {
+                        old.retire().await;
+                    }
+                    let outdated = false;
+                    return Ok(Ok(Loaded { runner, outdated }));
+                }
+                Err(failed) => failed,
+            },
+        };
+        let Some(runner) = old else {
+            return Ok(Err(failed));
+        };
+        *current = Some(Arc::clone(&runner));
+        let outdated = true;
+        Ok(Ok(Loaded { runner, outdated }))
+    }
+
+    /// Starts a host and has it load its code location.
+    async fn load(
+        &self,
+        code: &RunOrigin,
+        key: &LocationKey,
+    ) -> Result<Result<Arc<Runner>, NotLoaded>, HostError> {
+        let runner = self.start_runner(code, key).await?;
+        let failed = match runner.loaded().await {
+            Ok(()) => {
+                lock(&self.failures).remove(key);
+                return Ok(Ok(runner));
+            }
+            Err(failed) => failed,
+        };
+        if self.stopping.load(Ordering::SeqCst) {
+            // That the worker ends over it says nothing of the location.
+            return Err(HostError::ShuttingDown);
+        }
+        Ok(Err(match failed {
+            NotLoaded::Broken(reason) => {
+                NotLoaded::Broken(self.load_failed(code, key, &reason, true))
+            }
+            NotLoaded::Died(reason) => NotLoaded::Died(self.load_failed(code, key, &reason, false)),
+        }))
+    }
+
+    async fn start_runner(
+        &self,
+        code: &RunOrigin,
+        key: &LocationKey,
+    ) -> Result<Arc<Runner>, HostError> {
+        let isolation = &self.settings.isolation;
+        let load = ToHost::Load {
+            origin: code.origin.clone(),
+            instance_ref: key.instance.clone(),
+            manner: Manner {
+                isolation: isolation.of(&code.target()),
+                max_steps: isolation.max_steps.max(1),
+                max_memory_mib: isolation.max_memory_mib,
+                descriptors: descriptors::before(),
+            },
+        };
+        let location = code.location.clone();
+        let runner = Runner::spawn(&self.spawner, location, load, self.notices.clone())
+            .await
+            .map_err(|source| HostError::Spawn {
+                python: self.settings.python.clone(),
+                source,
+            })?;
+        let runner = Arc::new(runner);
+        let mut runners = lock(&self.runners);
+        runners.retain(|runner| !runner.is_dead());
+        runners.push(Arc::clone(&runner));
+        Ok(runner)
+    }
+
+    fn recent_failure(&self, key: &LocationKey) -> Option<String> {
+        let failures = lock(&self.failures);
+        let failure = failures
+            .get(key)
+            .filter(|failure| failure.broken && failure.at.elapsed() < REMEMBER_FAILURE)?;
+        Some(sentence(&failure.location, &failure.reason))
+    }
+
+    fn load_failed(
+        &self,
+        code: &RunOrigin,
+        key: &LocationKey,
+        reason: &str,
+        broken: bool,
+    ) -> String {
+        let location = code.location.clone();
+        let text = sentence(&location, reason);
+        let at = Instant::now();
+        let mut failures = lock(&self.failures);
+        let before = failures
+            .get(key)
+            .filter(|failure| failure.at.elapsed() < FORGET_FAILURE);
+        let failure = LoadFailure {
+            at,
+            since: before.map_or(at, |failure| failure.since),
+            location: location.clone(),
+            reason: reason.to_owned(),
+            broken,
+        };
+        failures.insert(key.clone(), failure);
+        drop(failures);
+        let _ = self.notices.try_send(HostNotice::LoadFailed {
+            location,
+            reason: reason.to_owned(),
+        });
+        text
+    }
+}
+
+impl LoadFailure {
+    pub fn state(&self) -> HostState {
+        HostState {
+            pid: 0,
+            location: self.location.clone(),
+            phase: HostPhase::Failed(self.reason.clone()),
+            loaded_ms: 0,
+            children: 0,
+            pss_kib: 0,
+            dropped: 0,
+            isolation: None,
+        }
+    }
+}
+
+fn sentence(location: &str, reason: &str) -> String {
+    format!("code location {location} does not load: {reason}")
+}
