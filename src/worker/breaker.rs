@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -21,21 +22,43 @@ struct State {
     /// Pauses in a row.
     pauses: u32,
     until: Option<Instant>,
+    /// Whether Dagster's storage did not take the last heartbeat.
+    storage_is_away: bool,
 }
 
 /// Shared by the pool and the lives of its tasks.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     state: Mutex<State>,
+    recovered: Notify,
 }
 
 impl Breaker {
     /// A task was started here.
     pub fn started(&self) {
-        let before = std::mem::take(&mut *self.state());
-        if before.pauses > 0 {
+        let mut state = self.state();
+        if state.pauses > 0 {
             info!("tasks can be started again");
         }
+        *state = State {
+            storage_is_away: state.storage_is_away,
+            ..State::default()
+        };
+    }
+
+    /// A heartbeat was written, or was not: a storage that is back ends a pause.
+    pub fn heartbeat(&self, written: bool) {
+        let mut state = self.state();
+        if written && state.storage_is_away {
+            *state = State::default();
+            self.recovered.notify_one();
+        }
+        state.storage_is_away = !written;
+    }
+
+    /// Waits until a pause has ended before its time.
+    pub async fn recovered(&self) {
+        self.recovered.notified().await;
     }
 
     /// A task could not be started, for a reason that lies with this worker or what it depends on.
@@ -93,5 +116,20 @@ mod tests {
         breaker.started();
         breaker.failed(now, "no");
         assert_eq!(breaker.rests_until(now), None);
+    }
+
+    #[test]
+    fn a_storage_that_is_back_ends_a_pause() {
+        let breaker = Breaker::default();
+        let now = Instant::now();
+        breaker.heartbeat(false);
+        (0..TOLERATED).for_each(|_| breaker.failed(now, "no"));
+        assert!(breaker.rests_until(now).is_some());
+        breaker.heartbeat(true);
+        assert_eq!(breaker.rests_until(now), None);
+        // Where the storage was there all the time, it is not what is in the way.
+        (0..TOLERATED).for_each(|_| breaker.failed(now, "no"));
+        breaker.heartbeat(true);
+        assert!(breaker.rests_until(now).is_some());
     }
 }

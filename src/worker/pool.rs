@@ -159,6 +159,7 @@ impl Pool {
                 Some(_) = self.chores.join_next() => {}
                 Some(order) = orders.recv() => self.obey(order).await,
                 () = retry_at(retry) => {}
+                () = self.context.breaker.recovered() => {}
                 () = retry_at(self.stop_at) => {
                     info!("the time to drain is over: interrupting what runs");
                     let _ = self.stop();

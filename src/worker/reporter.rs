@@ -162,7 +162,9 @@ pub(super) async fn heartbeat(context: &Context, queues: &QueueSet, standing: St
         "queues": names,
         "version": env!("CARGO_PKG_VERSION"),
     });
-    if let Err(problem) = context.hosts.heartbeat(body).await {
+    let written = context.hosts.heartbeat(body).await;
+    context.breaker.heartbeat(written.is_ok());
+    if let Err(problem) = written {
         warn!("{problem}");
     }
 }
