@@ -558,7 +558,8 @@ fn an_embedded_broker_that_wants_signed_requests_is_counted_exactly_and_peeked_b
 #[test]
 fn where_only_receiving_shows_messages_it_is_said_before_and_counted() {
     let mut scene = Scene::new("ops");
-    // This hides that the broker is the embedded one, and SQS's own moves are not allowed.
+    // This hides that the broker is the embedded one, SQS's own moves are not allowed, and attributes
+    // are known by their old parameter only.
     let proxy = Proxy::start(&scene.broker.endpoint, &["StartMessageMoveTask"]);
     let url = scene
         .project

@@ -192,7 +192,7 @@ fn a_step_longer_than_its_lease_runs_once_even_if_its_worker_is_paused_beyond_it
 #[test]
 fn a_worker_of_a_fifo_queue_that_is_paused_beyond_its_lease_ends_its_step_once() {
     let mut scene = Scene::new("paused.fifo");
-    let first = scene.worker(1, &[]);
+    let mut first = scene.worker(1, &[]);
     let run = scene.side.make_run("single");
     let body = scene.side.step(&run, "gated", 5);
     scene.side.send(&[body]);
@@ -208,6 +208,12 @@ fn a_worker_of_a_fifo_queue_that_is_paused_beyond_its_lease_ends_its_step_once()
     for pid in &paused {
         signal(*pid, "CONT");
     }
+    let refused = first.process.wait_for_line("cannot delete message");
+    assert!(refused.contains("has expired"), "{refused}");
+    assert!(
+        !refused.contains("trying again"),
+        "what cannot succeed is not tried again: {refused}"
+    );
     scene.side.wait_empty();
     assert_eq!(
         scene.side.life(&run, "gated"),

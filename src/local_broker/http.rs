@@ -16,8 +16,9 @@ use super::engine::Engine;
 use super::error::{ErrorKind, SqsError};
 use super::folder::DataFolder;
 use super::guard::{Guard, Reach, Refusal, cors};
+use super::protocol::json;
+use super::protocol::query::{self, Form};
 use super::protocol::sigv4::{KeyPair, Signed, credential_of};
-use super::protocol::{json, query};
 use super::receipt::ReceiptSealer;
 
 /// The largest request body: a full batch whose every byte JSON escapes as `\u00xx`, and room for
@@ -88,7 +89,7 @@ fn refuse(refusal: &Refusal, request: &Request, request_id: &str) -> Response<Bo
     if is_json || target_of(headers).is_some() {
         json::failure(&error)
     } else if request.method() == Method::POST || is_query(request.uri()) {
-        query::failure(&error, request_id)
+        query::failure(Form::of(headers), &error, request_id)
     } else {
         admin::failure(&error)
     }
@@ -107,6 +108,7 @@ async fn route(app: &App, request: Request, mut reach: Reach, request_id: &str) 
         );
         return with_status(json::failure(&error), StatusCode::PAYLOAD_TOO_LARGE);
     };
+    let form = Form::of(&parts.headers);
     match app.keys.as_ref().map(|keys| keys.check(&parts, &body)) {
         // Whoever made this URL has the keys, and meant what it says.
         Some(Ok(Signed::InUrl)) => reach = Reach::All,
@@ -114,7 +116,7 @@ async fn route(app: &App, request: Request, mut reach: Reach, request_id: &str) 
         Some(Err(error)) => {
             return match target {
                 Some(_) => json::failure(&error),
-                None => query::failure(&error, request_id),
+                None => query::failure(form, &error, request_id),
             };
         }
     }
@@ -132,13 +134,14 @@ async fn route(app: &App, request: Request, mut reach: Reach, request_id: &str) 
             Ok(output) => json::answer(output),
             Err(error) => json::failure(&error),
         },
-        None => answer_query(&ctx, &parts.uri, &body, request_id).await,
+        None => answer_query(&ctx, form, &parts.uri, &body, request_id).await,
     }
 }
 
 /// The query protocol's parameters are in the body of a POST or in the URL.
 async fn answer_query(
     ctx: &Context<'_>,
+    form: Form,
     uri: &Uri,
     body: &[u8],
     request_id: &str,
@@ -149,11 +152,11 @@ async fn answer_query(
         Ok(request) => {
             actions::dispatch(ctx, &request.action, request.input.to_string().as_bytes())
                 .await
-                .map(|output| query::answer(&request.action, &output, request_id))
+                .map(|output| query::answer(form, &request.action, &output, request_id))
         }
         Err(error) => Err(error),
     };
-    outcome.unwrap_or_else(|error| query::failure(&error, request_id))
+    outcome.unwrap_or_else(|error| query::failure(form, &error, request_id))
 }
 
 fn target_of(headers: &HeaderMap) -> Option<&str> {

@@ -8,7 +8,8 @@ use dagster_taskiq_tui::local_broker::engine::Engine;
 use dagster_taskiq_tui::local_broker::error::SqsError;
 use dagster_taskiq_tui::local_broker::guard::Reach;
 use dagster_taskiq_tui::local_broker::journal::{Durability, Journal};
-use dagster_taskiq_tui::local_broker::protocol::{json, query};
+use dagster_taskiq_tui::local_broker::protocol::json;
+use dagster_taskiq_tui::local_broker::protocol::query::{self, Form};
 use dagster_taskiq_tui::local_broker::receipt::ReceiptSealer;
 use tokio::runtime::Runtime;
 
@@ -85,11 +86,13 @@ impl Decoders {
     pub fn form(&self, body: &[u8]) -> Result<bool, String> {
         let outcome = query::parse("/", body).and_then(|request| {
             let output = self.dispatch(&request.action, request.input.to_string().as_bytes())?;
-            drop(query::answer(&request.action, &output, "id"));
+            for form in [Form::Xml, Form::Json] {
+                drop(query::answer(form, &request.action, &output, "id"));
+            }
             Ok(())
         });
         if let Err(error) = &outcome {
-            drop(query::failure(error, "id"));
+            drop(query::failure(Form::Xml, error, "id"));
         }
         blame(outcome)
     }

@@ -8,7 +8,7 @@ import urllib.parse
 from typing import Any
 
 import pytest
-from broker_client import call, new_name, queue
+from broker_client import call, new_name, put, queue
 
 
 def ask(endpoint: str, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -80,3 +80,36 @@ def test_a_get_of_a_queues_url_without_an_action_is_no_operation(endpoint: str, 
         assert b"<UnknownOperationException" in body
     status, headers, body = ask(endpoint, "GET", "/_dtq/nonsense")
     assert status == 404 and "nothing" in json.loads(body)["error"]
+
+
+def test_a_client_that_accepts_json_gets_the_query_protocols_elements_as_json(
+    endpoint: str, sqs: Any
+) -> None:
+    url = queue(sqs)
+    put(sqs, url, '{"foo": "ba\rr", "foo2": "ba&quot;r&quot;"}')
+
+    def get(path: str, accept: str, **parameters: str) -> tuple[int, dict[str, str], bytes]:
+        signed = "AWS4-HMAC-SHA256 Credential=a/20260101/eu-west-1/sqs/aws4_request"
+        line = f"{path}?{urllib.parse.urlencode(parameters)}"
+        return ask(endpoint, "GET", line, Accept=accept, Authorization=signed)
+
+    path = urllib.parse.urlsplit(url).path
+    status, headers, body = get("/", "application/json", Action="ListQueues")
+    assert (status, headers["content-type"]) == (200, "application/json")
+    answer = json.loads(body)["ListQueuesResponse"]
+    assert url in answer["ListQueuesResult"]["queueUrls"]
+    assert answer["ResponseMetadata"]["RequestId"] == headers["x-amzn-requestid"]
+    receive = {"Action": "ReceiveMessage", "VisibilityTimeout": "0"}
+    answer = json.loads(get(path, "application/json", **receive)[2])
+    (message,) = answer["ReceiveMessageResponse"]["ReceiveMessageResult"]["messages"]
+    assert message["Body"] == '{"foo": "ba\rr", "foo2": "ba&quot;r&quot;"}'
+    every = {"Action": "GetQueueAttributes", "AttributeName.1": "All"}
+    answer = json.loads(get(path, "application/json", **every)[2])
+    found = answer["GetQueueAttributesResponse"]["GetQueueAttributesResult"]["Attributes"]
+    assert {"Name": "VisibilityTimeout", "Value": "30"} in found
+    status, _, body = get(path, "application/json", Action="ListQueues")
+    error = json.loads(body)["Error"]
+    assert status == 400 and error["Code"] == "InvalidAction" and error["Type"] == "Sender"
+    assert error["Message"] == "The action ListQueues is not valid for this endpoint."
+    status, headers, body = get("/", "*/*", Action="ListQueues")
+    assert status == 200 and b"<ListQueuesResponse" in body

@@ -209,6 +209,19 @@ def test_names_and_values_of_message_attributes_have_these_limits(sqs: Any) -> N
         assert refused("x", DataType="Number", StringValue=number)[0] == "InvalidParameterValue"
 
 
+def test_a_trace_is_no_part_of_the_sum_of_attributes(sqs: Any) -> None:
+    url = queue(sqs)
+    timestamp = {"timestamp": {"StringValue": "1493147359900", "DataType": "Number"}}
+    text = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+    trace = {"AWSTraceHeader": {"StringValue": text, "DataType": "String"}}
+    plain = put(sqs, url, "test", MessageAttributes=timestamp)
+    traced = put(sqs, url, "test", MessageAttributes=timestamp, MessageSystemAttributes=trace)
+    assert plain["MD5OfMessageAttributes"] == traced["MD5OfMessageAttributes"]
+    assert plain["MD5OfMessageAttributes"] == "235c5c510d26fb653d073faed50ae77c"
+    assert traced["MD5OfMessageSystemAttributes"] == "5ae4d5d7636402d80f4eb6d213245a88"
+    assert "MD5OfMessageSystemAttributes" not in plain
+
+
 def test_a_trace_header_of_the_request_goes_with_the_message(sqs: Any) -> None:
     trace = "Root=1-3152b799-8954dae64eda91bc9a23a7e8;Parent=7fa8c0f79203be72;Sampled=1"
 

@@ -1,5 +1,6 @@
 //! A proxy in front of a broker that answers AWS's `AccessDeniedException` to some actions, and
-//! does not let the broker say that it is the embedded one.
+//! does not let the broker say that it is the embedded one. Like servers of some years ago it does
+//! not know `MessageSystemAttributeNames`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -64,6 +65,19 @@ impl Proxy {
     }
 }
 
+/// A request without what older servers ignore in it.
+fn as_older_servers_read(body: Bytes) -> Bytes {
+    match serde_json::from_slice::<serde_json::Value>(&body) {
+        Ok(serde_json::Value::Object(mut members)) => {
+            match members.remove("MessageSystemAttributeNames") {
+                Some(_) => serde_json::to_vec(&members).unwrap().into(),
+                None => body,
+            }
+        }
+        _ => body,
+    }
+}
+
 async fn pass(
     State(settings): State<Settings>,
     method: Method,
@@ -95,7 +109,7 @@ async fn pass(
         .http
         .request(method, format!("{}{uri}", settings.upstream))
         .headers(headers)
-        .body(body)
+        .body(as_older_servers_read(body))
         .timeout(Duration::from_mins(1))
         .send()
         .await;

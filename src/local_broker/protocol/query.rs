@@ -2,10 +2,11 @@
 //! out. Requests are turned into the JSON protocol's and answers back, so that both share the
 //! actions.
 
+mod negotiated;
 mod xml;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::local_broker::error::{ErrorKind, SqsError};
@@ -97,34 +98,72 @@ pub fn parse(path: &str, parameters: &[u8]) -> Result<QueryRequest, SqsError> {
     })
 }
 
+/// The form in which a client of this protocol wants its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As SDKs do.
+    Xml,
+    /// By `Accept: application/json`: the same elements as JSON.
+    Json,
+}
+
+impl Form {
+    /// The form a request asks for.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).map(HeaderValue::as_bytes);
+        if accept.is_some_and(|accept| accept.starts_with(b"application/json")) {
+            Self::Json
+        } else {
+            Self::Xml
+        }
+    }
+}
+
 /// The answer of an action, from its JSON.
 #[must_use]
-pub fn answer(action: &str, output: &[u8], request_id: &str) -> Response<Body> {
+pub fn answer(form: Form, action: &str, output: &[u8], request_id: &str) -> Response<Body> {
     let output = serde_json::from_slice(output).unwrap_or(Value::Null);
-    respond(xml::answer(action, &output, request_id))
+    match form {
+        Form::Xml => respond(TEXT_XML, xml::answer(action, &output, request_id)),
+        Form::Json => respond(JSON, negotiated::answer(action, output, request_id)),
+    }
 }
 
 /// The answer of an action that failed.
 #[must_use]
-pub fn failure(error: &SqsError, request_id: &str) -> Response<Body> {
-    let mut response = respond(xml::failure(error, request_id));
+pub fn failure(form: Form, error: &SqsError, request_id: &str) -> Response<Body> {
+    let mut response = match form {
+        Form::Xml => respond(TEXT_XML, xml::failure(error, request_id)),
+        Form::Json => respond(JSON, negotiated::failure(error, request_id)),
+    };
     *response.status_mut() = error.kind.status();
     response
 }
 
+/// What an error says in this protocol: in one text it differs from the other, and clients compare
+/// it.
+fn message_of(error: &SqsError) -> &str {
+    match error.kind {
+        ErrorKind::QueueDoesNotExist => "The specified queue does not exist for this wsdl version.",
+        _ => &error.message,
+    }
+}
+
+const TEXT_XML: HeaderValue = HeaderValue::from_static("text/xml");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// The answer to a GET that names no action (recorded).
 #[must_use]
 pub fn no_operation() -> Response<Body> {
-    let mut response = respond("<UnknownOperationException/>\n".to_owned());
+    let mut response = respond(TEXT_XML, "<UnknownOperationException/>\n".to_owned());
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
 
-fn respond(text: String) -> Response<Body> {
+fn respond(kind: HeaderValue, text: String) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::message_of;
 use crate::local_broker::actions::has_output;
-use crate::local_broker::error::{ErrorKind, SqsError};
+use crate::local_broker::error::SqsError;
 
 const NAMESPACE: &str = "http://queue.amazonaws.com/doc/2012-11-05/";
 
@@ -41,12 +42,7 @@ pub fn failure(error: &SqsError, request_id: &str) -> String {
     };
     write_element(&mut out, "Type", fault);
     write_element(&mut out, "Code", error.kind.query_code());
-    // The two protocols differ in this text only, and clients compare it.
-    let message = match error.kind {
-        ErrorKind::QueueDoesNotExist => "The specified queue does not exist for this wsdl version.",
-        _ => &error.message,
-    };
-    write_element(&mut out, "Message", message);
+    write_element(&mut out, "Message", message_of(error));
     out.push_str("<Detail/></Error>");
     write_element(&mut out, "RequestId", request_id);
     out.push_str("</ErrorResponse>");
@@ -96,7 +92,8 @@ fn write_map(out: &mut String, action: &str, name: &str, map: &Map<String, Value
     }
 }
 
-fn is_map(name: &str) -> bool {
+/// Whether a member is a map.
+pub fn is_map(name: &str) -> bool {
     matches!(name, "Attributes" | "MessageAttributes" | "Tags")
 }
 
