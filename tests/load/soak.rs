@@ -18,7 +18,7 @@ use clap::Parser;
 use common::Failure;
 use dagster_taskiq_tui::environment::managed;
 
-/// The environment of the tests, which has PostgreSQL too.
+/// The environment of the tests, which has `PostgreSQL` too.
 const LOCK: &str = include_str!("../requirements.lock");
 
 /// Runs steps under random faults and checks that nothing was lost, nothing done twice.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":
@@ -91,7 +91,7 @@ async fn pass(
     let Some(action) = target.and_then(|target| target.rsplit('.').next()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let agent = headers.get("user-agent").map(|value| value.as_bytes());
+    let agent = headers.get("user-agent").map(HeaderValue::as_bytes);
     if agent.is_some_and(|agent| agent.starts_with(b"aws-sdk-rust")) {
         let mut asked = settings
             .asked
