@@ -183,8 +183,7 @@ impl Settings {
             trust_message_instance: pick(layers, false, |p| p.trust_message_instance),
             allow_locations: pick(layers, Vec::new(), |p| p.allow_locations.clone()),
             max_deliveries: pick(layers, 10, |p| p.max_deliveries),
-            load_grace: pick(layers, 30, |p| p.load_grace)
-                .map(|s| Duration::from_secs(s.into())),
+            load_grace: pick(layers, 30, |p| p.load_grace).map(|s| Duration::from_secs(s.into())),
             starvation_guard: optional(layers, |p| p.starvation_guard)
                 .map(|s| s.map_or(STARVATION_GUARD, |s| Duration::from_secs(s.into()))),
             s3_bucket: optional(layers, |p| p.s3_bucket_name.clone()),

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from broker_client import PREFIX, bodies, counts, delete, fifo, put, queue, receive, redriven
+from broker_client import (
+    PREFIX,
+    attributes_of,
+    bodies,
+    counts,
+    delete,
+    fifo,
+    put,
+    queue,
+    receive,
+    redriven,
+)
 from test_recorded import WRONG_TYPE, error_of
 
 
@@ -150,3 +161,19 @@ def test_a_group_goes_on_after_a_dead_letter_and_after_it_was_empty(sqs: Any) ->
     assert receive(sqs, url) == []
     put(sqs, url, "foobar3", "1")
     assert bodies(receive(sqs, url)) == ["foobar3"]
+
+
+@pytest.mark.parametrize("scope", ["queue", "messageGroup"])
+def test_the_scope_of_deduplication_is_settled_when_a_queue_is_made(sqs: Any, scope: str) -> None:
+    limits = {"queue": "perQueue", "messageGroup": "perMessageGroupId"}
+    scopes = {
+        name: {"DeduplicationScope": name, "FifoThroughputLimit": limit}
+        for name, limit in limits.items()
+    }
+    url = fifo(sqs, **scopes[scope])
+    other = scopes["queue" if scope == "messageGroup" else "messageGroup"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes=other)
+    assert attributes_of(sqs, url, *other) == other
+    for group in ("g1", "g2"):
+        put(sqs, url, "x", group, MessageDeduplicationId="same")
+    assert counts(sqs, url) == (1 if scope == "queue" else 2, 0, 0)

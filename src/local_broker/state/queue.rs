@@ -31,6 +31,9 @@ pub struct QueueRecord {
     pub modified_at: Millis,
     /// When it was last purged.
     pub purged_at: Option<Millis>,
+    /// See [`Queue::deduplicates_per_group`]; absent in records from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplicates_per_group: Option<bool>,
 }
 
 /// How many messages are in each stage.
@@ -71,6 +74,10 @@ pub struct Queue {
     pub modified_at: Millis,
     /// When it was last purged.
     pub purged_at: Option<Millis>,
+    /// Whether deduplication ids count within their group only. That is settled when a queue is
+    /// made: a later change of `DeduplicationScope` is answered and has no effect (recorded in
+    /// `LocalStack`'s `test_fifo_change_to_*_throughput_after_creation`).
+    pub deduplicates_per_group: bool,
     /// Deduplication ids in use.
     pub dedup: Dedup,
     /// Receives that can be repeated by their attempt id.
@@ -97,6 +104,9 @@ impl Queue {
             created_at: record.created_at,
             modified_at: record.modified_at,
             purged_at: record.purged_at,
+            deduplicates_per_group: record
+                .deduplicates_per_group
+                .unwrap_or(settings.deduplicate_per_group),
             dedup: Dedup::default(),
             attempts: Attempts::default(),
             messages: BTreeMap::new(),
@@ -120,6 +130,7 @@ impl Queue {
             created_at: self.created_at,
             modified_at: self.modified_at,
             purged_at: self.purged_at,
+            deduplicates_per_group: self.settings.fifo.then_some(self.deduplicates_per_group),
         }))
     }
 

@@ -69,6 +69,7 @@ impl Broker {
             created_at: now,
             modified_at: now,
             purged_at: None,
+            deduplicates_per_group: fifo.then_some(settings.deduplicate_per_group),
         };
         let queue = Queue::new(&record, settings);
         self.queues.insert(record.name.clone(), queue);

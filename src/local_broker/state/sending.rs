@@ -26,7 +26,7 @@ impl Broker {
         let fifo = queue.settings.fifo;
         let dedup_id = fifo.then(|| new.dedup.clone().unwrap_or_else(|| hash_of(&new.body)));
         let key = dedup_id.as_ref().map(|id| match &new.group {
-            Some(group) if queue.settings.deduplicate_per_group => format!("{group}\n{id}"),
+            Some(group) if queue.deduplicates_per_group => format!("{group}\n{id}"),
             _ => id.clone(),
         });
         let seq = self.next_seq(now);
