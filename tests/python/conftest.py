@@ -276,6 +276,19 @@ def counted(instance: DagsterInstance, run_id: str, kind: str) -> Counter[str]:
     )
 
 
+def put_worker(
+    instance: DagsterInstance, worker: str, age: float, run_id: str | None, step: str | None = None
+) -> None:
+    """Write a worker's report of some seconds ago, in which it has this run or step in hand."""
+    held = [{"run_id": run_id, "step_key": step, "receive_count": 2}] if run_id else []
+    report = {"time": time.time() - age, "host": "h1", "pid": 7, "in_flight": held}
+    storage = instance.run_storage
+    storage.set_cursor_values({f"dagster-taskiq/worker/{worker}": json.dumps(report)})
+    key = "dagster-taskiq/workers"
+    index = json.loads(storage.get_cursor_values({key}).get(key, "[]"))
+    storage.set_cursor_values({key: json.dumps(sorted({*index, worker}))})
+
+
 class Background:
     """A run that is executed in a thread, while the test plays its worker."""
 

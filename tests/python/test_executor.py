@@ -3,15 +3,17 @@
 import time
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, MetadataValue
 from dagster._core.errors import DagsterResourceFunctionError
+from dagster._core.events import EngineEventData
 from dagster._core.execution.plan.objects import StepRetryData, StepSuccessData
 from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import unpack_value
 from dagster._utils.error import SerializableErrorInfo
 
-from conftest import Background, Queue, counted, execute, job_named, wait_for
+from conftest import Background, Queue, counted, execute, job_named, put_worker, wait_for
 from dagster_taskiq import care
+from dagster_taskiq.whereabouts import OWNER_KEY
 
 LOST = StepRetryData(
     error=SerializableErrorInfo("host gone\n", [], "dagster_taskiq.WorkerLost"),
@@ -221,6 +223,57 @@ def test_a_step_whose_message_is_gone_is_sent_again(
     for message in (again, None, None):
         run.work(message or run.message())
     assert run.finish().is_success
+
+
+def test_many_lost_messages_are_sent_again_in_one_go_and_a_backlog_is_left_alone(
+    instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(care, "_INTERVAL", 0.2)
+    monkeypatch.setattr(care, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(care, "_RESEND_AFTER", 0.5)
+    run = Background("priority_job", instance, queue)
+    wait_for(lambda: queue.depth() == 4, "four messages")
+    # Long after the time in which they would have been sent again, and then again.
+    time.sleep(3)
+    assert queue.depth() == 4
+    queue.receive()
+    messages = [run.message() for _ in range(4)]
+    monkeypatch.setattr(care, "_RESEND_AFTER", 900.0)
+    for message in messages:
+        run.work(message)
+    assert run.finish().is_success
+    said = [e.message for e in instance.all_logs(run.run.run_id) if "Sending again" in e.message]
+    assert len(said) == 1
+    assert said[0].startswith("Sending again 4 step(s) that no worker has started")
+
+
+def test_a_begun_step_that_no_live_worker_lists_is_sent_again(
+    instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message is gone: nobody will receive it, and nobody else finds that its worker is lost."""
+    monkeypatch.setattr(care, "_BEGUN_INTERVAL", 0.2)
+    run = Background("chain_job", instance, queue)
+    put_worker(instance, "a", 0.0, run.run.run_id, "one")
+    run.message()
+    announced = EngineEventData({OWNER_KEY: MetadataValue.text("a")})
+    instance.report_engine_event("Worker a runs it.", run.run, announced, step_key="one")
+    run.report(DagsterEventType.STEP_START, "one", None)
+    for _ in range(10):
+        # Looked at more often than it takes looks.
+        time.sleep(0.2)
+        assert queue.depth() == 0
+    put_worker(instance, "a", 100.0, run.run.run_id, "one")
+    time.sleep(1)
+    assert queue.depth() == 0, "there is nobody to send it to"
+    put_worker(instance, "b", 0.0, None)
+    again = run.message()
+    assert (again["labels"]["step_key"], again["labels"]["attempt"]) == ("one", "1")
+    for message in (again, None, None):
+        run.work(message or run.message())
+    assert run.finish().is_success
+    said = [e.message for e in instance.all_logs(run.run.run_id) if "Sending again" in e.message]
+    assert len(said) == 1
+    assert said[0].startswith("Sending again 1 step(s) that no live worker has any more")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """The run launcher: what it sends, and what becomes of runs that are cancelled or lost."""
 
-import json
 import subprocess
 import sys
-import time
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
@@ -13,7 +11,7 @@ from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 from dagster._serdes import unpack_value
 from dagster._utils.error import SerializableErrorInfo
 
-from conftest import Queue, counted, create_run, wait_for
+from conftest import Queue, counted, create_run, put_worker, wait_for
 from dagster_taskiq import DAGSTER_TASKIQ_TASK_ID_TAG, DagsterTaskiqError, TaskiqRunLauncher
 
 
@@ -119,20 +117,6 @@ def test_a_run_that_cannot_be_sent_fails_with_a_sentence(
     with pytest.raises(DagsterTaskiqError, match="does not exist"):
         instance.launch_run(run.run_id, None)
     assert status(instance, run.run_id) == DagsterRunStatus.FAILURE
-
-
-def put_worker(instance: DagsterInstance, worker: str, age: float, run_id: str | None) -> None:
-    held = [{"run_id": run_id, "step_key": None, "receive_count": 2}] if run_id else []
-    report = {"time": time.time() - age, "host": "h1", "pid": 7, "in_flight": held}
-    values = {f"dagster-taskiq/worker/{worker}": json.dumps(report)}
-    instance.run_storage.set_cursor_values(values)
-    index = json.loads(
-        instance.run_storage.get_cursor_values({"dagster-taskiq/workers"}).get(
-            "dagster-taskiq/workers", "[]"
-        )
-    )
-    text = json.dumps(sorted({*index, worker}))
-    instance.run_storage.set_cursor_values({"dagster-taskiq/workers": text})
 
 
 def test_a_run_is_healthy_unless_its_worker_is_long_silent_and_others_are_alive(

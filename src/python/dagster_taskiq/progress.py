@@ -20,6 +20,7 @@ from dagster._core.execution.plan.step import ExecutionStep
 from dagster._utils.error import SerializableErrorInfo
 
 from dagster_taskiq.tags import ATTEMPT_TAG, WORKER_LOST
+from dagster_taskiq.whereabouts import owner_of
 
 _SIGNS_OF_LIFE = {
     DagsterEventType.STEP_WORKER_STARTED,
@@ -41,6 +42,9 @@ class Flight:
             was logged before it belongs to an earlier attempt.
         sent_at: seconds since the epoch.
         alive: a worker has said that it works on it.
+        owner: id of the worker that said last that it runs this attempt; empty for one that does
+            not announce itself.
+        unlisted: looks in a row at which no live worker's report named it.
         resends: how often the message was sent again.
         url: the queue it was sent to, empty until then.
 
@@ -51,9 +55,16 @@ class Flight:
     sent_at: float
     announced: bool = False
     alive: bool = False
+    owner: str = ""
+    unlisted: int = 0
     resends: int = 0
     url: str = ""
     announcement_written: bool = False
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a worker has said anything of it."""
+        return self.alive or bool(self.owner)
 
     def waited(self) -> float:
         """Seconds since it was sent."""
@@ -160,6 +171,7 @@ class RunProgress(ActiveExecution):
             flight.alive = flight.alive or flight.announced
         if not flight.announced or _attempt_of(event, flight.attempt) < flight.attempt:
             return False
+        flight.owner = owner_of(event) or flight.owner
         return self._apply_to(flight, event, record.timestamp)
 
     def _apply_to(self, flight: Flight, event: DagsterEvent, timestamp: float) -> bool:

@@ -161,7 +161,8 @@ class RunLoop:
         """Rebuild the state from the log, and adopt what its earlier worker has sent.
 
         What was sent is still in the queue or with a worker: a message is deleted only after its
-        step has ended. Only the last batch may have been announced but not sent.
+        step has ended. Only those of one turn may have been announced but not sent, as launching
+        stops while something is unsent.
         """
         self._say("Going on with the run after its run worker was lost.")
         records = self._read()
@@ -169,7 +170,7 @@ class RunLoop:
         for flight in self._progress.flights.values():
             flight.url = self._router.step(flight.step.tags or {}).url
         starting = [key for key in map(_announced_step, records) if key]
-        for key in dict.fromkeys(starting[-MAX_BATCH_ENTRIES:]):
+        for key in dict.fromkeys(starting[-_LAUNCH_AT_ONCE:]):
             flight = self._progress.flights.get(key)
             if flight is not None and not flight.alive:
                 self._unsent.append(flight)
@@ -282,16 +283,11 @@ class RunLoop:
 
     def _look_after(self) -> None:
         """Say what keeps steps from starting, and send again what seems to be lost."""
-        for sentence in self._care.sentences(self._progress.flights.values()):
+        findings = self._care.look(self._progress.flights.values())
+        for sentence in findings.sentences:
             self._say(sentence, again=True)
-        for flight in self._care.lost_messages(self._progress.flights.values()):
+        for flight in findings.lost:
             flight.resends += 1
-            self._say(
-                f'No worker has started step "{flight.step.key}" and its queue is empty: sending'
-                " it again.",
-                flight.step,
-                again=True,
-            )
             self._unsent.append(flight)
 
     def _interrupt(self) -> None:

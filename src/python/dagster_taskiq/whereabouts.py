@@ -25,6 +25,14 @@ class Announcement:
     incarnation: str
 
 
+def owner_of(event: DagsterEvent) -> str | None:
+    """The id of the worker that announces itself with this event; None for any other event."""
+    if event.event_type != DagsterEventType.ENGINE_EVENT:
+        return None
+    found = event.engine_event_data.metadata.get(OWNER_KEY)
+    return str(found.value) if found is not None else None
+
+
 def last_announcement(instance: DagsterInstance, run_id: str) -> Announcement | None:
     """Who ran the run last; None where no worker has said so."""
     cursor = None
