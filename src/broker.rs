@@ -17,7 +17,7 @@ mod refusal;
 pub use archive::{Archive, Archived, read_archive};
 pub use attribute::{Attribute, Attributes, REASON, SOURCE_QUEUE};
 pub use client::{Broker, LONG_POLL, Looked, Outgoing, Permission};
-pub use delivery::{Delivery, OFFLOADED};
+pub use delivery::{Delivery, OFFLOADED, Receipt};
 pub use embedded::Waiting;
 pub use error::BrokerError;
 pub use lease::Leases;

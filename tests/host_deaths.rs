@@ -617,6 +617,7 @@ fn worker_process() {
             receive_count: 1,
             message_id: "message-1".to_owned(),
             queue: "dagster-tasks".to_owned(),
+            max_receives: None,
             isolation: None,
         };
         execute(&worker.hosts, execution).await;

@@ -212,7 +212,7 @@ impl Broker {
         self.client
             .delete_message()
             .queue_url(&delivery.queue.url)
-            .receipt_handle(&delivery.receipt_handle)
+            .receipt_handle(delivery.receipt.handle())
             .send()
             .await
             .map_err(|e| {
@@ -233,7 +233,7 @@ impl Broker {
         self.client
             .change_message_visibility()
             .queue_url(&delivery.queue.url)
-            .receipt_handle(&delivery.receipt_handle)
+            .receipt_handle(delivery.receipt.handle())
             .visibility_timeout(seconds(time))
             .send()
             .await
@@ -327,6 +327,7 @@ impl Broker {
             attributes,
             group: delivery.group.clone(),
             deduplication: Some(uuid::Uuid::new_v4().simple().to_string()),
+            delay: Duration::ZERO,
         };
         match self.send(target, &outgoing, &attempt).await {
             // A body of the largest size leaves no room for a reason: it counts, too.

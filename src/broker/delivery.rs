@@ -1,6 +1,6 @@
 //! A received message.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::Timestamp;
@@ -9,15 +9,41 @@ use super::attribute::{Attribute, Attributes, SOURCE_QUEUE};
 use super::queue_set::Queue;
 use crate::domain::MessageStage;
 
-/// One receive of one message: the receipt handle is good for this receive only.
+/// The handle of a message's newest receive that this worker knows of. Clones share it: one of a
+/// message in hand that comes again takes the place of the older one, wherever that is used.
+#[derive(Clone, Debug, Default)]
+pub struct Receipt(Arc<Mutex<String>>);
+
+impl Receipt {
+    /// The handle.
+    #[must_use]
+    pub fn handle(&self) -> String {
+        // A text is whole after every statement that changes it: a panic elsewhere spoils nothing.
+        let handle = self.0.lock();
+        handle.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn adopt(&self, newer: &Self) {
+        let handle = newer.handle();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    }
+}
+
+impl From<String> for Receipt {
+    fn from(handle: String) -> Self {
+        Self(Arc::new(Mutex::new(handle)))
+    }
+}
+
+/// One receive of one message.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The queue it came from.
     pub queue: Arc<Queue>,
     /// SQS's message id.
     pub message_id: String,
-    /// Handle of this receive.
-    pub receipt_handle: String,
+    /// Handle of this receive, or of a later one.
+    pub receipt: Receipt,
     /// The body as SQS delivered it; of an offloaded message only where it lies in S3.
     pub body: String,
     /// Whether the message itself is an object in S3 (attribute `s3_extended_message`).
@@ -42,6 +68,14 @@ pub struct Delivery {
 pub const OFFLOADED: &str = "s3_extended_message";
 
 impl Delivery {
+    /// Whether SQS moves the message to the dead-letter queue at its next receive but one, or
+    /// sooner.
+    #[must_use]
+    pub fn is_nearly_used_up(&self) -> bool {
+        let most = self.queue.max_receives;
+        most.is_some_and(|most| self.receive_count.saturating_add(1) >= most)
+    }
+
     /// Takes over what SQS answered. A message without id, handle or body cannot be: SQS promises
     /// all three, so an absent one becomes empty and the body's decoding names the fault.
     pub(super) fn new(queue: &Arc<Queue>, message: Message) -> Self {
@@ -69,7 +103,7 @@ impl Delivery {
             stage: MessageStage::Waiting,
             queue: Arc::clone(queue),
             message_id: message.message_id.unwrap_or_default(),
-            receipt_handle: message.receipt_handle.unwrap_or_default(),
+            receipt: message.receipt_handle.unwrap_or_default().into(),
             body: message.body.unwrap_or_default(),
             receive_count,
             sent_at,

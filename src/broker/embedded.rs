@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::attribute::Attributes;
-use super::delivery::{Delivery, OFFLOADED, source};
+use super::delivery::{Delivery, OFFLOADED, Receipt, source};
 use super::queue_set::Queue;
 use crate::config::is_loopback;
 use crate::domain::MessageStage;
@@ -168,7 +168,7 @@ fn delivery(queue: &Arc<Queue>, message: Message) -> Delivery {
     let arn = message.attributes.get("DeadLetterQueueSourceArn");
     Delivery {
         queue: Arc::clone(queue),
-        receipt_handle: String::new(),
+        receipt: Receipt::default(),
         offloaded: message.message_attributes.contains_key(OFFLOADED),
         receive_count: number("ApproximateReceiveCount")
             .and_then(|count| u32::try_from(count).ok())

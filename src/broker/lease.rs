@@ -1,5 +1,8 @@
 //! Leases: the visibility of every message in hand is renewed from receipt until it is released.
 //!
+//! A message that is delivered again while it is in hand (a lease lapsed, or SQS let it go after
+//! twelve hours) has a new receipt handle: the lease goes on with that one.
+//!
 //! A release is awaited before the message is deleted or given back, so that a renewal on its way
 //! cannot hide it again afterwards.
 
@@ -72,13 +75,34 @@ impl Leases {
         };
         self.shared
             .held()
-            .insert(delivery.receipt_handle.clone(), lease);
+            .insert(delivery.receipt.handle(), lease);
         self.shared.registered.notify_one();
+    }
+
+    /// Goes on with the handle of a later receive of what `delivery` brought. Both were registered;
+    /// from here on they are one lease. False, and nothing changed, where the later one is a message
+    /// of its own (a copy), and the earlier one's lease is good.
+    pub fn adopt(&self, delivery: &Delivery, newer: &Delivery) -> bool {
+        let mut held = self.shared.held();
+        let handle = delivery.receipt.handle();
+        let is_same = delivery.message_id == newer.message_id;
+        if delivery.queue.url != newer.queue.url || (!is_same && held.contains_key(&handle)) {
+            return false;
+        }
+        held.remove(&handle);
+        delivery.receipt.adopt(&newer.receipt);
+        true
+    }
+
+    /// Whether this delivery's lease is renewed.
+    #[must_use]
+    pub fn holds(&self, delivery: &Delivery) -> bool {
+        self.shared.held().contains_key(&delivery.receipt.handle())
     }
 
     /// Stops renewing, and waits for a renewal that is on its way.
     pub async fn release(&self, delivery: &Delivery) {
-        self.shared.held().remove(&delivery.receipt_handle);
+        self.shared.held().remove(&delivery.receipt.handle());
         drop(self.shared.renewing.lock().await);
     }
 }
@@ -161,8 +185,8 @@ impl Shared {
                 }
             } else if let Some(lease) = held.remove(handle) {
                 warn!(
-                    "the lease of message {} on {} cannot be renewed ({reason}); another worker \
-                     may receive it, and will find its claim held",
+                    "the lease of message {} on {} cannot be renewed ({reason}); it comes \
+                     back, and this worker or another that finds its claim held keeps it",
                     lease.message_id, queue.name
                 );
             }

@@ -18,6 +18,8 @@ pub struct Queue {
     pub weight: u32,
     /// URL of its dead-letter queue, where its redrive policy names one.
     pub dead_letter_url: Option<String>,
+    /// After how many receives SQS moves a message there; `None` where it never does.
+    pub max_receives: Option<u32>,
 }
 
 impl Queue {
@@ -30,6 +32,7 @@ impl Queue {
             role,
             weight,
             dead_letter_url: None,
+            max_receives: None,
         }
     }
 

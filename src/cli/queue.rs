@@ -63,7 +63,7 @@ pub struct CreateArgs {
     #[arg(long)]
     dead_letters: bool,
     /// Receives after which SQS moves a message to it
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     max_receives: u32,
 }
 

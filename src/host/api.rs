@@ -110,6 +110,8 @@ pub struct Execution {
     pub message_id: String,
     /// Name of the queue it came from.
     pub queue: String,
+    /// After how many receives SQS itself moves it to the dead-letter queue, where it does.
+    pub max_receives: Option<u32>,
     /// What kind of process it asks for; none: its code location's.
     pub isolation: Option<Isolation>,
 }

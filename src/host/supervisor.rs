@@ -265,7 +265,7 @@ impl Supervisor {
             queue: execution.queue,
             worker: self.worker(),
             lost: Lost { policy, max },
-            max_deliveries: self.settings.max_deliveries,
+            max_deliveries: max_deliveries(self.settings.max_deliveries, execution.max_receives),
             policy: self.policy(key.instance.as_deref()),
             isolation: execution.isolation,
             reload: true,
@@ -450,5 +450,19 @@ impl Supervisor {
         while !lock(&self.tasks).is_empty() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+/// Executions after which an attempt is ended by rule: one fewer than the receives after which SQS
+/// would move its message away and tell nobody. 0: no limit.
+fn max_deliveries(configured: u32, receives: Option<u32>) -> u32 {
+    let Some(receives) = receives else {
+        return configured;
+    };
+    let most = receives.saturating_sub(1).max(1);
+    if configured == 0 {
+        most
+    } else {
+        configured.min(most)
     }
 }

@@ -1,6 +1,7 @@
 //! What this server answers beyond SQS: who it is, exact waiting counts by priority, messages as
-//! they lie, and its state for `broker status`.
+//! they lie, its state for `broker status`, and a clock that can be moved.
 
+mod clock;
 mod peek;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use super::error::SqsError;
 use super::http::App;
 use super::protocol::query;
 use super::state::queue::Counts;
+pub use clock::{CLOCK, answer as move_clock};
 
 /// The name by which the server identifies itself at `GET /`.
 pub const SERVER_NAME: &str = "dagster-taskiq-tui";

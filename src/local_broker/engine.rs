@@ -187,7 +187,8 @@ fn stopped() -> SqsError {
     )
 }
 
-/// Milliseconds since the epoch.
+/// Milliseconds since the epoch, by the machine's clock. What is in queues goes by the engine's own
+/// clock, which may be ahead of it.
 #[must_use]
 pub fn wall_clock() -> Millis {
     let since = SystemTime::now()

@@ -120,6 +120,9 @@ async fn route(app: &App, request: Request, mut reach: Reach, request_id: &str) 
             };
         }
     }
+    if target.is_none() && parts.method == Method::POST && parts.uri.path() == admin::CLOCK {
+        return admin::move_clock(app, reach, &body).await;
+    }
     let credential = credential_of(&parts);
     let ctx = Context {
         engine: &app.engine,

@@ -41,6 +41,8 @@ pub struct Broker {
     last_seq: Seq,
     last_store: i64,
     retention_looked_at: Millis,
+    /// How far this broker's clock is ahead of the machine's.
+    ahead: Millis,
     changes: Vec<Change>,
 }
 
@@ -70,6 +72,24 @@ impl Broker {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// How far this broker's clock is ahead of the machine's: zero unless a test moved it.
+    #[must_use]
+    pub fn ahead(&self) -> Millis {
+        self.ahead
+    }
+
+    /// Moves the clock forward; it goes on from there, over restarts too. What was written under a
+    /// later time must never meet an earlier one: messages would be hidden for as long again.
+    pub fn advance(&mut self, by: Millis) {
+        self.ahead = self.ahead.saturating_add(by.max(0));
+        self.changes.push(Change::ClockMoved { ahead: self.ahead });
+    }
+
+    /// Puts back from disk how far the clock is ahead.
+    pub fn restore_clock(&mut self, ahead: Millis) {
+        self.ahead = ahead;
     }
 
     /// What has to be written since the last call.

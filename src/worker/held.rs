@@ -66,12 +66,6 @@ impl Held {
         tasks.find(|task| task.message.task_id == task_id)
     }
 
-    pub fn contains(&self, task_id: &str) -> bool {
-        self.tasks
-            .iter()
-            .any(|task| task.message.task_id == task_id)
-    }
-
     /// Takes the task whose turn it is.
     pub fn pop(&mut self, now: Timestamp) -> Option<Task> {
         let index = if let Some(aged) = self.aged(now) {
@@ -144,7 +138,7 @@ pub(super) mod tests {
                 stage: crate::domain::MessageStage::Waiting,
                 queue,
                 message_id: name.into(),
-                receipt_handle: name.into(),
+                receipt: name.to_owned().into(),
                 body: String::new(),
                 offloaded: false,
                 receive_count: 1,

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::held::Task;
 use super::life::Context;
@@ -102,10 +102,7 @@ async fn fetch(context: &Context, delivery: Delivery, ahead: bool, worker: &str)
                 "message {id}: {problem}; trying again in {} s",
                 pause.as_secs()
             );
-            context.leases.release(&delivery).await;
-            if let Err(problem) = context.broker.hide(&delivery, pause).await {
-                warn!("{problem}");
-            }
+            context.put_back(&delivery, pause).await;
             show(context, &delivery, worker, given_back(&problem.to_string()));
             return Taken::Settled;
         }

@@ -97,7 +97,7 @@ impl Context {
             }
             Ok(Outcome::ClaimHeld) => {
                 info!(run_id = %run, "{name} is run by another process: its message goes back");
-                let wait = Settlement::Hide(self.broker.visibility());
+                let wait = Settlement::Hide(self.held_pause(&task.delivery));
                 (given_back("another process runs it"), wait)
             }
             Ok(Outcome::OwnerSilent { again }) => {
@@ -226,6 +226,7 @@ fn execution(task: &Task) -> Execution {
         receive_count: task.delivery.receive_count,
         message_id: task.delivery.message_id.clone(),
         queue: task.delivery.queue.name.clone(),
+        max_receives: task.delivery.queue.max_receives,
         isolation: task.message.isolation,
     }
 }

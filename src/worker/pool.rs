@@ -292,6 +292,11 @@ impl Pool {
             let (context, task, panic) = (self.context.clone(), Arc::clone(task), panic.clone());
             self.chores
                 .spawn(async move { context.abandoned(&task, &panic).await });
+        } else if self.context.leases.holds(&task.delivery) {
+            // It came again while it was being settled: it comes back, and is recognised then.
+            let (context, task) = (self.context.clone(), Arc::clone(task));
+            self.chores
+                .spawn(async move { context.leases.release(&task.delivery).await });
         }
     }
 
@@ -310,17 +315,17 @@ impl Pool {
     }
 
     fn receive(&mut self, task: Task) {
-        let context = self.context.clone();
-        if self.has(&task.message.task_id) {
-            // A second delivery of what this very worker has in hand. The other receive's lease
-            // is good; this one waits its time out and is recognised then.
-            let pause = context.broker.visibility();
-            self.chores.spawn(async move {
-                context.leases.release(&task.delivery).await;
-                if let Err(problem) = context.broker.hide(&task.delivery, pause).await {
-                    warn!("{problem}");
-                }
-            });
+        if let Some(known) = self.in_hand(&task.message.task_id) {
+            let is_fresh = !task.delivery.is_nearly_used_up();
+            if is_fresh && self.context.leases.adopt(&known.delivery, &task.delivery) {
+                info!("{} came again: its lease goes on with the new receipt", task.name());
+            } else {
+                // A copy of what is in hand, or the last receive but one of it: it waits its time
+                // out, and what comes then is recognised.
+                let context = self.context.clone();
+                self.chores
+                    .spawn(async move { context.put_back_held(&task.delivery).await });
+            }
             return;
         }
         let view = Box::new(self.intake.view(&task));
@@ -352,10 +357,14 @@ impl Pool {
         }
     }
 
-    fn has(&self, task_id: &str) -> bool {
-        self.running.contains_key(task_id)
-            || self.held_steps.contains(task_id)
-            || self.held_runs.contains(task_id)
+    /// What runs or waits here of this task.
+    fn in_hand(&self, task_id: &str) -> Option<&Task> {
+        let running = self.in_hand.get(task_id).map(|task| &**task);
+        let held = || {
+            let steps = self.held_steps.get(task_id);
+            steps.or_else(|| self.held_runs.get(task_id))
+        };
+        running.or_else(held)
     }
 
     fn give_back(&mut self, task: Task, after: Duration, reason: &'static str) {

@@ -26,6 +26,10 @@ pub(super) enum Settlement {
     DeadLetter(String),
 }
 
+/// A message whose claim is held is looked at again at most this much later: by then its owner has
+/// either ended it or is gone.
+const HELD_AT_MOST: Duration = Duration::from_mins(15);
+
 /// For how long a message that nobody can run, and that has no dead-letter queue, stays hidden.
 const KEEP_HIDDEN: Duration = Duration::from_mins(15);
 
@@ -46,6 +50,36 @@ impl Context {
         self.finish(task, outcome, Settlement::Hide(after)).await;
     }
 
+    /// Gives back a message whose task is in other hands, for as long as that may take.
+    pub async fn put_back_held(&self, delivery: &Delivery) {
+        self.put_back(delivery, self.held_pause(delivery)).await;
+    }
+
+    /// How long a message stays hidden whose claim is held: the visibility timeout, and twice as
+    /// long each time, since each look costs a receive.
+    pub fn held_pause(&self, delivery: &Delivery) -> Duration {
+        let doublings = delivery.receive_count.saturating_sub(2).min(8);
+        let pause = self.broker.visibility().saturating_mul(1 << doublings);
+        pause.min(HELD_AT_MOST.max(self.broker.visibility()))
+    }
+
+    /// Hides a message for a while. One whose receives are nearly used up is replaced by a copy,
+    /// which has all of them before it: a dead-letter queue is for what cannot be run.
+    pub async fn put_back(&self, delivery: &Delivery, time: Duration) {
+        if delivery.is_nearly_used_up() {
+            match self.broker.replace(delivery, time).await {
+                Ok(true) => {
+                    self.leases.release(delivery).await;
+                    return;
+                }
+                Ok(false) => {}
+                Err(problem) => warn!("{problem}"),
+            }
+        }
+        self.leases.release(delivery).await;
+        say(self.broker.hide(delivery, time).await);
+    }
+
     /// Ends a task that is held and has not started, as an operator asked: its end is written into
     /// Dagster's log, then its message is deleted.
     pub async fn cancel_held(&self, task: &Task) -> Reply {
@@ -59,7 +93,7 @@ impl Context {
             Ok(Reported::Over) => (skipped("it had ended before"), Settlement::Delete),
             Ok(Reported::Held) => (
                 given_back("another process runs it"),
-                Settlement::Hide(self.broker.visibility()),
+                Settlement::Hide(self.held_pause(&task.delivery)),
             ),
             Ok(Reported::Missing) => {
                 let reason = format!("run {} does not exist", task.message.run_id);
@@ -105,10 +139,7 @@ impl Context {
                 self.leases.release(delivery).await;
                 say(result);
             }
-            Settlement::Hide(time) => {
-                self.leases.release(delivery).await;
-                say(self.broker.hide(delivery, time).await);
-            }
+            Settlement::Hide(time) => self.put_back(delivery, time).await,
             Settlement::DeadLetter(reason) => {
                 return self.end_unrunnable(task, outcome, &reason).await;
             }
@@ -121,18 +152,15 @@ impl Context {
     async fn end_unrunnable(&self, task: &Task, outcome: TaskOutcome, reason: &str) -> TaskOutcome {
         match self.report(task, reason, ReportKind::Removed).await {
             Ok(Reported::Held) => {
-                let wait = Settlement::Hide(self.broker.visibility());
+                let wait = Settlement::Hide(self.held_pause(&task.delivery));
                 let outcome = given_back("another process runs it");
                 return Box::pin(self.settle(task, outcome, wait)).await;
             }
             Ok(_) => {}
             Err(problem) => {
-                self.leases.release(&task.delivery).await;
                 warn!("{problem}; the message is kept and tried again later");
-                say(self
-                    .broker
-                    .hide(&task.delivery, back_off(task.delivery.receive_count))
-                    .await);
+                let pause = back_off(task.delivery.receive_count);
+                self.put_back(&task.delivery, pause).await;
                 return given_back(reason);
             }
         }
@@ -201,8 +229,7 @@ impl Context {
     async fn unanswered(&self, task: &Task, problem: &AnswerError) -> TaskOutcome {
         let pause = back_off(task.delivery.receive_count);
         error!("{problem}; trying again in {} s", pause.as_secs());
-        self.leases.release(&task.delivery).await;
-        say(self.broker.hide(&task.delivery, pause).await);
+        self.put_back(&task.delivery, pause).await;
         given_back(&problem.to_string())
     }
 

@@ -157,13 +157,13 @@ def sqs(endpoint: str) -> Any:
     return boto3.client("sqs", endpoint_url=endpoint)
 
 
-def create_queue(endpoint: str, name: str, dead: str | None = None) -> str:
+def create_queue(endpoint: str, name: str, dead: str | None = None, receives: int = 100) -> str:
     """Creates a queue, and the dead-letter queue that its redrive policy names."""
     attributes = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
     if dead is not None:
         url = create_queue(endpoint, dead)
         found = sqs(endpoint).get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        policy = {"deadLetterTargetArn": found["Attributes"]["QueueArn"], "maxReceiveCount": 100}
+        policy = {"deadLetterTargetArn": found["Attributes"]["QueueArn"], "maxReceiveCount": receives}
         attributes["RedrivePolicy"] = json.dumps(policy)
     return sqs(endpoint).create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
 

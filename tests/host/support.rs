@@ -209,6 +209,7 @@ fn execution(kind: TaskKind, kwargs: Value, attempt: u32) -> Execution {
         receive_count: 1,
         message_id: "message-1".to_owned(),
         queue: "dagster-tasks".to_owned(),
+        max_receives: None,
         isolation: None,
     }
 }

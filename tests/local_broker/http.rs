@@ -1,5 +1,7 @@
 //! One HTTP request, exactly as it is written: a client would add or correct headers.
 
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 

@@ -9,6 +9,8 @@
 mod clock;
 #[path = "../local_broker/earlier.rs"]
 mod earlier;
+#[path = "../local_broker/http.rs"]
+mod http;
 #[path = "../local_broker/server.rs"]
 mod server;
 
@@ -20,6 +22,7 @@ mod fifo;
 mod fifo_attempts;
 mod in_flight;
 mod messages;
+mod moved_clock;
 mod moves;
 mod polls;
 mod protocol;

@@ -262,7 +262,7 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let handles: Vec<String> = deliveries
             .iter()
-            .map(|delivery| delivery.receipt_handle.clone())
+            .map(|delivery| delivery.receipt.handle())
             .collect();
         for batch in handles.chunks(10) {
             for Refused { reason, .. } in self.extend(queue, batch, Duration::ZERO).await? {

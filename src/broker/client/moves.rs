@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 
-use super::Broker;
+use super::{Broker, seconds};
 use crate::broker::attribute::Attributes;
+use crate::broker::delivery::Delivery;
 use crate::broker::error::BrokerError;
 use crate::broker::queue_set::Queue;
 
@@ -20,7 +21,16 @@ pub struct Outgoing {
     pub group: Option<String>,
     /// The deduplication id, used on FIFO queues.
     pub deduplication: Option<String>,
+    /// How long it stays hidden at first, up to 15 minutes; FIFO queues know no such thing.
+    pub delay: Duration,
 }
+
+/// SQS delays a message no longer.
+const LONGEST_DELAY: Duration = Duration::from_mins(15);
+
+/// A FIFO queue's copies cannot be delayed. With so few receives that each one is replaced, they
+/// would go round without a pause.
+const FIFO_RECEIVES: u32 = 3;
 
 /// How often a move task is asked how far it is.
 const ASK_MOVE_EVERY: Duration = Duration::from_millis(500);
@@ -55,9 +65,37 @@ impl Broker {
             request = request
                 .set_message_group_id(group.cloned())
                 .set_message_deduplication_id(outgoing.deduplication.clone());
+        } else if !outgoing.delay.is_zero() {
+            request = request.delay_seconds(seconds(outgoing.delay.min(LONGEST_DELAY)));
         }
         request.send().await.map_err(|e| self.error(attempt, &e))?;
         Ok(())
+    }
+
+    /// Puts a fresh copy in a message's place, hidden for `after`: it is sent, then this one is
+    /// deleted; dying between the two leaves both, never none. False where that cannot be done.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the message is then still there.
+    pub async fn replace(&self, delivery: &Delivery, after: Duration) -> Result<bool, BrokerError> {
+        let queue = &delivery.queue;
+        if queue.is_fifo() && queue.max_receives.is_some_and(|most| most < FIFO_RECEIVES) {
+            return Ok(false);
+        }
+        let outgoing = Outgoing {
+            body: delivery.body.clone(),
+            attributes: delivery.attributes.clone(),
+            group: delivery.group.clone(),
+            deduplication: Some(uuid::Uuid::new_v4().simple().to_string()),
+            delay: after,
+        };
+        let attempt = format!(
+            "send message {} again to {}, since its receives are nearly used up",
+            delivery.message_id, queue.name
+        );
+        self.send(&queue.url, &outgoing, &attempt).await?;
+        self.delete(delivery).await?;
+        Ok(true)
     }
 
     /// SQS's own purge: everything on the queue goes, in flight and delayed messages too.

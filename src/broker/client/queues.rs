@@ -86,6 +86,8 @@ impl Broker {
         };
         let mut queue = queue.clone();
         queue.dead_letter_url = self.dead_letter_url(policy.as_deref()).await;
+        let policy = policy.as_deref().and_then(redrive_policy);
+        queue.max_receives = policy.map(|policy| policy.max_receives).filter(|&n| n > 0);
         Ok(queue)
     }
 

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::json;
 
-/// Where the others' dead letters go, after as many receives as `doctor` asks for at least.
+/// Where the others' dead letters go, after as many receives as `queue create` gives them.
 const DEAD: &str = "dagster-tasks-dead";
-const MAX_RECEIVES: u32 = 10;
+const MAX_RECEIVES: u32 = 100;
 
 /// The base queue, the other bands, and the queue that runs travel on.
 const NAMES: [&str; 4] = [

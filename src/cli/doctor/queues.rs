@@ -8,9 +8,9 @@ use crate::broker::{Broker, BrokerError, Permission, Queue, QueueSet};
 use crate::config::Settings;
 use crate::domain::{QueueDetail, QueueRole};
 
-/// A queue moves a message away after so many receives. Fewer than ten are used up by restarts and
-/// lost workers, which are no fault of the message's.
-const FEW_RECEIVES: u32 = 10;
+/// Receives beyond `max_deliveries` that restarts, lost workers and full ones may use up, which are
+/// no fault of the message's.
+const SPARE_RECEIVES: u32 = 10;
 
 /// Seconds between two clocks beyond which ages and heartbeats are told wrong.
 const CLOCKS_APART: i64 = 10;
@@ -46,7 +46,8 @@ pub(super) async fn examine(
                     answered = true;
                 }
                 served.push(queue.name.clone());
-                dead_letters(report, broker, queue, &detail).await;
+                let wanted = settings.max_deliveries.value.saturating_add(SPARE_RECEIVES);
+                dead_letters(report, broker, queue, &detail, wanted).await;
                 permissions(report, broker, queue).await;
             }
             Err(problem) if problem.is_no_such_queue() => missing(report, broker, queue, &problem),
@@ -97,6 +98,7 @@ async fn dead_letters(
     broker: &Broker,
     queue: &Arc<Queue>,
     detail: &QueueDetail,
+    wanted: u32,
 ) {
     let check = subject(queue);
     let Some(policy) = &detail.redrive else {
@@ -112,12 +114,12 @@ async fn dead_letters(
         "exists; after {times} receives SQS moves a message to {}",
         policy.queue
     );
-    if times < FEW_RECEIVES {
+    if times <= wanted {
         report.warning(
             &check,
             format!(
-                "{words}, which restarts and lost workers use up: set its maxReceiveCount to \
-                 {FEW_RECEIVES} or more"
+                "{words}, which restarts and lost workers may use up before max_deliveries ends a \
+                 task by rule: set its maxReceiveCount to more than {wanted} (100, say)"
             ),
         );
     } else {

@@ -44,9 +44,35 @@ pub struct Polls {
     /// No parked receive's time is over before this.
     next_deadline: Option<Instant>,
     quiet: bool,
+    /// How far the broker's clock was ahead at the last look, in milliseconds.
+    ahead: Millis,
 }
 
 impl Polls {
+    pub fn new(ahead: Millis) -> Self {
+        Self {
+            ahead,
+            ..Self::default()
+        }
+    }
+
+    /// Lets parked receives grow older with a clock that was moved; says whether it was.
+    pub fn follow(&mut self, ahead: Millis) -> bool {
+        let by = u64::try_from(ahead - self.ahead).unwrap_or(0);
+        self.ahead = ahead;
+        if by == 0 {
+            return false;
+        }
+        let earlier = |at: Instant| at.checked_sub(Duration::from_millis(by)).unwrap_or(at);
+        for polls in self.parked.values_mut() {
+            for (deadline, _) in polls.iter_mut() {
+                *deadline = earlier(*deadline);
+            }
+        }
+        self.next_deadline = self.next_deadline.map(earlier);
+        true
+    }
+
     pub fn next_deadline(&self) -> Option<Instant> {
         self.next_deadline
     }

@@ -70,8 +70,8 @@ impl Worker {
     pub fn new(journal: Journal, broker: Broker, flusher: Flusher) -> Self {
         Self {
             journal,
+            polls: Polls::new(broker.ahead()),
             broker,
-            polls: Polls::default(),
             flusher,
             broken: None,
             failing: None,
@@ -91,9 +91,9 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let is_idle = first.is_none();
-            let now = wall_clock();
             let mut group = Group::default();
             self.recover();
+            let mut now = self.now();
             self.broker.tick(now);
             if self.failing.is_some() {
                 // What happens by itself may find no room; that must not refuse what needs none.
@@ -104,6 +104,10 @@ impl Worker {
                 .chain(waiting.try_iter().take(GROUP_LIMIT))
             {
                 self.take(order, now, &mut group);
+            }
+            if self.polls.follow(self.broker.ahead()) {
+                now = self.now();
+                self.broker.tick(now);
             }
             self.polls.serve(&mut self.broker, now, &mut group);
             self.finish(group);
@@ -118,13 +122,18 @@ impl Worker {
         }
     }
 
+    /// The one clock of everything that is in the queues.
+    fn now(&self) -> Millis {
+        wall_clock().saturating_add(self.broker.ahead())
+    }
+
     /// How long there is nothing to do unless a request comes.
     fn patience(&self) -> Duration {
         if self.untidy {
             return IDLE_AFTER;
         }
         let timer = self.broker.next_wake().map_or(LONGEST_SLEEP, |at| {
-            Duration::from_millis(u64::try_from(at - wall_clock()).unwrap_or(0))
+            Duration::from_millis(u64::try_from(at - self.now()).unwrap_or(0))
         });
         let again = self.failing.map_or(Duration::ZERO, |(at, _)| {
             AGAIN_AFTER.saturating_sub(at.elapsed())

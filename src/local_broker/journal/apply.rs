@@ -65,6 +65,9 @@ impl Journal {
                 "DELETE FROM dedup WHERE queue = ?1 AND expires_at <= ?2",
                 params![queue, until],
             ),
+            Change::ClockMoved { ahead } => {
+                self.run("INSERT OR REPLACE INTO meta VALUES ('ahead', ?1)", [ahead])
+            }
             Change::TaskSaved(task) => self.run(
                 "INSERT OR REPLACE INTO task VALUES (?1, ?2, ?3)",
                 params![task.id.as_bytes(), task.started_at, to_json(task)?],

@@ -41,6 +41,10 @@ impl Journal {
         }
         self.load_messages(&mut broker)?;
         self.load_dedup(&mut broker)?;
+        let ahead = "SELECT value FROM meta WHERE key = 'ahead'";
+        if let Some(ahead) = self.db.query_row(ahead, [], |row| row.get(0)).optional()? {
+            broker.restore_clock(ahead);
+        }
         Ok(Loaded {
             broker,
             secret: self.secret()?,

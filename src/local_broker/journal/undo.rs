@@ -14,7 +14,7 @@ use crate::local_broker::state::move_task::MoveTask;
 
 impl Journal {
     /// Puts what these changes touched back to what it is on disk, after [`Journal::roll_back`].
-    /// `false` when they touched a queue itself: then everything has to be read.
+    /// `false` when they touched a queue itself or the clock: then everything has to be read.
     ///
     /// # Errors
     /// `SQLite`'s, or a record that is not understood; everything has to be read then, too.
@@ -32,9 +32,10 @@ impl Journal {
                 // What expired does not come back to life; its rows go with the next ones.
                 Change::DedupExpired { .. } => {}
                 Change::TaskSaved(task) => broker.put_back_task(task.id, self.task(task.id)?),
-                Change::QueueSaved(_) | Change::QueueRemoved { .. } | Change::Discarded(_) => {
-                    return Ok(false);
-                }
+                Change::QueueSaved(_)
+                | Change::QueueRemoved { .. }
+                | Change::Discarded(_)
+                | Change::ClockMoved { .. } => return Ok(false),
             }
         }
         Ok(true)

@@ -73,6 +73,11 @@ pub enum Change {
         /// The moment.
         until: Millis,
     },
+    /// The clock was moved.
+    ClockMoved {
+        /// How far it is ahead of the machine's now, in milliseconds.
+        ahead: Millis,
+    },
     /// A move task started, went on or ended.
     TaskSaved(Box<MoveTask>),
 }

@@ -276,6 +276,7 @@ fn outgoing(delivery: &Delivery, deduplication: String) -> Outgoing {
         attributes,
         group: delivery.group.clone(),
         deduplication: Some(deduplication),
+        delay: Duration::ZERO,
     }
 }
 

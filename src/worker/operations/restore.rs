@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{OperateError, Operated, Operator, messages};
 use crate::broker::{Archived, Attribute, OFFLOADED, Outgoing, read_archive};
@@ -90,6 +91,7 @@ impl Operator {
             attributes,
             group: one.group.clone(),
             deduplication: Some(deduplication),
+            delay: Duration::ZERO,
         };
         let attempt = format!("send message {} to {}", one.message_id, queue.name);
         self.broker.send(&queue.url, &outgoing, &attempt).await?;

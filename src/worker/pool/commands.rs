@@ -63,13 +63,7 @@ impl Pool {
 
     /// The message of a task in hand, as people may see it.
     fn payload(&self, task_id: &str) -> Reply {
-        let held = || {
-            self.held_steps
-                .get(task_id)
-                .or_else(|| self.held_runs.get(task_id))
-        };
-        let running = self.in_hand.get(task_id).map(|task| &**task);
-        let Some(task) = running.or_else(held) else {
+        let Some(task) = self.in_hand(task_id) else {
             return Reply::Failed(format!("no task {task_id} is in hand here"));
         };
         let mut body = redact(&task.delivery.body);

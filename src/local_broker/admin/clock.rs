@@ -1,0 +1,56 @@
+//! `POST /_dtq/clock` with `{"advance_seconds": N}`: the broker's clock goes on N seconds later, so
+//! that tests of hours take seconds. Delays, visibility and retention, deduplication, open long
+//! polls and what rests after a purge or a deletion follow. It never goes back, and a restart keeps
+//! it: a message written under a later time would otherwise stay hidden for that much longer.
+//! Signatures are checked by the machine's clock, as clients sign by theirs.
+
+use axum::body::{Body, Bytes};
+use axum::http::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{failure, respond};
+use crate::local_broker::error::SqsError;
+use crate::local_broker::guard::Reach;
+use crate::local_broker::http::App;
+
+/// The path.
+pub const CLOCK: &str = "/_dtq/clock";
+
+/// Seconds in one request: longer than any time in SQS.
+const MOST: i64 = 31 * 24 * 3_600;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    advance_seconds: i64,
+}
+
+/// Moves the clock; answers how far it is ahead of the machine's.
+pub async fn answer(app: &App, reach: Reach, body: &Bytes) -> Response<Body> {
+    if reach != Reach::All {
+        let error = "a followed link must not move the clock: send the request by a program";
+        return respond(StatusCode::FORBIDDEN, &json!({ "error": error }));
+    }
+    let asked = serde_json::from_slice::<Advance>(body).map_err(|error| error.to_string());
+    let seconds = match asked {
+        Ok(Advance { advance_seconds }) if (1..=MOST).contains(&advance_seconds) => advance_seconds,
+        Ok(_) => return refuse(&format!("advance_seconds must be 1 to {MOST}")),
+        Err(problem) => return refuse(&format!("send {{\"advance_seconds\": N}}: {problem}")),
+    };
+    let moved: Result<i64, SqsError> = app
+        .engine
+        .run(move |broker, _| {
+            broker.advance(seconds * 1_000);
+            Ok(broker.ahead())
+        })
+        .await;
+    match moved {
+        Ok(ahead) => respond(StatusCode::OK, &json!({ "ahead_seconds": ahead / 1_000 })),
+        Err(error) => failure(&error),
+    }
+}
+
+fn refuse(error: &str) -> Response<Body> {
+    respond(StatusCode::BAD_REQUEST, &json!({ "error": error }))
+}
