@@ -15,8 +15,8 @@ mod queue_set;
 mod refusal;
 
 pub use archive::{Archive, Archived, read_archive};
-pub use attribute::{Attribute, Attributes, REASON, SOURCE_QUEUE};
-pub use client::{Broker, LONG_POLL, Looked, Outgoing, Permission};
+pub use attribute::{Attribute, Attributes, REASON, RECEIVES, SOURCE_QUEUE};
+pub use client::{Broker, LONG_POLL, Looked, Outgoing, Permission, Receives};
 pub use delivery::{Delivery, OFFLOADED, Receipt};
 pub use embedded::Waiting;
 pub use error::BrokerError;

@@ -82,6 +82,12 @@ impl Hosts {
         self.supervisor.cancel_as_asked(task_id).await
     }
 
+    /// Stops the process of a run that another worker can go on with, as it is: what it has sent is
+    /// in flight, and what it waits for is in Dagster's log. Any other task is left alone.
+    pub async fn hand_over(&self, task_id: &str) {
+        self.supervisor.hand_over(task_id).await;
+    }
+
     /// Writes the failure of a step or run whose message is removed without having been executed,
     /// unless the run is over or the attempt has an end. An attempt that some process runs right now
     /// is left alone.

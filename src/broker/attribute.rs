@@ -14,6 +14,9 @@ pub const REASON: &str = "dtq_reason";
 /// The attribute with which a dead-lettered message says where it came from.
 pub const SOURCE_QUEUE: &str = "dtq_source_queue";
 
+/// The attribute with which a copy says how often the messages before it were received.
+pub const RECEIVES: &str = "dtq_receives";
+
 /// A message's attributes by name.
 pub type Attributes = BTreeMap<String, Attribute>;
 

@@ -30,7 +30,7 @@ use crate::config::{Settings, is_loopback, region_of_queue_url};
 use crate::domain;
 use crate::domain::secrets::redact_text;
 pub use inspect::Looked;
-pub use moves::Outgoing;
+pub use moves::{Outgoing, Receives};
 pub use probe::Permission;
 
 /// Longest wait of one receive, SQS's own limit: an idle worker costs three requests a minute.

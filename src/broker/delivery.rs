@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use jiff::Timestamp;
 
-use super::attribute::{Attribute, Attributes, SOURCE_QUEUE};
+use super::attribute::{Attribute, Attributes, RECEIVES, SOURCE_QUEUE};
 use super::queue_set::Queue;
 use crate::domain::MessageStage;
 
@@ -48,7 +48,8 @@ pub struct Delivery {
     pub body: String,
     /// Whether the message itself is an object in S3 (attribute `s3_extended_message`).
     pub offloaded: bool,
-    /// `ApproximateReceiveCount`, from 1.
+    /// How often it was received, from 1: its `ApproximateReceiveCount`, and those of the messages
+    /// that it is a copy of.
     pub receive_count: u32,
     /// `SentTimestamp`.
     pub sent_at: Option<Timestamp>,
@@ -72,8 +73,9 @@ impl Delivery {
     /// sooner.
     #[must_use]
     pub fn is_nearly_used_up(&self) -> bool {
+        let own = self.receive_count.saturating_sub(earlier(&self.attributes));
         let most = self.queue.max_receives;
-        most.is_some_and(|most| self.receive_count.saturating_add(1) >= most)
+        most.is_some_and(|most| own.saturating_add(1) >= most)
     }
 
     /// Takes over what SQS answered. A message without id, handle or body cannot be: SQS promises
@@ -82,7 +84,7 @@ impl Delivery {
         let attribute = |name: &MessageSystemAttributeName| {
             message.attributes.as_ref().and_then(|all| all.get(name))
         };
-        let receive_count = attribute(&MessageSystemAttributeName::ApproximateReceiveCount)
+        let own_count: u32 = attribute(&MessageSystemAttributeName::ApproximateReceiveCount)
             .and_then(|text| text.parse().ok())
             .unwrap_or(1);
         let sent_at = attribute(&MessageSystemAttributeName::SentTimestamp)
@@ -97,6 +99,7 @@ impl Delivery {
             .map(|(name, value)| (name.clone(), Attribute::from(value)))
             .collect();
         Self {
+            receive_count: own_count.saturating_add(earlier(&attributes)),
             offloaded: attributes.contains_key(OFFLOADED),
             source: source(&attributes, arn.as_deref()),
             attributes,
@@ -105,12 +108,17 @@ impl Delivery {
             message_id: message.message_id.unwrap_or_default(),
             receipt: message.receipt_handle.unwrap_or_default().into(),
             body: message.body.unwrap_or_default(),
-            receive_count,
             sent_at,
             received_at: Timestamp::now(),
             group,
         }
     }
+}
+
+/// The receives of the messages that this one is a copy of.
+fn earlier(attributes: &Attributes) -> u32 {
+    let told = attributes.get(RECEIVES).map(Attribute::shown);
+    told.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// A worker's word for where a message came from is more exact than SQS's: SQS does not know of it.

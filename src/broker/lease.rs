@@ -73,9 +73,7 @@ impl Leases {
             message_id: delivery.message_id.clone(),
             due: Instant::now() + self.shared.period(),
         };
-        self.shared
-            .held()
-            .insert(delivery.receipt.handle(), lease);
+        self.shared.held().insert(delivery.receipt.handle(), lease);
         self.shared.registered.notify_one();
     }
 

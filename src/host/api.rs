@@ -251,6 +251,11 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
+    /// The run's process was stopped on purpose, since its worker ends; another goes on with it.
+    HandedOver {
+        /// Why it ended.
+        reason: String,
+    },
     /// Nothing was run and nothing written. The worker decides.
     Unrunnable {
         /// Why, in one sentence.

@@ -300,6 +300,10 @@ pub(super) enum FromHost {
     Begun {
         id: String,
     },
+    /// A run worker: another one goes on with its run where this one is stopped.
+    Resumable {
+        id: String,
+    },
     Event {
         id: String,
         event_type: String,
@@ -350,7 +354,11 @@ impl FromHost {
                 }
             }
             Self::Answer { error, .. } => error.iter_mut().for_each(redact_in_place),
-            Self::Hello { .. } | Self::Stale { .. } | Self::Forked { .. } | Self::Begun { .. } => {}
+            Self::Hello { .. }
+            | Self::Stale { .. }
+            | Self::Forked { .. }
+            | Self::Begun { .. }
+            | Self::Resumable { .. } => {}
         }
     }
 }

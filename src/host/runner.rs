@@ -52,6 +52,8 @@ struct Task {
     done: oneshot::Sender<Ended>,
     pid: Option<u32>,
     begun: bool,
+    /// Whether another process goes on with it where this one is stopped.
+    resumable: bool,
 }
 
 struct Inner {
@@ -147,6 +149,7 @@ impl Runner {
                 done,
                 pid: None,
                 begun: false,
+                resumable: false,
             },
         );
         let frame = if kind.is_run() {
@@ -174,6 +177,12 @@ impl Runner {
         });
         let _ = tokio::time::timeout(UNRESPONSIVE, asked).await;
         self.watch_end(id, grace + UNRESPONSIVE);
+    }
+
+    /// Whether another process goes on with the task where its own is stopped.
+    pub fn is_resumable(&self, id: &str) -> bool {
+        let tasks = lock(&self.inner.tasks);
+        tasks.get(id).is_some_and(|task| task.resumable)
     }
 
     /// SIGKILL at once, to everything the task started.
@@ -351,6 +360,11 @@ impl Inner {
             FromHost::Begun { id } => {
                 if let Some(task) = lock(&self.tasks).get_mut(&id) {
                     task.begun = true;
+                }
+            }
+            FromHost::Resumable { id } => {
+                if let Some(task) = lock(&self.tasks).get_mut(&id) {
+                    task.resumable = true;
                 }
             }
             FromHost::Event {

@@ -44,6 +44,8 @@ pub(super) struct Running {
     pub instance: Option<String>,
     pub runner: Option<Arc<Runner>>,
     pub canceled: bool,
+    /// Its process is stopped so that another worker goes on with it.
+    pub handed_over: bool,
 }
 
 /// Takes a task off the list however its execution ends: a shutdown waits for those on it.
@@ -134,6 +136,7 @@ impl Supervisor {
                 instance: instance.clone(),
                 runner: None,
                 canceled: false,
+                handed_over: false,
             },
         );
         let in_flight = InFlight {
@@ -143,7 +146,8 @@ impl Supervisor {
         let outcome = match self.code(&subject, instance.as_deref()).await {
             Ok(RunCode::Code(code)) => {
                 let key = LocationKey::new(&code, instance);
-                self.run(execution, &subject, &code, &key, progress).await
+                let ended = self.run(execution, &subject, &code, &key, progress).await;
+                ended.map(|outcome| self.or_handed_over(outcome, &in_flight.id))
             }
             Ok(RunCode::Finished { status }) => Ok(Outcome::RunFinished { status }),
             Ok(RunCode::Missing { reason } | RunCode::Refused { reason }) => {
@@ -224,6 +228,40 @@ impl Supervisor {
             reason: last,
             by_code: false,
         })
+    }
+
+    /// A run whose process was stopped with its worker, or for it, is handed over.
+    fn or_handed_over(&self, outcome: Outcome, id: &str) -> Outcome {
+        let is_ours = || {
+            let tasks = lock(&self.tasks);
+            tasks.get(id).is_some_and(|running| running.handed_over)
+        };
+        match outcome {
+            Outcome::Interrupted { reason }
+                if self.stopping.load(Ordering::SeqCst) || is_ours() =>
+            {
+                Outcome::HandedOver { reason }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Stops the process of a run that another worker can go on with.
+    pub async fn hand_over(&self, task_id: &str) {
+        let runner = {
+            let mut tasks = lock(&self.tasks);
+            let running = tasks
+                .get_mut(task_id)
+                .filter(|running| !running.handed_over);
+            let Some(running) = running else { return };
+            let runner = running.runner.clone();
+            let Some(runner) = runner.filter(|runner| runner.is_resumable(task_id)) else {
+                return;
+            };
+            running.handed_over = true;
+            runner
+        };
+        runner.kill_task(task_id).await;
     }
 
     /// Whether the code was loaded again for this run, because it lacked what the run needs.

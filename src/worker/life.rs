@@ -131,6 +131,10 @@ impl Context {
                 let pause = Settlement::Hide(back_off(task.delivery.receive_count));
                 (TaskOutcome::GivenBack { reason }, pause)
             }
+            Ok(Outcome::HandedOver { reason }) => {
+                info!(run_id = %run, "{name} is handed over to another worker ({reason})");
+                (TaskOutcome::GivenBack { reason }, Settlement::HandOver)
+            }
             Ok(Outcome::Unrunnable { reason }) => {
                 let reason = domain::reason(&reason);
                 error!(run_id = %run, "{name} cannot be run: {reason}");

@@ -60,6 +60,8 @@ pub struct Pool {
     lives: Lives,
     /// When a drain becomes a stop.
     stop_at: Option<tokio::time::Instant>,
+    /// When a draining worker next hands over its run workers.
+    hand_over_at: Option<tokio::time::Instant>,
     /// Small jobs whose end nobody waits for but the shutdown: giving back, dead-lettering, drains.
     chores: JoinSet<()>,
     /// A look at whether missing queues exist by now; at most one.
@@ -69,6 +71,9 @@ pub struct Pool {
 
 /// How often queues that did not exist are looked for: a request for each that is missing.
 const LOOK_FOR_MISSING: Duration = Duration::from_secs(30);
+
+/// How often a draining worker looks for run workers that can be handed over.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the end of a worker may wait for its last heartbeat to be written.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -126,6 +131,7 @@ impl Pool {
             polls,
             lives: Lives::default(),
             stop_at: None,
+            hand_over_at: None,
             chores: JoinSet::new(),
             lookups: JoinSet::new(),
             standing,
@@ -160,6 +166,7 @@ impl Pool {
                 Some(order) = orders.recv() => self.obey(order).await,
                 () = retry_at(retry) => {}
                 () = self.context.breaker.recovered() => {}
+                () = retry_at(self.hand_over_at) => self.hand_over_runs(),
                 () = retry_at(self.stop_at) => {
                     info!("the time to drain is over: interrupting what runs");
                     let _ = self.stop();
@@ -201,6 +208,21 @@ impl Pool {
             && self.polls.open() == 0
     }
 
+    /// A draining worker whose own steps are done stops its run workers: those of its runs wait for
+    /// steps that it takes no more, perhaps for ever, and another worker goes on with them. One that
+    /// is not ready for that, or whose executor loses its steps with it, is asked again.
+    fn hand_over_runs(&mut self) {
+        let runs = self
+            .in_hand
+            .values()
+            .filter(|task| task.message.kind.is_run());
+        for task in runs {
+            let (hosts, id) = (self.context.hosts.clone(), task.message.task_id.clone());
+            self.chores.spawn(async move { hosts.hand_over(&id).await });
+        }
+        self.hand_over_at = Some(tokio::time::Instant::now() + HAND_OVER_EVERY);
+    }
+
     /// Starts what can start, then asks for what could start next.
     fn schedule(&mut self) {
         if self.rests_until().is_some() {
@@ -225,6 +247,10 @@ impl Pool {
             let steps = (room as usize).saturating_sub(coming);
             let runs = self.runs.target.saturating_sub(self.runs.busy) as usize;
             self.polls.demand(steps, runs);
+        }
+        let hands_over = self.state == WorkerState::Draining && self.steps.busy == 0;
+        if hands_over && self.hand_over_at.is_none() {
+            self.hand_over_at = Some(tokio::time::Instant::now());
         }
         let standing = Standing {
             state: self.state,
@@ -318,7 +344,10 @@ impl Pool {
         if let Some(known) = self.in_hand(&task.message.task_id) {
             let is_fresh = !task.delivery.is_nearly_used_up();
             if is_fresh && self.context.leases.adopt(&known.delivery, &task.delivery) {
-                info!("{} came again: its lease goes on with the new receipt", task.name());
+                info!(
+                    "{} came again: its lease goes on with the new receipt",
+                    task.name()
+                );
             } else {
                 // A copy of what is in hand, or the last receive but one of it: it waits its time
                 // out, and what comes then is recognised.

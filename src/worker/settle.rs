@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::held::Task;
 use super::life::Context;
 use super::words::skipped;
-use crate::broker::{BrokerError, Delivery};
+use crate::broker::{BrokerError, Delivery, Receives};
 use crate::domain::{Event, Reply, TaskOutcome};
 use crate::host::{HostError, Report, ReportKind, Reported};
 use crate::wire::TaskiqResult;
@@ -22,6 +22,8 @@ pub(super) enum Settlement {
     Delete,
     /// Somebody may try later.
     Hide(Duration),
+    /// Another worker goes on with it at once. That it was begun here is held against nobody.
+    HandOver,
     /// Nobody can run it.
     DeadLetter(String),
 }
@@ -67,16 +69,23 @@ impl Context {
     /// which has all of them before it: a dead-letter queue is for what cannot be run.
     pub async fn put_back(&self, delivery: &Delivery, time: Duration) {
         if delivery.is_nearly_used_up() {
-            match self.broker.replace(delivery, time).await {
-                Ok(true) => {
-                    self.leases.release(delivery).await;
-                    return;
-                }
-                Ok(false) => {}
-                Err(problem) => warn!("{problem}"),
-            }
+            self.replace_or_hide(delivery, time, Receives::Counted)
+                .await;
+            return;
         }
         self.leases.release(delivery).await;
+        say(self.broker.hide(delivery, time).await);
+    }
+
+    async fn replace_or_hide(&self, delivery: &Delivery, time: Duration, receives: Receives) {
+        // The lease is kept until the copy is there: what comes again meanwhile is one too many.
+        let replaced = self.broker.replace(delivery, time, receives).await;
+        self.leases.release(delivery).await;
+        match replaced {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(problem) => warn!("{problem}"),
+        }
         say(self.broker.hide(delivery, time).await);
     }
 
@@ -140,6 +149,10 @@ impl Context {
                 say(result);
             }
             Settlement::Hide(time) => self.put_back(delivery, time).await,
+            Settlement::HandOver => {
+                self.replace_or_hide(delivery, Duration::ZERO, Receives::Forgotten)
+                    .await;
+            }
             Settlement::DeadLetter(reason) => {
                 return self.end_unrunnable(task, outcome, &reason).await;
             }

@@ -36,7 +36,10 @@ async fn everything_that_takes_time_follows_the_moved_clock() {
     let told = format!("{{\"ahead_seconds\":{}}}", 901 + HALF_A_DAY);
     assert_eq!(answer.body, told);
     let refused = sqs.hide(&held, &first, 60).await;
-    assert!(refused.is_err(), "twelve hours after its receive it is over");
+    assert!(
+        refused.is_err(),
+        "twelve hours after its receive it is over"
+    );
     assert_eq!(receives(&sqs.take(&held).await), 2);
 
     let kept = sqs.queue(&[(Name::MessageRetentionPeriod, "86400")]).await;
@@ -59,7 +62,11 @@ async fn everything_that_takes_time_follows_the_moved_clock() {
     let send = sqs.client.send_message().queue_url(&ordered);
     let send = send.message_body("x").message_group_id("g");
     send.send().await.unwrap();
-    assert_eq!(sqs.receive(&ordered).await.len(), 1, "no duplicate any more");
+    assert_eq!(
+        sqs.receive(&ordered).await.len(),
+        1,
+        "no duplicate any more"
+    );
 
     let purge = || sqs.client.purge_queue().queue_url(&kept).send();
     purge().await.unwrap();
@@ -107,7 +114,12 @@ async fn the_clock_stays_ahead_over_a_restart_and_never_goes_back() {
 
     let host = [format!("Host: {}", server.address())];
     let post = |body| send_raw(server.address(), "POST /_dtq/clock", &host, body).status;
-    for body in ["{\"advance_seconds\": -1}", "{\"advance_seconds\": 0}", "", "[]"] {
+    for body in [
+        "{\"advance_seconds\": -1}",
+        "{\"advance_seconds\": 0}",
+        "",
+        "[]",
+    ] {
         assert_eq!(post(body), 400, "{body}");
     }
     let get = send_raw(server.address(), "GET /_dtq/clock", &host, "");
@@ -123,5 +135,9 @@ async fn a_broker_with_keys_moves_its_clock_only_for_signed_requests() {
     let keys = [&keys[..], &[secret.to_str().unwrap()]].concat();
     let server = Server::start_on(&folder.path().join("data"), "127.0.0.1:0", &keys);
     let refused = advance(server.address(), 60);
-    assert!(refused.status == 403 || refused.status == 401, "{}", refused.status);
+    assert!(
+        refused.status == 403 || refused.status == 401,
+        "{}",
+        refused.status
+    );
 }

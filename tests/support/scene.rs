@@ -29,14 +29,26 @@ impl Scene {
         Self::on(Broker::start(), queue, settings)
     }
 
+    /// As [`Scene::with`], with a runs queue that has the dead-letter queue too; after so many
+    /// receives SQS itself moves messages there.
+    pub fn limited(queue: &str, settings: &str, receives: u32) -> Self {
+        Self::made(Broker::start(), queue, settings, receives, true)
+    }
+
     /// The same on a broker that was started already.
     pub fn on(broker: Broker, queue: &str, settings: &str) -> Self {
+        Self::made(broker, queue, settings, 100, false)
+    }
+
+    fn made(broker: Broker, queue: &str, settings: &str, receives: u32, runs_too: bool) -> Self {
         let project = Project::new(&broker, queue, &std::fs::read_to_string(jobs()).unwrap());
         let mut side = Side::start(&project);
         let stem = queue.trim_end_matches(".fifo");
         let fifo = &queue[stem.len()..];
-        side.create_queue(queue, Some(&format!("{stem}-dead{fifo}")));
-        side.create_queue(&format!("{stem}-runs{fifo}"), None);
+        let dead = format!("{stem}-dead{fifo}");
+        side.create_limited(queue, Some(&dead), receives);
+        let runs = format!("{stem}-runs{fifo}");
+        side.create_limited(&runs, runs_too.then_some(dead.as_str()), receives);
         let settings = project.yaml(settings);
         Self {
             broker,

@@ -98,7 +98,13 @@ impl Side {
 
     /// Creates a queue, with a dead-letter queue if one is named; its URL.
     pub fn create_queue(&mut self, name: &str, dead: Option<&str>) -> String {
-        let arguments = json!({"endpoint": self.endpoint, "name": name, "dead": dead});
+        self.create_limited(name, dead, 100)
+    }
+
+    /// The same; after so many receives its messages go to the dead-letter queue.
+    pub fn create_limited(&mut self, name: &str, dead: Option<&str>, receives: u32) -> String {
+        let arguments = json!({"endpoint": self.endpoint, "name": name, "dead": dead,
+            "receives": receives});
         self.ask("create_queue", &arguments)
             .as_str()
             .unwrap()

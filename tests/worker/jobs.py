@@ -12,7 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-from dagster import Definitions, OpExecutionContext, RetryPolicy, job, op, resource
+from dagster import (
+    Definitions,
+    OpExecutionContext,
+    RetryPolicy,
+    in_process_executor,
+    job,
+    op,
+    resource,
+)
 
 from dagster_taskiq import taskiq_executor
 
@@ -147,6 +155,11 @@ def single() -> None:
     gated()
 
 
+@job(executor_def=in_process_executor)
+def plain() -> None:
+    gated()
+
+
 @job(executor_def=taskiq_executor)
 def many() -> None:
     for n in range(500):
@@ -162,5 +175,18 @@ def seconds() -> None:
 
 
 defs = Definitions(
-    jobs=[deadly, ten, four, three, crashing, dying, interrupted, stubborn, single, many, seconds]
+    jobs=[
+        deadly,
+        ten,
+        four,
+        three,
+        crashing,
+        dying,
+        interrupted,
+        stubborn,
+        single,
+        plain,
+        many,
+        seconds,
+    ]
 )

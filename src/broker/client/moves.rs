@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 
-use super::{Broker, seconds};
-use crate::broker::attribute::Attributes;
+use super::{Broker, MOST_ATTRIBUTES, seconds};
+use crate::broker::attribute::{Attribute, Attributes, RECEIVES};
 use crate::broker::delivery::Delivery;
 use crate::broker::error::BrokerError;
 use crate::broker::queue_set::Queue;
@@ -31,6 +31,15 @@ const LONGEST_DELAY: Duration = Duration::from_mins(15);
 /// A FIFO queue's copies cannot be delayed. With so few receives that each one is replaced, they
 /// would go round without a pause.
 const FIFO_RECEIVES: u32 = 3;
+
+/// Whether a copy's receives are counted on from the message's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receives {
+    /// They are: it is the same message, tried again.
+    Counted,
+    /// It starts anew.
+    Forgotten,
+}
 
 /// How often a move task is asked how far it is.
 const ASK_MOVE_EVERY: Duration = Duration::from_millis(500);
@@ -77,20 +86,32 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]; the message is then still there.
-    pub async fn replace(&self, delivery: &Delivery, after: Duration) -> Result<bool, BrokerError> {
+    pub async fn replace(
+        &self,
+        delivery: &Delivery,
+        after: Duration,
+        receives: Receives,
+    ) -> Result<bool, BrokerError> {
         let queue = &delivery.queue;
         if queue.is_fifo() && queue.max_receives.is_some_and(|most| most < FIFO_RECEIVES) {
             return Ok(false);
         }
+        let mut attributes = delivery.attributes.clone();
+        if receives == Receives::Forgotten {
+            attributes.remove(RECEIVES);
+        } else if attributes.len() < MOST_ATTRIBUTES || attributes.contains_key(RECEIVES) {
+            let count = Attribute::text(&delivery.receive_count.to_string());
+            attributes.insert(RECEIVES.to_owned(), count);
+        }
         let outgoing = Outgoing {
             body: delivery.body.clone(),
-            attributes: delivery.attributes.clone(),
+            attributes,
             group: delivery.group.clone(),
             deduplication: Some(uuid::Uuid::new_v4().simple().to_string()),
             delay: after,
         };
         let attempt = format!(
-            "send message {} again to {}, since its receives are nearly used up",
+            "send message {} again to {}",
             delivery.message_id, queue.name
         );
         self.send(&queue.url, &outgoing, &attempt).await?;

@@ -17,9 +17,6 @@ from dagster_taskiq.config import queue_name
 from dagster_taskiq.progress import Flight
 from dagster_taskiq.sqs import Sender
 
-#: Seconds between two looks while steps wait, and while all of them are being worked on.
-_INTERVAL = 10.0
-_BEGUN_INTERVAL = 60.0
 #: Seconds without a start before the run's log says that nobody serves the queue.
 _SILENCE_SECONDS = 30.0
 
@@ -33,6 +30,9 @@ def _resend_after() -> float:
 
 #: Seconds before a step that nobody has started is sent again.
 _RESEND_AFTER = _resend_after()
+#: Seconds between two looks at steps that wait, and at steps that a worker has begun.
+_INTERVAL = min(10.0, _RESEND_AFTER / 15)
+_BEGUN_INTERVAL = min(60.0, _RESEND_AFTER / 15)
 #: Looks in a row at which no live worker lists a started step before it is sent again: together
 #: longer than two visibility timeouts, in which its message comes back by itself.
 _UNLISTED_LOOKS = 3

@@ -10,7 +10,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{OperateError, Operated, Operator, messages, stay};
-use crate::broker::{BrokerError, Delivery, OFFLOADED, Outgoing, Queue, REASON, SOURCE_QUEUE};
+use crate::broker::{
+    BrokerError, Delivery, OFFLOADED, Outgoing, Queue, REASON, RECEIVES, SOURCE_QUEUE,
+};
 use crate::wire::TaskMessage;
 use crate::wire::redact::restore_secrets;
 
@@ -270,7 +272,7 @@ impl Operator {
 /// The message as it was before it became a dead letter.
 fn outgoing(delivery: &Delivery, deduplication: String) -> Outgoing {
     let mut attributes = delivery.attributes.clone();
-    attributes.retain(|name, _| ![REASON, SOURCE_QUEUE].contains(&name.as_str()));
+    attributes.retain(|name, _| ![REASON, SOURCE_QUEUE, RECEIVES].contains(&name.as_str()));
     Outgoing {
         body: delivery.body.clone(),
         attributes,
