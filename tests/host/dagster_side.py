@@ -163,7 +163,10 @@ def create_queue(endpoint: str, name: str, dead: str | None = None, receives: in
     if dead is not None:
         url = create_queue(endpoint, dead)
         found = sqs(endpoint).get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        policy = {"deadLetterTargetArn": found["Attributes"]["QueueArn"], "maxReceiveCount": receives}
+        policy = {
+            "deadLetterTargetArn": found["Attributes"]["QueueArn"],
+            "maxReceiveCount": receives,
+        }
         attributes["RedrivePolicy"] = json.dumps(policy)
     return sqs(endpoint).create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
 

@@ -7,18 +7,18 @@ keeps attempts lost with a worker apart from those the user's RetryPolicy counts
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, EventLogRecord
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.active import ActiveExecution
-from dagster._core.execution.plan.outputs import StepOutputHandle
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._utils.error import SerializableErrorInfo
 
+from dagster_taskiq.needs import known_states
 from dagster_taskiq.tags import ATTEMPT_TAG, WORKER_LOST
 from dagster_taskiq.whereabouts import owner_of
 
@@ -114,22 +114,10 @@ class RunProgress(ActiveExecution):
         self.flights[step.key] = flight
         return flight
 
-    def known_states(self, steps: Iterable[ExecutionStep]) -> Iterator[KnownExecutionState]:
-        """What each step's process must know: only its own attempts and what it depends on.
-
-        The whole state grows with the run, and with it every message.
-        """
-        state = self.get_known_state()
-        ready: dict[str, set[StepOutputHandle]] = {}
-        for output in state.ready_outputs:
-            ready.setdefault(output.step_key, set()).add(output)
-        for step in steps:
-            needed = {key for step_input in step.step_inputs for key in step_input.dependency_keys}
-            attempts = self.user_attempt(step.key) - 1
-            yield state._replace(
-                previous_retry_attempts={step.key: attempts} if attempts else {},
-                ready_outputs=set().union(*(ready.get(key, ()) for key in needed)),
-            )
+    def known_states(self, steps: Iterable[ExecutionStep]) -> Iterable[KnownExecutionState]:
+        """What each step's process must know of this run."""
+        attempts = ((step, self.user_attempt(step.key) - 1) for step in steps)
+        return known_states(self._plan, self.get_known_state(), attempts)
 
     def replay(self, records: list[EventLogRecord], context: PlanOrchestrationContext) -> None:
         """Rebuild the state from an earlier run worker's log, whatever limits apply now."""
