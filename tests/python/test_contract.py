@@ -18,9 +18,11 @@ from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.objects import StepFailureData, StepRetryData
 from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.execution.plan.state import KnownExecutionState, PastExecutionState
+from dagster._core.execution.plan.step import UnresolvedMappedExecutionStep
 from dagster._core.launcher.base import RunLauncher
 from dagster._core.storage.event_log.base import EventLogStorage
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.runs.base import RunStorage
@@ -93,7 +95,7 @@ from conftest import SOURCE
         ),
         (ExecutionPlan.build_subset_plan, "step_keys_to_execute job_def resolved_run_config"),
         (Pool.__init__, "creator reset_on_return pre_ping _dispatch dialect"),
-        # What the log tail counts with.
+        # What the log tail counts with, and what one step's events are read with.
         (SqlEventLogStorage.run_connection, "run_id"),
         # What the warm hosts use besides.
         (
@@ -180,8 +182,22 @@ def test_the_execution_state_has_the_parts_that_are_used(name: str) -> None:
     assert f"self.{name}" in inspect.getsource(ActiveExecution)
 
 
+def test_the_event_log_has_the_columns_that_are_read_and_an_index_of_step_keys() -> None:
+    names = {"id", "run_id", "event", "dagster_event_type", "step_key"}
+    assert names <= set(SqlEventLogStorageTable.c.keys())
+    indexed = [list(index.columns) for index in SqlEventLogStorageTable.indexes]
+    assert [SqlEventLogStorageTable.c.step_key] in indexed
+    assert "run_connection(run_id)" in inspect.getsource(SqlEventLogStorage.get_records_for_run)
+    assert "deserialize_value(json_str, EventLogEntry)" in inspect.getsource(
+        SqlEventLogStorage.get_records_for_run
+    )
+
+
 def test_the_plan_and_its_known_state_have_the_parts_that_are_used() -> None:
     assert "known_state" in ExecutionPlan._fields
     assert {"pointer", "repository_load_data"} <= set(ReconstructableRepository._fields)
-    for name in ("previous_retry_attempts", "ready_outputs"):
+    for name in ("previous_retry_attempts", "ready_outputs", "dynamic_mappings", "parent_state"):
         assert name in KnownExecutionState._fields
+    assert {"run_id", "produced_outputs", "parent_state"} == set(PastExecutionState._fields)
+    for name in ("resolved_by_step_key", "resolved_by_output_name"):
+        assert hasattr(UnresolvedMappedExecutionStep, name)

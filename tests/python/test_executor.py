@@ -250,7 +250,7 @@ def test_many_lost_messages_are_sent_again_in_one_go_and_a_backlog_is_left_alone
 def test_a_begun_step_that_no_live_worker_lists_is_sent_again(
     instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its message is gone: nobody will receive it, and nobody else finds that its worker is lost."""
+    """Its message is gone: nobody will receive it and find that its worker is lost."""
     monkeypatch.setattr(care, "_BEGUN_INTERVAL", 0.2)
     run = Background("chain_job", instance, queue)
     put_worker(instance, "a", 0.0, run.run.run_id, "one")

@@ -44,7 +44,7 @@ def two(number: Any, other: Any):
 
 
 def random_job(chance: random.Random) -> JobDefinition:
-    """Dynamic steps, chains mapped over them, collections, and plain steps after and beside them."""
+    """Dynamic steps, chains mapped over them, collections, and plain steps beside and after."""
 
     @graph
     def built() -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance
 from dagster._core.events.log import EventLogEntry
 
+from . import step_log
+
 TERMINAL = frozenset(
     {
         DagsterEventType.STEP_SUCCESS,
@@ -74,16 +76,17 @@ class StepHistory:
 def read(instance: DagsterInstance, run_id: str, step_key: str, whole: bool = False) -> StepHistory:
     """Reads what the log holds of a step.
 
-    One indexed query answers the usual case, a step that never started; ``whole`` asks for what
-    was announced before a start too. Otherwise the run's log is read to its end: a page that is
-    missing would hide a terminal event.
+    One indexed query tells everything. Where the storage has none, another answers the usual case,
+    a step that never started (``whole`` asks for what was announced before a start too), and
+    otherwise the run's log is read to its end: a page that is missing would hide a terminal event.
     """
     history, ends = StepHistory(), _Ends()
-    if not whole:
+    entries = step_log.entries(instance, run_id, step_key, LOOKED_AT)
+    if entries is None and not whole:
         stats = instance.get_run_step_stats(run_id, step_keys=[step_key])
         if all(stat.status is None and not stat.attempts for stat in stats):
             return history
-    for entry in _entries(instance, run_id, set(LOOKED_AT)):
+    for entry in _entries(instance, run_id, set(LOOKED_AT)) if entries is None else entries:
         if entry.step_key == step_key:
             _fold(history, ends, entry)
     return history
@@ -110,7 +113,8 @@ def attempt_events(
     found = []
     attempt = 1
     ends = _Ends()
-    for entry in _entries(instance, run_id, None):
+    entries = step_log.entries(instance, run_id, step_key, None)
+    for entry in _entries(instance, run_id, None) if entries is None else entries:
         event = entry.dagster_event
         if event is None or event.step_key != step_key:
             continue
