@@ -215,6 +215,37 @@ fn a_step_that_ignores_interrupts_is_killed_with_a_grandchild_in_a_session_of_it
 }
 
 #[test]
+fn a_process_that_does_not_die_is_given_up_and_its_neighbours_live_on() {
+    runtime().block_on(async {
+        let Worker { hosts, .. } = Worker::start(settings("undying")).await;
+        let run = Run::of(&json!({
+            "job": "steps", "status": "STARTED", "file": "undying.py", "load": false,
+        }));
+        let execution = run.step("ignores_interrupts", 1);
+        let id = execution.task_id.clone();
+        let undying = tokio::spawn({
+            let hosts = hosts.clone();
+            async move { hosts.execute(execution, mpsc::channel(1000).0).await }
+        });
+        let pid = run.traced_pid("ignores_interrupts").await;
+        let neighbour = start(&hosts, run.step("has_grandchild", 1));
+        let other = run.traced_pid("has_grandchild").await;
+        hosts.cancel(&id).await.unwrap();
+        let given_up = undying.await.unwrap().unwrap_err();
+        assert!(matches!(given_up, HostError::Undying { pid: found, .. } if found == pid));
+        assert!(alive(pid) && alive(other), "{given_up}");
+        // Whoever receives its message now finds that its claim is held.
+        let (outcome, _) = execute(&hosts, run.step("ignores_interrupts", 1)).await;
+        assert!(matches!(outcome, Outcome::ClaimHeld), "{outcome:?}");
+        kill(pid);
+        kill(other);
+        let outcome = neighbour.await.unwrap();
+        assert!(matches!(outcome, Outcome::Crashed { .. }), "{outcome:?}");
+        hosts.shutdown(Duration::from_secs(1)).await;
+    });
+}
+
+#[test]
 fn a_finished_step_leaves_no_process_of_its_group() {
     runtime().block_on(async {
         let hosts = shared().await;

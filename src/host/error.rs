@@ -57,6 +57,18 @@ pub enum HostError {
         /// Why.
         reason: String,
     },
+    /// A task's process was killed and lives on.
+    #[error(
+        "process {pid} of {location} does not end although it was killed: it hangs in the kernel (a \
+         lost network mount?) or belongs to another user; its slot is given up and its claim is \
+         held until it is gone"
+    )]
+    Undying {
+        /// The code location.
+        location: String,
+        /// The process.
+        pid: u32,
+    },
     /// The hosts have been shut down.
     #[error("the hosts are shutting down")]
     ShuttingDown,

@@ -108,6 +108,8 @@ pub(super) enum ToHost {
     Kill {
         id: String,
     },
+    /// Asks for a sign of life.
+    Ping,
     Stop {
         drain: bool,
     },
@@ -287,6 +289,8 @@ pub(super) enum FromHost {
         #[serde(default)]
         reason: Option<String>,
     },
+    /// The answer to a ping.
+    Pong,
     /// There is no process to be had for the task; nothing of it has begun.
     CannotStart {
         id: String,
@@ -358,6 +362,7 @@ impl FromHost {
             | Self::Stale { .. }
             | Self::Forked { .. }
             | Self::Begun { .. }
+            | Self::Pong
             | Self::Resumable { .. } => {}
         }
     }

@@ -34,6 +34,9 @@ pub(super) enum Ended {
     Stale { reason: Option<String> },
     /// It was not started: there is no process to be had.
     CannotStart { reason: String },
+    /// Its process lives on although it was killed: it hangs in the kernel, or belongs to another
+    /// user. Its host is well.
+    Undying { pid: Option<u32> },
     /// The host died; the pid is the task's, if it had one, and `begun` whether the task had begun.
     HostDied { pid: Option<u32>, begun: bool },
 }
@@ -69,6 +72,8 @@ struct Inner {
     /// Frames the host itself dropped, as it last told.
     dropped_there: AtomicU64,
     dead: watch::Sender<bool>,
+    /// How many pings were answered.
+    pongs: watch::Sender<u64>,
     loaded: Mutex<Option<oneshot::Sender<Result<(), NotLoaded>>>>,
     retired: AtomicBool,
     outdated: AtomicBool,
@@ -103,6 +108,7 @@ impl Runner {
             dropped: AtomicU64::new(0),
             dropped_there: AtomicU64::new(0),
             dead: watch::Sender::new(false),
+            pongs: watch::Sender::new(0),
             loaded: Mutex::new(Some(loaded)),
             retired: AtomicBool::new(false),
             outdated: AtomicBool::new(false),
@@ -168,7 +174,8 @@ impl Runner {
         ended
     }
 
-    /// SIGINT, after `grace` SIGTERM, then SIGKILL. A host that does not react is killed itself.
+    /// SIGINT, after `grace` SIGTERM, then SIGKILL. A host that does not answer is killed itself; a
+    /// process that does not die is given up.
     pub async fn cancel(&self, id: &str, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let asked = self.link.send(ToHost::Cancel {
@@ -193,11 +200,18 @@ impl Runner {
     }
 
     fn watch_end(&self, id: &str, patience: Duration) {
-        let inner = Arc::clone(&self.inner);
+        let (inner, link) = (Arc::clone(&self.inner), self.link.clone());
         let id = id.to_owned();
         tokio::spawn(async move {
             tokio::time::sleep(patience).await;
-            if lock(&inner.tasks).contains_key(&id) {
+            let pid = match lock(&inner.tasks).get(&id) {
+                None => return,
+                Some(task) => task.pid,
+            };
+            if inner.answers(&link).await {
+                // One process that does not die is no reason to end the others.
+                inner.end(&id, Ended::Undying { pid });
+            } else {
                 signal_group(inner.pid, Signal::KILL);
             }
         });
@@ -324,6 +338,14 @@ impl Inner {
         }
     }
 
+    /// Whether the host answers a ping.
+    async fn answers(&self, link: &Link) -> bool {
+        let mut pongs = self.pongs.subscribe();
+        let answer = async { link.send(ToHost::Ping).await && pongs.changed().await.is_ok() };
+        let answered = tokio::time::timeout(UNRESPONSIVE, answer).await;
+        answered.unwrap_or(false)
+    }
+
     fn notice(&self, notice: HostNotice) {
         let _ = self.notices.try_send(notice);
     }
@@ -397,6 +419,7 @@ impl Inner {
                 let id = exit.id.clone();
                 self.end(&id, Ended::Exit(exit));
             }
+            FromHost::Pong => self.pongs.send_modify(|count| *count += 1),
             FromHost::Answer { .. } => {}
         }
     }

@@ -214,6 +214,10 @@ impl Supervisor {
                     let location = code.location.clone();
                     return Err(HostError::CannotStart { location, reason });
                 }
+                Ended::Undying { pid } => {
+                    let (location, pid) = (code.location.clone(), pid.unwrap_or_default());
+                    return Err(HostError::Undying { location, pid });
+                }
                 Ended::HostDied { pid: None, .. } => {}
                 Ended::HostDied {
                     pid: Some(pid),

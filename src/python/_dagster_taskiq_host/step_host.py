@@ -53,6 +53,8 @@ class StepHost(Supervision):
             self._load(frame)
         elif kind in ("step", "run"):
             self._start(frame)
+        elif kind == "ping":
+            self.channel.send({"kind": "pong"})
         elif kind == "stop":
             self.draining = True
             if not frame["drain"]:
