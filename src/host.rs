@@ -28,8 +28,8 @@ use tokio::sync::mpsc;
 
 pub use api::{
     About, AttemptEvents, Capture, Execution, ExitKind, HostNotice, HostSettings, HostState,
-    IsolationSettings, LostPolicy, Outcome, Progress, Report, ReportKind, Reported, StepStatus,
-    Stream, Usage, WorkerIdentity,
+    IsolationSettings, LostPolicy, LostRun, Outcome, Progress, Report, ReportKind, Reported,
+    StepStatus, Stream, Usage, WorkerIdentity,
 };
 pub use error::HostError;
 
@@ -127,6 +127,16 @@ impl Hosts {
     /// When Dagster's storage cannot be asked.
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
         self.supervisor.fleet().await
+    }
+
+    /// Looks for runs that no live worker has; those of which no message seems to be left, to be
+    /// sent again. For a worker with a free run slot, at intervals: a run must be missing at several
+    /// looks.
+    ///
+    /// # Errors
+    /// When Dagster's storage cannot be asked.
+    pub async fn lost_runs(&self) -> Result<Vec<LostRun>, HostError> {
+        self.supervisor.lost_runs().await
     }
 
     /// What Python, Dagster and its instance are, found out by using them: a claim is taken and

@@ -17,6 +17,7 @@ mod polls;
 mod pool;
 mod printed;
 mod reporter;
+mod second_net;
 mod settle;
 mod turns;
 mod usage;

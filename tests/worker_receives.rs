@@ -7,8 +7,10 @@
 mod http;
 mod support;
 
+use std::collections::HashMap;
+
 use http::send_raw;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::scene::{SETTINGS, Scene};
 use support::side::alive;
 use support::{PATIENCE, Worker, wait_until};
@@ -26,13 +28,21 @@ fn advance(scene: &Scene, seconds: u32) {
 }
 
 /// A queue's messages: waiting, in flight, delayed.
-fn counts(scene: &Scene, queue: &str) -> [u64; 3] {
+fn counts_of(scene: &Scene, queue: &str) -> [u64; 3] {
     let address = scene.broker.endpoint.trim_start_matches("http://");
     let host = [format!("Host: {address}")];
     let answer = send_raw(address, "GET /_dtq/status", &host, "");
     let status: Value = serde_json::from_str(&answer.body).unwrap();
     let counts = &status["queues"][queue];
     ["waiting", "in_flight", "delayed"].map(|name| counts[name].as_u64().unwrap())
+}
+
+/// Removes all messages of a queue, those in flight too.
+fn purge(scene: &Scene, url: &str) {
+    let endpoint = &scene.broker.endpoint;
+    scene.project.python(&format!(
+        "import boto3; boto3.client('sqs', endpoint_url='{endpoint}').purge_queue(QueueUrl='{url}')"
+    ));
 }
 
 #[test]
@@ -43,26 +53,19 @@ fn a_step_of_days_keeps_its_message_however_few_receives_it_has() {
         let mut worker = scene.worker(2, &["--run-slots", "2"]);
         let run = scene.side.launch("single");
         scene.side.wait_traced(&run, "gated");
-        for _ in 0..4 {
+        for _ in 0..3 {
             advance(&scene, HALF_A_DAY);
+            // A copy with fresh receives rests for one visibility timeout.
             for queue in ["days", "days-runs"] {
                 wait_until("the message is in hand again", PATIENCE, || {
-                    let counts = counts(&scene, queue);
-                    if counts[2] > 0 {
-                        // A copy with fresh receives, which rests for one visibility timeout.
-                        advance(&scene, 11);
-                    }
-                    (counts == [0, 1, 0]).then_some(())
+                    (counts_of(&scene, queue) == [0, 1, 0]).then_some(())
                 });
             }
         }
         scene.side.open_gate(&run, None);
         scene.side.wait_status(&run, "SUCCESS");
         wait_until("all messages are gone", PATIENCE, || {
-            let left = ["days", "days-runs", "days-dead"].map(|queue| counts(&scene, queue));
-            if left.iter().any(|counts| counts[2] > 0) {
-                advance(&scene, 11);
-            }
+            let left = ["days", "days-runs", "days-dead"].map(|queue| counts_of(&scene, queue));
             (left == [[0; 3]; 3]).then_some(())
         });
         assert_eq!(
@@ -86,10 +89,7 @@ fn a_step_whose_message_was_purged_is_tried_again_when_its_worker_dies() {
     });
     let mut victim = scene.worker(1, &["--run-slots", "0"]);
     let pid = scene.side.wait_traced(&run, "gated");
-    let (endpoint, url) = (&scene.broker.endpoint, scene.project.queue_url());
-    scene.project.python(&format!(
-        "import boto3; boto3.client('sqs', endpoint_url='{endpoint}').purge_queue(QueueUrl='{url}')"
-    ));
+    purge(&scene, scene.project.queue_url());
     victim.process.signal("KILL");
     victim.process.wait(PATIENCE);
     wait_until("its step is dead", PATIENCE, || (!alive(pid)).then_some(()));
@@ -103,6 +103,77 @@ fn a_step_whose_message_was_purged_is_tried_again_when_its_worker_dies() {
         "STEP_SUCCESS",
     ];
     assert_eq!(scene.side.life(&run, "gated"), life);
+}
+
+#[test]
+fn a_run_whose_message_was_purged_goes_on_when_its_worker_dies() {
+    let mut scene = Scene::new("purged");
+    let mut victim = scene.worker(0, &["--run-slots", "1"]);
+    let _steps = scene.worker(1, &["--run-slots", "0"]);
+    let run = scene.side.launch("single");
+    scene.side.wait_traced(&run, "gated");
+    purge(&scene, &format!("{}-runs", scene.project.queue_url()));
+    victim.process.signal("KILL");
+    victim.process.wait(PATIENCE);
+    let _other = scene.worker(0, &["--run-slots", "1"]);
+    wait_until("the run has another worker", PATIENCE, || {
+        (scene.side.run_workers(&run).len() == 2).then_some(())
+    });
+    scene.side.open_gate(&run, None);
+    scene.side.wait_status(&run, "SUCCESS");
+    let life = ["STEP_START", "STEP_SUCCESS"];
+    assert_eq!(scene.side.life(&run, "gated"), life);
+}
+
+#[test]
+fn bands_spend_no_receives_on_workers_that_are_full() {
+    const WORKERS: usize = 5;
+    const MESSAGES: usize = 200;
+    let bands = "priority_bands: [{name: high, min: 8}, {name: normal, min: 3}, {name: low}]\n";
+    let mut scene = Scene::with("bands", &format!("{SETTINGS}{bands}"));
+    let urls = ["-high", "", "-low"].map(|suffix| {
+        let name = format!("bands{suffix}");
+        match suffix {
+            "" => scene.project.queue_url().to_owned(),
+            _ => scene.side.create_queue(&name, None),
+        }
+    });
+    // Of a run that is over: they take a look-up each.
+    let run = scene.side.make_run("three");
+    let canceled = json!({"run_id": run, "status": "CANCELED"});
+    scene.side.ask("set_status", &canceled);
+    let body = scene.side.step(&run, "good_0", 5);
+    let workers: Vec<Worker> = (0..WORKERS)
+        .map(|_| scene.worker(1, &["--run-slots", "0"]))
+        .collect();
+    // A few at a time, so that full workers have open polls on the other bands.
+    for start in (0..MESSAGES).step_by(4) {
+        let message = |n: usize| {
+            let mut message: Value = serde_json::from_str(&body).unwrap();
+            message["task_id"] = json!(format!("{:032x}", start + n));
+            message.to_string()
+        };
+        let url = &urls[start / 4 % 3];
+        scene
+            .side
+            .send_to(url, &[message(0), message(1), message(2), message(3)]);
+    }
+    let received = wait_until("all are done", PATIENCE, || {
+        let mut counts = HashMap::new();
+        for worker in &workers {
+            for task in &worker.status().recent {
+                let most = counts.entry(task.task_id.clone()).or_insert(0);
+                *most = task.receive_count.max(*most);
+            }
+        }
+        let empty = ["bands", "bands-high", "bands-low"];
+        let is_empty = empty.iter().all(|queue| counts_of(&scene, queue) == [0; 3]);
+        (is_empty && counts.len() == MESSAGES).then_some(counts)
+    });
+    let mut received: Vec<u32> = received.into_values().collect();
+    received.sort_unstable();
+    let (median, most) = (received[MESSAGES / 2], received[MESSAGES - 1]);
+    assert!(median == 1 && most <= 3, "{received:?}");
 }
 
 #[test]

@@ -116,6 +116,15 @@ pub struct Execution {
     pub isolation: Option<Isolation>,
 }
 
+/// A run that nobody has any more.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub struct LostRun {
+    /// The run.
+    pub run_id: String,
+    /// The message with which it goes on.
+    pub body: String,
+}
+
 /// Which output stream a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::api::{About, AttemptEvents, Capture, HostNotice, HostSettings};
+use super::api::{About, AttemptEvents, Capture, HostNotice, HostSettings, LostRun};
 use super::error::HostError;
 use super::link::{Link, News};
 use super::location::Subject;
@@ -220,6 +220,16 @@ impl Ledger {
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
         let request = "the list of workers";
         let value = self.pulse(request, |id| ToHost::Fleet { id }).await?;
+        serde_json::from_value(value).map_err(|error| HostError::Request {
+            request,
+            reason: error.to_string(),
+        })
+    }
+
+    /// Runs that nobody has any more, to be sent again.
+    pub async fn lost_runs(&self) -> Result<Vec<LostRun>, HostError> {
+        let request = "a look for lost runs";
+        let value = self.request(request, |id| ToHost::LostRuns { id }).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request,
             reason: error.to_string(),

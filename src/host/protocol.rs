@@ -139,6 +139,9 @@ pub(super) enum ToHost {
         id: u64,
         run_ids: Vec<String>,
     },
+    LostRuns {
+        id: u64,
+    },
     Report {
         id: u64,
         report: ReportBody,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::api::{
     About, AttemptEvents, Capture, Execution, HostNotice, HostSettings, HostState, LostPolicy,
-    Outcome, Progress, Report, Reported,
+    LostRun, Outcome, Progress, Report, Reported,
 };
 use super::code::CodeKey;
 use super::error::HostError;
@@ -409,6 +409,10 @@ impl Supervisor {
 
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
         self.own_ledger.fleet().await
+    }
+
+    pub async fn lost_runs(&self) -> Result<Vec<LostRun>, HostError> {
+        self.own_ledger.lost_runs().await
     }
 
     pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {

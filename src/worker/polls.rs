@@ -3,6 +3,12 @@
 //! A queue with an open long poll is known to be empty. Of the others the one whose turn it is is
 //! asked briefly; if it has nothing, a long poll is opened on it and the next one is asked. So an
 //! idle worker waits on all of its queues at once, and a busy one asks the highest band first.
+//!
+//! Each of several open polls may bring a message for the one slot that is free, and what is given
+//! back has spent a receive. So a worker that has become full leaves its open polls where that hides
+//! no message: the embedded broker gives back what it cannot deliver, without counting it. On AWS
+//! they stay open for up to 20 s; what they bring goes back at once, for a worker that is idle, and
+//! from its second receive on only after that time: the polls of full workers are over by then.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +17,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::turns::Turns;
@@ -27,6 +34,9 @@ pub(super) struct Polled {
     /// The messages, or why there are none.
     pub result: Result<Vec<Delivery>, BrokerError>,
 }
+
+/// A short receive on AWS: one second lets SQS ask all of its hosts, zero would miss messages.
+const SHORT_POLL: Duration = Duration::from_secs(1);
 
 /// First pause after a failed receive, doubled up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(500);
@@ -52,6 +62,8 @@ struct Source {
     state: State,
     /// Receives that failed in a row.
     failures: u32,
+    /// Dropped, it ends the receive that is under way.
+    going: Option<oneshot::Sender<()>>,
 }
 
 impl Source {
@@ -60,12 +72,13 @@ impl Source {
             queue: Arc::clone(queue),
             state: State::Closed,
             failures: 0,
+            going: None,
         }
     }
 
     fn note(&mut self, polled: &Polled) {
         self.state = match &polled.result {
-            Ok(messages) if messages.is_empty() && polled.wait.is_zero() => State::Empty,
+            Ok(messages) if messages.is_empty() && polled.wait < LONG_POLL => State::Empty,
             Ok(_) => State::Closed,
             Err(_) => {
                 let pause = MIN_PAUSE
@@ -96,7 +109,8 @@ pub(super) struct Polls {
     guard: Duration,
     steps: Vec<Source>,
     runs: Option<Source>,
-    open: FuturesUnordered<Pin<Box<dyn Future<Output = Polled> + Send>>>,
+    /// Those that were left give nothing.
+    open: FuturesUnordered<Pin<Box<dyn Future<Output = Option<Polled>> + Send>>>,
 }
 
 impl Polls {
@@ -145,12 +159,16 @@ impl Polls {
             self.demand_steps(steps);
         } else {
             // By the time a slot is free this will be old knowledge.
-            for source in self
-                .steps
-                .iter_mut()
-                .filter(|source| source.state == State::Empty)
-            {
-                source.state = State::Closed;
+            let leaves = self.broker.is_embedded();
+            for source in &mut self.steps {
+                match source.state {
+                    State::Empty => source.state = State::Closed,
+                    State::Asked | State::Open if leaves => {
+                        source.going = None;
+                        source.state = State::Closed;
+                    }
+                    _ => {}
+                }
             }
         }
     }
@@ -160,7 +178,10 @@ impl Polls {
         if runs > 0 && source.state == State::Closed {
             source.state = State::Open;
             let queue = Arc::clone(&source.queue);
-            self.receive(None, queue, runs, LONG_POLL, false);
+            let going = self.receive(None, queue, runs, LONG_POLL, false);
+            if let Some(source) = &mut self.runs {
+                source.going = Some(going);
+            }
         }
     }
 
@@ -171,11 +192,16 @@ impl Polls {
             // The next queue is asked when this one has answered.
             return;
         }
+        let short = if self.broker.is_embedded() {
+            Duration::ZERO
+        } else {
+            SHORT_POLL
+        };
         let now = Instant::now();
         for index in self.turns.order(now) {
             let source = &mut self.steps[index];
             let (wait, state) = match source.state {
-                State::Closed if !single => (Duration::ZERO, State::Asked),
+                State::Closed if !single => (short, State::Asked),
                 State::Closed | State::Empty => (LONG_POLL, State::Open),
                 State::Open if single => return,
                 State::Open | State::Asked | State::Paused { .. } => continue,
@@ -184,7 +210,8 @@ impl Polls {
             let queue = Arc::clone(&source.queue);
             let ahead = self.turns.is_overdue(index, now);
             let max = if ahead { 1 } else { steps };
-            self.receive(Some(queue.url.clone()), queue, max, wait, ahead);
+            let going = self.receive(Some(queue.url.clone()), queue, max, wait, ahead);
+            self.steps[index].going = Some(going);
             if state == State::Asked {
                 break;
             }
@@ -202,8 +229,12 @@ impl Polls {
 
     /// The next answer; pending while nothing is open.
     pub async fn next(&mut self) -> Polled {
-        let Some(polled) = self.open.next().await else {
-            return std::future::pending().await;
+        let polled = loop {
+            match self.open.next().await {
+                Some(Some(polled)) => break polled,
+                Some(None) => {}
+                None => return std::future::pending().await,
+            }
         };
         let Some(url) = &polled.source else {
             if let Some(source) = &mut self.runs {
@@ -250,17 +281,23 @@ impl Polls {
         max: usize,
         wait: Duration,
         ahead: bool,
-    ) {
+    ) -> oneshot::Sender<()> {
         let broker = self.broker.clone();
+        let (going, left) = oneshot::channel();
         self.open.push(Box::pin(async move {
-            let result = broker.receive(&queue, max, wait).await;
-            Polled {
+            let result = tokio::select! {
+                biased;
+                result = broker.receive(&queue, max, wait) => result,
+                _ = left => return None,
+            };
+            Some(Polled {
                 source,
                 wait,
                 ahead,
                 result,
-            }
+            })
         }));
+        going
     }
 }
 

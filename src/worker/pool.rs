@@ -18,8 +18,9 @@ use super::lives::{Ended, Lives};
 use super::orders::Order;
 use super::polls::{Polled, Polls};
 use super::reporter::{self, InFlight, Standing};
+use super::second_net;
 use super::settle::{back_off, jitter};
-use crate::broker::{Broker, Leases, QueueSet};
+use crate::broker::{Broker, LONG_POLL, Leases, QueueSet};
 use crate::domain::{Event, EventSink, Slots, WorkerState};
 use crate::host::Hosts;
 
@@ -84,6 +85,15 @@ fn misplaced_run_pause() -> Duration {
     Duration::from_secs(10).mul_f64(1.0 + 2.0 * jitter())
 }
 
+/// A step that finds no slot goes back at once, for a worker that is idle. From its second receive on
+/// it may go round from one full worker to the next: it rests until their open polls are over.
+fn no_slot_pause(task: &Task) -> Duration {
+    if task.delivery.receive_count < 2 {
+        return Duration::ZERO;
+    }
+    (LONG_POLL / 2).mul_f64(1.0 + jitter())
+}
+
 impl Pool {
     /// A pool over a connected broker, its resolved queues and started hosts.
     #[must_use]
@@ -141,6 +151,7 @@ impl Pool {
     /// Receives and runs until a drain or a stop has ended. Every message is settled by then.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let queues = self.queues.subscribe();
+        let net = second_net::start(&self.context, queues.clone(), self.standing.subscribe());
         let reports = reporter::start(&self.context, queues, self.standing.subscribe());
         let mut missing = tokio::time::interval(LOOK_FOR_MISSING);
         missing.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -176,7 +187,7 @@ impl Pool {
             }
         }
         while self.chores.join_next().await.is_some() {}
-        drop(reports);
+        drop((reports, net));
         self.say_farewell().await;
         self.context
             .hosts
@@ -282,11 +293,12 @@ impl Pool {
         self.polls.abandon();
     }
 
-    /// Several queues may answer at once: what cannot start soon goes back at once, for a worker
-    /// that is idle.
+    /// Several queues may answer at once: what cannot start soon goes back, for a worker that is
+    /// idle.
     fn give_back_excess(&mut self) {
         for task in self.held_steps.take_excess(self.options.prefetch as usize) {
-            self.give_back(task, Duration::ZERO, "no free slot");
+            let pause = no_slot_pause(&task);
+            self.give_back(task, pause, "no free slot");
         }
         for task in self.held_runs.take_all() {
             self.give_back(task, misplaced_run_pause(), "no free run slot");

@@ -83,7 +83,7 @@ def difference(instance: DagsterInstance, ref: InstanceRef | None) -> str | None
     return None
 
 
-def _event_storage(instance: DagsterInstance) -> Any:
+def event_storage(instance: DagsterInstance) -> Any:
     """The event log storage itself, also where Dagster wraps it in a ``LegacyEventLogStorage``."""
     storage = instance.event_log_storage
     inner = getattr(storage, "_storage", None)
@@ -92,7 +92,7 @@ def _event_storage(instance: DagsterInstance) -> Any:
 
 def storage_kind(instance: DagsterInstance) -> str:
     """``sqlite``, ``postgresql``, ``mysql`` or ``other``: decides the kind of claim."""
-    for cls in type(_event_storage(instance)).__mro__:
+    for cls in type(event_storage(instance)).__mro__:
         name = cls.__name__.lower()
         if "postgres" in name:
             return "postgresql"
@@ -104,7 +104,7 @@ def storage_kind(instance: DagsterInstance) -> str:
 
 def storage_url(instance: DagsterInstance) -> str:
     """The SQLAlchemy URL of a Postgres or MySQL event log storage."""
-    storage = _event_storage(instance)
+    storage = event_storage(instance)
     url = getattr(storage, "postgres_url", None) or getattr(storage, "mysql_url", None)
     if url is None:
         raise InstanceUnusable(f"{type(storage).__name__} does not tell its database URL")

@@ -18,7 +18,7 @@ from typing import Any
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._serdes import serialize_value
 
-from . import about, code_origin, compute_logs, history, liveness, reports
+from . import about, code_origin, compute_logs, history, liveness, lost_runs, reports
 from .frames import Channel, Closed, Frame
 from .redaction import print_exc, redact
 
@@ -160,6 +160,8 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return code_origin.look_up(instance, frame)
     if kind == "ending_runs":
         return _ending_runs(instance, frame["run_ids"])
+    if kind == "lost_runs":
+        return lost_runs.look(instance)
     if kind == "report":
         return reports.write(instance, reports.Report(**frame["report"]))
     if kind == "release":

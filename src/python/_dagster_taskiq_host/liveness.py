@@ -25,6 +25,9 @@ INDEX = "dagster-taskiq/workers"
 STALE_AFTER = 20.0
 """Seconds: four heartbeats missed."""
 
+ALIVE = 30.0
+"""Seconds for which a report is good where nothing is decided by it alone."""
+
 STOPPED = "stopped"
 """What a worker says of itself last."""
 
@@ -135,6 +138,21 @@ def fleet(instance: DagsterInstance) -> list[dict[str, Any]]:
         if _time_of(body) >= min(newest[_id_of(name, body)], now - STALE_AFTER)
     ]
     return [worker for worker in told if worker is not None and worker["state"] != STOPPED]
+
+
+def listed_runs(instance: DagsterInstance) -> set[str]:
+    """The runs that live workers say they run; of a storage without reports, none."""
+    storage = instance.run_storage
+    index = _load(storage.get_cursor_values({INDEX}).get(INDEX))
+    keys = {WORKER + name for name in index}
+    bodies = [_load(text) for text in (storage.get_cursor_values(keys) if keys else {}).values()]
+    return {
+        str(flight.get("run_id"))
+        for body in bodies
+        if body.get("state") != STOPPED and time.time() - float(body.get("time", 0.0)) < ALIVE
+        for flight in body.get("in_flight", ())
+        if isinstance(flight, dict) and flight.get("step_key") is None
+    }
 
 
 def _id_of(name: str, body: dict[str, Any]) -> str:

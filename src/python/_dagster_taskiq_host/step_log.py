@@ -16,6 +16,7 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._serdes import deserialize_value
 
 from .connections import PLAIN
+from .instances import event_storage
 
 
 def entries(
@@ -52,8 +53,5 @@ def entries(
 def _storage(instance: DagsterInstance) -> Any:
     if os.environ.get(PLAIN):
         return None
-    storage = instance.event_log_storage
-    # One that Dagster wraps in another keeps the tables.
-    inner = getattr(storage, "_storage", None)
-    storage = storage if inner is None else inner.event_log_storage
+    storage = event_storage(instance)
     return storage if isinstance(storage, SqlEventLogStorage) else None

@@ -1,0 +1,123 @@
+"""The second net for runs: those that no worker has, and of which no message comes any more.
+
+A run's message is what lets another worker go on with it. Where it was moved, purged or has
+expired, a worker with a free run slot (so that whatever waits has come to it) looks here, and sends
+the run again. The rules at receipt decide what becomes of that: where the run is in good hands its
+claim is held.
+"""
+
+import json
+import time
+import uuid
+from typing import Any
+
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.storage.dagster_run import RunRecord
+from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
+from dagster._serdes import pack_value
+
+from . import claims, history, liveness
+from .messages import EXECUTE_JOB, RESUME_JOB
+
+SENT = "dagster-taskiq/runs-sent-again"
+"""Key of the runs that were sent again lately, by any worker, and when (Unix seconds)."""
+
+TASK_ID_TAG = "dagster-taskiq/task_id"
+"""Run tag of those that were sent to a queue."""
+
+LOOKS = 3
+"""Looks in a row at which no live worker lists a run."""
+
+AGAIN_AFTER = 900.0
+"""Seconds after which a run is sent once more, and in which one that was sent first may begin."""
+
+MOST = 20
+"""Runs sent again at one look."""
+
+_unlisted: dict[str, int] = {}
+"""Of this process's looks: how many in a row have missed a run."""
+
+
+def look(instance: DagsterInstance) -> list[dict[str, str]]:
+    """Notes who is missing; what is to be sent now: ``run_id`` and ``body`` of each."""
+    statuses = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING]
+    records = [
+        record
+        for record in instance.get_run_records(RunsFilter(statuses=statuses))
+        if TASK_ID_TAG in record.dagster_run.tags
+    ]
+    listed = liveness.listed_runs(instance)
+    missing = {r.dagster_run.run_id: r for r in records if r.dagster_run.run_id not in listed}
+    for run_id in set(_unlisted) - set(missing):
+        del _unlisted[run_id]
+    for run_id in missing:
+        _unlisted[run_id] = _unlisted.get(run_id, 0) + 1
+    due = [record for run_id, record in missing.items() if _unlisted[run_id] >= LOOKS]
+    return _send_again(instance, due) if due else []
+
+
+def _send_again(instance: DagsterInstance, due: list[RunRecord]) -> list[dict[str, str]]:
+    storage, now = instance.run_storage, time.time()
+    sent = json.loads(storage.get_cursor_values({SENT}).get(SENT, "{}"))
+    sent = {run_id: at for run_id, at in sent.items() if now - at < AGAIN_AFTER}
+    found = []
+    for record in due:
+        run = record.dagster_run
+        if run.run_id in sent or len(found) >= MOST or not _is_lost(instance, record):
+            continue
+        sent[run.run_id] = now
+        found.append({"run_id": run.run_id, "body": _body(instance, run)})
+        instance.report_engine_event(
+            "No live worker has this run, and no message of it comes: sending it again.", run
+        )
+    if found:
+        storage.set_cursor_values({SENT: json.dumps(sent)})
+    return found
+
+
+def _is_lost(instance: DagsterInstance, record: RunRecord) -> bool:
+    run = record.dagster_run
+    if run.job_code_origin is None:
+        return False
+    claim = claims.claim(instance, run.run_id, None, 1)
+    if not claim.acquire():
+        return False
+    try:
+        if run.status == DagsterRunStatus.STARTING:
+            return time.time() - record.update_timestamp.timestamp() > AGAIN_AFTER
+        owner, seen = history.run_owner(instance, run.run_id)
+        if owner is None:
+            return False
+        return claim.definite or liveness.owner_is_gone(instance, owner, seen)
+    finally:
+        claim.release()
+
+
+def _body(instance: DagsterInstance, run: DagsterRun) -> str:
+    """A Taskiq message, as the run launcher sends it."""
+    started = run.status == DagsterRunStatus.STARTED
+    args: Any = (ResumeRunArgs if started else ExecuteRunArgs)(
+        job_origin=run.job_code_origin,
+        run_id=run.run_id,
+        instance_ref=instance.get_ref(),
+        set_exit_code_on_failure=True,
+    )
+    name = "resume_job_args_packed" if started else "execute_job_args_packed"
+    labels = {
+        "dtq": "1",
+        "priority": "5",
+        "run_id": run.run_id,
+        "attempt": "1",
+        "job": run.job_name,
+        "sent_at": str(round(time.time() * 1000)),
+    }
+    message = {
+        "task_id": uuid.uuid4().hex,
+        "task_name": RESUME_JOB if started else EXECUTE_JOB,
+        "labels": labels,
+        # Taskiq's LabelType: 2 is an integer, 3 a text.
+        "labels_types": {k: 2 if k in ("priority", "attempt", "sent_at") else 3 for k in labels},
+        "args": [],
+        "kwargs": {name: pack_value(args)},
+    }
+    return json.dumps(message, ensure_ascii=False)
