@@ -88,7 +88,7 @@ sqs.set_queue_attributes(QueueUrl='{url}', Attributes={{
     assert!(said(&checks, "storage").contains("this host alone"));
     assert!(said(&checks, "workers").contains("worker start"));
     // It has a dead-letter queue after too few receives, and bands that are not there.
-    assert!(said(&checks, "queue examined").contains("maxReceiveCount to 10"));
+    assert!(said(&checks, "queue examined").contains("maxReceiveCount to more than 20"));
     assert!(said(&checks, "queue examined-dead").contains("takes dead letters"));
     assert!(said(&checks, "queue examined-high").contains("queue create"));
 

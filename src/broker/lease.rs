@@ -80,6 +80,7 @@ impl Leases {
     /// Goes on with the handle of a later receive of what `delivery` brought. Both were registered;
     /// from here on they are one lease. False, and nothing changed, where the later one is a message
     /// of its own (a copy), and the earlier one's lease is good.
+    #[must_use]
     pub fn adopt(&self, delivery: &Delivery, newer: &Delivery) -> bool {
         let mut held = self.shared.held();
         let handle = delivery.receipt.handle();

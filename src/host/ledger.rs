@@ -227,9 +227,13 @@ impl Ledger {
     }
 
     /// Runs that nobody has any more, to be sent again.
-    pub async fn lost_runs(&self) -> Result<Vec<LostRun>, HostError> {
+    pub async fn lost_runs(&self, worker: Worker) -> Result<Vec<LostRun>, HostError> {
         let request = "a look for lost runs";
-        let value = self.request(request, |id| ToHost::LostRuns { id }).await?;
+        let ask = |id| ToHost::LostRuns {
+            id,
+            worker: worker.clone(),
+        };
+        let value = self.request(request, ask).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request,
             reason: error.to_string(),

@@ -141,6 +141,7 @@ pub(super) enum ToHost {
     },
     LostRuns {
         id: u64,
+        worker: Worker,
     },
     Report {
         id: u64,

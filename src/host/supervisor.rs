@@ -412,7 +412,7 @@ impl Supervisor {
     }
 
     pub async fn lost_runs(&self) -> Result<Vec<LostRun>, HostError> {
-        self.own_ledger.lost_runs().await
+        self.own_ledger.lost_runs(self.worker()).await
     }
 
     pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {

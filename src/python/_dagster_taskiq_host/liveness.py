@@ -142,14 +142,11 @@ def fleet(instance: DagsterInstance) -> list[dict[str, Any]]:
 
 def listed_runs(instance: DagsterInstance) -> set[str]:
     """The runs that live workers say they run; of a storage without reports, none."""
-    storage = instance.run_storage
-    index = _load(storage.get_cursor_values({INDEX}).get(INDEX))
-    keys = {WORKER + name for name in index}
-    bodies = [_load(text) for text in (storage.get_cursor_values(keys) if keys else {}).values()]
+    index = _load(instance.run_storage.get_cursor_values({INDEX}).get(INDEX))
     return {
         str(flight.get("run_id"))
-        for body in bodies
-        if body.get("state") != STOPPED and time.time() - float(body.get("time", 0.0)) < ALIVE
+        for body in _heartbeats(instance, index).values()
+        if body.get("state") != STOPPED and time.time() - _time_of(body) < ALIVE
         for flight in body.get("in_flight", ())
         if isinstance(flight, dict) and flight.get("step_key") is None
     }

@@ -38,8 +38,10 @@ _unlisted: dict[str, int] = {}
 """Of this process's looks: how many in a row have missed a run."""
 
 
-def look(instance: DagsterInstance) -> list[dict[str, str]]:
-    """Notes who is missing; what is to be sent now: ``run_id`` and ``body`` of each."""
+def look(instance: DagsterInstance, worker: dict[str, str]) -> list[dict[str, str]]:
+    """Notes who is missing; what is to be sent now: ``run_id`` and ``body`` of each. ``worker`` is
+    the one that asks.
+    """
     statuses = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING]
     records = [
         record
@@ -53,17 +55,19 @@ def look(instance: DagsterInstance) -> list[dict[str, str]]:
     for run_id in missing:
         _unlisted[run_id] = _unlisted.get(run_id, 0) + 1
     due = [record for run_id, record in missing.items() if _unlisted[run_id] >= LOOKS]
-    return _send_again(instance, due) if due else []
+    return _send_again(instance, due, worker) if due else []
 
 
-def _send_again(instance: DagsterInstance, due: list[RunRecord]) -> list[dict[str, str]]:
+def _send_again(
+    instance: DagsterInstance, due: list[RunRecord], worker: dict[str, str]
+) -> list[dict[str, str]]:
     storage, now = instance.run_storage, time.time()
     sent = json.loads(storage.get_cursor_values({SENT}).get(SENT, "{}"))
     sent = {run_id: at for run_id, at in sent.items() if now - at < AGAIN_AFTER}
     found = []
     for record in due:
         run = record.dagster_run
-        if run.run_id in sent or len(found) >= MOST or not _is_lost(instance, record):
+        if run.run_id in sent or len(found) >= MOST or not _is_lost(instance, record, worker):
             continue
         sent[run.run_id] = now
         found.append({"run_id": run.run_id, "body": _body(instance, run)})
@@ -75,7 +79,7 @@ def _send_again(instance: DagsterInstance, due: list[RunRecord]) -> list[dict[st
     return found
 
 
-def _is_lost(instance: DagsterInstance, record: RunRecord) -> bool:
+def _is_lost(instance: DagsterInstance, record: RunRecord, worker: dict[str, str]) -> bool:
     run = record.dagster_run
     if run.job_code_origin is None:
         return False
@@ -88,7 +92,7 @@ def _is_lost(instance: DagsterInstance, record: RunRecord) -> bool:
         owner, seen = history.run_owner(instance, run.run_id)
         if owner is None:
             return False
-        return claim.definite or liveness.owner_is_gone(instance, owner, seen)
+        return claim.definite or liveness.owner_is_gone(instance, owner, seen, worker)
     finally:
         claim.release()
 

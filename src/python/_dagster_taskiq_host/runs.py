@@ -98,11 +98,11 @@ def _run_claimed(
     if broken is not None:
         return outcomes.unrunnable(broken)
     resumed = started or task.kind == RESUME_JOB
-    if started and not executors.resumes(instance, run):
-        return _end_lost(instance, run, task)
-
-    if _can_be_handed_over(instance, run):
+    if executors.resumes(instance, run):
+        # A worker that ends may hand it over.
         tell({"kind": "resumable"})
+    elif started:
+        return _end_lost(instance, run, task)
     reason: str | None = None
 
     def on_event(event: DagsterEvent) -> None:
@@ -146,16 +146,6 @@ def _why_it_does_not_load(instance: DagsterInstance, run: DagsterRun) -> str | N
         except locations.LocationBroken as error:
             return str(error)
     return None
-
-
-def _can_be_handed_over(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether another run worker goes on with the run where this one is stopped: the steps of other
-    executors than this package's end with the run worker.
-    """
-    with contextlib.suppress(Exception):
-        executor = locations.job_of(instance, run).get_definition().executor_def
-        return executor.executor_creation_fn.__module__.startswith("dagster_taskiq.")
-    return False
 
 
 def _ended(instance: DagsterInstance, run_id: str, reason: str | None, otherwise: str) -> Outcome:
