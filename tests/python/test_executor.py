@@ -236,10 +236,10 @@ def test_many_lost_messages_are_sent_again_in_one_go_and_a_backlog_is_left_alone
     # Long after the time in which they would have been sent again, and then again.
     time.sleep(3)
     assert queue.depth() == 4
-    queue.receive()
-    messages = [run.message() for _ in range(4)]
+    queue.client.purge_queue(QueueUrl=queue.url)
+    wait_for(lambda: queue.depth() == 4, "the four messages again")
     monkeypatch.setattr(care, "_RESEND_AFTER", 900.0)
-    for message in messages:
+    for message in [run.message() for _ in range(4)]:
         run.work(message)
     assert run.finish().is_success
     said = [e.message for e in instance.all_logs(run.run.run_id) if "Sending again" in e.message]
