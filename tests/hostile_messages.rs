@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "local_broker/http.rs"]
-#[expect(dead_code, reason = "its other users read headers and bodies")]
 mod http;
 mod support;
 
