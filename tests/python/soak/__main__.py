@@ -3,6 +3,7 @@
 import argparse
 import json
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -30,6 +31,8 @@ GROWTH = 1.25
 def main() -> int:
     """Soak, check, print; 1 where something is wrong."""
     arguments = _arguments()
+    # What was started ends with this process, however that is asked to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as folder,

@@ -1,12 +1,11 @@
 """One host of the soak: the first process of a process-id namespace, where root runs the soak.
 
-It keeps workers running as an init system does, and ends with them. Only the namespace has its
+It keeps workers running as an init system does. Only the namespace has its
 host name. Arguments: the host's name, and a JSON list with the command of each worker.
 """
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,31 +16,21 @@ PAUSE = 0.5
 
 
 def main() -> None:
-    """Keep the workers until SIGTERM, then end them in good order."""
+    """Keep the workers until this process is killed."""
     name, commands = sys.argv[1], json.loads(sys.argv[2])
     if os.getpid() == 1:
         socket.sethostname(name)
-    ending = False
-
-    def end(*_: object) -> None:
-        nonlocal ending
-        ending = True
-        for worker in workers.values():
-            worker.send_signal(signal.SIGTERM)
-
     workers: dict[int, subprocess.Popen[bytes]] = {}
-    signal.signal(signal.SIGTERM, end)
     due = [(0.0, number) for number in range(len(commands))]
-    while not ending or any(worker.poll() is None for worker in workers.values()):
+    while True:
         for number, worker in list(workers.items()):
             if worker.poll() is not None:
                 del workers[number]
                 due.append((time.monotonic() + PAUSE, number))
         reap_orphans({worker.pid for worker in workers.values()})
-        for when, number in [item for item in due if item[0] <= time.monotonic()]:
-            due.remove((when, number))
-            if not ending:
-                workers[number] = subprocess.Popen(commands[number])
+        for item in [item for item in due if item[0] <= time.monotonic()]:
+            due.remove(item)
+            workers[item[1]] = subprocess.Popen(commands[item[1]])
         time.sleep(0.1)
 
 

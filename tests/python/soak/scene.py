@@ -15,7 +15,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.code_pointer import FileCodePointer
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
-from conftest import HERE, REGION, SOURCE, client_of, own_binary, stop
+from conftest import HERE, REGION, SOURCE, client_of, own_binary
 from postgres import Postgres
 from servers import free_port
 from soak import processes
@@ -220,10 +220,7 @@ def running(folder: Path) -> Iterator[Scene]:
             yield Scene(folder, broker, database, instance, hosts)
     finally:
         for host in hosts:
-            if host.process is not None:
-                processes.thaw(host.root)
-                stop(host.process, 60)
-                host.kill()
+            host.kill()
         broker.kill()
         database.stop()
 
