@@ -11,6 +11,8 @@ mod fixture;
 mod following;
 #[path = "console/harness.rs"]
 mod harness;
+#[path = "console/input.rs"]
+mod input;
 #[path = "console/keys.rs"]
 mod keys;
 #[path = "console/launching.rs"]

@@ -4,6 +4,10 @@
 #[path = "console/fixture.rs"]
 #[expect(dead_code, reason = "shared with the tests of the screens")]
 mod fixture;
+#[path = "console_pty/leaving.rs"]
+mod leaving;
+#[path = "console_pty/reports.rs"]
+mod reports;
 #[path = "console_pty/session.rs"]
 mod session;
 

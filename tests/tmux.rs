@@ -55,7 +55,7 @@ impl Tmux {
         self.terminal.keys("a");
         self.terminal.wait_for("Enter goes there");
         self.terminal.keys("y");
-        self.terminal.wait_for("Copied host nowhere");
+        self.terminal.wait_for("clipboard: host nowhere");
     }
 }
 

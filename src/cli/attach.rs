@@ -40,7 +40,7 @@ pub struct AttachArgs {
 /// # Errors
 /// [`CommandError`]
 pub fn run(args: AttachArgs) -> Result<ExitCode, CommandError> {
-    block_on(open(args))
+    console::refused(block_on(open(args)))
 }
 
 async fn open(args: AttachArgs) -> Result<ExitCode, CommandError> {

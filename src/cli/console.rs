@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::block_on;
 use super::worker::StartArgs;
-use crate::cli::output::out;
+use crate::cli::output::{note, out};
 use crate::config::{ConfigError, Partial, Settings, state_folder};
 use crate::console::keymap::Keymap;
 use crate::console::theme::{Depth, Theme};
@@ -149,7 +149,18 @@ pub enum CommandError {
 /// # Errors
 /// [`CommandError`]
 pub fn run(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandError> {
-    block_on(open(start, args))
+    refused(block_on(open(start, args)))
+}
+
+/// A terminal that cannot show a console is a wrong use, and told with its exit code.
+pub(super) fn refused(outcome: Result<ExitCode, CommandError>) -> Result<ExitCode, CommandError> {
+    match outcome {
+        Err(CommandError::Console(error @ ConsoleError::NoCursor { .. })) => {
+            note!("dagster-taskiq-tui: {error}");
+            Ok(ExitCode::from(2))
+        }
+        outcome => outcome,
+    }
 }
 
 async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandError> {

@@ -2,7 +2,7 @@
 
 mod consumers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -159,6 +159,29 @@ fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         found.warning(AlarmKind::Fleet, "version", text);
     }
     same_names(snapshot, found);
+    clocks(snapshot, found);
+}
+
+/// A difference of clocks in seconds that is worth telling.
+const CLOCKS_DIFFER: u64 = 5;
+
+/// Hosts whose clock is not ours: the times they write to Dagster's event log are off by as much.
+fn clocks(snapshot: &Snapshot, found: &mut Found) {
+    let mut told = BTreeSet::new();
+    for worker in snapshot.workers.iter() {
+        let seconds = worker.clock_behind.unsigned_abs();
+        let host = &worker.hostname;
+        if seconds < CLOCKS_DIFFER || worker.state.is_over() || !told.insert(host) {
+            continue;
+        }
+        let way = if worker.clock_behind > 0 {
+            "behind"
+        } else {
+            "ahead"
+        };
+        let text = format!("The clock of {host} is {} {way}", coarse_age(seconds));
+        found.warning(AlarmKind::Fleet, format!("clock of {host}"), text);
+    }
 }
 
 /// Workers of one name write the same heartbeat: the deployment counts them as one.

@@ -42,6 +42,7 @@ use super::theme::{Depth, Theme};
 use super::toast::{Toast, Tone};
 use super::view::View;
 
+pub use super::render::Caret;
 pub(super) use alarming::Standing;
 pub use alarming::{AlarmKey, AlarmPlace};
 pub use list::List;
@@ -183,6 +184,8 @@ impl LogTimes {
 #[derive(Clone, Debug)]
 pub struct App {
     pub(super) setup: Setup,
+    /// The zone of the times before it was switched.
+    own_zone: TimeZone,
     pub(super) theme: Theme,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) view: View,
@@ -194,6 +197,8 @@ pub struct App {
     pub(super) toasts: Vec<Toast>,
     /// Names typed after `:`, oldest first.
     pub(super) history: Vec<String>,
+    /// Filters that were set, oldest first.
+    pub(super) filters: Vec<String>,
     pub(super) keymap: Keymap,
     /// Keys of a sequence that is not complete yet.
     pub(super) pending: Vec<Key>,
@@ -220,6 +225,8 @@ pub struct App {
     pub(super) messages: Messages,
     /// The alarms that the terminal rings for.
     ringing: Ringing,
+    /// The moment of the last message.
+    told_at: Timestamp,
 }
 
 /// With nothing moving on the screen, ages and heartbeats are looked at this often.
@@ -232,6 +239,7 @@ impl App {
     #[must_use]
     pub fn new(setup: Setup, theme: Theme) -> Self {
         Self {
+            own_zone: setup.zone.clone(),
             setup,
             theme,
             snapshot: Arc::default(),
@@ -247,6 +255,7 @@ impl App {
             },
             toasts: Vec::new(),
             history: Vec::new(),
+            filters: Vec::new(),
             keymap: Keymap::default(),
             pending: Vec::new(),
             startup: Startup::None,
@@ -262,6 +271,7 @@ impl App {
             next_request: 0,
             messages: Messages::default(),
             ringing: Ringing::default(),
+            told_at: Timestamp::MIN,
         }
     }
 
@@ -269,6 +279,7 @@ impl App {
     #[must_use = "what is not done is waited for without end"]
     pub fn update(&mut self, message: Message, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.follow_clock(now);
         let passes = |message: &Message| {
             matches!(
                 message,
@@ -278,7 +289,7 @@ impl App {
         let may_alarm = passes(&message);
         match message {
             Message::Key(key) => self.key(key, now, &mut effects),
-            Message::Paste(text) => self.paste(&text),
+            Message::Paste(text) => self.paste(&text, now),
             Message::Mouse(mouse) => self.take_mouse(mouse, &mut effects),
             Message::Resize(columns, rows) => self.size = (columns, rows),
             Message::Snapshot(snapshot) => self.take_snapshot(snapshot, now, &mut effects),
@@ -316,6 +327,23 @@ impl App {
         self.settle();
         self.follow(now, &mut effects);
         effects
+    }
+
+    /// Deadlines are moments of the wall clock, which may be set back: they move with it.
+    fn follow_clock(&mut self, now: Timestamp) {
+        let before = std::mem::replace(&mut self.told_at, now);
+        let step = now.duration_since(before);
+        if !step.is_negative() {
+            return;
+        }
+        let moved = |at: Timestamp| at.saturating_add(step).unwrap_or(at);
+        for toast in &mut self.toasts {
+            toast.until = moved(toast.until);
+        }
+        if let Some(follow) = &mut self.followed {
+            follow.move_deadlines(moved);
+        }
+        self.ringing.move_deadlines(moved);
     }
 
     /// How long nothing on the screen changes by time alone.

@@ -118,6 +118,8 @@ pub enum Verb {
     Theme,
     /// Use the mouse, or leave it to the terminal.
     Mouse,
+    /// Times in UTC, or in the host's zone.
+    Utc,
     /// Draw the whole screen again.
     Redraw,
     /// Back to the shell; `fg` returns.

@@ -145,6 +145,12 @@ impl Follow {
         }
     }
 
+    /// Moves what is due, as the clock was.
+    pub(super) fn move_deadlines(&mut self, moved: impl Fn(Timestamp) -> Timestamp) {
+        self.due = moved(self.due);
+        self.output.due = moved(self.output.due);
+    }
+
     /// What to ask a task's worker once.
     pub(super) fn first_question(&self) -> Option<Question> {
         match &self.subject {

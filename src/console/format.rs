@@ -98,11 +98,16 @@ pub fn date(at: Timestamp, zone: &TimeZone) -> String {
         .to_string()
 }
 
-/// Date and time of day in `zone`, to the millisecond.
+/// Date and time of day in `zone`, to the millisecond, with what it is away from UTC.
 #[must_use]
 pub fn date_millis(at: Timestamp, zone: &TimeZone) -> String {
+    let format = if *zone == TimeZone::UTC {
+        "%Y-%m-%d %H:%M:%S%.3f"
+    } else {
+        "%Y-%m-%d %H:%M:%S%.3f%:z"
+    };
     at.to_zoned_datetime(zone.clone())
-        .strftime("%Y-%m-%d %H:%M:%S%.3f")
+        .strftime(format)
         .to_string()
 }
 

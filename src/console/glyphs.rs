@@ -128,7 +128,7 @@ impl Glyphs {
     /// The set for a locale: UTF-8 or not.
     #[must_use]
     pub fn for_locale(ascii: Option<bool>) -> &'static Self {
-        if ascii.unwrap_or_else(|| !locale_is_utf8()) {
+        if ascii.unwrap_or_else(|| !locale_is_utf8() || !terminal_has_signs()) {
             &ASCII
         } else {
             &UNICODE
@@ -140,6 +140,14 @@ impl Glyphs {
     pub fn is_unicode(&self) -> bool {
         !self.ellipsis.is_ascii()
     }
+}
+
+/// Whether the terminal is likely to have the signs: the console of Linux has 512 of its own, and the
+/// terminals of DEC have none.
+fn terminal_has_signs() -> bool {
+    let term = std::env::var("TERM").unwrap_or_default();
+    let without = ["linux", "vt", "ansi", "cons25", "sun", "wy"];
+    !without.iter().any(|name| term.starts_with(name))
 }
 
 /// POSIX: the first of these that is set and not empty decides.

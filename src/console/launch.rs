@@ -216,7 +216,7 @@ impl LaunchForm {
     /// # Errors
     /// A word that is none: one sentence.
     pub fn run_tags(&self) -> Result<Vec<(String, String)>, String> {
-        let words = self.tags.text.split_whitespace();
+        let words = self.tags.text().split_whitespace();
         let tag = |word: &str| match word.split_once('=') {
             Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
             _ => Err(format!("`{word}` is no tag: write key=value")),
@@ -249,7 +249,7 @@ impl LaunchForm {
         for asset in &self.assets {
             add("--asset", &asset.join("/"));
         }
-        for tag in self.tags.text.split_whitespace() {
+        for tag in self.tags.text().split_whitespace() {
             add("--tag", tag);
         }
         line

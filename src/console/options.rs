@@ -110,6 +110,15 @@ pub enum ConsoleError {
         /// `standard input` or `standard output`.
         stream: &'static str,
     },
+    /// A terminal that prints lines only, or none that is known.
+    #[error(
+        "the console needs a terminal that can move its cursor, and {}: set TERM to what it is, or use --no-ui",
+        if term.is_empty() { String::from("TERM is not set") } else { format!("TERM is {term}") }
+    )]
+    NoCursor {
+        /// The value of `TERM`.
+        term: String,
+    },
     /// The terminal refused a mode.
     #[error("could not {action}: {source}")]
     Terminal {

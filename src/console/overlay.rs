@@ -1,15 +1,10 @@
 //! What can lie over a view, one at a time: input lines, dialogs, lists, details.
 
 use super::app::AlarmPlace;
-use super::launch::LaunchForm;
+use super::key::Key;
+use super::launch::{LaunchForm, Part};
+pub use super::line::Input;
 use crate::domain::Command;
-
-/// A line of text being typed. Editing is at its end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Input {
-    /// What was typed so far.
-    pub text: String,
-}
 
 /// The thing on top.
 #[derive(Clone, Debug)]
@@ -41,6 +36,8 @@ pub enum Overlay {
         input: Input,
         /// The filter before, for Esc.
         before: String,
+        /// How far back in the history, 0 for not at all.
+        back: usize,
     },
     /// The job picker.
     Launch {
@@ -67,6 +64,30 @@ pub enum Overlay {
     Quit,
 }
 
+impl Overlay {
+    /// Whether a chord with Alt means something to it.
+    #[must_use]
+    pub fn takes_chord(&self, key: Key) -> bool {
+        match self {
+            Self::Palette { .. }
+            | Self::Filter { .. }
+            | Self::Launch { .. }
+            | Self::Scale { .. } => Input::takes_chord(key),
+            Self::Confirm(confirm) => confirm.typed.is_some() && Input::takes_chord(key),
+            Self::LaunchForm(form) => match form.part {
+                Part::Editor(_) => true,
+                Part::Pick { .. } | Part::Tags(_) => Input::takes_chord(key),
+                Part::Rows => false,
+            },
+            Self::Help { .. }
+            | Self::Alarms(_)
+            | Self::Detail { .. }
+            | Self::Columns { .. }
+            | Self::Quit => false,
+        }
+    }
+}
+
 /// A question before a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirm {
@@ -89,7 +110,7 @@ impl Confirm {
     /// the console copies it.
     #[must_use]
     pub fn is_given(&self) -> bool {
-        let given = self.input.text.trim();
+        let given = self.input.text().trim();
         let names_run = |command: &Command| match command {
             Command::TerminateRuns { run_ids, .. } => run_ids.as_slice() == [given],
             _ => false,

@@ -29,6 +29,8 @@ mod steps;
 mod table;
 mod workers;
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -52,6 +54,19 @@ struct Ctx<'a> {
     roles: &'a Roles,
     glyphs: &'static Glyphs,
     now: Timestamp,
+    caret: &'a Cell<Option<Caret>>,
+}
+
+/// Where the cursor of the terminal belongs, at a column and a row from 0: input methods, screen readers
+/// and braille follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caret {
+    /// Column.
+    pub x: u16,
+    /// Row.
+    pub y: u16,
+    /// Whether it is seen: text is typed there. On a chosen row it is not.
+    pub is_shown: bool,
 }
 
 /// The regions of the screen. On a very low screen only the body is left.
@@ -105,12 +120,15 @@ fn is_roomy(body: Rect) -> bool {
 impl App {
     /// Draws the model as of `now`.
     pub fn render(&self, frame: &mut Frame, now: Timestamp) {
-        self.render_to(frame.buffer_mut(), now);
+        if let Some(caret) = self.render_to(frame.buffer_mut(), now) {
+            frame.set_cursor_position((caret.x, caret.y));
+        }
     }
 
-    /// Draws the model as of `now` into a buffer.
-    pub fn render_to(&self, buf: &mut Buffer, now: Timestamp) {
+    /// Draws the model as of `now` into a buffer. Gives where the cursor of the terminal belongs.
+    pub fn render_to(&self, buf: &mut Buffer, now: Timestamp) -> Option<Caret> {
         let area = buf.area;
+        let caret = Cell::new(None);
         let now = if self.setup.reduced_motion {
             calm(now)
         } else {
@@ -122,6 +140,7 @@ impl App {
             roles: &self.theme.roles,
             glyphs: self.setup.glyphs,
             now,
+            caret: &caret,
         };
         let screen = Screen::of(area);
         buf.set_style(area, ctx.roles.text);
@@ -160,6 +179,7 @@ impl App {
         if !self.setup.glyphs.is_unicode() {
             paint::to_ascii(buf);
         }
+        caret.get()
     }
 }
 
@@ -173,6 +193,7 @@ pub(super) fn cells_of_all(app: &App, now: Timestamp) -> Option<Vec<Vec<String>>
         roles: &app.theme.roles,
         glyphs: app.setup.glyphs,
         now,
+        caret: &Cell::new(None),
     };
     let list = app.list();
     let shown: Vec<bool> = sheet
@@ -233,6 +254,7 @@ pub(super) fn spot(app: &App, x: u16, y: u16) -> Option<Spot> {
             roles: &app.theme.roles,
             glyphs: app.setup.glyphs,
             now: Timestamp::UNIX_EPOCH,
+            caret: &Cell::new(None),
         };
         return chrome::tab_at(ctx, screen.tabs, x).map(Spot::Tab);
     }

@@ -72,6 +72,14 @@ impl Ringing {
         })
     }
 
+    /// Moves what was seen when, as the clock was.
+    pub(super) fn move_deadlines(&mut self, moved: impl Fn(Timestamp) -> Timestamp) {
+        for known in self.known.values_mut() {
+            known.since = moved(known.since);
+            known.seen_at = moved(known.seen_at);
+        }
+    }
+
     /// Whether an alarm waits to have stood long enough.
     pub(super) fn is_waiting(&self) -> bool {
         self.known.values().any(|known| !known.rang)

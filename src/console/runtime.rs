@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossterm::event::{Event, EventStream};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -23,13 +22,14 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle as AbortOnDrop;
 
 use crate::control::Handle;
 use crate::domain::{Reply, Snapshot};
 
-use super::app::{App, Effect, Message, Mouse, Setup};
+use super::app::{App, Effect, Message, Setup};
 use super::glyphs::Glyphs;
-use super::key::Key;
+use super::input::{self, Heard};
 use super::keymap::Keymap;
 use super::memory::Memory;
 use super::options::{ConsoleError, ConsoleOptions, Exit, Startup};
@@ -92,6 +92,7 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
         action: "start the console's thread",
         source,
     })?;
+    let _watch = watch_for_the_end()?;
     if let Ok(result) = ended.await {
         result
     } else {
@@ -134,33 +135,73 @@ fn console_thread(
     Ok(exit)
 }
 
-/// The signals the console answers to. SIGWINCH is crossterm's.
+/// Sees, outside the console's thread, that the process is asked to end: a terminal that takes no
+/// bytes keeps that thread in a write, where it hears nothing.
+fn watch_for_the_end() -> Result<AbortOnDrop<()>, ConsoleError> {
+    let mut signals = Signals::listen().map_err(|source| ConsoleError::Terminal {
+        action: "listen for signals",
+        source,
+    })?;
+    Ok(AbortOnDrop::new(tokio::spawn(async move {
+        signals.end().await;
+        terminal::ask_to_end();
+    })))
+}
+
+/// The signals the console answers to.
 struct Signals {
     terminate: SignalStream,
     interrupt: SignalStream,
     hang_up: SignalStream,
+    quit: SignalStream,
+    abort: SignalStream,
+    resized: SignalStream,
+    /// To stop: of Ctrl-Z, or from another process.
+    stop: SignalStream,
+    /// To stop, as the kernel tells who reads in the background.
+    stop_input: SignalStream,
     resumed: SignalStream,
 }
 
 impl Signals {
     fn listen() -> io::Result<Self> {
+        let of = |which: Signal| signal(SignalKind::from_raw(which.as_raw()));
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            resumed: signal(SignalKind::from_raw(Signal::CONT.as_raw()))?,
+            terminate: of(Signal::TERM)?,
+            interrupt: of(Signal::INT)?,
+            hang_up: of(Signal::HUP)?,
+            quit: of(Signal::QUIT)?,
+            abort: of(Signal::ABORT)?,
+            resized: of(Signal::WINCH)?,
+            stop: of(Signal::TSTP)?,
+            stop_input: of(Signal::TTIN)?,
+            resumed: of(Signal::CONT)?,
         })
+    }
+
+    /// Waits until one asks the process to end.
+    async fn end(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.terminate.recv() => Exit::Terminated,
+            _ = self.interrupt.recv() => Exit::Terminated,
+            _ = self.quit.recv() => Exit::Terminated,
+            _ = self.abort.recv() => Exit::Terminated,
+            _ = self.hang_up.recv() => Exit::HungUp,
+        }
     }
 }
 
 /// What the loop woke for.
 enum Wake {
-    Event(Option<io::Result<Event>>),
+    Inputs(io::Result<Vec<Heard>>),
+    Resized,
     Snapshot,
     /// What came of an effect.
     Outcome(Message),
     Panic(String),
     Startup(Startup),
+    /// Another process wants this one to stop.
+    Stop,
     Resumed,
     Leave(Exit),
     Time,
@@ -238,14 +279,13 @@ impl Console<'_> {
 
     /// The loop.
     async fn serve(&mut self, mut signals: Signals, mut panics: Panics) -> Exit {
-        let mut events = EventStream::new();
+        let Ok(mut reader) = input::Reader::open() else {
+            return Exit::HungUp;
+        };
         let mut snapshots = self.handle.watch();
         let mut linked = true;
-        if let Ok((columns, rows)) = self.screen.size() {
-            let message = Message::Resize(columns, rows);
-            if let ControlFlow::Break(exit) = self.tell(message, &mut signals).await {
-                return exit;
-            }
+        if let ControlFlow::Break(exit) = self.tell_size(&mut signals).await {
+            return exit;
         }
         let mut pace = Pace::new(self.frame);
         let mut remembered = Instant::now();
@@ -262,7 +302,10 @@ impl Console<'_> {
                 Instant::now() + self.app.next_tick(Timestamp::now())
             };
             let wake = tokio::select! {
-                event = events.next() => Wake::Event(event),
+                inputs = reader.next() => Wake::Inputs(inputs),
+                _ = signals.resized.recv() => Wake::Resized,
+                _ = signals.stop.recv() => Wake::Stop,
+                _ = signals.stop_input.recv() => Wake::Stop,
                 seen = snapshots.changed(), if linked && !news.wait() => {
                     linked = seen.is_ok();
                     if linked { Wake::Snapshot } else { Wake::Outcome(Message::CutOff) }
@@ -272,14 +315,20 @@ impl Console<'_> {
                 startup = self.files.news() => Wake::Startup(startup),
                 _ = signals.terminate.recv() => Wake::Leave(Exit::Terminated),
                 _ = signals.interrupt.recv() => Wake::Leave(Exit::Terminated),
+                _ = signals.quit.recv() => Wake::Leave(Exit::Terminated),
+                _ = signals.abort.recv() => Wake::Leave(Exit::Terminated),
                 _ = signals.hang_up.recv() => Wake::Leave(Exit::HungUp),
                 _ = signals.resumed.recv() => Wake::Resumed,
                 () = sleep_until(due) => Wake::Time,
             };
             let now = Timestamp::now();
-            let typed = matches!(wake, Wake::Event(_));
+            let typed = matches!(wake, Wake::Inputs(_));
             let flow = match wake {
-                Wake::Event(event) => self.event(event, &mut signals).await,
+                Wake::Inputs(Ok(inputs)) => self.inputs(inputs, &mut signals).await,
+                // Nothing more to read: the terminal is gone.
+                Wake::Inputs(Err(_)) => ControlFlow::Break(Exit::HungUp),
+                Wake::Resized => self.tell_size(&mut signals).await,
+                Wake::Stop => self.stop(&mut signals).await,
                 Wake::Snapshot => {
                     news.came(Instant::now());
                     ControlFlow::Continue(())
@@ -299,19 +348,15 @@ impl Console<'_> {
                 return exit;
             }
             if let Some(text) = self.to_edit.take() {
-                // Its thread reads the terminal, which is the editor's now.
-                drop(events);
+                // Nothing is read meanwhile: the terminal is the editor's.
                 let flow = self.edit(&text, &mut signals).await;
-                events = EventStream::new();
                 if let ControlFlow::Break(exit) = flow {
                     return exit;
                 }
             }
-            if std::mem::take(&mut self.came_back)
-                && let Ok((columns, rows)) = self.screen.size()
-            {
-                let resized = self.tell(Message::Resize(columns, rows), &mut signals);
-                if let ControlFlow::Break(exit) = resized.await {
+            if std::mem::take(&mut self.came_back) {
+                reader.flush();
+                if let ControlFlow::Break(exit) = self.tell_size(&mut signals).await {
                     return exit;
                 }
             }
@@ -349,24 +394,28 @@ impl Console<'_> {
         gone(self.screen.draw(&self.app, Timestamp::now()))
     }
 
-    async fn event(
-        &mut self,
-        event: Option<io::Result<Event>>,
-        signals: &mut Signals,
-    ) -> ControlFlow<Exit> {
-        let message = match event {
-            // Nothing more to read: the terminal is gone.
-            None | Some(Err(_)) => return ControlFlow::Break(Exit::HungUp),
-            Some(Ok(Event::Key(event))) => Key::from_event(event).map(Message::Key),
-            Some(Ok(Event::Paste(text))) => Some(Message::Paste(text)),
-            Some(Ok(Event::Mouse(event))) => Mouse::from_event(event).map(Message::Mouse),
-            Some(Ok(Event::Resize(columns, rows))) => Some(Message::Resize(columns, rows)),
-            Some(Ok(_)) => None,
-        };
-        match message {
-            Some(message) => self.tell(message, signals).await,
-            None => ControlFlow::Continue(()),
+    /// Tells the model how large the terminal is now.
+    async fn tell_size(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
+        match self.screen.size() {
+            Ok((columns, rows)) => self.tell(Message::Resize(columns, rows), signals).await,
+            Err(_) => ControlFlow::Continue(()),
         }
+    }
+
+    async fn inputs(&mut self, inputs: Vec<Heard>, signals: &mut Signals) -> ControlFlow<Exit> {
+        for input in inputs {
+            let message = match input {
+                Heard::Key(key) => Message::Key(key),
+                Heard::Paste(text) => Message::Paste(text),
+                Heard::Mouse(mouse) => Message::Mouse(mouse),
+            };
+            self.tell(message, signals).await?;
+            if self.to_edit.is_some() || self.came_back {
+                // What was typed ahead was not for what is there now.
+                break;
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// Tells the model, and does what it asks for.
@@ -403,7 +452,7 @@ impl Console<'_> {
                 Effect::Ring { bell, notification } => {
                     gone(self.screen.ring(bell, notification.as_deref()))?;
                 }
-                Effect::Redraw => gone(self.screen.forget())?,
+                Effect::Redraw => self.screen.forget(),
                 Effect::Suspend => self.suspend(signals).await?,
                 Effect::Exit(exit) => return ControlFlow::Break(exit),
             }

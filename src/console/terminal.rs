@@ -1,6 +1,8 @@
 //! The terminal: entered, left, drawn to and, when the console's thread panics, restored.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+mod output;
+
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::mem::ManuallyDrop;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,27 +11,30 @@ use std::thread::{self, ThreadId};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crossterm::cursor::{Hide, Show};
+use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{
     DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
 };
 use crossterm::terminal::{
-    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
-    disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{execute, queue};
 use jiff::Timestamp;
-use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr,
+};
 use tokio::sync::mpsc;
 
-use super::app::App;
+use super::app::{App, Caret};
 use super::options::ConsoleError;
 use crate::domain::secrets::redact_text;
+use output::Output;
+pub(super) use output::ask_to_end;
 
 /// Whether the terminal is ours at the moment; there is one terminal per process.
 static ENTERED: AtomicBool = AtomicBool::new(false);
@@ -37,19 +42,40 @@ static ENTERED: AtomicBool = AtomicBool::new(false);
 /// Panics of other threads that wait to be shown; more than these say nothing new.
 const PANICS: usize = 8;
 
-/// Refuses anything but a terminal on both ends.
+/// The size of a terminal that has none to tell, as a serial line.
+const USUAL: (u16, u16) = (80, 24);
+
+/// Refuses anything but a terminal on both ends that knows how to move its cursor.
 ///
 /// # Errors
-/// [`ConsoleError::NotATerminal`]
+/// [`ConsoleError::NotATerminal`], [`ConsoleError::NoCursor`]
 pub fn check() -> Result<(), ConsoleError> {
     let stream = if !io::stdin().is_terminal() {
         "standard input"
     } else if !io::stdout().is_terminal() {
         "standard output"
     } else {
-        return Ok(());
+        let term = std::env::var("TERM").unwrap_or_default();
+        return match term.as_str() {
+            "" | "dumb" | "unknown" => Err(ConsoleError::NoCursor { term }),
+            _ => Ok(()),
+        };
     };
     Err(ConsoleError::NotATerminal { stream })
+}
+
+/// Columns and rows. A terminal that tells none has those of the environment, or the usual ones.
+fn size() -> io::Result<(u16, u16)> {
+    let told = tcgetwinsize(io::stdout())?;
+    if told.ws_col > 0 && told.ws_row > 0 {
+        return Ok((told.ws_col, told.ws_row));
+    }
+    let named = |name, usual| {
+        let value = std::env::var(name).ok();
+        let value = value.and_then(|value| value.parse().ok());
+        value.filter(|number| *number > 0).unwrap_or(usual)
+    };
+    Ok((named("COLUMNS", USUAL.0), named("LINES", USUAL.1)))
 }
 
 /// Whether nobody is at the other end of the terminal any more. SIGHUP tells of that, but not where
@@ -66,7 +92,7 @@ fn is_hung_up() -> bool {
 pub(super) fn restore() {
     if ENTERED.swap(false, Ordering::SeqCst) {
         let _ = execute!(
-            io::stdout(),
+            Output,
             EndSynchronizedUpdate,
             DisableMouseCapture,
             DisableBracketedPaste,
@@ -90,7 +116,7 @@ impl Lent {
     /// Puts the terminal as it was, whatever the other program made of it.
     pub(super) fn take_back(&self) {
         let _ = execute!(
-            io::stdout(),
+            Output,
             DisableMouseCapture,
             DisableBracketedPaste,
             LeaveAlternateScreen,
@@ -104,31 +130,36 @@ impl Lent {
 
 /// The terminal, entered; leaves it when dropped.
 pub(super) struct Screen {
-    /// Never dropped: it would write to the terminal once more, and panic where that is gone.
-    terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
+    /// Never dropped: it would write to the terminal once more, which may be gone.
+    backend: ManuallyDrop<CrosstermBackend<BufWriter<Output>>>,
     /// What the terminal shows; `None` if that is not known.
     shown: Option<Buffer>,
+    /// Where its cursor stands, as far as that is known.
+    caret: Option<Caret>,
 }
 
 impl Screen {
     /// Enters the alternate screen and raw mode.
     pub(super) fn enter() -> Result<Self, ConsoleError> {
         let failed = |action| move |source| ConsoleError::Terminal { action, source };
+        output::open().map_err(failed("open the terminal"))?;
         enter_modes().map_err(failed("set up the terminal"))?;
-        // A frame of 200 x 50 is some 40 KB at worst; usually it is a few hundred bytes.
-        let backend = CrosstermBackend::new(BufWriter::with_capacity(1 << 16, io::stdout()));
-        let terminal = Terminal::new(backend)
+        size()
             .map_err(failed("ask the terminal for its size"))
             .inspect_err(|_| restore())?;
+        // A frame of 200 x 50 is some 40 KB at worst; usually it is a few hundred bytes.
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(1 << 16, Output));
         Ok(Self {
-            terminal: ManuallyDrop::new(terminal),
+            backend: ManuallyDrop::new(backend),
             shown: None,
+            caret: None,
         })
     }
 
     /// Columns and rows.
+    #[expect(clippy::unused_self, reason = "it is the terminal's that was entered")]
     pub(super) fn size(&self) -> io::Result<(u16, u16)> {
-        self.terminal.size().map(|size| (size.width, size.height))
+        size()
     }
 
     /// Draws the model. Writes nothing, not one byte, if the screen would not change; fails where
@@ -139,32 +170,42 @@ impl Screen {
         }
         let (width, height) = self.size()?;
         let mut wanted = Buffer::empty(Rect::new(0, 0, width, height));
-        app.render_to(&mut wanted, now);
-        if self.shown.as_ref() == Some(&wanted) {
+        let caret = app.render_to(&mut wanted, now);
+        if self.shown.as_ref() == Some(&wanted) && self.caret == caret {
             return Ok(());
         }
-        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
-        self.terminal.draw(|frame| {
-            let buffer = frame.buffer_mut();
-            if buffer.area == wanted.area {
-                buffer.clone_from(&wanted);
-            } else {
-                // Resized a moment ago; the next frame has the new size.
-                app.render_to(buffer, now);
+        let backend = &mut *self.backend;
+        queue!(backend, BeginSynchronizedUpdate)?;
+        let shown = self.shown.take().filter(|shown| shown.area == wanted.area);
+        let shown = match shown {
+            Some(shown) => shown,
+            None => {
+                queue!(backend, Clear(ClearType::All))?;
+                Buffer::empty(wanted.area)
             }
-        })?;
-        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
+        };
+        backend.draw(shown.diff(&wanted).into_iter())?;
+        // Input methods, screen readers and braille follow the cursor, hidden or not.
+        let is_shown = caret.is_some_and(|caret| caret.is_shown);
+        if let Some(caret) = caret {
+            queue!(backend, MoveTo(caret.x, caret.y))?;
+        }
+        if is_shown != self.caret.is_some_and(|caret| caret.is_shown) {
+            if is_shown {
+                queue!(backend, Show)?;
+            } else {
+                queue!(backend, Hide)?;
+            }
+        }
+        execute!(backend, EndSynchronizedUpdate)?;
         self.shown = Some(wanted);
+        self.caret = caret;
         Ok(())
     }
 
     /// Forgets what is shown: the next frame writes every cell.
-    pub(super) fn forget(&mut self) -> io::Result<()> {
+    pub(super) fn forget(&mut self) {
         self.shown = None;
-        // Not `Terminal::clear`: it asks the terminal where the cursor is, and the answer would be taken
-        // by the event stream.
-        let (width, height) = self.size()?;
-        self.terminal.resize(Rect::new(0, 0, width, height))
     }
 
     /// Enters the terminal again after [`restore`], or after a stop that came without asking: then a
@@ -172,15 +213,19 @@ impl Screen {
     pub(super) fn enter_again(&mut self) -> io::Result<()> {
         disable_raw_mode()?;
         enter_modes()?;
-        self.forget()
+        // What came meanwhile was for another program.
+        let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+        self.caret = None;
+        self.forget();
+        Ok(())
     }
 
     /// Has the terminal tell of the mouse, or no longer.
     pub(super) fn mouse(&mut self, used: bool) -> io::Result<()> {
         if used {
-            execute!(self.terminal.backend_mut(), EnableMouseCapture)
+            execute!(&mut *self.backend, EnableMouseCapture)
         } else {
-            execute!(self.terminal.backend_mut(), DisableMouseCapture)
+            execute!(&mut *self.backend, DisableMouseCapture)
         }
     }
 
@@ -197,7 +242,7 @@ impl Screen {
             let text: String = text.chars().filter(|c| !c.is_control()).collect();
             self.command(&format!("9;dagster-taskiq: {text}"))?;
         }
-        let backend = self.terminal.backend_mut();
+        let backend = &mut *self.backend;
         if bell {
             write!(backend, "\x07")?;
         }
@@ -206,14 +251,52 @@ impl Screen {
 
     /// An operating system command for the terminal the operator sits at, through tmux too.
     fn command(&mut self, words: &str) -> io::Result<()> {
-        let osc = format!("\x1b]{words}\x07");
-        let backend = self.terminal.backend_mut();
-        if std::env::var_os("TMUX").is_some() {
-            write!(backend, "\x1bPtmux;\x1b{osc}\x1b\\")?;
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let around = if is_set("TMUX") {
+            Around::Tmux
+        } else if is_set("STY") {
+            Around::Screen
         } else {
-            write!(backend, "{osc}")?;
-        }
+            Around::Nothing
+        };
+        let backend = &mut *self.backend;
+        backend.write_all(around.wrapped(words).as_bytes())?;
         io::Write::flush(backend)
+    }
+}
+
+/// What stands between the console and the operator's terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Around {
+    Nothing,
+    Tmux,
+    Screen,
+}
+
+/// What GNU screen takes of a string to pass on at once: 768 bytes, with some room.
+const SCREEN_PASSES: usize = 760;
+
+impl Around {
+    /// An operating system command as it is to be written.
+    fn wrapped(self, words: &str) -> String {
+        let osc = format!("\x1b]{words}\x07");
+        match self {
+            Self::Nothing => osc,
+            // As it is, too: tmux takes a clipboard itself where `set-clipboard` says so, and lets
+            // nothing through where `allow-passthrough` is off, as it is unless set.
+            Self::Tmux => format!("{osc}\x1bPtmux;\x1b{osc}\x1b\\"),
+            Self::Screen => {
+                let mut passed = String::new();
+                let mut rest = osc.as_str();
+                while !rest.is_empty() {
+                    let at = rest.floor_char_boundary(SCREEN_PASSES);
+                    let (part, after) = rest.split_at(at);
+                    passed.extend(["\x1bP", part, "\x1b\\"]);
+                    rest = after;
+                }
+                passed
+            }
+        }
     }
 }
 
@@ -227,13 +310,7 @@ fn enter_modes() -> io::Result<()> {
     enable_raw_mode()?;
     ENTERED.store(true, Ordering::SeqCst);
     // Without bracketed paste, pasted text would be obeyed as commands.
-    execute!(
-        io::stdout(),
-        EnterAlternateScreen,
-        EnableBracketedPaste,
-        Hide
-    )
-    .inspect_err(|_| restore())
+    execute!(Output, EnterAlternateScreen, EnableBracketedPaste, Hide).inspect_err(|_| restore())
 }
 
 /// The process's panic hook while the console is open; the one before it is put back when dropped.

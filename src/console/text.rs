@@ -3,14 +3,26 @@
 
 use std::borrow::Cow;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
 
 use crate::domain::plain;
 
-/// Columns a text takes; more than a screen can hold is `u16::MAX`.
+/// Columns a text takes; more than a screen can hold is `u16::MAX`. Counted by what people see as one
+/// character, as it is drawn: an emoji of several code points is one cell or two.
 #[must_use]
 pub fn width(text: &str) -> u16 {
-    u16::try_from(text.width()).unwrap_or(u16::MAX)
+    let columns = if is_plain(text) {
+        text.len()
+    } else {
+        text.graphemes(true).map(UnicodeWidthStr::width).sum()
+    };
+    u16::try_from(columns).unwrap_or(u16::MAX)
+}
+
+/// Whether every byte of it takes one column.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 
 /// The text, or its beginning and `ellipsis`, in at most `max` columns.
@@ -28,24 +40,65 @@ pub fn fit<'a>(text: &'a str, max: u16, ellipsis: &str) -> Cow<'a, str> {
 /// The longest beginning that takes at most `max` columns.
 #[must_use]
 pub fn prefix(text: &str, max: u16) -> &str {
+    let max = usize::from(max);
+    if is_plain(text) {
+        return &text[..max.min(text.len())];
+    }
     let mut used = 0;
-    for (at, c) in text.char_indices() {
-        used += c.width().unwrap_or(0);
-        if used > usize::from(max) {
+    for (at, one) in text.grapheme_indices(true) {
+        used += one.width();
+        if used > max {
             return &text[..at];
         }
     }
     text
 }
 
-/// The text without escape sequences and control characters; a tab becomes two spaces.
+/// The longest end that takes at most `max` columns.
 #[must_use]
-pub fn clean(text: &str) -> Cow<'_, str> {
-    let mut text = plain(text);
-    if text.contains(['\t', '\n']) {
-        text = Cow::Owned(text.replace('\t', "  ").replace('\n', ""));
+pub fn suffix(text: &str, max: u16) -> &str {
+    let mut used = 0;
+    for (at, one) in text.grapheme_indices(true).rev() {
+        used += one.width();
+        if used > usize::from(max) {
+            return &text[at + one.len()..];
+        }
     }
     text
+}
+
+/// What people see as its first character; `None` if it is empty.
+#[must_use]
+pub fn first(text: &str) -> Option<&str> {
+    text.graphemes(true).next()
+}
+
+/// The text without escape sequences and control characters, on one line: a tab becomes two spaces, and
+/// what breaks a line a blank. Of a line that was written over, the last state is left.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    let text = last_states(text);
+    let text = match text {
+        Cow::Borrowed(text) => plain(text),
+        Cow::Owned(text) => Cow::Owned(plain(&text).into_owned()),
+    };
+    if !text.contains(['\t', '\n']) {
+        return text;
+    }
+    let text = text.trim_end_matches('\n');
+    Cow::Owned(text.replace('\t', "  ").replace('\n', " "))
+}
+
+/// Every line as a terminal leaves it after its carriage returns: what was written over is gone.
+fn last_states(text: &str) -> Cow<'_, str> {
+    if !text.contains('\r') {
+        return Cow::Borrowed(text);
+    }
+    let lines = text.split('\n').map(|line| {
+        let states = line.trim_end_matches('\r');
+        states.rsplit('\r').next().unwrap_or(states)
+    });
+    Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Cuts a text into lines of at most `max` columns.
@@ -97,6 +150,41 @@ mod tests {
     #[test]
     fn escape_sequences_do_not_reach_the_terminal() {
         assert_eq!(clean("\u{1b}[31mred\u{1b}[0m\tx\u{7}"), "red  x");
+    }
+
+    #[test]
+    fn what_breaks_a_line_keeps_words_apart_and_what_was_written_over_is_gone() {
+        assert_eq!(clean("first\nsecond\n"), "first second");
+        assert_eq!(clean("first\r\nsecond\r\n"), "first second");
+        assert_eq!(clean("0%\r50%\r\u{1b}[32m100%\u{1b}[0m"), "100%");
+        assert_eq!(clean("0%\r50%\r"), "50%");
+        assert_eq!(clean("a\rb\nc\rd"), "b d");
+    }
+
+    #[test]
+    fn text_of_many_code_points_is_cut_between_characters_and_none_of_it_is_lost() {
+        for one in [
+            "\u{26a0}\u{fe0f}",
+            "1\u{fe0f}\u{20e3}",
+            "👩\u{200d}👩\u{200d}👧",
+            "e\u{301}",
+            "🇩🇪",
+            "日",
+        ] {
+            let text = format!("{}END", one.repeat(40));
+            for max in [2, 3, 7, 80] {
+                let lines = wrap(&text, max);
+                assert!(
+                    lines.iter().all(|line| width(line) <= max),
+                    "{one} in {max}"
+                );
+                assert_eq!(lines.concat(), text, "{one} in {max}");
+            }
+            assert!(fit(&text, 9, "…").ends_with('…'), "{one}");
+            assert!(width(&fit(&text, 9, "…")) <= 9, "{one}");
+            assert_eq!(suffix(&text, 3), "END");
+            assert_eq!(first(&text), Some(one));
+        }
     }
 
     #[test]

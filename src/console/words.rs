@@ -1,6 +1,7 @@
 //! The words for states, in tables and filters.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 
 use crate::domain::{HostPhase, JobRef, LogLevel, Phase, QueueRole, RunStatus, SourceKind};
 
@@ -106,5 +107,16 @@ pub fn job(job: &JobRef) -> &str {
         "(assets)"
     } else {
         &job.job
+    }
+}
+
+/// A path as people type it: `~` is their home folder.
+#[must_use]
+pub fn path(typed: &str) -> PathBuf {
+    let rest = typed.strip_prefix('~');
+    let rest = rest.filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match (rest, std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(typed),
     }
 }

@@ -23,6 +23,8 @@ use super::desk::Desk;
 use super::pace::Pace;
 use super::ssh::Ssh;
 use super::{Handle, Request, runtime};
+use jiff::SignedDuration;
+
 use crate::domain::{AuditEntry, Event, Reply, Snapshot, WorkerSnapshot};
 use state::State;
 
@@ -180,7 +182,7 @@ impl Hub {
                 }
                 event = receive(&mut inputs.own) => {
                     if let Event::Log { line } = event {
-                        self.state.log([line]);
+                        self.state.log([line], SignedDuration::ZERO);
                         pace.touch();
                     }
                 }

@@ -140,6 +140,9 @@ pub struct WorkerView {
     pub started_at: Timestamp,
     /// When it last told us something.
     pub heartbeat_at: Timestamp,
+    /// Seconds that the clock of its host is behind that of who looks; 0 where they agree.
+    #[serde(default)]
+    pub clock_behind: i64,
     /// Its Python hosts.
     pub hosts: Vec<HostView>,
     /// Names of the queues it receives from; empty where it does not say.

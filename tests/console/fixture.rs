@@ -251,6 +251,7 @@ fn worker(
         runs,
         started_at: ago(93_000),
         heartbeat_at: ago(2),
+        clock_behind: 0,
         hosts,
         queues: Vec::new(),
         shared_name: None,

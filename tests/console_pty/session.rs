@@ -1,11 +1,15 @@
 //! A console's process in a pseudo-terminal.
 
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use rustix::fs::OFlags;
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Set in the console's process: what it shall do besides.
@@ -13,6 +17,10 @@ pub const SCENE: &str = "CONSOLE_PTY_SCENE";
 
 /// The longest a condition is waited for; it never takes that long unless something is wrong.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The kernel takes a moment to hand on what was typed. Nothing depends on it: only many keys that are
+/// read at once would be taken for a paste.
+const BETWEEN_KEYS: Duration = Duration::from_millis(10);
 
 /// A console's process, and the terminal it is in.
 pub struct Session {
@@ -95,8 +103,35 @@ impl Session {
         }
     }
 
+    /// Presses keys as a person does: each is read before the next is pressed.
     pub fn keys(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        for key in keys.chars() {
+            self.bytes(key.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+
+    /// Sends bytes in one piece, as a terminal does, and waits until they are read.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.keyboard.write_all(bytes).unwrap();
+        self.keyboard.flush().unwrap();
+        thread::sleep(BETWEEN_KEYS);
+        // As the process sees it: opened without becoming anybody's controlling terminal.
+        let Ok(slave) = OpenOptions::new()
+            .read(true)
+            .custom_flags(i32::try_from(OFlags::NOCTTY.bits()).unwrap())
+            .open(self.master.tty_name().unwrap())
+        else {
+            return;
+        };
+        let start = Instant::now();
+        while ioctl_fionread(&slave).is_ok_and(|left| left > 0) && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Sends bytes that nobody may read.
+    pub fn keyboard_only(&mut self, bytes: &[u8]) {
+        self.keyboard.write_all(bytes).unwrap();
         self.keyboard.flush().unwrap();
     }
 

@@ -154,6 +154,7 @@ fn view(id: &str) -> WorkerView {
         runs: Slots::default(),
         started_at: now,
         heartbeat_at: now,
+        clock_behind: 0,
         hosts: Vec::new(),
         queues: Vec::new(),
         shared_name: None,

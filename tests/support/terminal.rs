@@ -1,11 +1,15 @@
 //! The real program in a pseudo-terminal of 80x24.
 
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use rustix::fs::OFlags;
+use rustix::io::ioctl_fionread;
 
 use super::{LOOK, PATIENCE, wait_until};
 
@@ -21,7 +25,7 @@ pub struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     keyboard: Box<dyn Write + Send>,
     written: Arc<Mutex<Vec<u8>>>,
-    _master: Box<dyn MasterPty + Send>,
+    master: Box<dyn MasterPty + Send>,
 }
 
 impl Terminal {
@@ -59,14 +63,29 @@ impl Terminal {
             child,
             keyboard: pair.master.take_writer().unwrap(),
             written,
-            _master: pair.master,
+            master: pair.master,
         }
     }
 
-    /// Types.
+    /// Types, as a person does: each key is read before the next is pressed.
     pub fn keys(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).unwrap();
-        self.keyboard.flush().unwrap();
+        let name = self.master.tty_name().unwrap();
+        let flags = i32::try_from(OFlags::NOCTTY.bits()).unwrap();
+        let slave = OpenOptions::new().read(true).custom_flags(flags).open(name);
+        for key in keys.chars() {
+            let mut bytes = [0; 4];
+            let bytes = key.encode_utf8(&mut bytes).as_bytes();
+            self.keyboard.write_all(bytes).unwrap();
+            self.keyboard.flush().unwrap();
+            // The kernel takes a moment to hand it on.
+            thread::sleep(LOOK);
+            let Ok(slave) = &slave else { continue };
+            wait_until("that the key is read", PATIENCE, || {
+                ioctl_fionread(slave)
+                    .map_or(true, |left| left == 0)
+                    .then_some(())
+            });
+        }
     }
 
     /// The process id of what runs in it.

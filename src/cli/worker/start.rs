@@ -239,6 +239,7 @@ pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> Wo
         },
         started_at: now,
         heartbeat_at: now,
+        clock_behind: 0,
         hosts: Vec::<HostView>::new(),
         queues: Vec::new(),
         shared_name: None,

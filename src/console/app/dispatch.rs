@@ -1,6 +1,8 @@
 //! From a key or a `:` line to a command of the table, and what the safe ones do.
 
+use crossterm::event::KeyCode;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::{App, Effect};
 use crate::console::command::{self, CommandRow, Motion, Verb};
@@ -18,6 +20,14 @@ use crate::domain::{Danger, LogLevel};
 
 impl App {
     pub(super) fn key(&mut self, key: Key, now: Timestamp, effects: &mut Vec<Effect>) {
+        if key.alt && !self.knows_chord(key) {
+            // Esc and a key in quick succession are the same bytes.
+            let plain = Key { alt: false, ..key };
+            for key in [Key::plain(KeyCode::Esc), plain] {
+                self.key(key, now, effects);
+            }
+            return;
+        }
         let mut keys = std::mem::take(&mut self.pending);
         if self.overlay.is_some() {
             keys.clear();
@@ -43,6 +53,14 @@ impl App {
         } else if let Some(row) = command {
             self.perform(row, "", now, effects);
         }
+    }
+
+    fn knows_chord(&self, key: Key) -> bool {
+        let mut keys = self.pending.clone();
+        keys.push(key);
+        let overlay = self.overlay.as_ref();
+        overlay.is_some_and(|overlay| overlay.takes_chord(key))
+            || !matches!(self.keymap.meaning(&keys, self.view), Meaning::Nothing)
     }
 
     /// Carries out a `:` line.
@@ -115,6 +133,7 @@ impl App {
             Verb::Dump => self.dump_to(argument, now, effects),
             Verb::Theme => self.set_theme(argument, now),
             Verb::Mouse => self.use_mouse(now, effects),
+            Verb::Utc => self.switch_zone(now),
             Verb::Redraw => effects.push(Effect::Redraw),
             Verb::Suspend => effects.push(Effect::Suspend),
             Verb::Quit => self.quit(effects),
@@ -131,6 +150,19 @@ impl App {
         };
         self.toast(Tone::Note, text, now);
         effects.push(Effect::Mouse(self.mouse));
+    }
+
+    fn switch_zone(&mut self, now: Timestamp) {
+        let is_utc = self.setup.zone == TimeZone::UTC;
+        let zone = if is_utc {
+            self.own_zone.clone()
+        } else {
+            TimeZone::UTC
+        };
+        self.setup.zone = zone;
+        let zoned = now.to_zoned_datetime(self.setup.zone.clone());
+        let text = format!("Times are in {}", zoned.strftime("%Z (%:z)"));
+        self.toast(Tone::Note, text, now);
     }
 
     pub(super) fn show(&mut self, view: View, effects: &mut Vec<Effect>) {
@@ -191,10 +223,12 @@ impl App {
 
     fn ask_filter(&mut self) {
         let before = self.list().filter.text().to_owned();
-        let input = Input {
-            text: before.clone(),
-        };
-        self.overlay = Some(Overlay::Filter { input, before });
+        let input = Input::new(before.clone());
+        self.overlay = Some(Overlay::Filter {
+            input,
+            before,
+            back: 0,
+        });
     }
 
     fn ask_command(&mut self) {
@@ -296,7 +330,11 @@ impl App {
         effects: &mut Vec<Effect>,
     ) {
         let shown = crate::console::text::prefix(&text, 60);
-        self.toast(Tone::Note, format!("Copied {shown}"), now);
+        self.toast(
+            Tone::Note,
+            format!("Sent to the terminal's clipboard: {shown}"),
+            now,
+        );
         effects.push(Effect::Copy(text));
     }
 
@@ -323,7 +361,7 @@ impl App {
             file.trim().to_owned()
         };
         effects.push(Effect::Write {
-            path: path.into(),
+            path: words::path(&path),
             text,
         });
     }

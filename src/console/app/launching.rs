@@ -4,11 +4,12 @@ use crossterm::event::KeyCode;
 use jiff::Timestamp;
 use ratatui_textarea::{CursorMove, TextArea};
 
-use super::overlays::{Typed, choose};
+use super::overlays::choose;
 use super::{App, Effect};
 use crate::console::key::Key;
 use crate::console::launch::{Field, LaunchForm, Part, PartitionConfig, Told};
-use crate::console::overlay::{Input, Overlay};
+use crate::console::line::{Input, Typed};
+use crate::console::overlay::Overlay;
 use crate::console::places;
 use crate::console::toast::Tone;
 use crate::domain::{Answer, AssetKey, Command, ConfigProblem, JobRef, Query, Reply};
@@ -127,7 +128,7 @@ impl App {
         choice: usize,
         effects: &mut Vec<Effect>,
     ) {
-        let matching = form.matching(&input.text);
+        let matching = form.matching(input.text());
         let picked = matching.get(choice).copied();
         if form.field == Field::Assets && key.typed() == Some(' ') {
             toggle(form, picked);
@@ -275,14 +276,13 @@ impl App {
 
     /// Text was pasted while the form is open.
     pub(super) fn paste_into_form(form: &mut LaunchForm, text: &str) {
-        let printable = text.chars().filter(|c| !c.is_control());
         match &mut form.part {
             Part::Editor(editor) => drop(editor.insert_str(text)),
             Part::Pick { input, choice } => {
-                input.text.extend(printable);
+                input.paste(text);
                 *choice = 0;
             }
-            Part::Tags(_) => form.tags.text.extend(printable),
+            Part::Tags(_) => form.tags.paste(text),
             Part::Rows => {}
         }
     }

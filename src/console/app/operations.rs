@@ -247,9 +247,7 @@ impl App {
         } else if let [job] = named.as_slice() {
             self.open_form(job.clone(), effects);
         } else {
-            let input = Input {
-                text: name.to_owned(),
-            };
+            let input = Input::new(name);
             self.overlay = Some(Overlay::Launch { input, choice: 0 });
         }
     }

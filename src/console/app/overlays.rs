@@ -7,50 +7,11 @@ use super::{App, Effect};
 use crate::console::command::{Motion, Verb};
 use crate::console::key::Key;
 use crate::console::keymap::Meaning;
+use crate::console::launch::Part;
+use crate::console::line::{Input, Typed};
 use crate::console::options::Exit;
-use crate::console::overlay::{Confirm, Input, Overlay};
-
-/// What became of a key in an input line.
-pub(super) enum Typed {
-    /// It changed the text.
-    Edited,
-    /// Enter.
-    Given,
-    /// Esc, or Backspace in an empty line.
-    Left,
-    /// Something else.
-    Other,
-}
-
-impl Input {
-    /// Takes a key of the line editor.
-    pub(super) fn key(&mut self, key: Key) -> Typed {
-        match (key.code, key.ctrl) {
-            (KeyCode::Esc, _) | (KeyCode::Char('c'), true) => Typed::Left,
-            (KeyCode::Enter, _) => Typed::Given,
-            (KeyCode::Backspace, _) | (KeyCode::Char('h'), true) => match self.text.pop() {
-                Some(_) => Typed::Edited,
-                None => Typed::Left,
-            },
-            (KeyCode::Char('u'), true) => {
-                self.text.clear();
-                Typed::Edited
-            }
-            (KeyCode::Char('w'), true) => {
-                let kept = self.text.trim_end().rfind(' ').map_or(0, |at| at + 1);
-                self.text.truncate(kept);
-                Typed::Edited
-            }
-            _ => match key.typed() {
-                Some(c) => {
-                    self.text.push(c);
-                    Typed::Edited
-                }
-                None => Typed::Other,
-            },
-        }
-    }
-}
+use crate::console::overlay::{Confirm, Overlay};
+use crate::console::toast::Tone;
 
 /// Up and down in a list beside an input line, where letters are text.
 pub(super) fn choose(key: Key, choice: usize, len: usize) -> usize {
@@ -72,19 +33,33 @@ pub(super) fn choose(key: Key, choice: usize, len: usize) -> usize {
 impl App {
     /// Pasted text goes into an input line, and nowhere else: it is never obeyed as keys. What must be
     /// typed to confirm must be typed.
-    pub(super) fn paste(&mut self, text: &str) {
-        let printable = text.chars().filter(|c| !c.is_control());
+    pub(super) fn paste(&mut self, text: &str, now: Timestamp) {
+        if text.is_empty() {
+            return;
+        }
+        // The keys of a sequence that has begun were not of the paste.
+        self.pending.clear();
         match &mut self.overlay {
             Some(Overlay::Filter { input, .. }) => {
-                input.text.extend(printable);
-                let text = input.text.clone();
+                input.paste(text);
+                let text = input.text().to_owned();
                 self.set_filter(&text);
             }
-            Some(Overlay::Palette { input, .. } | Overlay::Launch { input, .. }) => {
-                input.text.extend(printable);
+            Some(Overlay::Palette { input, choice, .. } | Overlay::Launch { input, choice }) => {
+                input.paste(text);
+                *choice = 0;
             }
-            Some(Overlay::LaunchForm(form)) => Self::paste_into_form(form, text),
-            _ => {}
+            Some(Overlay::LaunchForm(form)) if !matches!(form.part, Part::Rows) => {
+                Self::paste_into_form(form, text);
+            }
+            Some(Overlay::Confirm(confirm)) if confirm.typed.is_some() => {
+                let text = "Nothing was pasted: what confirms must be typed";
+                self.toast(Tone::Note, text, now);
+            }
+            _ => {
+                let text = "Text was pasted, or many keys came at once: nothing was done";
+                self.toast(Tone::Note, text, now);
+            }
         }
     }
 
@@ -118,7 +93,11 @@ impl App {
                 choice,
                 back,
             } => self.palette_key(key, input, (choice, back), now, effects),
-            Overlay::Filter { input, before } => self.filter_key(key, input, before),
+            Overlay::Filter {
+                input,
+                before,
+                back,
+            } => self.filter_key(key, input, before, back),
             Overlay::Launch { input, choice } => self.launch_key(key, input, choice, effects),
             Overlay::LaunchForm(form) => self.form_key(key, form, now, effects),
             Overlay::Columns { choice } => self.columns_key(key, choice),
@@ -158,15 +137,41 @@ impl App {
         self.overlay = Some(with(scrolled.min(most)));
     }
 
-    fn filter_key(&mut self, key: Key, mut input: Input, before: String) {
+    fn filter_key(&mut self, key: Key, mut input: Input, before: String, back: usize) {
+        if matches!(key.code, KeyCode::Up | KeyCode::Down) {
+            let back = match key.code {
+                KeyCode::Up => (back + 1).min(self.filters.len()),
+                _ => back.saturating_sub(1),
+            };
+            let at = self.filters.len().checked_sub(back);
+            let line = at.and_then(|at| self.filters.get(at)).cloned();
+            input = Input::new(line.unwrap_or_default());
+            self.set_filter(input.text());
+            self.overlay = Some(Overlay::Filter {
+                input,
+                before,
+                back,
+            });
+            return;
+        }
         match input.key(key) {
             Typed::Left => self.set_filter(&before),
-            Typed::Given => self.set_filter(&input.text),
-            Typed::Edited => {
-                self.set_filter(&input.text);
-                self.overlay = Some(Overlay::Filter { input, before });
+            Typed::Given => {
+                self.set_filter(input.text());
+                if !input.text().is_empty() {
+                    self.filters.retain(|known| known != input.text());
+                    self.filters.push(input.text().to_owned());
+                }
             }
-            Typed::Other => self.overlay = Some(Overlay::Filter { input, before }),
+            typed => {
+                let back = if typed == Typed::Edited { 0 } else { back };
+                self.set_filter(input.text());
+                self.overlay = Some(Overlay::Filter {
+                    input,
+                    before,
+                    back,
+                });
+            }
         }
     }
 
@@ -175,7 +180,7 @@ impl App {
             Typed::Left => {}
             Typed::Given => {
                 let job = self
-                    .matching_jobs(&input.text)
+                    .matching_jobs(input.text())
                     .get(choice)
                     .map(|job| (*job).clone());
                 match job {
@@ -185,7 +190,7 @@ impl App {
             }
             Typed::Edited => self.overlay = Some(Overlay::Launch { input, choice: 0 }),
             Typed::Other => {
-                let choice = choose(key, choice, self.matching_jobs(&input.text).len());
+                let choice = choose(key, choice, self.matching_jobs(input.text()).len());
                 self.overlay = Some(Overlay::Launch { input, choice });
             }
         }
@@ -199,7 +204,7 @@ impl App {
         }
         match input.key(key) {
             Typed::Left => {}
-            Typed::Given => self.scale_to(&input.text.clone(), now, effects),
+            Typed::Given => self.scale_to(input.text(), now, effects),
             Typed::Edited | Typed::Other => self.overlay = Some(Overlay::Scale { input }),
         }
     }

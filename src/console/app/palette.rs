@@ -3,13 +3,14 @@
 use crossterm::event::KeyCode;
 use jiff::Timestamp;
 
-use super::overlays::{Typed, choose};
+use super::overlays::choose;
 use super::runs::STATUSES;
 use super::{App, Effect};
 use crate::console::command::{self, COMMANDS, CommandRow, Verb};
 use crate::console::fuzzy;
 use crate::console::key::Key;
-use crate::console::overlay::{Input, Overlay};
+use crate::console::line::{Input, Typed};
+use crate::console::overlay::Overlay;
 use crate::console::render::sheet;
 use crate::console::rows;
 use crate::console::theme::BUILT_IN;
@@ -138,10 +139,10 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let offered = self.offers(&input.text);
+        let offered = self.offers(input.text());
         if key.code == KeyCode::Tab {
             if let Some(offer) = offered.get(choice) {
-                input.text = offer.completed();
+                input = Input::new(offer.completed());
             }
             self.overlay = Some(Overlay::Palette {
                 input,
@@ -150,7 +151,7 @@ impl App {
             });
             return;
         }
-        let walks_history = (input.text.is_empty() || back > 0) && !self.history.is_empty();
+        let walks_history = (input.text().is_empty() || back > 0) && !self.history.is_empty();
         if walks_history && matches!(key.code, KeyCode::Up | KeyCode::Down) {
             let back = match key.code {
                 KeyCode::Up => (back + 1).min(self.history.len()),
@@ -161,7 +162,7 @@ impl App {
                 .len()
                 .checked_sub(back)
                 .and_then(|at| self.history.get(at));
-            input.text = line.cloned().unwrap_or_default();
+            input = Input::new(line.cloned().unwrap_or_default());
             self.overlay = Some(Overlay::Palette {
                 input,
                 choice: 0,
@@ -174,8 +175,8 @@ impl App {
             Typed::Given => {
                 let line = match offered.get(choice) {
                     Some(offer) if offer.value.is_some() => offer.completed(),
-                    Some(offer) if !input.text.contains(' ') => offer.row.name.to_owned(),
-                    _ => input.text.trim().to_owned(),
+                    Some(offer) if !input.text().contains(' ') => offer.row.name.to_owned(),
+                    _ => input.text().trim().to_owned(),
                 };
                 self.run_line(&line, now, effects);
             }

@@ -8,10 +8,17 @@ use super::App;
 use crate::console::format::short_id;
 use crate::console::overlay::{Confirm, Input, Overlay};
 use crate::console::rows;
+use crate::console::text;
 use crate::console::toast::Tone;
 use crate::console::twin::twins;
 use crate::console::words::plural;
 use crate::domain::{Command, TaskView, WorkerView};
+
+/// Columns of a name that is typed whole; of a longer one its beginning is.
+const TYPED_WHOLE: u16 = 48;
+
+/// Columns of a longer name that are typed.
+const TYPED_OF_LONG: u16 = 12;
 
 impl App {
     /// Asks, showing the command line that does the same.
@@ -22,7 +29,7 @@ impl App {
         typed: Option<&str>,
         requests: Vec<(Option<String>, Command)>,
     ) {
-        let typed = typed.map(str::to_owned);
+        let typed = typed.map(|typed| self.handle(typed));
         let commands = requests.iter();
         let commands = commands.map(|(worker, command)| (worker.as_deref(), command));
         body.extend(twins(commands));
@@ -34,6 +41,20 @@ impl App {
             is_refused: false,
             requests,
         }));
+    }
+
+    /// What is typed for a name: as much of it as a person types, in what the screen can show.
+    fn handle(&self, name: &str) -> String {
+        let name = if text::width(name) > TYPED_WHOLE {
+            text::prefix(name, TYPED_OF_LONG)
+        } else {
+            name
+        };
+        if self.setup.glyphs.is_unicode() {
+            return name.to_owned();
+        }
+        let shown = |c: char| if c.is_ascii() { c } else { '?' };
+        name.chars().map(shown).collect()
     }
 
     pub(super) fn ask_start_worker(&mut self) {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::App;
 use super::questions::names;
 use crate::console::toast::Tone;
-use crate::console::words::plural;
+use crate::console::words::{self, plural};
 use crate::domain::{Command, MAX_PEEKED, QueueCounts, QueueRole, QueueView};
 
 /// How messages are removed.
@@ -177,7 +177,8 @@ impl App {
     /// `:restore FILE [again]`
     pub(super) fn ask_restore(&mut self, argument: &str, now: Timestamp) {
         let again = argument.strip_suffix(" again");
-        let file = again.unwrap_or(argument).trim().to_owned();
+        let file = words::path(again.unwrap_or(argument).trim());
+        let file = file.display().to_string();
         if file.is_empty() {
             let text = "Name the archive: :restore FILE (a path on the worker's host)";
             return self.toast(Tone::Failed, text, now);

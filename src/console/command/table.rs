@@ -299,6 +299,7 @@ pub static COMMANDS: &[CommandRow] = &[
         .help("another theme: default, dark, light, high-contrast, mono, colour-blind"),
     row(Verb::Mouse, "mouse", &[])
         .help("use the mouse (click a row or a view, wheel), or leave it to the terminal"),
+    row(Verb::Utc, "utc", &[]).help("times in UTC, or in this host's zone again"),
     row(Verb::Redraw, "redraw", &["<c-l>"]).help("draw the whole screen again"),
     row(Verb::Suspend, "suspend", &["<c-z>"]).help("back to the shell; fg returns here"),
     row(Verb::Quit, "quit", &["q", "<c-c>"])

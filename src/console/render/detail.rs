@@ -1,5 +1,7 @@
 //! Details of the row under the cursor: all that is known of it, and the log lines that are its own.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -37,6 +39,7 @@ pub(super) fn overflow(app: &App, body: Rect) -> u16 {
         glyphs: app.setup.glyphs,
         // Times change what the lines say, not how many there are.
         now: Timestamp::UNIX_EPOCH,
+        caret: &Cell::new(None),
     };
     let inner = box_inner(box_area(body, size(body)));
     let lines = content(ctx, inner.width).map_or(0, |(_, lines)| lines.len());

@@ -232,7 +232,7 @@ pub(super) fn quit(ctx: Ctx, body: Rect, buf: &mut Buffer) {
 }
 
 pub(super) fn launch(ctx: Ctx, input: &Input, choice: usize, body: Rect, buf: &mut Buffer) {
-    let jobs = ctx.app.matching_jobs(&input.text);
+    let jobs = ctx.app.matching_jobs(input.text());
     let rows = u16::try_from(jobs.len()).unwrap_or(u16::MAX).clamp(3, 14);
     let inner = boxed(ctx, buf, body, "Launch a run", (72, rows + 4));
     let total = ctx.snapshot.jobs.len();

@@ -216,7 +216,7 @@ fn row<'a>(ctx: Ctx<'a>, form: &'a LaunchForm, field: Field) -> (&'static str, L
         }
         Field::Tags => match &form.part {
             Part::Tags(_) => ("tags", typed(ctx, "", &form.tags, 60)),
-            _ if form.tags.text.is_empty() => (
+            _ if form.tags.text().is_empty() => (
                 "tags",
                 Line::from(span(
                     "none (key=value …)".replace('…', ctx.glyphs.ellipsis),
@@ -225,7 +225,7 @@ fn row<'a>(ctx: Ctx<'a>, form: &'a LaunchForm, field: Field) -> (&'static str, L
             ),
             _ => (
                 "tags",
-                Line::from(span(text::clean(&form.tags.text), roles.strong)),
+                Line::from(span(text::clean(form.tags.text()), roles.strong)),
             ),
         },
         Field::Launch => {
@@ -263,7 +263,7 @@ fn problems(ctx: Ctx, form: &LaunchForm, width: u16) -> Vec<Line<'static>> {
 
 fn pick(ctx: Ctx, form: &LaunchForm, input: &Input, choice: usize, area: Rect, buf: &mut Buffer) {
     let choices = form.choices();
-    let matching = form.matching(&input.text);
+    let matching = form.matching(input.text());
     let first_row = paint::row(area, 0);
     paint::line(
         ctx,

@@ -5,8 +5,11 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::Ctx;
+use super::{Caret, Ctx};
 use crate::console::text;
+
+/// Marks the span on which a person types. It is not drawn: the cursor of the terminal stands there.
+pub(super) const CARET: Modifier = Modifier::RAPID_BLINK;
 
 /// Where a line stands in its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,15 @@ pub(super) fn line(ctx: Ctx, buf: &mut Buffer, area: Rect, line: &Line, align: A
             .any(|span| !span.content.is_empty());
         let fits =
             text::width(&span.content) < room || (!rest && text::width(&span.content) == room);
-        let style = line.style.patch(span.style);
+        let mut style = line.style.patch(span.style);
+        if style.add_modifier.contains(CARET) {
+            style = style.remove_modifier(CARET);
+            ctx.caret.set(Some(Caret {
+                x,
+                y: area.y,
+                is_shown: true,
+            }));
+        }
         if fits {
             x = buf
                 .set_stringn(x, area.y, &span.content, usize::from(room), style)
@@ -78,6 +89,14 @@ pub(super) fn lines(ctx: Ctx, buf: &mut Buffer, area: Rect, lines: &[Line]) {
 /// patches of them as backgrounds, so they go.
 pub(super) fn cursor_row(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     let style = ctx.roles.cursor;
+    // Where a person types goes before where a row is chosen.
+    if !area.is_empty() && ctx.caret.get().is_none_or(|caret| !caret.is_shown) {
+        ctx.caret.set(Some(Caret {
+            x: area.x,
+            y: area.y,
+            is_shown: false,
+        }));
+    }
     if style.add_modifier.contains(Modifier::REVERSED) {
         let plain = Style::reset().fg(Color::Reset).bg(Color::Reset);
         buf.set_style(area.intersection(buf.area), plain);

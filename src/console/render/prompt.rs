@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
 use super::paint::{self, Align, span};
@@ -40,16 +41,29 @@ fn input_line(
     }
 }
 
-/// A sign, the text and the caret; of a text that is too long its end.
+/// A sign, the text and the caret; of a text that is too long the part around the caret.
 pub(super) fn typed(ctx: Ctx, sign: &str, input: &Input, width: u16) -> Line<'static> {
-    let room = usize::from(width).saturating_sub(sign.len() + 2);
-    let skip = input.text.chars().count().saturating_sub(room);
-    let shown: String = input.text.chars().skip(skip).collect();
-    Line::from(vec![
+    let room = width.saturating_sub(text::width(sign) + 2);
+    let (before, after) = input.parts();
+    let before = text::suffix(before, room);
+    let mut spans = vec![
         span(format!("{sign} "), ctx.roles.key),
-        span(shown, ctx.roles.input),
-        span(ctx.glyphs.caret, ctx.roles.key),
-    ])
+        span(before.to_owned(), ctx.roles.input),
+    ];
+    match text::first(after) {
+        None => spans.push(span(
+            ctx.glyphs.caret,
+            ctx.roles.key.add_modifier(paint::CARET),
+        )),
+        Some(here) => {
+            let style = ctx.roles.input.add_modifier(Modifier::REVERSED);
+            let rest = (room + 1).saturating_sub(text::width(before) + text::width(here));
+            let rest = text::prefix(&after[here.len()..], rest);
+            spans.push(span(here.to_owned(), style.add_modifier(paint::CARET)));
+            spans.push(span(rest.to_owned(), ctx.roles.input));
+        }
+    }
+    Line::from(spans)
 }
 
 pub(super) fn filter(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) {
@@ -71,7 +85,7 @@ pub(super) fn scale(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) {
 pub(super) fn palette(ctx: Ctx, input: &Input, choice: usize, screen: Screen, buf: &mut Buffer) {
     let note = Line::from(span("Tab completes, Enter runs", ctx.roles.dim));
     input_line(ctx, buf, screen, " :", input, note);
-    let offered = ctx.app.offers(&input.text);
+    let offered = ctx.app.offers(input.text());
     let height = COMPLETIONS.min(screen.body.height);
     let count = u16::try_from(offered.len()).unwrap_or(u16::MAX).min(height);
     let area = Rect {

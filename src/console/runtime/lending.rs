@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures::FutureExt;
-use rustix::process::{Signal, kill_current_process_group};
+use rustix::process::{Signal, getpgrp, getpid, getsid, kill_current_process_group, kill_process};
 use tokio::time::timeout;
 
 use super::{Console, Signals, gone};
@@ -23,6 +23,7 @@ impl Console<'_> {
         let cut_off = tokio::select! {
             edited = editor::edit(text) => Ok(edited),
             _ = signals.terminate.recv() => Err(Exit::Terminated),
+            _ = signals.abort.recv() => Err(Exit::Terminated),
             _ = signals.hang_up.recv() => Err(Exit::HungUp),
         };
         let edited = match cut_off {
@@ -33,8 +34,16 @@ impl Console<'_> {
                 return ControlFlow::Break(exit);
             }
         };
-        // A Ctrl-C was the editor's.
-        while signals.interrupt.recv().now_or_never().is_some() {}
+        // A Ctrl-C was the editor's, and so was a Ctrl-Z that stopped both.
+        let theirs = [
+            &mut signals.interrupt,
+            &mut signals.quit,
+            &mut signals.stop,
+            &mut signals.stop_input,
+        ];
+        for stream in theirs {
+            while stream.recv().now_or_never().is_some() {}
+        }
         gone(self.enter_again())?;
         self.tell(Message::Edited(edited), signals).await
     }
@@ -52,10 +61,29 @@ impl Console<'_> {
     /// Gives the terminal back, stops the process group as Ctrl-Z would have, and returns at `fg`.
     pub(super) async fn suspend(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
         terminal::restore();
-        let stopped = kill_current_process_group(Signal::TSTP);
-        if stopped.is_ok() {
+        if may_stop() {
+            let _ = kill_current_process_group(Signal::TSTP);
+        }
+        self.stop(signals).await
+    }
+
+    /// Gives the terminal back, stops this process, and returns when it goes on.
+    pub(super) async fn stop(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
+        terminal::restore();
+        if may_stop() {
+            // SIGTSTP itself is caught, so that the terminal could be given back.
+            let _ = kill_process(getpid(), Signal::STOP);
             let _ = timeout(STOP_ARRIVES, signals.resumed.recv()).await;
+        }
+        for stream in [&mut signals.stop, &mut signals.stop_input] {
+            while stream.recv().now_or_never().is_some() {}
         }
         gone(self.enter_again())
     }
+}
+
+/// Whether somebody is there who lets a stopped process go on: a shell with job control gives every job
+/// a process group that is not its own. The kernel, too, does not stop an orphaned one.
+fn may_stop() -> bool {
+    getsid(None).is_ok_and(|session| session != getpgrp())
 }

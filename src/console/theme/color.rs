@@ -29,16 +29,54 @@ impl Depth {
     }
 
     fn from_values(no_color: &str, color_term: &str, term: &str) -> Self {
-        if !no_color.is_empty() || term == "dumb" || term.starts_with("vt1") {
+        if !no_color.is_empty() || is_without_colours(term) {
             Self::Mono
         } else if matches!(color_term, "truecolor" | "24bit") || term.ends_with("-direct") {
             Self::True
-        } else if term.contains("256color") {
+        } else if term.contains("256color") || KNOWS_256.contains(&base(term)) {
             Self::Ansi256
         } else {
             Self::Ansi16
         }
     }
+}
+
+/// Terminals whose name does not say that they have 256 colours.
+const KNOWS_256: [&str; 11] = [
+    "alacritty",
+    "contour",
+    "foot",
+    "ghostty",
+    "iterm2",
+    "kitty",
+    "mintty",
+    "rio",
+    "st",
+    "tmux",
+    "wezterm",
+];
+
+/// The name of a terminal without `xterm-` before it and its variant behind.
+fn base(term: &str) -> &str {
+    let term = term.strip_prefix("xterm-").unwrap_or(term);
+    term.split('-').next().unwrap_or(term)
+}
+
+/// Terminals of DEC and others that have none.
+fn is_without_colours(term: &str) -> bool {
+    let names = [
+        "dumb",
+        "ansi-m",
+        "xterm-mono",
+        "linux-m",
+        "screen-m",
+        "sun",
+        "wy",
+    ];
+    let is_vt = term
+        .strip_prefix("vt")
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    is_vt && !term.starts_with("vt525") || names.contains(&term) || term.starts_with("wy")
 }
 
 /// A colour as a theme file names it: `default`, one of the terminal's sixteen (`red`,
@@ -184,6 +222,26 @@ mod tests {
         assert_eq!(depth("1", "truecolor", "xterm-256color"), Depth::Mono);
         assert_eq!(depth("", "truecolor", "xterm-256color"), Depth::True);
         assert_eq!(depth("", "", "tmux-256color"), Depth::Ansi256);
-        assert_eq!(depth("", "", "linux"), Depth::Ansi16);
+        for (term, expected) in [
+            ("linux", Depth::Ansi16),
+            ("xterm", Depth::Ansi16),
+            ("screen", Depth::Ansi16),
+            ("rxvt", Depth::Ansi16),
+            ("screen-256color", Depth::Ansi256),
+            ("tmux", Depth::Ansi256),
+            ("alacritty", Depth::Ansi256),
+            ("foot-extra", Depth::Ansi256),
+            ("xterm-ghostty", Depth::Ansi256),
+            ("wezterm", Depth::Ansi256),
+            ("xterm-direct", Depth::True),
+            ("xterm-kitty", Depth::Ansi256),
+            ("vt100", Depth::Mono),
+            ("vt220", Depth::Mono),
+            ("vt420", Depth::Mono),
+            ("dumb", Depth::Mono),
+            ("ansi", Depth::Ansi16),
+        ] {
+            assert_eq!(depth("", "", term), expected, "{term}");
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
 use crate::domain::{
     AuditEntry, FleetWorker, Phase, PriorityCount, QueueView, Source, SourceHealth, TaskOutcome,
     TaskView, Timestamp, WorkerSnapshot, WorkerState, WorkerView,
@@ -20,6 +22,8 @@ pub(super) struct Told<'a> {
     pub(super) id: &'a str,
     /// When it last said that it lives.
     pub(super) heartbeat_at: Timestamp,
+    /// How far the clock of its host is behind ours; zero where they agree.
+    pub(super) clock_behind: SignedDuration,
     /// Its process is gone: nothing it told of runs any more.
     pub(super) ended: bool,
     /// It is linked now: what it says of its broker is fresh.
@@ -70,7 +74,11 @@ pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
             if worker.id != told.id {
                 worker.shared_name = Some(std::mem::replace(&mut worker.id, told.id.to_owned()));
             }
-            worker.heartbeat_at = worker.heartbeat_at.max(told.heartbeat_at);
+            // By our clock: that of another host may be an hour off, and it is alive all the same.
+            if told.heartbeat_at > Timestamp::MIN {
+                worker.heartbeat_at = told.heartbeat_at;
+            }
+            worker.clock_behind = told.clock_behind.as_secs();
             if told.ended {
                 if worker.state != WorkerState::Stopped {
                     worker.state = WorkerState::Lost;

@@ -16,6 +16,8 @@ use super::host::HostNews;
 use super::link::{self, Address, LinkNews, News};
 use super::merge;
 use super::poller;
+use jiff::SignedDuration;
+
 use crate::config::is_loopback;
 use crate::control::protocol::own_host;
 use crate::control::ssh::Ssh;
@@ -202,7 +204,8 @@ impl State {
                 worker: Some(worker.clone()),
                 ..line
             });
-            self.log(gap.into_iter().chain(lines));
+            let behind = link.differs();
+            self.log(gap.into_iter().chain(lines), behind);
             return;
         }
         link.heard(news);
@@ -224,9 +227,10 @@ impl State {
         Some(url)
     }
 
-    /// Adds log lines, in the order of their times.
-    pub(super) fn log(&mut self, lines: impl IntoIterator<Item = LogLine>) {
-        for line in lines {
+    /// Adds log lines, in the order of their times by our clock; that of their host is so far behind.
+    pub(super) fn log(&mut self, lines: impl IntoIterator<Item = LogLine>, behind: SignedDuration) {
+        for mut line in lines {
+            line.at = line.at.saturating_add(behind).unwrap_or(line.at);
             let at = self.logs.partition_point(|known| known.at <= line.at);
             if self.logs.len() == MAX_LOGS {
                 if at == 0 {
@@ -311,15 +315,15 @@ mod tests {
     #[tokio::test]
     async fn log_lines_of_several_workers_are_in_the_order_of_their_times_and_bounded() {
         let mut state = state();
-        state.log([line(2), line(4)]);
-        state.log([line(3), line(1)]);
+        state.log([line(2), line(4)], SignedDuration::ZERO);
+        state.log([line(3), line(1)], SignedDuration::ZERO);
         let seconds = |state: &State| -> Vec<i64> {
             state.logs.iter().map(|line| line.at.as_second()).collect()
         };
         assert_eq!(seconds(&state), [1, 2, 3, 4]);
-        state.log((5..=3_000).map(line));
+        state.log((5..=3_000).map(line), SignedDuration::ZERO);
         assert_eq!(seconds(&state), (1_001..=3_000).collect::<Vec<i64>>());
-        state.log([line(7)]);
+        state.log([line(7)], SignedDuration::ZERO);
         assert_eq!(seconds(&state).first(), Some(&1_001));
     }
 }

@@ -24,6 +24,7 @@ fn worker() -> WorkerView {
         runs: Slots::default(),
         started_at: NOW,
         heartbeat_at: NOW,
+        clock_behind: 0,
         hosts: Vec::new(),
         queues: Vec::new(),
         shared_name: None,

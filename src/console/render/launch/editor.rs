@@ -9,14 +9,14 @@
 //! ```
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::Widget;
 use ratatui_textarea::TextArea;
 
-use super::super::Ctx;
 use super::super::paint::{self, Align, span};
+use super::super::{Caret, Ctx};
 use crate::console::launch::LaunchForm;
 use crate::console::places::Mark;
 use crate::console::text;
@@ -51,6 +51,14 @@ pub(super) fn render(
     drawn.set_cursor_style(Style::default().add_modifier(Modifier::REVERSED));
     drawn.set_line_number_style(ctx.roles.dim);
     (&drawn).render(field, buf);
+    let is_caret = |at: &Position| buf[*at].modifier.contains(Modifier::REVERSED);
+    if let Some(at) = field.intersection(buf.area).positions().find(is_caret) {
+        ctx.caret.set(Some(Caret {
+            x: at.x,
+            y: at.y,
+            is_shown: true,
+        }));
+    }
     let first = usize::from(drawn.scroll_offset().0);
     let number = drawn.line_number_width();
     for mark in marks.iter().rev() {

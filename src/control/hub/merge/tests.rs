@@ -1,3 +1,5 @@
+use jiff::SignedDuration;
+
 use super::*;
 use crate::domain::{QueueCounts, QueueRole, Slots, SourceKind, TaskKind, Trend};
 
@@ -17,6 +19,7 @@ fn snapshot(id: &str) -> WorkerSnapshot {
             runs: Slots::default(),
             started_at: at(0),
             heartbeat_at: at(0),
+            clock_behind: 0,
             hosts: Vec::new(),
             queues: Vec::new(),
             shared_name: None,
@@ -39,6 +42,7 @@ fn told(snapshot: &WorkerSnapshot, heartbeat: i64) -> Told<'_> {
         snapshot,
         id: &snapshot.worker.id,
         heartbeat_at: at(heartbeat),
+        clock_behind: SignedDuration::ZERO,
         ended: false,
         linked: true,
     }

@@ -6,12 +6,17 @@ use std::time::Instant;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use jiff::SignedDuration;
+
 use crate::control::hub::link::{Address, LinkHandle, News};
 use crate::control::hub::merge::Told;
 use crate::control::protocol::ServerHello;
 use crate::domain::{Source, SourceHealth, SourceKind, Timestamp, WorkerSnapshot, WorkerState};
 
 /// One worker socket.
+/// A difference below this may be the way of a message.
+const CLOCKS_AGREE: SignedDuration = SignedDuration::from_secs(2);
+
 #[derive(Debug)]
 pub(in crate::control::hub) struct Linked {
     pub(in crate::control::hub) handle: LinkHandle,
@@ -23,7 +28,10 @@ pub(in crate::control::hub) struct Linked {
     pub(super) seen_at: Option<Timestamp>,
     /// When a broken link is tried again.
     pub(super) retry_at: Option<Timestamp>,
+    /// When it last told something, by our clock.
     pub(super) heartbeat_at: Timestamp,
+    /// How far our clock is ahead of its host's.
+    pub(super) clock_behind: SignedDuration,
     /// Since when its process is known to be gone.
     pub(super) ended: Option<Instant>,
     /// What its own host says, where that is another one.
@@ -54,6 +62,7 @@ impl Linked {
             seen_at: None,
             retry_at: None,
             heartbeat_at: Timestamp::MIN,
+            clock_behind: SignedDuration::ZERO,
             ended: None,
             presence: Presence::Here,
             explicit,
@@ -86,10 +95,12 @@ impl Linked {
             }
             News::State(snapshot) => {
                 self.snapshot = Some(snapshot);
+                self.heartbeat_at = now;
                 self.seen_at = Some(now);
             }
             News::Alive(at) => {
-                self.heartbeat_at = at;
+                self.heartbeat_at = now;
+                self.clock_behind = now.duration_since(at);
                 self.seen_at = Some(now);
             }
             News::Down(reason, retry_at) => {
@@ -120,12 +131,22 @@ impl Linked {
         gone
     }
 
+    /// How far its host's clock is behind ours, where that is more than a message takes.
+    pub(super) fn differs(&self) -> SignedDuration {
+        if self.clock_behind.abs() < CLOCKS_AGREE {
+            SignedDuration::ZERO
+        } else {
+            self.clock_behind
+        }
+    }
+
     pub(super) fn told(&self) -> Option<Told<'_>> {
         let snapshot = self.snapshot.as_deref()?;
         Some(Told {
             snapshot,
             id: self.alias.as_deref().unwrap_or(&snapshot.worker.id),
             heartbeat_at: self.heartbeat_at,
+            clock_behind: self.differs(),
             ended: self.ended.is_some(),
             linked: self.health == SourceHealth::Up,
         })

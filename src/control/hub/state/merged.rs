@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{Linked, State};
+use jiff::SignedDuration;
+
 use crate::control::hub::merge::{self, Told};
 use crate::domain::{Source, SourceHealth, SourceKind, Timestamp};
 
@@ -19,6 +21,7 @@ impl State {
             snapshot,
             id: "",
             heartbeat_at: Timestamp::MIN,
+            clock_behind: SignedDuration::ZERO,
             ended: false,
             linked: true,
         });

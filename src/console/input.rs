@@ -1,0 +1,95 @@
+//! What comes from the terminal: bytes become keys, pasted text and the mouse.
+//!
+//! crossterm's own event stream is not used: a terminal also sends replies that nobody asked for
+//! (colours, modes, capabilities, late or through tmux), splits sequences over reads, and pastes
+//! without brackets. None of that may run a command or swallow a later key.
+
+mod burst;
+mod parser;
+mod sequence;
+mod tty;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
+
+use super::app::Mouse;
+use super::key::Key;
+use burst::Bursts;
+pub use parser::Parser;
+use tty::Tty;
+pub(super) use tty::{Access, open_tty};
+
+/// What the terminal told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A key was pressed.
+    Key(Key),
+    /// Text was pasted, with brackets or as a burst of keys.
+    Paste(String),
+    /// The mouse did something.
+    Mouse(Mouse),
+}
+
+/// Bytes of one read.
+const READ: usize = 4096;
+
+/// The terminal's input, read as long as this lives.
+pub(super) struct Reader {
+    tty: Tty,
+    parser: Parser,
+    bursts: Bursts,
+}
+
+impl Reader {
+    /// Opens the terminal at standard input; to be called within the console's runtime.
+    pub(super) fn open() -> io::Result<Self> {
+        Ok(Self {
+            tty: Tty::open()?,
+            parser: Parser::default(),
+            bursts: Bursts::default(),
+        })
+    }
+
+    /// The next things told, at least one. May be dropped and called again: nothing is lost.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub(super) async fn next(&mut self) -> io::Result<Vec<Heard>> {
+        let mut bytes = [0; READ];
+        loop {
+            let read = match self.parser.due() {
+                None => Some(self.tty.read(&mut bytes).await?),
+                Some(due) => tokio::select! {
+                    // What is there comes before what is overdue: a busy loop may look late.
+                    biased;
+                    read = self.tty.read(&mut bytes) => Some(read?),
+                    () = sleep_until(due.into()) => None,
+                },
+            };
+            let now = Instant::now();
+            let inputs = match read {
+                Some(read) => {
+                    let inputs = self.parser.feed(&bytes[..read], now);
+                    self.bursts.sift(inputs, now)
+                }
+                None => self.parser.expire(now),
+            };
+            if !inputs.is_empty() {
+                return Ok(inputs);
+            }
+        }
+    }
+
+    /// Throws away what was typed or sent until now: it was for another program.
+    pub(super) fn flush(&mut self) {
+        self.tty.flush();
+        self.parser = Parser::default();
+        self.bursts = Bursts::default();
+    }
+}
+
+/// How long after a lone Esc its rest may still come. Longer than any terminal takes, and shorter than
+/// a person notices.
+pub const ESC_WAITS: Duration = Duration::from_millis(80);

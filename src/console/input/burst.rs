@@ -1,0 +1,112 @@
+//! Text pasted by a terminal that knows no bracketed paste: many keys in one read.
+
+use std::time::{Duration, Instant};
+
+use crossterm::event::KeyCode;
+
+use super::Heard;
+use crate::console::key::Key;
+
+/// So many different keys after one another in one read were typed by nobody. A key that is held down
+/// counts once.
+const MANY: usize = 5;
+
+/// What comes this soon after such a read is the rest of the same paste.
+const REST: Duration = Duration::from_millis(100);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Bursts {
+    /// When the last part of a paste was read.
+    last: Option<Instant>,
+}
+
+impl Bursts {
+    /// Puts text in the place of the keys of a paste, in what one read told.
+    pub(super) fn sift(&mut self, inputs: Vec<Heard>, now: Instant) -> Vec<Heard> {
+        let goes_on = self
+            .last
+            .is_some_and(|last| now.duration_since(last) < REST);
+        let mut sifted = Vec::new();
+        let mut keys = Vec::new();
+        let mut found = false;
+        for input in inputs {
+            if let Heard::Key(key) = input
+                && text(key).is_some()
+            {
+                keys.push(key);
+                continue;
+            }
+            found |= flush(&mut keys, goes_on, &mut sifted);
+            sifted.push(input);
+        }
+        found |= flush(&mut keys, goes_on, &mut sifted);
+        if found {
+            self.last = Some(now);
+        }
+        sifted
+    }
+}
+
+/// Moves keys on, as text if they are a paste; whether they were.
+fn flush(keys: &mut Vec<Key>, goes_on: bool, sifted: &mut Vec<Heard>) -> bool {
+    let mut changes: Vec<Key> = keys.clone();
+    changes.retain(|key| key.typed().is_some());
+    changes.dedup();
+    let is_paste = !keys.is_empty() && (goes_on || changes.len() >= MANY);
+    if is_paste {
+        let pasted = keys.drain(..).filter_map(text).collect();
+        sifted.push(Heard::Paste(pasted));
+    } else {
+        sifted.extend(keys.drain(..).map(Heard::Key));
+    }
+    is_paste
+}
+
+/// The character of a pasted text that came as this key.
+fn text(key: Key) -> Option<char> {
+    match key.code {
+        KeyCode::Enter => Some('\n'),
+        KeyCode::Tab => Some('\t'),
+        // Line feed.
+        KeyCode::Char('j') if key.ctrl && !key.alt => Some('\n'),
+        _ => key.typed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::key;
+
+    fn keys(text: &str) -> Vec<Heard> {
+        key::parse(text).into_iter().map(Heard::Key).collect()
+    }
+
+    #[test]
+    fn many_keys_of_one_read_are_a_paste_and_so_is_what_follows_at_once() {
+        let (mut bursts, start) = (Bursts::default(), Instant::now());
+        let paste = |text: &str| vec![Heard::Paste(text.to_owned())];
+        assert_eq!(
+            bursts.sift(keys("prod-pool<enter>"), start),
+            paste("prod-pool\n")
+        );
+        let soon = start + REST / 2;
+        assert_eq!(bursts.sift(keys("rd"), soon), paste("rd"));
+        let later = soon + REST;
+        assert_eq!(bursts.sift(keys("rd"), later), keys("rd"));
+    }
+
+    #[test]
+    fn a_key_held_down_and_a_few_keys_ahead_are_keys() {
+        let (mut bursts, now) = (Bursts::default(), Instant::now());
+        for typed in [
+            "jjjjjjjjjjjj",
+            "jjjjjkkkkkjjjjj",
+            "3j<enter>q",
+            "<down><down><up><down><up>",
+        ] {
+            assert_eq!(bursts.sift(keys(typed), now), keys(typed));
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Bytes of a terminal to keys: a state machine that knows where a sequence ends even if it does not
+//! know what it says, and that never waits for an end without a limit.
+
+use std::time::{Duration, Instant};
+
+use crossterm::event::{KeyCode, KeyModifiers};
+
+use super::sequence::{self, Told};
+use super::{ESC_WAITS, Heard};
+use crate::console::key::Key;
+
+/// How long the rest of a sequence that has begun may take: half of one is no key, and over a slow
+/// line its bytes come apart.
+const REST_WAITS: Duration = Duration::from_millis(500);
+
+/// How long an unfinished report may go on, however quickly its bytes come.
+const REPORT_TAKES: Duration = Duration::from_secs(3);
+
+/// Bytes of a sequence that are looked at; of a longer one only the end is looked for.
+const MAX_SEQUENCE: usize = 64;
+
+/// Bytes of a paste that are kept.
+const MAX_PASTE: usize = 1 << 20;
+
+/// What ends a bracketed paste.
+const PASTE_END: &[u8] = b"\x1b[201~";
+
+const ESC: u8 = 0x1b;
+const BEL: u8 = 0x07;
+
+/// What the bytes so far have begun.
+#[derive(Clone, Debug, Default)]
+enum State {
+    /// Nothing.
+    #[default]
+    Ground,
+    /// A character of several bytes.
+    Char { bytes: Vec<u8>, alt: bool },
+    /// Esc, or a sequence.
+    Escape,
+    /// A second Esc: Esc and Esc, or Alt and a sequence.
+    Twice,
+    /// `ESC O`.
+    Ss3 { alt: bool },
+    /// `ESC [`.
+    Csi { bytes: Vec<u8>, alt: bool },
+    /// `ESC [ [`, a function key of the Linux console.
+    Linux { alt: bool },
+    /// `ESC [ M` and three bytes of the oldest mouse report.
+    OldMouse { left: u8 },
+    /// An answer to somebody's question, up to its terminator: OSC (which BEL ends, too), DCS, APC, PM
+    /// or SOS by their second byte.
+    Report { kind: u8, len: usize },
+    /// Esc within it, the first byte of its terminator.
+    ReportEsc { kind: u8, len: usize },
+    /// Text between brackets.
+    Paste { bytes: Vec<u8> },
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Parser {
+    state: State,
+    /// When the state began, and when its last byte came.
+    since: Option<(Instant, Instant)>,
+    /// When a lone Esc was taken for the key.
+    esc_at: Option<Instant>,
+    told: Vec<Heard>,
+}
+
+impl Parser {
+    /// Takes the bytes of one read; gives what they tell. What is unfinished is kept.
+    pub fn feed(&mut self, bytes: &[u8], now: Instant) -> Vec<Heard> {
+        self.expire_into(now);
+        let mut bytes = bytes;
+        // The rest of a sequence whose Esc came too early: nobody types these in one read.
+        let late = self.esc_at.take();
+        if matches!(self.state, State::Ground)
+            && late.is_some_and(|at| now.duration_since(at) < REST_WAITS)
+            && let [first @ (b'[' | b']'), _, ..] = bytes
+        {
+            self.escape(*first, false);
+            bytes = &bytes[1..];
+        }
+        for byte in bytes {
+            self.byte(*byte);
+        }
+        self.since = match (&self.state, self.since) {
+            (State::Ground, _) => None,
+            (_, Some((began, _))) if !bytes.is_empty() => Some((began, now)),
+            (_, since) => since.or(Some((now, now))),
+        };
+        std::mem::take(&mut self.told)
+    }
+
+    /// When [`Self::expire`] is due; `None` while nothing is unfinished.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        let (began, last) = self.since?;
+        let quiet = match self.state {
+            State::Ground => return None,
+            State::Escape | State::Twice => last + ESC_WAITS,
+            _ => last + REST_WAITS,
+        };
+        // Pasted text is as long as it is.
+        let is_report = matches!(self.state, State::Report { .. } | State::ReportEsc { .. });
+        Some(if is_report {
+            quiet.min(began + REPORT_TAKES)
+        } else {
+            quiet
+        })
+    }
+
+    /// Decides what did not go on in time.
+    pub fn expire(&mut self, now: Instant) -> Vec<Heard> {
+        self.expire_into(now);
+        std::mem::take(&mut self.told)
+    }
+
+    fn expire_into(&mut self, now: Instant) {
+        if self.due().is_none_or(|due| now < due) {
+            return;
+        }
+        self.since = None;
+        match std::mem::take(&mut self.state) {
+            State::Ground
+            | State::Char { .. }
+            | State::OldMouse { .. }
+            | State::Report { .. }
+            | State::ReportEsc { len: 1.., .. } => {}
+            State::Escape => {
+                self.key(KeyCode::Esc, false);
+                self.esc_at = Some(now);
+            }
+            State::Twice => {
+                self.key(KeyCode::Esc, false);
+                self.key(KeyCode::Esc, false);
+                self.esc_at = Some(now);
+            }
+            // Nothing followed: these were the keys themselves, with Alt.
+            State::ReportEsc { kind, .. } => {
+                self.key(KeyCode::Char(char::from(kind)), true);
+                self.key(KeyCode::Esc, false);
+            }
+            State::Ss3 { alt } => self.broken(alt, true, 'O'),
+            State::Csi { bytes, alt } => self.broken(alt, bytes.is_empty(), '['),
+            State::Linux { alt } => self.broken(alt, false, '['),
+            State::Paste { bytes } => self.pasted(bytes),
+        }
+    }
+
+    /// A sequence that never ended. An Esc before it was a key.
+    fn broken(&mut self, alt: bool, is_chord: bool, c: char) {
+        if alt {
+            self.key(KeyCode::Esc, false);
+        }
+        if is_chord {
+            self.key(KeyCode::Char(c), true);
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        match std::mem::take(&mut self.state) {
+            State::Ground => self.ground(byte, false),
+            State::Char { mut bytes, alt } => {
+                if byte & 0xc0 == 0x80 {
+                    bytes.push(byte);
+                    self.char(bytes, alt);
+                } else {
+                    self.ground(byte, false);
+                }
+            }
+            State::Escape if byte == ESC => self.state = State::Twice,
+            State::Escape => self.escape(byte, false),
+            State::Twice => match byte {
+                ESC => {
+                    self.key(KeyCode::Esc, false);
+                    self.state = State::Twice;
+                }
+                b'[' | b'O' => self.escape(byte, true),
+                _ => {
+                    self.key(KeyCode::Esc, false);
+                    self.escape(byte, false);
+                }
+            },
+            State::Ss3 { alt } => match byte {
+                0x20..=0x7e => self.tell(sequence::ss3(byte), alt),
+                _ => {
+                    self.broken(alt, true, 'O');
+                    self.ground(byte, false);
+                }
+            },
+            State::Csi { bytes, alt } => self.csi(byte, bytes, alt),
+            State::Linux { alt } => match byte {
+                0x20..=0x7e => self.tell(sequence::linux(byte), alt),
+                _ => {
+                    self.broken(alt, false, '[');
+                    self.ground(byte, false);
+                }
+            },
+            State::OldMouse { .. } if byte < 0x20 => self.ground(byte, false),
+            State::OldMouse { left: 1 } => {}
+            State::OldMouse { left } => self.state = State::OldMouse { left: left - 1 },
+            State::Report { kind, len } => self.report(byte, kind, len),
+            State::ReportEsc { kind, len } => match byte {
+                b'\\' => {}
+                ESC => self.state = State::ReportEsc { kind, len },
+                // It broke off, and something else has begun.
+                _ => self.escape(byte, false),
+            },
+            State::Paste { mut bytes } => {
+                if bytes.len() < MAX_PASTE || !PASTE_END.starts_with(&[byte]) {
+                    bytes.push(byte);
+                }
+                if bytes.ends_with(PASTE_END) {
+                    bytes.truncate(bytes.len() - PASTE_END.len());
+                    self.pasted(bytes);
+                } else {
+                    self.state = State::Paste { bytes };
+                }
+            }
+        }
+    }
+
+    fn ground(&mut self, byte: u8, alt: bool) {
+        let ctrl = |c: u8| {
+            Heard::Key(Key {
+                code: KeyCode::Char(char::from(c)),
+                ctrl: true,
+                alt,
+            })
+        };
+        match byte {
+            ESC => self.state = State::Escape,
+            b'\r' => self.key(KeyCode::Enter, alt),
+            b'\t' => self.key(KeyCode::Tab, alt),
+            0x7f => self.key(KeyCode::Backspace, alt),
+            0 => self.told.push(ctrl(b' ')),
+            0x01..=0x1a => self.told.push(ctrl(byte - 1 + b'a')),
+            0x1c..=0x1f => self.told.push(ctrl(byte - 0x1c + b'4')),
+            0x20..=0x7e => self.key(KeyCode::Char(char::from(byte)), alt),
+            _ => self.char(vec![byte], alt),
+        }
+    }
+
+    /// The bytes of a character so far.
+    fn char(&mut self, bytes: Vec<u8>, alt: bool) {
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => {
+                for c in text.chars() {
+                    self.key(KeyCode::Char(c), alt);
+                }
+            }
+            // Not yet.
+            Err(error) if error.error_len().is_none() => self.state = State::Char { bytes, alt },
+            // A terminal of another encoding.
+            Err(_) => {}
+        }
+    }
+
+    /// The byte after Esc; `alt`: after a second one.
+    fn escape(&mut self, byte: u8, alt: bool) {
+        match byte {
+            b'[' => {
+                let bytes = Vec::new();
+                self.state = State::Csi { bytes, alt };
+            }
+            b'O' => self.state = State::Ss3 { alt },
+            b']' | b'P' | b'_' | b'^' | b'X' => {
+                self.state = State::Report { kind: byte, len: 0 };
+            }
+            // The end of a report whose beginning went elsewhere.
+            b'\\' => {}
+            _ => self.ground(byte, true),
+        }
+    }
+
+    fn csi(&mut self, byte: u8, mut bytes: Vec<u8>, alt: bool) {
+        let is_first = bytes.is_empty();
+        match byte {
+            b'[' if is_first => self.state = State::Linux { alt },
+            b'M' if is_first => self.state = State::OldMouse { left: 3 },
+            // rxvt ends some keys with it; elsewhere it is in the middle of a report.
+            b'$' if sequence::is_number(&bytes) => {
+                bytes.push(byte);
+                self.tell(sequence::csi(&bytes), alt);
+            }
+            0x20..=0x3f => {
+                if bytes.len() < MAX_SEQUENCE {
+                    bytes.push(byte);
+                }
+                self.state = State::Csi { bytes, alt };
+            }
+            0x40..=0x7e => {
+                if bytes == b"200" && byte == b'~' {
+                    self.state = State::Paste { bytes: Vec::new() };
+                    return;
+                }
+                // One that was cut says nothing.
+                let told = if bytes.len() < MAX_SEQUENCE {
+                    bytes.push(byte);
+                    sequence::csi(&bytes)
+                } else {
+                    Told::Nothing
+                };
+                self.tell(told, alt);
+            }
+            // It broke off.
+            _ => {
+                self.broken(alt, false, '[');
+                self.ground(byte, false);
+            }
+        }
+    }
+
+    fn report(&mut self, byte: u8, kind: u8, len: usize) {
+        match byte {
+            BEL if kind == b']' => {}
+            ESC => self.state = State::ReportEsc { kind, len },
+            // Ctrl-C gets through whatever has begun; CAN and SUB end it by the book.
+            0x03 => self.ground(byte, false),
+            0x18 | 0x1a => {}
+            _ => {
+                let len = len.saturating_add(1);
+                self.state = State::Report { kind, len };
+            }
+        }
+    }
+
+    fn tell(&mut self, told: Told, alt: bool) {
+        match told {
+            Told::Key(code, modifiers) => {
+                let ctrl = modifiers.contains(KeyModifiers::CONTROL);
+                let alt = alt || modifiers.contains(KeyModifiers::ALT);
+                self.told.push(Heard::Key(Key { code, ctrl, alt }));
+            }
+            // What follows is no key: the Esc before it was one.
+            Told::Mouse(_) | Told::Nothing if alt => self.key(KeyCode::Esc, false),
+            Told::Mouse(_) | Told::Nothing => {}
+        }
+        if let Told::Mouse(mouse) = told {
+            self.told.push(Heard::Mouse(mouse));
+        }
+    }
+
+    fn key(&mut self, code: KeyCode, alt: bool) {
+        let key = Key::plain(code);
+        self.told.push(Heard::Key(Key { alt, ..key }));
+    }
+
+    fn pasted(&mut self, bytes: Vec<u8>) {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        self.told.push(Heard::Paste(text));
+    }
+}
