@@ -3,6 +3,8 @@
 
 #[path = "console/alarms.rs"]
 mod alarms;
+#[path = "console/clocks.rs"]
+mod clocks;
 #[path = "console/dead_letters.rs"]
 mod dead_letters;
 #[path = "console/fixture.rs"]
@@ -31,3 +33,5 @@ mod screens;
 mod svg;
 #[path = "console/tables.rs"]
 mod tables;
+#[path = "console/typing.rs"]
+mod typing;

@@ -300,7 +300,7 @@ fn the_terminal_is_the_editors_while_it_edits_and_the_consoles_again_afterwards(
     session.keys("e");
     session.wait_for_text("COOKED");
     assert!(!session.terminal().screen().alternate_screen());
-    session.keys("\x03quickly\n");
+    session.bytes(b"\x03quickly\n");
     session.wait_for_text("edited, 2 lines");
     session.wait_for_text("mended: quickly");
     assert!(session.terminal().screen().alternate_screen());
@@ -344,6 +344,15 @@ fn ctrl_z_gives_the_terminal_back_and_a_continued_console_draws_again() {
     let written = session.written();
     assert!(String::from_utf8_lossy(&written).contains("\u{1b}[?1049l"));
     session.signal(Signal::CONT);
+    // What is typed before that is not for the console.
+    session.wait_until("a third entry", |session| {
+        let written = session.written();
+        String::from_utf8_lossy(&written)
+            .matches("\u{1b}[?1049h")
+            .count()
+            == 3
+    });
+    session.settle();
     session.keys("q");
     session.ends_restored("LEFT Ok(Left)");
 }

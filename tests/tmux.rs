@@ -20,9 +20,9 @@ struct Tmux {
 
 impl Tmux {
     /// Starts a console in it that cannot reach the host it is to attach to: one alarm stands.
-    fn start(folder: &Path, passthrough: &str) -> Self {
+    fn start(folder: &Path, options: &str) -> Self {
         let (socket, settings) = (folder.join("socket"), folder.join("tmux.conf"));
-        let text = format!("set -g allow-passthrough {passthrough}\nset -g escape-time 0\n");
+        let text = format!("{options}\nset -g escape-time 0\n");
         fs::write(&settings, text).unwrap();
         // Its variables are those of the console.
         let console = support::command();
@@ -66,14 +66,14 @@ impl Drop for Tmux {
     }
 }
 
-/// Runs a test in a tmux that lets sequences through, or not.
-fn in_tmux(passthrough: &str, test: impl FnOnce(Tmux)) {
+/// Runs a test in a tmux with these options.
+fn in_tmux(options: &str, test: impl FnOnce(Tmux)) {
     if Command::new("tmux").arg("-V").output().is_err() {
         say_not_run("notifications and the clipboard through tmux: it is not installed");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    test(Tmux::start(folder.path(), passthrough));
+    test(Tmux::start(folder.path(), options));
 }
 
 const NOTIFICATION: &[u8] = b"\x1b]9;dagster-taskiq: host nowhere does not answer";
@@ -83,7 +83,7 @@ const CLIPBOARD: &[u8] = b"\x1b]52;c;aG9zdCBub3doZXJlIGRvZXMgbm90";
 
 #[test]
 fn a_notification_and_what_is_copied_reach_the_terminal_around_tmux() {
-    in_tmux("on", |mut tmux| {
+    in_tmux("set -g allow-passthrough on", |mut tmux| {
         wait_until("the notification", PATIENCE, || {
             tmux.has(NOTIFICATION).then_some(())
         });
@@ -93,8 +93,24 @@ fn a_notification_and_what_is_copied_reach_the_terminal_around_tmux() {
 }
 
 #[test]
+fn what_is_copied_is_in_the_buffer_of_a_tmux_that_lets_nothing_through() {
+    in_tmux("set -g set-clipboard on", |mut tmux| {
+        tmux.copy();
+        wait_until("the buffer", PATIENCE, || {
+            let mut show = Command::new("tmux");
+            let shown = show.arg("-S").arg(&tmux.socket).arg("show-buffer");
+            let shown = shown.output().unwrap().stdout;
+            String::from_utf8_lossy(&shown)
+                .starts_with("host nowhere does not answer")
+                .then_some(())
+        });
+    });
+}
+
+#[test]
 fn a_tmux_that_lets_nothing_through_shows_nothing_of_what_was_sent() {
-    in_tmux("off", |mut tmux| {
+    let options = "set -g allow-passthrough off\nset -g set-clipboard off";
+    in_tmux(options, |mut tmux| {
         tmux.copy();
         assert!(!tmux.has(CLIPBOARD));
         let screen = tmux.terminal.screen();

@@ -113,7 +113,15 @@ impl Lent {
         Self(tcgetattr(io::stdin()).ok())
     }
 
-    /// Puts the terminal as it was, whatever the other program made of it.
+    /// Puts the modes as they were, whatever the other program made of them: those are what the terminal
+    /// is left with in the end.
+    pub(super) fn restore_modes(&self) {
+        if let Some(modes) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
+        }
+    }
+
+    /// Puts the terminal as it was, after a program that could not do so.
     pub(super) fn take_back(&self) {
         let _ = execute!(
             Output,
@@ -122,9 +130,7 @@ impl Lent {
             LeaveAlternateScreen,
             Show
         );
-        if let Some(modes) = &self.0 {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
-        }
+        self.restore_modes();
     }
 }
 
@@ -358,5 +364,29 @@ impl Drop for PanicHook {
             let previous = Arc::clone(&self.previous);
             panic::set_hook(Box::new(move |info| previous(info)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_for_the_terminal_passes_what_stands_around_the_console() {
+        let words = "52;c;QUJD";
+        let osc = "\x1b]52;c;QUJD\x07";
+        assert_eq!(Around::Nothing.wrapped(words), osc);
+        let tmux = format!("{osc}\x1bPtmux;\x1b{osc}\x1b\\");
+        assert_eq!(Around::Tmux.wrapped(words), tmux);
+        assert_eq!(Around::Screen.wrapped(words), format!("\x1bP{osc}\x1b\\"));
+        let long = "A".repeat(2_000);
+        let passed = Around::Screen.wrapped(&long);
+        let parts: Vec<&str> = passed.split_terminator("\x1b\\").collect();
+        assert!(parts.iter().all(|part| part.len() <= 768), "{parts:?}");
+        let joined: String = parts
+            .iter()
+            .filter_map(|part| part.strip_prefix("\x1bP"))
+            .collect();
+        assert_eq!(joined, format!("\x1b]{long}\x07"));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use dagster_taskiq_tui::console::RingSettings;
-use dagster_taskiq_tui::console::app::{App, Effect, Message, Setup};
+use dagster_taskiq_tui::console::app::{App, Caret, Effect, Message, Setup};
 use dagster_taskiq_tui::console::glyphs;
 use dagster_taskiq_tui::console::key;
 use dagster_taskiq_tui::console::options::QuitPolicy;
@@ -64,8 +64,28 @@ impl Harness {
         Self::at(fixture::now(), options, snapshot)
     }
 
+    /// At 80x24 on the night's snapshot, in a zone of its own.
+    pub fn in_zone(zone: &str) -> Self {
+        let zone = TimeZone::get(zone).unwrap();
+        Self::with_zone(
+            fixture::now(),
+            Options::default(),
+            fixture::snapshot(),
+            zone,
+        )
+    }
+
     /// As [`Self::new`], at another moment.
     pub fn at(now: Timestamp, options: Options, snapshot: Arc<Snapshot>) -> Self {
+        Self::with_zone(now, options, snapshot, TimeZone::UTC)
+    }
+
+    fn with_zone(
+        now: Timestamp,
+        options: Options,
+        snapshot: Arc<Snapshot>,
+        zone: TimeZone,
+    ) -> Self {
         let setup = Setup {
             read_only: options.read_only,
             context: String::from("demo"),
@@ -76,7 +96,7 @@ impl Harness {
                 &glyphs::UNICODE
             },
             depth: options.depth,
-            zone: TimeZone::UTC,
+            zone,
             reduced_motion: options.reduced_motion,
             ring: RingSettings {
                 how: options.ring.to_vec(),
@@ -181,6 +201,12 @@ impl Harness {
         let mut buffer = Buffer::empty(Rect::new(0, 0, self.size.0, self.size.1));
         self.app.render_to(&mut buffer, self.now);
         buffer
+    }
+
+    /// Where the cursor of the terminal would stand.
+    pub fn caret(&self) -> Option<Caret> {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, self.size.0, self.size.1));
+        self.app.render_to(&mut buffer, self.now)
     }
 
     pub fn screen(&self) -> String {

@@ -44,6 +44,7 @@ impl Console<'_> {
         for stream in theirs {
             while stream.recv().now_or_never().is_some() {}
         }
+        lent.restore_modes();
         gone(self.enter_again())?;
         self.tell(Message::Edited(edited), signals).await
     }

@@ -326,4 +326,50 @@ mod tests {
         state.log([line(7)], SignedDuration::ZERO);
         assert_eq!(seconds(&state).first(), Some(&1_001));
     }
+
+    #[tokio::test]
+    async fn a_worker_is_heard_when_its_word_comes_whatever_its_clock_says() {
+        for behind in [60, -3_600, 1] {
+            let mut state = state();
+            let address = Address {
+                host: None,
+                socket: "none".into(),
+            };
+            state.link(address.clone(), true);
+            let now = Timestamp::now();
+            let at = now - SignedDuration::from_secs(behind);
+            state.heard(LinkNews {
+                address: address.clone(),
+                news: News::Alive(at),
+            });
+            let link = &state.links[&address];
+            assert!(link.heartbeat_at >= now, "{behind}");
+            let expected = if behind == 1 { 0 } else { behind };
+            let differs = link.differs().as_secs();
+            assert!(
+                (expected..expected + 5).contains(&differs),
+                "{behind}: {differs}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_of_a_host_whose_clock_is_behind_stand_where_they_came() {
+        let mut state = state();
+        let hour = SignedDuration::from_hours(1);
+        state.log(
+            (1..=2_000).map(|second| line(3_600 + second)),
+            SignedDuration::ZERO,
+        );
+        // As old as the oldest by their own clock.
+        state.log([line(1_999), line(2_000)], hour);
+        let last: Vec<i64> = state
+            .logs
+            .iter()
+            .rev()
+            .take(4)
+            .map(|line| line.at.as_second())
+            .collect();
+        assert_eq!(last, [5_600, 5_600, 5_599, 5_599]);
+    }
 }
