@@ -329,23 +329,6 @@ impl App {
         effects
     }
 
-    /// Deadlines are moments of the wall clock, which may be set back: they move with it.
-    fn follow_clock(&mut self, now: Timestamp) {
-        let before = std::mem::replace(&mut self.told_at, now);
-        let step = now.duration_since(before);
-        if !step.is_negative() {
-            return;
-        }
-        let moved = |at: Timestamp| at.saturating_add(step).unwrap_or(at);
-        for toast in &mut self.toasts {
-            toast.until = moved(toast.until);
-        }
-        if let Some(follow) = &mut self.followed {
-            follow.move_deadlines(moved);
-        }
-        self.ringing.move_deadlines(moved);
-    }
-
     /// How long nothing on the screen changes by time alone.
     #[must_use]
     pub fn next_tick(&self, now: Timestamp) -> Duration {

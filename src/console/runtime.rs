@@ -2,6 +2,7 @@
 //! carried out; frames are drawn when something changed, never faster than the limit.
 
 mod lending;
+mod signals;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -17,8 +18,6 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rustix::process::Signal;
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -36,6 +35,7 @@ use super::options::{ConsoleError, ConsoleOptions, Exit, Startup};
 use super::pace::{News, Pace, frame_time};
 use super::terminal::{self, PanicHook, Panics, Screen};
 use super::theme::{Depth, Theme};
+use signals::{Ends, Signals};
 
 /// How long a file may take to be written before the console ends without it: home folders are on
 /// networks, too.
@@ -138,57 +138,14 @@ fn console_thread(
 /// Sees, outside the console's thread, that the process is asked to end: a terminal that takes no
 /// bytes keeps that thread in a write, where it hears nothing.
 fn watch_for_the_end() -> Result<AbortOnDrop<()>, ConsoleError> {
-    let mut signals = Signals::listen().map_err(|source| ConsoleError::Terminal {
+    let mut signals = Ends::listen().map_err(|source| ConsoleError::Terminal {
         action: "listen for signals",
         source,
     })?;
     Ok(AbortOnDrop::new(tokio::spawn(async move {
-        signals.end().await;
+        signals.next().await;
         terminal::ask_to_end();
     })))
-}
-
-/// The signals the console answers to.
-struct Signals {
-    terminate: SignalStream,
-    interrupt: SignalStream,
-    hang_up: SignalStream,
-    quit: SignalStream,
-    abort: SignalStream,
-    resized: SignalStream,
-    /// To stop: of Ctrl-Z, or from another process.
-    stop: SignalStream,
-    /// To stop, as the kernel tells who reads in the background.
-    stop_input: SignalStream,
-    resumed: SignalStream,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        let of = |which: Signal| signal(SignalKind::from_raw(which.as_raw()));
-        Ok(Self {
-            terminate: of(Signal::TERM)?,
-            interrupt: of(Signal::INT)?,
-            hang_up: of(Signal::HUP)?,
-            quit: of(Signal::QUIT)?,
-            abort: of(Signal::ABORT)?,
-            resized: of(Signal::WINCH)?,
-            stop: of(Signal::TSTP)?,
-            stop_input: of(Signal::TTIN)?,
-            resumed: of(Signal::CONT)?,
-        })
-    }
-
-    /// Waits until one asks the process to end.
-    async fn end(&mut self) -> Exit {
-        tokio::select! {
-            _ = self.terminate.recv() => Exit::Terminated,
-            _ = self.interrupt.recv() => Exit::Terminated,
-            _ = self.quit.recv() => Exit::Terminated,
-            _ = self.abort.recv() => Exit::Terminated,
-            _ = self.hang_up.recv() => Exit::HungUp,
-        }
-    }
 }
 
 /// What the loop woke for.
@@ -306,6 +263,8 @@ impl Console<'_> {
                 _ = signals.resized.recv() => Wake::Resized,
                 _ = signals.stop.recv() => Wake::Stop,
                 _ = signals.stop_input.recv() => Wake::Stop,
+                _ = signals.resumed.recv() => Wake::Resumed,
+                exit = signals.ends.next() => Wake::Leave(exit),
                 seen = snapshots.changed(), if linked && !news.wait() => {
                     linked = seen.is_ok();
                     if linked { Wake::Snapshot } else { Wake::Outcome(Message::CutOff) }
@@ -313,12 +272,6 @@ impl Console<'_> {
                 Some(outcome) = self.outcomes.next() => Wake::Outcome(outcome),
                 Some(panic) = panics.others.recv() => Wake::Panic(panic),
                 startup = self.files.news() => Wake::Startup(startup),
-                _ = signals.terminate.recv() => Wake::Leave(Exit::Terminated),
-                _ = signals.interrupt.recv() => Wake::Leave(Exit::Terminated),
-                _ = signals.quit.recv() => Wake::Leave(Exit::Terminated),
-                _ = signals.abort.recv() => Wake::Leave(Exit::Terminated),
-                _ = signals.hang_up.recv() => Wake::Leave(Exit::HungUp),
-                _ = signals.resumed.recv() => Wake::Resumed,
                 () = sleep_until(due) => Wake::Time,
             };
             let now = Timestamp::now();

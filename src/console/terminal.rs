@@ -183,12 +183,11 @@ impl Screen {
         let backend = &mut *self.backend;
         queue!(backend, BeginSynchronizedUpdate)?;
         let shown = self.shown.take().filter(|shown| shown.area == wanted.area);
-        let shown = match shown {
-            Some(shown) => shown,
-            None => {
-                queue!(backend, Clear(ClearType::All))?;
-                Buffer::empty(wanted.area)
-            }
+        let shown = if let Some(shown) = shown {
+            shown
+        } else {
+            queue!(backend, Clear(ClearType::All))?;
+            Buffer::empty(wanted.area)
         };
         backend.draw(shown.diff(&wanted).into_iter())?;
         // Input methods, screen readers and braille follow the cursor, hidden or not.

@@ -51,9 +51,7 @@ fn a_clock_that_is_set_back_holds_nothing_up() {
     assert!(harness.app.toasts().is_empty(), "it stays for an hour");
 
     // What is followed is asked again.
-    let mut harness = Harness::night();
-    harness.keys("3<enter>");
-    harness.settle();
+    let mut harness = super::following::details(Options::default());
     harness.effects.clear();
     harness.now -= HOUR;
     harness.tell(Message::Tick);

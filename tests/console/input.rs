@@ -150,7 +150,7 @@ proptest! {
                 break;
             }
             // The rest of a long report in one read.
-            let cut = if rest.len() > 2_000 { rest.len() - 1_000 } else { *cut };
+            let cut = if rest.len() > 400 { rest.len() - 100 } else { *cut };
             let (piece, after) = rest.split_at(cut.min(rest.len()));
             heard.extend(parser.feed(piece, now));
             now += ESC_WAITS / 20;

@@ -10,6 +10,23 @@ use crate::console::words;
 use crate::domain::{Command, Reply, SourceHealth};
 
 impl App {
+    /// Deadlines are moments of the wall clock, which may be set back: they move with it.
+    pub(super) fn follow_clock(&mut self, now: Timestamp) {
+        let before = std::mem::replace(&mut self.told_at, now);
+        let step = now.duration_since(before);
+        if !step.is_negative() {
+            return;
+        }
+        let moved = |at: Timestamp| at.saturating_add(step).unwrap_or(at);
+        for toast in &mut self.toasts {
+            toast.until = moved(toast.until);
+        }
+        if let Some(follow) = &mut self.followed {
+            follow.move_deadlines(moved);
+        }
+        self.ringing.move_deadlines(moved);
+    }
+
     /// Follows the task or run whose details are open; forgets what was followed when they are not.
     pub(super) fn follow(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let known = self.followed.take();

@@ -68,6 +68,10 @@ pub struct Parser {
     told: Vec<Heard>,
 }
 
+fn is_printed(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7e)
+}
+
 impl Parser {
     /// Takes the bytes of one read; gives what they tell. What is unfinished is kept.
     pub fn feed(&mut self, bytes: &[u8], now: Instant) -> Vec<Heard> {
@@ -145,7 +149,7 @@ impl Parser {
             State::Ss3 { alt } => self.broken(alt, true, 'O'),
             State::Csi { bytes, alt } => self.broken(alt, bytes.is_empty(), '['),
             State::Linux { alt } => self.broken(alt, false, '['),
-            State::Paste { bytes } => self.pasted(bytes),
+            State::Paste { bytes } => self.pasted(&bytes),
         }
     }
 
@@ -183,21 +187,23 @@ impl Parser {
                     self.escape(byte, false);
                 }
             },
-            State::Ss3 { alt } => match byte {
-                0x20..=0x7e => self.tell(sequence::ss3(byte), alt),
-                _ => {
+            State::Ss3 { alt } => {
+                if is_printed(byte) {
+                    self.tell(sequence::ss3(byte), alt);
+                } else {
                     self.broken(alt, true, 'O');
                     self.ground(byte, false);
                 }
-            },
+            }
             State::Csi { bytes, alt } => self.csi(byte, bytes, alt),
-            State::Linux { alt } => match byte {
-                0x20..=0x7e => self.tell(sequence::linux(byte), alt),
-                _ => {
+            State::Linux { alt } => {
+                if is_printed(byte) {
+                    self.tell(sequence::linux(byte), alt);
+                } else {
                     self.broken(alt, false, '[');
                     self.ground(byte, false);
                 }
-            },
+            }
             State::OldMouse { .. } if byte < 0x20 => self.ground(byte, false),
             State::OldMouse { left: 1 } => {}
             State::OldMouse { left } => self.state = State::OldMouse { left: left - 1 },
@@ -214,7 +220,7 @@ impl Parser {
                 }
                 if bytes.ends_with(PASTE_END) {
                     bytes.truncate(bytes.len() - PASTE_END.len());
-                    self.pasted(bytes);
+                    self.pasted(&bytes);
                 } else {
                     self.state = State::Paste { bytes };
                 }
@@ -348,8 +354,8 @@ impl Parser {
         self.told.push(Heard::Key(Key { alt, ..key }));
     }
 
-    fn pasted(&mut self, bytes: Vec<u8>) {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+    fn pasted(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes).into_owned();
         self.told.push(Heard::Paste(text));
     }
 }

@@ -99,8 +99,7 @@ pub(super) fn csi(bytes: &[u8]) -> Told {
         }
         b'~' => plain(number.and_then(key_of_number), none),
         b'$' => plain(number.and_then(key_of_number), KeyModifiers::SHIFT),
-        b'^' => plain(number.and_then(key_of_number), KeyModifiers::CONTROL),
-        b'@' => plain(number.and_then(key_of_number), KeyModifiers::CONTROL),
+        b'^' | b'@' => plain(number.and_then(key_of_number), KeyModifiers::CONTROL),
         b'u' => number.map_or(Told::Nothing, |code| unicode(code, part(0, 1), modifiers)),
         _ => Told::Nothing,
     }

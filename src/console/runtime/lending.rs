@@ -22,9 +22,9 @@ impl Console<'_> {
         let lent = terminal::Lent::out();
         let cut_off = tokio::select! {
             edited = editor::edit(text) => Ok(edited),
-            _ = signals.terminate.recv() => Err(Exit::Terminated),
-            _ = signals.abort.recv() => Err(Exit::Terminated),
-            _ = signals.hang_up.recv() => Err(Exit::HungUp),
+            _ = signals.ends.terminate.recv() => Err(Exit::Terminated),
+            _ = signals.ends.abort.recv() => Err(Exit::Terminated),
+            _ = signals.ends.hang_up.recv() => Err(Exit::HungUp),
         };
         let edited = match cut_off {
             Ok(edited) => edited,
@@ -36,8 +36,8 @@ impl Console<'_> {
         };
         // A Ctrl-C was the editor's, and so was a Ctrl-Z that stopped both.
         let theirs = [
-            &mut signals.interrupt,
-            &mut signals.quit,
+            &mut signals.ends.interrupt,
+            &mut signals.ends.quit,
             &mut signals.stop,
             &mut signals.stop_input,
         ];
