@@ -12,26 +12,43 @@ use crate::domain::MessageStage;
 /// The handle of a message's newest receive that this worker knows of. Clones share it: one of a
 /// message in hand that comes again takes the place of the older one, wherever that is used.
 #[derive(Clone, Debug, Default)]
-pub struct Receipt(Arc<Mutex<String>>);
+pub struct Receipt(Arc<Mutex<Received>>);
+
+/// A receive, and of which message: a message that is sent anew has another id than the first.
+#[derive(Clone, Debug, Default)]
+struct Received {
+    message_id: String,
+    handle: String,
+}
 
 impl Receipt {
+    /// Of a receive of this message.
+    #[must_use]
+    pub fn new(message_id: String, handle: String) -> Self {
+        Self(Arc::new(Mutex::new(Received { message_id, handle })))
+    }
+
     /// The handle.
     #[must_use]
     pub fn handle(&self) -> String {
-        // A text is whole after every statement that changes it: a panic elsewhere spoils nothing.
-        let handle = self.0.lock();
-        handle.unwrap_or_else(PoisonError::into_inner).clone()
+        self.received().handle
+    }
+
+    /// Whether both are receives of one message.
+    #[must_use]
+    pub fn is_of_message_of(&self, other: &Self) -> bool {
+        self.received().message_id == other.received().message_id
     }
 
     pub(super) fn adopt(&self, newer: &Self) {
-        let handle = newer.handle();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+        let newer = newer.received();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = newer;
     }
-}
 
-impl From<String> for Receipt {
-    fn from(handle: String) -> Self {
-        Self(Arc::new(Mutex::new(handle)))
+    fn received(&self) -> Received {
+        // It is whole after every statement that changes it: a panic elsewhere spoils nothing.
+        let received = self.0.lock();
+        received.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -98,6 +115,8 @@ impl Delivery {
             .flatten()
             .map(|(name, value)| (name.clone(), Attribute::from(value)))
             .collect();
+        let message_id = message.message_id.unwrap_or_default();
+        let handle = message.receipt_handle.unwrap_or_default();
         Self {
             receive_count: own_count.saturating_add(earlier(&attributes)),
             offloaded: attributes.contains_key(OFFLOADED),
@@ -105,8 +124,8 @@ impl Delivery {
             attributes,
             stage: MessageStage::Waiting,
             queue: Arc::clone(queue),
-            message_id: message.message_id.unwrap_or_default(),
-            receipt: message.receipt_handle.unwrap_or_default().into(),
+            receipt: Receipt::new(message_id.clone(), handle),
+            message_id,
             body: message.body.unwrap_or_default(),
             sent_at,
             received_at: Timestamp::now(),

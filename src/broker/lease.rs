@@ -84,13 +84,19 @@ impl Leases {
     pub fn adopt(&self, delivery: &Delivery, newer: &Delivery) -> bool {
         let mut held = self.shared.held();
         let handle = delivery.receipt.handle();
-        let is_same = delivery.message_id == newer.message_id;
+        let is_same = delivery.receipt.is_of_message_of(&newer.receipt);
         if delivery.queue.url != newer.queue.url || (!is_same && held.contains_key(&handle)) {
             return false;
         }
         held.remove(&handle);
         delivery.receipt.adopt(&newer.receipt);
         true
+    }
+
+    /// Ends the lease of a delivery whose message came again and is not adopted: what is sent in its
+    /// place will be.
+    pub fn lapse(&self, delivery: &Delivery) {
+        self.shared.held().remove(&delivery.receipt.handle());
     }
 
     /// Whether this delivery's lease is renewed.

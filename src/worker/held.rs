@@ -138,7 +138,7 @@ pub(super) mod tests {
                 stage: crate::domain::MessageStage::Waiting,
                 queue,
                 message_id: name.into(),
-                receipt: name.to_owned().into(),
+                receipt: crate::broker::Receipt::new(name.into(), name.into()),
                 body: String::new(),
                 offloaded: false,
                 receive_count: 1,

@@ -361,11 +361,21 @@ impl Pool {
                     task.name()
                 );
             } else {
-                // A copy of what is in hand, or the last receive but one of it: it waits its time
-                // out, and what comes then is recognised.
+                // A copy of what is in hand waits its time out, and what comes then is recognised. The
+                // last receive but one of it is sent anew, and that copy is soon adopted.
+                let is_same = (known.delivery.receipt).is_of_message_of(&task.delivery.receipt);
+                if is_same {
+                    self.context.leases.lapse(&known.delivery);
+                }
                 let context = self.context.clone();
-                self.chores
-                    .spawn(async move { context.put_back_held(&task.delivery).await });
+                self.chores.spawn(async move {
+                    if is_same {
+                        let soon = context.broker.visibility();
+                        context.put_back(&task.delivery, soon).await;
+                    } else {
+                        context.put_back_held(&task.delivery).await;
+                    }
+                });
             }
             return;
         }

@@ -106,7 +106,7 @@ fn pasted_text_is_told_where_it_does_nothing_and_is_one_line_where_it_does() {
 /// The night, with another name for the first worker.
 fn named(name: &str, options: Options) -> Harness {
     let mut snapshot = (*fixture::snapshot()).clone();
-    Arc::make_mut(&mut snapshot.workers)[0].id = name.to_owned();
+    name.clone_into(&mut Arc::make_mut(&mut snapshot.workers)[0].id);
     Harness::new(options, Arc::new(snapshot))
 }
 
