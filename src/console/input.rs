@@ -40,6 +40,10 @@ pub(super) struct Reader {
     tty: Tty,
     parser: Parser,
     bursts: Bursts,
+    /// What was read and may be the first part of a paste.
+    part: Vec<Heard>,
+    /// Until when the next part of it may come.
+    part_until: Option<Instant>,
 }
 
 impl Reader {
@@ -49,6 +53,8 @@ impl Reader {
             tty: Tty::open()?,
             parser: Parser::default(),
             bursts: Bursts::default(),
+            part: Vec::new(),
+            part_until: None,
         })
     }
 
@@ -59,7 +65,8 @@ impl Reader {
     pub(super) async fn next(&mut self) -> io::Result<Vec<Heard>> {
         let mut bytes = [0; READ];
         loop {
-            let read = match self.parser.due() {
+            let due = [self.parser.due(), self.part_until];
+            let read = match due.into_iter().flatten().min() {
                 None => Some(self.tty.read(&mut bytes).await?),
                 Some(due) => tokio::select! {
                     // What is there comes before what is overdue: a busy loop may look late.
@@ -69,15 +76,15 @@ impl Reader {
                 },
             };
             let now = Instant::now();
-            let inputs = match read {
-                Some(read) => {
-                    let inputs = self.parser.feed(&bytes[..read], now);
-                    self.bursts.sift(inputs, now)
-                }
+            self.part.extend(match read {
+                Some(read) => self.parser.feed(&bytes[..read], now),
                 None => self.parser.expire(now),
-            };
-            if !inputs.is_empty() {
-                return Ok(inputs);
+            });
+            if read.is_some() && burst::may_go_on(&self.part) {
+                self.part_until = Some(now + PART);
+            } else if !self.part.is_empty() && self.part_until.is_none_or(|until| until <= now) {
+                self.part_until = None;
+                return Ok(self.bursts.sift(std::mem::take(&mut self.part), now));
             }
         }
     }
@@ -87,8 +94,14 @@ impl Reader {
         self.tty.flush();
         self.parser = Parser::default();
         self.bursts = Bursts::default();
+        self.part.clear();
+        self.part_until = None;
     }
 }
+
+/// How long after a read of a few keys more may come that were pasted with them. Nobody types that
+/// fast, and a single key is never waited for.
+const PART: Duration = Duration::from_millis(10);
 
 /// How long after a lone Esc its rest may still come. Longer than any terminal takes, and shorter than
 /// a person notices.

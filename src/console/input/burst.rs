@@ -48,6 +48,17 @@ impl Bursts {
     }
 }
 
+/// Whether what was read may be the beginning of a paste, too short to be known as one.
+pub(super) fn may_go_on(inputs: &[Heard]) -> bool {
+    let keys = inputs.iter().rev().map_while(|input| match input {
+        Heard::Key(key) => text(*key).is_some().then_some(*key),
+        _ => None,
+    });
+    let mut keys: Vec<Key> = keys.collect();
+    keys.dedup();
+    (2..MANY).contains(&keys.len())
+}
+
 /// Moves keys on, as text if they are a paste; whether they were.
 fn flush(keys: &mut Vec<Key>, goes_on: bool, sifted: &mut Vec<Heard>) -> bool {
     let mut changes: Vec<Key> = keys.clone();
