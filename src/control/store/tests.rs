@@ -285,15 +285,21 @@ fn a_huge_reason_is_cut() {
     assert!(outcome.reason().unwrap().len() <= MAX_REASON);
 }
 
+/// A store that runs, and where its worker reports events.
+fn spawned() -> (
+    crate::domain::EventSink,
+    Published,
+    tokio::task::JoinHandle<()>,
+) {
+    let (sink, events) = crate::domain::EventSink::channel();
+    let (dropped, audience) = (sink.drop_counter(), sink.audience());
+    let (published, task) = spawn(Store::new(worker()), events, dropped, audience);
+    (sink, published, task)
+}
+
 #[tokio::test]
 async fn a_change_is_published_at_once_and_the_last_state_when_the_worker_ends() {
-    let (sink, events) = crate::domain::EventSink::channel();
-    let (published, task) = spawn(
-        Store::new(worker()),
-        events,
-        sink.drop_counter(),
-        sink.audience(),
-    );
+    let (sink, published, task) = spawned();
     let mut published = published.look().await;
     sink.send(Event::State {
         state: WorkerState::Running,
@@ -318,13 +324,7 @@ async fn a_change_is_published_at_once_and_the_last_state_when_the_worker_ends()
 
 #[tokio::test]
 async fn a_stream_of_events_is_published_at_most_twenty_times_a_second() {
-    let (sink, events) = crate::domain::EventSink::channel();
-    let (published, _task) = spawn(
-        Store::new(worker()),
-        events,
-        sink.drop_counter(),
-        sink.audience(),
-    );
+    let (sink, published, _task) = spawned();
     let mut published = published.look().await;
     let begin = std::time::Instant::now();
     let feeder = tokio::spawn(async move {
@@ -349,13 +349,7 @@ async fn a_stream_of_events_is_published_at_most_twenty_times_a_second() {
 
 #[tokio::test]
 async fn nothing_is_published_while_nobody_looks_and_who_comes_sees_the_present_state() {
-    let (sink, events) = crate::domain::EventSink::channel();
-    let (published, _task) = spawn(
-        Store::new(worker()),
-        events,
-        sink.drop_counter(),
-        sink.audience(),
-    );
+    let (sink, published, _task) = spawned();
     drop(published.look().await);
     let mut unseen = published.look_on().snapshot;
     unseen.mark_unchanged();
