@@ -363,19 +363,12 @@ impl Pool {
             } else {
                 // A copy of what is in hand waits its time out, and what comes then is recognised. The
                 // last receive but one of it is sent anew, and that copy is soon adopted.
-                let is_same = (known.delivery.receipt).is_of_message_of(&task.delivery.receipt);
-                if is_same {
+                if (known.delivery.receipt).is_of_message_of(&task.delivery.receipt) {
                     self.context.leases.lapse(&known.delivery);
                 }
-                let context = self.context.clone();
-                self.chores.spawn(async move {
-                    if is_same {
-                        let soon = context.broker.visibility();
-                        context.put_back(&task.delivery, soon).await;
-                    } else {
-                        context.put_back_held(&task.delivery).await;
-                    }
-                });
+                let (context, pause) = (self.context.clone(), self.context.broker.visibility());
+                self.chores
+                    .spawn(async move { context.put_back(&task.delivery, pause).await });
             }
             return;
         }

@@ -52,11 +52,6 @@ impl Context {
         self.finish(task, outcome, Settlement::Hide(after)).await;
     }
 
-    /// Gives back a message whose task is in other hands, for as long as that may take.
-    pub async fn put_back_held(&self, delivery: &Delivery) {
-        self.put_back(delivery, self.held_pause(delivery)).await;
-    }
-
     /// How long a message stays hidden whose claim is held: the visibility timeout, and twice as
     /// long each time, since each look costs a receive.
     pub fn held_pause(&self, delivery: &Delivery) -> Duration {
