@@ -119,6 +119,10 @@ def test_a_cancelled_run_ends_as_cancelled_while_its_steps_are_in_flight(
     run.message()
     assert instance.run_launcher.terminate(run.run.run_id)
     assert run.finish().status == DagsterRunStatus.CANCELED
+    # By the executor itself, and not because something went wrong in it.
+    said = [entry.message for entry in instance.all_logs(run.run.run_id)]
+    interrupted = "Run interrupted; steps in flight: ['one']. Their workers stop them."
+    assert any(interrupted in text for text in said), said
 
 
 def test_ready_steps_are_sent_by_priority_and_a_bad_one_is_warned_of(

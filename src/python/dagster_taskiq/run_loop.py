@@ -293,7 +293,7 @@ class RunLoop:
     def _interrupt(self) -> None:
         """End as interrupted; the workers stop the steps when they see the run's status."""
         self._progress.mark_interrupted()
-        if self._patiently(self._is_stopped):
+        if self._is_stopped():
             self._progress.free_unstarted()
         in_flight = sorted(self._progress.flights)
         DagsterEvent.engine_event(
