@@ -44,6 +44,7 @@ def test_code_with_numpy_pandas_and_pyarrow_is_forked_and_computes(tmp_path: Pat
         ("listener", "fork", ""),
         ("thread that ends", "fork", ""),
         ("thread that is started again", "fork", ""),
+        ("a library of another version", "fork", ""),
     ],
 )
 def test_what_must_not_be_shared_is_named_and_the_rest_is_forked(

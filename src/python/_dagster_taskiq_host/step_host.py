@@ -3,6 +3,7 @@ run executed by a process of its own making: a forked child, or one of a pool th
 code. One loop over socket, signals and pipes.
 """
 
+import contextlib
 import gc
 import os
 import signal
@@ -193,8 +194,12 @@ class StepHost(Supervision):
 
 
 def _warm_up_for_runs() -> None:
-    """Loads what run workers need, which are forked from here and else load it each for itself."""
-    import dagster_taskiq.run_loop  # noqa: F401
-    from dagster_taskiq import aws
+    """Loads what run workers need, which are forked from here and else load it each for itself.
 
-    aws.warm_up()
+    The library is the user's: one of another version has it elsewhere, and does without.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        import dagster_taskiq.run_loop  # noqa: F401
+        from dagster_taskiq import aws
+
+        aws.warm_up()
