@@ -110,7 +110,11 @@ sqs.set_queue_attributes(QueueUrl='{url}', Attributes={{
     let (checks, code) = doctor(&home.join("nowhere"), &args);
     assert_eq!(code, 1);
     let permissions = said(&checks, "permissions examined");
-    for action in ["sqs:DeleteMessage", "sqs:ChangeMessageVisibility"] {
+    for action in [
+        "sqs:DeleteMessage",
+        "sqs:ChangeMessageVisibility",
+        "sqs:SendMessage",
+    ] {
         assert!(permissions.contains(action), "{permissions}");
     }
     assert!(!permissions.contains("sqs:ReceiveMessage"), "{permissions}");

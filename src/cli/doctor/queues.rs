@@ -17,11 +17,13 @@ const CLOCKS_APART: i64 = 10;
 /// Seconds beyond which SQS refuses signatures.
 const CLOCKS_TOO_FAR: i64 = 300;
 
-/// What a worker does with every queue it serves.
-const NEEDED: [Permission; 3] = [
+/// What a worker does with every queue it serves. It sends what would else be moved to the dead-letter
+/// queue although it can be run.
+const NEEDED: [Permission; 4] = [
     Permission::Receive,
     Permission::Delete,
     Permission::ChangeVisibility,
+    Permission::Send,
 ];
 
 /// Makes the checks; returns the names of the queues that a worker would serve.
