@@ -22,7 +22,7 @@ mod trend;
 mod worker;
 
 pub use alarm::{AlarmKind, Ring};
-pub use audience::{Audience, Viewer};
+pub use audience::{Audience, Viewer, Viewers};
 pub use audit::AuditEntry;
 pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};

@@ -272,8 +272,14 @@ fn a_worker_counts_its_queues_only_while_somebody_looks_at_it() {
     wait_until("the first count", PATIENCE, || {
         (counted() >= 3).then_some(())
     });
-    let run = scene.side.launch("three");
-    scene.side.wait_status(&run, "SUCCESS");
+    // Whoever asked whether it is up is expected back for a moment.
+    let (mut last, mut since) = (counted(), Instant::now());
+    wait_until("nobody is expected back", PATIENCE, || {
+        if counted() != last {
+            (last, since) = (counted(), Instant::now());
+        }
+        (since.elapsed() > 3 * COUNTS).then_some(())
+    });
     let (begin, before) = (Instant::now(), counted());
     while begin.elapsed() < 2 * COUNTS {
         let run = scene.side.launch("three");

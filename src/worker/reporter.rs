@@ -14,7 +14,7 @@ use super::census::{COUNTS, Census, RARELY, UNSEEN};
 use super::held::Task;
 use super::life::Context;
 use crate::broker::QueueSet;
-use crate::domain::{Event, HostView, Slots, WorkerState};
+use crate::domain::{Event, HostView, Slots, Viewers, WorkerState};
 use crate::host::HostState;
 
 /// What the pool lets the reporter know.
@@ -78,7 +78,7 @@ async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
         });
         sleep(COUNTS).await;
         // Whoever comes is not shown counts of minutes ago.
-        let _ = timeout(UNSEEN, viewers.wait_for(|count| *count > 0)).await;
+        let _ = timeout(UNSEEN, viewers.wait_for(Viewers::are_present)).await;
     }
 }
 
@@ -136,7 +136,7 @@ async fn tell(
 /// Reads the deployment's heartbeats while somebody looks.
 async fn read_fleet(context: &Context) {
     let mut viewers = context.events.audience().watch();
-    while viewers.wait_for(|count| *count > 0).await.is_ok() {
+    while viewers.wait_for(Viewers::are_present).await.is_ok() {
         match context.hosts.fleet().await {
             Ok(workers) => context.events.send(Event::Fleet { workers }),
             Err(problem) => warn!("{problem}"),
