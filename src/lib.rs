@@ -4,7 +4,7 @@
 //! `cli → console → control → {worker, broker, dagster}`, `worker → {host, broker}`,
 //! all of them → `{wire, domain, config, environment}`. `local_broker` is used by `cli` alone and
 //! speaks to the rest through HTTP; `console` is a client of `control` and never imports `worker`,
-//! `broker` or `host`. `tests/layers.rs` reads the `use` lines and holds this.
+//! `broker` or `host`. `tests/cli/layers.rs` reads the `use` lines and holds this.
 
 pub mod broker;
 pub mod cli;

@@ -1,7 +1,7 @@
 //! What SQS promises, capability by capability, through AWS's own SDK for Rust and on the real
 //! binary. The same is checked through boto3 in `tests/python_broker`. Rules that take minutes are
 //! checked in [`aged`] on folders written by an earlier clock, and at their very moment in
-//! `local_broker_limits.rs` and `local_broker_rules.rs`, with a clock of the tests' own.
+//! `local_broker/limits.rs` and `local_broker/rules.rs`, with a clock of the tests' own.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 

@@ -1,0 +1,137 @@
+//! `doctor` on real queues and a real Dagster instance: what it finds, how it ends, and that it
+//! leaves everything as it was.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::support;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::proxy::Proxy;
+use support::scene::Scene;
+use support::{command, library, python};
+
+const BANDS: &str = "priority_bands: [{name: high, min: 8}, {name: normal, min: 3}, {name: low}]\n";
+
+/// What `doctor --json` prints, and its exit code.
+fn doctor(home: &Path, args: &[&str]) -> (Vec<Value>, i32) {
+    let mut command = command();
+    command.args(["doctor", "--json", "--dagster-home"]);
+    command.arg(home).arg("--python").arg(python()).args(args);
+    let output = command.env("PYTHONPATH", library()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+    let lines = text.lines();
+    let checks = lines.map(|line| serde_json::from_str(line).unwrap());
+    (checks.collect(), output.status.code().unwrap())
+}
+
+/// Verdict and message of the checks of this name, joined.
+fn said(checks: &[Value], name: &str) -> String {
+    let of_name = checks.iter().filter(|check| check["check"] == name);
+    let lines: Vec<String> = of_name
+        .map(|check| format!("{} {}", check["verdict"], check["message"]))
+        .collect();
+    lines.join("\n")
+}
+
+#[test]
+fn a_doctor_says_what_works_and_what_is_to_be_done_and_changes_nothing() {
+    let mut scene = Scene::with("examined", BANDS);
+    let home = scene.project.home();
+    scene.side.send(&["a message".to_owned()]);
+    let url = scene.project.queue_url().to_owned();
+    let settings = scene.settings.clone();
+    let few = format!(
+        "import boto3, json; sqs = boto3.client('sqs', endpoint_url='{}'); policy = json.loads(
+sqs.get_queue_attributes(QueueUrl='{url}', AttributeNames=['All'])['Attributes']['RedrivePolicy'])
+sqs.set_queue_attributes(QueueUrl='{url}', Attributes={{
+    'RedrivePolicy': json.dumps({{**policy, 'maxReceiveCount': 3}})}})",
+        scene.broker.endpoint
+    );
+    scene.project.python(&few);
+
+    // As AWS: the proxy does not say that the broker is the embedded one.
+    let proxy = Proxy::start(&scene.broker.endpoint, &[]);
+    let there = url.replace(&scene.broker.endpoint, &proxy.endpoint);
+    let connection = |queue: &str, endpoint: &str| -> Vec<String> {
+        [
+            "-y",
+            &settings,
+            "--queue-url",
+            queue,
+            "--endpoint-url",
+            endpoint,
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    };
+    let args = connection(&there, &proxy.endpoint);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (checks, code) = doctor(&home, &args);
+    assert_eq!(code, 0);
+    for check in [
+        "broker",
+        "permissions examined",
+        "clock",
+        "python",
+        "dagster",
+        "claims",
+    ] {
+        assert!(
+            said(&checks, check).starts_with("\"ok\""),
+            "{check}: {checks:#?}"
+        );
+    }
+    assert!(said(&checks, "run launcher").contains("TaskiqRunLauncher"));
+    assert!(said(&checks, "storage").contains("this host alone"));
+    assert!(said(&checks, "workers").contains("worker start"));
+    // It has a dead-letter queue after too few receives, and bands that are not there.
+    assert!(said(&checks, "queue examined").contains("maxReceiveCount to more than 20"));
+    assert!(said(&checks, "queue examined-dead").contains("takes dead letters"));
+    assert!(said(&checks, "queue examined-high").contains("queue create"));
+
+    let received = scene.side.ask(
+        "receive",
+        &json!({"endpoint": scene.broker.endpoint, "url": url}),
+    );
+    assert_eq!(received.as_array().unwrap().len(), 1, "{received}");
+    let dead = url.replace("examined", "examined-dead");
+    let arguments = json!({"endpoint": scene.broker.endpoint, "url": dead});
+    assert_eq!(scene.side.ask("counts", &arguments), json!([0, 0]));
+
+    // A worker that would start, and yet could not do its work.
+    let denied = ["ChangeMessageVisibility", "DeleteMessage", "SendMessage"];
+    let proxy = Proxy::start(&scene.broker.endpoint, &denied);
+    let there = url.replace(&scene.broker.endpoint, &proxy.endpoint);
+    let args = connection(&there, &proxy.endpoint);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (checks, code) = doctor(&home.join("nowhere"), &args);
+    assert_eq!(code, 1);
+    let permissions = said(&checks, "permissions examined");
+    for action in [
+        "sqs:DeleteMessage",
+        "sqs:ChangeMessageVisibility",
+        "sqs:SendMessage",
+    ] {
+        assert!(permissions.contains(action), "{permissions}");
+    }
+    assert!(!permissions.contains("sqs:ReceiveMessage"), "{permissions}");
+    assert!(said(&checks, "queue examined-dead").starts_with("\"failed\""));
+    assert!(said(&checks, "dagster").contains("which is not a folder"));
+
+    let (checks, code) = doctor(
+        &home,
+        &[
+            "--queue-url",
+            "http://127.0.0.1:9/000000000000/none",
+            "--webserver-url",
+            "http://127.0.0.1:9",
+        ],
+    );
+    assert_eq!(code, 1);
+    assert!(said(&checks, "broker").contains("does not answer"));
+    assert!(said(&checks, "webserver").starts_with("\"failed\""));
+    assert!(said(&checks, "claims").starts_with("\"ok\""));
+}

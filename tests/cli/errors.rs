@@ -1,0 +1,205 @@
+//! Bad input gets one sentence that says what was tried, on what, and what to do; the exit code is
+//! not 0, and nobody sees a panic.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::support;
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use support::{Broker, Process, Project, command, python};
+
+/// Runs to the end; the sentence on standard error.
+fn sentence(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "it should have failed: {errors}");
+    assert!(
+        !errors.contains("panicked") && !errors.contains("Traceback"),
+        "{errors}"
+    );
+    let ours: Vec<&str> = errors
+        .lines()
+        .filter(|line| line.starts_with("dagster-taskiq-tui: "))
+        .collect();
+    assert_eq!(ours.len(), 1, "one sentence, not: {errors}");
+    ours[0].to_owned()
+}
+
+fn worker(folder: &tempfile::TempDir) -> Command {
+    let mut command = command();
+    command
+        .args(["worker", "start", "--log-dir"])
+        .arg(folder.path().join("log"));
+    command.arg("--python").arg(python());
+    command
+}
+
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn an_unreachable_endpoint_is_named_with_the_setting_to_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let endpoint = format!("http://{free}");
+    let queue = format!("{endpoint}/000000000000/tasks");
+    let text = sentence(worker(&folder).args(["--queue-url", &queue]));
+    contains(
+        &text,
+        &[
+            &endpoint,
+            "does not answer",
+            "DAGSTER_TASKIQ_SQS_ENDPOINT_URL",
+        ],
+    );
+}
+
+#[test]
+fn a_worker_without_a_queue_says_how_to_name_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = sentence(&mut worker(&folder));
+    contains(
+        &text,
+        &[
+            "no queue is configured",
+            "DAGSTER_TASKIQ_SQS_QUEUE_URL",
+            "--local-broker",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, "workers: 2\nqueue_ulr: http://127.0.0.1/1/q\n").unwrap();
+    let text = sentence(worker(&folder).arg("-y").arg(&file));
+    contains(&text, &["config.yaml", "queue_ulr", "line 2"]);
+}
+
+#[test]
+fn a_python_without_dagster_is_named() {
+    let broker = Broker::start();
+    let project = Project::new(&broker, "tasks", "");
+    let folder = tempfile::tempdir().unwrap();
+    let bare = folder.path().join("bare");
+    let made = Command::new(python())
+        .args(["-m", "venv", "--without-pip"])
+        .arg(&bare)
+        .status();
+    assert!(made.unwrap().success());
+    let mut command = command();
+    command
+        .args([
+            "worker",
+            "start",
+            "--queue-url",
+            &broker.queue_url("tasks"),
+            "--log-dir",
+        ])
+        .arg(folder.path().join("log"))
+        .arg("--python")
+        .arg(bare.join("bin/python"))
+        .env("DAGSTER_HOME", project.home());
+    contains(&sentence(&mut command), &["bare/bin/python", "dagster"]);
+}
+
+#[test]
+fn a_dagster_yaml_that_does_not_load_is_named() {
+    let broker = Broker::start();
+    let project = Project::new(&broker, "tasks", "");
+    std::fs::write(project.home().join("dagster.yaml"), "run_launchr: {}\n").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let queue = broker.queue_url("tasks");
+    let text = sentence(
+        worker(&folder)
+            .args(["--queue-url", &queue])
+            .env("DAGSTER_HOME", project.home()),
+    );
+    contains(&text, &["dagster.yaml", "run_launchr"]);
+}
+
+#[test]
+fn a_busy_port_and_a_data_folder_in_use_are_named() {
+    let broker = Broker::start();
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let serve = ["broker", "serve", "--listen", &address, "--data-dir"];
+    let text = sentence(command().args(serve).arg(folder.path()));
+    contains(&text, &[&address]);
+    let serve = ["broker", "serve", "--listen", "127.0.0.1:0", "--data-dir"];
+    let text = sentence(command().args(serve).arg(broker.data()));
+    contains(&text, &[broker.data().to_str().unwrap()]);
+}
+
+#[test]
+fn the_console_without_a_terminal_says_so() {
+    let text = sentence(&mut command());
+    contains(&text, &["needs a terminal", "--no-ui"]);
+}
+
+#[test]
+fn a_missing_queue_is_named_with_how_to_create_it() {
+    let broker = Broker::start();
+    let queue = broker.queue_url("nowhere");
+    let text = sentence(command().args(["queue", "list", "--queue-url", &queue]));
+    contains(
+        &text,
+        &["nowhere", "no such queue", "queue create", "queue_url"],
+    );
+}
+
+#[test]
+fn credentials_that_sqs_does_not_accept_are_named_with_what_to_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = command();
+    serve
+        .args(["broker", "serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .args(["--access-key", "right", "--secret-key", "secret"]);
+    let mut broker = Process::start(&mut serve, "broker", folder.path());
+    let line = broker.wait_for_line("endpoint: ");
+    let endpoint = line.trim_start_matches("endpoint: ").to_owned();
+    let queue = format!("{endpoint}/000000000000/tasks");
+    let text = sentence(
+        worker(&folder)
+            .args(["--queue-url", &queue])
+            .env("AWS_ACCESS_KEY_ID", "wrong"),
+    );
+    contains(&text, &[&endpoint, "credentials", "AWS_ACCESS_KEY_ID"]);
+}
+
+/// A snapshot with no worker in it, printed.
+fn snapshot(folder: &tempfile::TempDir) -> Command {
+    let mut command = command();
+    command.args(["--once", "--json", "--runtime-dir"]);
+    command.arg(folder.path());
+    command
+}
+
+#[test]
+fn a_reader_that_has_left_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = snapshot(&folder).stdout(writer).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+}
+
+#[test]
+fn output_that_cannot_be_written_fails_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let text = sentence(snapshot(&folder).stdout(full));
+    contains(&text, &["cannot write to standard output", "No space left"]);
+}

@@ -1,0 +1,25 @@
+//! The whole console, driven by key strings, its screens compared.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod alarms;
+mod alone;
+mod clocks;
+mod dead_letters;
+mod fixture;
+mod following;
+mod harness;
+mod input;
+mod keys;
+mod launching;
+mod navigation;
+mod overlays;
+mod pictures;
+mod pty;
+mod runs;
+mod screens;
+#[path = "../support/mod.rs"]
+mod support;
+mod svg;
+mod tables;
+mod tmux;
+mod typing;

@@ -1,0 +1,5 @@
+//! Consoles and workers over real sockets and a real sshd.
+
+mod attach;
+mod hub;
+mod worker;

@@ -1,0 +1,17 @@
+//! The worker: real steps of a real Dagster, the real binary, the embedded broker.
+
+mod drain;
+mod endings;
+mod faults;
+mod fleet;
+mod hostile_messages;
+#[path = "../local_broker/http.rs"]
+mod http;
+mod life;
+mod queue_operations;
+mod queues;
+mod receives;
+#[path = "../support/mod.rs"]
+mod support;
+mod upstream;
+mod verbs;
