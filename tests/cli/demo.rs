@@ -1,7 +1,5 @@
 //! `demo`: the whole product on one machine.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::net::TcpListener;

@@ -1,8 +1,6 @@
 //! `doctor` on real queues and a real Dagster instance: what it finds, how it ends, and that it
 //! leaves everything as it was.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::path::Path;

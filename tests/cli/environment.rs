@@ -1,7 +1,5 @@
 //! The managed Python environment, and what is in it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::process::Command;

@@ -1,8 +1,6 @@
 //! Bad input gets one sentence that says what was tried, on what, and what to do; the exit code is
 //! not 0, and nobody sees a panic.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::net::TcpListener;

@@ -1,7 +1,5 @@
 //! The guard: what it started ends with whoever started the guard.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::process::{Command, Stdio};

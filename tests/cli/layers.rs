@@ -1,7 +1,5 @@
 //! The layers: a folder may import only what is below it (the list is in `src/lib.rs`).
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,11 @@
 //! The binary's command line, the demo, and what the repository says of itself.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod demo;
 mod doctor;
 mod environment;

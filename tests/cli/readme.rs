@@ -1,7 +1,5 @@
 //! The README says what the program does.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 
 use dagster_taskiq_tui::console::command::key_table;

@@ -1,8 +1,6 @@
 //! Database URLs, tokens and keys, planted wherever they can enter, come out nowhere: not in a log,
 //! an error, the arguments of a process, the audit log, a snapshot, a heartbeat or `doctor`'s answer.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod places;
 use crate::support;
 

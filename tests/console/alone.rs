@@ -1,8 +1,6 @@
 //! The console where no worker is linked: it looks at the queues, and does what is asked of them,
 //! itself.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::fs;

@@ -1,5 +1,10 @@
 //! The whole console, driven by key strings, its screens compared.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 mod alarms;
 mod alone;

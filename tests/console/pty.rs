@@ -1,5 +1,4 @@
 //! The console in a real pseudo-terminal: this test binary starts itself as the console's process.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use crate::fixture;
 mod leaving;

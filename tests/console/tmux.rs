@@ -1,8 +1,6 @@
 //! Notifications and the clipboard through a real tmux: what the console sends reaches the terminal
 //! that tmux itself is in. Without tmux the test says that it was not run.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::fs;

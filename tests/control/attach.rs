@@ -1,5 +1,4 @@
 //! Attaching to other hosts: the real `ssh`, a real sshd on 127.0.0.1, the real binary over there.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! The control layer as a whole: store, socket, client and hub, over real sockets.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;

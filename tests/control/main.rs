@@ -1,5 +1,11 @@
 //! Consoles and workers over real sockets and a real sshd.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod attach;
 mod hub;
 mod worker;

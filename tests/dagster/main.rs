@@ -1,5 +1,11 @@
 //! A real Dagster: its semantics on our workers, its storages, its webserver, our Python packages.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod isolation;
 mod oom;
 mod package;

@@ -1,7 +1,5 @@
 //! The Python package's own tests and its style, on the managed environment and this binary.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! The GraphQL client against a real Dagster webserver.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::time::Duration;
 

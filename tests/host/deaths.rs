@@ -1,12 +1,6 @@
 //! Deaths and cancellations: of a step's process, its host, the worker, a run. What must hold
 //! afterwards: the log has exactly one end per attempt, and no process is left.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
 use crate::support;
 
 use std::fs;

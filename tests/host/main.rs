@@ -1,5 +1,11 @@
 //! Warm Python processes without a queue: what is in Dagster's event log afterwards.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod deaths;
 mod support;
 mod tasks;

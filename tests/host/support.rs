@@ -1,5 +1,3 @@
-#![allow(dead_code, reason = "each test file uses a part")]
-
 //! What the host tests share: a Dagster home, Dagster's side of the story, and hosts to run steps.
 //!
 //! Starting Python with dagster takes seconds, so tests share one home, one helper process and one

@@ -1,11 +1,5 @@
 //! Steps and runs on warm Python hosts with a real dagster: what is in its log afterwards.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
 use crate::support;
 
 use dagster_taskiq_tui::host::{ExitKind, Outcome, Progress, StepStatus};

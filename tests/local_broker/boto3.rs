@@ -1,8 +1,6 @@
 //! The embedded broker's behaviour as boto3 and plain HTTP requests see it, checked by the tests in
 //! `tests/python_broker` against the real binary.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::earlier;
 use crate::server;
 use crate::support;

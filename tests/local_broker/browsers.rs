@@ -1,8 +1,6 @@
 //! The embedded broker against web pages: what a browser sends for a form, an image or a script of
 //! another site is refused and does nothing; programs, and pages that were allowed, are served.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::attacks;
 use crate::http;
 use crate::sdk;

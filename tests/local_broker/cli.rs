@@ -1,8 +1,6 @@
 //! `broker serve`, `broker status` and `broker stop`: what they print, refuse and warn of, and who may speak to the
 //! broker.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::sdk;
 use crate::server;
 

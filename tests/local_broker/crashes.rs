@@ -1,8 +1,6 @@
 //! The embedded broker killed as `kill -9` does it, at random moments under load, again and again:
 //! what was answered holds, and nothing else happens either.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::clients;
 use crate::group_clients;
 use crate::group_ledger;

@@ -1,7 +1,5 @@
 //! The embedded broker as the real binary: what a crash, a signal and a client that hangs up leave.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::sdk;
 use crate::server;
 

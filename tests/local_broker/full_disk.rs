@@ -1,8 +1,6 @@
 //! The embedded broker on a disk that takes no more: what is asked for is refused, nothing that was
 //! answered is lost, and it goes on as soon as there is room.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::sdk;
 use crate::server;
 use crate::small_disk;

@@ -1,8 +1,6 @@
 //! What is on disk is what was in memory: random calls, some of which cannot be written and are taken
 //! back; at random moments the state is read back and goes on from there. The clock is the test's own.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::clock;
 
 use std::collections::BTreeMap;

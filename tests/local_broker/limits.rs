@@ -1,8 +1,6 @@
 //! Limits and pauses of the queue state machine, at and beside their very moment, with a clock of the
 //! tests' own.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::clock;
 
 use std::collections::BTreeMap;

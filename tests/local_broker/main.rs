@@ -2,6 +2,12 @@
 //! through several clients, its command line. What each SQS action promises is in
 //! `local_broker_sdk`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod attacks;
 mod boto3;
 mod browsers;

@@ -1,7 +1,5 @@
 //! The queue state machine under random calls and a clock of its own, against a plain model.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use std::collections::BTreeMap;
 
 use dagster_taskiq_tui::local_broker::receipt::Receipt;

@@ -1,8 +1,6 @@
 //! Single rules of the queue state machine under random calls, each against a plain statement of it,
 //! with a clock of the tests' own.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::clock;
 
 use std::collections::{BTreeMap, HashMap};

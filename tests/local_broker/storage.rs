@@ -1,8 +1,6 @@
 //! What the embedded broker keeps in its folder: what is there after a kill and a torn log, and what is
 //! given back to the disk.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
 use crate::clock;
 use crate::earlier;
 use crate::sdk;

@@ -3,7 +3,7 @@
 //! checked in [`aged`] on folders written by an earlier clock, and at their very moment in
 //! `local_broker/limits.rs` and `local_broker/rules.rs`, with a clock of the tests' own.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../local_broker/clock.rs"]
 mod clock;

@@ -2,12 +2,6 @@
 //! with the test that started them.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
 pub mod proxy;
 pub mod scene;
 pub mod side;

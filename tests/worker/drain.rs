@@ -1,8 +1,6 @@
 //! SIGTERM of a worker that has run workers of its own: it ends, and its runs go on elsewhere or
 //! later.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use support::scene::Scene;

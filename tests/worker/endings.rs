@@ -1,8 +1,6 @@
 //! How tasks end that are not simply run: cancelled, poisoned, removed, refused by SQS. Nobody
 //! waits for a message that is gone, and nothing spins.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use dagster_taskiq_tui::domain::{Command, Phase, QueueRole, Reply, TaskOutcome};

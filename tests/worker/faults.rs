@@ -2,8 +2,6 @@
 //! killed or stopped, messages that come twice. What must hold: the run goes on, every step ends
 //! exactly once, and no message is left.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use support::scene::Scene;

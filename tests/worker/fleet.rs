@@ -1,7 +1,5 @@
 //! The workers of a deployment, as `worker list` and the console's snapshot have them.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! What a message can and cannot make a worker do, its sender being hostile: one worker, one queue,
 //! and bodies that name other code, another instance, or no names at all.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::http;
 use crate::support;
 

@@ -1,8 +1,6 @@
 //! A real Dagster job, the real binary, the embedded broker: steps go through the queue and end in
 //! Dagster's own event log.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::time::Duration;

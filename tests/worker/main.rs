@@ -1,5 +1,11 @@
 //! The worker: real steps of a real Dagster, the real binary, the embedded broker.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod drain;
 mod endings;
 mod faults;

@@ -1,8 +1,6 @@
 //! What an operator does with queues and their messages: on the command line without a worker, and
 //! through a worker's control socket.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::fs;

@@ -1,8 +1,6 @@
 //! Priority and queues as a worker serves them: bands, starvation, run slots, FIFO groups, queues
 //! that appear later.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::time::Instant;

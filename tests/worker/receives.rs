@@ -1,8 +1,6 @@
 //! Receives are few: SQS itself moves a message away after a number of them, and tells nobody. None
 //! is spent without need, and where a message is lost all the same, no run waits for ever.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::http;
 use crate::support;
 

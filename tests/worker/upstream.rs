@@ -1,8 +1,6 @@
 //! A sender of the older Python system (taskiq with taskiq-aio-sqs, results in S3) with our workers:
 //! it gets what its own workers would have answered.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::io::{BufRead, BufReader, Write};

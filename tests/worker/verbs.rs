@@ -1,8 +1,6 @@
 //! The verbs of `worker` as an operator types them: a worker in the background, told what to do
 //! through its control socket until it is gone.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use crate::support;
 
 use std::fs;
