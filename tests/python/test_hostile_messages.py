@@ -1,8 +1,10 @@
 """What of a message the Python side takes, its sender being hostile."""
 
+import base64
 import json
 import os
 import random
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,27 @@ def frame(**changes: Any) -> dict[str, Any]:
 def test_a_message_of_our_own_executor_is_taken() -> None:
     task = messages.unpack(frame())
     assert (task.step_key, task.attempt) == ("graph.op[a_1]", 1)
+
+
+def compressed(text: str) -> dict[str, str]:
+    return {"zlib": base64.b64encode(zlib.compress(text.encode())).decode()}
+
+
+def test_a_state_that_travelled_compressed_is_read() -> None:
+    task = messages.unpack(frame(known_state=compressed(json.dumps(frame_state()))))
+    assert task.args.known_state == messages.unpack(frame()).args.known_state
+
+
+def test_a_compressed_state_may_hold_no_more_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = {**frame_state(), "dynamic_mappings": {"fan": {"result": ["../x"]}}}
+    whole = compressed(json.dumps(frame_state()))
+    cut = {"zlib": whole["zlib"][:-8]}
+    for state in (compressed(json.dumps(outside)), compressed("[]"), cut, {"zlib": 7}):
+        with pytest.raises(messages.Undecodable):
+            messages.unpack(frame(known_state=state))
+    monkeypatch.setattr(messages, "_LARGEST_STATE", 50)
+    with pytest.raises(messages.Undecodable, match="larger than 50 bytes"):
+        messages.unpack(frame(known_state=whole))
 
 
 def frame_state() -> dict[str, Any]:

@@ -6,11 +6,16 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from dagster._core.execution.plan.outputs import StepOutputHandle
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._serdes import pack_value, unpack_value
 
+from _dagster_taskiq_host.messages import expanded
 from conftest import Queue
 from dagster_taskiq import sqs
 from dagster_taskiq.config import resolve
 from dagster_taskiq.errors import MessageTooLargeError, QueueMissingError
+from dagster_taskiq.message import encode
 from dagster_taskiq.sqs import Outgoing, Sender, group_id
 
 
@@ -40,12 +45,33 @@ def test_a_message_over_the_queues_limit_fails_alone_and_names_size_and_setting(
 ) -> None:
     sqs.set_queue_attributes(QueueUrl=queue.url, Attributes={"MaximumMessageSize": "262144"})
     sender = Sender(resolve({}))
-    sent = sender.send([outgoing(queue, "big", "x" * 300_000), outgoing(queue, "small", '"x"')])
+    big = encode("task", "execute_plan", {}, {"x": "x" * 300_000})
+    sent = sender.send([outgoing(queue, "big", big), outgoing(queue, "small", '"x"')])
     assert set(sent.sent) == {"small"}
     error = sent.failed["big"]
     assert isinstance(error, MessageTooLargeError)
-    for part in ("300000 bytes", "262144", "DAGSTER_TASKIQ_S3_BUCKET_NAME"):
+    for part in (f"{len(big)} bytes", "262144", "DAGSTER_TASKIQ_S3_BUCKET_NAME"):
         assert part in str(error)
+
+
+def test_a_step_that_collects_thousands_of_outputs_is_sent_with_its_state_compressed(
+    sqs, queue: Queue
+) -> None:
+    sqs.set_queue_attributes(QueueUrl=queue.url, Attributes={"MaximumMessageSize": "262144"})
+    keys = [f"k{n}" for n in range(5000)]
+    state = KnownExecutionState(
+        dynamic_mappings={"fan": {"result": keys}},
+        ready_outputs={StepOutputHandle(f"work[{key}]", "result") for key in keys},
+    )
+    packed = {"step_keys_to_execute": ["all"], "known_state": pack_value(state)}
+    body = encode("task", "execute_plan", {}, {"execute_step_args_packed": packed})
+    assert len(body) > 500_000
+    sent = Sender(resolve({})).send([outgoing(queue, "all", body)])
+    assert not sent.failed
+    (message,) = queue.receive()
+    found = expanded(message["decoded"]["kwargs"]["execute_step_args_packed"])
+    assert unpack_value(found["known_state"]) == state
+    assert len(json.dumps(message["decoded"])) < 100_000
 
 
 def test_a_missing_queue_is_replaced_by_its_fallback_with_one_notice(queue: Queue) -> None:

@@ -15,6 +15,7 @@ from dagster_taskiq.errors import (
     QueueMissingError,
     translate,
 )
+from dagster_taskiq.message import compacted
 
 #: SQS takes at most this many messages in one call.
 MAX_BATCH_ENTRIES = 10
@@ -183,6 +184,8 @@ class Sender:
             body = self._offload(message)
             entry = {"MessageBody": body, "MessageAttributes": _OFFLOAD_ATTRIBUTE}
             return self._fifo(message, entry), len(body) + 64
+        message = replace(message, body=compacted(message.body))
+        size = len(message.body.encode())
         limit = self._limit(message.url)
         if size > limit:
             raise MessageTooLargeError(
