@@ -22,7 +22,7 @@ use std::error::Error;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use worker::StartArgs;
 
@@ -70,6 +70,12 @@ enum Verb {
     Control(control::ControlVerb),
     #[command(hide = true)]
     Guard(guard::GuardArgs),
+}
+
+/// The command line as clap knows it, for its reference page.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the process's arguments and runs what they ask for.

@@ -221,7 +221,7 @@ pub fn hints(view: View) -> impl Iterator<Item = &'static CommandRow> {
     specific.chain(general).filter(shown)
 }
 
-/// The key table as Markdown, for the README.
+/// The key table as Markdown, for `docs/reference/keys.md`.
 #[must_use]
 pub fn key_table() -> String {
     let mut table = String::from("| Keys | `:` name | Where | What it does |\n|---|---|---|---|\n");

@@ -155,6 +155,16 @@ def black_hole(server: Server) -> Iterator[None]:
 WAYS = ("--dport", "--sport")
 
 
+def dropped(server: Server) -> contextlib.AbstractContextManager[None]:
+    """A black hole; a skipped test where none can be made."""
+    try:
+        with black_hole(server):
+            pass
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"packets were NOT DROPPED: it takes root and iptables ({error})")
+    return black_hole(server)
+
+
 def away(fleet: Fleet, folder: Path, outage: Any, seconds: float) -> None:
     """Runs meet an outage of this kind and length."""
     moments = Moments(fleet, folder)
@@ -218,20 +228,28 @@ def test_a_server_that_does_not_answer_fails_nothing(project: Fleet, tmp_path: P
 
 def test_a_network_that_drops_everything_fails_nothing(project: Fleet, tmp_path: Path) -> None:
     assert project.server is not None
-    try:
-        with black_hole(project.server):
-            pass
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"packets were NOT DROPPED: it takes root and iptables ({error})")
-    away(project, tmp_path, black_hole(project.server), LONG)
+    away(project, tmp_path, dropped(project.server), LONG)
+
+
+def test_a_network_to_mysql_that_drops_everything_fails_nothing(tmp_path: Path) -> None:
+    with project_on("mysql", tmp_path / "mysql") as fleet:
+        assert fleet.server is not None
+        fleet.worker("away-too", "--workers", "4", "--run-slots", "3")
+        (tmp_path / "dropped").mkdir()
+        away(fleet, tmp_path / "dropped", dropped(fleet.server), LONG)
 
 
 def test_mysql_may_be_away_as_well(tmp_path: Path) -> None:
     with project_on("mysql", tmp_path / "mysql") as fleet:
         assert fleet.server is not None
         fleet.worker("away-too", "--workers", "4", "--run-slots", "3")
-        (tmp_path / "crash").mkdir()
-        away(fleet, tmp_path / "crash", stopped(fleet.server, fleet.server.CRASH), 4.0)
+        for name, outage, seconds in (
+            ("stop", stopped(fleet.server, fleet.server.STOP), 2.0),
+            ("crash", stopped(fleet.server, fleet.server.CRASH), 4.0),
+            ("silence", frozen(fleet.server), 13.0),
+        ):
+            (tmp_path / name).mkdir()
+            away(fleet, tmp_path / name, outage, seconds if LONG == 20 else LONG)
 
         # Given up, a run is resumed, and a step that has ended is lost and tried again.
         fleet.stop_all()

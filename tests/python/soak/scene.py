@@ -21,6 +21,8 @@ from servers import free_port
 from soak import processes
 from soak.location import LIMITED
 
+#: The code whose runs get into trouble.
+LOCATION = Path(__file__).with_name("location.py")
 #: Workers of each host.
 HOSTS = {"soak-a": ("a1", "a2"), "soak-b": ("b1",)}
 #: Seconds for which a received message is hidden; renewed every third of it.
@@ -150,15 +152,20 @@ class Scene:
     def queue(self) -> str:
         return f"{self.broker.endpoint}/000000000000/soak"
 
-    def launch(self, job: str) -> None:
-        """Launch a run, as Dagster's daemon does."""
+    def job(self, name: str) -> ReconstructableJob:
+        """A job of the code location."""
         pointer = FileCodePointer(str(self.folder / "location.py"), "defs", str(self.folder))
-        found = ReconstructableJob(ReconstructableRepository(pointer), job)
+        return ReconstructableJob(ReconstructableRepository(pointer), name)
+
+    def launch(self, job: str) -> str:
+        """Launch a run, as Dagster's daemon does."""
+        found = self.job(job)
         run = self.instance.create_run_for_job(
             found.get_definition(), job_code_origin=found.get_python_origin()
         )
         self.instance.launch_run(run.run_id, workspace=None)
         self.launched.append(run.run_id)
+        return run.run_id
 
     def active(self) -> list[str]:
         """Runs that have not ended, as far as their records say."""
@@ -195,11 +202,10 @@ class Scene:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Scene]:
+def running(folder: Path, location: Path = LOCATION) -> Iterator[Scene]:
     """A scene in an empty folder, with both hosts up; all of it ends with the block."""
     (folder / "home").mkdir()
-    location = Path(__file__).with_name("location.py").read_text()
-    (folder / "location.py").write_text(location)
+    (folder / "location.py").write_text(location.read_text())
     (folder / "worker.yaml").write_text(WORKER_YAML)
     broker = Broker(folder, free_port())
     hosts = [Host(name, folder) for name in HOSTS]
