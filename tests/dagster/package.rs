@@ -18,19 +18,27 @@ fn the_python_package_passes_its_own_tests() {
 
 #[test]
 fn the_python_sources_are_clean_for_ruff() {
-    let ruff = environment().bin.join("ruff");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for words in [
         ["check", "--no-cache"].as_slice(),
         &["format", "--check", "--no-cache"],
     ] {
-        let output = std::process::Command::new(&ruff)
-            .args(words)
-            .args(["src/python", "tests"])
-            .current_dir(root)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{words:?}: {text}");
+        passes("ruff", &[words, &["src/python", "tests"]].concat());
     }
+}
+
+#[test]
+fn the_python_packages_are_clean_for_mypy() {
+    passes("mypy", &["--cache-dir=/dev/null"]);
+}
+
+/// Runs a tool of the tests' environment on the repository.
+fn passes(tool: &str, words: &[&str]) {
+    let output = std::process::Command::new(environment().bin.join(tool))
+        .args(words)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tool} {words:?}: {text}{errors}");
 }

@@ -62,6 +62,17 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> 
     pytest.fail(f"{what} did not happen within {seconds:.0f} s")
 
 
+def wait_until_gone(folder: Path) -> None:
+    """Wait for the end of the process that waits in a folder: of a killed worker's step."""
+    stat = Path("/proc", (folder / "there").read_text(), "stat")
+
+    def gone() -> bool:
+        # Where nobody takes its status, it stays a zombie.
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+    wait_for(gone, "the end of the step's process")
+
+
 def stop(process: "subprocess.Popen[Any]", seconds: float = 15.0) -> None:
     """End a process that a test started, with the session it leads."""
     if process.poll() is None:

@@ -17,7 +17,9 @@ class Gates(Config):
 
 def _wait(context, folder: str) -> None:
     place = Path(folder)
-    (place / f"{context.op_handle.name}.there").write_text(str(os.getpid()))
+    coming = place / f"{context.op_handle.name}.coming"
+    coming.write_text(str(os.getpid()))
+    coming.rename(coming.with_suffix(".there"))
     while not (place / f"{context.op_handle.name}.go").exists():
         time.sleep(0.02)
 

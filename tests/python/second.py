@@ -28,7 +28,8 @@ def waits(config: Place) -> int:
 
 def _wait(config: Place) -> int:
     folder = Path(config.folder)
-    (folder / "there").write_text(str(os.getpid()))
+    (folder / "coming").write_text(str(os.getpid()))
+    (folder / "coming").rename(folder / "there")
     while not (folder / "go").exists():
         time.sleep(0.05)
     return 1

@@ -10,7 +10,7 @@ import pytest
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.launcher.base import WorkerStatus
 
-from conftest import counted, job_named, wait_for
+from conftest import counted, job_named, wait_for, wait_until_gone
 from dagster_taskiq import DAGSTER_TASKIQ_TASK_ID_TAG, registry, whereabouts
 from fleet import Fleet, running
 
@@ -133,6 +133,7 @@ def test_a_run_whose_worker_is_gone_is_resumed_by_another(fleet: Fleet, tmp_path
     run = launch(fleet, "wait_job", run_config=waiting(tmp_path))
     wait_for((tmp_path / "there").exists, "the step")
     os.kill(fleet.processes[0].pid, signal.SIGKILL)
+    wait_until_gone(tmp_path)
     # What Dagster's run monitoring does with a run whose worker it holds for lost.
     fleet.instance.resume_run(run.run_id, None, 1)
     (tmp_path / "go").touch()

@@ -12,7 +12,7 @@ from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, MetadataVa
 from dagster._core.events import EngineEventData
 
 from _dagster_taskiq_host import claims, history, liveness, reports, takeover
-from conftest import wait_for
+from conftest import wait_for, wait_until_gone
 from fleet import Begun, Fleet, running
 from servers import NoServer
 
@@ -76,6 +76,7 @@ def test_a_step_whose_worker_is_killed_is_tried_again_by_another(
     run = fleet.begin("wait_job", config=waiting(tmp_path))
     wait_for((tmp_path / "there").exists, "the step")
     os.kill(first.pid, signal.SIGKILL)
+    wait_until_gone(tmp_path)
     (tmp_path / "go").touch()
     fleet.worker("second")
     assert run.finish().status == DagsterRunStatus.SUCCESS

@@ -141,7 +141,7 @@ def watched_seeds(note: Callable[[Any, Any], None]) -> Iterator[None]:
         original_function(a, version)
 
     random.Random.seed = seed  # type: ignore[method-assign]
-    random.seed = module_seed  # type: ignore[assignment]
+    random.seed = module_seed
     try:
         yield
     finally:

@@ -64,7 +64,7 @@ def _send_again(
     storage, now = instance.run_storage, time.time()
     sent = json.loads(storage.get_cursor_values({SENT}).get(SENT, "{}"))
     sent = {run_id: at for run_id, at in sent.items() if now - at < AGAIN_AFTER}
-    found = []
+    found: list[dict[str, str]] = []
     for record in due:
         run = record.dagster_run
         if run.run_id in sent or len(found) >= MOST or not _is_lost(instance, record, worker):
@@ -100,8 +100,9 @@ def _is_lost(instance: DagsterInstance, record: RunRecord, worker: dict[str, str
 def _body(instance: DagsterInstance, run: DagsterRun) -> str:
     """A Taskiq message, as the run launcher sends it."""
     started = run.status == DagsterRunStatus.STARTED
+    origin: Any = run.job_code_origin  # `_is_lost` has seen that there is one.
     args: Any = (ResumeRunArgs if started else ExecuteRunArgs)(
-        job_origin=run.job_code_origin,
+        job_origin=origin,
         run_id=run.run_id,
         instance_ref=instance.get_ref(),
         set_exit_code_on_failure=True,

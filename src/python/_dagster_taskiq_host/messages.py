@@ -108,7 +108,7 @@ def unpack(frame: dict[str, Any]) -> Task:
     name, expected = _PACKED[kind]
     try:
         packed = expanded(frame["kwargs"][name])
-        args = unpack_value(packed, as_type=expected)
+        args: Any = unpack_value(packed, as_type=expected)
     except Exception as error:
         raise Undecodable(shown(f"{kind}: {name} cannot be read: {error}")) from error
     _check_names(kind, args, packed)

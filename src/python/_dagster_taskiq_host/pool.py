@@ -131,7 +131,7 @@ class Pool:
                 pipes.append(os.pipe())
             process = subprocess.Popen(
                 [*self._bootstrap, "warm", str(os.getpid())],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=pipes[0][1],
                 stderr=pipes[1][1],
                 start_new_session=True,

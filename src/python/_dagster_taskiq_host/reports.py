@@ -77,14 +77,15 @@ def write_held(instance: DagsterInstance, report: Report) -> dict[str, Any]:
     run = instance.get_run_by_id(report.run_id)
     if run is None:
         return {"result": "missing"}
-    if report.step_key is None and not run.is_finished:
+    step_key = report.step_key
+    if step_key is None and not run.is_finished:
         return _write_run(instance, run, report)
-    if run.is_finished or run.status == DagsterRunStatus.CANCELING:
-        if report.step_key is not None:
+    if step_key is None or run.is_finished or run.status == DagsterRunStatus.CANCELING:
+        if step_key is not None:
             # The run's own process may be over, and read no step's end any more.
-            slots.free_step(instance, run.run_id, report.step_key)
+            slots.free_step(instance, run.run_id, step_key)
         return {"result": "run_finished", "status": run.status.value}
-    return _write_step(instance, run, report.step_key, report)
+    return _write_step(instance, run, step_key, report)
 
 
 def cancel_run(instance: DagsterInstance, run_id: str) -> None:

@@ -230,7 +230,7 @@ def _plan_events(
         known_state=task.args.known_state,
         repository_load_data=job.repository.repository_load_data,
     )
-    guard.has_slot = bool(plan.get_step_by_key(task.step_key).pool)
+    guard.has_slot = any(plan.get_step_by_key(key).pool for key in plan.step_keys_to_execute)
     _tell_retry_policy(job.get_definition(), plan, task, tell)
     yield from execute_plan_iterator(
         plan,

@@ -146,7 +146,7 @@ class Care:
 
         Without any worker there is nobody to send to, and perhaps it is the storage that was away.
         """
-        lost = []
+        lost: list[Flight] = []
         for flight in begun:
             if not workers or self._is_listed(flight, workers):
                 flight.unlisted = 0

@@ -81,7 +81,7 @@ def taskiq_executor(init_context: InitExecutorContext) -> TaskiqExecutor:
     ``DAGSTER_TASKIQ_SQS_QUEUE_URL``, the broker that ``dagster-taskiq-tui`` starts on this machine
     is used.
     """
-    config = init_context.executor_config
+    config: dict[str, Any] = dict(init_context.executor_config)
     return TaskiqExecutor(
         config=config,
         retries=RetryMode.from_config(config["retries"]) or RetryMode.ENABLED,

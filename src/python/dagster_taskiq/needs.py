@@ -6,6 +6,7 @@ them. A step needs what its own inputs name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from dagster._core.execution.plan.handle import ResolvedFromDynamicStepHandle, StepHandle
 from dagster._core.execution.plan.outputs import StepOutputHandle
@@ -77,7 +78,7 @@ def _sources(plan: ExecutionPlan, handle: StepOutputHandle) -> list[Source]:
 
 
 def _source(plan: ExecutionPlan, handle: ResolvedFromDynamicStepHandle) -> Source:
-    unresolved = plan.step_dict[handle.unresolved_form]
+    unresolved: Any = plan.step_dict[handle.unresolved_form]
     return unresolved.resolved_by_step_key, unresolved.resolved_by_output_name
 
 

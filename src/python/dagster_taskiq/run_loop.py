@@ -33,7 +33,7 @@ try:
     from _dagster_taskiq_host.connections import kept as kept_connections
 except ImportError:
     # Within a worker that is older than this package: its own modules come first there.
-    from contextlib import nullcontext as kept_connections
+    from contextlib import nullcontext as kept_connections  # type: ignore[assignment]
 
     storage_away = None  # type: ignore[assignment]
 
@@ -171,9 +171,9 @@ class RunLoop:
             flight.url = self._router.step(flight.step.tags or {}).url
         starting = [key for key in map(_announced_step, records) if key]
         for key in dict.fromkeys(starting[-_LAUNCH_AT_ONCE:]):
-            flight = self._progress.flights.get(key)
-            if flight is not None and not flight.alive:
-                self._unsent.append(flight)
+            found = self._progress.flights.get(key)
+            if found is not None and not found.alive:
+                self._unsent.append(found)
         if self._progress.flights:
             self._say(f"Steps in flight: {sorted(self._progress.flights)}.")
         yield from _events_to_yield(records)

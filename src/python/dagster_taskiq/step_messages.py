@@ -24,7 +24,7 @@ class StepMessages:
         self._job = context.job_name
         job = context.reconstructable_job
         self._executable: Mapping[str, Any] = job.to_dict()
-        self._common: dict[str, Any] = pack_value(
+        packed: Any = pack_value(
             ExecuteStepArgs(
                 job_origin=job.get_python_origin(),
                 run_id=context.run_id,
@@ -36,6 +36,7 @@ class StepMessages:
                 print_serialized_events=True,
             )
         )
+        self._common: dict[str, Any] = packed
 
     def build(
         self, flight: Flight, route: Route, known_state: KnownExecutionState, user_attempt: int

@@ -87,7 +87,7 @@ class _Link:
         # The empty first argument leaves the path as it is: this package is installed there.
         command = [sys.executable, "-c", BOOTSTRAP, "", _LIBRARY, mode, str(os.getpid())]
         with theirs:
-            process = subprocess.Popen(command, stdin=theirs, start_new_session=True)
+            process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)
         reader, writer = await asyncio.open_connection(sock=ours)
         link = cls(process, reader, writer)
         link.send({"kind": "load", "origin": None, "instance_ref": None})
@@ -139,7 +139,8 @@ class _Link:
             pass
         self.is_open = False
         died = HostDied(self.process.pid)
-        for future in [self._ready, *self.answers.values()]:
+        waiting: list[asyncio.Future[Any]] = [self._ready, *self.answers.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(died)
                 future.exception()  # told to whoever waits; nobody may
