@@ -16,7 +16,7 @@ from typing import Any
 
 from dagster import DagsterInstance
 
-from . import instances, storage_away
+from . import connections, instances, storage_away
 
 CLAIM_URL = "DAGSTER_TASKIQ_CLAIM_URL"
 """Database URL for claims, where the storage's own goes through a transaction-mode pooler."""
@@ -297,6 +297,9 @@ class MySqlClaim(SqlClaim):
 
     def _connect_args(self) -> dict[str, Any]:
         return {"connection_timeout": storage_away.CONNECT} if "mysqlconnector" in self._url else {}
+
+    def _prepare(self, connection: Any) -> None:
+        connections.watch(connection.connection.dbapi_connection, 15)
 
     @property
     def _name(self) -> str:

@@ -12,6 +12,7 @@ This replaces attributes of Dagster's storages that are not public, which ``test
 import contextlib
 import functools
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,10 @@ PLAIN = "DAGSTER_TASKIQ_PLAIN_DAGSTER"
 
 _SQLITE_MODULES = (sqlite_event_log, sqlite_run_storage)
 """Modules whose storages make an engine for each use, by their global ``create_engine``."""
+
+ANSWER = 60
+"""Seconds for which a server is not heard of before its connection is given up. A query that takes
+longer is not concerned: the server's kernel answers keepalives meanwhile."""
 
 MOST = 8
 """SQLite files that are kept open: each run has one, and a process may run steps of many runs."""
@@ -156,6 +161,7 @@ def limit(instance: DagsterInstance) -> None:
     for engine in _server_engines(instance):
         if not sqlalchemy.event.contains(engine, "do_connect", _limit):
             sqlalchemy.event.listen(engine, "do_connect", _limit)
+            sqlalchemy.event.listen(engine, "connect", _watch)
 
 
 def _limit(dialect: Any, _record: Any, _args: Any, arguments: dict[str, Any]) -> None:
@@ -166,8 +172,7 @@ def _limit(dialect: Any, _record: Any, _args: Any, arguments: dict[str, Any]) ->
 def connect_arguments(driver: str) -> dict[str, Any]:
     """What has a driver of SQLAlchemy's notice that a server is not there.
 
-    MySQL's has no word for keepalives: an answer that never comes is waited for until the kernel
-    gives the connection up.
+    MySQL's has no word for keepalives, see ``watch``.
     """
     if driver == "psycopg2":
         return {
@@ -181,12 +186,33 @@ def connect_arguments(driver: str) -> dict[str, Any]:
     return {"connection_timeout": storage_away.CONNECT} if driver == "mysqlconnector" else {}
 
 
+def _watch(connection: Any, _record: Any) -> None:
+    watch(connection, ANSWER)
+
+
+def watch(connection: Any, seconds: int) -> None:
+    """Has the kernel give a MySQL connection up whose server has not been heard of for so long.
+
+    By itself it would send again what was not received at longer and longer intervals, for a
+    quarter of an hour, and wait for an answer for ever. The driver's compiled form hides its
+    socket, and is left as it is.
+    """
+    sock = getattr(getattr(connection, "_socket", None), "sock", None)
+    if not isinstance(sock, socket.socket) or sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds // 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds // 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
+
+
 @functools.cache
 def _user_timeout() -> dict[str, int]:
     """Of libpq from 12 on: milliseconds in which what was sent must have been received."""
     from psycopg2.extensions import libpq_version
 
-    return {"tcp_user_timeout": 60_000} if libpq_version() >= 120_000 else {}
+    return {"tcp_user_timeout": ANSWER * 1000} if libpq_version() >= 120_000 else {}
 
 
 @functools.cache
