@@ -13,20 +13,34 @@ pub const WINDOW: Millis = 5 * 60 * 1_000;
 /// The ids in use.
 #[derive(Debug, Default)]
 pub struct Dedup {
-    first: HashMap<String, (Uuid, Seq)>,
+    first: HashMap<String, First>,
     expiries: VecDeque<(Millis, String)>,
 }
 
+/// The message that used an id first.
+#[derive(Clone, Copy, Debug)]
+struct First {
+    message_id: Uuid,
+    seq: Seq,
+    expires_at: Millis,
+}
+
 impl Dedup {
-    /// The message that used this id first, if it is still remembered.
+    /// The message that used this id first, in the five minutes before now.
     #[must_use]
-    pub fn first_use(&self, key: &str) -> Option<(Uuid, Seq)> {
-        self.first.get(key).copied()
+    pub fn first_use(&self, now: Millis, key: &str) -> Option<(Uuid, Seq)> {
+        let first = self.first.get(key)?;
+        (first.expires_at > now).then_some((first.message_id, first.seq))
     }
 
     /// Remembers an id; calls come in the order of their expiries.
     pub fn remember(&mut self, key: String, expires_at: Millis, message_id: Uuid, seq: Seq) {
-        self.first.insert(key.clone(), (message_id, seq));
+        let first = First {
+            message_id,
+            seq,
+            expires_at,
+        };
+        self.first.insert(key.clone(), first);
         self.expiries.push_back((expires_at, key));
     }
 
@@ -46,9 +60,33 @@ impl Dedup {
             && *expires_at <= now
             && let Some((_, key)) = self.expiries.pop_front()
         {
-            self.first.remove(&key);
+            // It may have been used anew since.
+            if self
+                .first
+                .get(&key)
+                .is_some_and(|first| first.expires_at <= now)
+            {
+                self.first.remove(&key);
+            }
             any = true;
         }
         any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_used_anew_before_its_expiry_was_noticed_is_remembered() {
+        let mut dedup = Dedup::default();
+        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        dedup.remember("key".to_owned(), WINDOW, first, 1);
+        assert_eq!(dedup.first_use(WINDOW - 1, "key"), Some((first, 1)));
+        assert_eq!(dedup.first_use(WINDOW, "key"), None);
+        dedup.remember("key".to_owned(), 2 * WINDOW, second, 2);
+        assert!(dedup.expire(WINDOW));
+        assert_eq!(dedup.first_use(WINDOW, "key"), Some((second, 2)));
     }
 }

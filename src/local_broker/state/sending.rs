@@ -33,7 +33,7 @@ impl Broker {
         let queue = self.queue_mut(name)?;
         let store = queue.store;
         if let Some(key) = key {
-            if let Some((message_id, sequence)) = queue.dedup.first_use(&key) {
+            if let Some((message_id, sequence)) = queue.dedup.first_use(now, &key) {
                 return Ok(Sent {
                     message_id,
                     sequence: Some(sequence),
