@@ -13,11 +13,12 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod load;
+mod sdk;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use common::Failure;
 use common::server::{self, Server, Usage};
 use load::Load;
@@ -44,12 +45,25 @@ struct Arguments {
     /// Senders, and as many receivers that delete what they got.
     #[arg(long, default_value_t = 16)]
     clients: usize,
+    /// Measure only the table of clients, with this one; may be repeated. Without it everything is
+    /// measured, and the table has both.
+    #[arg(long, value_enum)]
+    client: Vec<Kind>,
     /// Messages of the large backlog.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: usize,
     /// Messages stored for the measurement of a start, of memory and of disk use.
     #[arg(long, default_value_t = 100_000)]
     stored: usize,
+}
+
+/// What puts the load on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A client of this program's own that costs little.
+    Light,
+    /// AWS's SDK for Rust.
+    Sdk,
 }
 
 #[tokio::main]
@@ -59,7 +73,9 @@ async fn main() -> Result<(), Failure> {
     println!("command: broker_bench {}", command.join(" "));
     println!("machine: {}", common::machine());
     println!("load average before: {}", common::load_average());
-    println!("\n| what | measured |\n|---|---|");
+    if arguments.client.is_empty() {
+        println!("\n| what | measured |\n|---|---|");
+    }
     if let Some(endpoint) = &arguments.endpoint {
         bounded(elsewhere(&arguments, endpoint)).await?;
     } else {
@@ -67,9 +83,13 @@ async fn main() -> Result<(), Failure> {
             Some(binary) => binary.clone(),
             None => common::binary_beside()?,
         };
+        if !arguments.client.is_empty() {
+            return clients(&arguments, &binary).await;
+        }
         bounded(speed(&arguments, &binary)).await?;
         bounded(storage(&arguments, &binary)).await?;
         backlogs(&arguments, &binary).await?;
+        clients(&arguments, &binary).await?;
     }
     println!("\nload average after: {}", common::load_average());
     Ok(())
@@ -192,6 +212,48 @@ async fn storage(arguments: &Arguments, binary: &Path) -> Result<(), Failure> {
     );
     server.stop()?;
     Ok(())
+}
+
+/// What a message costs with clients of either kind, few and many.
+async fn clients(arguments: &Arguments, binary: &Path) -> Result<(), Failure> {
+    println!("\n| client | senders + receivers | measured | load average |\n|---|---|---|---|");
+    for number in [2, 8] {
+        for kind in [Kind::Light, Kind::Sdk] {
+            if !arguments.client.is_empty() && !arguments.client.contains(&kind) {
+                continue;
+            }
+            let used = bounded(by_clients(arguments, binary, kind, number)).await?;
+            println!(
+                "| {kind:?} | {number} + {number} | {}; {} | {} |",
+                per_second(arguments.messages, used.wall),
+                shares(&used, arguments.messages),
+                common::load_average()
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn by_clients(
+    arguments: &Arguments,
+    binary: &Path,
+    kind: Kind,
+    number: usize,
+) -> Result<Usage, Failure> {
+    let folder = tempfile::tempdir()?;
+    let server = Server::start(binary, folder.path())?;
+    let load = Load::new(&server.endpoint, number)?;
+    let queue = load.client.make_queue().await?;
+    let through = async |messages: usize| match kind {
+        Kind::Light => load.through(&queue, messages).await,
+        Kind::Sdk => sdk::through(&server.endpoint, &queue, number, messages).await,
+    };
+    through(arguments.messages / 5).await?;
+    let before = server.usage()?;
+    through(arguments.messages).await?;
+    let used = server.usage()?.since(&before);
+    server.stop()?;
+    Ok(used)
 }
 
 /// What a message costs with few and with many waiting.
