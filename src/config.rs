@@ -7,7 +7,7 @@ mod partial;
 mod region;
 mod settings;
 
-pub use file::{ConfigError, read_file};
+pub use file::{ConfigError, parse_yaml, read_file};
 pub use folders::state_folder;
 pub use partial::{Band, Partial, WorkerLost};
 pub use region::{is_loopback, region_of_queue_url};

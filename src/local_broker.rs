@@ -3,18 +3,25 @@
 //! each group of changes to `SQLite` ([`journal`]) before it answers. Used by `cli` alone; everybody
 //! else speaks to it as to SQS.
 
+pub mod account;
 pub mod actions;
 pub mod admin;
+pub mod declared;
 pub mod digest;
 pub mod engine;
 pub mod error;
+pub mod faults;
 pub mod folder;
 pub mod guard;
 pub mod http;
 pub mod journal;
+pub mod metrics;
+pub mod pattern;
 pub mod protocol;
 pub mod receipt;
+mod serving;
 pub mod state;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,16 +29,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
+use declared::Declared;
 use engine::Engine;
+use faults::Faults;
 use folder::DataFolder;
 use guard::{Allowed, Guard};
 use http::App;
 use journal::{Durability, Journal, Loaded};
 use protocol::sigv4::KeyPair;
 use receipt::ReceiptSealer;
+use tls::{TlsError, TlsFiles};
+use tokio_rustls::TlsAcceptor;
 
 /// How long open connections may take to end once the server is told to stop. Long polls are
 /// answered at once, so only a client that does not read its answer gets near it.
@@ -50,6 +60,10 @@ pub struct LocalBrokerConfig {
     pub keys: Option<KeyPair>,
     /// Hosts and web pages that are let in, besides the usual ones.
     pub allowed: Allowed,
+    /// When set, connections are encrypted with this certificate.
+    pub tls: Option<TlsFiles>,
+    /// Queues, templates and faults.
+    pub declared: Declared,
 }
 
 /// Why a server does not start, or ended.
@@ -97,20 +111,23 @@ pub enum LocalBrokerError {
         /// What `SQLite` says.
         source: rusqlite::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A declared queue cannot be made.
+    #[error("the broker cannot make what its configuration file declares: {0}; correct the file")]
+    Declared(String),
     /// The system has no thread to give.
     #[error("the broker cannot start its thread: {0}; raise the limit on processes")]
     Thread(std::io::Error),
-    /// The server ended by an error.
-    #[error("the broker's listener failed: {0}; start it again")]
-    Server(std::io::Error),
 }
 
 /// A server that listens and is ready to serve.
-#[derive(Debug)]
 pub struct LocalBroker {
     listener: TcpListener,
     address: SocketAddr,
     app: Arc<App>,
+    tls: Option<TlsAcceptor>,
     thread: JoinHandle<()>,
 }
 
@@ -118,8 +135,14 @@ impl LocalBroker {
     /// Listens, takes the data folder and reads what it holds.
     ///
     /// # Errors
-    /// A taken address, a folder that cannot be used, a database that does not open.
+    /// A taken address, a folder that cannot be used, a database that does not open, a certificate or
+    /// a declared queue that is refused.
     pub async fn bind(config: LocalBrokerConfig) -> Result<Self, LocalBrokerError> {
+        let tls = config.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
+        config
+            .declared
+            .check()
+            .map_err(LocalBrokerError::Declared)?;
         let listen = config.listen;
         let refuse = |source| LocalBrokerError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refuse)?;
@@ -137,20 +160,35 @@ impl LocalBroker {
             })?;
         let (engine, thread) = Engine::start(journal, broker).map_err(LocalBrokerError::Thread)?;
         let sealer = ReceiptSealer::new(secret);
+        let declared = Arc::new(config.declared);
+        let queues = declared.clone();
+        let made = engine.run(move |broker, now| queues.apply(broker, now));
+        made.await
+            .map_err(|error| LocalBrokerError::Declared(error.message))?;
         let app = Arc::new(App {
             engine,
             sealer,
             folder,
-            guard: Guard::new(address, config.allowed),
+            guard: Guard::new(address, config.allowed).over_https(tls.is_some()),
             keys: config.keys,
             address: address.to_string(),
+            scheme: if tls.is_some() { "https" } else { "http" },
+            faults: Faults::new(declared.faults()),
+            declared,
         });
         Ok(Self {
             listener,
             address,
             app,
+            tls,
             thread,
         })
+    }
+
+    /// `https` with a certificate, else `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.app.scheme
     }
 
     /// The address it listens on.
@@ -162,30 +200,19 @@ impl LocalBroker {
     /// The URL clients use as their endpoint.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.app.scheme, self.address)
     }
 
     /// Answers requests until `shutdown` is done; then answers long polls at once, lets open
     /// requests end and closes the database.
-    ///
-    /// # Errors
-    /// The listener fails.
-    pub async fn serve(
-        self,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), LocalBrokerError> {
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let Self {
             listener,
             app,
+            tls,
             thread,
             ..
         } = self;
-        let listener = listener.tap_io(|connection| {
-            // Without it small answers can wait for the client's delayed acknowledgement.
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY was refused");
-            }
-        });
         let engine = app.engine.clone();
         let (stopping, stopped) = tokio::sync::oneshot::channel();
         let signal = async move {
@@ -193,16 +220,16 @@ impl LocalBroker {
             engine.quiesce();
             drop(stopping);
         };
-        let server = axum::serve(listener, http::router(app)).with_graceful_shutdown(signal);
+        let server = serving::serve(listener, tls, app, signal);
         let patience = async {
             // Resolves when the other half is dropped.
             let _: Result<(), _> = stopped.await;
             tokio::time::sleep(GOODBYE).await;
         };
-        let outcome = tokio::select! {
-            outcome = server.into_future() => outcome.map_err(LocalBrokerError::Server),
-            () = patience => Ok(()),
-        };
+        tokio::select! {
+            () = server => {}
+            () = patience => {}
+        }
         let ended = tokio::task::spawn_blocking(move || thread.join());
         if tokio::time::timeout(Duration::from_secs(1), ended)
             .await
@@ -210,17 +237,17 @@ impl LocalBroker {
         {
             tracing::warn!("a client still holds a request open; what it asked for is on disk");
         }
-        outcome
     }
 }
 
 /// Binds and serves until `shutdown` is done.
 ///
 /// # Errors
-/// As [`LocalBroker::bind`] and [`LocalBroker::serve`].
+/// As [`LocalBroker::bind`].
 pub async fn serve(
     config: LocalBrokerConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), LocalBrokerError> {
-    LocalBroker::bind(config).await?.serve(shutdown).await
+    LocalBroker::bind(config).await?.serve(shutdown).await;
+    Ok(())
 }

@@ -105,15 +105,27 @@ async fn read<T: DeserializeOwned>(mut answer: Response) -> Result<T, String> {
     serde_json::from_slice(&body).map_err(|error| error.to_string())
 }
 
+/// A queue as these questions name it: with its account, where its URL has one.
+fn place(queue: &Queue) -> String {
+    let account = queue.url.rsplit('/').nth(1).unwrap_or_default();
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    if is_account {
+        format!("{account}/{}", queue.name)
+    } else {
+        queue.name.clone()
+    }
+}
+
 /// Exact waiting counts; `None` where the broker does not tell.
 pub(super) async fn waiting(
     http: &reqwest::Client,
     endpoint: &str,
-    queue: &str,
+    queue: &Queue,
 ) -> Option<Waiting> {
     let url = format!(
-        "{}/_dtq/priorities?queue={queue}",
-        endpoint.trim_end_matches('/')
+        "{}/_dtq/priorities?queue={}",
+        endpoint.trim_end_matches('/'),
+        place(queue)
     );
     let answer = http.get(url).timeout(PATIENCE).send().await.ok()?;
     let waiting: WaitingAnswer = read(answer).await.ok()?;
@@ -138,7 +150,7 @@ pub(super) async fn peek(
     queue: &Arc<Queue>,
     after: Option<i64>,
 ) -> Result<Option<Page>, String> {
-    let (endpoint, name) = (endpoint.trim_end_matches('/'), &queue.name);
+    let (endpoint, name) = (endpoint.trim_end_matches('/'), place(queue));
     let place = after.map_or_else(String::new, |after| format!("&after={after}"));
     let url = format!("{endpoint}/_dtq/peek?queue={name}{place}");
     // Up to 4 MiB of bodies are read from disk.

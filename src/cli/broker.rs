@@ -1,6 +1,7 @@
-//! `broker serve`, `broker status` and `broker stop`.
+//! `broker serve`, `broker status`, `broker reset` and `broker stop`.
 
 mod keys;
+mod reset;
 mod running;
 
 use std::io::Write as _;
@@ -11,9 +12,13 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::cli::output::note;
+use crate::config::parse_yaml;
+use crate::local_broker::account;
+use crate::local_broker::declared::Declared;
 use crate::local_broker::guard::Allowed;
 use crate::local_broker::guard::address::{Host, Origin};
 use crate::local_broker::journal::Durability;
+use crate::local_broker::tls::TlsFiles;
 use crate::local_broker::{LocalBroker, LocalBrokerConfig, LocalBrokerError};
 use crate::telemetry::{self, Stderr, TelemetryError};
 pub(super) use keys::SECRET_KEY_VARIABLE;
@@ -32,6 +37,8 @@ enum Verb {
     Serve(Serve),
     /// Show the queues and disk use of a running broker
     Status(RunningBroker),
+    /// Remove the messages of a running broker, or its queues as well
+    Reset(reset::ResetArgs),
     /// End a running broker of this host; its queues and messages stay in its folder
     Stop(RunningBroker),
 }
@@ -57,6 +64,15 @@ struct Serve {
     /// May be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<Origin>,
+    /// YAML file with queues, templates of queues and faults (docs/reference/broker.md)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Encrypt connections (HTTPS) with the certificate in this PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +83,15 @@ enum BrokerError {
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     Keys(#[from] keys::KeyError),
+    #[error("cannot read the configuration file {}: {source}; check --config", path.display())]
+    Config {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(
+        "the configuration file {} cannot be used: {problem}; correct that line", path.display()
+    )]
+    BadConfig { path: PathBuf, problem: String },
     #[error("the broker cannot start its runtime: {0}; raise the limit on threads")]
     Runtime(std::io::Error),
     #[error("the broker cannot watch for signals: {0}; start it again")]
@@ -114,6 +139,7 @@ impl Broker {
             .and_then(|runtime| match self.verb {
                 Verb::Serve(serve) => runtime.block_on(serve.run()),
                 Verb::Status(broker) => runtime.block_on(broker.show()),
+                Verb::Reset(reset) => runtime.block_on(reset.run()),
                 Verb::Stop(broker) => runtime.block_on(broker.stop()),
             });
         match outcome {
@@ -135,7 +161,11 @@ impl Serve {
             stderr: Stderr::Human,
             ..telemetry::Options::default()
         })?;
+        let declared = self.config.map(declared_in).transpose()?;
         let keys = self.keys.pair()?;
+        let account = keys
+            .as_ref()
+            .map(|keys| account::of_access_key(&keys.access_key).to_owned());
         let is_open = keys.is_none();
         if is_open && !self.listen.ip().to_canonical().is_loopback() {
             note!(
@@ -154,32 +184,53 @@ impl Serve {
                 hosts: self.allow_host,
                 origins: self.allow_origin,
             },
+            tls: self
+                .tls_cert
+                .zip(self.tls_key)
+                .map(|(cert, key)| TlsFiles { cert, key }),
+            declared: declared.unwrap_or_default(),
         })
         .await?;
-        announce(&endpoint_here(broker.address()), is_open).map_err(BrokerError::Output)?;
-        Ok(broker.serve(shutdown).await?)
+        announce(
+            &endpoint_here(broker.scheme(), broker.address()),
+            account.as_deref(),
+        )
+        .map_err(BrokerError::Output)?;
+        broker.serve(shutdown).await;
+        Ok(())
+    }
+}
+
+/// What a configuration file declares.
+fn declared_in(path: PathBuf) -> Result<Declared, BrokerError> {
+    match std::fs::read_to_string(&path) {
+        Err(source) => Err(BrokerError::Config { path, source }),
+        Ok(text) => parse_yaml(&text).map_err(|problem| BrokerError::BadConfig { path, problem }),
     }
 }
 
 /// The endpoint as this machine reaches it: a server that listens on every address has none of
 /// its own.
-fn endpoint_here(mut address: SocketAddr) -> String {
+fn endpoint_here(scheme: &str, mut address: SocketAddr) -> String {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
         _ => {}
     }
-    format!("http://{address}")
+    format!("{scheme}://{address}")
 }
 
-fn announce(endpoint: &str, is_open: bool) -> std::io::Result<()> {
+/// Prints what a client needs; `account` is that of the broker's keys, if it has any.
+fn announce(endpoint: &str, account: Option<&str>) -> std::io::Result<()> {
+    let is_open = account.is_none();
+    let account = account.unwrap_or(account::DEFAULT);
     let mut out = std::io::stdout().lock();
     writeln!(out, "endpoint: {endpoint}")?;
     writeln!(out, "export DAGSTER_TASKIQ_SQS_ENDPOINT_URL={endpoint}")?;
     writeln!(
         out,
         "export DAGSTER_TASKIQ_SQS_QUEUE_URL={endpoint}/{}/dagster-tasks",
-        crate::local_broker::actions::ACCOUNT
+        account
     )?;
     let keys = " AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local";
     writeln!(
@@ -213,7 +264,7 @@ mod tests {
             (([10, 1, 2, 3], 9_324).into(), "http://10.1.2.3:9324"),
             (([0_u16; 8], 81).into(), "http://[::1]:81"),
         ] {
-            assert_eq!(endpoint_here(listens), reached);
+            assert_eq!(endpoint_here("http", listens), reached);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::partial::Partial;
@@ -89,6 +90,17 @@ fn without_values(problem: &str) -> String {
         None => "a value has the wrong type".into(),
     };
     redact_text(&without).into_owned()
+}
+
+/// Reads a YAML text; an empty one is the default.
+///
+/// # Errors
+/// The parser's words, without the value it does not like; an unknown key or a value of the wrong
+/// type is named with its line.
+pub fn parse_yaml<T: DeserializeOwned + Default>(text: &str) -> Result<T, String> {
+    serde_yaml::from_str::<Option<T>>(text)
+        .map(Option::unwrap_or_default)
+        .map_err(|error| without_values(&error.to_string()))
 }
 
 fn parse(text: &str) -> Result<Partial, serde_yaml::Error> {

@@ -13,16 +13,15 @@ mod tags;
 mod visibility;
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use super::account;
 use super::engine::Engine;
 use super::error::{ErrorKind, SqsError};
 use super::guard::Reach;
 use super::receipt::{Receipt, ReceiptSealer};
-
-/// The account every queue belongs to.
-pub const ACCOUNT: &str = "000000000000";
+use super::state::settings::name_in_arn;
 
 /// What an action has at hand.
 #[derive(Debug)]
@@ -35,23 +34,80 @@ pub struct Context<'a> {
     pub base: &'a str,
     /// The region the client signed for.
     pub region: &'a str,
+    /// The client's account.
+    pub account: &'a str,
     /// What the request may do.
     pub reach: Reach,
     /// The trace the request is part of, which messages it sends carry on: `X-Amzn-Trace-Id`.
     pub trace: Option<&'a str>,
+    /// What faults make of its receive.
+    pub twist: Twist,
+}
+
+/// What faults make of a receive.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Twist {
+    /// What it receives stays in the queue as well.
+    pub duplicate: bool,
+    /// It receives nothing.
+    pub empty: bool,
+}
+
+/// The members of an input that name its queue.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Named {
+    queue_url: Option<String>,
+    queue_name: Option<String>,
+    source_arn: Option<String>,
 }
 
 impl Context<'_> {
     /// A queue's URL, at the host the client used.
     #[must_use]
-    pub fn url(&self, name: &str) -> String {
-        format!("{}/{ACCOUNT}/{name}", self.base)
+    pub fn url(&self, queue: &str) -> String {
+        let (account, name) = account::split(queue);
+        format!("{}/{account}/{name}", self.base)
     }
 
     /// A queue's ARN, in the region the client signed for.
     #[must_use]
-    pub fn arn(&self, name: &str) -> String {
-        format!("arn:aws:sqs:{}:{ACCOUNT}:{name}", self.region)
+    pub fn arn(&self, queue: &str) -> String {
+        let (account, name) = account::split(queue);
+        format!("arn:aws:sqs:{}:{account}:{name}", self.region)
+    }
+
+    /// The queue a URL names: the last part of its path, in the account before it, whatever its host.
+    fn queue_in(&self, url: Option<String>) -> Result<String, SqsError> {
+        let url = required(url, "QueueUrl")?;
+        let path = url
+            .split(['?', '#'])
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('/');
+        let mut parts = path.rsplit('/');
+        let name = parts.next().unwrap_or_default();
+        let account = parts.next().unwrap_or_default();
+        Ok(self.engine.accounts().locate(self.account, account, name))
+    }
+
+    /// The queue an ARN names.
+    fn queue_of_arn(&self, arn: &str) -> String {
+        let (account, name) = (account::in_arn(arn), name_in_arn(arn));
+        self.engine.accounts().locate(self.account, account, name)
+    }
+
+    /// The queue that an action's input is about, if it can be read.
+    #[must_use]
+    pub fn queue_of_input(&self, input: &[u8]) -> Option<String> {
+        let named: Named = serde_json::from_slice(input).ok()?;
+        if let Some(name) = named.queue_name {
+            return Some(account::key(self.account, &name));
+        }
+        match named.source_arn {
+            Some(arn) => Some(self.queue_of_arn(&arn)),
+            None => self.queue_in(named.queue_url).ok(),
+        }
     }
 
     fn receipt(&self, handle: Option<String>) -> Result<Held, SqsError> {
@@ -71,6 +127,33 @@ struct Held {
     receipt: Receipt,
     handle: String,
 }
+
+/// All of SQS's actions.
+pub const ACTIONS: [&str; 23] = [
+    "AddPermission",
+    "CancelMessageMoveTask",
+    "ChangeMessageVisibility",
+    "ChangeMessageVisibilityBatch",
+    "CreateQueue",
+    "DeleteMessage",
+    "DeleteMessageBatch",
+    "DeleteQueue",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ListDeadLetterSourceQueues",
+    "ListMessageMoveTasks",
+    "ListQueueTags",
+    "ListQueues",
+    "PurgeQueue",
+    "ReceiveMessage",
+    "RemovePermission",
+    "SendMessage",
+    "SendMessageBatch",
+    "SetQueueAttributes",
+    "StartMessageMoveTask",
+    "TagQueue",
+    "UntagQueue",
+];
 
 /// The actions that change nothing. `ReceiveMessage` hides what it answers.
 const READING: [&str; 6] = [
@@ -165,17 +248,6 @@ fn required(value: Option<String>, name: &str) -> Result<String, SqsError> {
     value
         .filter(|value| !value.is_empty())
         .ok_or_else(|| SqsError::missing(name))
-}
-
-/// The queue a URL names: the last part of its path, whatever its host.
-fn queue_in(url: Option<String>) -> Result<String, SqsError> {
-    let url = required(url, "QueueUrl")?;
-    let path = url
-        .split(['?', '#'])
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches('/');
-    Ok(path.rsplit('/').next().unwrap_or_default().to_owned())
 }
 
 /// A number that must lie in a range when it is given.

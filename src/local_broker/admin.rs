@@ -1,24 +1,34 @@
 //! What this server answers beyond SQS: who it is, exact waiting counts by priority, messages as
-//! they lie, its state for `broker status`, and a clock that can be moved.
+//! they lie, its state for `broker status`, counters, a clock that can
+//! be moved, faults that can be asked for, and a fresh start.
 
 mod clock;
+mod faults;
 mod peek;
+mod reset;
 
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, Uri, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::account;
 use super::error::SqsError;
+use super::guard::Reach;
 use super::http::App;
 use super::protocol::query;
 use super::state::queue::Counts;
-pub use clock::{CLOCK, answer as move_clock};
+pub use reset::{Gone, RESET, Reset};
 
 /// The name by which the server identifies itself at `GET /`.
 pub const SERVER_NAME: &str = "dagster-taskiq-tui";
+
+/// Where everything is that is not SQS.
+pub const PREFIX: &str = "/_dtq/";
 
 /// The answer of `GET /_dtq/status`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,12 +60,63 @@ pub async fn answer(app: &App, uri: &Uri) -> Response<Body> {
         "/_dtq/priorities" => priorities(app, uri).await,
         "/_dtq/peek" => peek::answer(app, uri).await,
         "/_dtq/status" => status(app).await,
-        path if path.starts_with("/_dtq/") => {
-            let error = format!("there is nothing at {path}");
-            respond(StatusCode::NOT_FOUND, &json!({ "error": error }))
-        }
+        "/_dtq/metrics" => metrics(app).await,
+        faults::FAULTS => faults::list(app),
+        path if path.starts_with(PREFIX) => nothing_at(uri),
         _ => query::no_operation(),
     }
+}
+
+/// Answers what changes something: `reach` says whether it may.
+pub async fn change(app: &App, reach: Reach, parts: &Parts, body: &Bytes) -> Response<Body> {
+    if reach != Reach::All {
+        let error = "a followed link must not change anything: send the request by a program";
+        return respond(StatusCode::FORBIDDEN, &json!({ "error": error }));
+    }
+    let (method, uri) = (&parts.method, &parts.uri);
+    match uri.path() {
+        clock::CLOCK if method == Method::POST => clock::answer(app, body).await,
+        RESET if method == Method::POST => reset::answer(app, body).await,
+        path if path.starts_with(faults::FAULTS) => faults::change(app, method, uri, body),
+        _ => nothing_at(uri),
+    }
+}
+
+fn nothing_at(uri: &Uri) -> Response<Body> {
+    let error = format!("there is nothing at {}", uri.path());
+    respond(StatusCode::NOT_FOUND, &json!({ "error": error }))
+}
+
+fn refuse(error: &str) -> Response<Body> {
+    respond(StatusCode::BAD_REQUEST, &json!({ "error": error }))
+}
+
+async fn metrics(app: &App) -> Response<Body> {
+    let queues = match counts(app).await {
+        Ok(queues) => queues,
+        Err(error) => return failure(&error),
+    };
+    let queues: Vec<_> = queues.into_iter().collect();
+    let text = app
+        .engine
+        .metrics()
+        .text(&queues, app.folder.disk_bytes())
+        .unwrap_or_default();
+    let mut response = Response::new(Body::from(text));
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let kind = HeaderValue::from_static(kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+async fn counts(app: &App) -> Result<BTreeMap<String, Counts>, SqsError> {
+    let counts = app.engine.run(|broker, _| {
+        Ok(broker
+            .queues()
+            .map(|queue| (queue.name.to_string(), queue.counts()))
+            .collect())
+    });
+    counts.await
 }
 
 /// Whether the broker takes requests: 200 when the engine answers and can write, 503 otherwise.
@@ -72,7 +133,7 @@ pub fn failure(error: &SqsError) -> Response<Body> {
     let refusal = Refusal {
         error: error.message.clone(),
     };
-    respond(error.kind.status(), &refusal)
+    respond(error.status(), &refusal)
 }
 
 fn identity() -> Value {
@@ -88,7 +149,7 @@ async fn priorities(app: &App, uri: &Uri) -> Response<Body> {
         let error = "name a queue: /_dtq/priorities?queue=NAME";
         return respond(StatusCode::BAD_REQUEST, &json!({ "error": error }));
     };
-    let queue = name.to_owned();
+    let queue = key_of(app, name);
     let waiting = app
         .engine
         .run(move |broker, _| {
@@ -106,13 +167,7 @@ async fn priorities(app: &App, uri: &Uri) -> Response<Body> {
 }
 
 async fn status(app: &App) -> Response<Body> {
-    let queues = app.engine.run(|broker, _| {
-        Ok(broker
-            .queues()
-            .map(|queue| (queue.name.to_string(), queue.counts()))
-            .collect())
-    });
-    match queues.await {
+    match counts(app).await {
         Ok(queues) => {
             let status = Status {
                 server: SERVER_NAME.to_owned(),
@@ -131,6 +186,15 @@ async fn status(app: &App) -> Response<Body> {
 fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     let mut pairs = uri.query().unwrap_or_default().split('&');
     pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The queue that a parameter names: `NAME`, or `ACCOUNT/NAME`.
+fn key_of(app: &App, text: &str) -> String {
+    let text = text.replace("%2F", "/").replace("%2f", "/");
+    let (account, name) = account::split(&text);
+    app.engine
+        .accounts()
+        .locate(account::DEFAULT, account, name)
 }
 
 fn respond(status: StatusCode, body: &impl Serialize) -> Response<Body> {

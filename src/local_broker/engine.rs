@@ -9,14 +9,17 @@ pub mod peek;
 mod polls;
 mod worker;
 
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+use super::account::Accounts;
 use super::error::SqsError;
 use super::journal::Journal;
+use super::metrics::Metrics;
 use super::receipt::Receipt;
 use super::state::Broker;
 use super::state::message::{Millis, Payload, Received};
@@ -49,6 +52,8 @@ enum Order {
 #[derive(Debug, Clone)]
 pub struct Engine {
     orders: SyncSender<Order>,
+    accounts: Accounts,
+    metrics: Arc<Metrics>,
 }
 
 /// A received message with its body.
@@ -114,11 +119,31 @@ impl Engine {
     /// The system has no thread to give.
     pub fn start(journal: Journal, broker: Broker) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (orders, waiting) = sync_channel(WAITING_LIMIT);
-        let flusher = Flusher::start(journal.log())?;
+        let metrics = Arc::<Metrics>::default();
+        let flusher = Flusher::start(journal.log(), metrics.clone())?;
+        let accounts = Accounts::default();
+        let noted = accounts.clone();
         let thread = std::thread::Builder::new()
             .name("broker-engine".to_owned())
-            .spawn(move || Worker::new(journal, broker, flusher).run(&waiting))?;
-        Ok((Self { orders }, thread))
+            .spawn(move || Worker::new(journal, broker, flusher, noted).run(&waiting))?;
+        let engine = Self {
+            orders,
+            accounts,
+            metrics,
+        };
+        Ok((engine, thread))
+    }
+
+    /// The accounts that have queues.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Runs `job` on the state machine and answers once its changes are on disk.

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     BatchRequestTooLong,
     /// A second purge within 60 seconds.
     PurgeQueueInProgress,
+    /// Too many requests.
+    RequestThrottled,
     /// More messages in flight than a standard queue may have.
     OverLimit,
     /// A move task or its queue is unknown.
@@ -130,6 +132,7 @@ impl ErrorKind {
                 "AWS.SimpleQueueService.PurgeQueueInProgress",
                 403,
             ),
+            Self::RequestThrottled => ("RequestThrottled", "RequestThrottled", 403),
             Self::OverLimit => ("OverLimit", "OverLimit", 403),
             Self::ResourceNotFound => (
                 "ResourceNotFoundException",
@@ -160,12 +163,6 @@ impl ErrorKind {
         }
     }
 
-    /// The error's name in the JSON protocol (`__type`, after the `#`).
-    #[must_use]
-    pub fn shape(self) -> &'static str {
-        self.facts().0
-    }
-
     /// The error's code in the query protocol and in the `x-amzn-query-error` header.
     #[must_use]
     pub fn query_code(self) -> &'static str {
@@ -193,7 +190,40 @@ pub struct SqsError {
     pub kind: ErrorKind,
     /// The text beside it.
     pub message: String,
+    /// Code and status of an error that was asked for.
+    named: Option<Box<(String, u16)>>,
 }
+
+/// The kinds by which an error that is asked for may be named.
+const NAMED: [ErrorKind; 27] = [
+    ErrorKind::QueueDoesNotExist,
+    ErrorKind::QueueNameExists,
+    ErrorKind::QueueDeletedRecently,
+    ErrorKind::InvalidParameterValue,
+    ErrorKind::MissingParameter,
+    ErrorKind::InvalidAttributeName,
+    ErrorKind::InvalidAttributeValue,
+    ErrorKind::InvalidMessageContents,
+    ErrorKind::ReceiptHandleIsInvalid,
+    ErrorKind::MessageNotInflight,
+    ErrorKind::EmptyBatchRequest,
+    ErrorKind::TooManyEntriesInBatchRequest,
+    ErrorKind::BatchEntryIdsNotDistinct,
+    ErrorKind::InvalidBatchEntryId,
+    ErrorKind::BatchRequestTooLong,
+    ErrorKind::PurgeQueueInProgress,
+    ErrorKind::RequestThrottled,
+    ErrorKind::OverLimit,
+    ErrorKind::ResourceNotFound,
+    ErrorKind::UnsupportedOperation,
+    ErrorKind::InvalidAction,
+    ErrorKind::AccessDenied,
+    ErrorKind::MissingAuthenticationToken,
+    ErrorKind::InvalidClientTokenId,
+    ErrorKind::SignatureDoesNotMatch,
+    ErrorKind::ServiceUnavailable,
+    ErrorKind::InternalFailure,
+];
 
 impl SqsError {
     /// An error of this kind with this text.
@@ -201,7 +231,62 @@ impl SqsError {
         Self {
             kind,
             message: message.into(),
+            named: None,
         }
+    }
+
+    /// An error that was asked for: one of SQS's by its name in either protocol, or any other code,
+    /// with a status of 500 where none is given.
+    #[must_use]
+    pub fn named(code: &str, status: Option<u16>, message: String) -> Self {
+        let is_it = |kind: &ErrorKind| {
+            let (shape, query_code, _) = kind.facts();
+            shape == code || query_code == code
+        };
+        let known = NAMED.into_iter().find(is_it);
+        let kind = known.unwrap_or(ErrorKind::InternalFailure);
+        let named = match (known, status) {
+            (Some(_), None) => None,
+            (Some(kind), Some(status)) => Some((kind.facts().1.to_owned(), status)),
+            (None, status) => Some((code.to_owned(), status.unwrap_or(500))),
+        };
+        Self {
+            named: named.map(Box::new),
+            ..Self::new(kind, message)
+        }
+    }
+
+    /// The error's name in the JSON protocol (`__type`, after the `#`).
+    #[must_use]
+    pub fn shape(&self) -> &str {
+        match &self.named {
+            // A kind of SQS's with another status keeps its name.
+            Some(named) if named.0 != self.kind.query_code() => &named.0,
+            _ => self.kind.facts().0,
+        }
+    }
+
+    /// The error's code in the query protocol and in the `x-amzn-query-error` header.
+    #[must_use]
+    pub fn query_code(&self) -> &str {
+        self.named
+            .as_ref()
+            .map_or_else(|| self.kind.query_code(), |named| &named.0)
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.named
+            .as_ref()
+            .and_then(|named| StatusCode::from_u16(named.1).ok())
+            .unwrap_or_else(|| self.kind.status())
+    }
+
+    /// Whether the client is to blame.
+    #[must_use]
+    pub fn is_sender_fault(&self) -> bool {
+        self.status().as_u16() < 500
     }
 
     /// No queue of that name.

@@ -89,6 +89,7 @@ pub enum Refusal {
 pub struct Guard {
     bound: Host,
     allowed: Allowed,
+    is_https: bool,
 }
 
 impl Guard {
@@ -98,7 +99,14 @@ impl Guard {
         Self {
             bound: bound.into(),
             allowed,
+            is_https: false,
         }
+    }
+
+    /// The same, of a server that encrypts.
+    #[must_use]
+    pub fn over_https(self, is_https: bool) -> Self {
+        Self { is_https, ..self }
     }
 
     /// Lets a request in, with what it may do.
@@ -112,10 +120,11 @@ impl Guard {
         headers: &HeaderMap,
     ) -> Result<Admission, Refusal> {
         let is_read = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
-        if !is_read && method != Method::POST {
+        let is_admin = uri.path().starts_with(super::admin::PREFIX);
+        if !is_read && method != Method::POST && !(is_admin && method == Method::DELETE) {
             return Err(Refusal::Method(method.clone()));
         }
-        let own = Origin::of(&self.host(uri, headers)?);
+        let own = Origin::of(&self.host(uri, headers)?, self.is_https);
         let page = self.page(&own, headers)?;
         // A link that was followed, or an address that was typed: it may come from anywhere.
         let is_visit = only(headers, "sec-fetch-site")? == Some("none")

@@ -4,16 +4,20 @@ mod base;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use bytes::Bytes;
 use uuid::Uuid;
 
-use super::actions::{self, Context};
+use super::account;
+use super::actions::{self, Context, Twist};
 use super::admin;
+use super::declared::Declared;
 use super::engine::Engine;
 use super::error::{ErrorKind, SqsError};
+use super::faults::{Faults, Verdict};
 use super::folder::DataFolder;
 use super::guard::{Guard, Reach, Refusal, cors};
 use super::protocol::json;
@@ -42,14 +46,24 @@ pub struct App {
     pub keys: Option<KeyPair>,
     /// The host for queue URLs when a client names none.
     pub address: String,
+    /// The scheme of queue URLs when no proxy names one.
+    pub scheme: &'static str,
+    /// What the configuration file says.
+    pub declared: Arc<Declared>,
+    /// Faults that were asked for.
+    pub faults: Faults,
 }
 
-/// The service.
-pub fn router(app: Arc<App>) -> Router {
-    Router::new().fallback(answer).with_state(app)
-}
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("a fault that was asked for loses this answer")]
+pub struct Lost;
 
-async fn answer(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+/// Answers a request.
+///
+/// # Errors
+/// It gets no answer.
+pub async fn answer(app: Arc<App>, request: Request) -> Result<Response<Body>, Lost> {
     let request_id = Uuid::new_v4().to_string();
     let (method, uri, asked) = (request.method(), request.uri(), request.headers());
     let (mut response, page) = match app.guard.admit(method, uri, asked) {
@@ -57,7 +71,7 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response<Body>
             let response = if method == Method::OPTIONS {
                 cors::preflight(asked, admission.page.is_some())
             } else {
-                route(&app, request, admission.reach, &request_id).await
+                route(&app, request, admission.reach, &request_id).await?
             };
             (response, admission.page)
         }
@@ -76,7 +90,7 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response<Body>
     if let Some(origin) = page {
         cors::let_read(headers, origin);
     }
-    response
+    Ok(response)
 }
 
 /// A refusal in the form in which the client expects its answer.
@@ -95,18 +109,25 @@ fn refuse(refusal: &Refusal, request: &Request, request_id: &str) -> Response<Bo
     }
 }
 
-async fn route(app: &App, request: Request, mut reach: Reach, request_id: &str) -> Response<Body> {
+async fn route(
+    app: &App,
+    request: Request,
+    mut reach: Reach,
+    request_id: &str,
+) -> Result<Response<Body>, Lost> {
     let (parts, body) = request.into_parts();
+    let is_changing = matches!(parts.method, Method::POST | Method::DELETE);
     let target = target_of(&parts.headers);
-    if parts.method != Method::POST && target.is_none() && !is_query(&parts.uri) {
-        return admin::answer(app, &parts.uri).await;
+    if !is_changing && target.is_none() && !is_query(&parts.uri) {
+        return Ok(admin::answer(app, &parts.uri).await);
     }
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
         let error = SqsError::new(
             ErrorKind::InvalidParameterValue,
             "The request's body cannot be read, or is larger than 16 MiB.",
         );
-        return with_status(json::failure(&error), StatusCode::PAYLOAD_TOO_LARGE);
+        let refused = json::failure(&error);
+        return Ok(with_status(refused, StatusCode::PAYLOAD_TOO_LARGE));
     };
     let form = Form::of(&parts.headers);
     match app.keys.as_ref().map(|keys| keys.check(&parts, &body)) {
@@ -114,52 +135,111 @@ async fn route(app: &App, request: Request, mut reach: Reach, request_id: &str) 
         Some(Ok(Signed::InUrl)) => reach = Reach::All,
         None | Some(Ok(Signed::InHeader)) => {}
         Some(Err(error)) => {
-            return match target {
+            return Ok(match target {
                 Some(_) => json::failure(&error),
                 None => query::failure(form, &error, request_id),
-            };
+            });
         }
     }
-    if target.is_none() && parts.method == Method::POST && parts.uri.path() == admin::CLOCK {
-        return admin::move_clock(app, reach, &body).await;
+    if is_changing && target.is_none() && parts.uri.path().starts_with(admin::PREFIX) {
+        return Ok(admin::change(app, reach, &parts, &body).await);
     }
+    let call = read_call(&parts, body);
     let credential = credential_of(&parts);
-    let ctx = Context {
+    let key_id = credential.split('/').next().unwrap_or_default();
+    let mut ctx = Context {
         engine: &app.engine,
         sealer: &app.sealer,
-        base: &base::of(&parts.headers, &parts.uri, &app.address),
+        base: &base::of(&parts.headers, &parts.uri, app.scheme, &app.address),
         region: region_of(&credential).unwrap_or("us-east-1"),
+        account: account::of_access_key(key_id),
         reach,
         trace: trace_of(&parts.headers),
+        twist: Twist::default(),
     };
-    match target {
-        Some(target) => match actions::dispatch(&ctx, json::action_of(target), &body).await {
-            Ok(output) => json::answer(output),
-            Err(error) => json::failure(&error),
-        },
-        None => answer_query(&ctx, form, &parts.uri, &body, request_id).await,
+    let (outcome, lose) = match &call {
+        Ok(call) => run(app, &mut ctx, call).await,
+        Err(error) => (Err(error.clone()), false),
+    };
+    let action = call.as_ref().map_or("", |call| &call.action);
+    let error = outcome.as_ref().err();
+    app.engine.metrics().count_request(action, error);
+    if lose {
+        return Err(Lost);
     }
+    Ok(match (target, outcome) {
+        (Some(_), Ok(output)) => json::answer(output),
+        (Some(_), Err(error)) => json::failure(&error),
+        (None, Ok(output)) => query::answer(form, action, &output, request_id),
+        (None, Err(error)) => query::failure(form, &error, request_id),
+    })
 }
 
-/// The query protocol's parameters are in the body of a POST or in the URL.
-async fn answer_query(
-    ctx: &Context<'_>,
-    form: Form,
-    uri: &Uri,
-    body: &[u8],
-    request_id: &str,
-) -> Response<Body> {
-    let in_url = uri.query().unwrap_or_default().as_bytes();
-    let parameters = [body, in_url].join(&b'&');
-    let outcome = match query::parse(uri.path(), &parameters) {
-        Ok(request) => {
-            actions::dispatch(ctx, &request.action, request.input.to_string().as_bytes())
-                .await
-                .map(|output| query::answer(form, &request.action, &output, request_id))
+/// An action and its input, as the JSON protocol says it.
+struct Call {
+    action: String,
+    input: Bytes,
+}
+
+fn read_call(parts: &Parts, body: Bytes) -> Result<Call, SqsError> {
+    if let Some(target) = target_of(&parts.headers) {
+        let action = json::action_of(target).to_owned();
+        return Ok(Call {
+            action,
+            input: body,
+        });
+    }
+    // The query protocol's parameters are in the body of a POST or in the URL.
+    let in_url = parts.uri.query().unwrap_or_default().as_bytes();
+    let request = query::parse(parts.uri.path(), &[&body, in_url].join(&b'&'))?;
+    Ok(Call {
+        action: request.action,
+        input: Bytes::from(request.input.to_string()),
+    })
+}
+
+/// Runs an action under the faults there are, and makes the queue it needs where a template says
+/// how; also whether its answer is to be lost.
+async fn run(app: &App, ctx: &mut Context<'_>, call: &Call) -> (Result<Bytes, SqsError>, bool) {
+    let mut lose = false;
+    if !app.faults.is_empty() {
+        let verdict = judge(app, ctx, call);
+        if !verdict.delay.is_zero() {
+            tokio::time::sleep(verdict.delay).await;
         }
-        Err(error) => Err(error),
+        if let Some(error) = verdict.error {
+            return (Err(error), verdict.lose_answer);
+        }
+        ctx.twist = Twist {
+            duplicate: verdict.duplicate,
+            empty: verdict.empty,
+        };
+        lose = verdict.lose_answer;
+    }
+    let mut outcome = actions::dispatch(ctx, &call.action, &call.input).await;
+    let is_missing = |error: &SqsError| {
+        matches!(error.kind, ErrorKind::QueueDoesNotExist) && ctx.reach == Reach::All
     };
-    outcome.unwrap_or_else(|error| query::failure(form, &error, request_id))
+    if outcome.as_ref().is_err_and(is_missing)
+        && app.declared.has_templates()
+        && call.action != "DeleteQueue"
+        && let Some(queue) = ctx.queue_of_input(&call.input)
+    {
+        let declared = app.declared.clone();
+        let make = move |broker: &mut _, now| declared.make_by_template(broker, now, &queue);
+        if matches!(app.engine.run(make).await, Ok(true)) {
+            outcome = actions::dispatch(ctx, &call.action, &call.input).await;
+        }
+    }
+    (outcome, lose)
+}
+
+fn judge(app: &App, ctx: &Context<'_>, call: &Call) -> Verdict {
+    let queue = ctx.queue_of_input(&call.input);
+    let metrics = app.engine.metrics();
+    app.faults.judge(&call.action, queue.as_deref(), &|effect| {
+        metrics.count_fault(*effect);
+    })
 }
 
 fn target_of(headers: &HeaderMap) -> Option<&str> {

@@ -59,6 +59,7 @@ pub fn ask(max: usize, visibility: i64) -> ReceiveAsk {
         max,
         visibility: Some(visibility),
         attempt: None,
+        duplicate: false,
     }
 }
 

@@ -127,8 +127,10 @@ impl Decoders {
             sealer: &self.sealer,
             base: "http://127.0.0.1:9324",
             region: "us-east-1",
+            account: "000000000000",
             reach: Reach::All,
             trace: None,
+            twist: dagster_taskiq_tui::local_broker::actions::Twist::default(),
         };
         self.runtime.block_on(dispatch(&ctx, action, body))
     }

@@ -84,6 +84,7 @@ fn a_move_task_keeps_to_its_rate_after_a_restart_as_well() {
     assert_eq!(counts(&broker, "dead"), [1_000, 0, 0]);
     let request = MoveRequest {
         id: Uuid::from_u128(1),
+        source: String::from("dead"),
         source_arn: format!("{ARN}dead"),
         destination_arn: None,
         rate: Some(10),
@@ -96,7 +97,7 @@ fn a_move_task_keeps_to_its_rate_after_a_restart_as_well() {
     assert!((50..=51).contains(&moved), "{moved} in 5 s at 10 a second");
 
     // As after a restart: the task is read back an hour later.
-    let task = broker.move_tasks(&format!("{ARN}dead")).unwrap()[0].clone();
+    let task = broker.move_tasks("dead", &format!("{ARN}dead")).unwrap()[0].clone();
     let text = serde_json::to_string(&task).unwrap();
     broker.cancel_move_task(task.id).unwrap();
     let again = serde_json::from_str(&text).unwrap();
@@ -124,6 +125,7 @@ fn a_move_task_moves_the_oldest_first_whatever_groups_they_are_of() {
     broker.receive(START, "dead", &ask(10, 600)).unwrap();
     let request = MoveRequest {
         id: Uuid::from_u128(1),
+        source: String::from("dead"),
         source_arn: format!("{ARN}dead"),
         destination_arn: Some(format!("{ARN}q")),
         rate: None,

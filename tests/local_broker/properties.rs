@@ -120,6 +120,7 @@ impl World {
             max,
             visibility: Some(visibility),
             attempt: None,
+            duplicate: false,
         };
         let received = self.broker.receive(self.now, self.queue, &ask).unwrap();
         prop_assert!(received.len() <= max);
@@ -287,6 +288,7 @@ fn a_standard_queue_refuses_a_receive_beyond_120000_in_flight() {
         max: 10,
         visibility: Some(60),
         attempt: None,
+        duplicate: false,
     };
     for _ in 0..12_000 {
         world.broker.receive(world.now, world.queue, &ask).unwrap();

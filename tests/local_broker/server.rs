@@ -59,7 +59,7 @@ impl Server {
 
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
-        self.endpoint.strip_prefix("http://").unwrap()
+        self.endpoint.split_once("://").unwrap().1
     }
 
     /// Kills it as `kill -9` does, and starts another on the same folder and port.

@@ -14,20 +14,25 @@ mod http;
 #[path = "../local_broker/server.rs"]
 mod server;
 
+mod accounts;
 mod aged;
 mod attributes;
 mod batches;
+mod declared;
 mod fair;
+mod faults;
 mod fifo;
 mod fifo_attempts;
 mod in_flight;
 mod messages;
 mod moved_clock;
 mod moves;
+mod operations;
 mod polls;
 mod protocol;
 mod queues;
 mod receiving;
 mod redrive;
+mod reset;
 mod sqs;
 mod visibility;

@@ -48,6 +48,6 @@ impl Broker {
         if !self.embedded {
             return None;
         }
-        embedded::waiting(&self.http, &self.endpoint, &queue.name).await
+        embedded::waiting(&self.http, &self.endpoint, queue).await
     }
 }

@@ -25,13 +25,13 @@ pub(super) struct RunningBroker {
 impl RunningBroker {
     /// Prints its queues and disk use.
     pub async fn show(self) -> Result<(), BrokerError> {
-        let (_, status) = self.ask().await?;
+        let (_, _, status) = self.ask().await?;
         print(&status).map_err(BrokerError::Output)
     }
 
     /// Sends it SIGTERM and waits for its end.
     pub async fn stop(self) -> Result<(), BrokerError> {
-        let (endpoint, status) = self.ask().await?;
+        let (_, endpoint, status) = self.ask().await?;
         let pid = status.pid;
         // What answers here may lie behind a tunnel: its process id means another process then.
         let process = Pid::from_raw(pid.cast_signed())
@@ -56,7 +56,8 @@ impl RunningBroker {
         Ok(())
     }
 
-    async fn ask(self) -> Result<(String, Status), BrokerError> {
+    /// Its state, the client that asked for it, and the endpoint.
+    pub async fn ask(self) -> Result<(reqwest::Client, String, Status), BrokerError> {
         let endpoint = self.endpoint.trim_end_matches('/').to_owned();
         let unreachable = |error: reqwest::Error| BrokerError::Unreachable {
             endpoint: endpoint.clone(),
@@ -84,7 +85,7 @@ impl RunningBroker {
         }
         let status = response.json::<Status>().await.ok();
         match status.filter(|status| status.server == SERVER_NAME) {
-            Some(status) => Ok((endpoint, status)),
+            Some(status) => Ok((client, endpoint, status)),
             None => Err(BrokerError::Foreign { endpoint }),
         }
     }
@@ -132,7 +133,7 @@ fn print(status: &Status) -> std::io::Result<()> {
 
 /// What is at the bottom of a chain of errors: "connection refused" says more than "error
 /// sending request".
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Context, Empty, queue_in, required};
+use super::{Context, Empty, required};
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::queue::Queue;
 use crate::local_broker::state::settings::is_known;
@@ -40,7 +40,7 @@ pub struct Attributes {
 }
 
 pub async fn get(ctx: &Context<'_>, input: GetQueueAttributes) -> Result<Attributes, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let names = input.attribute_names.unwrap_or_default();
     let arn = ctx.arn(&queue);
     let mut attributes = ctx
@@ -104,7 +104,7 @@ pub struct SetQueueAttributes {
 }
 
 pub async fn set(ctx: &Context<'_>, input: SetQueueAttributes) -> Result<Empty, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let attributes = input
         .attributes
         .ok_or_else(|| SqsError::missing("Attribute.Name"))?;
@@ -125,7 +125,7 @@ pub struct AddPermission {
 }
 
 pub async fn add_permission(ctx: &Context<'_>, input: AddPermission) -> Result<Empty, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let label = required(input.label, "Label")?;
     let accounts = input
         .aws_account_ids
@@ -200,7 +200,7 @@ pub async fn remove_permission(
     ctx: &Context<'_>,
     input: RemovePermission,
 ) -> Result<Empty, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let label = required(input.label, "Label")?;
     change_policy(ctx, queue, move |policy| {
         let missing = || SqsError::invalid("Label", &label, "can't find label.");

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, queue_in};
+use super::Context;
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::Broker;
 use crate::local_broker::state::message::Millis;
@@ -34,11 +34,12 @@ pub struct Checked<C> {
 
 /// Checks a batch's ids, and each entry by `check`; `kind` is the action's name.
 pub fn check<E: Entry, C>(
+    ctx: &Context<'_>,
     kind: &str,
     batch: Batch<E>,
     mut check: impl FnMut(E) -> Result<C, SqsError>,
 ) -> Result<Checked<C>, SqsError> {
-    let queue = queue_in(batch.queue_url)?;
+    let queue = ctx.queue_in(batch.queue_url)?;
     let mut entries = batch.entries.unwrap_or_default();
     let ids = entries.iter_mut().map(Entry::take_id).collect();
     let ids = check_ids(kind, ids)?;
@@ -48,6 +49,11 @@ pub fn check<E: Entry, C>(
 }
 
 impl<C: Send + 'static> Checked<C> {
+    /// The queue it is for.
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
     /// The entries that are good so far.
     pub fn good(&self) -> impl Iterator<Item = &C> {
         self.entries
@@ -121,6 +127,11 @@ struct Failed {
 }
 
 impl<T> BatchResult<T> {
+    /// How many entries were done.
+    pub fn successes(&self) -> usize {
+        self.successful.len()
+    }
+
     /// Sorts the entries' outcomes by success.
     fn of(outcomes: impl IntoIterator<Item = (String, Result<T, SqsError>)>) -> Self {
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
@@ -129,7 +140,7 @@ impl<T> BatchResult<T> {
                 Ok(done) => successful.push(done),
                 Err(error) => failed.push(Failed {
                     id,
-                    sender_fault: error.kind.is_sender_fault(),
+                    sender_fault: error.is_sender_fault(),
                     code: error.kind.query_code(),
                     message: error.message,
                 }),

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::batch::{self, Batch, BatchResult, Done};
-use super::{Context, Empty, Held, queue_in};
+use super::{Context, Empty, Held};
 use crate::local_broker::error::SqsError;
 
 #[derive(Debug, Deserialize)]
@@ -14,8 +14,9 @@ pub struct DeleteMessage {
 }
 
 pub async fn delete(ctx: &Context<'_>, input: DeleteMessage) -> Result<Empty, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let receipt = ctx.receipt(input.receipt_handle);
+    let name = queue.clone();
     ctx.engine
         .run(move |broker, now| {
             broker.queue(&queue)?;
@@ -24,6 +25,7 @@ pub async fn delete(ctx: &Context<'_>, input: DeleteMessage) -> Result<Empty, Sq
             outcome.map_err(|error| error.of(&handle))
         })
         .await?;
+    ctx.engine.metrics().count_deleted(&name, 1);
     Ok(Empty {})
 }
 
@@ -44,13 +46,19 @@ pub async fn delete_batch(
     ctx: &Context<'_>,
     input: Batch<Entry>,
 ) -> Result<BatchResult<Done>, SqsError> {
-    batch::check("DeleteMessageBatch", input, |entry| {
+    let checked = batch::check(ctx, "DeleteMessageBatch", input, |entry| {
         ctx.receipt(entry.receipt_handle)
-    })?
-    .run(ctx, |broker, now, queue, id, Held { receipt, handle }| {
-        let outcome = broker.delete(now, queue, receipt);
-        outcome.map_err(|error| error.of_entry(&handle))?;
-        Ok(Done { id })
-    })
-    .await
+    })?;
+    let queue = checked.queue().to_owned();
+    let result = checked
+        .run(ctx, |broker, now, queue, id, Held { receipt, handle }| {
+            let outcome = broker.delete(now, queue, receipt);
+            outcome.map_err(|error| error.of_entry(&handle))?;
+            Ok(Done { id })
+        })
+        .await?;
+    ctx.engine
+        .metrics()
+        .count_deleted(&queue, result.successes());
+    Ok(result)
 }

@@ -38,6 +38,7 @@ pub async fn start(ctx: &Context<'_>, input: StartMessageMoveTask) -> Result<Sta
     let rate = rate.and_then(|rate| u32::try_from(rate).ok());
     let ask = MoveRequest {
         id,
+        source: ctx.queue_of_arn(&source_arn),
         source_arn,
         destination_arn: input.destination_arn,
         rate,
@@ -71,10 +72,11 @@ pub async fn cancel(
             "Value for parameter TaskHandle is invalid.",
         )
     })?;
+    let key = ctx.queue_of_arn(&source);
     let moved = ctx
         .engine
         .run(move |broker, _| {
-            broker.move_tasks(&source)?;
+            broker.move_tasks(&key, &source)?;
             broker.cancel_move_task(id)
         })
         .await?;
@@ -121,11 +123,12 @@ pub async fn list(ctx: &Context<'_>, input: ListMessageMoveTasks) -> Result<Task
     let reason = "You must enter a value between 1 and 10.";
     let max = in_range(input.max_results, "MaxResults", 1..=10, reason)?.unwrap_or(1);
     let max = usize::try_from(max).unwrap_or(1);
+    let source = ctx.queue_of_arn(&source_arn);
     let results = ctx
         .engine
         .run(move |broker, _| {
             Ok(broker
-                .move_tasks(&source_arn)?
+                .move_tasks(&source, &source_arn)?
                 .into_iter()
                 .take(max)
                 .map(entry_of)

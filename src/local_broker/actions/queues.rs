@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Empty, in_range, queue_in, required};
+use super::{Context, Empty, in_range, required};
+use crate::local_broker::account;
 use crate::local_broker::error::SqsError;
 
 /// The most names a listing answers at once.
@@ -28,7 +29,7 @@ pub struct QueueUrl {
 }
 
 pub async fn create(ctx: &Context<'_>, input: CreateQueue) -> Result<QueueUrl, SqsError> {
-    let name = required(input.queue_name, "QueueName")?;
+    let name = account::key(ctx.account, &required(input.queue_name, "QueueName")?);
     let queue_url = ctx.url(&name);
     let attributes = input.attributes.unwrap_or_default();
     let tags = input.tags.unwrap_or_default();
@@ -42,10 +43,14 @@ pub async fn create(ctx: &Context<'_>, input: CreateQueue) -> Result<QueueUrl, S
 #[serde(rename_all = "PascalCase")]
 pub struct GetQueueUrl {
     queue_name: Option<String>,
+    #[serde(rename = "QueueOwnerAWSAccountId")]
+    owner: Option<String>,
 }
 
 pub async fn get_url(ctx: &Context<'_>, input: GetQueueUrl) -> Result<QueueUrl, SqsError> {
     let name = required(input.queue_name, "QueueName")?;
+    let owner = input.owner.unwrap_or_default();
+    let name = ctx.engine.accounts().locate(ctx.account, &owner, &name);
     let queue_url = ctx.url(&name);
     ctx.engine
         .run(move |broker, _| broker.queue(&name).map(drop))
@@ -60,7 +65,7 @@ pub struct OneQueue {
 }
 
 pub async fn delete(ctx: &Context<'_>, input: OneQueue) -> Result<Empty, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     ctx.engine
         .run(move |broker, now| broker.delete_queue(now, &queue))
         .await?;
@@ -68,7 +73,7 @@ pub async fn delete(ctx: &Context<'_>, input: OneQueue) -> Result<Empty, SqsErro
 }
 
 pub async fn purge(ctx: &Context<'_>, input: OneQueue) -> Result<Empty, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     ctx.engine
         .run(move |broker, now| broker.purge(now, &queue))
         .await?;
@@ -94,11 +99,16 @@ pub struct QueueUrls {
 
 pub async fn list(ctx: &Context<'_>, input: ListQueues) -> Result<QueueUrls, SqsError> {
     let prefix = input.queue_name_prefix.unwrap_or_default();
+    let owner = ctx.account.to_owned();
     let names = ctx
         .engine
         .run(move |broker, _| {
-            let names = broker.queues().map(|queue| queue.name.to_string());
-            Ok(names.filter(|name| name.starts_with(&prefix)).collect())
+            let keys = broker.queues().map(|queue| queue.name.to_string());
+            let is_wanted = |key: &String| {
+                let (account, name) = account::split(key);
+                account == owner && name.starts_with(&prefix)
+            };
+            Ok(keys.filter(is_wanted).collect())
         })
         .await?;
     let (names, next_token) = page(names, input.max_results, input.next_token)?;
@@ -126,7 +136,7 @@ pub struct SourceUrls {
 }
 
 pub async fn list_sources(ctx: &Context<'_>, input: ListSources) -> Result<SourceUrls, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let names = ctx
         .engine
         .run(move |broker, _| {

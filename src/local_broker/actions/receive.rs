@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::send::sequence_number;
-use super::{ACCOUNT, Context, check_id, in_range, queue_in};
+use super::{Context, check_id, in_range};
 use crate::local_broker::digest;
 use crate::local_broker::engine::{Delivered, receipt_of};
 use crate::local_broker::error::SqsError;
@@ -58,7 +58,7 @@ struct Message {
 }
 
 pub async fn receive(ctx: &Context<'_>, input: ReceiveMessage) -> Result<Messages, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let max = in_range(
         input.max_number_of_messages,
         "MaxNumberOfMessages",
@@ -86,16 +86,27 @@ pub async fn receive(ctx: &Context<'_>, input: ReceiveMessage) -> Result<Message
         max: max.and_then(|max| usize::try_from(max).ok()).unwrap_or(1),
         visibility,
         attempt: check_id(input.receive_request_attempt_id, "ReceiveRequestAttemptId")?,
+        duplicate: ctx.twist.duplicate,
     };
     let wait = wait
         .and_then(|wait| u64::try_from(wait).ok())
         .map(Duration::from_secs);
-    let delivery = ctx.engine.receive(queue, ask, wait).await?;
-    let messages = delivery
+    if ctx.twist.empty {
+        let looked = ctx
+            .engine
+            .run(move |broker, _| broker.queue(&queue).map(drop));
+        looked.await?;
+        return Ok(Messages {
+            messages: Vec::new(),
+        });
+    }
+    let delivery = ctx.engine.receive(queue.clone(), ask, wait).await?;
+    let messages: Vec<_> = delivery
         .take()
         .into_iter()
         .map(|one| message_of(ctx, one, &wanted))
         .collect();
+    ctx.engine.metrics().count_received(&queue, messages.len());
     Ok(Messages { messages })
 }
 
@@ -159,7 +170,7 @@ fn system_attributes(
     let message = &delivered.received.message;
     let extra = delivered.payload.extra.as_ref();
     [
-        ("SenderId", Some(ACCOUNT.to_owned())),
+        ("SenderId", Some(ctx.account.to_owned())),
         ("SentTimestamp", Some(message.sent_at.to_string())),
         (
             "ApproximateReceiveCount",

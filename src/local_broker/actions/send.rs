@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::batch::{self, Batch, BatchResult};
-use super::{Context, check_id, in_range, message_attributes, priority, queue_in, required};
+use super::{Context, check_id, in_range, message_attributes, priority, required};
 use crate::local_broker::digest;
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::message::{AttributeValue, NewMessage, Sent, Seq};
@@ -82,23 +82,27 @@ impl SendResult {
 }
 
 pub async fn send(ctx: &Context<'_>, mut input: SendMessage) -> Result<SendResult, SqsError> {
-    let queue = queue_in(input.queue_url.take())?;
+    let queue = ctx.queue_in(input.queue_url.take())?;
     let checked = check(ctx, input);
-    ctx.engine
+    let name = queue.clone();
+    let sent = ctx
+        .engine
         .run(move |broker, now| {
             // That there is no such queue is said before anything is said of the message.
             broker.queue(&queue)?;
             let (new, sums) = checked?;
             Ok(SendResult::of(None, sums, &broker.send(now, &queue, new)?))
         })
-        .await
+        .await?;
+    ctx.engine.metrics().count_sent(&name, 1);
+    Ok(sent)
 }
 
 pub async fn send_batch(
     ctx: &Context<'_>,
     input: Batch<SendMessage>,
 ) -> Result<BatchResult<SendResult>, SqsError> {
-    let checked = batch::check("SendMessageBatch", input, |entry| check(ctx, entry))?;
+    let checked = batch::check(ctx, "SendMessageBatch", input, |entry| check(ctx, entry))?;
     let size: usize = checked.good().map(|(new, _)| new.size).sum();
     if size > MAX_MESSAGE_BYTES {
         return Err(SqsError::new(
@@ -117,7 +121,8 @@ pub async fn send_batch(
         )),
         good => good,
     };
-    checked
+    let queue = checked.queue().to_owned();
+    let result = checked
         .run_if(ctx, needs_ids, |broker, now, queue, id, (new, sums)| {
             let limit = broker.queue(queue)?.settings.max_message_bytes;
             if new.size > limit {
@@ -132,7 +137,9 @@ pub async fn send_batch(
             let sent = broker.send(now, queue, new)?;
             Ok(SendResult::of(Some(id), sums, &sent))
         })
-        .await
+        .await?;
+    ctx.engine.metrics().count_sent(&queue, result.successes());
+    Ok(result)
 }
 
 /// A FIFO sequence number: 20 digits that grow.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Empty, queue_in};
+use super::{Context, Empty};
 use crate::local_broker::error::SqsError;
 
 #[derive(Debug, Deserialize)]
@@ -15,7 +15,7 @@ pub struct TagQueue {
 }
 
 pub async fn tag(ctx: &Context<'_>, input: TagQueue) -> Result<Empty, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let tags = input.tags.ok_or_else(|| SqsError::missing("Tags"))?;
     ctx.engine
         .run(move |broker, _| broker.tag(&queue, tags))
@@ -31,7 +31,7 @@ pub struct UntagQueue {
 }
 
 pub async fn untag(ctx: &Context<'_>, input: UntagQueue) -> Result<Empty, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let keys = input.tag_keys.ok_or_else(|| SqsError::missing("TagKeys"))?;
     ctx.engine
         .run(move |broker, _| broker.untag(&queue, &keys))
@@ -53,7 +53,7 @@ pub struct Tags {
 }
 
 pub async fn list(ctx: &Context<'_>, input: ListQueueTags) -> Result<Tags, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let tags = ctx
         .engine
         .run(move |broker, _| Ok(broker.queue(&queue)?.tags.clone()))

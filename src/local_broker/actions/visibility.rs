@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::batch::{self, Batch, BatchResult, Done};
-use super::{Context, Empty, Held, queue_in};
+use super::{Context, Empty, Held};
 use crate::local_broker::error::SqsError;
 use crate::local_broker::state::settings::MAX_VISIBILITY_SECONDS;
 
@@ -16,7 +16,7 @@ pub struct ChangeMessageVisibility {
 }
 
 pub async fn change(ctx: &Context<'_>, input: ChangeMessageVisibility) -> Result<Empty, SqsError> {
-    let queue = queue_in(input.queue_url)?;
+    let queue = ctx.queue_in(input.queue_url)?;
     let seconds = check_timeout(input.visibility_timeout);
     let receipt = ctx.receipt(input.receipt_handle);
     ctx.engine
@@ -48,7 +48,7 @@ pub async fn change_batch(
     ctx: &Context<'_>,
     input: Batch<Entry>,
 ) -> Result<BatchResult<Done>, SqsError> {
-    batch::check("ChangeMessageVisibilityBatch", input, |entry| {
+    batch::check(ctx, "ChangeMessageVisibilityBatch", input, |entry| {
         let receipt = ctx.receipt(entry.receipt_handle)?;
         Ok((receipt, check_timeout(entry.visibility_timeout)?))
     })?

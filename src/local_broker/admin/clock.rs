@@ -9,9 +9,8 @@ use axum::http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{failure, respond};
+use super::{failure, refuse, respond};
 use crate::local_broker::error::SqsError;
-use crate::local_broker::guard::Reach;
 use crate::local_broker::http::App;
 
 /// The path.
@@ -27,11 +26,7 @@ struct Advance {
 }
 
 /// Moves the clock; answers how far it is ahead of the machine's.
-pub async fn answer(app: &App, reach: Reach, body: &Bytes) -> Response<Body> {
-    if reach != Reach::All {
-        let error = "a followed link must not move the clock: send the request by a program";
-        return respond(StatusCode::FORBIDDEN, &json!({ "error": error }));
-    }
+pub async fn answer(app: &App, body: &Bytes) -> Response<Body> {
     let asked = serde_json::from_slice::<Advance>(body).map_err(|error| error.to_string());
     let seconds = match asked {
         Ok(Advance { advance_seconds }) if (1..=MOST).contains(&advance_seconds) => advance_seconds,
@@ -49,8 +44,4 @@ pub async fn answer(app: &App, reach: Reach, body: &Bytes) -> Response<Body> {
         Ok(ahead) => respond(StatusCode::OK, &json!({ "ahead_seconds": ahead / 1_000 })),
         Err(error) => failure(&error),
     }
-}
-
-fn refuse(error: &str) -> Response<Body> {
-    respond(StatusCode::BAD_REQUEST, &json!({ "error": error }))
 }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{parameter, respond};
-use crate::local_broker::actions::ACCOUNT;
+use super::{key_of, parameter, respond};
+use crate::local_broker::account;
 use crate::local_broker::engine::peek::PeekAsk;
 use crate::local_broker::http::App;
 use crate::local_broker::state::message::{AttributeValue, Message, Payload, Stage};
@@ -43,7 +43,7 @@ pub(super) async fn answer(app: &App, uri: &Uri) -> Response<Body> {
     let number = |name| parameter(uri, name).and_then(|text| text.parse::<i64>().ok());
     let limit = number("limit").and_then(|limit| usize::try_from(limit).ok());
     let ask = PeekAsk {
-        queue: queue.to_owned(),
+        queue: key_of(app, queue),
         after: number("after").unwrap_or(i64::MIN),
         max: limit.unwrap_or(MOST).clamp(1, MOST),
         bytes: BYTES,
@@ -54,15 +54,16 @@ pub(super) async fn answer(app: &App, uri: &Uri) -> Response<Body> {
             let answer = json!({ "messages": messages, "next": peeked.next });
             respond(StatusCode::OK, &answer)
         }
-        Err(error) => respond(error.kind.status(), &json!({ "error": error.message })),
+        Err(error) => respond(error.status(), &json!({ "error": error.message })),
     }
 }
 
 fn view((message, payload): (Message, Payload)) -> View {
     let extra = payload.extra.unwrap_or_default();
-    let source = message
-        .source
-        .map(|name| format!("arn:aws:sqs:us-east-1:{ACCOUNT}:{name}"));
+    let source = message.source.map(|queue| {
+        let (account, name) = account::split(&queue);
+        format!("arn:aws:sqs:us-east-1:{account}:{name}")
+    });
     let attributes = [
         ("SentTimestamp", Some(message.sent_at.to_string())),
         (

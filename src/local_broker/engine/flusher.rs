@@ -9,11 +9,14 @@ use super::worker::refuse;
 use super::{Answer, Delivered};
 use crate::local_broker::error::SqsError;
 use crate::local_broker::journal::Log;
+use crate::local_broker::metrics::Metrics;
 
 /// Answers that wait for a commit to be flushed.
 pub struct Flush {
     /// Whether there is something to flush.
     pub committed: bool,
+    /// Bytes of bodies in the commit.
+    pub bytes: usize,
     /// Answers of requests.
     pub answers: Vec<Answer>,
     /// Answers of receives, with what they took.
@@ -48,7 +51,7 @@ impl Flusher {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn start(log: Arc<Log>) -> std::io::Result<Self> {
+    pub fn start(log: Arc<Log>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         // No room: the engine waits until the last flush is done, and meanwhile the requests
         // gather that share the next one.
         let (commits, waiting) = sync_channel(0);
@@ -56,7 +59,7 @@ impl Flusher {
         let noted = failure.clone();
         let thread = std::thread::Builder::new()
             .name("broker-flush".to_owned())
-            .spawn(move || run(&log, &waiting, &noted))?;
+            .spawn(move || run(&log, &waiting, &noted, &metrics))?;
         Ok(Self {
             commits: Some(commits),
             thread: Some(thread),
@@ -93,8 +96,13 @@ impl Drop for Flusher {
     }
 }
 
-fn run(log: &Log, waiting: &Receiver<Flush>, failure: &OnceLock<String>) {
+fn run(log: &Log, waiting: &Receiver<Flush>, failure: &OnceLock<String>, metrics: &Metrics) {
     while let Ok(flush) = waiting.recv() {
+        if flush.committed {
+            metrics.commits.inc();
+            metrics.bytes.inc_by(flush.bytes as u64);
+            metrics.fsyncs.inc_by(u64::from(log.is_flushed()));
+        }
         if flush.committed
             && failure.get().is_none()
             && let Err(error) = log.flush()
@@ -129,6 +137,7 @@ mod tests {
         let (reply, answer) = channel();
         flusher.give(Flush {
             committed,
+            bytes: 0,
             answers: vec![Box::new(move |written| reply.send(written).unwrap())],
             receives: Vec::new(),
         });
@@ -137,7 +146,11 @@ mod tests {
 
     #[test]
     fn requests_are_answered_after_the_flush() {
-        let flusher = Flusher::start(Log::of(tempfile::tempfile().unwrap()).into()).unwrap();
+        let flusher = Flusher::start(
+            Log::of(tempfile::tempfile().unwrap()).into(),
+            Arc::default(),
+        )
+        .unwrap();
         assert_eq!(answer_of(&flusher, true), Ok(()));
         assert_eq!(answer_of(&flusher, false), Ok(()));
     }
@@ -146,7 +159,7 @@ mod tests {
     fn once_a_flush_failed_nothing_is_promised_any_more() {
         // A device that has nothing to flush refuses to.
         let device = File::options().write(true).open("/dev/null").unwrap();
-        let flusher = Flusher::start(Log::of(device).into()).unwrap();
+        let flusher = Flusher::start(Log::of(device).into(), Arc::default()).unwrap();
         for committed in [true, false, true] {
             let refused = answer_of(&flusher, committed).unwrap_err();
             assert_eq!(refused.kind, ErrorKind::ServiceUnavailable);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::flusher::{Flush, Flusher};
 use super::polls::{Poll, Polls};
 use super::{Answer, Delivered, Order, wall_clock};
+use crate::local_broker::account::Accounts;
 use crate::local_broker::error::SqsError;
 use crate::local_broker::journal::Journal;
 use crate::local_broker::state::Broker;
@@ -54,6 +55,7 @@ pub struct Worker {
     broker: Broker,
     polls: Polls,
     flusher: Flusher,
+    accounts: Accounts,
     /// Why the state has to be read again before anything else.
     broken: Option<String>,
     /// A write failed, and that was said: when the last one did, and how large the largest was, in
@@ -67,12 +69,14 @@ pub struct Worker {
 
 impl Worker {
     /// A worker on what was loaded.
-    pub fn new(journal: Journal, broker: Broker, flusher: Flusher) -> Self {
+    pub fn new(journal: Journal, broker: Broker, flusher: Flusher, accounts: Accounts) -> Self {
+        broker.queues().for_each(|queue| accounts.note(&queue.name));
         Self {
             journal,
             polls: Polls::new(broker.ahead()),
             broker,
             flusher,
+            accounts,
             broken: None,
             failing: None,
             untidy: true,
@@ -181,6 +185,7 @@ impl Worker {
                 let receives = group.receives.into_iter().zip(payloads);
                 self.flusher.give(Flush {
                     committed,
+                    bytes: bytes_of(&changes),
                     answers: group.answers,
                     receives: receives
                         .map(|((poll, received), payloads)| (poll, delivered(received, payloads)))
@@ -206,6 +211,11 @@ impl Worker {
         changes: &[Change],
     ) -> rusqlite::Result<(bool, Vec<Vec<Option<Payload>>>)> {
         self.untidy |= changes.iter().any(Change::frees_space);
+        for change in changes {
+            if let Change::QueueSaved(record) = change {
+                self.accounts.note(&record.name);
+            }
+        }
         self.journal.write(changes)?;
         let read = |received: &Received| self.journal.payload(received.seq);
         let payloads = group

@@ -119,13 +119,13 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of the pages that a server answers at this `Host` over plain HTTP.
+    /// The origin of the pages that a server answers at this `Host`.
     #[must_use]
-    pub fn of(authority: &Authority) -> Self {
+    pub fn of(authority: &Authority, is_https: bool) -> Self {
         Self {
-            is_https: false,
+            is_https,
             host: authority.host.clone(),
-            port: authority.port.unwrap_or(80),
+            port: authority.port.unwrap_or(if is_https { 443 } else { 80 }),
         }
     }
 

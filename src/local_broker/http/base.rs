@@ -7,15 +7,19 @@ use crate::local_broker::guard::address::Authority;
 
 /// Scheme, host and port for the URLs of an answer: `https://sqs.example:8443`. What a proxy in
 /// front says (`X-Forwarded-Proto`, `-Host` and `-Port`, or `Forwarded`) comes before what the
-/// request itself says, and `address` is for a request that names no host.
+/// request itself says, `scheme` is this server's own and `address` is for a request that names no host.
 ///
 /// Whoever sends these headers chooses what is answered to himself alone: which requests are let in
 /// is not decided by them, and a web page cannot send them.
-pub fn of(headers: &HeaderMap, uri: &Uri, address: &str) -> String {
+pub fn of(headers: &HeaderMap, uri: &Uri, scheme: &'static str, address: &str) -> String {
     let scheme = first(headers, "x-forwarded-proto")
         .or_else(|| forwarded(headers, "proto"))
-        .filter(|scheme| scheme.eq_ignore_ascii_case("https"))
-        .map_or("http", |_| "https");
+        .and_then(|named| {
+            ["http", "https"]
+                .into_iter()
+                .find(|s| named.eq_ignore_ascii_case(s))
+        })
+        .unwrap_or(scheme);
     let host = first(headers, "x-forwarded-host")
         .or_else(|| forwarded(headers, "host"))
         .filter(|host| Authority::parse(host).is_some())
@@ -67,7 +71,7 @@ mod tests {
                 )
             })
             .collect();
-        of(&headers, &Uri::from_static("/"), "127.0.0.1:9324")
+        of(&headers, &Uri::from_static("/"), "http", "127.0.0.1:9324")
     }
 
     #[test]

@@ -51,6 +51,19 @@ impl Journal {
                 self.run("DELETE FROM dedup WHERE queue = ?1", [name])?;
                 self.run("DELETE FROM queue WHERE name = ?1", [name])
             }
+            Change::Copied {
+                from,
+                store,
+                to,
+                message,
+            } => {
+                self.insert_row(*store, *to, message)?;
+                self.run(
+                    "INSERT INTO payload SELECT ?2, message_id, body, extra FROM payload \
+                     WHERE id = ?1",
+                    params![from, to],
+                )
+            }
             Change::DedupSaved {
                 queue,
                 key,
@@ -82,6 +95,15 @@ impl Journal {
         message: &Message,
         payload: &Payload,
     ) -> rusqlite::Result<()> {
+        self.insert_row(store, seq, message)?;
+        let extra = payload.extra.as_ref().map(to_json).transpose()?;
+        self.run(
+            "INSERT INTO payload VALUES (?1, ?2, ?3, ?4)",
+            params![seq, payload.message_id.as_bytes(), payload.body, extra],
+        )
+    }
+
+    fn insert_row(&self, store: i64, seq: Seq, message: &Message) -> rusqlite::Result<()> {
         self.run(
             "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
@@ -97,11 +119,6 @@ impl Journal {
                 message.group,
                 message.source,
             ],
-        )?;
-        let extra = payload.extra.as_ref().map(to_json).transpose()?;
-        self.run(
-            "INSERT INTO payload VALUES (?1, ?2, ?3, ?4)",
-            params![seq, payload.message_id.as_bytes(), payload.body, extra],
         )
     }
 

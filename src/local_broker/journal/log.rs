@@ -44,6 +44,12 @@ impl Log {
         }
     }
 
+    /// Whether [`Log::flush`] waits for the disk.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.durability == Durability::Disk
+    }
+
     /// Returns once every commit before the call is on the disk.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ impl Journal {
         for change in changes {
             match change {
                 Change::Inserted { seq, .. }
+                | Change::Copied { to: seq, .. }
                 | Change::Updated { seq, .. }
                 | Change::Deleted(seq) => broker.put_back(*seq, self.message(*seq)?),
                 Change::Moved { from, to, .. } => {

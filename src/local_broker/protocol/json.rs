@@ -30,17 +30,17 @@ pub fn answer(body: Bytes) -> Response<Body> {
 #[must_use]
 pub fn failure(error: &SqsError) -> Response<Body> {
     let body = json!({
-        "__type": format!("com.amazonaws.sqs#{}", error.kind.shape()),
+        "__type": format!("com.amazonaws.sqs#{}", error.shape()),
         "message": error.message,
     });
     let mut response = answer(Bytes::from(body.to_string()));
-    *response.status_mut() = error.kind.status();
-    let fault = if error.kind.is_sender_fault() {
+    *response.status_mut() = error.status();
+    let fault = if error.is_sender_fault() {
         "Sender"
     } else {
         "Receiver"
     };
-    let code = format!("{};{fault}", error.kind.query_code());
+    let code = format!("{};{fault}", error.query_code());
     if let Ok(code) = HeaderValue::try_from(code) {
         response.headers_mut().insert("x-amzn-query-error", code);
     }

@@ -137,7 +137,7 @@ pub fn failure(form: Form, error: &SqsError, request_id: &str) -> Response<Body>
         Form::Xml => respond(TEXT_XML, xml::failure(error, request_id)),
         Form::Json => respond(JSON, negotiated::failure(error, request_id)),
     };
-    *response.status_mut() = error.kind.status();
+    *response.status_mut() = error.status();
     response
 }
 

@@ -3,8 +3,8 @@
 
 mod canonical;
 
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use crate::domain::secrets::Secret;
@@ -79,6 +79,36 @@ impl KeyPair {
              Check your AWS Secret Access Key and signing method. Consult the service \
              documentation for details.",
         ))
+    }
+
+    /// The headers that sign a request of ours, which has a `Host` header and a path without escapes.
+    #[must_use]
+    pub fn sign(&self, mut parts: Parts, body: &[u8]) -> [(&'static str, String); 2] {
+        let date = jiff::Timestamp::now()
+            .strftime("%Y%m%dT%H%M%SZ")
+            .to_string();
+        let day = date.split('T').next().unwrap_or_default();
+        if let Ok(value) = HeaderValue::try_from(&date) {
+            parts.headers.insert("x-amz-date", value);
+        }
+        let claim = Claim {
+            place: Signed::InHeader,
+            access_key: self.access_key.clone(),
+            scope: format!("{day}/us-east-1/sqs/aws4_request"),
+            signed_headers: "host;x-amz-date".to_owned(),
+            signature: String::new(),
+            date,
+            life: None,
+        };
+        let canonical = canonical(&parts, &claim.signed_headers, body);
+        let header = format!(
+            "{ALGORITHM} Credential={}/{}, SignedHeaders={}, Signature={}",
+            claim.access_key,
+            claim.scope,
+            claim.signed_headers,
+            self.signature(&claim, &canonical)
+        );
+        [("authorization", header), ("x-amz-date", claim.date)]
     }
 
     fn signature(&self, claim: &Claim, canonical: &str) -> String {

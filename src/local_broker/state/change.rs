@@ -53,6 +53,17 @@ pub enum Change {
         /// The new message id, when the move makes a new message of it.
         identity: Option<Uuid>,
     },
+    /// A message is there once more.
+    Copied {
+        /// The place of the message it is a copy of.
+        from: Seq,
+        /// The queue's storage id.
+        store: i64,
+        /// Its place.
+        to: Seq,
+        /// Its mutable part.
+        message: Message,
+    },
     /// A deduplication id was used.
     DedupSaved {
         /// The queue's name.

@@ -10,6 +10,7 @@ use super::change::Change;
 use super::message::{Millis, Seq, Stage};
 use super::queue::Queue;
 use super::settings::name_in_arn;
+use crate::local_broker::account;
 use crate::local_broker::error::{ErrorKind, SqsError};
 
 /// Messages an unlimited task moves between two looks at other requests.
@@ -82,6 +83,8 @@ pub struct MoveRequest {
     /// The id the task gets.
     pub id: Uuid,
     /// The dead-letter queue.
+    pub source: String,
+    /// Its ARN, as the client names it.
     pub source_arn: String,
     /// Where messages go; `None`: where each came from.
     pub destination_arn: Option<String>,
@@ -118,10 +121,11 @@ impl Broker {
     /// `ResourceNotFoundException` for an unknown queue, `InvalidParameterValue` when the source
     /// is no dead-letter queue or has a running task.
     pub fn start_move_task(&mut self, now: Millis, ask: MoveRequest) -> Result<(), SqsError> {
-        let source = self.queue_of_arn("SourceArn", &ask.source_arn)?;
+        let source = self.queue_of_arn("SourceArn", &ask.source_arn, &ask.source)?;
         let refuse = |reason: &str| SqsError::new(ErrorKind::InvalidParameterValue, reason);
         if let Some(arn) = &ask.destination_arn {
-            let destination = self.queue_of_arn("DestinationArn", arn)?;
+            let key = account::sibling(&source, name_in_arn(arn));
+            let destination = self.queue_of_arn("DestinationArn", arn, &key)?;
             if destination == source {
                 return Err(refuse("Source and destination queue must be different."));
             }
@@ -170,8 +174,8 @@ impl Broker {
     ///
     /// # Errors
     /// `ResourceNotFoundException` for an unknown queue.
-    pub fn move_tasks(&self, source_arn: &str) -> Result<Vec<&MoveTask>, SqsError> {
-        let source = self.queue_of_arn("SourceArn", source_arn)?;
+    pub fn move_tasks(&self, source: &str, arn: &str) -> Result<Vec<&MoveTask>, SqsError> {
+        let source = self.queue_of_arn("SourceArn", arn, source)?;
         Ok(self
             .tasks
             .iter()
@@ -200,6 +204,16 @@ impl Broker {
         task.status = TaskStatus::Cancelled;
         self.changes.push(Change::TaskSaved(Box::new(task.clone())));
         Ok(task.moved)
+    }
+
+    /// Stops the running tasks of these queues.
+    pub(super) fn cancel_tasks(&mut self, is_meant: impl Fn(&str) -> bool) {
+        for task in &mut self.tasks {
+            if task.status == TaskStatus::Running && is_meant(&task.source) {
+                task.status = TaskStatus::Cancelled;
+                self.changes.push(Change::TaskSaved(Box::new(task.clone())));
+            }
+        }
     }
 
     /// When the next message of a running task may be moved.
@@ -255,7 +269,7 @@ impl Broker {
             .cloned();
         let mut message = source.ok_or("QueueDoesNotExist")?;
         let target: Arc<str> = match (&destination, &message.source) {
-            (Some(arn), _) => name_in_arn(arn).into(),
+            (Some(arn), _) => account::sibling(&from, name_in_arn(arn)).into(),
             (None, Some(source)) => source.clone(),
             (None, None) => return Err("CouldNotDetermineMessageSource"),
         };
@@ -289,7 +303,7 @@ impl Broker {
         Ok(())
     }
 
-    fn queue_of_arn(&self, parameter: &str, arn: &str) -> Result<Arc<str>, SqsError> {
+    fn queue_of_arn(&self, parameter: &str, arn: &str, key: &str) -> Result<Arc<str>, SqsError> {
         if !arn.starts_with("arn:") {
             return Err(SqsError::new(
                 ErrorKind::InvalidParameterValue,
@@ -299,7 +313,7 @@ impl Broker {
                 ),
             ));
         }
-        self.queues.get(name_in_arn(arn)).map(|queue| queue.name.clone()).ok_or_else(|| {
+        self.queues.get(key).map(|queue| queue.name.clone()).ok_or_else(|| {
             SqsError::new(
                 ErrorKind::ResourceNotFound,
                 format!(

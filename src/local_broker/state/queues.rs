@@ -8,6 +8,7 @@ use super::change::Change;
 use super::message::{Millis, Stage};
 use super::queue::{Queue, QueueRecord};
 use super::settings::{Settings, name_in_arn};
+use crate::local_broker::account;
 use crate::local_broker::error::{ErrorKind, SqsError};
 
 /// How long a purge keeps the next one off.
@@ -33,7 +34,7 @@ impl Broker {
         let fifo = attributes
             .get("FifoQueue")
             .is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case("true"));
-        check_name(name, fifo)?;
+        check_name(account::split(name).1, fifo)?;
         let settings = Settings::new(attributes, fifo)?;
         if let Some(existing) = self.queues.get(name) {
             return match settings.first_difference(&existing.settings) {
@@ -123,6 +124,47 @@ impl Broker {
         Ok(())
     }
 
+    /// Removes the messages of every queue, of one account's where it is given, and cancels its move
+    /// tasks; with `queues` the queues as well. Nothing rests afterwards. Answers how many queues and
+    /// messages went.
+    pub fn reset(&mut self, account: Option<&str>, queues: bool) -> (usize, usize) {
+        let is_meant = |key: &str| account.is_none_or(|account| account::split(key).0 == account);
+        let names: Vec<Arc<str>> = self
+            .queues
+            .keys()
+            .filter(|key| is_meant(key))
+            .cloned()
+            .collect();
+        self.deleted.retain(|name, _| !is_meant(name));
+        self.cancel_tasks(is_meant);
+        let mut messages = 0;
+        for name in &names {
+            self.last_store += 1;
+            let store = self.last_store;
+            let Some(queue) = self.queues.get_mut(name) else {
+                continue;
+            };
+            queue.purged_at = None;
+            queue.store = store;
+            let gone = queue.clear();
+            messages += gone.len();
+            let record = queue.record();
+            if queues {
+                self.queues.remove(name);
+                self.changes
+                    .push(Change::QueueRemoved { name: name.clone() });
+            } else {
+                self.changes.push(record);
+                self.changes.push(Change::DedupExpired {
+                    queue: name.clone(),
+                    until: Millis::MAX,
+                });
+            }
+            self.changes.push(Change::Discarded(gone));
+        }
+        (if queues { names.len() } else { 0 }, messages)
+    }
+
     /// Replaces some attributes.
     ///
     /// # Errors
@@ -182,7 +224,9 @@ impl Broker {
             .values()
             .filter(|queue| {
                 let target = queue.settings.redrive.as_ref();
-                target.is_some_and(|redrive| name_in_arn(&redrive.target_arn) == name)
+                target.is_some_and(|redrive| {
+                    account::sibling(&queue.name, name_in_arn(&redrive.target_arn)) == name
+                })
             })
             .collect()
     }
@@ -214,9 +258,15 @@ impl Broker {
             .get("RedrivePolicy")
             .map_or("", String::as_str);
         let refuse = |reason: &str| SqsError::invalid("RedrivePolicy", value, reason);
+        let (home, own) = account::split(name);
+        if home != account::DEFAULT && account::in_arn(&redrive.target_arn) != home {
+            return Err(refuse(
+                "Dead letter target owner should be same as the source.",
+            ));
+        }
         let target = self
             .queues
-            .get(name_in_arn(&redrive.target_arn))
+            .get(account::key(home, name_in_arn(&redrive.target_arn)).as_str())
             .filter(|_| redrive.target_arn.starts_with("arn:"))
             .ok_or_else(|| refuse("Dead letter target does not exist."))?;
         if target.settings.fifo != settings.fifo {
@@ -230,7 +280,7 @@ impl Broker {
                 "byQueue" => allow
                     .source_queue_arns
                     .iter()
-                    .any(|arn| name_in_arn(arn) == name),
+                    .any(|arn| name_in_arn(arn) == own),
                 _ => true,
             }
         });

@@ -21,6 +21,8 @@ pub struct ReceiveAsk {
     pub visibility: Option<i64>,
     /// Names the receive, so that it can be repeated (FIFO).
     pub attempt: Option<String>,
+    /// Standard queues keep what is received as well, to be delivered once more.
+    pub duplicate: bool,
 }
 
 impl Broker {
@@ -85,7 +87,11 @@ impl Broker {
         {
             remember_attempt(queue, now, attempt, &taken);
         }
-        Ok(self.note_updates(taken))
+        let taken = self.note_updates(taken);
+        if ask.duplicate {
+            self.copy(now, name, &taken)?;
+        }
+        Ok(taken)
     }
 
     /// Takes back a receive whose answer reached nobody: the messages wait again and the receive
@@ -119,6 +125,33 @@ impl Broker {
                 });
             }
         }
+    }
+
+    /// Puts copies of what was just received into a standard queue, with the same ids and as they
+    /// were before: they spend no receive.
+    fn copy(&mut self, now: Millis, name: &str, taken: &[Received]) -> Result<(), SqsError> {
+        if self.queue(name)?.settings.fifo {
+            return Ok(());
+        }
+        for one in taken {
+            let to = self.next_seq(now);
+            let mut message = one.message.clone();
+            message.stage = Stage::Waiting;
+            message.due_at = now;
+            message.receive_count -= 1;
+            if message.receive_count == 0 {
+                message.received_at = 0;
+                message.first_received_at = 0;
+            }
+            self.queue_mut(name)?.insert(to, message.clone());
+            self.changes.push(Change::Copied {
+                from: one.seq,
+                store: one.store,
+                to,
+                message,
+            });
+        }
+        Ok(())
     }
 
     fn note_updates(&mut self, received: Vec<Received>) -> Vec<Received> {

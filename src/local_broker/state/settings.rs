@@ -240,6 +240,12 @@ pub fn is_known(name: &str) -> bool {
         || matches!(name, "All" | "FifoQueue" | MANAGED)
 }
 
+/// Whether an attribute of this name can be set.
+#[must_use]
+pub fn can_be_set(name: &str) -> bool {
+    is_known(name) && name != "All" && !COMPUTED.contains(&name)
+}
+
 fn default_of(name: &str) -> i64 {
     INTEGERS
         .iter()

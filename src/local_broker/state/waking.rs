@@ -7,6 +7,7 @@ use super::Broker;
 use super::change::Change;
 use super::message::{Millis, Seq, Stage};
 use super::settings::name_in_arn;
+use crate::local_broker::account;
 
 impl Broker {
     /// Ends the delays and visibility timeouts that are over by now.
@@ -49,7 +50,7 @@ impl Broker {
         let Some(redrive) = &queue.settings.redrive else {
             return false;
         };
-        let target = name_in_arn(&redrive.target_arn).to_owned();
+        let target = account::sibling(name, name_in_arn(&redrive.target_arn));
         let source = queue.name.clone();
         if *target == *source || !self.queues.contains_key(target.as_str()) {
             return false;

@@ -22,14 +22,14 @@ pub fn answer(action: &str, output: Value, request_id: &str) -> String {
 
 /// An error.
 pub fn failure(error: &SqsError, request_id: &str) -> String {
-    let fault = if error.kind.is_sender_fault() {
+    let fault = if error.is_sender_fault() {
         "Sender"
     } else {
         "Receiver"
     };
     let error = json!({
         "Type": fault,
-        "Code": error.kind.query_code(),
+        "Code": error.query_code(),
         "Message": message_of(error),
     });
     json!({ "Error": error, "RequestId": request_id }).to_string()

@@ -35,13 +35,13 @@ pub fn answer(action: &str, output: &Value, request_id: &str) -> String {
 /// An error as XML.
 pub fn failure(error: &SqsError, request_id: &str) -> String {
     let mut out = format!("<?xml version=\"1.0\"?><ErrorResponse xmlns=\"{NAMESPACE}\"><Error>");
-    let fault = if error.kind.is_sender_fault() {
+    let fault = if error.is_sender_fault() {
         "Sender"
     } else {
         "Receiver"
     };
     write_element(&mut out, "Type", fault);
-    write_element(&mut out, "Code", error.kind.query_code());
+    write_element(&mut out, "Code", error.query_code());
     write_element(&mut out, "Message", message_of(error));
     out.push_str("<Detail/></Error>");
     write_element(&mut out, "RequestId", request_id);

@@ -1,0 +1,71 @@
+//! `POST /_dtq/reset` with `{"queues": false, "account": "111111111111"}`, both optional: every
+//! message of every queue (of that account) is gone, with what deduplication and purges remember;
+//! with `queues` the queues as well, and the declared ones are made anew. Without an account the
+//! faults are those of the configuration file again. The clock stays where it is.
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::{failure, refuse, respond};
+use crate::local_broker::account;
+use crate::local_broker::http::App;
+
+/// The path.
+pub const RESET: &str = "/_dtq/reset";
+
+/// What is to go.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reset {
+    /// The queues, too, and not only their messages.
+    pub queues: bool,
+    /// Of this account only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+}
+
+/// What went.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Gone {
+    /// Queues.
+    pub queues_removed: usize,
+    /// Messages.
+    pub messages_removed: usize,
+}
+
+/// Resets.
+pub async fn answer(app: &App, body: &[u8]) -> Response<Body> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    // A list would do for a structure otherwise.
+    let object = serde_json::from_slice::<serde_json::Map<_, _>>(body);
+    let asked = object.and_then(|object| serde_json::from_value::<Reset>(object.into()));
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(error) => return refuse(&format!("send {{\"queues\": false}}: {error}")),
+    };
+    if asked
+        .account
+        .as_deref()
+        .is_some_and(|text| !account::is_account(text))
+    {
+        return refuse("account must be twelve digits");
+    }
+    if asked.account.is_none() {
+        app.faults.reset();
+    }
+    let declared = app.declared.clone();
+    let gone = app.engine.run(move |broker, now| {
+        let (queues_removed, messages_removed) =
+            broker.reset(asked.account.as_deref(), asked.queues);
+        declared.apply(broker, now)?;
+        Ok(Gone {
+            queues_removed,
+            messages_removed,
+        })
+    });
+    match gone.await {
+        Ok(gone) => respond(StatusCode::OK, &gone),
+        Err(error) => failure(&error),
+    }
+}

@@ -1,0 +1,248 @@
+//! What a configuration file declares: queues that are there from the start, templates of queues
+//! that are made when they are first used, and faults.
+
+mod values;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::account;
+use super::error::{ErrorKind, SqsError};
+use super::faults::Fault;
+use super::pattern;
+use super::state::Broker;
+use super::state::message::Millis;
+use super::state::settings::Settings;
+use values::{AttributeName, AttributeValue};
+
+const REDRIVE: &str = "RedrivePolicy";
+const REDRIVE_ALLOW: &str = "RedriveAllowPolicy";
+
+/// A configuration file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Declared {
+    queues: BTreeMap<String, Option<Declaration>>,
+    templates: BTreeMap<String, Option<Declaration>>,
+    faults: Vec<Fault>,
+}
+
+/// A queue, or a template of one.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Declaration {
+    attributes: BTreeMap<AttributeName, AttributeValue>,
+    redrive: Option<Redrive>,
+    tags: BTreeMap<String, AttributeValue>,
+}
+
+/// Where messages go that were received too often.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redrive {
+    queue: String,
+    max_receive_count: u32,
+}
+
+impl Declared {
+    /// The faults.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        self.faults.clone()
+    }
+
+    /// Whether queues may be made when they are first used.
+    #[must_use]
+    pub fn has_templates(&self) -> bool {
+        !self.templates.is_empty()
+    }
+
+    /// Whether every template makes a queue; declared queues are made at once.
+    ///
+    /// # Errors
+    /// The first one that does not, and why.
+    pub fn check(&self) -> Result<(), String> {
+        for (wanted, template) in &self.templates {
+            let key = key_of(&wanted.replace('*', "x"));
+            let mut template = template.clone().unwrap_or_default();
+            // The queue it names by its ARN may be in the data folder.
+            template.attributes.retain(|name, _| name.0 != REDRIVE);
+            let mut broker = Broker::default();
+            make(&mut broker, 0, &key, &template, "x")
+                .map_err(|error| format!("the template {wanted}: {}", error.message))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the declared queues. One that is there gets the attributes and tags of the file and
+    /// keeps its messages and what the file does not name.
+    ///
+    /// # Errors
+    /// SQS's, with the queue's name.
+    pub fn apply(&self, broker: &mut Broker, now: Millis) -> Result<(), SqsError> {
+        let named = |name: &str, error: SqsError| {
+            SqsError::new(error.kind, format!("the queue {name}: {}", error.message))
+        };
+        // Dead-letter queues must be there before what names them, and may need attributes.
+        for policies in [false, true] {
+            for (name, declaration) in &self.queues {
+                let declaration = declaration.clone().unwrap_or_default();
+                let key = key_of(name);
+                if policies {
+                    make(broker, now, &key, &declaration, "")
+                } else {
+                    settle(
+                        broker,
+                        now,
+                        &key,
+                        declaration.plain(&key),
+                        declaration.tags(),
+                    )
+                }
+                .map_err(|error| named(name, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a queue that is not there by the template its name fits best, the longest; `false`
+    /// when there is none.
+    ///
+    /// # Errors
+    /// SQS's.
+    pub fn make_by_template(
+        &self,
+        broker: &mut Broker,
+        now: Millis,
+        key: &str,
+    ) -> Result<bool, SqsError> {
+        if broker.queue(key).is_ok() {
+            return Ok(true);
+        }
+        let (account, name) = account::split(key);
+        let full = format!("{account}/{name}");
+        let fits = |wanted: &str| pattern::fits(wanted, name) || pattern::fits(wanted, &full);
+        let best = self
+            .templates
+            .iter()
+            .filter(|(wanted, _)| fits(wanted))
+            .max_by_key(|(wanted, _)| wanted.len());
+        let Some((wanted, template)) = best else {
+            return Ok(false);
+        };
+        let matched = matched(wanted.rsplit('/').next().unwrap_or(wanted), name);
+        let template = template.clone().unwrap_or_default();
+        make(broker, now, key, &template, matched)?;
+        Ok(true)
+    }
+}
+
+impl Declaration {
+    /// The attributes as SQS takes them, without those that name other queues.
+    fn plain(&self, key: &str) -> BTreeMap<String, String> {
+        let given = self.attributes.iter();
+        let mut attributes: BTreeMap<_, _> = given
+            .map(|(name, value)| (name.0.clone(), value.0.clone()))
+            .filter(|(name, _)| name != REDRIVE && name != REDRIVE_ALLOW)
+            .collect();
+        if key.ends_with(".fifo") {
+            attributes.insert("FifoQueue".to_owned(), "true".to_owned());
+        }
+        attributes
+    }
+
+    fn tags(&self) -> BTreeMap<String, String> {
+        let tags = self.tags.iter();
+        tags.map(|(key, value)| (key.clone(), value.0.clone()))
+            .collect()
+    }
+
+    fn attribute(&self, name: &str) -> Option<String> {
+        let mut given = self.attributes.iter();
+        let found = given.find(|(known, _)| known.0 == name)?;
+        Some(found.1.0.clone())
+    }
+}
+
+/// Makes a queue and the dead-letter queue it names, or gives it the attributes. A `*` in the name of
+/// the dead-letter queue stands for `matched`.
+fn make(
+    broker: &mut Broker,
+    now: Millis,
+    key: &str,
+    declaration: &Declaration,
+    matched: &str,
+) -> Result<(), SqsError> {
+    let mut policies = BTreeMap::new();
+    if let Some(redrive) = &declaration.redrive {
+        if declaration.attribute(REDRIVE).is_some() {
+            return Err(SqsError::new(
+                ErrorKind::InvalidAttributeValue,
+                "give either redrive or the attribute RedrivePolicy",
+            ));
+        }
+        let name = redrive.queue.replace('*', matched);
+        let target = account::sibling(key, &name);
+        if broker.queue(&target).is_err() {
+            let plain = Declaration::default().plain(&target);
+            settle(broker, now, &target, plain, BTreeMap::new())?;
+        }
+        let (account, name) = account::split(&target);
+        let policy = json!({
+            "deadLetterTargetArn": format!("arn:aws:sqs:us-east-1:{account}:{name}"),
+            "maxReceiveCount": redrive.max_receive_count,
+        });
+        policies.insert(REDRIVE.to_owned(), policy.to_string());
+    }
+    for name in [REDRIVE, REDRIVE_ALLOW] {
+        if let Some(policy) = declaration.attribute(name) {
+            policies.insert(name.to_owned(), policy);
+        }
+    }
+    settle(broker, now, key, declaration.plain(key), declaration.tags())?;
+    if policies.is_empty() {
+        return Ok(());
+    }
+    settle(broker, now, key, policies, BTreeMap::new())
+}
+
+/// Makes a queue, or changes of it what differs.
+fn settle(
+    broker: &mut Broker,
+    now: Millis,
+    key: &str,
+    attributes: BTreeMap<String, String>,
+    tags: BTreeMap<String, String>,
+) -> Result<(), SqsError> {
+    let Ok(queue) = broker.queue(key) else {
+        return broker.create_queue(now, key, attributes, tags);
+    };
+    let known: &Settings = &queue.settings;
+    let is_tagged = tags
+        .iter()
+        .all(|(key, value)| queue.tags.get(key) == Some(value));
+    if known.with(attributes.clone())? != *known {
+        broker.set_attributes(now, key, attributes)?;
+    }
+    if is_tagged {
+        return Ok(());
+    }
+    broker.tag(key, tags)
+}
+
+/// `NAME`, or `ACCOUNT/NAME`.
+fn key_of(text: &str) -> String {
+    let (account, name) = account::split(text);
+    account::key(account, name)
+}
+
+/// What the first `*` of a pattern stands for in a name that fits it.
+fn matched<'a>(wanted: &str, name: &'a str) -> &'a str {
+    let Some((before, after)) = wanted.split_once('*') else {
+        return "";
+    };
+    let rest = name.strip_prefix(before).unwrap_or(name);
+    rest.strip_suffix(after).unwrap_or(rest)
+}
