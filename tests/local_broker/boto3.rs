@@ -1,6 +1,7 @@
 //! The embedded broker's behaviour as boto3 and plain HTTP requests see it, checked by the tests in
 //! `tests/python_broker` against the real binary.
 
+use crate::certificate::certificate;
 use crate::earlier;
 use crate::server;
 use crate::support;
@@ -104,6 +105,25 @@ fn presigned_urls_are_checked_and_served() {
 #[test]
 fn proxies_health_checks_and_people_are_answered() {
     run("test_operations.py");
+}
+
+#[test]
+fn tests_get_accounts_faults_a_look_and_a_fresh_start() {
+    run("test_development.py");
+}
+
+#[test]
+fn encrypted_connections_are_as_clients_want_them() {
+    let folder = TempDir::new().unwrap();
+    let [cert, key] = certificate(folder.path());
+    let flags = ["--tls-cert", &cert, "--tls-key", &key];
+    let server = Server::start_on(&folder.path().join("data"), "127.0.0.1:0", &flags);
+    let environment = [
+        ("DTQ_TEST_BROKER_ENDPOINT", server.endpoint.as_str()),
+        ("DTQ_TEST_BROKER_CA", cert.as_str()),
+    ];
+    let file = "tests/python_broker/test_tls.py".to_owned();
+    pytest_on(python(), &[file], &environment);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 mod attacks;
 mod boto3;
 mod browsers;
+mod certificate;
 mod cli;
 mod clients;
 mod clock;

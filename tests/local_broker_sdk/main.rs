@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../local_broker/certificate.rs"]
+mod certificate;
 #[path = "../local_broker/clock.rs"]
 mod clock;
 #[path = "../local_broker/earlier.rs"]

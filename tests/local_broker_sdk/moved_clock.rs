@@ -11,7 +11,7 @@ use crate::sqs::{on, receives};
 
 const HALF_A_DAY: u32 = 43_200;
 
-fn advance(address: &str, seconds: u32) -> Answer {
+pub fn advance(address: &str, seconds: u32) -> Answer {
     let host = [format!("Host: {address}")];
     let body = format!("{{\"advance_seconds\": {seconds}}}");
     send_raw(address, "POST /_dtq/clock", &host, &body)

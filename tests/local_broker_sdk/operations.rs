@@ -1,13 +1,12 @@
 //! What operators need: counters, `HEAD /`, encryption.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::certificate::certificate;
 use crate::http::{Answer, send_raw};
 use crate::server::{BINARY, Server, serve_in_vain_with};
 use crate::sqs::on;
@@ -97,16 +96,6 @@ fn a_probe_by_head_is_answered() {
     let server = Server::start(folder.path());
     let answer = get(&server, "HEAD /");
     assert_eq!((answer.status, answer.body.as_str()), (200, ""));
-}
-
-/// A certificate for this machine, and its key: files in a folder.
-fn certificate(folder: &Path) -> [String; 2] {
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
-    let paths = ["cert.pem", "key.pem"].map(|name| folder.join(name));
-    std::fs::write(&paths[0], cert.pem()).unwrap();
-    std::fs::write(&paths[1], signing_key.serialize_pem()).unwrap();
-    paths.map(|path| path.to_str().unwrap().to_owned())
 }
 
 #[tokio::test]

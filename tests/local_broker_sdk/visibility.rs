@@ -1,10 +1,11 @@
 //! How long a received message is hidden.
 
-use std::time::Duration;
-
 use aws_sdk_sqs::types::QueueAttributeName::VisibilityTimeout;
 
-use crate::sqs::{receives, refused, shared};
+use tempfile::TempDir;
+
+use crate::moved_clock::advance;
+use crate::sqs::{on, receives, refused, shared};
 
 #[tokio::test]
 async fn the_queues_timeout_holds_unless_a_receive_names_one() {
@@ -35,7 +36,7 @@ async fn it_can_be_prolonged_cut_short_and_ended() {
 
 #[tokio::test]
 async fn it_is_at_most_twelve_hours_from_the_receive() {
-    let sqs = shared();
+    let sqs = on(TempDir::new().unwrap());
     let url = sqs.queue(&[]).await;
     sqs.put(&url, "x").await;
     let ask = sqs.receive_with(&url, |call| call.visibility_timeout(43_200));
@@ -45,7 +46,7 @@ async fn it_is_at_most_twelve_hours_from_the_receive() {
         refused(hide, "InvalidParameterValue", "VisibilityTimeout");
     }
     // Whole seconds count.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    advance(sqs.server.address(), 1);
     let hide = sqs.hide(&url, &message, 43_200).await;
     refused(hide, "InvalidParameterValue", "Total VisibilityTimeout");
     sqs.hide(&url, &message, 43_000).await.unwrap();

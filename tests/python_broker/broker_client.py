@@ -22,12 +22,13 @@ PREFIX = "AWS.SimpleQueueService."
 T = TypeVar("T")
 
 
-def client(endpoint: str, **more: Any) -> Any:
+def client(endpoint: str, verify: Any = None, **more: Any) -> Any:
     """An SQS client as a user would make it, without retries that would hide errors."""
     return boto3.client(
         "sqs",
         endpoint_url=endpoint,
         region_name="eu-central-1",
+        verify=verify,
         aws_access_key_id="any",
         aws_secret_access_key="thing",
         config=Config(retries={"max_attempts": 0}, parameter_validation=False, **more),
@@ -145,6 +146,13 @@ def post(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, str], by
     except urllib.error.HTTPError as error:
         fields = {name.lower(): value for name, value in error.headers.items()}
         return error.code, fields, error.read()
+
+
+def admin(endpoint: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Asks the broker for something beyond SQS."""
+    status, _, answer = post(f"{endpoint}/_dtq/{path}", json.dumps(body).encode())
+    assert status == 200, answer
+    return json.loads(answer)
 
 
 def call(endpoint: str, action: str, body: bytes | dict[str, Any]) -> tuple[int, dict, Any]:

@@ -10,7 +10,7 @@ pub mod terminal;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -339,6 +339,23 @@ impl Broker {
             process,
             folder,
         }
+    }
+
+    /// Has it refuse, delay or lose requests: a fault as `POST /_dtq/faults` takes it.
+    pub fn fault(&self, fault: &serde_json::Value) {
+        let address = self.endpoint.trim_start_matches("http://");
+        let body = fault.to_string();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "POST /_dtq/faults HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// Its data folder.

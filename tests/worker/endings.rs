@@ -5,7 +5,6 @@ use crate::support;
 
 use dagster_taskiq_tui::domain::{Command, Phase, QueueRole, Reply, TaskOutcome};
 use serde_json::{Value, json};
-use support::proxy::Proxy;
 use support::scene::{SETTINGS, Scene};
 use support::side::{alive, body};
 use support::{PATIENCE, Worker, wait_until};
@@ -308,20 +307,14 @@ fn a_worker_that_may_not_delete_or_renew_says_so_and_runs_nothing_twice() {
         ("ChangeMessageVisibility", "cannot renew 1 leases"),
     ] {
         let mut scene = Scene::new("denied");
-        let proxy = Proxy::start(&scene.broker.endpoint, &[action, &format!("{action}Batch")]);
-        let url = scene
-            .project
-            .queue_url()
-            .replace(&scene.broker.endpoint, &proxy.endpoint);
-        let args = [
-            "-y",
-            &scene.settings,
-            "--queue-url",
-            &url,
-            "--endpoint-url",
-            &proxy.endpoint,
-        ];
-        let mut worker = Worker::start(&scene.project, 1, &args);
+        scene.broker.fault(&json!({
+            "kind": "error",
+            "code": "AccessDenied",
+            "message": "User: arn:aws:iam::000000000000:user/worker is not authorized to perform \
+                        this action",
+            "action": [action, format!("{action}Batch")],
+        }));
+        let mut worker = scene.worker(1, &[]);
         let run = scene.side.make_run("single");
         let message = scene.side.step(&run, "gated", 5);
         scene.side.send(&[message]);
