@@ -229,8 +229,7 @@ fn announce(endpoint: &str, account: Option<&str>) -> std::io::Result<()> {
     writeln!(out, "export DAGSTER_TASKIQ_SQS_ENDPOINT_URL={endpoint}")?;
     writeln!(
         out,
-        "export DAGSTER_TASKIQ_SQS_QUEUE_URL={endpoint}/{}/dagster-tasks",
-        account
+        "export DAGSTER_TASKIQ_SQS_QUEUE_URL={endpoint}/{account}/dagster-tasks"
     )?;
     let keys = " AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local";
     writeln!(

@@ -147,7 +147,7 @@ impl Declaration {
             .map(|(name, value)| (name.0.clone(), value.0.clone()))
             .filter(|(name, _)| name != REDRIVE && name != REDRIVE_ALLOW)
             .collect();
-        if key.ends_with(".fifo") {
+        if key.strip_suffix(".fifo").is_some() {
             attributes.insert("FifoQueue".to_owned(), "true".to_owned());
         }
         attributes

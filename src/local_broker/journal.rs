@@ -8,6 +8,7 @@ mod apply;
 mod checkpoint;
 mod load;
 mod log;
+mod recent;
 mod undo;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use super::state::change::Change;
 use super::state::message::{Payload, Seq};
 use checkpoint::{Checkpoint, Checkpointer};
+use recent::Recent;
 
 pub use load::Loaded;
 pub use log::Log;
@@ -90,6 +92,7 @@ pub struct Journal {
     db: Connection,
     log: Arc<Log>,
     checkpointer: Checkpointer,
+    recent: Recent,
     /// Deleted messages whose rows are still there.
     discarded: Vec<Seq>,
     /// Those the open transaction adds.
@@ -128,6 +131,7 @@ impl Journal {
             db,
             log: Arc::new(log),
             checkpointer: Checkpointer::start(path)?,
+            recent: Recent::default(),
             discarded: Vec::new(),
             fresh: Vec::new(),
             swept: Vec::new(),
@@ -153,6 +157,11 @@ impl Journal {
         self.begin()?;
         self.unchecked += changes.len();
         changes.iter().try_for_each(|change| self.apply(change))?;
+        for change in changes {
+            if let Change::Inserted { seq, payload, .. } = change {
+                self.recent.keep(*seq, payload);
+            }
+        }
         if self.discarded.len() >= SWEEP {
             self.sweep()?;
         }
@@ -187,6 +196,7 @@ impl Journal {
             let _ = self.db.execute_batch("ROLLBACK");
         }
         self.open = false;
+        self.recent.clear();
         self.fresh.clear();
         self.discarded.append(&mut self.swept);
     }
@@ -196,6 +206,9 @@ impl Journal {
     /// # Errors
     /// `SQLite`'s.
     pub fn payload(&self, seq: Seq) -> rusqlite::Result<Option<Payload>> {
+        if let Some(payload) = self.recent.get(seq) {
+            return Ok(Some(payload.clone()));
+        }
         self.db
             .prepare_cached("SELECT message_id, body, extra FROM payload WHERE id = ?1")?
             .query_row([seq], |row| {

@@ -41,9 +41,8 @@ fn remove(app: &App, uri: &Uri) -> Response<Body> {
         Some(id) if !id.is_empty() => Some(id),
         _ => parameter(uri, "id"),
     };
-    let id = match named.map(str::parse::<u64>).transpose() {
-        Ok(id) => id,
-        Err(_) => return refuse("name a fault by its number: DELETE /_dtq/faults/1"),
+    let Ok(id) = named.map(str::parse::<u64>).transpose() else {
+        return refuse("name a fault by its number: DELETE /_dtq/faults/1");
     };
     let removed = app.faults.remove(id);
     if id.is_some() && removed == 0 {

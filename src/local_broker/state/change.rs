@@ -29,7 +29,7 @@ pub enum Change {
         /// Its mutable part.
         message: Message,
         /// Its fixed part.
-        payload: Box<Payload>,
+        payload: Arc<Payload>,
     },
     /// A message's mutable part changed.
     Updated {

@@ -66,7 +66,7 @@ impl Broker {
             sequence,
         };
         let extra = (extra != Extra::default()).then_some(extra);
-        let payload = Box::new(Payload {
+        let payload = Arc::new(Payload {
             message_id,
             body: new.body,
             extra,
