@@ -114,8 +114,8 @@ async fn a_queue_that_fits_a_template_is_made_when_it_is_first_used() {
     let client = server.client();
     let host = [format!("Host: {}", server.address())];
     let line = "GET /?Action=GetQueueUrl&QueueName=run-7&Version=2012-11-05";
-    let link = send_raw(server.address(), line, &host, "");
-    assert_eq!(link.status, 400, "an unsigned GET makes nothing");
+    let answer = send_raw(server.address(), line, &host, "");
+    assert_eq!(answer.status, 400, "an unsigned GET makes nothing");
     let seven = url(&client, "run-7").await;
     assert_eq!(
         attribute(&client, &seven, Name::DelaySeconds)
