@@ -16,7 +16,7 @@ from dagster._core.storage.dagster_run import RunRecord
 from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 from dagster._serdes import pack_value
 
-from . import claims, history, liveness
+from . import claims, history, liveness, run_end
 from .messages import EXECUTE_JOB, RESUME_JOB
 
 SENT = "dagster-taskiq/runs-sent-again"
@@ -42,7 +42,11 @@ def look(instance: DagsterInstance, worker: dict[str, str]) -> list[dict[str, st
     """Notes who is missing; what is to be sent now: ``run_id`` and ``body`` of each. ``worker`` is
     the one that asks.
     """
-    statuses = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING]
+    statuses = [
+        DagsterRunStatus.STARTED,
+        DagsterRunStatus.STARTING,
+        DagsterRunStatus.CANCELING,
+    ]
     records = [
         record
         for record in instance.get_run_records(RunsFilter(statuses=statuses))
@@ -67,6 +71,8 @@ def _send_again(
     found: list[dict[str, str]] = []
     for record in due:
         run = record.dagster_run
+        if run.status == DagsterRunStatus.CANCELING and run_end.restore(instance, run.run_id):
+            continue
         if run.run_id in sent or len(found) >= MOST or not _is_lost(instance, record, worker):
             continue
         sent[run.run_id] = now
@@ -87,11 +93,12 @@ def _is_lost(instance: DagsterInstance, record: RunRecord, worker: dict[str, str
     if not claim.acquire():
         return False
     try:
+        is_late = time.time() - record.update_timestamp.timestamp() > AGAIN_AFTER
         if run.status == DagsterRunStatus.STARTING:
-            return time.time() - record.update_timestamp.timestamp() > AGAIN_AFTER
+            return is_late
         owner, seen = history.run_owner(instance, run.run_id)
         if owner is None:
-            return False
+            return is_late and run.status == DagsterRunStatus.CANCELING
         return claim.definite or liveness.owner_is_gone(instance, owner, seen, worker)
     finally:
         claim.release()

@@ -20,7 +20,7 @@ from dagster._core.events import EngineEventData, JobFailureData, RunFailureReas
 from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, StepRetryData
 from dagster._utils.error import SerializableErrorInfo
 
-from . import claims, history, liveness, slots
+from . import claims, history, liveness, run_end, slots
 from .redaction import redact
 
 LOST = "lost"
@@ -115,11 +115,8 @@ def end_canceling(
             return current.status
         if not (claim.definite or liveness.owner_is_gone(instance, owner, seen, worker)):
             return current.status
-        instance.report_run_canceled(
-            current, f"The run was canceled; its worker {owner['id']} is gone."
-        )
-        slots.free_run(instance, run.run_id)
-        return DagsterRunStatus.CANCELED
+        sentence = f"The run was canceled; its worker {owner['id']} is gone."
+        return run_end.cancel(instance, current, sentence)
     finally:
         claim.release()
 
@@ -149,8 +146,9 @@ def _write_run(instance: DagsterInstance, run: DagsterRun, report: Report) -> di
     if report.mode == CANCELED and run.status != DagsterRunStatus.CANCELING:
         instance.report_run_canceling(run)
     if report.mode == CANCELED or run.status == DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(run, f"The run was canceled. {report.reason}")
-        slots.free_run(instance, run.run_id)
+        status = run_end.cancel(instance, run, f"The run was canceled. {report.reason}")
+        if status != DagsterRunStatus.CANCELED:
+            return {"result": "run_finished", "status": status.value}
         return {"result": "written", "event": DagsterEventType.RUN_CANCELED.value}
     data = JobFailureData(
         error=_error(report), failure_reason=RunFailureReason.UNEXPECTED_TERMINATION

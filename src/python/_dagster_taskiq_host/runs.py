@@ -24,6 +24,7 @@ from . import (
     locations,
     outcomes,
     reports,
+    run_end,
     slots,
     takeover,
 )
@@ -72,8 +73,10 @@ def _run_claimed(
     if run.is_finished:
         return outcomes.run_finished(run.status.value)
     if run.status == DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(run, "The run was canceled before its worker received it.")
-        return outcomes.run_finished(DagsterRunStatus.CANCELED.value)
+        status = run_end.cancel(
+            instance, run, "The run was canceled before its worker received it."
+        )
+        return outcomes.run_finished(status.value)
     started = run.status == DagsterRunStatus.STARTED
     if started and not claim.definite:
         owner, seen = history.run_owner(instance, run.run_id)

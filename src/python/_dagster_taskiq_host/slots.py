@@ -4,9 +4,11 @@ Dagster gives back the slot of a step whose end the run's own process reads; whe
 over first, nobody does until a daemon's sweep.
 """
 
+from typing import Any
+
 from dagster import DagsterEventType, DagsterInstance
 
-from . import claims
+from . import claims, history
 
 
 def free_step(instance: DagsterInstance, run_id: str, step_key: str) -> None:
@@ -32,7 +34,7 @@ def free_unclaimed_step(
 
 
 def free_run(instance: DagsterInstance, run_id: str) -> None:
-    """Gives back the slots of a run that is over, if its steps ran in or below its own process.
+    """Gives back the slots of a run that is over.
 
     A step that was sent elsewhere may be on its way to its end, and holds its slot until then.
     """
@@ -46,3 +48,17 @@ def free_run(instance: DagsterInstance, run_id: str) -> None:
     events = (record.event_log_entry.get_dagster_event() for record in sent.records)
     if not any(event.engine_event_data.metadata for event in events):
         storage.free_concurrency_slots_for_run(run_id)
+        return
+    for step_key in _steps_with_slots(instance, run_id):
+        attempts = history.read(instance, run_id, step_key, whole=True).attempts
+        free_unclaimed_step(instance, run_id, step_key, max(1, len(attempts)))
+
+
+def _steps_with_slots(instance: DagsterInstance, run_id: str) -> set[str]:
+    """The steps of a run that hold a slot or wait for one."""
+    storage = instance.event_log_storage
+    pools = [storage.get_concurrency_info(key) for key in storage.get_concurrency_keys()]
+    places: list[Any] = []
+    for pool in pools:
+        places += [*pool.claimed_slots, *pool.pending_steps]
+    return {place.step_key for place in places if place.run_id == run_id}

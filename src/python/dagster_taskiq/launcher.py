@@ -147,9 +147,20 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
             return False
         if run.status != DagsterRunStatus.CANCELING:
             self._instance.report_run_canceling(run)
+            if self._has_ended(run_id):
+                return False
         if run.status in _NOT_YET_STARTED:
             self._cancel_unstarted(run_id)
         return True
+
+    def _has_ended(self, run_id: str) -> bool:
+        """Whether a run ended as it was asked to cancel: then it has its end's status again."""
+        try:
+            from _dagster_taskiq_host import run_end
+        except ImportError:
+            # Within a worker that is older than this package: its own modules come first there.
+            return False
+        return run_end.restore(self._instance, run_id)
 
     def _cancel_unstarted(self, run_id: str) -> None:
         """End a run that nobody has begun: whoever holds its claim ends it, and nobody else."""

@@ -27,6 +27,7 @@ from dagster_taskiq.progress import Flight, RunProgress
 from dagster_taskiq.routing import Route, Router, order_in_run
 from dagster_taskiq.sqs import MAX_BATCH_ENTRIES, Sender
 from dagster_taskiq.step_messages import StepMessages
+from dagster_taskiq.tags import DAGSTER_TASKIQ_TASK_ID_TAG
 
 try:
     from _dagster_taskiq_host import storage_away
@@ -116,17 +117,22 @@ class RunLoop:
                 raise
 
     def _open_sender(self, settings: Settings) -> Sender:
-        """What is wrong with the queue is told at once, unless steps were sent to it before."""
-        give_up_at = time.monotonic() + (_PATIENCE if self._has_sent else 0.0)
+        """What is wrong with the queue is told at once, unless the run came by one."""
+        came_by_queue = DAGSTER_TASKIQ_TASK_ID_TAG in self._context.dagster_run.tags
+        is_good = self._has_sent or came_by_queue
+        give_up_at = time.monotonic() + (_PATIENCE if is_good else 0.0)
         while True:
             try:
                 sender = Sender(settings)
                 sender.check_base_queue()
                 return sender
-            except (BrokerUnreachableError, AccessError):
+            except (BrokerUnreachableError, AccessError) as error:
                 if time.monotonic() >= give_up_at:
                     raise
+                self._say(f"{error} Trying again for {_PATIENCE:.0f} seconds.")
             time.sleep(1.0)
+            if self._is_stopped():
+                raise DagsterExecutionInterruptedError("The run was cancelled.")
 
     def _new_progress(self, pools: InstanceConcurrencyContext) -> RunProgress:
         storage = self._instance.event_log_storage
