@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from broker_client import (
-    admin,
     PREFIX,
+    admin,
     arn,
     attributes_of,
     counts,

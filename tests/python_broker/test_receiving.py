@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from broker_client import (
-    admin,
     PREFIX,
+    admin,
     bodies,
     client,
     counts,
