@@ -3,15 +3,18 @@
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, MetadataValue
 from dagster._core.events import EngineEventData
 
 from _dagster_taskiq_host import claims, history, liveness, reports, takeover
+from _dagster_taskiq_host.guard import Guard
 from conftest import wait_for, wait_until_gone
 from fleet import Begun, Fleet, running
 from servers import NoServer
@@ -151,6 +154,30 @@ def test_a_step_that_was_given_up_while_it_was_cut_off_writes_no_second_end(
     assert run.count("STEP_SUCCESS") == {"waits": 1}
     assert run.count("STEP_UP_FOR_RETRY") == {"waits": 1}
     wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
+
+
+def test_a_process_that_was_away_as_it_announced_itself_leaves_the_run_to_who_has_it(
+    fleet: Fleet,
+) -> None:
+    assert fleet.server is not None
+    held, other = (claims.claim(fleet.instance, "of-a-frozen-host", None, 1) for _ in range(2))
+    assert held.acquire()
+    fleet.server.stop(fleet.server.CRASH)
+    fleet.server.serve()
+    assert other.acquire()
+    task = SimpleNamespace(run_id="of-a-frozen-host", is_step=False, step_key=None, attempt=1)
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        told = lambda frame: theirs.send(json.dumps(frame).encode())  # noqa: E731
+        Guard(fleet.instance, held, task, told).announced()  # type: ignore[arg-type]
+        theirs.send(b"{}")
+        os._exit(0)
+    frame = json.loads(ours.recv(10_000))
+    _, status = os.waitpid(pid, 0)
+    assert frame.get("outcome") == "claim_held"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    other.release()
 
 
 def started_elsewhere(fleet: Fleet, run: Begun, worker: str, silence: float) -> None:

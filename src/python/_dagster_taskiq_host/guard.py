@@ -65,8 +65,14 @@ class Guard:
         self._instance.handle_new_event = handle_new_event  # type: ignore[method-assign]
 
     def announced(self) -> None:
-        """From now on the log names this process as the owner."""
+        """From now on the log names this process as the owner.
+
+        The log may have taken its time: this host was frozen, or the database was away. Somebody
+        else may have begun meanwhile.
+        """
         self._announced = True
+        if not self._claim.definite:
+            self.look(begun=False)
 
     def watch(self) -> None:
         """Looks at the claim from a thread: a run that waits for its steps stores no events."""
@@ -104,15 +110,18 @@ class Guard:
         with contextlib.suppress(Exception):
             self.look()
 
-    def look(self) -> None:
-        """Ends this process if its task is no longer its own."""
+    def look(self, begun: bool = True) -> None:
+        """Ends this process if its task is no longer its own.
+
+        ``begun``: the task itself has been started here.
+        """
         with self._lock:
             if self._over.is_set():
                 return
             self._looked_at = time.monotonic()
             standing = self._claim.ensure()
             lost = standing is Standing.LOST
-            if lost or (standing is Standing.RETAKEN and self._is_taken_over()):
+            if lost or (standing is Standing.RETAKEN and self._is_taken_over(begun)):
                 self._give_up()
 
     def _admit(self, event: EventLogEntry) -> bool:
@@ -143,12 +152,12 @@ class Guard:
             return event
         return event._replace(dagster_event=history.numbered(inner, self._task.attempt))
 
-    def _is_taken_over(self) -> bool:
+    def _is_taken_over(self, begun: bool) -> bool:
         task = self._task
         if task.is_step:
             found = history.read(self._instance, task.run_id, task.step_key or "", whole=True)
             attempt = found.attempt(task.attempt)
-            if attempt.terminal is not None:
+            if attempt.terminal is not None or (attempt.start is not None and not begun):
                 return True
             owner = attempt.owner
         else:

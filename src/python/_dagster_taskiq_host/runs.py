@@ -95,6 +95,11 @@ def _run_claimed(
     guard.install()
     announce.announce(instance, run, task)
     guard.announced()
+    # Until then somebody else may have had it.
+    run = instance.get_run_by_id(run.run_id) or run
+    if run.is_finished:
+        return outcomes.run_finished(run.status.value)
+    started = run.status == DagsterRunStatus.STARTED
     tell(BEGUN)
     guard.watch()
     broken = _why_it_does_not_load(instance, run)
