@@ -50,7 +50,9 @@ _WRAPPERS = frozenset({"DagsterPostgresException", "DagsterMySQLException"})
 _DATABASE_ERRORS = frozenset({"OperationalError", "InterfaceError"})
 """Of Python's database drivers: the connection, the server, its resources."""
 
-_MYSQL_PASSING = frozenset({1040, 1045, 1053, 1152, 1203, 1226, 1290, 1836, 2002, 2003, 2006, 2013})
+_MYSQL_PASSING = frozenset(
+    {1040, 1045, 1053, 1152, 1203, 1226, 1290, 1836, 2002, 2003, 2006, 2013, 2055, 4031}
+)
 """MySQL's numbers, some of which its driver counts among mistakes of the statement: too many
 connections, refused credentials, shutting down, read-only, not there, gone."""
 
