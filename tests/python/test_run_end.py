@@ -101,9 +101,9 @@ def test_a_step_that_still_runs_keeps_its_slot(instance: DagsterInstance) -> Non
     with_a_slot(instance, run)
     write(instance, run, DagsterEventType.STEP_START, "one")
     with claimed(instance, run):
-        slots.free_run(instance, run.run_id)
+        slots.free_run(instance, run)
         assert held(instance) == ["one"]
-    slots.free_run(instance, run.run_id)
+    slots.free_run(instance, run)
     assert held(instance) == []
 
 
@@ -135,4 +135,13 @@ def test_cancelling_a_run_that_ends_in_the_same_moment_leaves_its_end(
 
     monkeypatch.setattr(type(instance), "report_run_canceling", late)
     assert launcher.terminate(run.run_id) is False
+    assert status(instance, run) == DagsterRunStatus.SUCCESS
+
+
+def test_cancelling_once_more_shows_the_end_that_an_earlier_request_hid(
+    instance: DagsterInstance,
+) -> None:
+    run = canceling(instance)
+    write(instance, run, DagsterEventType.RUN_SUCCESS)
+    assert instance.run_launcher.terminate(run.run_id) is False
     assert status(instance, run) == DagsterRunStatus.SUCCESS

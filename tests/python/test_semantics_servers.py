@@ -178,6 +178,7 @@ def test_a_process_that_was_away_as_it_announced_itself_leaves_the_run_to_who_ha
     assert frame.get("outcome") == "claim_held"
     assert os.WTERMSIG(status) == signal.SIGKILL
     other.release()
+    held.release()
 
 
 def started_elsewhere(fleet: Fleet, run: Begun, worker: str, silence: float) -> None:

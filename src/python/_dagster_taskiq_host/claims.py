@@ -212,9 +212,11 @@ class SqlClaim(Claim):
         return True
 
     def release(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # One that is broken already cannot always be closed, and holds nothing.
+            with contextlib.suppress(Exception):
+                connection.close()
 
     def _prepare(self, connection: Any) -> None:
         """Has the server look after a new connection."""

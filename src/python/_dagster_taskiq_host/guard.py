@@ -16,21 +16,13 @@ from typing import Any, NoReturn
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.events.log import EventLogEntry
 
-from . import claims, history, liveness, outcomes, slots
+from . import claims, history, liveness, outcomes, run_end, slots
 from .claims import Standing
 from .messages import Task
 from .outcomes import Tell
 
 LOOK_EVERY = 10.0
 """Seconds after which a claim that is held is looked at again."""
-
-RUN_ENDS = frozenset(
-    {
-        DagsterEventType.RUN_SUCCESS,
-        DagsterEventType.RUN_FAILURE,
-        DagsterEventType.RUN_CANCELED,
-    }
-)
 
 NUMBERED = history.TERMINAL | {DagsterEventType.STEP_OUTPUT}
 """Events of a step that carry the number of their attempt."""
@@ -127,7 +119,7 @@ class Guard:
     def _admit(self, event: EventLogEntry) -> bool:
         """Whether an event is to be stored."""
         kind = event.dagster_event.event_type if event.dagster_event else None
-        is_end = kind in (history.TERMINAL if self._task.is_step else RUN_ENDS)
+        is_end = kind in (history.TERMINAL if self._task.is_step else run_end.ENDS)
         if is_end:
             self.look()
         elif time.monotonic() - self._looked_at > LOOK_EVERY:

@@ -154,7 +154,7 @@ def _write_run(instance: DagsterInstance, run: DagsterRun, report: Report) -> di
         error=_error(report), failure_reason=RunFailureReason.UNEXPECTED_TERMINATION
     )
     instance.report_run_failed(run, report.reason, data)
-    slots.free_run(instance, run.run_id)
+    slots.free_run(instance, run)
     return {"result": "written", "event": DagsterEventType.RUN_FAILURE.value}
 
 

@@ -8,11 +8,14 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun,
 
 from . import slots
 
-_ENDS = {
-    DagsterEventType.RUN_SUCCESS,
-    DagsterEventType.RUN_FAILURE,
-    DagsterEventType.RUN_CANCELED,
-}
+ENDS = frozenset(
+    {
+        DagsterEventType.RUN_SUCCESS,
+        DagsterEventType.RUN_FAILURE,
+        DagsterEventType.RUN_CANCELED,
+    }
+)
+"""Events that end a run."""
 
 
 def restore(instance: DagsterInstance, run_id: str) -> bool:
@@ -28,11 +31,11 @@ def cancel(instance: DagsterInstance, run: DagsterRun, sentence: str) -> Dagster
     """Ends a run that is being cancelled and that no process has; the status it has then."""
     if not restore(instance, run.run_id):
         instance.report_run_canceled(run, sentence)
-    slots.free_run(instance, run.run_id)
+    slots.free_run(instance, run)
     found = instance.get_run_by_id(run.run_id)
     return found.status if found else DagsterRunStatus.CANCELED
 
 
 def _of(instance: DagsterInstance, run_id: str) -> DagsterEvent | None:
-    page = instance.get_records_for_run(run_id, None, of_type=_ENDS, limit=1, ascending=False)
+    page = instance.get_records_for_run(run_id, None, of_type=set(ENDS), limit=1, ascending=False)
     return page.records[0].event_log_entry.get_dagster_event() if page.records else None

@@ -161,7 +161,7 @@ def _ended(instance: DagsterInstance, run_id: str, reason: str | None, otherwise
     if run is None:
         return outcomes.unrunnable(f"run {run_id} was deleted while it ran")
     if run.is_finished:
-        slots.free_run(instance, run_id)
+        slots.free_run(instance, run)
         return outcomes.finished(run.status.value, reason)
     if instance.run_will_resume(run_id):
         return outcomes.interrupted(otherwise)

@@ -6,7 +6,7 @@ over first, nobody does until a daemon's sweep.
 
 from typing import Any
 
-from dagster import DagsterEventType, DagsterInstance
+from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from . import claims, history
 
@@ -33,25 +33,31 @@ def free_unclaimed_step(
             claim.release()
 
 
-def free_run(instance: DagsterInstance, run_id: str) -> None:
+def free_run(instance: DagsterInstance, run: DagsterRun) -> None:
     """Gives back the slots of a run that is over.
 
-    A step that was sent elsewhere may be on its way to its end, and holds its slot until then.
+    A step that was sent elsewhere may be on its way to its end, and holds its slot until then. Of a
+    run that succeeded none is.
     """
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
         return
-    # Dagster's multiprocess executor writes one too, and nothing in it.
+    if run.is_success or not _sends_steps(instance, run.run_id):
+        storage.free_concurrency_slots_for_run(run.run_id)
+        return
+    for step_key in _steps_with_slots(instance, run.run_id):
+        attempts = history.read(instance, run.run_id, step_key, whole=True).attempts
+        free_unclaimed_step(instance, run.run_id, step_key, max(1, len(attempts)))
+
+
+def _sends_steps(instance: DagsterInstance, run_id: str) -> bool:
+    """Whether a run has sent a step elsewhere."""
+    # Dagster's multiprocess executor writes such an event too, and nothing in it.
     sent = instance.get_records_for_run(
         run_id, None, of_type=DagsterEventType.STEP_WORKER_STARTING, limit=1
     )
     events = (record.event_log_entry.get_dagster_event() for record in sent.records)
-    if not any(event.engine_event_data.metadata for event in events):
-        storage.free_concurrency_slots_for_run(run_id)
-        return
-    for step_key in _steps_with_slots(instance, run_id):
-        attempts = history.read(instance, run_id, step_key, whole=True).attempts
-        free_unclaimed_step(instance, run_id, step_key, max(1, len(attempts)))
+    return any(event.engine_event_data.metadata for event in events)
 
 
 def _steps_with_slots(instance: DagsterInstance, run_id: str) -> set[str]:

@@ -147,14 +147,16 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
             return False
         if run.status != DagsterRunStatus.CANCELING:
             self._instance.report_run_canceling(run)
-            if self._has_ended(run_id):
-                return False
+        if self._has_ended(run_id):
+            return False
         if run.status in _NOT_YET_STARTED:
             self._cancel_unstarted(run_id)
         return True
 
     def _has_ended(self, run_id: str) -> bool:
-        """Whether a run ended as it was asked to cancel: then it has its end's status again."""
+        """Whether a run ended as it was asked to cancel, now or before; it has its end's status
+        again then.
+        """
         try:
             from _dagster_taskiq_host import run_end
         except ImportError:

@@ -117,7 +117,9 @@ class RunLoop:
                 raise
 
     def _open_sender(self, settings: Settings) -> Sender:
-        """What is wrong with the queue is told at once, unless the run came by one."""
+        """What is wrong with the queue is told at once, unless it was good before: steps were sent
+        to it, or the run itself came by the same broker.
+        """
         came_by_queue = DAGSTER_TASKIQ_TASK_ID_TAG in self._context.dagster_run.tags
         is_good = self._has_sent or came_by_queue
         give_up_at = time.monotonic() + (_PATIENCE if is_good else 0.0)
@@ -126,7 +128,7 @@ class RunLoop:
                 sender = Sender(settings)
                 sender.check_base_queue()
                 return sender
-            except (BrokerUnreachableError, AccessError) as error:
+            except self._passing as error:
                 if time.monotonic() >= give_up_at:
                     raise
                 self._say(f"{error} Trying again for {_PATIENCE:.0f} seconds.")
@@ -272,11 +274,7 @@ class RunLoop:
             info = SerializableErrorInfo(f"{error}\n", [], type(error).__name__)
             fail_step(self._context.for_step(flight.step), info)
             return
-        passing: tuple[type[DagsterTaskiqError], ...] = (BrokerUnreachableError,)
-        if self._has_sent:
-            # They were good before: a token has expired, or whoever hands them out has the hiccups.
-            passing = (BrokerUnreachableError, AccessError)
-        if not isinstance(error, passing):
+        if not isinstance(error, self._passing):
             raise error
         now = time.monotonic()
         if self._unsent_since is None:
@@ -286,6 +284,14 @@ class RunLoop:
             raise error
         self._send_again_at = now + 1.0
         self._unsent.append(flight)
+
+    @property
+    def _passing(self) -> tuple[type[DagsterTaskiqError], ...]:
+        """What is waited for."""
+        if self._has_sent:
+            # Credentials were good before: a token has expired, or their source does not answer.
+            return (BrokerUnreachableError, AccessError)
+        return (BrokerUnreachableError,)
 
     def _look_after(self) -> None:
         """Say what keeps steps from starting, and send again what seems to be lost."""
