@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import DagsterRun, DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterRun, DagsterRunStatus
 from dagster._core.launcher.base import WorkerStatus
 
 from conftest import counted, job_named, wait_for, wait_until_gone
@@ -143,3 +143,17 @@ def test_a_run_whose_worker_is_gone_is_resumed_by_another(fleet: Fleet, tmp_path
     assert place is not None
     assert place.worker == fleet.id_of("two")
     assert counted(fleet.instance, run.run_id, "STEP_SUCCESS") == {"waits": 1}
+
+
+def test_a_run_that_ended_in_its_log_alone_is_not_ended_again(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    run = launch(fleet, "wait_job", run_config=waiting(tmp_path))
+    assert ended(fleet, run).is_success
+    # As if its process had died between the two writes that make a run's end.
+    start = DagsterEvent(DagsterEventType.RUN_START.value, run.job_name)
+    fleet.instance.run_storage.handle_run_event(run.run_id, start)
+    assert refreshed(fleet, run).status == DagsterRunStatus.STARTED
+    fleet.instance.resume_run(run.run_id, None, 1)
+    assert ended(fleet, run).is_success
+    wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
+    assert counted(fleet.instance, run.run_id, "PIPELINE_SUCCESS").total() == 1

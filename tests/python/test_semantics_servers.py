@@ -246,6 +246,31 @@ def test_a_claim_is_taken_from_a_host_that_has_long_been_silent(fleet: Fleet) ->
     held.release()
 
 
+def test_a_claim_is_taken_from_a_session_that_outlived_its_process(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, wanted = (claims.claim(fleet.instance, "of-a-dead-process", "one", 1) for _ in range(2))
+    assert held.acquire()
+    # Its worker lives; what it would have said to the server was lost on the way.
+    owner = {**liveness.this_process(), "id": "lives", "incarnation": "a"}
+    ended = {**owner, "started": "0"}
+
+    def take(owner: dict[str, str]) -> bool:
+        return takeover.take(wanted, lambda: (owner, time.time()))
+
+    monkeypatch.setattr(takeover, "DEAD_AFTER", 2.0)
+    until = time.monotonic() + 3.0
+    wait_for(lambda: not take(owner) and time.monotonic() > until, "a session that is long idle")
+    assert held.ensure() is claims.Standing.HELD, "taken from a process that is still there"
+    assert not take(ended), "taken from a session that has just been used"
+    wait_for(lambda: take(ended), "the claim", 20)
+    assert held.ensure() is claims.Standing.LOST
+    wanted.release()
+    assert held.acquire()
+    wait_for(lambda: take({**owner, "released": "yes"}), "the claim", 20)
+    wanted.release()
+
+
 def test_the_server_looks_after_the_connection_of_a_claim(fleet: Fleet) -> None:
     claim = claims.claim(fleet.instance, "a-run", None, 1)
     if not isinstance(claim, claims.PostgresClaim):

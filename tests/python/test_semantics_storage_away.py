@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -260,9 +262,17 @@ def test_mysql_may_be_away_as_well(tmp_path: Path) -> None:
         moments.last_step_ends()
         with stopped(fleet.server, fleet.server.CRASH):
             moments.things_go_on()
-            wait_for(lambda: "was interrupted" in fleet.log_of("impatient"), "the run's end", 90)
+            for task in ("ends", "execute_job"):
+                wait_for(partial(given_up, fleet, moments.run, task), f"the end of {task}", 90)
         moments.all_ends_well(given_up=True)
         assert counted(fleet.instance, moments.run, "STEP_UP_FOR_RETRY") == {"ends": 1}
+
+
+def given_up(fleet: Fleet, run_id: str, task: str) -> bool:
+    """Whether the worker has seen a task of a run give up."""
+    texts = [f" {task} was interrupted", f" {task}: a report failed in Dagster's storage"]
+    lines = fleet.log_of("impatient").splitlines()
+    return any(run_id in line and any(text in line for text in texts) for line in lines)
 
 
 @contextlib.contextmanager
@@ -296,6 +306,20 @@ def error_of(call: Callable[[], Any]) -> BaseException:
     with pytest.raises(Exception) as caught:
         call()
     return caught.value
+
+
+@pytest.mark.parametrize("waiting", [0, 8])
+def test_a_mysql_server_that_takes_no_connection_does_not_answer(waiting: int) -> None:
+    """It accepts and says nothing; or so many wait before us that it does not even accept."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1))
+        for _ in range(waiting):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+        url = f"mysql+mysqlconnector://test@127.0.0.1:{server.getsockname()[1]}/dagster"
+        engine = sqlalchemy.create_engine(url, connect_args={"connection_timeout": 1})
+        assert storage_away.is_away(error_of(engine.connect))
 
 
 def test_what_means_that_the_storage_does_not_answer(project: Fleet, tmp_path: Path) -> None:

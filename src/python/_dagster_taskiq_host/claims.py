@@ -80,8 +80,10 @@ class Claim(ABC):
     def release(self) -> None:
         """Gives the claim up."""
 
-    def end_holder(self) -> None:
+    def end_holder(self, idle: float = 0.0) -> None:
         """Ends the database session that holds the claim, for a holder that has long been silent.
+
+        ``idle``: seconds for which the session must have asked the server for nothing.
 
         Raises:
             NotEnded: this kind of claim has no such session, or the server refuses.
@@ -192,12 +194,12 @@ class SqlClaim(Claim):
         self._connection = None
         return Standing.RETAKEN if self.acquire() else Standing.LOST
 
-    def end_holder(self) -> None:
+    def end_holder(self, idle: float = 0.0) -> None:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             with self._connect() as connection:
-                self._end_holder(connection)
+                self._end_holder(connection, idle)
         except SQLAlchemyError as error:
             raise NotEnded(" ".join(str(error).split())) from error
 
@@ -228,7 +230,7 @@ class SqlClaim(Claim):
     def _try_lock(self, connection: Any) -> bool: ...
 
     @abstractmethod
-    def _end_holder(self, connection: Any) -> None: ...
+    def _end_holder(self, connection: Any, idle: float) -> None: ...
 
     @abstractmethod
     def _session_of(self, connection: Any) -> Session | None:
@@ -264,16 +266,18 @@ class PostgresClaim(SqlClaim):
         statement = text("SELECT pg_try_advisory_lock(:key)")
         return bool(connection.execute(statement, {"key": self._key}).scalar())
 
-    def _end_holder(self, connection: Any) -> None:
+    def _end_holder(self, connection: Any, idle: float) -> None:
         from sqlalchemy import text
 
         statement = text(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-            " AND granted AND classid::bigint = :high AND objid::bigint = :low AND objsubid = 1"
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+            " AND classid::bigint = :high AND objid::bigint = :low"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND state_change <= clock_timestamp() - make_interval(secs => :idle)"
         )
         key = {"high": self._key >> 32, "low": self._key & 0xFFFFFFFF}
-        connection.execute(statement, key)
+        connection.execute(statement, {**key, "idle": idle})
 
     def _session_of(self, connection: Any) -> Session | None:
         return _one(
@@ -313,10 +317,14 @@ class MySqlClaim(SqlClaim):
         statement = text("SELECT GET_LOCK(:name, 0)")
         return connection.execute(statement, {"name": self._name}).scalar() == 1
 
-    def _end_holder(self, connection: Any) -> None:
+    def _end_holder(self, connection: Any, idle: float) -> None:
         from sqlalchemy import text
 
-        holder = connection.execute(text("SELECT IS_USED_LOCK(:name)"), {"name": self._name})
+        statement = text(
+            "SELECT ID FROM information_schema.PROCESSLIST"
+            " WHERE ID = IS_USED_LOCK(:name) AND TIME >= :idle"
+        )
+        holder = connection.execute(statement, {"name": self._name, "idle": idle})
         session = holder.scalar()
         if session is not None:
             connection.execute(text(f"KILL {int(session)}"))

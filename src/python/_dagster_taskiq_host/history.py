@@ -127,6 +127,14 @@ def attempt_events(
     return found
 
 
+def step_owner(
+    instance: DagsterInstance, run_id: str, step_key: str, attempt: int
+) -> tuple[dict[str, str] | None, float]:
+    """Who announced itself for an attempt, and the time of its newest event (Unix seconds)."""
+    found = read(instance, run_id, step_key, whole=True).attempt(attempt)
+    return found.owner, found.last_timestamp
+
+
 def run_owner(instance: DagsterInstance, run_id: str) -> tuple[dict[str, str] | None, float]:
     """The run worker that announced itself last, and when (Unix seconds).
 

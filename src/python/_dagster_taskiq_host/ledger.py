@@ -18,7 +18,7 @@ from typing import Any
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._serdes import serialize_value
 
-from . import about, code_origin, compute_logs, history, liveness, lost_runs, reports
+from . import about, code_origin, compute_logs, history, liveness, lost_runs, reports, storage_away
 from .frames import Channel, Closed, Frame
 from .redaction import print_exc, redact
 
@@ -141,7 +141,10 @@ def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
     try:
         value = _perform(instance, frame)
     except Exception as error:
-        print_exc()
+        # Of a storage that is away the worker tells with each answer; where in Dagster it was
+        # noticed helps nobody.
+        if not storage_away.is_away(error):
+            print_exc()
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return {"kind": "answer", "id": frame["id"], "error": redact(text)[:500]}
     return {"kind": "answer", "id": frame["id"], "value": value}

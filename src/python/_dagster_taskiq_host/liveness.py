@@ -208,10 +208,8 @@ def owner_is_gone(
     """
     if owner is None:
         return time.time() - seen > UNKNOWN_OWNER_AFTER
-    if "released" in owner:
-        return True
-    if is_here(owner):
-        return not _is_running(owner)
+    if "released" in owner or is_here(owner):
+        return has_left(owner)
     incarnation = owner.get("incarnation")
     heartbeat = _heartbeat(instance, owner["id"], incarnation)
     if incarnation:
@@ -224,6 +222,11 @@ def owner_is_gone(
     # An older worker that was restarted under the same name beats under the old one's key.
     worker_pid = owner.get("worker_pid")
     return worker_pid is not None and str(heartbeat.get("pid", worker_pid)) != worker_pid
+
+
+def has_left(owner: dict[str, str]) -> bool:
+    """Whether its worker has written that the process is over, or this host has it no more."""
+    return "released" in owner or (is_here(owner) and not _is_running(owner))
 
 
 def silence(

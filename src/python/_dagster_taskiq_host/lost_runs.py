@@ -16,7 +16,7 @@ from dagster._core.storage.dagster_run import RunRecord
 from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 from dagster._serdes import pack_value
 
-from . import claims, history, liveness, run_end
+from . import claims, history, liveness, run_end, takeover
 from .messages import EXECUTE_JOB, RESUME_JOB
 
 SENT = "dagster-taskiq/runs-sent-again"
@@ -90,7 +90,7 @@ def _is_lost(instance: DagsterInstance, record: RunRecord, worker: dict[str, str
     if run.job_code_origin is None:
         return False
     claim = claims.claim(instance, run.run_id, None, 1)
-    if not claim.acquire():
+    if not takeover.take(claim, lambda: history.run_owner(instance, run.run_id)):
         return False
     try:
         is_late = time.time() - record.update_timestamp.timestamp() > AGAIN_AFTER

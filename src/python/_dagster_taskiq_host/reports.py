@@ -20,7 +20,7 @@ from dagster._core.events import EngineEventData, JobFailureData, RunFailureReas
 from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, StepRetryData
 from dagster._utils.error import SerializableErrorInfo
 
-from . import claims, history, liveness, run_end, slots
+from . import claims, history, liveness, run_end, slots, takeover
 from .redaction import redact
 
 LOST = "lost"
@@ -63,12 +63,18 @@ def write(instance: DagsterInstance, report: Report) -> dict[str, Any]:
     ``run_finished`` (with ``status``), ``held`` (somebody runs it) or ``missing`` (no such run).
     """
     claim = claims.claim(instance, report.run_id, report.step_key, report.attempt)
-    if not claim.acquire():
+    if not takeover.take(claim, lambda: _owner(instance, report)):
         return {"result": "held"}
     try:
         return write_held(instance, report)
     finally:
         claim.release()
+
+
+def _owner(instance: DagsterInstance, report: Report) -> "tuple[dict[str, str] | None, float]":
+    if report.step_key is None:
+        return history.run_owner(instance, report.run_id)
+    return history.step_owner(instance, report.run_id, report.step_key, report.attempt)
 
 
 def write_held(instance: DagsterInstance, report: Report) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def end_canceling(
     one is left to its launcher.
     """
     claim = claims.claim(instance, run.run_id, None, 1)
-    if not claim.acquire():
+    if not takeover.take(claim, lambda: history.run_owner(instance, run.run_id)):
         return run.status
     try:
         owner, seen = history.run_owner(instance, run.run_id)

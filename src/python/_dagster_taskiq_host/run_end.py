@@ -1,7 +1,9 @@
-"""The end of a run that is being cancelled.
+"""Ends of runs that only the log shows.
 
-Dagster writes a run's status without looking at what it is: a request to cancel that is made as the
-run ends can replace the end's status, and then stands for ever. The log has both.
+Dagster stores the event that ends a run first and the run's status after it, and writes a status
+without looking at what it is. A process that dies between the two leaves a run that looks as if it
+were under way; a request to cancel that is made as the run ends can replace the end's status. Both
+would stand for ever, and the run would be ended a second time.
 """
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus

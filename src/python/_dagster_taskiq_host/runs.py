@@ -78,6 +78,11 @@ def _run_claimed(
         )
         return outcomes.run_finished(status.value)
     started = run.status == DagsterRunStatus.STARTED
+    if (started or task.receive_count > 1) and run_end.restore(instance, run.run_id):
+        # Its process was gone between the event and the status that Dagster derives from it.
+        slots.free_run(instance, run)
+        run = instance.get_run_by_id(run.run_id) or run
+        return outcomes.run_finished(run.status.value)
     if started and not claim.definite:
         owner, seen = history.run_owner(instance, run.run_id)
         if not liveness.owner_is_gone(instance, owner, seen, task.worker):

@@ -8,7 +8,7 @@ from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
-from . import claims, history
+from . import claims, history, takeover
 
 
 def free_step(instance: DagsterInstance, run_id: str, step_key: str) -> None:
@@ -25,8 +25,10 @@ def free_unclaimed_step(
 
     A process that still runs the step is left to do it.
     """
+    if not instance.event_log_storage.supports_global_concurrency_limits:
+        return
     claim = claims.claim(instance, run_id, step_key, attempt)
-    if instance.event_log_storage.supports_global_concurrency_limits and claim.acquire():
+    if takeover.take(claim, lambda: history.step_owner(instance, run_id, step_key, attempt)):
         try:
             free_step(instance, run_id, step_key)
         finally:

@@ -73,7 +73,12 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     if refused is not None:
         return outcomes.unrunnable(refused)
     claim = claims.claim(instance, task.run_id, task.step_key, task.attempt)
-    held = takeover.acquire(instance, claim, task.worker, lambda: _owner(instance, task))
+    held = takeover.acquire(
+        instance,
+        claim,
+        task.worker,
+        lambda: history.step_owner(instance, task.run_id, _key(task), task.attempt),
+    )
     if held is not None:
         return held
     guard = Guard(instance, claim, task, tell)
@@ -99,11 +104,6 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
         return _execute(instance, run, task, tell, guard)
     finally:
         guard.end()
-
-
-def _owner(instance: DagsterInstance, task: Task) -> tuple[dict[str, str] | None, float]:
-    attempt = history.read(instance, task.run_id, _key(task), whole=True).attempt(task.attempt)
-    return attempt.owner, attempt.last_timestamp
 
 
 def _key(task: Task) -> str:

@@ -47,8 +47,18 @@ SKEW = 600.0
 _WRAPPERS = frozenset({"DagsterPostgresException", "DagsterMySQLException"})
 """What Dagster raises when its own tries to connect are used up."""
 
-_DATABASE_ERRORS = frozenset({"OperationalError", "InterfaceError"})
-"""Of Python's database drivers: the connection, the server, its resources."""
+_DATABASE_ERRORS = frozenset(
+    {
+        "ConnectionTimeoutError",
+        "InterfaceError",
+        "OperationalError",
+        "PoolError",
+        "ReadTimeoutError",
+        "WriteTimeoutError",
+    }
+)
+"""Of Python's database drivers: the connection, the server, its resources. MySQL's driver has
+timeouts of its own, which are none of the others."""
 
 _MYSQL_PASSING = frozenset(
     {1040, 1045, 1053, 1152, 1203, 1226, 1290, 1836, 2002, 2003, 2006, 2013, 2055, 4031}

@@ -22,6 +22,10 @@ stale, so that a worker whose storage was slow keeps what it runs."""
 MISSED = 7.5
 """Seconds after which a heartbeat is overdue, and its worker worth another look soon."""
 
+DEAD_AFTER = 20.0
+"""Seconds without a statement after which a session is that of a process that is known to be gone:
+its last word to the server was lost, and the server waits for it, by itself for hours."""
+
 ENDED_WITHIN = 3.0
 """Seconds that the server may take to end a session."""
 
@@ -40,19 +44,40 @@ def acquire(
     owner, seen = find()
     if owner is None:
         return outcomes.claim_held()
+    if liveness.has_left(owner):
+        return None if _take_from(claim, owner, DEAD_AFTER) else outcomes.claim_held()
     if liveness.silence(instance, owner, seen, worker) < END_AFTER:
         return not_gone(instance, owner, seen, worker, END_AFTER)
+    return None if _take_from(claim, owner) else outcomes.claim_held()
+
+
+def take(claim: claims.Claim, find: FindOwner) -> bool:
+    """Takes a claim that is free, or that the server has kept for a process that is gone."""
+    if claim.acquire():
+        return True
+    if claim.definite:
+        return False
+    owner, _ = find()
+    return owner is not None and liveness.has_left(owner) and _take_from(claim, owner, DEAD_AFTER)
+
+
+def _take_from(claim: claims.Claim, owner: dict[str, str], idle: float = 0.0) -> bool:
+    """Whether the claim could be taken after its holder's session was ended.
+
+    ``idle`` as for ``Claim.end_holder``: what is to be ended is the owner's session, and not that
+    of a process which has just taken the claim and is about to announce itself.
+    """
     try:
-        claim.end_holder()
+        claim.end_holder(idle)
     except claims.NotEnded as error:
-        print(redact(f"the claim of worker {owner['id']}, silent: {error}"), file=sys.stderr)
-        return outcomes.claim_held()
+        print(redact(f"the claim of worker {owner['id']}: {error}"), file=sys.stderr)
+        return False
     deadline = time.monotonic() + ENDED_WITHIN
     while not claim.acquire():
         if time.monotonic() > deadline:
-            return outcomes.claim_held()
+            return False
         time.sleep(0.1)
-    return None
+    return True
 
 
 def not_gone(
