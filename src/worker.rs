@@ -10,6 +10,7 @@ mod held;
 mod intake;
 mod life;
 mod lives;
+mod noops;
 pub mod operations;
 mod orders;
 mod output;

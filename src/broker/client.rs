@@ -16,7 +16,8 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
+    MessageSystemAttributeName, QueueAttributeName,
 };
 
 use super::attribute::{Attribute, REASON, SOURCE_QUEUE};
@@ -223,6 +224,30 @@ impl Broker {
                 self.error(&attempt, &e)
             })?;
         Ok(())
+    }
+
+    /// Deletes up to ten messages of one queue; returns how many of them are gone.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the call as a whole failed.
+    pub async fn delete_batch(&self, deliveries: &[&Delivery]) -> Result<usize, BrokerError> {
+        let Some(queue) = deliveries.first().map(|delivery| &delivery.queue) else {
+            return Ok(0);
+        };
+        let mut request = self.client.delete_message_batch().queue_url(&queue.url);
+        for (id, delivery) in deliveries.iter().enumerate() {
+            let entry = DeleteMessageBatchRequestEntry::builder()
+                .id(id.to_string())
+                .receipt_handle(delivery.receipt.handle())
+                .build();
+            // Id and handle are set on the line above, the only reasons to fail.
+            if let Ok(entry) = entry {
+                request = request.entries(entry);
+            }
+        }
+        let attempt = format!("delete {} messages from {}", deliveries.len(), queue.name);
+        let answer = request.send().await.map_err(|e| self.error(&attempt, &e))?;
+        Ok(answer.successful.len())
     }
 
     /// Sets for how long a message stays hidden from now; zero gives it back at once.

@@ -169,7 +169,7 @@ fn own_object(
     }
 }
 
-fn check(
+pub(super) fn check(
     field: &'static str,
     expected: &'static str,
     text: &str,
@@ -187,7 +187,7 @@ fn check(
 }
 
 /// Taskiq's ids, with or without hyphens. Results are put into S3 under them.
-fn is_uuid(text: &str) -> bool {
+pub(super) fn is_uuid(text: &str) -> bool {
     matches!(text.len(), 32 | 36) && uuid::Uuid::try_parse(text).is_ok()
 }
 

@@ -7,10 +7,11 @@ use tracing::error;
 
 use super::held::Task;
 use super::life::Context;
+use super::noops::Noops;
 use super::settle::{back_off, given_back};
 use crate::broker::Delivery;
 use crate::domain::{self, Event, Phase, TaskKind, TaskOutcome, TaskView};
-use crate::wire::TaskMessage;
+use crate::wire::{Noop, TaskMessage};
 
 /// What became of a received message.
 pub(super) enum Taken {
@@ -23,18 +24,27 @@ pub(super) enum Taken {
 pub(super) struct Intake {
     worker: String,
     coming: JoinSet<Taken>,
+    noops: Noops,
 }
 
 impl Intake {
     pub fn new(worker: String) -> Self {
-        let coming = JoinSet::new();
-        Self { worker, coming }
+        Self {
+            worker,
+            coming: JoinSet::new(),
+            noops: Noops::default(),
+        }
     }
 
     /// Takes charge of a message: its lease is renewed from here on. `None`: it is fetched from S3
     /// or put away first, see [`Intake::next`]. Others are tasks at once, so that a batch is
     /// ordered as a whole. `ahead` as in [`Task::ahead`].
     pub fn take(&mut self, context: &Context, delivery: Delivery, ahead: bool) -> Option<Task> {
+        let noop = Noop::decode(&delivery.body);
+        if let Ok(Some(noop)) = noop {
+            self.noops.take(delivery, noop);
+            return None;
+        }
         context.leases.register(&delivery);
         let (context, worker) = (context.clone(), self.worker.clone());
         if delivery.offloaded {
@@ -42,7 +52,7 @@ impl Intake {
                 .spawn(async move { fetch(&context, delivery, ahead, &worker).await });
             return None;
         }
-        match TaskMessage::decode(&delivery.body) {
+        match noop.and_then(|_| TaskMessage::decode(&delivery.body)) {
             Ok(message) => Some(Task {
                 delivery,
                 message,
@@ -58,17 +68,33 @@ impl Intake {
         }
     }
 
+    /// Has no-op tasks acknowledged.
+    pub fn settle_noops(&mut self, context: &Context) {
+        self.noops.settle(context);
+    }
+
+    /// Whether so much is to be settled that no more should be received.
+    pub fn is_full(&self) -> bool {
+        self.noops.is_full()
+    }
+
+    /// How many may become tasks.
     pub fn len(&self) -> usize {
         self.coming.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.coming.is_empty()
+        self.coming.is_empty() && self.noops.is_empty()
     }
 
     /// The next message that is ready; `None` when none is on its way.
     pub async fn next(&mut self) -> Option<Taken> {
-        match self.coming.join_next().await? {
+        let joined = tokio::select! {
+            Some(joined) = self.coming.join_next() => joined,
+            Some(()) = self.noops.next() => return Some(Taken::Settled),
+            else => return None,
+        };
+        match joined {
             Ok(taken) => Some(taken),
             Err(problem) => {
                 error!("a message could not be taken in: {problem}");

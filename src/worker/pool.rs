@@ -236,6 +236,7 @@ impl Pool {
 
     /// Starts what can start, then asks for what could start next.
     fn schedule(&mut self) {
+        self.intake.settle_noops(&self.context);
         if self.rests_until().is_some() {
             self.rest();
         } else if self.state.receives() {
@@ -257,7 +258,9 @@ impl Pool {
             let coming = self.held_steps.len() + self.intake.len();
             let steps = (room as usize).saturating_sub(coming);
             let runs = self.runs.target.saturating_sub(self.runs.busy) as usize;
-            self.polls.demand(steps, runs);
+            if !self.intake.is_full() {
+                self.polls.demand(steps, runs);
+            }
         }
         let hands_over = self.state == WorkerState::Draining && self.steps.busy == 0;
         if hands_over && self.hand_over_at.is_none() {

@@ -176,6 +176,33 @@ fn a_sender_gets_the_events_of_a_step_that_succeeded_of_one_that_died_and_of_one
 }
 
 #[test]
+fn a_noop_task_is_answered_and_acknowledged_and_is_no_task_of_a_run() {
+    let (mut scene, mut sender, worker) = stage("noops");
+    let noop = json!({"task": "dagster_taskiq.noop", "kwargs": {}});
+    let tasks: Vec<Value> = (0..25).map(|_| sender.ask("kiq", &noop)).collect();
+    for task in &tasks {
+        let result = sender.result(task.as_str().unwrap());
+        let found = (&result["is_err"], &result["events"]);
+        assert_eq!(found, (&json!(false), &Value::Null), "{result}");
+    }
+    scene.side.wait_empty();
+    assert!(worker.status().tasks.is_empty());
+
+    // A result is put under the task's id, which must not be a path.
+    let body = json!({"task_id": "../other", "task_name": "dagster_taskiq.noop"}).to_string();
+    let arguments = json!({"endpoint": scene.broker.endpoint, "url": scene.project.queue_url(),
+        "bodies": [body]});
+    scene.side.ask("send", &arguments);
+    let dead = scene.project.queue_url().replace("noops", "noops-dead");
+    let arguments = json!({"endpoint": scene.broker.endpoint, "url": dead});
+    let letter = wait_until("the dead letter", PATIENCE, || {
+        let letters = scene.side.ask("receive", &arguments);
+        letters.get(0).cloned()
+    });
+    assert_eq!(letter["body"], body);
+}
+
+#[test]
 fn a_body_in_s3_is_fetched_and_one_that_is_gone_is_dead_lettered() {
     let (mut scene, mut sender, mut worker) = stage("large");
     let run = scene.side.make_run("three");

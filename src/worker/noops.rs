@@ -1,0 +1,98 @@
+//! No-op tasks take no slot and are deleted ten at a time. Each is idempotent: one that is not
+//! deleted, because SQS or this process is gone, comes back and is acknowledged then.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::life::Context;
+use crate::broker::Delivery;
+use crate::wire::{Noop, TaskiqResult};
+
+/// SQS deletes ten messages in a call.
+const BATCH: usize = 10;
+
+/// Calls at a time.
+const AT_ONCE: usize = 4;
+
+/// How often the log says how many there were.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// Received no-op tasks that are to be acknowledged.
+#[derive(Default)]
+pub(super) struct Noops {
+    waiting: Vec<(Delivery, Noop)>,
+    going: JoinSet<usize>,
+    /// Acknowledged since the log last said so, and when that was.
+    unsaid: usize,
+    said: Option<Instant>,
+}
+
+impl Noops {
+    /// Takes charge of one. No lease is renewed: it is gone before its visibility ends, or comes
+    /// again.
+    pub fn take(&mut self, delivery: Delivery, noop: Noop) {
+        self.waiting.push((delivery, noop));
+    }
+
+    /// Begins to acknowledge what waits.
+    pub fn settle(&mut self, context: &Context) {
+        while !self.waiting.is_empty() && self.going.len() < AT_ONCE {
+            let queue = self.waiting[0].0.queue.url.clone();
+            let mut batch = Vec::with_capacity(BATCH);
+            self.waiting.retain_mut(|one| {
+                let fits = batch.len() < BATCH && one.0.queue.url == queue;
+                if fits {
+                    batch.push(one.clone());
+                }
+                !fits
+            });
+            let context = context.clone();
+            self.going
+                .spawn(async move { acknowledge(&context, &batch).await });
+        }
+    }
+
+    /// Whether so many wait that no more should be received.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= AT_ONCE * BATCH
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.going.is_empty()
+    }
+
+    /// Waits until some were acknowledged; `None` when none are on their way.
+    pub async fn next(&mut self) -> Option<()> {
+        let count = self.going.join_next().await?.unwrap_or_default();
+        self.unsaid += count;
+        let is_due = self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
+        if self.unsaid > 0 && (is_due || self.is_empty()) {
+            info!("acknowledged {} no-op tasks", self.unsaid);
+            self.unsaid = 0;
+            self.said = Some(Instant::now());
+        }
+        Some(())
+    }
+}
+
+/// Puts the results, where somebody can look for them, then deletes; returns how many.
+async fn acknowledge(context: &Context, batch: &[(Delivery, Noop)]) -> usize {
+    let mut done = Vec::with_capacity(batch.len());
+    for (delivery, noop) in batch {
+        let result = TaskiqResult::ended(None, 0.0).to_json();
+        match context.broker.put_result(&noop.task_id, result).await {
+            Ok(_) => done.push(delivery),
+            Err(problem) => warn!("{problem}; the task comes again"),
+        }
+    }
+    match context.broker.delete_batch(&done).await {
+        Ok(deleted) => deleted,
+        Err(problem) => {
+            warn!("{problem}; the messages come again");
+            0
+        }
+    }
+}
