@@ -13,6 +13,7 @@ mod control;
 mod demo;
 mod doctor;
 mod guard;
+mod init;
 mod output;
 mod queue;
 mod run;
@@ -83,6 +84,9 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     output::hide_secrets_of_panics();
     arguments::hide_secrets();
+    if init::is_first() {
+        return outcome(init::run());
+    }
     let Cli {
         command,
         no_ui,

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod container;
 mod demo;
 mod doctor;
 mod environment;
