@@ -19,6 +19,7 @@ mod pool;
 mod printed;
 mod reporter;
 mod second_net;
+mod service;
 mod settle;
 mod turns;
 mod usage;

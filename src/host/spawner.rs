@@ -93,6 +93,10 @@ impl Recipe {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(&self.python);
+        // Not for steps: what they are is no matter of systemd's.
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(variable);
+        }
         command
             .args(["-c", BOOTSTRAP])
             .arg(&self.host_folder)

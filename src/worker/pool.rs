@@ -19,6 +19,7 @@ use super::orders::Order;
 use super::polls::{Polled, Polls};
 use super::reporter::{self, InFlight, Standing};
 use super::second_net;
+use super::service::Service;
 use super::settle::{back_off, jitter};
 use crate::broker::{Broker, LONG_POLL, Leases, QueueSet};
 use crate::domain::{Event, EventSink, Slots, WorkerState};
@@ -68,6 +69,7 @@ pub struct Pool {
     /// A look at whether missing queues exist by now; at most one.
     lookups: JoinSet<QueueSet>,
     standing: watch::Sender<Standing>,
+    service: Service,
 }
 
 /// How often queues that did not exist are looked for: a request for each that is missing.
@@ -145,6 +147,7 @@ impl Pool {
             chores: JoinSet::new(),
             lookups: JoinSet::new(),
             standing,
+            service: Service::new(),
         }
     }
 
@@ -183,6 +186,7 @@ impl Pool {
                     let _ = self.stop();
                 }
                 _ = missing.tick() => self.look_for_missing(),
+                () = self.service.watched() => {}
                 Some(queues) = self.lookups.join_next() => self.found(queues),
             }
         }
@@ -424,6 +428,7 @@ impl Pool {
     fn become_state(&mut self, state: WorkerState, time: Option<Duration>) {
         info!("worker {} is {}", self.options.worker, state.word());
         self.state = state;
+        self.service.report(state);
         self.ends_in(time);
         if !state.receives() {
             let held: Vec<Task> = self

@@ -8,6 +8,7 @@
 
 mod container;
 mod demo;
+mod deploy;
 mod doctor;
 mod environment;
 mod errors;

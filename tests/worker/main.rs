@@ -17,6 +17,7 @@ mod life;
 mod queue_operations;
 mod queues;
 mod receives;
+mod service;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstream;
