@@ -53,6 +53,12 @@ pub(super) async fn exited(
         let why = "it was stopped with its worker";
         return lost(supervisor, subject, key, exit.pid, why).await;
     }
+    let has_run = exit.retry.is_some() || exit.canceled || matches!(kind, ExitKind::Raised(_));
+    if subject.step_key.is_some() && !has_run {
+        // Nothing of the step was executed yet, and its policy is not known.
+        let why = format!("its process {} before the step began", how(&kind));
+        return lost(supervisor, subject, key, exit.pid, &why).await;
+    }
     let reason = describe(supervisor, subject, &exit, &kind);
     if subject.step_key.is_none() && !exit.canceled && !matches!(kind, ExitKind::Raised(_)) {
         // Nothing of the run is lost with its run worker: the next one goes on with it.

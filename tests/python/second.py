@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from dagster import Config, Definitions, RetryPolicy, in_process_executor, job, op
+from dagster import Config, ConfigMapping, Definitions, RetryPolicy, in_process_executor, job, op
 
 from dagster_taskiq import taskiq_executor
 
@@ -136,6 +136,22 @@ def speak_job():
     speaks()
 
 
+def _mapped(config: dict[str, str]) -> dict[str, dict[str, object]]:
+    """Waits as long as it may not go on, but not where the run itself is planned."""
+    if "DTQ_TEST_RUN" not in os.environ and (Path(config["folder"]) / "armed").exists():
+        _wait(Place(folder=config["folder"]))
+    return {"ops": {}}
+
+
+@job(
+    executor_def=taskiq_executor,
+    config=ConfigMapping(config_fn=_mapped, config_schema={"folder": str}),
+    tags={"dagster-taskiq/isolation": "fresh"},
+)
+def mapped_job():
+    speaks()
+
+
 defs = Definitions(
     jobs=[
         wait_job,
@@ -147,5 +163,6 @@ defs = Definitions(
         dies_once_job,
         hungry_job,
         speak_job,
+        mapped_job,
     ]
 )

@@ -138,6 +138,21 @@ def test_cancelling_a_run_that_ends_in_the_same_moment_leaves_its_end(
     assert status(instance, run) == DagsterRunStatus.SUCCESS
 
 
+def test_cancelling_a_run_that_is_canceled_at_once_has_cancelled_it(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run_for_test(instance, status=DagsterRunStatus.STARTED)
+    request = type(instance).report_run_canceling
+
+    def obeyed(self: DagsterInstance, found: DagsterRun, *arguments: str) -> None:
+        request(self, found, *arguments)
+        self.report_run_canceled(found)
+
+    monkeypatch.setattr(type(instance), "report_run_canceling", obeyed)
+    assert instance.run_launcher.terminate(run.run_id) is True
+    assert status(instance, run) == DagsterRunStatus.CANCELED
+
+
 def test_cancelling_once_more_shows_the_end_that_an_earlier_request_hid(
     instance: DagsterInstance,
 ) -> None:

@@ -67,6 +67,24 @@ def test_a_lost_run_of_dagsters_own_executor_ends_and_does_not_begin_again(
     assert "The run's worker was lost, and its steps with it" in text
 
 
+def test_a_step_whose_process_is_killed_before_the_step_begins_is_tried_again(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only the step's own process waits as it makes its plan; the worker has no such variable.
+    monkeypatch.setenv("DTQ_TEST_RUN", "1")
+    monkeypatch.setitem(fleet.environment, "DTQ_TEST_RUN", "1")
+    (tmp_path / "armed").touch()
+    run = fleet.begin("mapped_job", config={"folder": str(tmp_path)})
+    wait_for((tmp_path / "there").exists, "the step's process")
+    (tmp_path / "armed").unlink()
+    os.kill(int((tmp_path / "there").read_text()), signal.SIGKILL)
+    # It has no retry policy: a step that is killed in its own code fails.
+    assert run.finish().status == DagsterRunStatus.SUCCESS
+    assert run.count("STEP_UP_FOR_RETRY") == {"speaks": 1}
+    assert run.count("STEP_SUCCESS") == {"speaks": 1}
+    wait_for(lambda: fleet.queue.depth() == 0, "the acknowledgement")
+
+
 @pytest.mark.parametrize(
     ("name", "ops"),
     [("pool_job", ("waits_in_pool", "second")), ("own_pool_job", ("waits_in_pool",))],

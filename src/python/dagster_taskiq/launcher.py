@@ -148,7 +148,8 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         if run.status != DagsterRunStatus.CANCELING:
             self._instance.report_run_canceling(run)
         if self._has_ended(run_id):
-            return False
+            found = self._instance.get_run_by_id(run_id)
+            return found is not None and found.status == DagsterRunStatus.CANCELED
         if run.status in _NOT_YET_STARTED:
             self._cancel_unstarted(run_id)
         return True

@@ -11,7 +11,7 @@ from dagster_taskiq import taskiq_executor
 #: A step whose own process is killed fails as one that ran out of memory does: its policy decides.
 POLICY = RetryPolicy(max_retries=30)
 #: Steps of a job that runs them beside each other.
-FAN = 48
+FAN = 96
 LIMITED = "soak-limited"
 
 
