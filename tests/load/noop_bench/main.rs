@@ -44,6 +44,9 @@ struct Arguments {
     /// Rounds, in each of which both have their turn
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// The binary to measure; the one beside this program without it
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
 }
 
 /// One worker.
@@ -74,7 +77,7 @@ struct Round {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
-    let bench = Bench::start()?;
+    let bench = Bench::start(arguments.binary.clone())?;
     println!("machine: {}", common::machine());
     println!("load average before: {}", common::load_average());
     let mut rounds = [Vec::new(), Vec::new()];
@@ -129,9 +132,9 @@ struct Bench {
 }
 
 impl Bench {
-    fn start() -> Result<Self, Failure> {
+    fn start(binary: Option<PathBuf>) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
-        let binary = common::binary_beside()?;
+        let binary = binary.map_or_else(common::binary_beside, Ok)?;
         let broker = Server::start(&binary, &folder.path().join("broker"))?;
         let config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
