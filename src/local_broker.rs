@@ -1,7 +1,7 @@
 //! The embedded, durable SQS-compatible server. HTTP requests ([`http`]) become actions
 //! ([`actions`]) on one state machine ([`state`]), owned by one thread ([`engine`]) that writes
-//! each group of changes to `SQLite` ([`journal`]) before it answers. Used by `cli` alone; everybody
-//! else speaks to it as to SQS.
+//! each group of changes to `SQLite` ([`journal`]) before it answers. Only `cli` uses it directly;
+//! all other code talks to it as to SQS.
 
 pub mod account;
 pub mod actions;
@@ -43,22 +43,22 @@ use receipt::ReceiptSealer;
 use tls::{TlsError, TlsFiles};
 use tokio_rustls::TlsAcceptor;
 
-/// How long open connections may take to end once the server is told to stop. Long polls are
-/// answered at once, so only a client that does not read its answer gets near it.
+/// Maximum time open connections may take to end at shutdown. Long polls are answered at once, so
+/// only a client that does not read its answer comes near it.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// What a server needs to know.
+/// Configuration of a server.
 #[derive(Debug, Clone)]
 pub struct LocalBrokerConfig {
-    /// Where to listen; port 0 lets the system choose.
+    /// Address to listen on; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Where queues and messages are kept; one process at a time.
+    /// Folder of the queues and messages; one process at a time.
     pub data_dir: PathBuf,
-    /// How sure a write is before its request is answered.
+    /// Durability of a write when its request is answered.
     pub durability: Durability,
     /// When set, requests must be signed with these keys.
     pub keys: Option<KeyPair>,
-    /// Hosts and web pages that are let in, besides the usual ones.
+    /// Additional hosts and web pages that are allowed.
     pub allowed: Allowed,
     /// When set, connections are encrypted with this certificate.
     pub tls: Option<TlsFiles>,
@@ -66,10 +66,10 @@ pub struct LocalBrokerConfig {
     pub declared: Declared,
 }
 
-/// Why a server does not start, or ended.
+/// Error that keeps a server from starting, or ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalBrokerError {
-    /// The address is taken or not ours.
+    /// The address is in use or does not belong to this machine.
     #[error(
         "the broker cannot listen on {listen}: {source}; stop what listens there or choose another \
          address with --listen"
@@ -77,7 +77,7 @@ pub enum LocalBrokerError {
     Listen {
         /// The address.
         listen: SocketAddr,
-        /// What the system says.
+        /// Error reported by the operating system.
         source: std::io::Error,
     },
     /// The folder cannot be made or written to.
@@ -88,7 +88,7 @@ pub enum LocalBrokerError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// Error reported by the operating system.
         source: std::io::Error,
     },
     /// Another process holds the folder.
@@ -100,7 +100,7 @@ pub enum LocalBrokerError {
         /// The folder.
         path: PathBuf,
     },
-    /// The database does not open.
+    /// The database cannot be opened.
     #[error(
         "the broker cannot read its database {}: {source}; free disk space or repair the folder, \
          or move the file away to start empty", path.display()
@@ -108,16 +108,16 @@ pub enum LocalBrokerError {
     Database {
         /// The file.
         path: PathBuf,
-        /// What `SQLite` says.
+        /// Error reported by `SQLite`.
         source: rusqlite::Error,
     },
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A declared queue cannot be made.
+    /// A declared queue cannot be created.
     #[error("the broker cannot make what its configuration file declares: {0}; correct the file")]
     Declared(String),
-    /// The system has no thread to give.
+    /// The operating system refuses to start a thread.
     #[error("the broker cannot start its thread: {0}; raise the limit on processes")]
     Thread(std::io::Error),
 }
@@ -132,11 +132,11 @@ pub struct LocalBroker {
 }
 
 impl LocalBroker {
-    /// Listens, takes the data folder and reads what it holds.
+    /// Listens, locks the data folder and loads its content.
     ///
     /// # Errors
-    /// A taken address, a folder that cannot be used, a database that does not open, a certificate or
-    /// a declared queue that is refused.
+    /// The address is in use, the folder cannot be used, the database cannot be opened, or a
+    /// certificate or a declared queue is refused.
     pub async fn bind(config: LocalBrokerConfig) -> Result<Self, LocalBrokerError> {
         let tls = config.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
         config
@@ -203,7 +203,7 @@ impl LocalBroker {
         format!("{}://{}", self.app.scheme, self.address)
     }
 
-    /// Answers requests until `shutdown` is done; then answers long polls at once, lets open
+    /// Answers requests until `shutdown` resolves. Then answers long polls at once, lets open
     /// requests end and closes the database.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let Self {
@@ -240,7 +240,7 @@ impl LocalBroker {
     }
 }
 
-/// Binds and serves until `shutdown` is done.
+/// Binds and serves until `shutdown` resolves.
 ///
 /// # Errors
 /// As [`LocalBroker::bind`].

@@ -1,16 +1,17 @@
-//! Accounts: each has queues of its own. A client that signs with an access key id of twelve digits
-//! is of the account of that number, as in `LocalStack` and moto; all others are of [`DEFAULT`].
+//! Accounts: each has its own queues. A client that signs with an access key id of twelve digits
+//! belongs to the account of that number, as in `LocalStack` and moto; all others belong to
+//! [`DEFAULT`].
 //!
-//! Inside the broker a queue is known by one key: its bare name in the default account, and
-//! `ACCOUNT/NAME` in any other. No name has a slash.
+//! Inside the broker a queue has one key: its bare name in the default account, and `ACCOUNT/NAME`
+//! in any other. Queue names contain no slash.
 
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 
-/// The account of whoever has none of his own.
+/// The account of clients whose access key id is not an account number.
 pub const DEFAULT: &str = "000000000000";
 
-/// Whether this is an account's number.
+/// Whether this is an account number.
 #[must_use]
 pub fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
@@ -25,7 +26,7 @@ pub fn of_access_key(id: &str) -> &str {
 /// The key of a queue.
 #[must_use]
 pub fn key(account: &str, name: &str) -> String {
-    // A name with a slash is none, and must not be taken for that of another account.
+    // A name with a slash is invalid. It must not be mistaken for a queue of another account.
     if account == DEFAULT && !name.contains('/') {
         name.to_owned()
     } else {
@@ -33,13 +34,13 @@ pub fn key(account: &str, name: &str) -> String {
     }
 }
 
-/// Account and name of a queue's key.
+/// Account and name in a queue's key.
 #[must_use]
 pub fn split(key: &str) -> (&str, &str) {
     key.split_once('/').unwrap_or((DEFAULT, key))
 }
 
-/// The key of the queue of this name in the account of another.
+/// The key of the queue `name` in the account of the queue `other`.
 #[must_use]
 pub fn sibling(other: &str, name: &str) -> String {
     key(split(other).0, name)
@@ -51,12 +52,12 @@ pub fn in_arn(arn: &str) -> &str {
     arn.split(':').nth(4).unwrap_or_default()
 }
 
-/// The accounts that have, or had, a queue.
+/// The accounts that have, or once had, a queue.
 #[derive(Debug, Clone, Default)]
 pub struct Accounts(Arc<RwLock<HashSet<String>>>);
 
 impl Accounts {
-    /// Notes the account of a queue.
+    /// Records the account of a queue.
     pub fn note(&self, queue: &str) {
         let (account, _) = split(queue);
         if account != DEFAULT
@@ -66,10 +67,10 @@ impl Accounts {
         }
     }
 
-    /// The queue that a client of account `caller` means by a URL or ARN with this account and name:
-    /// the one of that account. Where a part that should be an account is none, and where a client
-    /// without an account of his own names one that nobody uses here (copied from AWS), the name
-    /// alone counts.
+    /// Resolves the queue that a client of account `caller` names by this account and name: the
+    /// queue of that account. Only the name counts where the account part is not an account, and
+    /// where a client without an account number names an account that has no queues (copied from
+    /// AWS).
     #[must_use]
     pub fn locate(&self, caller: &str, account: &str, name: &str) -> String {
         let is_used = |account: &str| self.0.read().is_ok_and(|known| known.contains(account));

@@ -1,4 +1,4 @@
-//! SQS's actions: each reads its input, runs on the engine, and writes its output.
+//! SQS actions: each reads its input, runs on the engine, and writes its output.
 
 mod attributes;
 mod batch;
@@ -23,7 +23,7 @@ use super::guard::Reach;
 use super::receipt::{Receipt, ReceiptSealer};
 use super::state::settings::name_in_arn;
 
-/// What an action has at hand.
+/// Context of an action.
 #[derive(Debug)]
 pub struct Context<'a> {
     /// The queues.
@@ -36,18 +36,18 @@ pub struct Context<'a> {
     pub region: &'a str,
     /// The client's account.
     pub account: &'a str,
-    /// What the request may do.
+    /// Permitted extent of the request.
     pub reach: Reach,
-    /// The trace the request is part of, which messages it sends carry on: `X-Amzn-Trace-Id`.
+    /// Trace of the request (`X-Amzn-Trace-Id`), copied to the messages it sends.
     pub trace: Option<&'a str>,
-    /// What faults make of its receive.
+    /// Effect of faults on its receive.
     pub twist: Twist,
 }
 
-/// What faults make of a receive.
+/// Effect of faults on a receive.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Twist {
-    /// What it receives stays in the queue as well.
+    /// Received messages stay in the queue as well.
     pub duplicate: bool,
     /// It receives nothing.
     pub empty: bool,
@@ -77,7 +77,8 @@ impl Context<'_> {
         format!("arn:aws:sqs:{}:{account}:{name}", self.region)
     }
 
-    /// The queue a URL names: the last part of its path, in the account before it, whatever its host.
+    /// The queue a URL names: the last part of its path, in the account before it. The host is
+    /// ignored.
     fn queue_in(&self, url: Option<String>) -> Result<String, SqsError> {
         let url = required(url, "QueueUrl")?;
         let path = url
@@ -97,7 +98,7 @@ impl Context<'_> {
         self.engine.accounts().locate(self.account, account, name)
     }
 
-    /// The queue that an action's input is about, if it can be read.
+    /// The queue that an action's input names, if it can be read.
     #[must_use]
     pub fn queue_of_input(&self, input: &[u8]) -> Option<String> {
         let named: Named = serde_json::from_slice(input).ok()?;
@@ -128,7 +129,7 @@ struct Held {
     handle: String,
 }
 
-/// All of SQS's actions.
+/// All SQS actions.
 pub const ACTIONS: [&str; 23] = [
     "AddPermission",
     "CancelMessageMoveTask",
@@ -155,7 +156,7 @@ pub const ACTIONS: [&str; 23] = [
     "UntagQueue",
 ];
 
-/// The actions that change nothing. `ReceiveMessage` hides what it answers.
+/// The actions that change nothing. `ReceiveMessage` is not one: it hides the messages it returns.
 const READING: [&str; 6] = [
     "GetQueueAttributes",
     "GetQueueUrl",
@@ -178,7 +179,7 @@ const SILENT: [&str; 9] = [
     "UntagQueue",
 ];
 
-/// Whether the service's model has an output for an action: the query protocol then answers it with
+/// Whether the service's model has an output for an action. If so, the query protocol answers with
 /// a result element, even an empty one.
 #[must_use]
 pub fn has_output(action: &str) -> bool {
@@ -188,7 +189,8 @@ pub fn has_output(action: &str) -> bool {
 /// Runs one action.
 ///
 /// # Errors
-/// The action's own, or an unknown action's, or the request may only read.
+/// The error of the action, `InvalidAction` for an unknown one, or `AccessDenied` if the request
+/// may only read.
 pub async fn dispatch(ctx: &Context<'_>, action: &str, body: &[u8]) -> Result<Bytes, SqsError> {
     if ctx.reach == Reach::Reading && !READING.contains(&action) {
         return Err(SqsError::new(
@@ -243,14 +245,14 @@ fn write<T: Serialize>(output: &T) -> Result<Bytes, SqsError> {
         .map_err(|error| SqsError::new(ErrorKind::InternalFailure, error.to_string()))
 }
 
-/// A member that must be there and not be empty.
+/// Returns a required member; an empty one counts as missing.
 fn required(value: Option<String>, name: &str) -> Result<String, SqsError> {
     value
         .filter(|value| !value.is_empty())
         .ok_or_else(|| SqsError::missing(name))
 }
 
-/// A number that must lie in a range when it is given.
+/// Checks that a number, if given, lies in a range.
 fn in_range(
     value: Option<i64>,
     name: &str,
@@ -263,7 +265,8 @@ fn in_range(
     }
 }
 
-/// Ids of groups, deduplication and receive attempts: 1 to 128 letters, digits and punctuation.
+/// Checks an id of a group, deduplication or receive attempt: 1 to 128 letters, digits and
+/// punctuation.
 fn check_id(id: Option<String>, name: &str) -> Result<Option<String>, SqsError> {
     match id {
         Some(id)

@@ -1,6 +1,6 @@
-//! What this server answers beyond SQS: who it is, exact waiting counts by priority, messages as
-//! they lie, its state for `broker status`, counters, a clock that can
-//! be moved, faults that can be asked for, and a fresh start.
+//! Endpoints beyond SQS: identity, exact waiting counts by priority, messages without receiving
+//! them, the state for `broker status`, counters, a clock that can be advanced, fault injection,
+//! and a reset.
 
 mod clock;
 mod faults;
@@ -27,7 +27,7 @@ pub use reset::{Gone, RESET, Reset};
 /// The name by which the server identifies itself at `GET /`.
 pub const SERVER_NAME: &str = "dagster-taskiq-tui";
 
-/// Where everything is that is not SQS.
+/// Path prefix of every endpoint that is not SQS.
 pub const PREFIX: &str = "/_dtq/";
 
 /// The answer of `GET /_dtq/status`.
@@ -45,10 +45,10 @@ pub struct Status {
     pub queues: BTreeMap<String, Counts>,
 }
 
-/// The answer to a request that is refused or fails.
+/// The answer to a request that is refused or failed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Refusal {
-    /// Why.
+    /// The reason.
     pub error: String,
 }
 
@@ -67,7 +67,7 @@ pub async fn answer(app: &App, uri: &Uri) -> Response<Body> {
     }
 }
 
-/// Answers what changes something: `reach` says whether it may.
+/// Answers requests that change something; `reach` is the permitted extent.
 pub async fn change(app: &App, reach: Reach, parts: &Parts, body: &Bytes) -> Response<Body> {
     if reach != Reach::All {
         let error = "a followed link must not change anything: send the request by a program";
@@ -188,7 +188,7 @@ fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// The queue that a parameter names: `NAME`, or `ACCOUNT/NAME`.
+/// The key of the queue in a parameter: `NAME`, or `ACCOUNT/NAME`.
 fn key_of(app: &App, text: &str) -> String {
     let text = text.replace("%2F", "/").replace("%2f", "/");
     let (account, name) = account::split(&text);

@@ -1,5 +1,5 @@
-//! What a configuration file declares: queues that are there from the start, templates of queues
-//! that are made when they are first used, and faults.
+//! Declarations of a configuration file: queues that exist from the start, templates of queues that
+//! are created on first use, and faults.
 
 mod values;
 
@@ -38,7 +38,7 @@ struct Declaration {
     tags: BTreeMap<String, AttributeValue>,
 }
 
-/// Where messages go that were received too often.
+/// Dead-letter policy: where messages go after too many receives.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Redrive {
@@ -53,21 +53,21 @@ impl Declared {
         self.faults.clone()
     }
 
-    /// Whether queues may be made when they are first used.
+    /// Whether queues may be created on first use.
     #[must_use]
     pub fn has_templates(&self) -> bool {
         !self.templates.is_empty()
     }
 
-    /// Whether every template makes a queue; declared queues are made at once.
+    /// Checks that every template makes a valid queue; declared queues are created at once anyway.
     ///
     /// # Errors
-    /// The first one that does not, and why.
+    /// The first invalid template, and why.
     pub fn check(&self) -> Result<(), String> {
         for (wanted, template) in &self.templates {
             let key = key_of(&wanted.replace('*', "x"));
             let mut template = template.clone().unwrap_or_default();
-            // The queue it names by its ARN may be in the data folder.
+            // The queue that the ARN names may already be in the data folder.
             template.attributes.retain(|name, _| name.0 != REDRIVE);
             let mut broker = Broker::default();
             make(&mut broker, 0, &key, &template, "x")
@@ -76,16 +76,16 @@ impl Declared {
         Ok(())
     }
 
-    /// Makes the declared queues. One that is there gets the attributes and tags of the file and
-    /// keeps its messages and what the file does not name.
+    /// Creates the declared queues. An existing queue gets the attributes and tags of the file; it
+    /// keeps its messages and everything the file does not name.
     ///
     /// # Errors
-    /// SQS's, with the queue's name.
+    /// Those of SQS, with the queue's name.
     pub fn apply(&self, broker: &mut Broker, now: Millis) -> Result<(), SqsError> {
         let named = |name: &str, error: SqsError| {
             SqsError::new(error.kind, format!("the queue {name}: {}", error.message))
         };
-        // Dead-letter queues must be there before what names them, and may need attributes.
+        // Dead-letter queues must exist before the queues that name them, and may need attributes.
         for policies in [false, true] {
             for (name, declaration) in &self.queues {
                 let declaration = declaration.clone().unwrap_or_default();
@@ -107,11 +107,11 @@ impl Declared {
         Ok(())
     }
 
-    /// Makes a queue that is not there by the template its name fits best, the longest; `false`
-    /// when there is none.
+    /// Creates a missing queue from the template that matches its name best, which is the longest;
+    /// `false` if no template matches.
     ///
     /// # Errors
-    /// SQS's.
+    /// Those of SQS.
     pub fn make_by_template(
         &self,
         broker: &mut Broker,
@@ -140,7 +140,7 @@ impl Declared {
 }
 
 impl Declaration {
-    /// The attributes as SQS takes them, without those that name other queues.
+    /// The attributes as SQS takes them, without those that refer to other queues.
     fn plain(&self, key: &str) -> BTreeMap<String, String> {
         let given = self.attributes.iter();
         let mut attributes: BTreeMap<_, _> = given
@@ -166,8 +166,8 @@ impl Declaration {
     }
 }
 
-/// Makes a queue and the dead-letter queue it names, or gives it the attributes. A `*` in the name of
-/// the dead-letter queue stands for `matched`.
+/// Creates a queue and the dead-letter queue it names, or updates its attributes. A `*` in the name
+/// of the dead-letter queue stands for `matched`.
 fn make(
     broker: &mut Broker,
     now: Millis,
@@ -208,7 +208,7 @@ fn make(
     settle(broker, now, key, policies, BTreeMap::new())
 }
 
-/// Makes a queue, or changes of it what differs.
+/// Creates a queue, or updates the attributes and tags that differ.
 fn settle(
     broker: &mut Broker,
     now: Millis,
@@ -238,7 +238,7 @@ fn key_of(text: &str) -> String {
     account::key(account, name)
 }
 
-/// What the first `*` of a pattern stands for in a name that fits it.
+/// The part of a matching name that the first `*` of the pattern stands for.
 fn matched<'a>(wanted: &str, name: &'a str) -> &'a str {
     let Some((before, after)) = wanted.split_once('*') else {
         return "";

@@ -1,4 +1,4 @@
-//! The MD5 sums SQS answers with, so that clients can compare.
+//! MD5 sums in SQS answers, with which clients verify a message.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,8 +13,7 @@ pub fn of_body(body: &str) -> String {
 }
 
 /// The sum of message attributes: for each, sorted by name, its name, type and value, each after
-/// its length in four bytes, with one byte between type and value that tells text (1) from
-/// bytes (2).
+/// its length in four bytes, with one byte between type and value that marks text (1) or bytes (2).
 #[must_use]
 pub fn of_attributes<'a>(
     attributes: impl IntoIterator<Item = (&'a str, &'a AttributeValue)>,

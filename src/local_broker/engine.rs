@@ -1,8 +1,8 @@
-//! The one thread that owns the state machine and the journal. It takes every request that
-//! waits, applies them and commits once. A second thread ([`flusher`]) flushes the commit and
-//! answers, while the first works on the requests that came meanwhile: a call is answered only
-//! after its effect is on disk, and many calls share one flush. Receives that found nothing are
-//! parked here until something can be received or their time is over.
+//! The one thread that owns the state machine and the journal. It takes all waiting requests,
+//! applies them and commits once. A second thread ([`flusher`]) flushes the commit and answers,
+//! while the first works on the requests that arrived meanwhile. A call is answered only after its
+//! effect is on disk, and many calls share one flush. Receives that found nothing are parked here
+//! until a message can be received or their wait time is over.
 
 mod flusher;
 pub mod peek;
@@ -29,8 +29,8 @@ use peek::Peek;
 use polls::Poll;
 use worker::Worker;
 
-/// Requests waiting for the engine. A connection has at most one, so this bounds busy
-/// connections; one more is answered with `ServiceUnavailable`, which SDKs try again.
+/// Requests waiting for the engine. A connection has at most one, so this bounds busy connections;
+/// one more is answered with `ServiceUnavailable`, which SDKs retry.
 const WAITING_LIMIT: usize = 16_384;
 
 type Answer = Box<dyn FnOnce(Result<(), SqsError>) + Send>;
@@ -59,14 +59,14 @@ pub struct Engine {
 /// A received message with its body.
 #[derive(Debug)]
 pub struct Delivered {
-    /// What memory knows.
+    /// Part held in memory.
     pub received: Received,
-    /// What was on disk.
+    /// Part read from disk.
     pub payload: Payload,
 }
 
-/// Received messages on their way to a client. Dropped before [`Delivery::take`], they are given
-/// back: nobody was there to get them.
+/// Received messages on their way to a client. If dropped before [`Delivery::take`], they are given
+/// back: the client has gone.
 #[derive(Debug)]
 pub struct Delivery {
     queue: String,
@@ -75,7 +75,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The messages; from here on they count as delivered.
+    /// Takes the messages; from here on they count as delivered.
     #[must_use]
     pub fn take(mut self) -> Vec<Delivered> {
         std::mem::take(&mut self.messages)
@@ -96,7 +96,8 @@ impl Drop for Delivery {
                 queue: self.queue.clone(),
                 receipts: self.receipts(),
             };
-            // When the engine has no room or is gone, the visibility timeout gives them back.
+            // If the engine is full or gone, the messages return when their visibility timeout
+            // ends.
             let _ = self.orders.try_send(order);
         }
     }
@@ -113,10 +114,10 @@ pub fn receipt_of(received: &Received) -> Receipt {
 }
 
 impl Engine {
-    /// Starts the thread on what was loaded.
+    /// Starts the thread with the loaded state.
     ///
     /// # Errors
-    /// The system has no thread to give.
+    /// The operating system refuses to start a thread.
     pub fn start(journal: Journal, broker: Broker) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (orders, waiting) = sync_channel(WAITING_LIMIT);
         let metrics = Arc::<Metrics>::default();
@@ -140,7 +141,7 @@ impl Engine {
         &self.accounts
     }
 
-    /// What is counted.
+    /// The metrics of the broker.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -149,7 +150,8 @@ impl Engine {
     /// Runs `job` on the state machine and answers once its changes are on disk.
     ///
     /// # Errors
-    /// The job's own, or `ServiceUnavailable` when storage fails or the engine is overloaded.
+    /// The error of the job, or `ServiceUnavailable` when storage fails or the engine is
+    /// overloaded.
     pub async fn run<T, F>(&self, job: F) -> Result<T, SqsError>
     where
         T: Send + 'static,
@@ -212,8 +214,8 @@ fn stopped() -> SqsError {
     )
 }
 
-/// Milliseconds since the epoch, by the machine's clock. What is in queues goes by the engine's own
-/// clock, which may be ahead of it.
+/// Milliseconds since the epoch, by the machine's clock. Queues use the engine's own clock, which
+/// may be ahead of it.
 #[must_use]
 pub fn wall_clock() -> Millis {
     let since = SystemTime::now()

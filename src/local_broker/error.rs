@@ -1,13 +1,12 @@
-//! SQS's own errors: one enum, from which both protocols take name, code and HTTP status.
+//! SQS errors: one enum, from which both protocols take name, code and HTTP status.
 
 use axum::http::StatusCode;
 
-/// Which of SQS's errors an answer carries. Names, query codes and statuses are those of the
-/// service's model; where the JSON name and the query code differ, `aws-query-error` clients
-/// compare the latter.
+/// Kind of an SQS error. Names, query codes and statuses are those of the service's model; where
+/// the JSON name and the query code differ, `aws-query-error` clients compare the latter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// No queue of that name.
+    /// No queue has that name.
     QueueDoesNotExist,
     /// `CreateQueue` with attributes that differ from the existing queue's.
     QueueNameExists,
@@ -17,15 +16,15 @@ pub enum ErrorKind {
     InvalidParameterValue,
     /// A required member is absent.
     MissingParameter,
-    /// An attribute name SQS does not know.
+    /// An attribute name that SQS does not know.
     InvalidAttributeName,
     /// An attribute's value is not allowed.
     InvalidAttributeValue,
     /// A body with characters SQS refuses.
     InvalidMessageContents,
-    /// A string that is no receipt handle of this queue.
+    /// A string that is not a receipt handle of this queue.
     ReceiptHandleIsInvalid,
-    /// Visibility of a message that nobody holds.
+    /// A change of visibility for a message that is not in flight.
     MessageNotInflight,
     /// A batch without entries.
     EmptyBatchRequest,
@@ -47,11 +46,11 @@ pub enum ErrorKind {
     ResourceNotFound,
     /// The action cannot be done on this queue.
     UnsupportedOperation,
-    /// An action name SQS does not have.
+    /// An action name that SQS does not have.
     InvalidAction,
     /// A JSON body that cannot be read as the action's input.
     Serialization,
-    /// The request may not do this here, whoever signed it.
+    /// The request is not allowed to do this, whoever signed it.
     AccessDenied,
     /// The request's signature is absent.
     MissingAuthenticationToken,
@@ -175,7 +174,7 @@ impl ErrorKind {
         StatusCode::from_u16(self.facts().2).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Whether the client is to blame.
+    /// Whether the client caused the error.
     #[must_use]
     pub fn is_sender_fault(self) -> bool {
         self.facts().2 < 500
@@ -186,15 +185,15 @@ impl ErrorKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", kind.query_code())]
 pub struct SqsError {
-    /// Which error.
+    /// The kind.
     pub kind: ErrorKind,
-    /// The text beside it.
+    /// The message text.
     pub message: String,
-    /// Code and status of an error that was asked for.
+    /// Code and status of an injected error.
     named: Option<Box<(String, u16)>>,
 }
 
-/// The kinds by which an error that is asked for may be named.
+/// The kinds by which an injected error can be named.
 const NAMED: [ErrorKind; 27] = [
     ErrorKind::QueueDoesNotExist,
     ErrorKind::QueueNameExists,
@@ -235,8 +234,8 @@ impl SqsError {
         }
     }
 
-    /// An error that was asked for: one of SQS's by its name in either protocol, or any other code,
-    /// with a status of 500 where none is given.
+    /// Builds an injected error: an SQS error by its name in either protocol, or any other code.
+    /// The status defaults to 500.
     #[must_use]
     pub fn named(code: &str, status: Option<u16>, message: String) -> Self {
         let is_it = |kind: &ErrorKind| {
@@ -260,7 +259,7 @@ impl SqsError {
     #[must_use]
     pub fn shape(&self) -> &str {
         match &self.named {
-            // A kind of SQS's with another status keeps its name.
+            // An SQS error with another status keeps its name.
             Some(named) if named.0 != self.kind.query_code() => &named.0,
             _ => self.kind.facts().0,
         }
@@ -283,13 +282,13 @@ impl SqsError {
             .unwrap_or_else(|| self.kind.status())
     }
 
-    /// Whether the client is to blame.
+    /// Whether the client caused the error.
     #[must_use]
     pub fn is_sender_fault(&self) -> bool {
         self.status().as_u16() < 500
     }
 
-    /// No queue of that name.
+    /// No queue has that name.
     #[must_use]
     pub fn no_such_queue() -> Self {
         Self::new(
@@ -298,7 +297,7 @@ impl SqsError {
         )
     }
 
-    /// An action that SQS does not have, or not at this address.
+    /// An action that SQS does not have, or does not have at this address.
     #[must_use]
     pub fn unknown_action(action: &str) -> Self {
         Self::new(
@@ -316,7 +315,7 @@ impl SqsError {
         )
     }
 
-    /// A value that is out of range or of the wrong form, in SQS's usual words.
+    /// A value that is out of range or of the wrong form, in the usual wording of SQS.
     pub fn invalid(parameter: &str, value: impl std::fmt::Display, reason: &str) -> Self {
         Self::new(
             ErrorKind::InvalidParameterValue,
@@ -333,7 +332,7 @@ impl SqsError {
         )
     }
 
-    /// An attribute SQS does not know.
+    /// An attribute that SQS does not know.
     #[must_use]
     pub fn unknown_attribute(name: &str) -> Self {
         Self::new(
@@ -342,7 +341,7 @@ impl SqsError {
         )
     }
 
-    /// The storage failed under a request; the client may try again.
+    /// The storage failed during a request; the client may retry.
     #[must_use]
     pub fn storage(detail: &str) -> Self {
         Self::new(

@@ -1,5 +1,5 @@
-//! Faults that are asked for: what a client must survive on AWS and hardly ever sees in a test. They
-//! are kept in memory, and given by the configuration file or by [`admin`](super::admin).
+//! Injected faults: failures that a client must survive on AWS and hardly ever sees in a test. They
+//! are kept in memory, and come from the configuration file or from [`admin`](super::admin).
 
 mod chance;
 mod spec;
@@ -16,21 +16,21 @@ use super::pattern;
 use chance::Chance;
 pub use spec::{Effect, Fault};
 
-/// Faults at a time: each request is held against all of them.
+/// Maximum number of faults; each request is compared with all of them.
 const MOST: usize = 100;
 
-/// What is done to a request.
+/// Combined effect of the faults on a request.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// It waits for so long first.
+    /// Delay before the request is processed.
     pub delay: Duration,
-    /// It is not done, and answered with this.
+    /// The request is not processed and gets this error.
     pub error: Option<SqsError>,
     /// Messages it receives stay in the queue as well.
     pub duplicate: bool,
-    /// It receives nothing, at once.
+    /// It receives nothing and returns at once.
     pub empty: bool,
-    /// It is done, and the connection closed without an answer.
+    /// It is processed, and the connection is closed without an answer.
     pub lose_answer: bool,
 }
 
@@ -39,23 +39,23 @@ struct Active {
     id: u64,
     fault: Fault,
     chance: Chance,
-    /// Requests it was about.
+    /// Number of requests that matched.
     matched: AtomicU64,
-    /// Those it befell.
+    /// Number of matched requests that were affected.
     injected: AtomicU64,
 }
 
-/// A fault as it is shown.
+/// A fault in a listing.
 #[derive(Debug, Serialize)]
 pub struct Shown {
-    /// Names it.
+    /// Identifier of the fault.
     pub id: u64,
-    /// What was asked for.
+    /// The fault as it was given.
     #[serde(flatten)]
     pub fault: Fault,
-    /// Requests it was about.
+    /// Number of requests that matched.
     pub matched: u64,
-    /// Those it befell.
+    /// Number of matched requests that were affected.
     pub injected: u64,
 }
 
@@ -92,7 +92,7 @@ impl Active {
         self.fault.has_action(action) && queue.is_some_and(fits)
     }
 
-    /// Whether it befalls a request it is about.
+    /// Whether the fault affects a request that matches it.
     fn strikes(&self) -> bool {
         self.matched.fetch_add(1, Ordering::Relaxed);
         if !self.chance.is_below(self.fault.share) {
@@ -106,19 +106,19 @@ impl Active {
     }
 }
 
-/// The faults there are.
+/// All active faults.
 #[derive(Debug)]
 pub struct Faults {
-    /// Those of the configuration file.
+    /// Faults of the configuration file.
     declared: Vec<Fault>,
     active: RwLock<Vec<Active>>,
-    /// How many are active: without any, a request pays for one look.
+    /// Number of active faults: with none, a request costs a single load.
     count: AtomicUsize,
     last_id: AtomicU64,
 }
 
 impl Faults {
-    /// With those of the configuration file.
+    /// Starts with the faults of the configuration file.
     #[must_use]
     pub fn new(declared: Vec<Fault>) -> Self {
         let faults = Self {
@@ -131,16 +131,16 @@ impl Faults {
         faults
     }
 
-    /// Whether there are none.
+    /// Whether there are no faults.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Adds one.
+    /// Adds a fault.
     ///
     /// # Errors
-    /// There are too many.
+    /// The maximum number is reached.
     pub fn add(&self, fault: Fault) -> Result<Shown, String> {
         self.change(|active, id| {
             if active.len() >= MOST {
@@ -153,7 +153,7 @@ impl Faults {
         })
     }
 
-    /// Removes one, or all; answers how many.
+    /// Removes one fault, or all; returns the number removed.
     pub fn remove(&self, id: Option<u64>) -> usize {
         self.change(|active, _| {
             let before = active.len();
@@ -162,16 +162,16 @@ impl Faults {
         })
     }
 
-    /// Back to those of the configuration file, their seeds and counts anew.
+    /// Restores the faults of the configuration file, with their seeds and counts reset.
     pub fn reset(&self) {
         self.remove(None);
         for fault in &self.declared {
-            // The file is short.
+            // The file has few faults, so this cannot fail.
             let _ = self.add(fault.clone());
         }
     }
 
-    /// All of them.
+    /// All faults, with their counts.
     #[must_use]
     pub fn shown(&self) -> Vec<Shown> {
         let active = self.active.read();
@@ -181,7 +181,7 @@ impl Faults {
         )
     }
 
-    /// What is done to a request. `queue` is the key of its queue.
+    /// Determines the effect of the faults on a request. `queue` is the key of its queue.
     #[must_use]
     pub fn judge(&self, action: &str, queue: Option<&str>, strike: &dyn Fn(&Effect)) -> Verdict {
         let mut verdict = Verdict::default();
@@ -199,7 +199,7 @@ impl Faults {
                 Effect::EmptyReceive => verdict.empty = true,
                 Effect::LoseAnswer => verdict.lose_answer = true,
                 Effect::Throttle | Effect::Error => {
-                    // It does not get any further.
+                    // The request is not processed any further.
                     verdict.error = Some(one.fault.error());
                     return verdict;
                 }

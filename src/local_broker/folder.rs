@@ -1,4 +1,4 @@
-//! The data folder: made when absent, used by one process at a time.
+//! The data folder: created if missing, used by one process at a time.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -14,12 +14,12 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder if need be, for its owner alone, and takes its lock. Messages may hold a
-    /// database's password; a folder that is there keeps its mode, and new files in it are its
-    /// owner's alone.
+    /// Creates the folder if necessary, accessible to its owner only, and locks it. Messages may
+    /// contain a database's password. An existing folder keeps its mode, and new files in it are
+    /// accessible to the owner only.
     ///
     /// # Errors
-    /// It cannot be made or written to, or another process holds it.
+    /// The folder cannot be created or written to, or another process holds it.
     pub fn open(path: &Path) -> Result<Self, LocalBrokerError> {
         let refuse = |source| LocalBrokerError::Folder {
             path: path.to_owned(),
@@ -71,7 +71,7 @@ fn make(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Opens a file, and makes it for its owner alone where it is not there.
+/// Opens a file; creates it with access for the owner only if it is missing.
 fn private(path: &Path) -> std::io::Result<File> {
     File::options()
         .create(true)

@@ -1,10 +1,10 @@
-//! Keeps web pages out. A browser on this machine reaches every server on it, and runs the code of
-//! whatever page is open: a form, an image or a script of that page may send requests here. Programs
-//! send none of the headers that are looked at, so that SQS clients are not affected.
+//! Keeps web pages out. A browser on this machine can reach every local server and runs the code of
+//! any open page, so a form, an image or a script of that page may send requests here. Programs
+//! send none of the headers that are checked, so SQS clients are not affected.
 //!
-//! Three things give a page away. Its `Origin`, `Sec-Fetch-Site` or `Referer` names another site.
-//! Its `Host` is a name that somebody pointed at this address to be of the same site (DNS
-//! rebinding). What is left, links and images that reveal nothing, can only be a GET, and an
+//! Three signs reveal a page. Its `Origin`, `Sec-Fetch-Site` or `Referer` names another site. Its
+//! `Host` is a name that an attacker pointed at this address to appear as the same site (DNS
+//! rebinding). The remaining cases, links and images that reveal nothing, can only be a GET, and an
 //! unsigned GET changes nothing.
 
 pub mod address;
@@ -20,13 +20,13 @@ use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use address::{Authority, Host, Origin};
 use headers::{is_signed, only};
 
-/// Hosts and web pages that the operator lets in, besides the usual ones.
+/// Additional hosts and web pages that the operator allows.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
     /// Names and addresses by which clients reach this server (`--allow-host`).
     ///
-    /// The machine's own name is not among them by itself: a network's DHCP server may choose it,
-    /// and a page of that name would then be let in.
+    /// The machine's own name is not included by default: a network's DHCP server may choose it,
+    /// and a page of that name would then be allowed.
     pub hosts: Vec<Host>,
     /// Origins whose pages may use this server (`--allow-origin`).
     pub origins: Vec<Origin>,
@@ -37,35 +37,36 @@ pub struct Allowed {
 pub enum Reach {
     /// Everything.
     All,
-    /// What changes nothing.
+    /// Requests that change nothing.
     Reading,
 }
 
-/// A request that was let in.
+/// A request that was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
-    /// What it may do.
+    /// Permitted extent of the request.
     pub reach: Reach,
-    /// The `Origin` of the allowed page that sent it: the answer must say that it may be read.
+    /// The `Origin` of the allowed page that sent the request; the answer must allow that page to
+    /// read it.
     pub page: Option<HeaderValue>,
 }
 
 /// A reason to refuse a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Not one of the methods that SQS or a browser's preflight uses.
+    /// The method is neither one of SQS nor a browser's preflight.
     #[error("The method {0} is not for SQS; use POST.")]
     Method(Method),
-    /// A header that decides is there twice, or is no text.
+    /// A header that decides occurs twice, or is not text.
     #[error("The request's {0} header cannot be relied on: it must be there once, as plain text.")]
     Header(&'static str),
     /// No `Host` header: every SQS client and every browser sends one.
     #[error("The request has no Host header; send the host and port of the endpoint.")]
     NoHost,
-    /// A `Host` header, or a request line, with something else than a host and a port.
+    /// A `Host` header, or a request line, that is not a host with an optional port.
     #[error("The request's host is not a host name or address with a port.")]
     BadHost,
-    /// A host by which this server is not known.
+    /// A host name that is not allowed for this server.
     #[error(
         "The broker does not answer to the host {0}, so that no web page can reach it under a name \
          of its own. If clients use this host, start the broker with --allow-host {0}"
@@ -77,7 +78,7 @@ pub enum Refusal {
          this page use it, start the broker with --allow-origin {0}"
     )]
     Page(Origin),
-    /// A page whose site is not known, or cannot be allowed.
+    /// A page whose site is unknown, or cannot be allowed.
     #[error(
         "The request comes from a web page of another site, and web pages may not use this broker."
     )]
@@ -109,7 +110,7 @@ impl Guard {
         Self { is_https, ..self }
     }
 
-    /// Lets a request in, with what it may do.
+    /// Admits a request, with its permitted extent.
     ///
     /// # Errors
     /// The first reason to refuse it.
@@ -126,7 +127,7 @@ impl Guard {
         }
         let own = Origin::of(&self.host(uri, headers)?, self.is_https);
         let page = self.page(&own, headers)?;
-        // A link that was followed, or an address that was typed: it may come from anywhere.
+        // A followed link or a typed address: it may come from anywhere.
         let is_visit = only(headers, "sec-fetch-site")? == Some("none")
             || only(headers, "sec-fetch-mode")? == Some("navigate");
         let is_changing = page.is_some() || !is_visit;
@@ -154,9 +155,9 @@ impl Guard {
         Authority::parse(named).ok_or(Refusal::BadHost)
     }
 
-    /// Whether clients may reach this server by that host. Names must be allowed one by one: any
-    /// name may be made to point here. An address cannot, so where the server is reachable from
-    /// elsewhere, whatever address leads to it is good.
+    /// Whether clients may reach this server by that host. Names must be allowed one by one,
+    /// because any name can be made to point here. An address cannot, so a server that is reachable
+    /// from other machines accepts any address.
     fn is_known(&self, host: &Host) -> bool {
         host.is_loopback()
             || *host == self.bound

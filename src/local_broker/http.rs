@@ -1,4 +1,4 @@
-//! The HTTP side: which protocol a request speaks, and what every answer carries.
+//! The HTTP side: detects the protocol of a request, and sets the headers of every answer.
 
 mod base;
 
@@ -31,14 +31,14 @@ const MAX_BODY: usize = 16 << 20;
 const SERVER: HeaderValue =
     HeaderValue::from_static(concat!("dagster-taskiq-tui/", env!("CARGO_PKG_VERSION")));
 
-/// What every request has at hand.
+/// Shared state of all requests.
 #[derive(Debug)]
 pub struct App {
     /// The queues.
     pub engine: Engine,
     /// Makes and reads receipt handles.
     pub sealer: ReceiptSealer,
-    /// Held as long as requests are answered.
+    /// Lock on the data folder, held as long as requests are answered.
     pub folder: DataFolder,
     /// Decides which requests are let in.
     pub guard: Guard,
@@ -48,13 +48,13 @@ pub struct App {
     pub address: String,
     /// The scheme of queue URLs when no proxy names one.
     pub scheme: &'static str,
-    /// What the configuration file says.
+    /// Content of the configuration file.
     pub declared: Arc<Declared>,
-    /// Faults that were asked for.
+    /// Injected faults.
     pub faults: Faults,
 }
 
-/// The connection is to be closed without an answer.
+/// An injected fault closes the connection without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("a fault that was asked for loses this answer")]
 pub struct Lost;
@@ -62,7 +62,7 @@ pub struct Lost;
 /// Answers a request.
 ///
 /// # Errors
-/// It gets no answer.
+/// An injected fault loses the answer.
 pub async fn answer(app: Arc<App>, request: Request) -> Result<Response<Body>, Lost> {
     let request_id = Uuid::new_v4().to_string();
     let (method, uri, asked) = (request.method(), request.uri(), request.headers());
@@ -79,7 +79,7 @@ pub async fn answer(app: Arc<App>, request: Request) -> Result<Response<Body>, L
     };
     let headers = response.headers_mut();
     headers.insert(header::SERVER, SERVER);
-    // A browser that shows an answer must not take a message in it for a page.
+    // A browser that displays an answer must not render a message in it as a page.
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -131,7 +131,7 @@ async fn route(
     };
     let form = Form::of(&parts.headers);
     match app.keys.as_ref().map(|keys| keys.check(&parts, &body)) {
-        // Whoever made this URL has the keys, and meant what it says.
+        // A presigned URL was made by a holder of the keys, who intended the action.
         Some(Ok(Signed::InUrl)) => reach = Reach::All,
         None | Some(Ok(Signed::InHeader)) => {}
         Some(Err(error)) => {
@@ -175,7 +175,7 @@ async fn route(
     })
 }
 
-/// An action and its input, as the JSON protocol says it.
+/// An action and its input in the form of the JSON protocol.
 struct Call {
     action: String,
     input: Bytes,
@@ -198,8 +198,8 @@ fn read_call(parts: &Parts, body: Bytes) -> Result<Call, SqsError> {
     })
 }
 
-/// Runs an action under the faults there are, and makes the queue it needs where a template says
-/// how; also whether its answer is to be lost.
+/// Runs an action under the active faults, and creates the queue it needs if a template matches.
+/// Also returns whether its answer is to be lost.
 async fn run(app: &App, ctx: &mut Context<'_>, call: &Call) -> (Result<Bytes, SqsError>, bool) {
     let mut lose = false;
     if !app.faults.is_empty() {
@@ -251,7 +251,7 @@ fn is_query(uri: &Uri) -> bool {
         .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("Action=")))
 }
 
-/// The trace that a request is part of. SQS passes it on with the messages sent.
+/// The trace that a request belongs to. SQS passes it on with the messages sent.
 fn trace_of(headers: &HeaderMap) -> Option<&str> {
     headers.get("x-amzn-trace-id")?.to_str().ok()
 }

@@ -1,8 +1,8 @@
-//! The broker's memory on disk: `SQLite` in WAL mode, one transaction per group of requests. What
-//! changes often (`message`) is apart from bodies (`payload`), so that a receive, a change of
-//! visibility or a delete rewrites a small row. The rows of deleted messages are swept later, many
-//! at once. The log is flushed ([`Log`]) and copied into the database (`checkpoint`) beside the
-//! thread that writes.
+//! The broker's state on disk: `SQLite` in WAL mode, one transaction per group of requests. The
+//! columns that change often (`message`) are kept apart from bodies (`payload`), so that a receive,
+//! a change of visibility or a delete rewrites a small row. The rows of deleted messages are swept
+//! later, many at once. The log is flushed ([`Log`]) and copied into the database (`checkpoint`)
+//! beside the thread that writes.
 
 mod apply;
 mod checkpoint;
@@ -25,13 +25,13 @@ use recent::Recent;
 pub use load::Loaded;
 pub use log::Log;
 
-/// How sure a write is before its request is answered.
+/// Durability of a write when its request is answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Durability {
-    /// On the disk: survives a power cut.
+    /// On disk: survives a power failure.
     #[default]
     Disk,
-    /// Handed to the operating system: survives a crash of the broker.
+    /// Handed to the operating system: survives a crash of the broker, not a power failure.
     Os,
 }
 
@@ -69,10 +69,10 @@ const SCHEMA: &str = "
         WITHOUT ROWID;
 ";
 
-/// Garbage that is swept within a group's own transaction once so much has gathered: rows that lie
-/// together are removed at a fraction of what one by one would cost.
+/// Amount of garbage at which a group sweeps within its own transaction. Removing adjacent rows
+/// together costs a fraction of removing them one by one.
 const SWEEP: usize = 256;
-/// Most garbage swept in one transaction: a bound on what requests wait for.
+/// Maximum garbage swept in one transaction, which bounds the delay of requests.
 const SWEEP_LIMIT: usize = 1_024;
 /// Free pages that are kept for new messages.
 const SPARE_PAGES: i64 = 256;
@@ -93,9 +93,9 @@ pub struct Journal {
     log: Arc<Log>,
     checkpointer: Checkpointer,
     recent: Recent,
-    /// Deleted messages whose rows are still there.
+    /// Deleted messages whose rows still exist.
     discarded: Vec<Seq>,
-    /// Those the open transaction adds.
+    /// Deleted messages that the open transaction adds.
     fresh: Vec<Seq>,
     /// Those whose rows the open transaction removes.
     swept: Vec<Seq>,
@@ -104,10 +104,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes the database.
+    /// Opens or creates the database.
     ///
     /// # Errors
-    /// `SQLite`'s, for a file that cannot be read, written or understood.
+    /// Those of `SQLite`, for a file that cannot be read, written or parsed.
     pub fn open(path: &Path, durability: Durability) -> rusqlite::Result<Self> {
         let db = connect(path)?;
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -120,7 +120,7 @@ impl Journal {
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.set_prepared_statement_cache_capacity(32);
         db.execute_batch(SCHEMA)?;
-        // The log's file comes with the first write.
+        // The log's file is created by the first write.
         db.execute(
             "INSERT OR REPLACE INTO meta VALUES ('opened_at', unixepoch())",
             [],
@@ -146,10 +146,10 @@ impl Journal {
         self.log.clone()
     }
 
-    /// Writes changes, in order. They are kept at the next [`Journal::commit`].
+    /// Writes changes, in order. They become durable with the next [`Journal::commit`].
     ///
     /// # Errors
-    /// `SQLite`'s; nothing since the last commit is kept then.
+    /// Those of `SQLite`; everything since the last commit is lost then.
     pub fn write(&mut self, changes: &[Change]) -> rusqlite::Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -168,11 +168,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Ends the transaction; says whether there was one. What it wrote survives the death of this
-    /// process; the death of the machine only after [`Log::flush`].
+    /// Ends the transaction and returns whether one was open. The writes survive the death of this
+    /// process; they survive a power failure only after [`Log::flush`].
     ///
     /// # Errors
-    /// `SQLite`'s; nothing since the last commit is kept then.
+    /// Those of `SQLite`; everything since the last commit is lost then.
     pub fn commit(&mut self) -> rusqlite::Result<bool> {
         if !self.open {
             return Ok(false);
@@ -182,17 +182,17 @@ impl Journal {
         self.discarded.append(&mut self.fresh);
         self.swept.clear();
         if self.unchecked >= CHECKPOINT_AFTER {
-            // One that has not begun yet is enough.
+            // If one is already requested, that is enough.
             self.checkpointer.wake(Checkpoint::Passive);
             self.unchecked = 0;
         }
         Ok(true)
     }
 
-    /// Forgets what was written since the last commit.
+    /// Discards all writes since the last commit.
     pub fn roll_back(&mut self) {
         if !self.db.is_autocommit() {
-            // When this fails as well, the next BEGIN says so.
+            // If this fails as well, the next BEGIN reports it.
             let _ = self.db.execute_batch("ROLLBACK");
         }
         self.open = false;
@@ -204,7 +204,7 @@ impl Journal {
     /// The fixed part of a message.
     ///
     /// # Errors
-    /// `SQLite`'s.
+    /// Those of `SQLite`.
     pub fn payload(&self, seq: Seq) -> rusqlite::Result<Option<Payload>> {
         if let Some(payload) = self.recent.get(seq) {
             return Ok(Some(payload.clone()));
@@ -222,11 +222,11 @@ impl Journal {
             .optional()
     }
 
-    /// Sweeps some garbage and gives some free pages back to the file system; says whether there is
-    /// more to do.
+    /// Sweeps some garbage and gives some free pages back to the file system; returns whether there
+    /// is more to do.
     ///
     /// # Errors
-    /// `SQLite`'s.
+    /// Those of `SQLite`.
     pub fn tidy(&mut self) -> rusqlite::Result<bool> {
         if !self.discarded.is_empty() {
             self.begin()?;
@@ -250,9 +250,9 @@ impl Journal {
         Ok(true)
     }
 
-    /// Empties the log, so that it takes no space and the database's file shrinks to what is in it.
-    /// Costs two flushes and holds a writer up: for when nobody writes. `false` when it has to be
-    /// asked for again.
+    /// Empties the log, so that it takes no space and the database's file shrinks to its content.
+    /// Costs two flushes and delays a writer, so it is meant for idle times. `false` if it must be
+    /// requested again.
     pub fn settle(&mut self) -> bool {
         self.unchecked = 0;
         self.checkpointer.wake(Checkpoint::Truncate)
@@ -282,7 +282,7 @@ impl Journal {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open(path)?;
-    // Nobody else writes; only the end of a checkpoint can be in the way, for a moment.
+    // There is no other writer; only the end of a checkpoint can block this, for a moment.
     db.busy_timeout(std::time::Duration::from_secs(10))?;
     Ok(db)
 }

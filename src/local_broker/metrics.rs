@@ -36,7 +36,7 @@ struct Kind {
     kind: &'static str,
 }
 
-/// What is counted from the start of the process on.
+/// Counters since the start of the process.
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: Family<Request, Counter>,
@@ -53,7 +53,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A request was answered.
+    /// Counts an answered request.
     pub fn count_request(&self, action: &str, error: Option<&SqsError>) {
         let known = ACTIONS.into_iter().find(|known| *known == action);
         let labels = Request {
@@ -63,31 +63,31 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// Messages were taken in.
+    /// Counts messages that were sent to a queue.
     pub fn count_sent(&self, queue: &str, messages: usize) {
         count(&self.sent, queue, messages);
     }
 
-    /// Messages were handed out.
+    /// Counts messages that were delivered to clients.
     pub fn count_received(&self, queue: &str, messages: usize) {
         count(&self.received, queue, messages);
     }
 
-    /// Messages were deleted by their receivers.
+    /// Counts messages that were deleted by their receivers.
     pub fn count_deleted(&self, queue: &str, messages: usize) {
         count(&self.deleted, queue, messages);
     }
 
-    /// A fault befell a request.
+    /// Counts an injected fault.
     pub fn count_fault(&self, effect: Effect) {
         let kind = effect.name();
         self.faults.get_or_create(&Kind { kind }).inc();
     }
 
-    /// Everything, with how the queues stand and the bytes the data folder takes.
+    /// All metrics as text, with the counts of the queues and the size of the data folder in bytes.
     ///
     /// # Errors
-    /// Never in fact: writing to a text.
+    /// None in practice: it writes to a string.
     pub fn text(&self, queues: &[(String, Counts)], disk: u64) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("dtq_broker");
         let registry_of = &mut registry;

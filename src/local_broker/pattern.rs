@@ -1,6 +1,6 @@
-//! Names with a `*` in them.
+//! Names that contain a `*`.
 
-/// Whether a text fits a pattern, in which `*` stands for any letters.
+/// Whether a text matches a pattern, in which `*` stands for any characters.
 #[must_use]
 pub fn fits(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {

@@ -1,11 +1,11 @@
-//! Receipt handles: which message, at which of its receives, sealed so that garbage is told from
-//! a handle of a message that is gone.
+//! Receipt handles: a message and one of its receives, sealed so that garbage can be distinguished
+//! from the handle of a deleted message.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-/// What a receipt handle says.
+/// Content of a receipt handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
     /// The storage id of the queue at the time of the receive.
@@ -44,7 +44,7 @@ impl ReceiptSealer {
         STANDARD.encode(bytes)
     }
 
-    /// The receipt in a handle, or `None` when this data folder never gave it out.
+    /// The receipt in a handle, or `None` if this data folder did not issue it.
     #[must_use]
     pub fn open(&self, handle: &str) -> Option<Receipt> {
         let bytes = STANDARD.decode(handle).ok()?;

@@ -1,5 +1,4 @@
-//! Connections: accepted, encrypted where a certificate is given, and answered until the server is
-//! told to stop.
+//! Connections: accepted, encrypted if a certificate is configured, and answered until shutdown.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,12 +15,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::http::{self, App};
 
-/// How long a client may take to agree on encryption.
+/// Maximum duration of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long to wait when the system has no more descriptors.
+/// Pause when the system has no more file descriptors.
 const RECOVERY: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` is done and every connection has had its last answer.
+/// Serves until `shutdown` resolves and every connection has had its last answer.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -76,7 +75,7 @@ where
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
-        // A client that hung up, or an answer that was to be lost.
+        // The client hung up, or a fault lost the answer.
         tracing::debug!(%error, "a connection ended");
     }
 }

@@ -1,5 +1,5 @@
-//! All queues of the broker: one state machine, moved by one thread. Calls change the memory at
-//! once and leave behind, as [`Change`]s, what has to be on disk before they may be answered.
+//! All queues of the broker: one state machine, driven by one thread. Calls change the memory at
+//! once. They leave behind, as [`Change`]s, what must be on disk before they may be answered.
 
 pub mod attempts;
 pub mod change;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::error::SqsError;
 
-/// Retention is looked after at most this often, in milliseconds: the shortest is a minute.
+/// Minimum interval between retention checks, in milliseconds; the shortest retention is a minute.
 const RETENTION_STEP: Millis = 1_000;
 
 /// All queues.
@@ -35,20 +35,20 @@ const RETENTION_STEP: Millis = 1_000;
 pub struct Broker {
     queues: BTreeMap<Arc<str>, Queue>,
     tasks: Vec<MoveTask>,
-    /// When queues were deleted, for as long as their names may not be used again. Kept in memory
-    /// only: a restart ends the wait early, and nothing depends on it.
+    /// Times at which queues were deleted, kept while their names may not be used again. Kept in
+    /// memory only: a restart ends the wait early, and nothing depends on it.
     deleted: BTreeMap<Arc<str>, Millis>,
     last_seq: Seq,
     last_store: i64,
     retention_looked_at: Millis,
-    /// How far this broker's clock is ahead of the machine's.
+    /// Offset of this broker's clock ahead of the machine's.
     ahead: Millis,
     changes: Vec<Change>,
 }
 
 impl Broker {
-    /// Lets everything happen that happens by itself by now: delays and visibility timeouts end,
-    /// messages pass their retention, move tasks go on.
+    /// Applies everything that is due by now: delays and visibility timeouts end, messages exceed
+    /// their retention, move tasks continue.
     pub fn tick(&mut self, now: Millis) {
         self.end_timers(now);
         self.go_on_moving(now);
@@ -58,7 +58,7 @@ impl Broker {
         }
     }
 
-    /// When [`Broker::tick`] has something to do next.
+    /// Time at which [`Broker::tick`] next has something to do.
     #[must_use]
     pub fn next_wake(&self) -> Option<Millis> {
         let timers = self.queues.values().filter_map(Queue::next_timer).min();
@@ -74,25 +74,25 @@ impl Broker {
             .min()
     }
 
-    /// How far this broker's clock is ahead of the machine's: zero unless a test moved it.
+    /// Offset of this broker's clock ahead of the machine's: zero unless a test moved it.
     #[must_use]
     pub fn ahead(&self) -> Millis {
         self.ahead
     }
 
-    /// Moves the clock forward; it goes on from there, over restarts too. What was written under a
-    /// later time must never meet an earlier one: messages would be hidden for as long again.
+    /// Moves the clock forward; the offset survives restarts. A message written at a later time
+    /// must never meet an earlier one: it would be hidden for that much longer.
     pub fn advance(&mut self, by: Millis) {
         self.ahead = self.ahead.saturating_add(by.max(0));
         self.changes.push(Change::ClockMoved { ahead: self.ahead });
     }
 
-    /// Puts back from disk how far the clock is ahead.
+    /// Restores the clock's offset from disk.
     pub fn restore_clock(&mut self, ahead: Millis) {
         self.ahead = ahead;
     }
 
-    /// What has to be written since the last call.
+    /// Takes the changes since the last call, which must be written.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
@@ -100,7 +100,7 @@ impl Broker {
     /// The queue of this name.
     ///
     /// # Errors
-    /// There is none.
+    /// `QueueDoesNotExist` if there is no queue of this name.
     pub fn queue(&self, name: &str) -> Result<&Queue, SqsError> {
         self.queues.get(name).ok_or_else(SqsError::no_such_queue)
     }
@@ -110,10 +110,10 @@ impl Broker {
         self.queues.values()
     }
 
-    /// Puts back a queue from disk.
+    /// Restores a queue from disk.
     ///
     /// # Errors
-    /// Its attributes are not understood.
+    /// Its attributes are invalid.
     pub fn restore_queue(&mut self, record: &QueueRecord) -> Result<(), SqsError> {
         let fifo = record.name.ends_with(".fifo");
         let settings = Settings::parse(record.attributes.clone(), fifo)?;
@@ -123,7 +123,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Puts back a message from disk; `false` when its queue is gone.
+    /// Restores a message from disk; `false` if its queue is gone.
     pub fn restore_message(&mut self, store: i64, seq: Seq, message: Message) -> bool {
         self.last_seq = self.last_seq.max(seq);
         self.last_store = self.last_store.max(store);
@@ -131,12 +131,12 @@ impl Broker {
         queue.map(|queue| queue.insert(seq, message)).is_some()
     }
 
-    /// Notes a place that is not to be used again.
+    /// Reserves a place that must not be used again.
     pub fn restore_place(&mut self, seq: Seq) {
         self.last_seq = self.last_seq.max(seq);
     }
 
-    /// Puts back a deduplication id from disk; calls come in the order of the expiries.
+    /// Restores a deduplication id from disk; calls come in the order of the expiries.
     pub fn restore_dedup(
         &mut self,
         name: &str,
@@ -150,12 +150,12 @@ impl Broker {
         }
     }
 
-    /// Puts back a move task from disk.
+    /// Restores a move task from disk.
     pub fn restore_task(&mut self, task: MoveTask) {
         self.tasks.push(task);
     }
 
-    /// Puts a message back to what it is on disk: in the queue of this storage id, or gone.
+    /// Resets a message to its state on disk: in the queue of this storage id, or gone.
     pub fn put_back(&mut self, seq: Seq, on_disk: Option<(i64, Message)>) {
         for queue in self.queues.values_mut() {
             if queue.remove(seq).is_some() {
@@ -174,7 +174,7 @@ impl Broker {
         }
     }
 
-    /// Puts a move task back to what it is on disk.
+    /// Resets a move task to its state on disk.
     pub fn put_back_task(&mut self, id: Uuid, on_disk: Option<MoveTask>) {
         let Some(index) = self.tasks.iter().position(|task| task.id == id) else {
             return;

@@ -1,4 +1,4 @@
-//! The certificate with which connections are encrypted.
+//! The certificate that encrypts connections.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,28 +12,28 @@ use tokio_rustls::rustls::{self, ServerConfig};
 /// A certificate and its key, in PEM files.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The certificate, and those between it and the one clients trust.
+    /// The certificate and its intermediates, up to the one that clients trust.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
 
-/// Why connections cannot be encrypted.
+/// Error in the encryption settings.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file that cannot be read, or has something else in it.
+    /// A file cannot be read, or has other content.
     #[error("cannot read the {what} in {}: {detail}; give a PEM file with {flag}", path.display())]
     File {
-        /// Certificate or key.
+        /// `certificate` or `key`.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the error.
         detail: String,
-        /// The flag that names it.
+        /// The flag that names the file.
         flag: &'static str,
     },
-    /// The two do not go together.
+    /// The certificate and the key do not match.
     #[error(
         "the certificate in {} and the key in {} cannot be used: {source}; give the two that were \
          made together", cert.display(), key.display()
@@ -43,7 +43,7 @@ pub enum TlsError {
         cert: PathBuf,
         /// The key's.
         key: PathBuf,
-        /// What is wrong.
+        /// Error reported by `rustls`.
         source: rustls::Error,
     },
 }

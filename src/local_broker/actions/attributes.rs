@@ -10,9 +10,9 @@ use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::queue::Queue;
 use crate::local_broker::state::settings::is_known;
 
-/// How many actions a statement of a policy may name.
+/// Maximum number of actions that a statement of a policy may name.
 const MAX_ACTIONS: usize = 7;
-/// The actions that others than the queue's owner can be allowed to do.
+/// The actions that other accounts can be allowed to perform.
 const SHARED: [&str; 9] = [
     "*",
     "ChangeMessageVisibility",
@@ -64,7 +64,7 @@ pub async fn get(ctx: &Context<'_>, input: GetQueueAttributes) -> Result<Attribu
     Ok(Attributes { attributes })
 }
 
-/// A queue's attributes; the ARN is left to the caller.
+/// A queue's attributes except its ARN, which the caller adds.
 fn shown(queue: &Queue) -> BTreeMap<String, String> {
     let counts = queue.counts();
     let computed = [

@@ -1,4 +1,4 @@
-//! What the batches have in common: ids, limits, partial failure.
+//! Common parts of the batch actions: ids, limits, partial failure.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ pub struct Batch<E> {
 
 /// An entry of a batch.
 pub trait Entry {
-    /// Its id, which is then no longer in it.
+    /// Takes the id out of the entry.
     fn take_id(&mut self) -> Option<String>;
 }
 
@@ -49,19 +49,19 @@ pub fn check<E: Entry, C>(
 }
 
 impl<C: Send + 'static> Checked<C> {
-    /// The queue it is for.
+    /// The queue of the batch.
     pub fn queue(&self) -> &str {
         &self.queue
     }
 
-    /// The entries that are good so far.
+    /// The entries without an error so far.
     pub fn good(&self) -> impl Iterator<Item = &C> {
         self.entries
             .iter()
             .filter_map(|(_, checked)| checked.as_ref().ok())
     }
 
-    /// Applies each good entry to the queue; the outcomes by entry, in one answer.
+    /// Applies each good entry to the queue; returns the outcomes by entry in one answer.
     pub async fn run<T, F>(self, ctx: &Context<'_>, apply: F) -> Result<BatchResult<T>, SqsError>
     where
         T: Send + 'static,
@@ -70,8 +70,8 @@ impl<C: Send + 'static> Checked<C> {
         self.run_if(ctx, |_, _| Ok(()), apply).await
     }
 
-    /// As [`Checked::run`], if `all` has nothing against any of the good entries: one that it
-    /// refuses fails the whole batch.
+    /// As [`Checked::run`], if `all` accepts every good entry. One refused entry fails the whole
+    /// batch.
     pub async fn run_if<T, A, F>(
         self,
         ctx: &Context<'_>,
@@ -109,7 +109,7 @@ pub struct BatchResult<T> {
     failed: Vec<Failed>,
 }
 
-/// The answer for an entry of which only the id is of interest.
+/// The answer for an entry whose only content is the id.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Done {
@@ -127,7 +127,7 @@ struct Failed {
 }
 
 impl<T> BatchResult<T> {
-    /// How many entries were done.
+    /// Number of successful entries.
     pub fn successes(&self) -> usize {
         self.successful.len()
     }

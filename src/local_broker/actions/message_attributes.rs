@@ -9,7 +9,7 @@ use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::message::AttributeValue;
 
 const MAX_ATTRIBUTES: usize = 10;
-/// The longest name, and the longest type, in bytes.
+/// Maximum length of a name or a type, in bytes.
 const MAX_NAME: usize = 256;
 
 /// Checks user attributes; returns their size in bytes as SQS counts it: name, type and value.
@@ -26,7 +26,7 @@ pub fn check(attributes: &BTreeMap<String, AttributeValue>) -> Result<usize, Sqs
         .sum()
 }
 
-/// Reads the only system attribute a sender can give.
+/// Reads the only system attribute that a sender can set.
 pub fn trace_header(
     attributes: Option<BTreeMap<String, AttributeValue>>,
 ) -> Result<Option<String>, SqsError> {
@@ -48,9 +48,9 @@ pub fn trace_header(
     Ok(trace)
 }
 
-/// Refuses characters that XML 1.0 has no place for.
+/// Refuses characters that XML 1.0 does not allow.
 pub fn check_characters(text: &str) -> Result<(), SqsError> {
-    // Most bodies are plain, which bytes show faster than characters.
+    // Most bodies are plain ASCII, and checking bytes is faster than checking characters.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(());
     }
@@ -139,7 +139,7 @@ fn check_one(name: &str, value: &AttributeValue) -> Result<usize, SqsError> {
 }
 
 fn check_name(name: &str) -> Result<(), SqsError> {
-    // Letters of any script are (recorded).
+    // Letters of any script are allowed (recorded).
     let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
     let lower = name.to_ascii_lowercase();
     let problem = if name.is_empty() || name.len() > MAX_NAME {

@@ -102,7 +102,7 @@ pub struct Tasks {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
-    /// Only a running task has one: it is good for cancelling.
+    /// Only a running task has a handle, which is used to cancel it.
     #[serde(skip_serializing_if = "Option::is_none")]
     task_handle: Option<String>,
     status: &'static str,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-/// The priority of a message that names none.
+/// The priority of a message without a priority label.
 const DEFAULT: i32 = 5;
 
 #[derive(Deserialize)]

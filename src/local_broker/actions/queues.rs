@@ -1,4 +1,4 @@
-//! Making, finding, listing, emptying and removing queues.
+//! Creating, finding, listing, purging and deleting queues.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{Context, Empty, in_range, required};
 use crate::local_broker::account;
 use crate::local_broker::error::SqsError;
 
-/// The most names a listing answers at once.
+/// Maximum number of names in one page of a listing.
 const PAGE: i64 = 1_000;
 
 #[derive(Debug, Deserialize)]
@@ -156,8 +156,8 @@ pub async fn list_sources(ctx: &Context<'_>, input: ListSources) -> Result<Sourc
     })
 }
 
-/// One page of sorted names. The token is the last name of the page before; it is only given to
-/// clients that ask for pages.
+/// One page of sorted names. The token is the last name of the previous page; only clients that
+/// request pages get one.
 fn page(
     names: Vec<String>,
     max: Option<i64>,

@@ -110,7 +110,7 @@ pub async fn receive(ctx: &Context<'_>, input: ReceiveMessage) -> Result<Message
     Ok(Messages { messages })
 }
 
-/// Which attributes were asked for.
+/// Attributes that the request asks for.
 struct Wanted {
     system: Vec<String>,
     user: Vec<String>,

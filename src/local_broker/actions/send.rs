@@ -14,14 +14,14 @@ use crate::local_broker::state::queue::Queue;
 use crate::local_broker::state::sending::fifo_ids;
 use crate::local_broker::state::settings::MAX_MESSAGE_BYTES;
 
-/// The input of `SendMessage`, and an entry of its batch. One type for both: a part that is shared
-/// by `flatten` would have every body copied once more.
+/// The input of `SendMessage`, and an entry of its batch. One type for both: sharing a part by
+/// `flatten` would copy every body once more.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SendMessage {
-    /// Of a single message.
+    /// Present in a single message.
     queue_url: Option<String>,
-    /// Of an entry.
+    /// Present in an entry of a batch.
     id: Option<String>,
     message_body: Option<String>,
     delay_seconds: Option<i64>,
@@ -37,7 +37,7 @@ impl batch::Entry for SendMessage {
     }
 }
 
-/// The sums a sender can compare, taken before the message goes to the engine.
+/// The MD5 sums a sender can compare, computed before the message goes to the engine.
 #[derive(Debug)]
 struct Sums {
     body: String,
@@ -48,7 +48,7 @@ struct Sums {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SendResult {
-    /// Of an entry of a batch.
+    /// Present in an entry of a batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     #[serde(rename = "MD5OfMessageBody")]
@@ -88,7 +88,7 @@ pub async fn send(ctx: &Context<'_>, mut input: SendMessage) -> Result<SendResul
     let sent = ctx
         .engine
         .run(move |broker, now| {
-            // That there is no such queue is said before anything is said of the message.
+            // A missing queue is reported before any error of the message.
             broker.queue(&queue)?;
             let (new, sums) = checked?;
             Ok(SendResult::of(None, sums, &broker.send(now, &queue, new)?))
@@ -114,7 +114,7 @@ pub async fn send_batch(
         ));
     }
     let needs_ids = |queue: &Queue, (new, _): &(NewMessage, Sums)| match fifo_ids(queue, new) {
-        // Recorded: in a batch this is no MissingParameter, and no entry is sent.
+        // Recorded: in a batch this is not MissingParameter, and no entry is sent.
         Err(error) => Err(SqsError::new(
             ErrorKind::InvalidParameterValue,
             error.message,
@@ -142,7 +142,7 @@ pub async fn send_batch(
     Ok(result)
 }
 
-/// A FIFO sequence number: 20 digits that grow.
+/// A FIFO sequence number: 20 digits, increasing.
 pub fn sequence_number(seq: Seq) -> String {
     (18_800_000_000_000_000_000_u128 + u128::from(seq.unsigned_abs())).to_string()
 }

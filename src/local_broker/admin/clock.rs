@@ -1,8 +1,8 @@
-//! `POST /_dtq/clock` with `{"advance_seconds": N}`: the broker's clock goes on N seconds later, so
+//! `POST /_dtq/clock` with `{"advance_seconds": N}` moves the broker's clock N seconds ahead, so
 //! that tests of hours take seconds. Delays, visibility and retention, deduplication, open long
-//! polls and what rests after a purge or a deletion follow. It never goes back, and a restart keeps
-//! it: a message written under a later time would otherwise stay hidden for that much longer.
-//! Signatures are checked by the machine's clock, as clients sign by theirs.
+//! polls and the pauses after a purge or a deletion follow it. The clock never goes back, and a
+//! restart keeps it: a message written at a later time would otherwise stay hidden for that much
+//! longer. Signatures are checked by the machine's clock, as clients sign by theirs.
 
 use axum::body::{Body, Bytes};
 use axum::http::{Response, StatusCode};
@@ -16,7 +16,7 @@ use crate::local_broker::http::App;
 /// The path.
 pub const CLOCK: &str = "/_dtq/clock";
 
-/// Seconds in one request: longer than any time in SQS.
+/// Maximum seconds in one request: longer than any time in SQS.
 const MOST: i64 = 31 * 24 * 3_600;
 
 #[derive(Deserialize)]
@@ -25,7 +25,7 @@ struct Advance {
     advance_seconds: i64,
 }
 
-/// Moves the clock; answers how far it is ahead of the machine's.
+/// Moves the clock; returns its offset ahead of the machine's.
 pub async fn answer(app: &App, body: &Bytes) -> Response<Body> {
     let asked = serde_json::from_slice::<Advance>(body).map_err(|error| error.to_string());
     let seconds = match asked {

@@ -1,5 +1,5 @@
-//! `GET /_dtq/peek?queue=NAME[&after=SEQ][&limit=N]`: messages as they lie, without receiving them,
-//! in the form of SQS's `ReceiveMessage`, with their stage and without receipt handles.
+//! `GET /_dtq/peek?queue=NAME[&after=SEQ][&limit=N]`: messages without receiving them, in the form
+//! of `ReceiveMessage`, with their stage and without receipt handles.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::local_broker::engine::peek::PeekAsk;
 use crate::local_broker::http::App;
 use crate::local_broker::state::message::{AttributeValue, Message, Payload, Stage};
 
-/// Messages in one answer.
+/// Maximum number of messages in one answer.
 const MOST: usize = 100;
 
-/// Bodies in one answer, in bytes; one message may go beyond it.
+/// Maximum size of the bodies in one answer, in bytes; a single message may exceed it.
 const BYTES: usize = 4 << 20;
 
 #[derive(Serialize)]

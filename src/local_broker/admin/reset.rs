@@ -1,7 +1,7 @@
-//! `POST /_dtq/reset` with `{"queues": false, "account": "111111111111"}`, both optional: every
-//! message of every queue (of that account) is gone, with what deduplication and purges remember;
-//! with `queues` the queues as well, and the declared ones are made anew. Without an account the
-//! faults are those of the configuration file again. The clock stays where it is.
+//! `POST /_dtq/reset` with `{"queues": false, "account": "111111111111"}`, both optional. Removes
+//! every message of every queue (of that account), and forgets deduplication ids and purges. With
+//! `queues` it removes the queues as well and creates the declared ones anew. Without an account it
+//! restores the faults of the configuration file. The clock is not changed.
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -14,30 +14,30 @@ use crate::local_broker::http::App;
 /// The path.
 pub const RESET: &str = "/_dtq/reset";
 
-/// What is to go.
+/// Extent of a reset.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reset {
-    /// The queues, too, and not only their messages.
+    /// Removes the queues as well as their messages.
     pub queues: bool,
-    /// Of this account only.
+    /// Restricts the reset to this account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
 }
 
-/// What went.
+/// Result of a reset.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Gone {
-    /// Queues.
+    /// Number of removed queues.
     pub queues_removed: usize,
-    /// Messages.
+    /// Number of removed messages.
     pub messages_removed: usize,
 }
 
 /// Resets.
 pub async fn answer(app: &App, body: &[u8]) -> Response<Body> {
     let body = if body.is_empty() { b"{}" } else { body };
-    // A list would do for a structure otherwise.
+    // Serde would also accept a list for a structure.
     let object = serde_json::from_slice::<serde_json::Map<_, _>>(body);
     let asked = object.and_then(|object| serde_json::from_value::<Reset>(object.into()));
     let asked = match asked {

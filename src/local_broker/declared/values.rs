@@ -1,4 +1,4 @@
-//! Attributes as a YAML file writes them.
+//! Attributes as written in a YAML file.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ impl<'de> Deserialize<'de> for AttributeName {
     }
 }
 
-/// Refuses a name while it is read: the error then has its line.
+/// Refuses a name while it is parsed, so that the error has its line.
 struct NameVisitor;
 
 impl Visitor<'_> for NameVisitor {
@@ -36,7 +36,7 @@ impl Visitor<'_> for NameVisitor {
     }
 }
 
-/// A value as SQS takes it: everything is a text there. A map or a list becomes JSON.
+/// A value as SQS takes it: always text. A map or a list becomes JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttributeValue(pub String);
 

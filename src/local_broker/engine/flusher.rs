@@ -50,9 +50,9 @@ impl Flusher {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system has no thread to give.
+    /// The operating system refuses to start a thread.
     pub fn start(log: Arc<Log>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        // No room: the engine waits until the last flush is done, and meanwhile the requests
+        // Capacity zero: the engine waits until the last flush is done, and meanwhile the requests
         // gather that share the next one.
         let (commits, waiting) = sync_channel(0);
         let failure = Arc::<OnceLock<String>>::default();
@@ -67,7 +67,7 @@ impl Flusher {
         })
     }
 
-    /// Has a commit flushed and then answered.
+    /// Flushes a commit and then sends its answers.
     pub fn give(&self, flush: Flush) {
         if flush.answers.is_empty() && flush.receives.is_empty() && !flush.committed {
             return;
@@ -80,7 +80,7 @@ impl Flusher {
         }
     }
 
-    /// What the system said when a flush failed. Nothing can be promised from then on.
+    /// Error of a failed flush. Nothing can be guaranteed from then on.
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
     }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::local_broker::error::ErrorKind;
 
-    /// What a request is answered whose commit, if any, is given to the flusher.
+    /// Runs one flush and returns the outcome its request is answered with.
     fn answer_of(flusher: &Flusher, committed: bool) -> Result<(), SqsError> {
         let (reply, answer) = channel();
         flusher.give(Flush {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn once_a_flush_failed_nothing_is_promised_any_more() {
-        // A device that has nothing to flush refuses to.
+        // A device without storage refuses to flush.
         let device = File::options().write(true).open("/dev/null").unwrap();
         let flusher = Flusher::start(Log::of(device).into(), Arc::default()).unwrap();
         for committed in [true, false, true] {

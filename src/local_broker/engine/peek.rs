@@ -8,25 +8,25 @@ use crate::local_broker::journal::Journal;
 use crate::local_broker::state::Broker;
 use crate::local_broker::state::message::{Message, Payload, Seq};
 
-/// Which messages to look at.
+/// Selection of messages to peek at.
 #[derive(Debug)]
 pub struct PeekAsk {
     /// The queue's name.
     pub queue: String,
     /// Only messages that came after this one.
     pub after: Seq,
-    /// At most so many.
+    /// Maximum number of messages.
     pub max: usize,
-    /// Bodies of at most so many bytes together, but at least one message.
+    /// Maximum total size of the bodies in bytes; at least one message is returned.
     pub bytes: usize,
 }
 
-/// Messages as they lie, oldest first.
+/// Messages without receiving them, oldest first.
 #[derive(Debug)]
 pub struct Peeked {
-    /// What memory and disk know of each.
+    /// Each message with its state in memory and its part on disk.
     pub messages: Vec<(Message, Payload)>,
-    /// Where to go on, if there are more.
+    /// Position of the next page, if there are more.
     pub next: Option<Seq>,
 }
 
@@ -37,15 +37,15 @@ pub struct Peek {
 }
 
 impl Peek {
-    /// Answers from what is committed: a message of the very same group has no body on disk yet and
-    /// is left for the next look.
+    /// Answers from the committed state: a message of the same group has no body on disk yet and is
+    /// left for the next peek.
     pub fn serve(self, broker: &Broker, journal: &Journal) {
         let found = look(&self.ask, broker, journal);
         // A client that hung up does not read its answer.
         let _ = self.reply.send(found);
     }
 
-    /// Answers that it cannot be done now.
+    /// Answers with an error.
     pub fn refuse(self, error: SqsError) {
         let _ = self.reply.send(Err(error));
     }

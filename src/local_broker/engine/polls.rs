@@ -1,4 +1,4 @@
-//! Receives that wait: served in the order they came, as soon as their queue has something.
+//! Waiting receives: served in order of arrival, as soon as their queue has a message.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::SyncSender;
@@ -11,11 +11,11 @@ use crate::local_broker::state::Broker;
 use crate::local_broker::state::message::Millis;
 use crate::local_broker::state::receiving::ReceiveAsk;
 
-/// A receive that was asked for.
+/// A pending receive.
 pub struct Poll {
     pub queue: String,
     pub ask: ReceiveAsk,
-    /// How long to wait; the queue's own time when absent.
+    /// Wait time; the queue's own wait time when absent.
     pub wait: Option<Duration>,
     pub reply: Reply,
     pub orders: SyncSender<Order>,
@@ -27,7 +27,7 @@ impl Poll {
         let _ = self.reply.send(Err(error));
     }
 
-    /// Answers. What nobody is there to get is given back when the delivery is dropped.
+    /// Sends the messages. If the client has gone, dropping the delivery gives them back.
     pub fn deliver(self, messages: Vec<Delivered>) {
         let delivery = Delivery {
             queue: self.queue,
@@ -41,10 +41,10 @@ impl Poll {
 #[derive(Default)]
 pub struct Polls {
     parked: HashMap<String, VecDeque<(Instant, Poll)>>,
-    /// No parked receive's time is over before this.
+    /// Lower bound of the deadlines of all parked receives.
     next_deadline: Option<Instant>,
     quiet: bool,
-    /// How far the broker's clock was ahead at the last look, in milliseconds.
+    /// Offset of the broker's clock at the last look, in milliseconds.
     ahead: Millis,
 }
 
@@ -56,7 +56,7 @@ impl Polls {
         }
     }
 
-    /// Lets parked receives grow older with a clock that was moved; says whether it was.
+    /// Ages parked receives with a clock that was moved; returns whether it was.
     pub fn follow(&mut self, ahead: Millis) -> bool {
         let by = u64::try_from(ahead - self.ahead).unwrap_or(0);
         self.ahead = ahead;
@@ -91,20 +91,20 @@ impl Polls {
         };
         let may_wait = !wait.is_zero() && !self.quiet;
         if let Some(earlier) = self.parked.get_mut(&poll.queue) {
-            // What came just now is theirs who have waited for it.
+            // New messages go first to the receives that have waited for them.
             serve_queue(&poll.queue, earlier, broker, now, group);
         }
         match broker.receive(now, &poll.queue, &poll.ask) {
             Ok(received) if !received.is_empty() || !may_wait => {
                 group.receives.push((poll, received));
             }
-            // A long poll waits until there is room in flight; only a short one is told.
+            // A long poll waits until there is room in flight; only a short one gets the error.
             Err(error) if error.kind != ErrorKind::OverLimit || !may_wait => poll.refuse(error),
             _ => self.park(poll, Instant::now() + wait),
         }
     }
 
-    /// Serves parked receives whose queue has something, and ends those whose time is over.
+    /// Serves parked receives whose queue has messages, and ends those whose wait time is over.
     pub fn serve(&mut self, broker: &mut Broker, now: Millis, group: &mut Group) {
         self.parked.retain(|name, polls| {
             serve_queue(name, polls, broker, now, group);

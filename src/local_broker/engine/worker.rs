@@ -1,5 +1,5 @@
-//! What the engine's thread does: takes what waits, applies it, commits it, and hands it to the
-//! flusher; tidies when there is time; gets over failed writes.
+//! The engine's thread: takes waiting requests, applies and commits them, and hands them to the
+//! flusher. It tidies when idle and recovers from failed writes.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -14,20 +14,21 @@ use crate::local_broker::state::Broker;
 use crate::local_broker::state::change::Change;
 use crate::local_broker::state::message::{Millis, Payload, Received};
 
-/// Requests that share one commit: a bound on how long the first of them waits.
+/// Maximum number of requests in one commit, which bounds the wait of the first of them.
 const GROUP_LIMIT: usize = 1_024;
-/// The engine looks at the clock at least this often, should it have been set.
+/// Maximum interval between looks at the clock, in case it was set.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
-/// Without a request for so long, there is time to tidy.
+/// Time without a request after which the engine tidies.
 const IDLE_AFTER: Duration = Duration::from_millis(20);
-/// Under steady load a step of tidying is done this often.
+/// Interval between steps of tidying under steady load.
 const LONGEST_UNTIDY: Duration = Duration::from_secs(1);
-/// How soon what happens by itself is tried again after a failed write.
+/// Pause before timed changes are retried after a failed write.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// Without a failed write for so long, the disk is said to be well again, however little it takes.
+/// Time without a failed write after which the disk counts as healthy, even if only small writes
+/// succeed.
 const WELL_AFTER: Duration = Duration::from_secs(10);
-/// Without a write for so long, the log is emptied.
+/// Time without a write after which the log is emptied.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
 
 /// Answers that wait for the commit.
@@ -56,19 +57,19 @@ pub struct Worker {
     polls: Polls,
     flusher: Flusher,
     accounts: Accounts,
-    /// Why the state has to be read again before anything else.
+    /// Reason why the state must be read again before anything else.
     broken: Option<String>,
-    /// A write failed, and that was said: when the last one did, and how large the largest was, in
-    /// bytes.
+    /// Set after a failed write was reported: time of the last failure, and size of the largest
+    /// failed write in bytes.
     failing: Option<(Instant, usize)>,
     untidy: bool,
     tidied_at: Instant,
-    /// The last write that the log was not emptied after.
+    /// Time of the last write since the log was emptied.
     unsettled: Option<Instant>,
 }
 
 impl Worker {
-    /// A worker on what was loaded.
+    /// Creates a worker with the loaded state.
     pub fn new(journal: Journal, broker: Broker, flusher: Flusher, accounts: Accounts) -> Self {
         broker.queues().for_each(|queue| accounts.note(&queue.name));
         Self {
@@ -100,7 +101,7 @@ impl Worker {
             let mut now = self.now();
             self.broker.tick(now);
             if self.failing.is_some() {
-                // What happens by itself may find no room; that must not refuse what needs none.
+                // Timed changes may find no space; that must not fail requests that need none.
                 self.finish(Group::default());
             }
             for order in first
@@ -126,12 +127,12 @@ impl Worker {
         }
     }
 
-    /// The one clock of everything that is in the queues.
+    /// The one clock for everything in the queues.
     fn now(&self) -> Millis {
         wall_clock().saturating_add(self.broker.ahead())
     }
 
-    /// How long there is nothing to do unless a request comes.
+    /// Time until there is something to do without a request.
     fn patience(&self) -> Duration {
         if self.untidy {
             return IDLE_AFTER;
@@ -229,7 +230,7 @@ impl Worker {
 
     fn note_success(&mut self, changes: &[Change]) {
         self.unsettled = Some(Instant::now());
-        // On a full disk there is often room for a little: that alone does not end the trouble.
+        // A full disk often has room for a small write; that alone does not end the trouble.
         if let Some((at, bytes)) = self.failing
             && (bytes_of(changes) >= bytes || at.elapsed() >= WELL_AFTER)
         {
@@ -250,11 +251,11 @@ impl Worker {
         }
     }
 
-    /// When memory could not be put back to what is on disk, everything is read again.
+    /// Reads everything again if memory could not be reset to the state on disk.
     fn recover(&mut self) {
         if let Some(detail) = self.flusher.failure() {
-            // Nobody knows what is on the disk, and a later flush would not tell: only a new start
-            // reads what is really there.
+            // The content of the disk is unknown, and a later flush would not reveal it. Only a
+            // restart reads what is really there.
             self.broken = Some(detail.to_owned());
             return;
         }

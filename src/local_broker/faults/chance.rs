@@ -1,8 +1,8 @@
-//! Chance that a seed repeats: the same seed and the same order of requests give the same faults.
+//! Reproducible chance: the same seed and the same order of requests give the same faults.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A row of numbers that look random (`SplitMix64`).
+/// A sequence of pseudo-random numbers (`SplitMix64`).
 #[derive(Debug)]
 pub struct Chance(AtomicU64);
 

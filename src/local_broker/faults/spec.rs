@@ -1,4 +1,4 @@
-//! A fault as it is asked for, in JSON or YAML.
+//! A fault specification, in JSON or YAML.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::local_broker::error::{ErrorKind, SqsError};
 /// The longest latency, in milliseconds: SDKs give up earlier.
 const LONGEST: u64 = 600_000;
 
-/// What happens to a request.
+/// Effect on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
@@ -20,12 +20,12 @@ pub enum Effect {
     Error,
     /// It takes longer.
     Latency,
-    /// What it receives is delivered once more.
+    /// Received messages are delivered once more.
     Duplicate,
-    /// It receives nothing although there is something.
+    /// It receives nothing although the queue has messages.
     #[serde(alias = "empty", alias = "empty_receives")]
     EmptyReceive,
-    /// It is done and not answered.
+    /// It is processed and not answered.
     #[serde(alias = "lose", alias = "lose_the_answer")]
     LoseAnswer,
 }
@@ -49,20 +49,20 @@ impl Effect {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Asked")]
 pub struct Fault {
-    /// What happens.
+    /// The effect.
     #[serde(rename = "kind")]
     pub effect: Effect,
-    /// To requests of these actions; of all without one.
+    /// Affected actions; all if empty.
     #[serde(rename = "action", skip_serializing_if = "Vec::is_empty")]
     actions: Vec<String>,
-    /// To requests for this queue; `*` stands for any letters.
+    /// Affected queue; `*` stands for any characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
-    /// To this part of them, 0 to 1.
+    /// Affected share of the matching requests, 0 to 1.
     pub share: f64,
-    /// Chooses which.
+    /// Seed that decides which requests are affected.
     pub seed: u64,
-    /// To at most so many.
+    /// Maximum number of affected requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Whether it is about this action.
+    /// Whether the fault applies to this action.
     #[must_use]
     pub fn has_action(&self, action: &str) -> bool {
         match self.effect {
@@ -85,7 +85,7 @@ impl Fault {
         }
     }
 
-    /// How much longer a request takes.
+    /// Additional latency of a request.
     #[must_use]
     pub fn latency(&self) -> Duration {
         Duration::from_millis(self.latency_ms.unwrap_or_default())
@@ -103,7 +103,7 @@ impl Fault {
     }
 }
 
-/// A fault as it is written.
+/// A fault as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {

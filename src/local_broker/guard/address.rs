@@ -14,8 +14,8 @@ pub enum Host {
 }
 
 impl Host {
-    /// Whether it always means the machine of the client: `localhost`, every name below it (RFC
-    /// 6761), 127.0.0.0/8 and `::1`.
+    /// Whether the host always means the client's own machine: `localhost`, every name below it
+    /// (RFC 6761), 127.0.0.0/8 and `::1`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match self {
@@ -38,8 +38,8 @@ impl Host {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
             !label.is_empty() && label.bytes().all(allowed)
         };
-        // Browsers turn `2130706433` and `0x7f.1` into 127.0.0.1 before they send them: where they
-        // arrive they are names, which somebody would have to allow.
+        // Browsers convert `2130706433` and `0x7f.1` to 127.0.0.1 before they send them. Received
+        // literally they are names, which the operator would have to allow.
         let is_name = text.len() <= 253 && text.split('.').all(is_label);
         is_name.then(|| Self::Name(text.to_ascii_lowercase()))
     }
@@ -81,8 +81,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Reads `host[:port]`. User names, empty ports and IPv6 addresses without brackets are no
-    /// authority.
+    /// Parses `host[:port]`. User names, empty ports and IPv6 addresses without brackets are
+    /// refused.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let end = text.find(']').map_or(0, |bracket| bracket + 1);
@@ -119,7 +119,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of the pages that a server answers at this `Host`.
+    /// The origin of pages served at this `Host`.
     #[must_use]
     pub fn of(authority: &Authority, is_https: bool) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Origin {
         }
     }
 
-    /// Reads `scheme://host[:port]` of the web's two schemes; `null` and all others are none.
+    /// Parses `scheme://host[:port]` with `http` or `https`; `null` and other schemes are refused.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;

@@ -1,27 +1,27 @@
-//! Answers that let a browser send requests for an allowed page and show it the answers: the CORS
+//! Answers that let a browser send requests for an allowed page and show it the results: the CORS
 //! protocol of the Fetch standard.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
-/// What an SDK reads beside the body.
+/// Headers that an SDK reads besides the body.
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("x-amzn-requestid, x-amzn-query-error, content-type");
-/// How long a browser need not ask again, in seconds.
+/// Time for which a browser may cache a preflight, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const PRIVATE_NETWORK: &str = "access-control-request-private-network";
 
-/// Lets a page read an answer. `origin` is the request's own header, which a browser compares letter
-/// by letter.
+/// Lets a page read an answer. `origin` is copied from the request, because a browser compares it
+/// literally.
 pub fn let_read(answer: &mut HeaderMap, origin: HeaderValue) {
     answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     answer.append(header::VARY, HeaderValue::from_static("origin"));
 }
 
-/// Answers `OPTIONS`. A page that is allowed may send whatever headers it asks for: which ones an
-/// SDK needs changes with its version.
+/// Answers `OPTIONS`. An allowed page may send any headers it requests: the set an SDK needs
+/// changes with its version.
 #[must_use]
 pub fn preflight(request: &HeaderMap, is_page: bool) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -40,7 +40,7 @@ pub fn preflight(request: &HeaderMap, is_page: bool) -> Response<Body> {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }
     if request.contains_key(PRIVATE_NETWORK) {
-        // Chromium asks this of servers on loopback and in private networks.
+        // Chromium requires this for servers on loopback and in private networks.
         let allow = HeaderValue::from_static("true");
         headers.insert("access-control-allow-private-network", allow);
     }

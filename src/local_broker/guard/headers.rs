@@ -4,10 +4,10 @@ use axum::http::{HeaderMap, header};
 
 use super::Refusal;
 
-/// The value of a header that may be there at most once.
+/// The value of a header that may occur at most once.
 ///
 /// # Errors
-/// It is there twice, or is no text: what reads it next might see something else.
+/// It occurs twice, or is not text: another reader might see a different value.
 pub(super) fn only<'a>(
     headers: &'a HeaderMap,
     name: &'static str,
@@ -22,9 +22,10 @@ pub(super) fn only<'a>(
     }
 }
 
-/// Whether a request carries AWS's signature where only a program can put it: a page needs leave
-/// for this header. The signature parameters of a URL are not taken, since without keys they are not
-/// checked, and an image's URL can hold anything; a browser sends `Basic` by itself.
+/// Whether a request carries an AWS signature where only a program can put it: a page needs
+/// permission for this header. Signature parameters in a URL do not count, because they are not
+/// checked without keys and an image's URL can contain anything. `Basic` does not count, because a
+/// browser sends it by itself.
 pub(super) fn is_signed(headers: &HeaderMap) -> Result<bool, Refusal> {
     let value = only(headers, header::AUTHORIZATION.as_str())?;
     Ok(value.is_some_and(|value| value.starts_with("AWS4-")))

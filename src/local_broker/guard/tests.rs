@@ -90,7 +90,7 @@ fn a_name_that_was_pointed_here_is_refused() {
             "127.0.0.1.evil.example:9324",
             "notlocalhost:9324",
             "broker:9324",
-            // Browsers have turned these into 127.0.0.1 before they send them.
+            // Browsers convert these to 127.0.0.1 before they send them.
             "2130706433:9324",
             "0x7f000001:9324",
             "0177.0.0.1:9324",
@@ -307,7 +307,7 @@ fn an_allowed_page_may_do_everything_under_its_own_name() {
     ] {
         assert!(ask(&guard, "POST", &[host, ("origin", origin)]).is_err());
     }
-    // The host is checked for it as for everybody.
+    // The host is checked for a page as for every other client.
     let elsewhere = [("host", "evil.example"), ("origin", "https://a.example")];
     assert!(ask(&guard, "POST", &elsewhere).is_err());
 }

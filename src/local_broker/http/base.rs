@@ -1,16 +1,17 @@
-//! By which scheme and host a client reached this server: the URLs of queues must lead back on the
-//! same way, also through a proxy that ends TLS.
+//! The scheme and host by which a client reached this server. Queue URLs must lead back the same
+//! way, also through a proxy that ends TLS.
 
 use axum::http::{HeaderMap, Uri, header};
 
 use crate::local_broker::guard::address::Authority;
 
-/// Scheme, host and port for the URLs of an answer: `https://sqs.example:8443`. What a proxy in
-/// front says (`X-Forwarded-Proto`, `-Host` and `-Port`, or `Forwarded`) comes before what the
-/// request itself says, `scheme` is this server's own and `address` is for a request that names no host.
+/// Scheme, host and port for the URLs of an answer: `https://sqs.example:8443`. The headers of a
+/// proxy (`X-Forwarded-Proto`, `-Host` and `-Port`, or `Forwarded`) take precedence over the
+/// request's own. `scheme` is this server's own, and `address` is used when a request names no
+/// host.
 ///
-/// Whoever sends these headers chooses what is answered to himself alone: which requests are let in
-/// is not decided by them, and a web page cannot send them.
+/// A client that sends these headers affects only its own answer: they do not decide which requests
+/// are admitted, and a web page cannot send them.
 pub fn of(headers: &HeaderMap, uri: &Uri, scheme: &'static str, address: &str) -> String {
     let scheme = first(headers, "x-forwarded-proto")
         .or_else(|| forwarded(headers, "proto"))
@@ -37,7 +38,8 @@ pub fn of(headers: &HeaderMap, uri: &Uri, scheme: &'static str, address: &str) -
     }
 }
 
-/// The first value of a header to which each proxy on the way adds its own: the client's side.
+/// The first value of a header to which each proxy on the path adds its own: the one nearest the
+/// client.
 fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let values = headers.get(name)?.to_str().ok()?;
     let value = values.split(',').next().unwrap_or_default().trim();

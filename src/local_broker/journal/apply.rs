@@ -7,7 +7,7 @@ use super::Journal;
 use crate::local_broker::state::change::Change;
 use crate::local_broker::state::message::{Message, Payload, Seq, Stage};
 
-/// The stage of a deleted message whose rows are still there.
+/// The stage of a deleted message whose rows still exist.
 pub const GARBAGE: u8 = 3;
 
 impl Journal {

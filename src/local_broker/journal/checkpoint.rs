@@ -1,5 +1,5 @@
-//! Copying the log into the database, beside the thread that writes: a checkpoint flushes the
-//! database, which would hold requests up for as long as tens of milliseconds.
+//! Copies the log into the database, beside the thread that writes. A checkpoint flushes the
+//! database, which would delay requests by tens of milliseconds.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-/// How much is done at once.
+/// Extent of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// What can be copied while others write.
+    /// Copies what is possible while others write.
     Passive,
-    /// Everything; the log is empty afterwards and takes no space. Holds the writer up.
+    /// Copies everything; the log is empty afterwards and takes no space. Delays the writer.
     Truncate,
 }
 
@@ -27,7 +27,7 @@ impl Checkpointer {
     /// Starts the thread, with its own connection.
     ///
     /// # Errors
-    /// `SQLite`'s, or the system has no thread to give.
+    /// Those of `SQLite`, or the operating system refuses to start a thread.
     pub fn start(path: &Path) -> rusqlite::Result<Self> {
         let db = super::connect(path)?;
         let (wake, woken) = sync_channel(1);
@@ -41,7 +41,7 @@ impl Checkpointer {
         })
     }
 
-    /// Asks for a checkpoint; `false` when another was asked for that has not begun.
+    /// Requests a checkpoint; `false` if another request has not begun yet.
     pub fn wake(&self, checkpoint: Checkpoint) -> bool {
         self.wake
             .as_ref()
@@ -62,8 +62,8 @@ impl Drop for Checkpointer {
 fn run(db: &Connection, woken: &Receiver<Checkpoint>) {
     while let Ok(checkpoint) = woken.recv() {
         let statement = match checkpoint {
-            // Neither waits for the writer nor makes it wait. What it could not copy is left for
-            // the next one, and in the end to the writer's own, at `LOG_LIMIT`.
+            // Neither waits for the writer nor delays it. What it cannot copy is left for the next
+            // checkpoint, and finally for the writer's own, at `LOG_LIMIT`.
             Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
             Checkpoint::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
         };

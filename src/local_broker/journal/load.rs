@@ -1,4 +1,4 @@
-//! Reading everything back at the start, or after a failed write.
+//! Loads everything at the start, or after a failed write.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use super::apply::GARBAGE;
 use crate::local_broker::state::Broker;
 use crate::local_broker::state::message::{Message, Stage};
 
-/// What [`message_of`] reads.
+/// Columns that [`message_of`] reads.
 pub(super) const COLUMNS: &str = "id, store, stage, sent_at, due_at, received_at, \
     first_received_at, receive_count, priority, group_id, source";
 
-/// What was on disk.
+/// State loaded from disk.
 #[derive(Debug)]
 pub struct Loaded {
     /// The queues and their messages.
@@ -25,10 +25,10 @@ pub struct Loaded {
 }
 
 impl Journal {
-    /// Reads everything. Messages of queues that are gone are noted for removal.
+    /// Loads everything. Messages of deleted queues are marked for removal.
     ///
     /// # Errors
-    /// `SQLite`'s, or a record that is not understood.
+    /// Those of `SQLite`, or an invalid record.
     pub fn load(&mut self) -> rusqlite::Result<Loaded> {
         let mut broker = Broker::default();
         for record in self.records("SELECT record FROM queue")? {
@@ -76,7 +76,7 @@ impl Journal {
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
             if row.get::<_, u8>(2)? == GARBAGE {
-                // Its place is taken until it is swept, should the clock have been set back.
+                // Its place stays reserved until it is swept, in case the clock was set back.
                 broker.restore_place(seq);
                 discarded.push(seq);
                 continue;

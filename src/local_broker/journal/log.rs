@@ -20,7 +20,7 @@ impl Log {
     /// The log of the database at `path`. It stays the same file as long as the database is open.
     ///
     /// # Errors
-    /// The system's.
+    /// Those of the operating system.
     pub fn open(path: &Path, durability: Durability) -> io::Result<Self> {
         let mut name = OsString::from(path);
         name.push("-wal");
@@ -28,13 +28,13 @@ impl Log {
         if durability == Durability::Disk
             && let Some(folder) = path.parent()
         {
-            // So that a new folder's files are there after a power cut.
+            // Makes the files of a new folder survive a power failure.
             File::open(folder)?.sync_all()?;
         }
         Ok(Self { file, durability })
     }
 
-    /// A log that is any file, flushed to the disk.
+    /// Uses any file as a log that is flushed to disk.
     #[cfg(test)]
     #[must_use]
     pub fn of(file: File) -> Self {
@@ -53,8 +53,8 @@ impl Log {
     /// Returns once every commit before the call is on the disk.
     ///
     /// # Errors
-    /// The system's. What was committed may be on the disk or not, and no later flush can tell:
-    /// the kernel forgets which pages failed.
+    /// Those of the operating system. The commits may or may not be on the disk, and no later flush
+    /// can determine it: the kernel forgets which pages failed.
     pub fn flush(&self) -> io::Result<()> {
         match self.durability {
             Durability::Disk => self.file.sync_data(),

@@ -1,15 +1,15 @@
-//! The fixed parts of messages that were written lately: most are received soon, and need not be read
-//! back from the database then.
+//! Cache of the fixed parts of recently written messages: most are received soon, and need not be
+//! read back from the database then.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::local_broker::state::message::{Payload, Seq};
 
-/// Bytes of bodies that are kept.
+/// Maximum size of the cached bodies, in bytes.
 const ROOM: usize = 4 << 20;
 
-/// What was written lately, the oldest first.
+/// The cached messages, oldest first.
 #[derive(Debug, Default)]
 pub struct Recent {
     payloads: HashMap<Seq, Arc<Payload>>,
@@ -18,10 +18,10 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Keeps one, and forgets the oldest where there is no room.
+    /// Adds a message, and evicts the oldest where there is no room.
     pub fn keep(&mut self, seq: Seq, payload: &Arc<Payload>) {
         let bytes = payload.body.len();
-        // What has attributes may be much larger than its body.
+        // A message with attributes may be much larger than its body.
         if bytes > ROOM / 8 || payload.extra.is_some() {
             return;
         }
@@ -36,12 +36,12 @@ impl Recent {
         }
     }
 
-    /// One that is kept.
+    /// A cached message.
     pub fn get(&self, seq: Seq) -> Option<&Payload> {
         self.payloads.get(&seq).map(Arc::as_ref)
     }
 
-    /// Forgets what may not have been written.
+    /// Clears the cache: its messages may not have been written.
     pub fn clear(&mut self) {
         *self = Self::default();
     }

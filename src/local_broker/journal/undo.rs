@@ -1,5 +1,5 @@
-//! After a failed write memory is ahead of the disk. Reading everything again takes as long as a start;
-//! what the failed changes touched is mostly a few messages.
+//! Recovery from a failed write, after which memory is ahead of the disk. Reading everything again
+//! takes as long as a start; the failed changes usually touched only a few messages.
 
 use rusqlite::{OptionalExtension as _, Row, params};
 use uuid::Uuid;
@@ -13,11 +13,11 @@ use crate::local_broker::state::message::{Message, Seq};
 use crate::local_broker::state::move_task::MoveTask;
 
 impl Journal {
-    /// Puts what these changes touched back to what it is on disk, after [`Journal::roll_back`].
-    /// `false` when they touched a queue itself or the clock: then everything has to be read.
+    /// Resets everything these changes touched to its state on disk, after [`Journal::roll_back`].
+    /// `false` if they touched a queue itself or the clock: then everything must be read again.
     ///
     /// # Errors
-    /// `SQLite`'s, or a record that is not understood; everything has to be read then, too.
+    /// Those of `SQLite`, or an invalid record; everything must be read again then, too.
     pub fn take_back(&self, changes: &[Change], broker: &mut Broker) -> rusqlite::Result<bool> {
         for change in changes {
             match change {
@@ -30,7 +30,7 @@ impl Journal {
                     broker.put_back(*to, self.message(*to)?);
                 }
                 Change::DedupSaved { queue, key, .. } => broker.forget_dedup(queue, key),
-                // What expired does not come back to life; its rows go with the next ones.
+                // An expired id is not restored; its rows go with the next ones.
                 Change::DedupExpired { .. } => {}
                 Change::TaskSaved(task) => broker.put_back_task(task.id, self.task(task.id)?),
                 Change::QueueSaved(_)
@@ -42,7 +42,7 @@ impl Journal {
         Ok(true)
     }
 
-    /// A message that is there, and the storage id of its queue.
+    /// An existing message, and the storage id of its queue.
     fn message(&self, seq: Seq) -> rusqlite::Result<Option<(i64, Message)>> {
         let sql = format!("SELECT {COLUMNS} FROM message WHERE id = ?1 AND stage <> ?2");
         self.db

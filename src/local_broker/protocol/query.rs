@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::local_broker::error::{ErrorKind, SqsError};
 
-/// A request of the query protocol, as the JSON protocol would say it.
+/// A request of the query protocol, converted to the JSON protocol.
 #[derive(Debug, PartialEq)]
 pub struct QueryRequest {
     /// The action.
@@ -20,8 +20,8 @@ pub struct QueryRequest {
     pub input: Value,
 }
 
-/// Lists: what their parameters are called, and the member of the JSON protocol.
-/// `AttributeName.1` is the first of `AttributeNames`.
+/// Lists: the names of their parameters, and the member of the JSON protocol. `AttributeName.1` is
+/// the first of `AttributeNames`.
 const LISTS: [(&str, &str); 9] = [
     ("AttributeName", "AttributeNames"),
     ("MessageAttributeName", "MessageAttributeNames"),
@@ -34,8 +34,8 @@ const LISTS: [(&str, &str); 9] = [
     ("ActionName", "Actions"),
 ];
 
-/// Maps: what their parameters are called, the member of the JSON protocol, and what their keys are
-/// called.
+/// Maps: the names of their parameters, the member of the JSON protocol, and the name of their
+/// keys.
 const MAPS: [(&str, &str, &str); 4] = [
     ("Attribute", "Attributes", "Name"),
     ("MessageAttribute", "MessageAttributes", "Name"),
@@ -52,14 +52,15 @@ const INTEGERS: [&str; 6] = [
     "MaxNumberOfMessagesPerSecond",
 ];
 
-/// Parameters deeper or more numerous than any action's are refused.
+/// Maximum depth of parameter names. Deeper or more numerous parameters than any action has are
+/// refused.
 const MAX_DEPTH: usize = 8;
 const MAX_PARAMETERS: usize = 4_096;
 
-/// Reads a request from its parameters; the path names the queue when no parameter does.
+/// Parses a request from its parameters; the path names the queue when no parameter does.
 ///
 /// # Errors
-/// No action, or parameters that contradict each other.
+/// The action is missing, or the parameters contradict each other.
 pub fn parse(path: &str, parameters: &[u8]) -> Result<QueryRequest, SqsError> {
     let mut root = Node::default();
     let pairs = parameters
@@ -98,12 +99,12 @@ pub fn parse(path: &str, parameters: &[u8]) -> Result<QueryRequest, SqsError> {
     })
 }
 
-/// The form in which a client of this protocol wants its answers.
+/// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// As SDKs do.
+    /// XML, as SDKs expect it.
     Xml,
-    /// By `Accept: application/json`: the same elements as JSON.
+    /// JSON with the same elements, for `Accept: application/json`.
     Json,
 }
 
@@ -141,8 +142,8 @@ pub fn failure(form: Form, error: &SqsError, request_id: &str) -> Response<Body>
     response
 }
 
-/// What an error says in this protocol: in one text it differs from the other, and clients compare
-/// it.
+/// The message of an error in this protocol. One message differs from the JSON protocol, and
+/// clients compare it.
 fn message_of(error: &SqsError) -> &str {
     match error.kind {
         ErrorKind::QueueDoesNotExist => "The specified queue does not exist for this wsdl version.",
@@ -193,9 +194,9 @@ impl Node {
         Some(self.children.remove(index).1)
     }
 
-    /// The entries of a list or map in the order of their numbers, in whichever way they are written:
-    /// `Name.1=...`, `Name.member.1=...` (`entry` in maps), or without a number where there is one
-    /// (`Name=...`, `Name.Member=...`). An empty value is an empty list.
+    /// The entries of a list or map in the order of their numbers, in any of the accepted forms:
+    /// `Name.1=...`, `Name.member.1=...` (`entry` in maps), or without a number (`Name=...`,
+    /// `Name.Member=...`). An empty value is an empty list.
     fn into_entries(mut self) -> Vec<Self> {
         let mut entries = Vec::new();
         for wrapper in ["member", "entry"] {
@@ -216,8 +217,8 @@ impl Node {
         entries
     }
 
-    /// Takes a list or map under the name its parameters have or the one the JSON protocol has, by
-    /// which old clients write an empty one. An empty one is as if it were absent.
+    /// Takes a list or map by the name of its parameters or by its name in the JSON protocol, which
+    /// old clients use for an empty one. An empty one counts as absent.
     fn take_entries(&mut self, parameter: &str, member: &str) -> Option<Vec<Self>> {
         let found = [self.take(parameter), self.take(member)];
         let entries: Vec<_> = found
@@ -260,7 +261,7 @@ impl Node {
         match text.parse::<i64>() {
             _ if !INTEGERS.contains(&name) => Value::from(text),
             Ok(number) => Value::from(number),
-            // As if absent.
+            // Counts as absent.
             Err(_) if text.is_empty() => Value::Null,
             Err(_) => Value::from(text),
         }

@@ -13,9 +13,9 @@ use crate::local_broker::error::{ErrorKind, SqsError};
 use canonical::{canonical, parameters};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// How far a client's clock may be off, in seconds.
+/// Maximum deviation of a client's clock, in seconds.
 const CLOCK_SKEW: i64 = 15 * 60;
-/// The longest life of a presigned URL, in seconds.
+/// Maximum lifetime of a presigned URL, in seconds.
 const LONGEST_LIFE: i64 = 7 * 24 * 60 * 60;
 
 /// The one key pair the server accepts.
@@ -27,7 +27,7 @@ pub struct KeyPair {
     pub secret_key: Secret,
 }
 
-/// Where a good signature was.
+/// Location of a valid signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
     /// In the `Authorization` header.
@@ -36,7 +36,7 @@ pub enum Signed {
     InUrl,
 }
 
-/// What a request says of its signature.
+/// Signature fields of a request.
 struct Claim {
     place: Signed,
     access_key: String,
@@ -46,7 +46,7 @@ struct Claim {
     signature: String,
     /// `20260101T120000Z`.
     date: String,
-    /// For how long it holds, in seconds: of a presigned URL.
+    /// Lifetime of a presigned URL, in seconds.
     life: Option<i64>,
 }
 
@@ -54,7 +54,7 @@ impl KeyPair {
     /// Checks a request's signature.
     ///
     /// # Errors
-    /// No signature, another key, a date that is too far off, or a signature that does not match.
+    /// The signature is missing or wrong, its key is unknown, or its date is too far off.
     pub fn check(&self, parts: &Parts, body: &[u8]) -> Result<Signed, SqsError> {
         let claim = read_claim(parts).ok_or_else(|| {
             SqsError::new(
@@ -81,7 +81,8 @@ impl KeyPair {
         ))
     }
 
-    /// The headers that sign a request of ours, which has a `Host` header and a path without escapes.
+    /// Headers that sign a request of our own. The request has a `Host` header and a path without
+    /// escapes.
     #[must_use]
     pub fn sign(&self, mut parts: Parts, body: &[u8]) -> [(&'static str, String); 2] {
         let date = jiff::Timestamp::now()
@@ -125,8 +126,8 @@ impl KeyPair {
     }
 }
 
-/// The credential a request was signed with: `KEY/20260101/eu-west-1/sqs/aws4_request`; empty where
-/// it was not signed.
+/// The credential that signed a request: `KEY/20260101/eu-west-1/sqs/aws4_request`; empty if it is
+/// unsigned.
 #[must_use]
 pub fn credential_of(parts: &Parts) -> String {
     let header = text_of(&parts.headers, "authorization");
@@ -183,7 +184,8 @@ fn claim<'a>(
     })
 }
 
-/// Near the present and of the scope's day; of a presigned URL, not longer ago than its life.
+/// Checks that the date is near the present and on the scope's day; for a presigned URL, that its
+/// lifetime is not over.
 fn check_date(claim: &Claim) -> Result<(), SqsError> {
     let date = &claim.date;
     let signed_at = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", date)
@@ -236,7 +238,7 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
     outer.chain_update(inner.finalize()).finalize().into()
 }
 
-/// Compares without telling by the time it takes where the difference is.
+/// Compares in constant time, so that the duration does not reveal the position of a difference.
 fn is_equal(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len()
         && left

@@ -1,4 +1,4 @@
-//! What the journal has to write: the difference an action made.
+//! Changes for the journal: the difference an action made.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::message::{Message, Millis, Payload, Seq};
 use super::move_task::MoveTask;
 use super::queue::QueueRecord;
 
-/// One step of difference, written in order within one transaction.
+/// One change, written in order within one transaction.
 #[derive(Debug, Clone)]
 pub enum Change {
     /// A queue is new, or its attributes, tags or storage id changed.
@@ -18,7 +18,7 @@ pub enum Change {
         /// The queue's name.
         name: Arc<str>,
     },
-    /// These messages are garbage, to be removed bit by bit.
+    /// These messages are garbage, to be removed gradually.
     Discarded(Vec<Seq>),
     /// A message arrived.
     Inserted {
@@ -50,10 +50,10 @@ pub enum Change {
         to: Seq,
         /// Its mutable part now.
         message: Message,
-        /// The new message id, when the move makes a new message of it.
+        /// The new message id, if the move creates a new message.
         identity: Option<Uuid>,
     },
-    /// A message is there once more.
+    /// A message was duplicated.
     Copied {
         /// The place of the message it is a copy of.
         from: Seq,
@@ -70,31 +70,31 @@ pub enum Change {
         queue: Arc<str>,
         /// The id, with its group where the scope is the group.
         key: String,
-        /// When it may be used again.
+        /// Time at which it may be used again.
         expires_at: Millis,
         /// The id of the message that used it.
         message_id: Uuid,
         /// That message's place.
         seq: Seq,
     },
-    /// Deduplication ids of a queue that expired by then.
+    /// Deduplication ids of a queue expired.
     DedupExpired {
         /// The queue's name.
         queue: Arc<str>,
-        /// The moment.
+        /// Time of the expiry.
         until: Millis,
     },
     /// The clock was moved.
     ClockMoved {
-        /// How far it is ahead of the machine's now, in milliseconds.
+        /// New offset ahead of the machine's clock, in milliseconds.
         ahead: Millis,
     },
-    /// A move task started, went on or ended.
+    /// A move task started, progressed or ended.
     TaskSaved(Box<MoveTask>),
 }
 
 impl Change {
-    /// The size of the body it writes, in bytes.
+    /// Size of the body that the change writes, in bytes.
     #[must_use]
     pub fn body_bytes(&self) -> usize {
         match self {
@@ -103,7 +103,7 @@ impl Change {
         }
     }
 
-    /// Whether it leaves free space behind in the database.
+    /// Whether the change leaves free space in the database.
     #[must_use]
     pub fn frees_space(&self) -> bool {
         matches!(self, Self::Deleted(_) | Self::Discarded(_))

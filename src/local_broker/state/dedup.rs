@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::message::{Millis, Seq};
 
-/// For how long an id is remembered.
+/// Time for which an id is remembered.
 pub const WINDOW: Millis = 5 * 60 * 1_000;
 
 /// The ids in use.
@@ -44,7 +44,7 @@ impl Dedup {
         self.expiries.push_back((expires_at, key));
     }
 
-    /// Forgets an id that was remembered lately.
+    /// Forgets a recently remembered id.
     pub fn forget(&mut self, key: &str) {
         if self.first.remove(key).is_some()
             && let Some(index) = self.expiries.iter().rposition(|(_, other)| other == key)
@@ -53,14 +53,14 @@ impl Dedup {
         }
     }
 
-    /// Forgets what expired; says whether anything did.
+    /// Forgets expired ids; returns whether there were any.
     pub fn expire(&mut self, now: Millis) -> bool {
         let mut any = false;
         while let Some((expires_at, _)) = self.expiries.front()
             && *expires_at <= now
             && let Some((_, key)) = self.expiries.pop_front()
         {
-            // It may have been used anew since.
+            // The id may have been used again since.
             if self
                 .first
                 .get(&key)

@@ -1,5 +1,5 @@
-//! What the holder of a receipt handle can do with its message: delete it, or change for how long
-//! it is hidden.
+//! Actions of the holder of a receipt handle: delete the message, or change the time for which it
+//! is hidden.
 
 use super::Broker;
 use super::change::Change;
@@ -8,7 +8,7 @@ use super::settings::MAX_VISIBILITY_SECONDS;
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::receipt::Receipt;
 
-/// Why a receipt is no good for what was asked.
+/// Error in the use of a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HoldError {
     /// The message is gone.
@@ -23,7 +23,7 @@ pub enum HoldError {
 }
 
 impl HoldError {
-    /// The error of an action that was given this handle.
+    /// The error of an action with this handle.
     #[must_use]
     pub fn of(self, handle: &str) -> SqsError {
         match self {
@@ -32,7 +32,7 @@ impl HoldError {
         }
     }
 
-    /// The error of an entry of a batch. There SQS has another code for a handle that expired
+    /// The error of a batch entry. SQS uses another code there for an expired handle
     /// (smaskalik/sqsmover#54).
     #[must_use]
     pub fn of_entry(self, handle: &str) -> SqsError {
@@ -47,11 +47,12 @@ impl HoldError {
 }
 
 impl Broker {
-    /// Deletes by receipt. A message that is gone is no error; a FIFO message whose visibility
-    /// timeout ended, or that was received again since, is.
+    /// Deletes by receipt. Deleting a message that is gone succeeds. Deleting a FIFO message fails
+    /// if its visibility timeout ended or it was received again since.
     ///
     /// # Errors
-    /// No such queue; a handle of another queue; an expired FIFO handle.
+    /// The queue does not exist, the handle belongs to another queue, or the FIFO handle has
+    /// expired.
     pub fn delete(&mut self, now: Millis, name: &str, receipt: Receipt) -> Result<(), HoldError> {
         self.check_receipt(name, receipt)?;
         let queue = self.queue_mut(name)?;
@@ -66,12 +67,12 @@ impl Broker {
         Ok(())
     }
 
-    /// Hides a received message for `seconds` from now, 0 to 43,200. On a standard queue that has no
-    /// effect once its visibility timeout ended (recorded: `LocalStack`'s pull request 9632).
+    /// Hides a received message for `seconds` from now, 0 to 43,200. On a standard queue that has
+    /// no effect once its visibility timeout ended (recorded: `LocalStack`'s pull request 9632).
     ///
     /// # Errors
-    /// No such queue; a message that is gone, is not in flight in a FIFO queue, or would be hidden
-    /// for more than 12 hours after its receive.
+    /// The queue does not exist; the message is gone, is not in flight in a FIFO queue, or would be
+    /// hidden for more than 12 hours after its receive.
     pub fn change_visibility(
         &mut self,
         now: Millis,
@@ -121,8 +122,8 @@ impl Broker {
         Ok(())
     }
 
-    /// A handle must be of this queue. One from before a purge is of this queue still; it just
-    /// names nothing any more.
+    /// Checks that a handle belongs to this queue. A handle from before a purge still belongs to
+    /// it; it only refers to no message any more.
     fn check_receipt(&self, name: &str, receipt: Receipt) -> Result<(), SqsError> {
         let queue = self.queue(name)?;
         let foreign = receipt.store != queue.store

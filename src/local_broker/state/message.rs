@@ -1,4 +1,4 @@
-//! What the broker knows of a message in memory; the body stays on disk.
+//! The part of a message that the broker keeps in memory; the body stays on disk.
 
 use std::sync::Arc;
 
@@ -9,35 +9,36 @@ use uuid::Uuid;
 pub type Millis = i64;
 
 /// A message's place in the broker's order: microseconds since the epoch at its arrival, made
-/// unique. Never used twice, also across restarts, so that an old receipt handle cannot name a
-/// younger message.
+/// unique. It is never reused, even across restarts, so an old receipt handle cannot name a newer
+/// message.
 pub type Seq = i64;
 
-/// Where a message is in its life.
+/// Stage of a message's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Can be received.
     Waiting,
-    /// Not to be received before its delay is over.
+    /// Cannot be received before its delay is over.
     Delayed,
     /// Received, and hidden until its visibility timeout.
     InFlight,
 }
 
-/// A message's mutable part and what decisions need; around 100 bytes.
+/// A message's mutable part and the data for decisions; around 100 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Where it is in its life.
+    /// Its stage.
     pub stage: Stage,
-    /// When it was sent.
+    /// Time it was sent.
     pub sent_at: Millis,
-    /// While delayed or in flight: when it can be received again. While waiting: since when it can.
+    /// While delayed or in flight: the time at which it can be received again. While waiting: the
+    /// time since which it can.
     pub due_at: Millis,
-    /// When it was last received; 0 before.
+    /// Time of its last receive; 0 before.
     pub received_at: Millis,
-    /// When it was first received; 0 before.
+    /// Time of its first receive; 0 before.
     pub first_received_at: Millis,
-    /// How often it was received.
+    /// Number of receives.
     pub receive_count: u32,
     /// The priority label of its body; 5 without one.
     pub priority: i32,
@@ -54,7 +55,7 @@ pub struct Payload {
     pub message_id: Uuid,
     /// The body.
     pub body: String,
-    /// What only some messages have.
+    /// Attributes and ids, which only some messages have.
     pub extra: Option<Extra>,
 }
 
@@ -78,7 +79,7 @@ pub struct Extra {
     pub sequence: Option<i64>,
 }
 
-/// A message attribute as it travels in the JSON protocol.
+/// A message attribute in the form of the JSON protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AttributeValue {
@@ -93,10 +94,10 @@ pub struct AttributeValue {
     pub binary_value: Option<String>,
 }
 
-/// A message on its way into a queue, checked for everything that does not depend on the queue.
+/// A message to be sent, checked for everything that does not depend on the queue.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
-    /// The id it gets.
+    /// Its id.
     pub message_id: Uuid,
     /// The body.
     pub body: String,
@@ -116,7 +117,7 @@ pub struct NewMessage {
     pub priority: i32,
 }
 
-/// What a send answers.
+/// Result of a send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
     /// The message's id, or the first one's when this was a duplicate.
@@ -125,7 +126,7 @@ pub struct Sent {
     pub sequence: Option<Seq>,
 }
 
-/// A received message as far as memory knows it.
+/// A received message, with the part held in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// The queue's storage id.

@@ -1,4 +1,4 @@
-//! Moving messages out of a dead-letter queue: `StartMessageMoveTask` and what follows it.
+//! Moving messages out of a dead-letter queue: `StartMessageMoveTask` and its continuation.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use super::settings::name_in_arn;
 use crate::local_broker::account;
 use crate::local_broker::error::{ErrorKind, SqsError};
 
-/// Messages an unlimited task moves between two looks at other requests.
+/// Number of messages an unlimited task moves before other requests are served.
 const STEP: usize = 500;
-/// How far behind its rate a task catches up, in milliseconds.
+/// Maximum delay that a task makes up for, in milliseconds.
 const LATE: Millis = 100;
 /// Ended tasks kept for `ListMessageMoveTasks`, per source; AWS lists at most ten.
 const KEPT: usize = 10;
 
-/// How a task is doing.
+/// Status of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskStatus {
-    /// At work.
+    /// In progress.
     Running,
     /// Everything was moved.
     Completed,
@@ -34,7 +34,7 @@ pub enum TaskStatus {
 }
 
 impl TaskStatus {
-    /// The status in SQS's words.
+    /// The status as SQS names it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,51 +49,51 @@ impl TaskStatus {
 /// A move task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveTask {
-    /// Names the task.
+    /// Identifier of the task.
     pub id: Uuid,
     /// The dead-letter queue's name.
     pub source: Arc<str>,
     /// The source as the client named it.
     pub source_arn: String,
-    /// Where messages go; `None`: where each came from.
+    /// Destination of the messages; `None` returns each to its source.
     pub destination_arn: Option<String>,
-    /// At most so many a second.
+    /// Maximum number of messages a second.
     pub rate: Option<u32>,
-    /// How it is doing.
+    /// Its status.
     pub status: TaskStatus,
     /// Messages moved so far.
     pub moved: u64,
-    /// Messages there were at the start.
+    /// Number of messages at the start.
     pub to_move: u64,
-    /// When it was started.
+    /// Start time.
     pub started_at: Millis,
-    /// The last message it has to look at: younger ones are not its business.
+    /// The last message to move; newer ones are left alone.
     pub until: Seq,
-    /// Why it failed.
+    /// Reason of the failure.
     pub failure: Option<String>,
-    /// When the rate was last counted from, and how many had been moved then. Counted anew after
-    /// a restart and after a pause, or what was not moved meanwhile would be moved at once.
+    /// Time from which the rate is counted, and the number moved by then. Counted anew after a
+    /// restart and after a pause; otherwise all messages missed meanwhile would be moved at once.
     #[serde(skip)]
     paced_from: Option<(Millis, u64)>,
 }
 
-/// What `StartMessageMoveTask` asks for.
+/// Parameters of `StartMessageMoveTask`.
 #[derive(Debug, Clone)]
 pub struct MoveRequest {
-    /// The id the task gets.
+    /// The id of the task.
     pub id: Uuid,
     /// The dead-letter queue.
     pub source: String,
     /// Its ARN, as the client names it.
     pub source_arn: String,
-    /// Where messages go; `None`: where each came from.
+    /// Destination of the messages; `None` returns each to its source.
     pub destination_arn: Option<String>,
-    /// At most so many a second, 1 to 500.
+    /// Maximum number of messages a second, 1 to 500.
     pub rate: Option<u32>,
 }
 
 impl MoveTask {
-    /// When it may move its next message; 0 is at once.
+    /// Time at which it may move its next message; 0 is at once.
     fn next_at(&self) -> Option<Millis> {
         if self.status != TaskStatus::Running {
             return None;
@@ -105,8 +105,7 @@ impl MoveTask {
         Some(since + after / i64::from(rate))
     }
 
-    /// Counts the rate from now on when there is nothing to count from, or when the task is
-    /// behind by more than a moment's delay.
+    /// Restarts the rate count if there is none, or if the task is behind by more than [`LATE`].
     fn pace(&mut self, now: Millis) {
         if self.paced_from.is_none() || self.next_at().is_some_and(|at| at + LATE < now) {
             self.paced_from = Some((now, self.moved));
@@ -118,8 +117,8 @@ impl Broker {
     /// Starts moving messages out of a dead-letter queue.
     ///
     /// # Errors
-    /// `ResourceNotFoundException` for an unknown queue, `InvalidParameterValue` when the source
-    /// is no dead-letter queue or has a running task.
+    /// `ResourceNotFoundException` for an unknown queue, `InvalidParameterValue` when the source is
+    /// not a dead-letter queue or has a running task.
     pub fn start_move_task(&mut self, now: Millis, ask: MoveRequest) -> Result<(), SqsError> {
         let source = self.queue_of_arn("SourceArn", &ask.source_arn, &ask.source)?;
         let refuse = |reason: &str| SqsError::new(ErrorKind::InvalidParameterValue, reason);
@@ -185,7 +184,7 @@ impl Broker {
             .collect())
     }
 
-    /// Stops a task; says how many messages it moved.
+    /// Stops a task; returns the number of messages it moved.
     ///
     /// # Errors
     /// `ResourceNotFoundException` for an unknown task or one that is not running.
@@ -216,12 +215,12 @@ impl Broker {
         }
     }
 
-    /// When the next message of a running task may be moved.
+    /// Time at which the next message of a running task may be moved.
     pub(super) fn next_move(&self) -> Option<Millis> {
         self.tasks.iter().filter_map(MoveTask::next_at).min()
     }
 
-    /// Lets each running task move what it may by now.
+    /// Lets each running task move all messages that are due.
     pub(super) fn go_on_moving(&mut self, now: Millis) {
         for index in 0..self.tasks.len() {
             if self.tasks[index].next_at().is_some_and(|at| at <= now) {

@@ -1,5 +1,5 @@
-//! Which message a receive takes next: by age and fairly between groups on standard queues; by turns
-//! of the groups on FIFO queues.
+//! The order of receives: by age and fairly between groups on standard queues; by turns of the
+//! groups on FIFO queues.
 
 mod fair;
 mod fifo;
@@ -28,7 +28,7 @@ impl Order {
         }
     }
 
-    /// Notes a message in the stage it is in.
+    /// Adds a message in its current stage.
     pub fn add(&mut self, seq: Seq, message: &Message) {
         let (stage, group) = (message.stage, message.group.as_ref());
         match self {
@@ -37,7 +37,7 @@ impl Order {
         }
     }
 
-    /// Forgets a message, which is as it was noted.
+    /// Removes a message, which must be in the stage in which it was added.
     pub fn remove(&mut self, seq: Seq, message: &Message) {
         let (stage, group) = (message.stage, message.group.as_ref());
         match self {
@@ -55,7 +55,7 @@ impl Order {
         }
     }
 
-    /// The oldest message that can be received, whosever turn it is.
+    /// The oldest message that can be received, regardless of turns.
     #[must_use]
     pub fn oldest(&self) -> Option<Seq> {
         match self {
@@ -64,7 +64,7 @@ impl Order {
         }
     }
 
-    /// Whether a receive would take something now.
+    /// Whether a receive would take a message now.
     #[must_use]
     pub fn has_receivable(&self) -> bool {
         self.oldest().is_some()

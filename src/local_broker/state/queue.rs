@@ -1,5 +1,5 @@
-//! One queue: a state machine over its messages. The clock is passed in; nothing here touches the
-//! disk. What has to be written is left behind as [`Change`]s.
+//! One queue: a state machine over its messages. The clock is passed in, and nothing here touches
+//! the disk. Changes to write are left behind as [`Change`]s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -14,34 +14,34 @@ use super::message::{Message, Millis, Seq, Stage};
 use super::order::Order;
 use super::settings::Settings;
 
-/// What is kept on disk of a queue itself.
+/// A queue's own record on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueRecord {
     /// The queue's name.
     pub name: Arc<str>,
-    /// Names its messages on disk; a purge gives the queue a new one.
+    /// Id of its messages on disk; a purge gives the queue a new one.
     pub store: i64,
     /// Attributes as they were set.
     pub attributes: BTreeMap<String, String>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
-    /// When it was created.
+    /// Creation time.
     pub created_at: Millis,
-    /// When its attributes last changed.
+    /// Time of the last change of its attributes.
     pub modified_at: Millis,
-    /// When it was last purged.
+    /// Time of the last purge.
     pub purged_at: Option<Millis>,
-    /// See [`Queue::deduplicates_per_group`]; absent in records from before it was kept.
+    /// See [`Queue::deduplicates_per_group`]; absent in older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplicates_per_group: Option<bool>,
 }
 
-/// How many messages are in each stage.
+/// Number of messages in each stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Can be received.
     pub waiting: usize,
-    /// Not yet to be received.
+    /// Not to be received yet.
     pub delayed: usize,
     /// Received and hidden.
     pub in_flight: usize,
@@ -62,34 +62,34 @@ impl Counts {
 pub struct Queue {
     /// The queue's name.
     pub name: Arc<str>,
-    /// Names its messages on disk and in receipt handles.
+    /// Id of its messages on disk and in receipt handles.
     pub store: i64,
     /// Its attributes.
     pub settings: Settings,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// When it was created.
+    /// Creation time.
     pub created_at: Millis,
-    /// When its attributes last changed.
+    /// Time of the last change of its attributes.
     pub modified_at: Millis,
-    /// When it was last purged.
+    /// Time of the last purge.
     pub purged_at: Option<Millis>,
-    /// Whether deduplication ids count within their group only. That is settled when a queue is
-    /// made: a later change of `DeduplicationScope` is answered and has no effect (recorded in
+    /// Whether deduplication ids count within their group only. This is fixed when a queue is
+    /// created: a later change of `DeduplicationScope` is answered and has no effect (recorded in
     /// `LocalStack`'s `test_fifo_change_to_*_throughput_after_creation`).
     pub deduplicates_per_group: bool,
     /// Deduplication ids in use.
     pub dedup: Dedup,
     /// Receives that can be repeated by their attempt id.
     pub attempts: Attempts,
-    /// Boxed, because the nodes of a map that grows at its end stay half empty: an empty place is
-    /// then 8 bytes and not a message's 88.
+    /// Boxed, because the nodes of a map that grows at its end stay half empty. An empty slot then
+    /// takes 8 bytes instead of a message's 88.
     messages: BTreeMap<Seq, Box<Message>>,
     order: Order,
     timers: BTreeSet<(Millis, Seq)>,
     counts: Counts,
     waiting_by_priority: BTreeMap<i32, usize>,
-    /// No message is past its retention before this moment.
+    /// Lower bound of the sent times of all messages.
     oldest_sent_at: Millis,
 }
 
@@ -119,7 +119,7 @@ impl Queue {
         }
     }
 
-    /// What the journal keeps of the queue itself.
+    /// The change that saves the queue's own record.
     #[must_use]
     pub fn record(&self) -> Change {
         Change::QueueSaved(Arc::new(QueueRecord {
@@ -167,14 +167,14 @@ impl Queue {
             .map(|(seq, message)| (*seq, message.as_ref()))
     }
 
-    /// When the oldest message that can be received was sent.
+    /// Time at which the oldest receivable message was sent.
     #[must_use]
     pub fn oldest_sent_at(&self) -> Option<Millis> {
         let oldest = self.order.oldest()?;
         Some(self.messages.get(&oldest)?.sent_at)
     }
 
-    /// Whether a receive would find something.
+    /// Whether a receive would find a message.
     #[must_use]
     pub fn has_receivable(&self) -> bool {
         self.order.has_receivable()
@@ -206,7 +206,7 @@ impl Queue {
         Some(message)
     }
 
-    /// Changes a message in place and brings counts, order and timers after it.
+    /// Changes a message in place and updates counts, order and timers.
     pub fn update(&mut self, seq: Seq, change: impl FnOnce(&mut Message)) -> Option<&Message> {
         let mut message = self.get(seq)?.clone();
         self.leave(seq, &message);
@@ -217,8 +217,8 @@ impl Queue {
         Some(place)
     }
 
-    /// Forgets every message, and with them the ids that would make others their duplicates; returns
-    /// their places.
+    /// Removes every message, and the ids that would make others their duplicates; returns their
+    /// places.
     pub fn clear(&mut self) -> Vec<Seq> {
         let gone = std::mem::take(&mut self.messages).into_keys().collect();
         self.order = Order::new(self.settings.fifo);
@@ -231,7 +231,7 @@ impl Queue {
         gone
     }
 
-    /// When something happens here by itself: a delay or a visibility timeout ends.
+    /// Time at which the next delay or visibility timeout ends.
     #[must_use]
     pub fn next_timer(&self) -> Option<Millis> {
         self.timers.first().map(|(due_at, _)| *due_at)
@@ -247,8 +247,8 @@ impl Queue {
     }
 
     /// Whether a message has been received as often as the redrive policy allows. A message that
-    /// was dead-lettered into this queue brings its count along, and is received here at least
-    /// once before it goes on.
+    /// was dead-lettered into this queue keeps its count, and is received here at least once before
+    /// it moves on.
     #[must_use]
     pub fn is_exhausted(&self, message: &Message) -> bool {
         self.settings.redrive.as_ref().is_some_and(|redrive| {
@@ -256,7 +256,7 @@ impl Queue {
         })
     }
 
-    /// The moment from which [`Queue::past_retention`] may find something.
+    /// Time from which [`Queue::past_retention`] may find messages.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Millis> {
         (!self.messages.is_empty()).then(|| self.oldest_sent_at + self.settings.retention * 1_000)

@@ -1,4 +1,4 @@
-//! Making, changing and removing queues.
+//! Creating, changing and deleting queues.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use super::settings::{Settings, name_in_arn};
 use crate::local_broker::account;
 use crate::local_broker::error::{ErrorKind, SqsError};
 
-/// How long a purge keeps the next one off.
+/// Minimum time between two purges.
 const PURGE_PAUSE: Millis = 60_000;
-/// How long a deleted queue's name cannot be used again.
+/// Time for which a deleted queue's name cannot be used again.
 const DELETE_PAUSE: Millis = 60_000;
-/// Tags a queue may have.
+/// Maximum number of tags of a queue.
 const MAX_TAGS: usize = 50;
 
 impl Broker {
-    /// Makes a queue; an existing one with the same attributes is left as it is.
+    /// Creates a queue; an existing one with the same attributes is left as it is.
     ///
     /// # Errors
-    /// A name or attribute SQS refuses; an existing queue that differs in a given attribute; a
-    /// queue of this name that was deleted within the last 60 seconds.
+    /// SQS refuses the name or an attribute; an existing queue differs in a given attribute; a
+    /// queue of this name was deleted within the last 60 seconds.
     pub fn create_queue(
         &mut self,
         now: Millis,
@@ -81,7 +81,7 @@ impl Broker {
     /// Removes a queue and its messages.
     ///
     /// # Errors
-    /// No such queue.
+    /// The queue does not exist.
     pub fn delete_queue(&mut self, now: Millis, name: &str) -> Result<(), SqsError> {
         let mut queue = self
             .queues
@@ -96,11 +96,11 @@ impl Broker {
         Ok(())
     }
 
-    /// Removes every message of a queue, those in flight and delayed included, and forgets their
+    /// Removes every message of a queue, including those in flight and delayed, and forgets their
     /// deduplication ids.
     ///
     /// # Errors
-    /// No such queue; another purge within the last 60 seconds.
+    /// The queue does not exist, or was purged within the last 60 seconds.
     pub fn purge(&mut self, now: Millis, name: &str) -> Result<(), SqsError> {
         let store = self.last_store + 1;
         let queue = self.queue_mut(name)?;
@@ -124,9 +124,9 @@ impl Broker {
         Ok(())
     }
 
-    /// Removes the messages of every queue, of one account's where it is given, and cancels its move
-    /// tasks; with `queues` the queues as well. Nothing rests afterwards. Answers how many queues and
-    /// messages went.
+    /// Removes the messages of every queue (of one account if given) and cancels its move tasks;
+    /// with `queues` it removes the queues as well. No cooldown applies afterwards. Returns the
+    /// numbers of removed queues and messages.
     pub fn reset(&mut self, account: Option<&str>, queues: bool) -> (usize, usize) {
         let is_meant = |key: &str| account.is_none_or(|account| account::split(key).0 == account);
         let names: Vec<Arc<str>> = self
@@ -168,7 +168,7 @@ impl Broker {
     /// Replaces some attributes.
     ///
     /// # Errors
-    /// No such queue; an attribute SQS refuses.
+    /// The queue does not exist, or SQS refuses an attribute.
     pub fn set_attributes(
         &mut self,
         now: Millis,
@@ -193,7 +193,7 @@ impl Broker {
     /// Adds or replaces tags.
     ///
     /// # Errors
-    /// No such queue; more than 50 tags.
+    /// The queue does not exist, or would have more than 50 tags.
     pub fn tag(&mut self, name: &str, tags: BTreeMap<String, String>) -> Result<(), SqsError> {
         let queue = self.queue_mut(name)?;
         let mut all = queue.tags.clone();
@@ -208,7 +208,7 @@ impl Broker {
     /// Removes tags.
     ///
     /// # Errors
-    /// No such queue.
+    /// The queue does not exist.
     pub fn untag(&mut self, name: &str, keys: &[String]) -> Result<(), SqsError> {
         let queue = self.queue_mut(name)?;
         queue.tags.retain(|key, _| !keys.contains(key));
@@ -217,7 +217,7 @@ impl Broker {
         Ok(())
     }
 
-    /// The queues that dead-letter into this one.
+    /// The queues whose dead-letter queue is this one.
     #[must_use]
     pub fn sources_of(&self, name: &str) -> Vec<&Queue> {
         self.queues
@@ -231,7 +231,7 @@ impl Broker {
             .collect()
     }
 
-    /// On FIFO queues a changed delay holds for messages that are already there.
+    /// Applies a changed delay to existing messages, as FIFO queues do.
     fn delay_anew(&mut self, name: &str, delay: Millis) {
         let Some(queue) = self.queues.get_mut(name) else {
             return;
@@ -318,7 +318,7 @@ fn check_name(name: &str, fifo: bool) -> Result<(), SqsError> {
     Err(SqsError::new(ErrorKind::InvalidParameterValue, reason))
 }
 
-/// At most 50 tags, with keys of 1 to 128 and values of at most 256 characters.
+/// Checks tags: at most 50, with keys of 1 to 128 and values of at most 256 characters.
 fn check_tags(name: &str, tags: &BTreeMap<String, String>) -> Result<(), SqsError> {
     let refuse = |text: String| Err(SqsError::new(ErrorKind::InvalidParameterValue, text));
     if tags.len() > MAX_TAGS {

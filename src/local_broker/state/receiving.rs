@@ -1,4 +1,4 @@
-//! Taking messages out, and giving back what reached nobody.
+//! Receiving messages, and giving back those that reached no client.
 
 use super::Broker;
 use super::attempts::Taken;
@@ -9,29 +9,29 @@ use super::queue::Queue;
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::receipt::Receipt;
 
-/// Messages that may be in flight in one queue.
+/// Maximum number of messages in flight in one queue.
 pub const IN_FLIGHT_LIMIT: usize = 120_000;
 
-/// What a receive asks for.
+/// Parameters of a receive.
 #[derive(Debug, Clone, Default)]
 pub struct ReceiveAsk {
-    /// At most so many, 1 to 10.
+    /// Maximum number of messages, 1 to 10.
     pub max: usize,
-    /// Hidden for so many seconds; the queue's own timeout when absent.
+    /// Visibility timeout in seconds; the queue's own when absent.
     pub visibility: Option<i64>,
-    /// Names the receive, so that it can be repeated (FIFO).
+    /// Attempt id, by which the receive can be repeated (FIFO).
     pub attempt: Option<String>,
-    /// Standard queues keep what is received as well, to be delivered once more.
+    /// Keeps received messages in a standard queue as well, to be delivered once more.
     pub duplicate: bool,
 }
 
 impl Broker {
-    /// Takes messages, oldest first. Those received too often go to the dead-letter queue
-    /// instead and block nobody.
+    /// Takes messages, oldest first. Those received too often go to the dead-letter queue instead,
+    /// so they do not block others.
     ///
     /// # Errors
-    /// No such queue; `OverLimit` when a standard queue has its limit in flight; an attempt to
-    /// repeat a receive of which a message was deleted or had its visibility changed since.
+    /// The queue does not exist; `OverLimit` if a standard queue has its limit in flight; a
+    /// repeated attempt whose messages were deleted or had their visibility changed since.
     pub fn receive(
         &mut self,
         now: Millis,
@@ -94,7 +94,7 @@ impl Broker {
         Ok(taken)
     }
 
-    /// Takes back a receive whose answer reached nobody: the messages wait again and the receive
+    /// Takes back a receive whose answer reached no client: the messages wait again and the receive
     /// does not count.
     pub fn give_back(&mut self, now: Millis, name: &str, receipts: &[Receipt]) {
         for receipt in receipts {
@@ -111,7 +111,7 @@ impl Broker {
             queue.attempts.forget_receives_of(receipt.seq);
             let message = queue.update(receipt.seq, |message| {
                 message.stage = Stage::Waiting;
-                // As if it had never left its place.
+                // Restores the original place, as if the message had never left it.
                 message.due_at = message.sent_at;
                 message.receive_count -= 1;
                 if message.receive_count == 0 {
@@ -127,8 +127,8 @@ impl Broker {
         }
     }
 
-    /// Puts copies of what was just received into a standard queue, with the same ids and as they
-    /// were before: they spend no receive.
+    /// Puts copies of the received messages into a standard queue, with the same ids and in their
+    /// earlier state, so that they use up no receive.
     fn copy(&mut self, now: Millis, name: &str, taken: &[Received]) -> Result<(), SqsError> {
         if self.queue(name)?.settings.fifo {
             return Ok(());
@@ -183,8 +183,8 @@ fn take(queue: &mut Queue, seq: Seq, now: Millis, visibility: Option<i64>) -> Op
     })
 }
 
-/// What an attempt got before, hidden anew from now; `None` when the attempt is a new receive,
-/// which it is again once the visibility timeout of what it got is over.
+/// Returns the messages of an earlier attempt and hides them anew. `None` if the attempt is a new
+/// receive; it is one again once the visibility timeout of its messages is over.
 fn repeat_attempt(
     queue: &mut Queue,
     now: Millis,

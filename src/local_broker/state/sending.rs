@@ -1,4 +1,4 @@
-//! Putting messages in.
+//! Sending messages.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use super::message::{Extra, Message, Millis, NewMessage, Payload, Sent, Stage};
 use super::queue::Queue;
 use crate::local_broker::error::{ErrorKind, SqsError};
 
-/// Why a parameter of the other kind of queue is refused.
+/// Error message for a parameter of the other kind of queue.
 const WRONG_TYPE: &str = "The request include parameter that is not valid for this queue type.";
 
 impl Broker {
-    /// Puts a message into a queue. On FIFO queues a message whose deduplication id was used
-    /// within five minutes is answered with the first one and not put in.
+    /// Puts a message into a queue. On a FIFO queue a message whose deduplication id was used
+    /// within five minutes is not put in; the first message is returned instead.
     ///
     /// # Errors
-    /// No such queue; a size, delay, group or deduplication id the queue refuses.
+    /// The queue does not exist, or refuses the size, delay, group or deduplication id.
     pub fn send(&mut self, now: Millis, name: &str, new: NewMessage) -> Result<Sent, SqsError> {
         let queue = self.queue(name)?;
         check(queue, &new)?;
@@ -85,7 +85,7 @@ impl Broker {
 }
 
 fn first_state(queue: &Queue, new: &NewMessage, now: Millis) -> Message {
-    // On FIFO queues a message's own delay can only be 0, and means the queue's.
+    // On FIFO queues a message's own delay can only be 0, which stands for the queue's delay.
     let delay = match new.delay {
         Some(delay) if !queue.settings.fifo => delay,
         _ => queue.settings.delay,
@@ -130,11 +130,11 @@ fn check(queue: &Queue, new: &NewMessage) -> Result<(), SqsError> {
     fifo_ids(queue, new)
 }
 
-/// Whether a message has the ids its queue needs: a FIFO queue a group, and a deduplication id
-/// unless the body makes one.
+/// Checks that a message has the ids its queue needs: a FIFO queue needs a group, and a
+/// deduplication id unless it is computed from the body.
 ///
 /// # Errors
-/// Which one is missing.
+/// The missing id.
 pub fn fifo_ids(queue: &Queue, new: &NewMessage) -> Result<(), SqsError> {
     let settings = &queue.settings;
     if !settings.fifo {

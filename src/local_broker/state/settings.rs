@@ -1,5 +1,5 @@
-//! A queue's attributes: what a client set, checked, beside the typed values the state machine
-//! works with. Defaults and limits are AWS's.
+//! A queue's attributes: the checked values a client set, beside the typed values the state machine
+//! uses. Defaults and limits are those of AWS.
 
 mod encryption;
 
@@ -11,13 +11,13 @@ use serde::Deserialize;
 
 use crate::local_broker::error::{ErrorKind, SqsError};
 
-/// The largest message and the largest batch, in bytes.
+/// Maximum size of a message or a batch, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 1_048_576;
-/// The longest visibility timeout, in seconds.
+/// Maximum visibility timeout, in seconds.
 pub const MAX_VISIBILITY_SECONDS: i64 = 43_200;
 
 /// Attributes with an integer value: name, allowed values, default. All but the last are always
-/// answered; that one is with a key.
+/// returned; the last only together with a KMS key.
 const INTEGERS: [(&str, RangeInclusive<i64>, i64); 6] = [
     ("VisibilityTimeout", 0..=MAX_VISIBILITY_SECONDS, 30),
     ("DelaySeconds", 0..=900, 0),
@@ -41,7 +41,7 @@ const FIFO_ONLY: [(&str, &[&str], &str); 3] = [
 /// Attributes kept as they were given; an empty value removes them.
 const TEXTS: [&str; 4] = ["Policy", "RedrivePolicy", "RedriveAllowPolicy", KMS_KEY];
 
-/// Attributes SQS computes; they can be asked for and not set.
+/// Attributes that SQS computes; they can be requested but not set.
 pub const COMPUTED: [&str; 6] = [
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -57,23 +57,23 @@ pub struct Settings {
     raw: BTreeMap<String, String>,
     /// Whether it is a FIFO queue.
     pub fifo: bool,
-    /// For how long a received message is hidden, in seconds.
+    /// Visibility timeout of a received message, in seconds.
     pub visibility: i64,
-    /// For how long a sent message is hidden, in seconds.
+    /// Delay of a sent message, in seconds.
     pub delay: i64,
-    /// After how many seconds a message is dropped.
+    /// Retention of a message, in seconds.
     pub retention: i64,
-    /// For how long a receive waits when it does not say, in seconds.
+    /// Default wait time of a receive, in seconds.
     pub wait: i64,
-    /// The largest message, in bytes.
+    /// Maximum size of a message, in bytes.
     pub max_message_bytes: usize,
     /// Whether a missing deduplication id is computed from the body.
     pub content_based_deduplication: bool,
     /// Whether deduplication ids count within their group only.
     pub deduplicate_per_group: bool,
-    /// Where messages go that were received too often.
+    /// Dead-letter policy: where messages go after too many receives.
     pub redrive: Option<RedrivePolicy>,
-    /// Which queues may dead-letter into this one.
+    /// Queues that may use this one as their dead-letter queue.
     pub redrive_allow: Option<RedriveAllowPolicy>,
 }
 
@@ -82,7 +82,7 @@ pub struct Settings {
 pub struct RedrivePolicy {
     /// The dead-letter queue's ARN.
     pub target_arn: String,
-    /// Receives after which a message is moved.
+    /// Number of receives after which a message is moved.
     pub max_receive_count: u32,
 }
 
@@ -108,7 +108,7 @@ impl Settings {
     ///
     /// # Errors
     /// `InvalidAttributeName` and `InvalidAttributeValue`, or `InvalidParameterValue` for a
-    /// malformed policy, as SQS answers them.
+    /// malformed policy, as in SQS.
     pub fn parse(raw: BTreeMap<String, String>, fifo: bool) -> Result<Self, SqsError> {
         let mut settled = BTreeMap::new();
         for (name, value) in raw {
@@ -159,7 +159,7 @@ impl Settings {
     /// The attributes of a new queue.
     ///
     /// # Errors
-    /// As [`Settings::parse`]; two kinds of encryption.
+    /// As [`Settings::parse`], or both kinds of encryption are requested.
     pub fn new(mut attributes: BTreeMap<String, String>, fifo: bool) -> Result<Self, SqsError> {
         encryption::choose(&mut attributes)?;
         Self::parse(attributes, fifo)
@@ -176,7 +176,7 @@ impl Settings {
         Self::parse(raw, self.fifo)
     }
 
-    /// The first attribute given here in which an existing queue differs.
+    /// The first attribute here that differs in an existing queue.
     #[must_use]
     pub fn first_difference(&self, existing: &Self) -> Option<&str> {
         let shown = existing.shown();
@@ -197,7 +197,7 @@ impl Settings {
         &self.raw
     }
 
-    /// Every attribute that is answered for this queue, computed ones excepted, with its value or
+    /// Every attribute that is returned for this queue, except computed ones, with its value or
     /// default.
     #[must_use]
     pub fn shown(&self) -> BTreeMap<&str, &str> {
@@ -230,7 +230,7 @@ impl Settings {
     }
 }
 
-/// Whether an attribute of this name can be asked for.
+/// Whether an attribute of this name can be requested.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
     COMPUTED.contains(&name)
@@ -253,8 +253,9 @@ fn default_of(name: &str) -> i64 {
         .map_or(0, |(.., default)| *default)
 }
 
-/// A value as SQS answers it: numbers without zeros in front, booleans in lower case however a
-/// client writes them (Python's are `True` and `False`), the number in a redrive policy as a number.
+/// A value as SQS returns it: numbers without leading zeros, booleans in lower case however a
+/// client writes them (Python's are `True` and `False`), the number in a redrive policy as a
+/// number.
 fn plain(name: &str, value: String) -> String {
     let text = value.trim_ascii();
     if INTEGERS.iter().any(|(known, ..)| *known == name) {
@@ -276,7 +277,7 @@ fn plain_redrive(text: &str) -> Option<String> {
     Some(policy.to_string())
 }
 
-/// Whether two policies say the same, however they are written.
+/// Whether two policies are equal as JSON, however they are formatted.
 fn is_same_json(left: &str, right: &str) -> bool {
     let read = |text: &str| {
         let value = serde_json::from_str::<serde_json::Value>(text).ok();

@@ -1,5 +1,5 @@
-//! What happens when a delay or a visibility timeout ends: a message can be received again, or has
-//! been received too often and goes to the dead-letter queue.
+//! End of a delay or a visibility timeout: a message can be received again, or was received too
+//! often and goes to the dead-letter queue.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Broker {
         }
     }
 
-    /// Makes a message receivable, or dead-letters it when it was received as often as allowed.
+    /// Makes a message receivable, or dead-letters it if it was received as often as allowed.
     pub(super) fn wake(&mut self, now: Millis, name: &str, seq: Seq) {
         let Some(queue) = self.queues.get_mut(name) else {
             return;
@@ -42,7 +42,7 @@ impl Broker {
         }
     }
 
-    /// Moves a message to its queue's dead-letter queue; `false` when there is none.
+    /// Moves a message to its queue's dead-letter queue; `false` if the queue has none.
     pub(super) fn dead_letter(&mut self, now: Millis, name: &str, seq: Seq) -> bool {
         let Some(queue) = self.queues.get(name) else {
             return false;
@@ -65,12 +65,12 @@ impl Broker {
         };
         message.stage = Stage::Waiting;
         message.due_at = now;
-        // Its receives count on, but here it has had none yet.
+        // Its receive count continues, but it has not been received here yet.
         message.received_at = 0;
         message.source = Some(source);
         if let Some(queue) = self.queues.get_mut(target.as_str()) {
             if queue.settings.fifo {
-                // On FIFO queues the dead-letter queue's retention starts anew.
+                // On FIFO queues retention starts anew in the dead-letter queue.
                 message.sent_at = now;
             }
             queue.insert(to, message.clone());

@@ -57,7 +57,7 @@ fn listed(value: Value) -> Value {
     }
 }
 
-/// Two lists have another name here.
+/// Renames the two lists that have another name here.
 fn renamed(name: String) -> String {
     match name.as_str() {
         "Messages" => "messages".to_owned(),

@@ -77,7 +77,7 @@ fn write_value(out: &mut String, action: &str, element: &str, value: &Value) {
     }
 }
 
-/// Maps are flat: one element per entry.
+/// Writes a map. Maps are flat: one element per entry.
 fn write_map(out: &mut String, action: &str, name: &str, map: &Map<String, Value>) {
     let (element, key_name) = match name {
         "Tags" => ("Tag", "Key"),
@@ -97,7 +97,7 @@ pub fn is_map(name: &str) -> bool {
     matches!(name, "Attributes" | "MessageAttributes" | "Tags")
 }
 
-/// What an entry of a list is called: lists are flat as well.
+/// Element name of a list's entry: lists are flat as well.
 fn entry_name(action: &str, list: &str) -> String {
     match list {
         "QueueUrls" | "queueUrls" => "QueueUrl".to_owned(),
@@ -119,7 +119,7 @@ fn write_element(out: &mut String, element: &str, text: &str) {
             '"' => out.push_str("&quot;"),
             // A parser would turn a bare carriage return into a line feed.
             '\r' => out.push_str("&#xD;"),
-            // What XML has no place for; only an error's text can repeat it.
+            // Characters that XML does not allow; only the text of an error can repeat one.
             c if c < ' ' && c != '\t' && c != '\n' => out.push('\u{FFFD}'),
             '\u{FFFE}' | '\u{FFFF}' => out.push('\u{FFFD}'),
             other => out.push(other),

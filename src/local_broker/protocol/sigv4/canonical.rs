@@ -1,4 +1,4 @@
-//! A request in the form in which it is signed.
+//! The canonical form of a request, which is signed.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{hex, text_of};
 
-/// The parameter that cannot be signed.
+/// The parameter that is never part of the signed form.
 const SIGNATURE: &str = "X-Amz-Signature";
 
 /// The parameters of a request's URL, decoded.
@@ -22,8 +22,7 @@ pub fn parameters(parts: &Parts) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The request in the form that is signed: parameters and headers in order, escapes written in one
-/// way.
+/// The canonical request: parameters and headers sorted, escapes normalized.
 pub fn canonical(parts: &Parts, signed_headers: &str, body: &[u8]) -> String {
     let mut pairs: Vec<_> = parameters(parts)
         .into_iter()
@@ -50,8 +49,8 @@ pub fn canonical(parts: &Parts, signed_headers: &str, body: &[u8]) -> String {
     )
 }
 
-/// Undoes the escapes of a URL; what is no escape stays as it is, and then does not match what was
-/// signed.
+/// Decodes the escapes of a URL. Invalid escapes stay as they are and then do not match the
+/// signature.
 fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

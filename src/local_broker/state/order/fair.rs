@@ -1,23 +1,23 @@
-//! Standard queues: the oldest message first, as long as no message group (a tenant, in SQS's
-//! words) takes more than its part of the consumers. A group that holds more than a tenth of the
-//! messages in flight is busy, and waits until no quiet group has anything; among busy groups the
-//! one that holds the fewest comes first. A message without a group is a tenant of its own, and so
-//! never busy.
+//! Standard queues: the oldest message first, as long as no message group (a tenant, in the terms
+//! of SQS) takes more than its share of the consumers. A group with more than a tenth of the
+//! messages in flight is busy, and waits until no quiet group has messages. Among busy groups the
+//! one with the fewest in flight comes first. A message without a group is a tenant of its own, and
+//! so never busy.
 //!
-//! SQS counts a group as busy from 30 of its messages in flight, or by its share of the time
-//! consumers spend. Here a queue often has fewer than 30 consumers, and what occupies them is in
-//! flight, so the share of messages in flight says both.
+//! SQS counts a group as busy from 30 of its messages in flight, or by its share of the consumers'
+//! time. Here a queue often has fewer than 30 consumers. Whatever occupies them is in flight, so
+//! the share of messages in flight covers both.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::local_broker::state::message::{Seq, Stage};
 
-/// A group with more than one in so many of the messages in flight is busy. Fewer groups than
-/// this can be busy at once, which bounds what a receive looks at.
+/// A group with more than one in this many of the messages in flight is busy. Fewer groups than
+/// this can be busy at once, which bounds the work of a receive.
 const BUSY_SHARE: usize = 10;
 
-/// The waiting messages of a standard queue, and what each group holds.
+/// The waiting messages of a standard queue, and the number in flight of each group.
 #[derive(Debug, Default)]
 pub struct Fair {
     /// Waiting messages without a group.
@@ -35,7 +35,7 @@ struct Tenant {
 }
 
 impl Fair {
-    /// Notes a message in a stage.
+    /// Adds a message in a stage.
     pub fn add(&mut self, seq: Seq, stage: Stage, group: Option<&Arc<str>>) {
         self.in_flight += usize::from(stage == Stage::InFlight);
         match (group, stage) {
@@ -53,7 +53,7 @@ impl Fair {
         }
     }
 
-    /// Forgets a message that was in a stage.
+    /// Removes a message that was in a stage.
     pub fn remove(&mut self, seq: Seq, stage: Stage, group: Option<&Arc<str>>) {
         self.in_flight -= usize::from(stage == Stage::InFlight);
         match (group, stage) {
@@ -83,7 +83,7 @@ impl Fair {
             .min()
     }
 
-    /// The messages a receive of at most `max` takes, each choice counted before the next.
+    /// The messages a receive of at most `max` takes; each choice counts before the next.
     #[must_use]
     pub fn pick(&self, max: usize) -> Vec<Seq> {
         if self.heads.is_empty() {
@@ -121,13 +121,13 @@ impl Fair {
 struct Turn<'a, Alone: Iterator<Item = Seq>> {
     fair: &'a Fair,
     alone: std::iter::Peekable<Alone>,
-    /// What this receive took of each group: how many, and the youngest.
+    /// Messages this receive took from each group: their number, and the newest.
     taken: HashMap<&'a str, (usize, Seq)>,
-    /// What this receive took in all.
+    /// Total number of messages this receive took.
     count: usize,
 }
 
-/// A group's next message, and how many it holds already.
+/// A group's next message, and the number it already has in flight.
 #[derive(Clone, Copy)]
 struct Candidate<'a> {
     seq: Seq,
@@ -144,7 +144,7 @@ impl<'a, Alone: Iterator<Item = Seq>> Turn<'a, Alone> {
         let mut busy: Option<Candidate<'a>> = None;
         // Groups this receive took from have another head now; they are few.
         let touched = self.taken.keys().filter_map(|group| self.candidate(group));
-        // The others by the age of their heads, up to the first quiet one: what is skipped is
+        // The others by the age of their heads, up to the first quiet one. The skipped groups are
         // busy or touched, and so few as well.
         let untouched = self
             .fair

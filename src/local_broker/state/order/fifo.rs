@@ -1,9 +1,9 @@
-//! FIFO queues: strict order within a group. What can be received of a group are its waiting
-//! messages before the first that is in flight or delayed, so a message that was given back is
-//! received again while those after it are still in flight. Groups take turns: first comes the one
-//! whose head has been visible for longest, so a group that was just given back is at the end.
+//! FIFO queues: strict order within a group. The receivable messages of a group are the waiting
+//! ones before the first that is in flight or delayed. So a message that was given back is received
+//! again while later ones are still in flight. Groups take turns: the one whose head has been
+//! visible for longest comes first, so a group that was just given back is last.
 //!
-//! AWS's answers to both are recorded in `LocalStack`'s `tests/aws/services/sqs/test_sqs.py`
+//! The answers of AWS to both are recorded in `LocalStack`'s `tests/aws/services/sqs/test_sqs.py`
 //! (`test_fifo_message_group_visibility_*`, `test_fifo_receive_message_*`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,20 +15,21 @@ use crate::local_broker::state::message::{Millis, Seq, Stage};
 #[derive(Debug, Default)]
 pub struct Groups {
     by_name: HashMap<Arc<str>, Members>,
-    /// Groups that can be received from, by their heads: since when it is visible, and its place.
+    /// Groups that can be received from, by their heads: the time since which a head is visible,
+    /// and its place.
     open: BTreeSet<(Head, Arc<str>)>,
     /// The places of the same heads.
     heads: BTreeSet<Seq>,
 }
 
-/// A group's first message that can be received: since when it is visible, and its place.
+/// A group's first receivable message: the time since which it is visible, and its place.
 type Head = (Millis, Seq);
 
 #[derive(Debug, Default)]
 struct Members {
-    /// Waiting messages, with the time since when each is visible.
+    /// Waiting messages, with the time since which each is visible.
     waiting: BTreeMap<Seq, Millis>,
-    /// What nothing behind it may overtake: messages in flight and delayed ones.
+    /// Messages that block those behind them: in flight or delayed.
     blocking: BTreeSet<Seq>,
 }
 
@@ -51,7 +52,7 @@ impl Members {
 }
 
 impl Groups {
-    /// Notes a message in a stage; one that waits has been visible since `since`.
+    /// Adds a message in a stage; a waiting one has been visible since `since`.
     pub fn add(&mut self, seq: Seq, stage: Stage, since: Millis, group: Option<&Arc<str>>) {
         self.change(group, |members| match stage {
             Stage::Waiting => {
@@ -63,7 +64,7 @@ impl Groups {
         });
     }
 
-    /// Forgets a message that was in a stage.
+    /// Removes a message that was in a stage.
     pub fn remove(&mut self, seq: Seq, stage: Stage, group: Option<&Arc<str>>) {
         self.change(group, |members| match stage {
             Stage::Waiting => {
@@ -75,7 +76,7 @@ impl Groups {
         });
     }
 
-    /// As many of one group as there are, then of the next.
+    /// Picks as many of one group as there are, then of the next.
     #[must_use]
     pub fn pick(&self, max: usize) -> Vec<Seq> {
         self.open
@@ -87,7 +88,7 @@ impl Groups {
             .collect()
     }
 
-    /// The oldest message that can be received, whosever turn it is.
+    /// The oldest message that can be received, regardless of turns.
     #[must_use]
     pub fn oldest(&self) -> Option<Seq> {
         self.heads.first().copied()

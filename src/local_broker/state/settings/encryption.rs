@@ -1,5 +1,5 @@
-//! A queue's server-side encryption: with SQS's own keys, with one of KMS, or none. What is asked for
-//! is kept and answered; nothing is encrypted here.
+//! A queue's server-side encryption: with keys of SQS, with a KMS key, or none. The setting is kept
+//! and returned; nothing is encrypted here.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use crate::local_broker::error::{ErrorKind, SqsError};
 
 /// The KMS key.
 pub const KMS_KEY: &str = "KmsMasterKeyId";
-/// For how long SQS uses a data key of it, in seconds. Not answered without a key.
+/// Time for which SQS reuses a data key, in seconds. Not returned without a KMS key.
 pub const KMS_PERIOD: &str = "KmsDataKeyReusePeriodSeconds";
-/// Whether SQS's own keys are used.
+/// Whether keys of SQS are used.
 pub const MANAGED: &str = "SqsManagedSseEnabled";
 
-/// Adds to attributes that are being set what follows from the kind of encryption among them: a KMS
-/// key ends encryption with SQS's own, which does not come back with the key's removal; SQS's own
+/// Adds the attributes that follow from the kind of encryption being set. A KMS key ends encryption
+/// with keys of SQS, which does not return when the KMS key is removed; encryption with keys of SQS
 /// ends that of KMS.
 ///
 /// # Errors
-/// Both kinds at once.
+/// Both kinds are requested.
 pub fn choose(attributes: &mut BTreeMap<String, String>) -> Result<(), SqsError> {
     let managed = attributes
         .get(MANAGED)
