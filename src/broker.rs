@@ -1,7 +1,7 @@
 //! The SQS client: queue set, receive, send, acknowledge, lease extension.
 //!
-//! One [`Broker`] per process. Everything it can fail with is a [`BrokerError`]: one sentence that
-//! says what was tried, on what, and what to do.
+//! One [`Broker`] per process. Every error is a [`BrokerError`]: one sentence with what was tried,
+//! on what, and what to do.
 
 mod archive;
 mod attribute;

@@ -1,5 +1,5 @@
-//! The JSONL archive of a drained queue: a message is on disk in it before it is deleted. It may
-//! hold whatever a body holds, so the file is for its owner alone (0600).
+//! The JSONL archive of a drained queue: a message is written to disk here before it is deleted. It
+//! contains message bodies, so only its owner can read the file (0600).
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -19,7 +19,7 @@ pub struct Archived {
     pub queue: String,
     /// SQS's message id.
     pub message_id: String,
-    /// When it was sent, in milliseconds since the epoch.
+    /// Time it was sent, in milliseconds since the epoch.
     pub sent_at_ms: Option<i64>,
     /// `MessageGroupId` of a FIFO queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,10 +27,10 @@ pub struct Archived {
     /// Message attributes.
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
     pub attributes: Attributes,
-    /// Whether the body only names the message's object in S3.
+    /// Whether the body is only a pointer to the message's object in S3.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offloaded: bool,
-    /// The body as it was.
+    /// The unchanged body.
     pub body: String,
 }
 
@@ -48,7 +48,7 @@ impl From<&Delivery> for Archived {
     }
 }
 
-/// An archive being written. Its file is made at the first message.
+/// An archive being written. Its file is created with the first message.
 #[derive(Debug)]
 pub struct Archive {
     path: PathBuf,
@@ -73,13 +73,13 @@ impl Archive {
         &self.path
     }
 
-    /// How many messages are in it.
+    /// Number of messages in it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.messages
     }
 
-    /// Whether nothing was archived, and so no file made.
+    /// Whether nothing was archived, so that no file was created.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.messages == 0
@@ -114,11 +114,11 @@ impl Archive {
     }
 }
 
-/// The messages of an archive. A last line without its end is one that was not on disk as a whole
-/// when the writer died: its message was not deleted, and it is left out.
+/// Reads the messages of an archive. An incomplete last line is left out: it was not completely on
+/// disk when the writer died, so its message was not deleted.
 ///
 /// # Errors
-/// The file cannot be read, or a line of it is no message: which one, in one sentence.
+/// The file cannot be read, or a line of it is not a message; one sentence names the line.
 pub fn read_archive(path: &Path) -> Result<Vec<Archived>, String> {
     let name = path.display();
     let text = std::fs::read_to_string(path)

@@ -8,13 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// The attribute with which a dead-lettered message says why.
+/// Attribute of a dead-lettered message: the reason.
 pub const REASON: &str = "dtq_reason";
 
-/// The attribute with which a dead-lettered message says where it came from.
+/// Attribute of a dead-lettered message: the queue it came from.
 pub const SOURCE_QUEUE: &str = "dtq_source_queue";
 
-/// The attribute with which a copy says how often the messages before it were received.
+/// Attribute of a copy: number of receives of the messages before it.
 pub const RECEIVES: &str = "dtq_receives";
 
 /// A message's attributes by name.
@@ -46,14 +46,14 @@ impl Attribute {
         }
     }
 
-    /// For people: a binary as its base64.
+    /// The value for display: a binary as its base64.
     #[must_use]
     pub fn shown(&self) -> &str {
         let value = self.string_value.as_ref().or(self.binary_value.as_ref());
         value.map_or("", String::as_str)
     }
 
-    /// As the SDK wants it; nothing where it has no type or its base64 is broken.
+    /// The attribute as the SDK takes it; `None` if it has no type or its base64 is invalid.
     pub(super) fn to_sdk(&self) -> Option<MessageAttributeValue> {
         let binary = match &self.binary_value {
             Some(text) => Some(Blob::new(STANDARD.decode(text).ok()?)),

@@ -34,23 +34,23 @@ pub use inspect::Looked;
 pub use moves::{Outgoing, Receives};
 pub use probe::Permission;
 
-/// Longest wait of one receive, SQS's own limit: an idle worker costs three requests a minute.
+/// Maximum wait of one receive, the limit of SQS: an idle worker costs three requests a minute.
 pub const LONG_POLL: Duration = Duration::from_secs(20);
 
-/// A receive may take [`LONG_POLL`] and the network's time on top.
+/// Timeout of one attempt: a receive may take [`LONG_POLL`] plus the time of the network.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Message attributes that SQS takes with one message.
+/// Maximum number of attributes of one message, the limit of SQS.
 const MOST_ATTRIBUTES: usize = 10;
 
-/// A lease that was not changed.
+/// A lease that could not be changed.
 #[derive(Debug)]
 pub(super) struct Refused {
     /// The receipt handle.
     pub handle: String,
-    /// SQS's words.
+    /// The reason that SQS gave.
     pub reason: String,
-    /// Whether it is lost; otherwise it can be tried again.
+    /// Whether the lease is lost; otherwise the call can be retried.
     pub is_final: bool,
 }
 
@@ -86,8 +86,8 @@ impl Broker {
         if let Some(url) = &endpoint {
             loader = loader.endpoint_url(url);
             if is_loopback(url) && !has_credentials() {
-                // The embedded broker takes any; a look-up at the metadata service would only
-                // cost a newcomer's laptop some seconds.
+                // The embedded broker accepts any credentials; a look-up at the metadata service
+                // would only cost a new user's laptop some seconds.
                 let any = Credentials::new("embedded", "embedded", None, None, "loopback");
                 loader = loader.credentials_provider(any);
             }
@@ -111,20 +111,20 @@ impl Broker {
         }
     }
 
-    /// The endpoint, for people: without a password that its URL may have.
+    /// The endpoint for display: without a password that its URL may contain.
     #[must_use]
     pub fn endpoint(&self) -> Cow<'_, str> {
         redact_text(&self.endpoint)
     }
 
-    /// Whether the endpoint is this project's embedded broker. There a receive may be abandoned;
-    /// on AWS an abandoned receive can hide messages until their visibility timeout.
+    /// Whether the endpoint is this project's embedded broker. There a receive may be abandoned; on
+    /// AWS an abandoned receive can hide messages until their visibility timeout ends.
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         self.embedded
     }
 
-    /// The visibility timeout asked for at each receive.
+    /// The visibility timeout requested with each receive.
     #[must_use]
     pub fn visibility(&self) -> Duration {
         self.visibility
@@ -143,7 +143,7 @@ impl Broker {
         self.receive_for(queue, max, wait, self.visibility).await
     }
 
-    /// As [`Self::receive`], hiding the messages for `visibility`.
+    /// As [`Self::receive`], with `visibility` as the visibility timeout.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -179,11 +179,11 @@ impl Broker {
             .collect())
     }
 
-    /// The Taskiq message of a delivery: its body, fetched from S3 where it was put there.
+    /// The Taskiq message of a delivery: its body, fetched from S3 if it was offloaded.
     ///
     /// # Errors
-    /// [`BrokerError::Store`] when S3 does not answer: it may be there later.
-    /// [`BrokerError::Offloaded`] when there is nothing to be had.
+    /// [`BrokerError::Store`] if S3 does not answer: the body may be available later.
+    /// [`BrokerError::Offloaded`] if the body cannot be fetched at all.
     pub async fn text(&self, delivery: &Delivery) -> Result<String, BrokerError> {
         if delivery.offloaded {
             self.objects.fetch(delivery).await
@@ -192,7 +192,7 @@ impl Broker {
         }
     }
 
-    /// Puts a `TaskiqResult` where the sender of a task looks for it; false where no bucket for
+    /// Stores a `TaskiqResult` where the sender of a task looks for it; false if no bucket for
     /// results is configured.
     ///
     /// # Errors
@@ -205,10 +205,11 @@ impl Broker {
         Ok(true)
     }
 
-    /// Deletes a message: its effect is in Dagster's event log.
+    /// Deletes a message, whose effect must be in Dagster's event log.
     ///
     /// # Errors
-    /// [`BrokerError`]; the message comes back when its lease ends, and is acknowledged then.
+    /// [`BrokerError`]; the message is delivered again when its lease ends, and is acknowledged
+    /// then.
     pub async fn delete(&self, delivery: &Delivery) -> Result<(), BrokerError> {
         self.client
             .delete_message()
@@ -229,7 +230,7 @@ impl Broker {
     /// Deletes up to ten messages of one queue; returns how many of them are gone.
     ///
     /// # Errors
-    /// [`BrokerError`] when the call as a whole failed.
+    /// [`BrokerError`] if the call as a whole failed.
     pub async fn delete_batch(&self, deliveries: &[&Delivery]) -> Result<usize, BrokerError> {
         let Some(queue) = deliveries.first().map(|delivery| &delivery.queue) else {
             return Ok(0);
@@ -240,7 +241,7 @@ impl Broker {
                 .id(id.to_string())
                 .receipt_handle(delivery.receipt.handle())
                 .build();
-            // Id and handle are set on the line above, the only reasons to fail.
+            // Building fails only without id and handle, which are set on the line above.
             if let Ok(entry) = entry {
                 request = request.entries(entry);
             }
@@ -250,7 +251,7 @@ impl Broker {
         Ok(answer.successful.len())
     }
 
-    /// Sets for how long a message stays hidden from now; zero gives it back at once.
+    /// Sets the time for which a message stays hidden from now; zero gives it back at once.
     ///
     /// # Errors
     /// [`BrokerError`]; the message then stays hidden until its lease ends.
@@ -272,11 +273,11 @@ impl Broker {
         Ok(())
     }
 
-    /// Lets up to ten leases of one queue last for `time` from now; zero gives them back. Returns
-    /// those that were refused.
+    /// Extends up to ten leases of one queue to `time` from now; zero gives the messages back.
+    /// Returns the leases that were refused.
     ///
     /// # Errors
-    /// [`BrokerError`] when the call as a whole failed.
+    /// [`BrokerError`] if the call as a whole failed.
     pub(super) async fn extend(
         &self,
         queue: &Queue,
@@ -293,7 +294,7 @@ impl Broker {
                 .receipt_handle(handle)
                 .visibility_timeout(seconds(time))
                 .build();
-            // Id and handle are set on the line above, the only reasons to fail.
+            // Building fails only without id and handle, which are set on the line above.
             if let Ok(entry) = entry {
                 request = request.entries(entry);
             }
@@ -321,8 +322,9 @@ impl Broker {
         Ok(refused.collect())
     }
 
-    /// Moves a message to its queue's dead-letter queue, with the reason as an attribute: sent
-    /// there first, deleted here after; dying between the two leaves it in both, never in none.
+    /// Moves a message to its queue's dead-letter queue, with the reason as an attribute. It is
+    /// sent there first and deleted here after: a crash between the two leaves it in both queues,
+    /// never in none.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -338,7 +340,7 @@ impl Broker {
         );
         let mut attributes = delivery.attributes.clone();
         if attributes.len() > MOST_ATTRIBUTES - 2 {
-            // SQS takes ten: what the body needs stays.
+            // SQS takes ten attributes: only the one that the body needs is kept.
             attributes.retain(|name, _| name == OFFLOADED);
         }
         attributes.insert(
@@ -355,7 +357,8 @@ impl Broker {
             delay: Duration::ZERO,
         };
         match self.send(target, &outgoing, &attempt).await {
-            // A body of the largest size leaves no room for a reason: it counts, too.
+            // A body of the maximum size leaves no room for a reason, because attributes count
+            // towards the size.
             Err(problem @ BrokerError::Refused { .. }) => {
                 tracing::warn!("{problem}; sending it there as it came");
                 outgoing.attributes.clone_from(&delivery.attributes);
@@ -374,12 +377,12 @@ impl Broker {
     }
 }
 
-/// Whole seconds, as SQS counts.
+/// Whole seconds, the unit of SQS.
 fn seconds(time: Duration) -> i32 {
     i32::try_from(time.as_secs()).unwrap_or(i32::MAX)
 }
 
-/// A queue URL that is not AWS's names its own endpoint.
+/// The endpoint in a queue URL that is not one of AWS.
 fn endpoint_of_queue_url(url: &str) -> Option<String> {
     if region_of_queue_url(url).is_some() || url.contains(".amazonaws.com") {
         return None;
@@ -388,7 +391,7 @@ fn endpoint_of_queue_url(url: &str) -> Option<String> {
     Some(format!("{scheme}://{}", rest.split('/').next()?))
 }
 
-/// Whether the environment names credentials.
+/// Whether the environment contains credentials.
 fn has_credentials() -> bool {
     ["AWS_ACCESS_KEY_ID", "AWS_PROFILE"]
         .iter()

@@ -9,12 +9,12 @@ use super::attribute::{Attribute, Attributes, RECEIVES, SOURCE_QUEUE};
 use super::queue_set::Queue;
 use crate::domain::MessageStage;
 
-/// The handle of a message's newest receive that this worker knows of. Clones share it: one of a
-/// message in hand that comes again takes the place of the older one, wherever that is used.
+/// The handle of the newest receive of a message that this worker knows. Clones share it: if a
+/// message in progress is received again, the new handle replaces the old one everywhere.
 #[derive(Clone, Debug, Default)]
 pub struct Receipt(Arc<Mutex<Received>>);
 
-/// A receive, and of which message: a message that is sent anew has another id than the first.
+/// A receive and its message id. A message that is sent again has a different id.
 #[derive(Clone, Debug, Default)]
 struct Received {
     message_id: String,
@@ -22,7 +22,7 @@ struct Received {
 }
 
 impl Receipt {
-    /// Of a receive of this message.
+    /// Creates the receipt of a receive of this message.
     #[must_use]
     pub fn new(message_id: String, handle: String) -> Self {
         Self(Arc::new(Mutex::new(Received { message_id, handle })))
@@ -34,7 +34,7 @@ impl Receipt {
         self.received().handle
     }
 
-    /// Whether both are receives of one message.
+    /// Whether both are receives of the same message.
     #[must_use]
     pub fn is_of_message_of(&self, other: &Self) -> bool {
         self.received().message_id == other.received().message_id
@@ -46,7 +46,7 @@ impl Receipt {
     }
 
     fn received(&self) -> Received {
-        // It is whole after every statement that changes it: a panic elsewhere spoils nothing.
+        // Every statement leaves the data consistent, so a panic elsewhere does no harm.
         let received = self.0.lock();
         received.unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -59,18 +59,18 @@ pub struct Delivery {
     pub queue: Arc<Queue>,
     /// SQS's message id.
     pub message_id: String,
-    /// Handle of this receive, or of a later one.
+    /// Handle of this receive, or of a later one of the same message.
     pub receipt: Receipt,
-    /// The body as SQS delivered it; of an offloaded message only where it lies in S3.
+    /// The body as SQS delivered it; for an offloaded message only its location in S3.
     pub body: String,
     /// Whether the message itself is an object in S3 (attribute `s3_extended_message`).
     pub offloaded: bool,
-    /// How often it was received, from 1: its `ApproximateReceiveCount`, and those of the messages
-    /// that it is a copy of.
+    /// Number of receives, from 1: its `ApproximateReceiveCount`, plus those of the messages that
+    /// it is a copy of.
     pub receive_count: u32,
     /// `SentTimestamp`.
     pub sent_at: Option<Timestamp>,
-    /// When it was received here.
+    /// Time of this receive here.
     pub received_at: Timestamp,
     /// `MessageGroupId` of a FIFO queue.
     pub group: Option<String>,
@@ -78,11 +78,11 @@ pub struct Delivery {
     pub attributes: Attributes,
     /// Name of the queue it was dead-lettered from, by SQS or by a worker.
     pub source: Option<String>,
-    /// Where it is in its life.
+    /// Stage of the message.
     pub stage: MessageStage,
 }
 
-/// taskiq-aio-sqs's attribute of a message whose body is in S3.
+/// Attribute by which taskiq-aio-sqs marks a message whose body is in S3.
 pub const OFFLOADED: &str = "s3_extended_message";
 
 impl Delivery {
@@ -95,8 +95,8 @@ impl Delivery {
         most.is_some_and(|most| own.saturating_add(1) >= most)
     }
 
-    /// Takes over what SQS answered. A message without id, handle or body cannot be: SQS promises
-    /// all three, so an absent one becomes empty and the body's decoding names the fault.
+    /// Converts a message of the SDK. SQS guarantees id, handle and body, so a missing one becomes
+    /// empty and decoding the body reports the fault.
     pub(super) fn new(queue: &Arc<Queue>, message: Message) -> Self {
         let attribute = |name: &MessageSystemAttributeName| {
             message.attributes.as_ref().and_then(|all| all.get(name))
@@ -134,13 +134,14 @@ impl Delivery {
     }
 }
 
-/// The receives of the messages that this one is a copy of.
+/// Number of receives of the messages that this one is a copy of.
 fn earlier(attributes: &Attributes) -> u32 {
     let told = attributes.get(RECEIVES).map(Attribute::shown);
     told.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-/// A worker's word for where a message came from is more exact than SQS's: SQS does not know of it.
+/// The source queue of a message. The attribute of a worker takes precedence, because SQS does not
+/// know of copies that a worker made.
 pub(super) fn source(attributes: &Attributes, arn: Option<&str>) -> Option<String> {
     let told = attributes.get(SOURCE_QUEUE).map(Attribute::shown);
     let moved = arn.and_then(|arn| arn.rsplit(':').next());

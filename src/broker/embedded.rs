@@ -1,5 +1,5 @@
-//! What only the embedded broker can tell; it identifies itself, so that another server on its
-//! port is not taken for it.
+//! Queries that only the embedded broker answers. It identifies itself, so another server on its
+//! port is not mistaken for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,14 +16,15 @@ use super::queue_set::Queue;
 use crate::config::is_loopback;
 use crate::domain::MessageStage;
 
-/// The name our server gives at `GET /`.
+/// The name that our server reports at `GET /`.
 const SERVER: &str = "dagster-taskiq-tui";
 
-/// On loopback an answer takes a millisecond; a server that takes longer is not ours to wait for.
+/// Timeout of a query. On loopback an answer takes a millisecond; a server that takes longer is not
+/// ours.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Largest answer that is read, in bytes: a page of messages is 4 MiB of text, each byte of which JSON
-/// may escape as `\u00xx`. Whatever listens there may be another server.
+/// Maximum size of an answer in bytes. A page of messages is 4 MiB of text, each byte of which JSON
+/// may escape as `\u00xx`. The limit guards against another server at this address.
 const MAX_ANSWER: usize = 32 << 20;
 
 #[derive(Deserialize)]
@@ -31,7 +32,7 @@ struct Identity {
     server: String,
 }
 
-/// Messages as they lie.
+/// A page of messages without receiving them.
 #[derive(Deserialize)]
 struct Lying {
     messages: Vec<Message>,
@@ -52,7 +53,7 @@ struct Message {
     message_attributes: Attributes,
 }
 
-/// A page of messages that were looked at, and where the next one begins.
+/// A page of messages, and the position of the next one.
 pub(super) struct Page {
     pub messages: Vec<Delivery>,
     pub next: Option<i64>,
@@ -65,17 +66,17 @@ struct WaitingAnswer {
     oldest_sent_at: Option<i64>,
 }
 
-/// What waits in a queue, exactly.
+/// Exact counts of the waiting messages of a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// How many, by priority, highest first.
+    /// Number of messages by priority, highest first.
     pub counts: Vec<(i64, u64)>,
-    /// When the oldest of them was sent.
+    /// Sent time of the oldest of them.
     pub oldest: Option<Timestamp>,
 }
 
-/// The client for these questions. It follows no redirect: our server has none, and another one must
-/// not choose who is asked.
+/// The client for these queries. It follows no redirects: our server sends none, and another server
+/// must not choose the target.
 pub(super) fn client(endpoint: Option<&str>) -> reqwest::Client {
     let mut http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
     if endpoint.is_some_and(is_loopback) {
@@ -105,7 +106,7 @@ async fn read<T: DeserializeOwned>(mut answer: Response) -> Result<T, String> {
     serde_json::from_slice(&body).map_err(|error| error.to_string())
 }
 
-/// A queue as these questions name it: with its account, where its URL has one.
+/// The queue's name in these queries: with its account, if its URL has one.
 fn place(queue: &Queue) -> String {
     let account = queue.url.rsplit('/').nth(1).unwrap_or_default();
     let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
@@ -116,7 +117,7 @@ fn place(queue: &Queue) -> String {
     }
 }
 
-/// Exact waiting counts; `None` where the broker does not tell.
+/// Exact waiting counts; `None` if the broker does not provide them.
 pub(super) async fn waiting(
     http: &reqwest::Client,
     endpoint: &str,
@@ -142,8 +143,8 @@ pub(super) async fn waiting(
     })
 }
 
-/// Messages as they lie, after a position; `None` where the broker does not show them: it wants
-/// signed requests, or is of an older version.
+/// Messages after a position, without receiving them; `None` if the broker does not show them
+/// because it requires signed requests or is an older version.
 pub(super) async fn peek(
     http: &reqwest::Client,
     endpoint: &str,
@@ -174,7 +175,7 @@ pub(super) async fn peek(
     }))
 }
 
-/// A look is no receive: there is no receipt handle.
+/// A peek is not a receive: there is no receipt handle.
 fn delivery(queue: &Arc<Queue>, message: Message) -> Delivery {
     let number = |name: &str| message.attributes.get(name)?.parse::<i64>().ok();
     let arn = message.attributes.get("DeadLetterQueueSourceArn");
@@ -205,7 +206,8 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers every request with this, then with spaces for as long as they are read.
+    /// Starts a server that answers every request with this, then with spaces for as long as they
+    /// are read.
     async fn serve(head: String, endless: bool) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! What can go wrong with SQS, in words an operator can act on.
+//! SQS errors, worded so that an operator can act on them.
 
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use std::error::Error as StdError;
@@ -17,11 +17,11 @@ pub enum BrokerError {
          that endpoint_url or DAGSTER_TASKIQ_SQS_ENDPOINT_URL is right"
     )]
     Unreachable {
-        /// What was tried, on what.
+        /// Action that failed, and its target.
         attempt: String,
         /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The queue does not exist.
@@ -30,61 +30,61 @@ pub enum BrokerError {
          `dagster-taskiq-tui queue create`, or correct queue_url or DAGSTER_TASKIQ_SQS_QUEUE_URL"
     )]
     NoSuchQueue {
-        /// What was tried, on what.
+        /// Action that failed, and its target.
         attempt: String,
         /// The endpoint.
         endpoint: String,
     },
-    /// There are no credentials, or SQS does not accept them.
+    /// Credentials are missing, or SQS does not accept them.
     #[error(
         "cannot {attempt}: SQS at {endpoint} got no credentials it accepts ({reason}); set \
          AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give this host a role"
     )]
     Credentials {
-        /// What was tried, on what.
+        /// Action that failed, and its target.
         attempt: String,
         /// The endpoint.
         endpoint: String,
-        /// SQS's or the SDK's words.
+        /// The message of SQS or of the SDK.
         reason: String,
     },
-    /// The credentials are good, but may not do this.
+    /// The credentials are valid, but lack a permission.
     #[error("cannot {attempt}: access denied ({reason}); grant the worker that SQS permission")]
     Denied {
-        /// What was tried, on what.
+        /// Action that failed, and its target.
         attempt: String,
-        /// SQS's words.
+        /// The message of SQS.
         reason: String,
     },
     /// SQS answered with another error.
     #[error("cannot {attempt}: SQS answered {code}: {reason}")]
     Refused {
-        /// What was tried, on what.
+        /// Action that failed, and its target.
         attempt: String,
         /// SQS's error code.
         code: String,
-        /// SQS's words.
+        /// The message of SQS.
         reason: String,
     },
-    /// S3 does not answer, or answered with an error that may pass.
+    /// S3 does not answer, or answered with a transient error.
     #[error(
         "cannot {attempt}: S3 at {endpoint} failed ({reason}); check that it runs, that \
          DAGSTER_TASKIQ_S3_ENDPOINT_URL is right and that the worker may use the bucket"
     )]
     Store {
-        /// What was tried, on what.
+        /// Action that failed, and its target.
         attempt: String,
         /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// What a message says of its body in S3 cannot be followed.
+    /// The body of a message cannot be fetched from S3.
     #[error("the body of message {message_id} is not to be had: {reason}")]
     Offloaded {
         /// SQS's message id.
         message_id: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The archive of a drain cannot be written.
@@ -92,12 +92,12 @@ pub enum BrokerError {
     Archive {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Error reported by the operating system.
         source: std::io::Error,
     },
 }
 
-/// Error codes that mean: these credentials are no good.
+/// Error codes for invalid credentials.
 const BAD_CREDENTIALS: [&str; 6] = [
     "InvalidClientTokenId",
     "UnrecognizedClientException",
@@ -163,7 +163,7 @@ impl BrokerError {
         }
     }
 
-    /// Whether trying again later may help without anybody changing anything.
+    /// Whether a later retry may succeed without any change by an operator.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
@@ -173,13 +173,13 @@ impl BrokerError {
         }
     }
 
-    /// Whether it says that a permission is missing.
+    /// Whether a permission is missing.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied { .. })
     }
 
-    /// Whether it says that the server has no such action, or not for this queue.
+    /// Whether the server does not support the action, or not for this queue.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         let words = [
@@ -194,14 +194,14 @@ impl BrokerError {
         }
     }
 
-    /// Whether it says that the queue does not exist.
+    /// Whether the queue does not exist.
     #[must_use]
     pub fn is_no_such_queue(&self) -> bool {
         matches!(self, Self::NoSuchQueue { .. })
     }
 }
 
-/// Without secrets.
+/// Removes secrets from a text.
 pub(super) fn shown(text: &str) -> String {
     redact_text(text).into_owned()
 }

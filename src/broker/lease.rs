@@ -1,10 +1,12 @@
-//! Leases: the visibility of every message in hand is renewed from receipt until it is released.
+//! Leases: the visibility of every message in progress is renewed from its receive until its
+//! release.
 //!
-//! A message that is delivered again while it is in hand (a lease lapsed, or SQS let it go after
-//! twelve hours) has a new receipt handle: the lease goes on with that one.
+//! A message may be delivered again while it is in progress, because its lease lapsed or SQS
+//! released it after twelve hours. It then has a new receipt handle, with which the lease
+//! continues.
 //!
-//! A release is awaited before the message is deleted or given back, so that a renewal on its way
-//! cannot hide it again afterwards.
+//! A release is awaited before the message is deleted or given back, so a pending renewal cannot
+//! hide it again afterwards.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +22,7 @@ use super::delivery::Delivery;
 use super::error::BrokerError;
 use super::queue_set::Queue;
 
-/// SQS renews ten leases in a call.
+/// Number of leases that SQS renews in one call.
 const BATCH: usize = 10;
 
 /// Leases that fall due within this time are renewed together.
@@ -37,7 +39,7 @@ pub struct Leases {
 struct Shared {
     broker: Broker,
     held: Mutex<HashMap<String, Lease>>,
-    /// Held while renewals are on their way.
+    /// Held while renewals are in progress.
     renewing: AsyncMutex<()>,
     registered: Notify,
 }
@@ -50,7 +52,7 @@ struct Lease {
 }
 
 impl Leases {
-    /// Starts the keeper of a broker's leases.
+    /// Starts the renewal task for a broker's leases.
     #[must_use]
     pub fn start(broker: Broker) -> Self {
         let shared = Arc::new(Shared {
@@ -66,7 +68,7 @@ impl Leases {
         }
     }
 
-    /// Renews this delivery's lease from now on.
+    /// Starts renewing this delivery's lease.
     pub fn register(&self, delivery: &Delivery) {
         let lease = Lease {
             queue: Arc::clone(&delivery.queue),
@@ -77,9 +79,9 @@ impl Leases {
         self.shared.registered.notify_one();
     }
 
-    /// Goes on with the handle of a later receive of what `delivery` brought. Both were registered;
-    /// from here on they are one lease. False, and nothing changed, where the later one is a message
-    /// of its own (a copy), and the earlier one's lease is good.
+    /// Continues with the handle of a later receive of the same message as `delivery`. Both were
+    /// registered; from here on they are one lease. Returns false and changes nothing if the later
+    /// one is a separate message (a copy) and the earlier one's lease is valid.
     #[must_use]
     pub fn adopt(&self, delivery: &Delivery, newer: &Delivery) -> bool {
         let mut held = self.shared.held();
@@ -93,8 +95,8 @@ impl Leases {
         true
     }
 
-    /// Ends the lease of a delivery whose message came again and is not adopted: what is sent in its
-    /// place will be.
+    /// Ends the lease of a delivery whose message was received again and is not adopted; its
+    /// replacement will be.
     pub fn lapse(&self, delivery: &Delivery) {
         self.shared.held().remove(&delivery.receipt.handle());
     }
@@ -105,7 +107,7 @@ impl Leases {
         self.shared.held().contains_key(&delivery.receipt.handle())
     }
 
-    /// Stops renewing, and waits for a renewal that is on its way.
+    /// Stops renewing, and waits for a renewal in progress.
     pub async fn release(&self, delivery: &Delivery) {
         self.shared.held().remove(&delivery.receipt.handle());
         drop(self.shared.renewing.lock().await);
@@ -113,17 +115,18 @@ impl Leases {
 }
 
 impl Shared {
-    /// A third of the visibility timeout: two renewals may fail before the lease is lost.
+    /// Renewal interval, a third of the visibility timeout: two renewals may fail before the lease
+    /// is lost.
     fn period(&self) -> Duration {
         self.broker.visibility() / 3
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, Lease>> {
-        // The map is whole after every statement that changes it: a panic elsewhere spoils nothing.
+        // Every statement leaves the map consistent, so a panic elsewhere does no harm.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the next lease falls due.
+    /// Time at which the next lease falls due.
     fn next_due(&self) -> Option<Instant> {
         self.held().values().map(|lease| lease.due).min()
     }
@@ -141,7 +144,7 @@ impl Shared {
         by_queue.into_values().collect()
     }
 
-    /// Renews all that is due.
+    /// Renews all leases that are due.
     async fn renew(&self) {
         let _on_its_way = self.renewing.lock().await;
         for (queue, handles) in self.due() {
@@ -168,7 +171,7 @@ impl Shared {
             }
             Err(problem) => {
                 warn!("{problem}; trying again");
-                // Soon, but not in a hot loop.
+                // Retry soon, but not in a hot loop.
                 (self.period() / 4, Vec::new())
             }
         };

@@ -1,8 +1,8 @@
-//! S3: bodies that were too large for a message, and the results that senders of Python's
-//! `dagster-taskiq` wait for, both in taskiq-aio-sqs's form.
+//! S3: message bodies that were too large for SQS, and the results that senders of Python's
+//! `dagster-taskiq` wait for, both in the form of taskiq-aio-sqs.
 //!
-//! An object that was fetched is left where it is: its sender's life-cycle rules own it, and a
-//! message that comes back needs it again.
+//! Fetched objects are not deleted: the life-cycle rules of the sender own them, and a message that
+//! is delivered again needs its object again.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,15 +20,17 @@ use super::delivery::Delivery;
 use super::error::{BrokerError, shown};
 use crate::config::Settings;
 
-/// Largest body that is fetched, in bytes: what a frame to a Python host can carry, less its rest.
+/// Maximum size of a fetched body, in bytes: the limit of a frame to a Python host, less room for
+/// the rest.
 const MAX_BODY: u64 = 15 * 1024 * 1024;
 
-/// Longest time for connecting, for a request, and for a request with its repetitions.
+/// Timeouts for connecting, for a request, and for a request with its retries.
 const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(30);
 const WITH_RETRIES: Duration = Duration::from_secs(20);
 
-/// Buckets whose clients are kept: with none configured a message may name any.
+/// Maximum number of buckets whose clients are kept: with no bucket configured, a message may name
+/// any.
 const KEPT_BUCKETS: usize = 16;
 
 /// The SQS body of an offloaded message.
@@ -39,9 +41,8 @@ struct Pointer {
 }
 
 impl Pointer {
-    /// Reads a body. What it names becomes part of a URL, and the request to it is signed, so it
-    /// must be a bucket and a key and nothing else; `only` is the one bucket that is read, if one
-    /// is configured.
+    /// Parses a body. The result becomes part of a URL, and the request to it is signed, so only a
+    /// valid bucket and key are accepted. `only` is the one bucket that may be read, if configured.
     fn read(body: &str, only: Option<&str>) -> Result<Self, String> {
         let pointer: Self = serde_json::from_str(body).map_err(|error| {
             let place = error.column();
@@ -64,7 +65,7 @@ impl Pointer {
     }
 }
 
-/// S3's rules for names of buckets, as far as they matter in a URL.
+/// Checks a bucket name by the rules of S3, as far as they matter in a URL.
 fn is_bucket(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     (3..=63).contains(&name.len())
@@ -102,12 +103,12 @@ impl Objects {
         }
     }
 
-    /// The bucket for results, where one is configured.
+    /// The bucket for results, if one is configured.
     pub fn results(&self) -> Option<&str> {
         self.shared.results.as_deref()
     }
 
-    /// The body that an offloaded message stands for.
+    /// Fetches the body of an offloaded message.
     pub async fn fetch(&self, delivery: &Delivery) -> Result<String, BrokerError> {
         let gone = |reason: String| BrokerError::Offloaded {
             message_id: delivery.message_id.clone(),
@@ -134,7 +135,7 @@ impl Objects {
         String::from_utf8(bytes.into()).map_err(|_| gone(format!("{name} is not UTF-8 text")))
     }
 
-    /// Puts a result where the sender of a task looks for it.
+    /// Stores a result where the sender of a task looks for it.
     pub async fn put_result(
         &self,
         bucket: &str,
@@ -149,7 +150,7 @@ impl Objects {
             .map_err(|error| self.error(attempt, &error))
     }
 
-    /// Asks for an object that is not there: only a bucket that may be read says so.
+    /// Requests a missing object: S3 reports it as missing only if the bucket may be read.
     pub async fn probe(&self, bucket: &str) -> Result<(), BrokerError> {
         let path = Path::from("dagster-taskiq-tui/doctor");
         match self.bucket(bucket)?.head(&path).await {
@@ -159,7 +160,7 @@ impl Objects {
     }
 
     fn bucket(&self, name: &str) -> Result<Arc<AmazonS3>, BrokerError> {
-        // Whole after every statement that changes it.
+        // Every statement leaves the map consistent.
         let mut buckets = self
             .shared
             .buckets
@@ -212,13 +213,13 @@ impl Objects {
     }
 }
 
-/// The first line, which says what happened; the rest is the server's XML.
+/// The first line, which contains the message; the rest is the server's XML.
 fn one_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     line.chars().take(300).collect()
 }
 
-/// The AWS SDK's own credentials, so that S3 gets the ones SQS gets (profiles and roles included).
+/// Credentials of the AWS SDK, so that S3 uses the same ones as SQS (profiles and roles included).
 #[derive(Debug)]
 struct SdkCredentials(SharedCredentialsProvider);
 

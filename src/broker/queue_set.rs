@@ -12,18 +12,18 @@ pub struct Queue {
     pub name: String,
     /// Full URL.
     pub url: String,
-    /// Its part in the set.
+    /// Its role in the set.
     pub role: QueueRole,
-    /// How many messages may come from it before a lower one gets a turn; see the worker's sweep.
+    /// Number of messages taken from it before a lower queue gets a turn; see the worker's sweep.
     pub weight: u32,
-    /// URL of its dead-letter queue, where its redrive policy names one.
+    /// URL of its dead-letter queue, if its redrive policy names one.
     pub dead_letter_url: Option<String>,
-    /// After how many receives SQS moves a message there; `None` where it never does.
+    /// Number of receives after which SQS moves a message there; `None` if it never does.
     pub max_receives: Option<u32>,
 }
 
 impl Queue {
-    /// A queue by its URL.
+    /// Creates a queue from its URL.
     #[must_use]
     pub fn new(url: String, role: QueueRole, weight: u32) -> Self {
         Self {
@@ -53,18 +53,18 @@ pub(super) fn queue_name(url: &str) -> String {
 /// All queues of a worker, highest band first, the runs queue last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueSet {
-    /// Queues that carry steps (and runs, where there is no runs queue).
+    /// Queues that carry steps (and runs, if there is no runs queue).
     pub steps: Vec<Arc<Queue>>,
     /// The queue that carries runs, where it exists.
     pub runs: Option<Arc<Queue>>,
-    /// Those that the settings name and that did not exist when they were last looked for.
+    /// Configured queues that did not exist at the last check.
     pub missing: Vec<Arc<Queue>>,
-    /// Those that the settings name and this worker is not subscribed to.
+    /// Configured queues to which this worker is not subscribed.
     pub others: Vec<Arc<Queue>>,
 }
 
 impl QueueSet {
-    /// What the settings name; which of them exist is for the broker to find out.
+    /// The configured queues; the broker determines which of them exist.
     #[must_use]
     pub fn configured(settings: &Settings) -> Self {
         let base = &settings.queue_url.value;
@@ -107,7 +107,8 @@ impl QueueSet {
         }
     }
 
-    /// The same for somebody who serves none of them: all but one need not exist.
+    /// The configured queues for a process that serves none of them: all but the base queue may be
+    /// missing.
     #[must_use]
     pub fn looked_at(settings: &Settings) -> Self {
         let set = Self::configured(settings);
@@ -121,7 +122,7 @@ impl QueueSet {
         }
     }
 
-    /// Adds a queue that was missing, in its place: bands by weight, before the named ones.
+    /// Inserts a queue that was missing at its place: bands by weight, before the named ones.
     pub(super) fn put(&mut self, queue: Arc<Queue>) {
         match queue.role {
             QueueRole::Runs => self.runs = Some(queue),
@@ -142,7 +143,7 @@ impl QueueSet {
     }
 }
 
-/// Bands weigh 8:3:1 from the top; a fourth and later one as the third.
+/// The queues of the bands, weighted 8:3:1 from the top; further ones weigh as the third.
 fn band_queues(base: &str, bands: &[Band]) -> Vec<Queue> {
     let weights = [8, 3, 1];
     bands

@@ -1,8 +1,9 @@
-//! What a refusal of SQS means. Servers, protocols and single and batch calls use different codes
-//! for the same thing: a FIFO delete after the lease ended is `InvalidParameterValue` alone and
-//! `ReceiptHandleIsInvalid` in a batch, and only the words say that it is about the handle.
+//! Meaning of a refusal by SQS. Servers, protocols and single and batch calls use different codes
+//! for the same error. A FIFO delete after the lease ended is `InvalidParameterValue` in a single
+//! call and `ReceiptHandleIsInvalid` in a batch, and only the message text shows that it concerns
+//! the handle.
 
-/// Parts of codes that say: this request is wrong, and will be tomorrow.
+/// Parts of codes of permanent errors: the same request will always fail.
 const WRONG: [&str; 12] = [
     "invalidparameter",
     "invalidattribute",
@@ -18,10 +19,11 @@ const WRONG: [&str; 12] = [
     "notinflight",
 ];
 
-/// Parts of words or codes that say: the message is no longer held by this receive, or is gone.
+/// Parts of messages or codes that mean: this receive no longer holds the message, or the message
+/// is gone.
 const LOST: [&str; 3] = ["receipthandle", "messagedoesnotexist", "messagenotexist"];
 
-/// Whether the same request will be refused again, whenever it is sent.
+/// Whether the same request will be refused again at any later time.
 pub(super) fn is_final(code: &str, words: &str) -> bool {
     let (code, words) = (letters_of(code), letters_of(words));
     WRONG.iter().any(|part| code.contains(part))

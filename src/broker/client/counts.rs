@@ -1,4 +1,4 @@
-//! How full queues are: asked often, so in as few requests as possible.
+//! Queue counts: requested often, so in as few requests as possible.
 
 use aws_sdk_sqs::types::QueueAttributeName;
 
@@ -17,7 +17,7 @@ impl Broker {
         Ok(self.count(queue).await?.0)
     }
 
-    /// Approximate counts of a queue, and in the same request the name of its dead-letter queue.
+    /// Approximate counts of a queue and, in the same request, the name of its dead-letter queue.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -43,7 +43,7 @@ impl Broker {
         Ok((counts, dead.map(|policy| policy.queue)))
     }
 
-    /// What waits exactly, where the broker is the embedded one.
+    /// Exact counts of the waiting messages, if the broker is the embedded one.
     pub async fn waiting(&self, queue: &Queue) -> Option<Waiting> {
         if !self.embedded {
             return None;

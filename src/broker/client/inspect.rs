@@ -1,4 +1,4 @@
-//! Looking at queues and messages: attributes, tags, dead-letter pairing, peeks.
+//! Inspecting queues and messages: attributes, tags, dead-letter pairing, peeks.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use crate::broker::queue_set::{Queue, queue_name};
 use crate::domain::secrets::{REDACTED, names_a_secret};
 use crate::domain::{MAX_PEEKED_BYTES, QueueDetail, QueueRole};
 
-/// How long a message that is only looked at is hidden, should this process die before it gives it
+/// Visibility timeout of a peeked message, in case this process dies before it gives the message
 /// back.
 const LOOKED_AT: Duration = Duration::from_secs(30);
 
-/// How long messages are hidden while some among them are looked for, and how long the search may
-/// take: less, so that none comes back meanwhile and is counted twice.
+/// Visibility timeout of messages during a search, and the time limit of the search: less, so that
+/// no message returns meanwhile and is counted twice.
 const SEARCHED: Duration = Duration::from_mins(3);
 const SEARCH_FOR: Duration = Duration::from_mins(2);
 
-/// What a peek found.
+/// Result of a peek.
 #[derive(Debug)]
 pub struct Looked {
     /// The messages; from the embedded broker without receipt handles.
     pub messages: Vec<Delivery>,
-    /// Whether they were received and given back.
+    /// Whether the messages were received and given back.
     pub received: bool,
     /// Whether there may be more.
     pub more: bool,
 }
 
 impl Broker {
-    /// A queue by its name or URL; what it is for is not known.
+    /// Looks up a queue by its name or URL; its role is unknown.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -52,7 +52,7 @@ impl Broker {
         Ok(Queue::new(url, QueueRole::Base, 0))
     }
 
-    /// The names of the queues whose dead letters go to this one.
+    /// The names of the queues whose dead-letter queue is this one.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -76,10 +76,10 @@ impl Broker {
         }
     }
 
-    /// A queue's attributes, tags and pairing. What may not be asked is told as unknown.
+    /// A queue's attributes, tags and pairing. Parts without permission are reported as unknown.
     ///
     /// # Errors
-    /// [`BrokerError`] when its attributes cannot be read.
+    /// [`BrokerError`] if its attributes cannot be read.
     pub async fn describe(&self, queue: &Queue) -> Result<QueueDetail, BrokerError> {
         let attempt = format!("read the attributes of {}", queue.name);
         let mut attributes: Vec<(String, String)> = self
@@ -121,8 +121,8 @@ impl Broker {
         })
     }
 
-    /// Looks at messages as they lie, without receiving them; `None` where the broker has no way to.
-    /// With `only`, at the message of that id.
+    /// Shows messages without receiving them; `None` if the broker does not support it. With
+    /// `only`, shows the message of that id.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -169,10 +169,10 @@ impl Broker {
         }
     }
 
-    /// Looks at messages by receiving them and giving them back: their receive counts go up.
+    /// Shows messages by receiving them and giving them back, which increases their receive counts.
     ///
     /// # Errors
-    /// [`BrokerError`]; what was received comes back by itself within half a minute.
+    /// [`BrokerError`]; received messages return by themselves within half a minute.
     pub async fn peek_by_receiving(
         &self,
         queue: &Arc<Queue>,
@@ -213,11 +213,11 @@ impl Broker {
         })
     }
 
-    /// Receives messages until those with these ids are among them, and gives the others back. One
+    /// Receives messages until those with these ids are found, and gives the others back. A message
     /// that is in flight, delayed, or behind others of its FIFO group is not found.
     ///
     /// # Errors
-    /// [`BrokerError`]; what was received comes back by itself within three minutes.
+    /// [`BrokerError`]; received messages return by themselves within three minutes.
     pub async fn find(
         &self,
         queue: &Arc<Queue>,
@@ -276,7 +276,7 @@ impl Broker {
     }
 }
 
-/// Names and values for people.
+/// Names and values for display, with secrets removed.
 fn without_secrets(pairs: Vec<(String, String)>) -> Vec<(String, String)> {
     let hidden = |(name, value): (String, String)| {
         let value = if names_a_secret(&name) {

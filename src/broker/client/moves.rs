@@ -21,34 +21,35 @@ pub struct Outgoing {
     pub group: Option<String>,
     /// The deduplication id, used on FIFO queues.
     pub deduplication: Option<String>,
-    /// How long it stays hidden at first, up to 15 minutes; FIFO queues know no such thing.
+    /// Initial delay, up to 15 minutes; not supported by FIFO queues.
     pub delay: Duration,
 }
 
-/// SQS delays a message no longer.
+/// Maximum delay of a message in SQS.
 const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
-/// A FIFO queue's copies cannot be delayed. With so few receives that each one is replaced, they
-/// would go round without a pause.
+/// Minimum receive limit of a FIFO queue whose messages are replaced by copies. Its copies cannot
+/// be delayed. With fewer receives every receive would be replaced, and the copies would circulate
+/// without a pause.
 const FIFO_RECEIVES: u32 = 3;
 
-/// Whether a copy's receives are counted on from the message's.
+/// Treatment of a message's receive count in its copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Receives {
-    /// They are: it is the same message, tried again.
+    /// The count continues: it is the same message, retried.
     Counted,
-    /// It starts anew.
+    /// The count starts anew.
     Forgotten,
 }
 
-/// How often a move task is asked how far it is.
+/// Interval at which the progress of a move task is queried.
 const ASK_MOVE_EVERY: Duration = Duration::from_millis(500);
 
 impl Broker {
     /// Sends a message to the queue of this URL. `attempt` reads after "cannot".
     ///
     /// # Errors
-    /// [`BrokerError`]; it may have been sent all the same when SQS does not answer.
+    /// [`BrokerError`]; if SQS does not answer, the message may have been sent all the same.
     pub async fn send(
         &self,
         url: &str,
@@ -69,7 +70,7 @@ impl Broker {
             .extension()
             .is_some_and(|ending| ending == "fifo")
         {
-            // Without a group of its own it waits for nobody.
+            // Without a group of its own it does not wait for other messages.
             let group = outgoing.group.as_ref().or(outgoing.deduplication.as_ref());
             request = request
                 .set_message_group_id(group.cloned())
@@ -81,8 +82,9 @@ impl Broker {
         Ok(())
     }
 
-    /// Puts a fresh copy in a message's place, hidden for `after`: it is sent, then this one is
-    /// deleted; dying between the two leaves both, never none. False where that cannot be done.
+    /// Replaces a message by a copy that is hidden for `after`. The copy is sent first, then this
+    /// message is deleted: a crash between the two leaves both, never none. False if it cannot be
+    /// replaced.
     ///
     /// # Errors
     /// [`BrokerError`]; the message is then still there.
@@ -119,10 +121,10 @@ impl Broker {
         Ok(true)
     }
 
-    /// SQS's own purge: everything on the queue goes, in flight and delayed messages too.
+    /// Purges a queue through SQS: all messages are removed, including those in flight and delayed.
     ///
     /// # Errors
-    /// [`BrokerError`]; SQS takes one purge of a queue a minute.
+    /// [`BrokerError`]; SQS allows one purge of a queue a minute.
     pub async fn purge(&self, queue: &Queue) -> Result<(), BrokerError> {
         let request = self.client.purge_queue().queue_url(&queue.url);
         let attempt = format!("purge {}", queue.name);
@@ -130,8 +132,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Has SQS move all messages of a dead-letter queue to another queue, and waits for the end of
-    /// it; how many it moved. Dying meanwhile leaves SQS at it.
+    /// Lets SQS move all messages of a dead-letter queue to another queue, and waits for the end;
+    /// returns the number moved. SQS continues if this process dies meanwhile.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -154,7 +156,7 @@ impl Broker {
                 .send()
                 .await
                 .map_err(|e| self.error(&attempt, &e))?;
-            // The newest one comes first: it is ours, since SQS allows one at a time.
+            // The newest task comes first. It is ours, since SQS allows one at a time.
             let task = answer.results.unwrap_or_default().into_iter().next();
             let Some(task) = task else { return Ok(0) };
             let moved = u64::try_from(task.approximate_number_of_messages_moved).unwrap_or(0);

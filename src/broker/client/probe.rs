@@ -1,4 +1,4 @@
-//! Finding out what these credentials may do, and what time the broker has, without doing anything.
+//! Checks of permissions and of the broker's clock, without side effects.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::Broker;
 use crate::broker::error::BrokerError;
 use crate::broker::queue_set::Queue;
 
-/// Something a worker does with a queue.
+/// Permission that a worker needs on a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// `sqs:ReceiveMessage`
@@ -35,16 +35,17 @@ impl Permission {
     }
 }
 
-/// A receipt handle that no queue gave out.
+/// A receipt handle that no queue issued.
 const NO_RECEIPT: &str = "none";
 
 impl Broker {
-    /// Whether these credentials have a permission. Each request is one that SQS must refuse for
-    /// what it asks (no such receipt handle, zero messages, an empty body): only one that is
-    /// denied is refused before that is looked at, and nothing happens either way.
+    /// Checks whether these credentials have a permission. Each request is one that SQS must refuse
+    /// for its content (unknown receipt handle, zero messages, empty body). Only a denied request
+    /// is refused before its content is checked, and neither has an effect.
     ///
     /// # Errors
-    /// [`BrokerError::Denied`] where it is missing, any other where SQS could not be asked.
+    /// [`BrokerError::Denied`] if the permission is missing, any other error if SQS cannot be
+    /// queried.
     pub async fn probe(&self, queue: &Queue, permission: Permission) -> Result<(), BrokerError> {
         let attempt = format!("use {} on {}", permission.action(), queue.name);
         let url = &queue.url;
@@ -67,7 +68,7 @@ impl Broker {
             }
             Permission::Send => {
                 let request = self.client.send_message().queue_url(url);
-                // Two faults, so that no broker's leniency makes it a message.
+                // Two faults, so that even a lenient broker does not accept it as a message.
                 let answer = request.message_body("").delay_seconds(-1).send().await;
                 answer.err().map(|e| self.error(&attempt, &e))
             }
@@ -78,8 +79,8 @@ impl Broker {
         }
     }
 
-    /// How far this host's clock is ahead of the broker's (negative: behind), in seconds; `None`
-    /// where the broker does not tell its time. SQS refuses requests that are 5 minutes off.
+    /// Offset of this host's clock ahead of the broker's (negative: behind), in seconds; `None` if
+    /// the broker does not send its time. SQS refuses requests that are 5 minutes off.
     pub async fn clock_difference(&self) -> Option<i64> {
         let request = self
             .http
@@ -91,7 +92,7 @@ impl Broker {
         Some(Timestamp::now().as_second() - theirs.as_second())
     }
 
-    /// Whether the bucket for results can be read; `None` where none is configured.
+    /// Whether the bucket for results can be read; `None` if none is configured.
     pub async fn probe_bucket(&self) -> Option<Result<String, BrokerError>> {
         let bucket = self.objects.results()?;
         Some(self.objects.probe(bucket).await.map(|()| bucket.to_owned()))

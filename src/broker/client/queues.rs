@@ -1,4 +1,4 @@
-//! Which of the configured queues exist, and making those that do not.
+//! Resolving the configured queues, and creating missing ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::broker::queue_set::{Queue, QueueSet};
 use crate::domain::RedrivePolicy;
 
 impl Broker {
-    /// Finds out which of the configured queues exist. On the embedded broker missing ones are
-    /// created: there is nobody else to do it.
+    /// Determines which of the configured queues exist. On the embedded broker it creates missing
+    /// ones, because there is no administrator to do it.
     ///
     /// # Errors
-    /// When the first queue is missing or SQS cannot be asked. A missing band, named or runs queue
-    /// is only warned of: senders fall back to the base queue.
+    /// The first queue is missing, or SQS cannot be queried. A missing band, named or runs queue
+    /// only causes a warning: senders fall back to the base queue.
     pub async fn resolve(&self, configured: QueueSet) -> Result<QueueSet, BrokerError> {
         let mut resolved = QueueSet {
             others: configured.others,
@@ -54,7 +54,7 @@ impl Broker {
         Ok(resolved)
     }
 
-    /// Looks for a set's missing queues again; those that exist by now take their places.
+    /// Looks for a set's missing queues again, and inserts those that exist by now.
     pub async fn find_missing(&self, known: &QueueSet) -> QueueSet {
         let mut set = known.clone();
         set.missing.clear();
@@ -91,7 +91,7 @@ impl Broker {
         Ok(queue)
     }
 
-    /// A queue's dead-letter queue as it is configured now: one may have been given to it since.
+    /// A queue's dead-letter queue as configured now: it may have been set since the start.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -105,7 +105,8 @@ impl Broker {
         self.url_of_dead_letters(&name).await
     }
 
-    /// The URL of a dead-letter queue by its name; `None`, with a warning, where it cannot be had.
+    /// The URL of a dead-letter queue by its name; `None`, with a warning, if it cannot be
+    /// determined.
     pub async fn url_of_dead_letters(&self, name: &str) -> Option<String> {
         match self.client.get_queue_url().queue_name(name).send().await {
             Ok(found) => found.queue_url,
@@ -125,7 +126,7 @@ impl Broker {
         Ok(found.remove(&name))
     }
 
-    /// Some attributes of a queue; `attempt` is what an error says was tried.
+    /// Some attributes of a queue; `attempt` describes the action in an error.
     pub(super) async fn attributes_of(
         &self,
         queue: &Queue,
@@ -138,7 +139,8 @@ impl Broker {
         Ok(answer.attributes.unwrap_or_default())
     }
 
-    /// Has SQS move what was received so often from one queue to another.
+    /// Sets a queue's dead-letter queue, and the number of receives after which SQS moves a message
+    /// there.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -182,8 +184,8 @@ fn is_base(queue: &Queue) -> bool {
     queue.role == crate::domain::QueueRole::Base
 }
 
-/// What a redrive policy's JSON says: the queue at the end of its `deadLetterTargetArn`, and after
-/// how many receives. Old queues have the number as a string.
+/// Parses a redrive policy: the queue at the end of its `deadLetterTargetArn`, and the maximum
+/// number of receives. Old queues store the number as a string.
 pub(super) fn redrive_policy(policy: &str) -> Option<RedrivePolicy> {
     let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
     let queue = policy
