@@ -1,9 +1,10 @@
 //! Supervises the warm Python hosts that run the steps.
 //!
-//! A **step host** is one Python process per code location that has imported dagster and the user's
-//! definitions and forks a child for every step and run. Beside them one **ledger** per
-//! `DagsterInstance` imports no user code; it beats the worker's heart, notices cancelled runs and
-//! writes the end of steps whose process is gone. The Python side is `src/python/_dagster_taskiq_host`.
+//! A **step host** is one Python process per code location. It has imported dagster and the user's
+//! definitions, and forks a child for every step and run. Beside the step hosts, one **ledger** per
+//! `DagsterInstance` imports no user code; it writes the worker's heartbeat, detects cancelled runs
+//! and writes the end of steps whose process is gone. The Python side is
+//! `src/python/_dagster_taskiq_host`.
 
 mod api;
 mod cancel;
@@ -38,8 +39,8 @@ use supervisor::Supervisor;
 
 /// Handle to the Python hosts of this worker; clones share them.
 ///
-/// When the last clone is dropped without [`Hosts::shutdown`], or this process dies, the hosts notice
-/// that their socket closed, kill what they run and end.
+/// When the last clone is dropped without [`Hosts::shutdown`], or this process dies, the sockets of
+/// the hosts close. They then kill their tasks and end.
 #[derive(Clone)]
 pub struct Hosts {
     supervisor: Arc<Supervisor>,
@@ -49,7 +50,7 @@ impl Hosts {
     /// Starts the ledger. Step hosts are started when their first task arrives.
     ///
     /// # Errors
-    /// With one sentence when Python cannot be run, has no dagster, or `DAGSTER_HOME` is missing or
+    /// One sentence, if Python cannot be run or has no dagster, or if `DAGSTER_HOME` is missing or
     /// its `dagster.yaml` does not load.
     pub async fn start(
         settings: HostSettings,
@@ -60,11 +61,11 @@ impl Hosts {
         Ok(Self { supervisor })
     }
 
-    /// Runs a task to its end. `progress` is never waited for: what it does not take is dropped.
+    /// Runs a task to its end. `progress` is never waited for; events that do not fit are dropped.
     ///
     /// # Errors
-    /// When Dagster's storage cannot be asked or written to, or the hosts are shutting down. The
-    /// message should then be received again later.
+    /// Dagster's storage cannot be read or written, or the hosts are shutting down. The message
+    /// should then be received again later.
     pub async fn execute(
         &self,
         execution: Execution,
@@ -73,27 +74,27 @@ impl Hosts {
         self.supervisor.execute(execution, progress).await
     }
 
-    /// Interrupts a step: SIGINT to its process group, after the grace SIGTERM, then SIGKILL. A run
-    /// becomes CANCELING, which interrupts its steps too, wherever they are.
+    /// Interrupts a step: SIGINT to its process group, SIGTERM after the grace period, then
+    /// SIGKILL. A run becomes CANCELING, which interrupts its steps too, on every worker.
     ///
     /// # Errors
-    /// When Dagster's storage cannot be told of a run's cancellation.
+    /// The cancellation of a run cannot be written to Dagster's storage.
     pub async fn cancel(&self, task_id: &str) -> Result<(), HostError> {
         self.supervisor.cancel_as_asked(task_id).await
     }
 
-    /// Stops the process of a run that another worker can go on with, as it is: what it has sent is
-    /// in flight, and what it waits for is in Dagster's log. Any other task is left alone.
+    /// Stops the process of a run that another worker can resume. Messages it has sent stay in
+    /// flight, and the state of its steps is in Dagster's log. Any other task is left alone.
     pub async fn hand_over(&self, task_id: &str) {
         self.supervisor.hand_over(task_id).await;
     }
 
     /// Writes the failure of a step or run whose message is removed without having been executed,
-    /// unless the run is over or the attempt has an end. An attempt that some process runs right now
+    /// unless the run is over or the attempt has an end. An attempt that is running in some process
     /// is left alone.
     ///
     /// # Errors
-    /// When the message lacks what is needed, or Dagster's storage cannot be written to.
+    /// The message lacks required fields, or Dagster's storage cannot be written to.
     pub async fn report_unstarted(&self, report: Report) -> Result<Reported, HostError> {
         self.supervisor.report_unstarted(&report).await
     }
@@ -102,7 +103,7 @@ impl Hosts {
     /// in [`Execution`].
     ///
     /// # Errors
-    /// When the message lacks what is needed, or Dagster's storage cannot be asked.
+    /// The message lacks required fields, or Dagster's storage cannot be read.
     pub async fn attempt_events(
         &self,
         kind: TaskKind,
@@ -112,63 +113,64 @@ impl Hosts {
         self.supervisor.attempt_events(kind, kwargs, attempt).await
     }
 
-    /// Writes this worker's heartbeat into Dagster's key-value store; `id`, `incarnation` and `time`
-    /// (Unix seconds) are added, `pid` should be this process's.
+    /// Writes this worker's heartbeat into Dagster's key-value store; `id`, `incarnation` and
+    /// `time` (Unix seconds) are added, `pid` should be this process's.
     ///
     /// # Errors
-    /// When Dagster's storage cannot be written to.
+    /// Dagster's storage cannot be written to.
     pub async fn heartbeat(&self, body: serde_json::Value) -> Result<(), HostError> {
         self.supervisor.heartbeat(body).await
     }
 
-    /// The deployment's workers, on whatever host, that have reported within a day, by id.
+    /// The deployment's workers on all machines that have reported within a day, by id.
     ///
     /// # Errors
-    /// When Dagster's storage cannot be asked.
+    /// Dagster's storage cannot be read.
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, HostError> {
         self.supervisor.fleet().await
     }
 
-    /// Looks for runs that no live worker has; those of which no message seems to be left, to be
-    /// sent again. For a worker with a free run slot, at intervals: a run must be missing at several
-    /// looks.
+    /// Finds runs that no live worker executes, and returns those that seem to have no message
+    /// left, to be sent again. Called at intervals by a worker with a free run slot: a run must be
+    /// missing at several calls.
     ///
     /// # Errors
-    /// When Dagster's storage cannot be asked.
+    /// Dagster's storage cannot be read.
     pub async fn lost_runs(&self) -> Result<Vec<LostRun>, HostError> {
         self.supervisor.lost_runs().await
     }
 
-    /// What Python, Dagster and its instance are, found out by using them: a claim is taken and
-    /// given back.
+    /// Versions and properties of Python, Dagster and its instance, determined by using them: a
+    /// claim is taken and given back.
     ///
     /// # Errors
-    /// When Dagster's storage cannot be asked, or gives no claim.
+    /// Dagster's storage cannot be read, or grants no claim.
     pub async fn about(&self) -> Result<About, HostError> {
         self.supervisor.about().await
     }
 
-    /// Where the output that was captured of a step lies.
+    /// Location of a step's captured output.
     ///
     /// # Errors
-    /// When the instance cannot be asked.
+    /// The instance cannot be queried.
     pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {
         self.supervisor.capture(run_id, file_key).await
     }
 
-    /// How the hosts and the ledger stand.
+    /// State of the hosts and the ledger.
     #[must_use]
     pub fn states(&self) -> Vec<HostState> {
         self.supervisor.states()
     }
 
-    /// New work goes to new hosts, which load the user's code afresh; old ones end with their tasks.
+    /// Directs new work to new hosts, which load the user's code afresh; the old hosts end with
+    /// their tasks.
     pub async fn reload(&self) {
         self.supervisor.reload().await;
     }
 
-    /// Takes no new tasks, waits up to `grace` for those that run, then ends them: a step counts as
-    /// lost with its worker, a run is to be given back. Ends every host and the ledger.
+    /// Stops accepting tasks, waits up to `grace` for running ones, then ends them: a step counts
+    /// as lost with its worker, a run is to be given back. Ends every host and the ledger.
     pub async fn shutdown(self, grace: Duration) {
         self.supervisor.shutdown(grace).await;
     }

@@ -1,4 +1,4 @@
-//! What a worker gives to the hosts and gets back from them.
+//! Types exchanged between the worker and the hosts.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,70 +9,70 @@ use serde::Deserialize;
 use crate::domain::{HostPhase, Isolation, TaskKind};
 use crate::environment::packages::Unpacked;
 
-/// How this worker is named in events and heartbeats.
+/// Identity of this worker in events and heartbeats.
 #[derive(Clone, Debug)]
 pub struct WorkerIdentity {
     /// The name of this worker, unique among those that run; a restarted worker may keep it.
     pub id: String,
-    /// Tells this process from every other one that has or had the id.
+    /// Distinguishes this process from every other one that has or had the id.
     pub incarnation: String,
-    /// The host's own name, as an operator knows it.
+    /// The machine's host name, as an operator knows it.
     pub hostname: String,
     /// Version of this binary.
     pub version: String,
 }
 
-/// What happens to a step whose worker or host died while it ran.
+/// Policy for a step whose worker or host died while it ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LostPolicy {
     /// Have Dagster's executor send the next attempt.
     Retry {
-        /// How many lost workers a step may have before it fails.
+        /// Number of lost workers that a step may have before it fails.
         max: u32,
     },
     /// Fail the step.
     Fail,
 }
 
-/// Everything the supervisor needs to know.
+/// Settings of the supervisor.
 #[derive(Clone, Debug)]
 pub struct HostSettings {
     /// The user's Python interpreter; it must have dagster.
     pub python: PathBuf,
-    /// Folder of `dagster.yaml`; none means the `DAGSTER_HOME` of this process.
+    /// Folder of `dagster.yaml`; `None` means the `DAGSTER_HOME` of this process.
     pub dagster_home: Option<PathBuf>,
     /// Open the `DagsterInstance` that a message names instead of this worker's own.
     pub trust_message_instance: bool,
     /// Module names and file globs that may be loaded; empty: all.
     pub allow_locations: Vec<String>,
-    /// Who this worker is.
+    /// Identity of this worker.
     pub worker: WorkerIdentity,
-    /// How long a cancelled step has between SIGINT and SIGTERM.
+    /// Time between SIGINT and SIGTERM for a cancelled step.
     pub cancel_grace: Duration,
-    /// What happens to a step whose worker died.
+    /// Policy for a step whose worker died.
     pub on_worker_lost: LostPolicy,
-    /// Executions of one attempt (of a run: its run workers) after which a message that still has
-    /// no end is not run again; 0: no limit.
+    /// Maximum number of executions of one attempt (of a run: its run workers); a message that
+    /// still has no end then is not run again. 0: no limit.
     pub max_deliveries: u32,
-    /// How long the steps of a code location that has begun to fail to load are given back rather
-    /// than failed: it may be in the middle of a deployment.
+    /// Time for which the steps of a code location that has begun to fail to load are given back
+    /// rather than failed: it may be in the middle of a deployment.
     pub load_grace: Duration,
-    /// What kind of process a step gets.
+    /// Process isolation of steps.
     pub isolation: IsolationSettings,
-    /// Where the embedded Python packages were unpacked.
+    /// Folder of the unpacked embedded Python packages.
     pub packages: Unpacked,
 }
 
-/// How steps are kept apart.
+/// Process isolation of steps.
 #[derive(Clone, Debug, Default)]
 pub struct IsolationSettings {
-    /// The mode of code locations that have none of their own.
+    /// The default mode of code locations.
     pub mode: Isolation,
     /// The mode of single code locations: by module, by file, or by the end of a file's path.
     pub by_location: BTreeMap<String, Isolation>,
-    /// Steps that a reused process runs before another takes its place; at least 1.
+    /// Number of steps that a reused process runs before it is replaced; at least 1.
     pub max_steps: u32,
-    /// MiB that a reused process may hold after a step; 0: no limit.
+    /// Maximum memory of a reused process after a step, in MiB; 0: no limit.
     pub max_memory_mib: u32,
 }
 
@@ -92,16 +92,16 @@ impl IsolationSettings {
     }
 }
 
-/// One message to be executed.
+/// A message to be executed.
 #[derive(Clone, Debug)]
 pub struct Execution {
     /// Taskiq's `task_id`.
     pub task_id: String,
     /// Its `task_name`.
     pub kind: TaskKind,
-    /// Its `kwargs`, as they are.
+    /// Its unchanged `kwargs`.
     pub kwargs: serde_json::Value,
-    /// Total attempt of the step, from 1; 0 where the sender did not say (it is then derived from
+    /// Total attempt of the step, from 1; 0 if the sender did not set it (it is then derived from
     /// the message's `known_state`).
     pub attempt: u32,
     /// SQS's `ApproximateReceiveCount`.
@@ -110,22 +110,22 @@ pub struct Execution {
     pub message_id: String,
     /// Name of the queue it came from.
     pub queue: String,
-    /// After how many receives SQS itself moves it to the dead-letter queue, where it does.
+    /// Number of receives after which SQS itself moves it to the dead-letter queue, if configured.
     pub max_receives: Option<u32>,
-    /// What kind of process it asks for; none: its code location's.
+    /// Process isolation that it requests; `None` means that of its code location.
     pub isolation: Option<Isolation>,
 }
 
-/// A run that nobody has any more.
+/// A run that no worker executes any more.
 #[derive(Clone, Debug, serde::Deserialize)]
 pub struct LostRun {
     /// The run.
     pub run_id: String,
-    /// The message with which it goes on.
+    /// The message that resumes it.
     pub body: String,
 }
 
-/// Which output stream a line came from.
+/// Output stream of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// The task's standard output.
@@ -136,11 +136,11 @@ pub enum Stream {
     Host,
 }
 
-/// News of a running task. When the receiver is slow, news is dropped; [`HostState::dropped`]
-/// counts it.
+/// Progress of a running task. When the receiver is slow, events are dropped;
+/// [`HostState::dropped`] counts them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The task's process exists.
+    /// The task's process was started.
     Forked {
         /// Its process id.
         pid: u32,
@@ -153,30 +153,30 @@ pub enum Progress {
         step_key: Option<String>,
         /// At most 500 characters.
         message: String,
-        /// When the host passed it on, in Unix milliseconds.
+        /// Time at which the host passed it on, in Unix milliseconds.
         timestamp_ms: i64,
     },
     /// The task wrote a line of output.
     Log {
-        /// Where to.
+        /// The stream.
         stream: Stream,
         /// At most 2000 characters.
         line: String,
     },
 }
 
-/// How a task's process ended without saying what became of its task.
+/// End of a task's process that did not report an outcome for its task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExitKind {
-    /// It left with this code.
+    /// It exited with this code.
     Code(i32),
-    /// This signal ended it.
+    /// It was killed by this signal.
     Signal(i32),
     /// It ended with this exception, outside of user code.
     Raised(String),
 }
 
-/// How a step or run ended, by its terminal event.
+/// End of a step or run, by its terminal event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepStatus {
     /// `STEP_SUCCESS`.
@@ -197,7 +197,7 @@ pub enum StepStatus {
     RunCanceled,
 }
 
-/// What a task's process used.
+/// Resource usage of a task's process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// User and system CPU time, in milliseconds.
@@ -206,16 +206,16 @@ pub struct Usage {
     pub max_rss_kib: u64,
 }
 
-/// What became of a task: enough to decide what happens to its message.
+/// Outcome of a task, which decides how its message is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It ran and its terminal event is in the log: acknowledge.
     Finished {
-        /// How it ended.
+        /// Status of the terminal event.
         status: StepStatus,
-        /// Why it failed or is to be retried, in one line, where its process told.
+        /// Reason of a failure or retry, in one line, if its process reported it.
         reason: Option<String>,
-        /// What it used.
+        /// Resource usage.
         usage: Usage,
     },
     /// A redelivery: the attempt's terminal event was there already. Acknowledge.
@@ -230,64 +230,66 @@ pub enum Outcome {
     },
     /// Another process runs this attempt: give back with full visibility.
     ClaimHeld,
-    /// Another process may run this attempt, but nothing was heard of it lately: give back.
+    /// Another process may run this attempt, but has not reported lately: give back.
     OwnerSilent {
-        /// When to look again.
+        /// Time until the next check.
         again: Duration,
     },
-    /// A worker or host died while it ran this attempt, and that was written down. Acknowledge.
+    /// A worker or host died while it ran this attempt, and the loss was written to the log.
+    /// Acknowledge.
     Lost {
         /// The type of the event that was written on its behalf.
         reported: String,
     },
     /// The task's process ended without a terminal event and one was written for it. Acknowledge.
     Crashed {
-        /// How it ended.
+        /// End of the process.
         exit: ExitKind,
         /// The type of the event that was written.
         reported: String,
     },
-    /// Something was in the way before the task began; nothing was run and nothing written: give
-    /// back, to be tried later.
+    /// The task could not begin; nothing was run and nothing written: give back, to be retried
+    /// later.
     NotStarted {
-        /// Why, in one line.
+        /// The reason, in one line.
         reason: String,
-        /// Whether the task's code does not load; else this host or what it depends on is to blame.
+        /// Whether the task's code fails to load; otherwise the cause is this host or a service it
+        /// depends on.
         by_code: bool,
     },
     /// A run stopped before its end and is to be resumed: give back.
     Interrupted {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The run's process was stopped on purpose, since its worker ends; another goes on with it.
+    /// The run's process was stopped on purpose because its worker ends; another worker resumes it.
     HandedOver {
-        /// Why it ended.
+        /// The reason.
         reason: String,
     },
     /// Nothing was run and nothing written. The worker decides.
     Unrunnable {
-        /// Why, in one sentence.
+        /// The reason, in one sentence.
         reason: String,
     },
 }
 
-/// The end of a message that nobody will run any more.
+/// The end of a message that no worker will run any more.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What the message asked for.
+    /// Kind of the message's task.
     pub kind: TaskKind,
-    /// Its `kwargs`, as they are.
+    /// Its unchanged `kwargs`.
     pub kwargs: serde_json::Value,
     /// As in [`Execution::attempt`].
     pub attempt: u32,
-    /// Why it will not be run, in one sentence for Dagster's event log.
+    /// The reason, in one sentence for Dagster's event log.
     pub reason: String,
-    /// What happened to it.
+    /// Cause of the end.
     pub report: ReportKind,
 }
 
-/// What happened to a message that nobody will run any more.
+/// Cause of the end of a message that no worker will run any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportKind {
     /// It was removed: its step or run fails.
@@ -296,7 +298,7 @@ pub enum ReportKind {
     Canceled,
 }
 
-/// What came of a [`Report`].
+/// Result of a [`Report`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reported {
     /// This event was written.
@@ -304,56 +306,56 @@ pub enum Reported {
         /// Its type.
         event: String,
     },
-    /// The attempt or its run had an end.
+    /// The attempt or its run already had an end.
     Over,
-    /// Another process runs the attempt right now: nothing was written, and the message must stay.
+    /// Another process is running the attempt: nothing was written, and the message must stay.
     Held,
     /// There is no such run.
     Missing,
 }
 
-/// What Dagster's log holds of one attempt of a step.
+/// Events of one attempt of a step in Dagster's log.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct AttemptEvents {
     /// The attempt's `DagsterEvent`s, oldest first, as Dagster serializes them.
     pub events: Vec<String>,
-    /// Whether they tell how the attempt ended.
+    /// Whether they include the end of the attempt.
     pub ended: bool,
 }
 
-/// Where a step's output lies on this host.
+/// Location of a step's captured output.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capture {
-    /// In these files, which may not be there (yet).
+    /// In these files on this machine, which may not exist (yet).
     Files {
         /// Of standard output.
         stdout: std::path::PathBuf,
         /// Of standard error.
         stderr: std::path::PathBuf,
     },
-    /// With a compute log manager of this class, which keeps them elsewhere.
+    /// Managed elsewhere by a compute log manager of this class.
     Elsewhere(String),
 }
 
-/// What the worker's Python and `DagsterInstance` are.
+/// Properties of the worker's Python and `DagsterInstance`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct About {
     /// Version of Python.
     pub python: String,
     /// Version of dagster.
     pub dagster: String,
-    /// Version of the installed `dagster_taskiq`; none where only this binary carries it.
+    /// Version of the installed `dagster_taskiq`; `None` if only this binary carries it.
     pub dagster_taskiq: Option<String>,
     /// `sqlite`, `postgresql`, `mysql` or `other`: the event log's database.
     pub storage: String,
     /// Class of the run launcher.
     pub run_launcher: String,
-    /// Whether another claim was taken and given back.
+    /// Whether a claim was taken and given back.
     pub claims: bool,
 }
 
-/// News of the hosts themselves.
+/// Events of the hosts themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostNotice {
     /// A host has loaded its code location.
@@ -362,19 +364,19 @@ pub enum HostNotice {
         location: String,
         /// Its process id.
         pid: u32,
-        /// How long loading took.
+        /// Duration of loading, in milliseconds.
         loaded_ms: u64,
     },
-    /// What kind of process the steps of a code location get.
+    /// Process isolation of the steps of a code location.
     Isolation {
         /// The code location.
         location: String,
         /// The mode, never `auto`.
         mode: Isolation,
-        /// Why that one, in a sentence.
+        /// Reason for the mode, in a sentence.
         reason: String,
     },
-    /// A code location does not load.
+    /// A code location fails to load.
     LoadFailed {
         /// The code location.
         location: String,
@@ -409,31 +411,31 @@ pub enum HostNotice {
         /// The run's status.
         status: String,
     },
-    /// Cancelled runs cannot be noticed for now: Dagster's storage does not answer.
+    /// Cancelled runs cannot be detected for now: Dagster's storage does not answer.
     LedgerError {
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
 }
 
-/// One host, as the console shows it.
+/// State of one host, for the console.
 #[derive(Clone, Debug)]
 pub struct HostState {
-    /// Process id; 0 while there is none.
+    /// Process id; 0 while there is no process.
     pub pid: u32,
     /// The code location.
     pub location: String,
-    /// Where it is in its life.
+    /// Phase of its life.
     pub phase: HostPhase,
-    /// How long loading took, in milliseconds; 0 before.
+    /// Duration of loading, in milliseconds; 0 before.
     pub loaded_ms: u64,
-    /// How many tasks it runs.
+    /// Number of tasks it runs.
     pub children: u32,
     /// Proportional set size of the host process itself, in KiB.
     pub pss_kib: u64,
-    /// Events and log lines that were dropped because nobody took them.
+    /// Number of events and log lines that were dropped because the receiver was slow.
     pub dropped: u64,
-    /// What kind of process its steps get, and why, in a sentence; none before it is loaded.
+    /// Process isolation of its steps, and the reason in a sentence; `None` before it is loaded.
     pub isolation: Option<(Isolation, String)>,
 }
 

@@ -1,4 +1,5 @@
-//! Notices runs that are being cancelled, were cancelled or have failed, and interrupts their tasks.
+//! Detects runs that are being cancelled, were cancelled or have failed, and interrupts their
+//! tasks.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -8,7 +9,7 @@ use super::api::HostNotice;
 use super::supervisor::Supervisor;
 use super::sync::lock;
 
-/// One query over all runs in flight per this time: an operator's "terminate" is seen within it.
+/// Interval of the query over all runs in flight: a "terminate" is noticed within it.
 const PERIOD: Duration = Duration::from_millis(1500);
 
 /// Starts watching; it ends with the supervisor.
@@ -17,8 +18,8 @@ pub(super) fn watch(supervisor: &Arc<Supervisor>) {
 }
 
 async fn poll(supervisor: Weak<Supervisor>) {
-    // A run's own process writes FAILURE shortly before it ends; only one that is still there at the
-    // next look is interrupted.
+    // A run's own process writes FAILURE shortly before it ends. Only a process that still exists
+    // at the next look is interrupted.
     let mut failed_before = HashSet::new();
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -29,7 +30,7 @@ async fn poll(supervisor: Weak<Supervisor>) {
     }
 }
 
-/// Interrupts what is to be interrupted; returns the runs that were seen to have failed.
+/// Interrupts the tasks of ending runs; returns the runs that were seen to have failed.
 async fn look(supervisor: &Arc<Supervisor>, failed_before: &HashSet<String>) -> HashSet<String> {
     let mut failed = HashSet::new();
     for (instance, tasks) in in_flight(supervisor) {
@@ -61,7 +62,7 @@ async fn look(supervisor: &Arc<Supervisor>, failed_before: &HashSet<String>) -> 
                 task_id: task_id.clone(),
                 status,
             });
-            // A host that does not read is no reason to let the tasks of others run on.
+            // A host that does not read must not delay the cancellation of other hosts' tasks.
             let supervisor = Arc::clone(supervisor);
             tokio::spawn(async move { supervisor.cancel(&task_id).await });
         }

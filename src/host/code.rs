@@ -1,5 +1,5 @@
-//! Which code a task's run has, as Dagster's storage says it. It is looked up before anything is
-//! loaded: a message only names a run.
+//! The code of a task's run, from Dagster's storage. It is looked up before anything is loaded,
+//! because a message only names a run.
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,14 +9,14 @@ use super::protocol::{Policy, RunCode, RunOrigin};
 use super::supervisor::Supervisor;
 use super::sync::lock;
 
-/// Look-ups that are remembered: a run's steps come close together, and its code never changes.
+/// Number of cached look-ups: a run's steps come close together, and its code never changes.
 pub(super) const REMEMBERED: usize = 1000;
 
-/// A run and what a message says of its code, as a digest: a message may be large.
+/// Digest of a run and the code that a message names, because a message may be large.
 pub(super) type CodeKey = [u8; 32];
 
 impl Supervisor {
-    /// The code of a task's run, or why the task is not run.
+    /// The code of a task's run, or the reason why the task is not run.
     pub(super) async fn code(
         &self,
         subject: &Subject,
@@ -39,7 +39,7 @@ impl Supervisor {
         Ok(found)
     }
 
-    /// What this worker's configuration says about code.
+    /// This worker's configured policy for code.
     pub(super) fn policy(&self, instance: Option<&str>) -> Policy {
         Policy {
             allow_locations: self.settings.allow_locations.clone(),
@@ -69,7 +69,8 @@ fn key(subject: &Subject) -> CodeKey {
     Sha256::digest(serde_json::json!([run_id, job_origin, instance_ref]).to_string()).into()
 }
 
-/// Once for each run and what its messages say: the run's own log has it at each task.
+/// Warns once for each run and code that its messages name; the run's own log has the difference at
+/// each task.
 fn warn_of_difference(subject: &Subject, code: &RunOrigin) {
     if let Some(difference) = &code.difference {
         tracing::warn!(run_id = %subject.run_id, "run {}: {difference}", subject.run_id);

@@ -1,4 +1,4 @@
-//! How many files this process may open: a pipe or two for each process it supervises.
+//! Limit of open files of this process: one or two pipes for each process it supervises.
 
 use std::sync::OnceLock;
 
@@ -6,8 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
 
-/// Raises the limit to what the system allows, once. Steps get the former one, which programs that
-/// use `select` or close every descriptor there may be rely on.
+/// Raises the limit to the maximum that the system allows, once. Steps get the former limit,
+/// because programs that use `select` or close every descriptor may rely on it.
 pub(super) fn raise() {
     BEFORE.get_or_init(|| {
         let limit = getrlimit(Resource::Nofile);
@@ -15,13 +15,13 @@ pub(super) fn raise() {
             current: limit.maximum,
             maximum: limit.maximum,
         };
-        // Where it is refused, the limit is what it was.
+        // If it is refused, the limit stays unchanged.
         let _ = setrlimit(Resource::Nofile, raised);
         limit.current
     });
 }
 
-/// The limit before it was raised; none where there is none.
+/// The limit before it was raised; `None` if there was none.
 pub(super) fn before() -> Option<u64> {
     BEFORE.get().copied().flatten()
 }

@@ -1,19 +1,19 @@
-//! What can go wrong between the worker and its Python hosts.
+//! Errors between the worker and its Python hosts.
 
 use std::path::PathBuf;
 
-/// Each says what was tried, on what, and what to do.
+/// Error of the Python hosts. Each message contains what was tried, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The interpreter cannot be started.
     #[error("cannot run {}: {source}; set `python` to an interpreter that has dagster", python.display())]
     Spawn {
-        /// What was run.
+        /// The interpreter.
         python: PathBuf,
-        /// Why it failed.
+        /// Error reported by the operating system.
         source: std::io::Error,
     },
-    /// The ledger said why it cannot serve.
+    /// The ledger reported why it cannot serve.
     #[error("{reason}")]
     Unusable {
         /// One sentence.
@@ -22,15 +22,15 @@ pub enum HostError {
     /// The ledger ended or never answered while it was starting.
     #[error("{} did not start the ledger: {reason}", python.display())]
     NoLedger {
-        /// What was run.
+        /// The interpreter.
         python: PathBuf,
-        /// What is known: how it ended, the last line it wrote.
+        /// The known facts: how it ended, the last line it wrote.
         reason: String,
     },
     /// Dagster's storage refused a request.
     #[error("{request} failed in Dagster's storage: {reason}")]
     Request {
-        /// What was asked.
+        /// The request.
         request: &'static str,
         /// The exception.
         reason: String,
@@ -38,15 +38,15 @@ pub enum HostError {
     /// The ledger died or did not answer in time.
     #[error("the ledger did not answer {request} ({reason}); it is being restarted")]
     NoAnswer {
-        /// What was asked.
+        /// The request.
         request: &'static str,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
     /// The message's `kwargs` lack what a report needs.
     #[error("the message cannot be reported: {reason}")]
     Unreadable {
-        /// What is missing.
+        /// The missing field.
         reason: String,
     },
     /// The host of a code location has no process for a task.
@@ -54,10 +54,10 @@ pub enum HostError {
     CannotStart {
         /// The code location.
         location: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A task's process was killed and lives on.
+    /// A task's process was killed and does not end.
     #[error(
         "process {pid} of {location} does not end although it was killed: it hangs in the kernel (a \
          lost network mount?) or belongs to another user; its slot is given up and its claim is \

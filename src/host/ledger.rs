@@ -1,8 +1,8 @@
-//! The ledger: the Python process that speaks to Dagster's storage for this worker. It imports no
-//! user code, and is killed and started again when it does not answer.
+//! The ledger: the Python process that accesses Dagster's storage for this worker. It imports no
+//! user code, and is killed and restarted when it does not answer.
 //!
-//! It answers in two lanes, each one request after the other: heartbeats and the look for cancelled
-//! runs never wait for a look-up that takes long.
+//! It answers in two lanes, each one request after the other, so heartbeats and the query for
+//! cancelled runs never wait for a slow look-up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,23 +22,24 @@ use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 use crate::domain::FleetWorker;
 
-/// Importing dagster takes 2-3 s; a loaded machine several times that.
+/// Timeout of the start. Importing dagster takes 2-3 s; on a loaded machine several times that.
 const START: Duration = Duration::from_mins(2);
 
-/// For a look-up or report: longer than the busy timeout (60 s) that Dagster gives `SQLite`.
+/// Timeout of a look-up or report: longer than the busy timeout (60 s) that Dagster gives `SQLite`.
 const ANSWER: Duration = Duration::from_secs(90);
 
-/// For a heartbeat or the status of runs, which are small: longer than Dagster tries to connect to a
-/// server that refuses (11 s), and with a restart short enough for no worker to look lost (30 s).
+/// Timeout of a heartbeat or a query for the status of runs, which are small. It is longer than
+/// Dagster tries to connect to a server that refuses (11 s). Together with a restart it is short
+/// enough that no worker looks lost (30 s).
 const PULSE: Duration = Duration::from_secs(15);
 
-/// How long a request waits for a ledger that is being restarted.
+/// Maximum wait of a request for a ledger that is being restarted.
 const RESTARTED: Duration = Duration::from_secs(40);
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// One lane: what is sent in it is answered in this order, and its time runs once it is first.
+/// One lane: its requests are answered in order, and a request's timeout starts once it is first.
 struct Lane {
     turn: tokio::sync::Mutex<()>,
     budget: Duration,
@@ -65,7 +66,7 @@ pub(super) struct Ledger {
     look_ups: Lane,
 }
 
-/// What restarting needs.
+/// State needed for a restart.
 struct Keeper {
     settings: Arc<HostSettings>,
     spawner: Arc<Spawner>,
@@ -106,7 +107,7 @@ impl Ledger {
         })
     }
 
-    /// Which of the runs are being cancelled, were cancelled or have failed, with their status.
+    /// The given runs that are being cancelled, were cancelled or have failed, with their status.
     pub async fn ending_runs(
         &self,
         run_ids: Vec<String>,
@@ -122,7 +123,7 @@ impl Ledger {
         })
     }
 
-    /// Looks up which code a run has, for a message that names `job_origin` and `instance_ref`.
+    /// Looks up the code of a run, for a message that names `job_origin` and `instance_ref`.
     pub async fn code(&self, subject: &Subject, policy: &Policy) -> Result<RunCode, HostError> {
         let ask = |id| ToHost::Code {
             id,
@@ -141,7 +142,7 @@ impl Ledger {
         })
     }
 
-    /// Writes the end of an attempt; the answer says what was found or written.
+    /// Writes the end of an attempt; the answer contains what was found or written.
     pub async fn report(&self, report: &ReportBody) -> Result<Value, HostError> {
         let ask = |id| ToHost::Report {
             id,
@@ -150,7 +151,7 @@ impl Ledger {
         self.request("a report", ask).await
     }
 
-    /// Has a run become CANCELING, if it is not over.
+    /// Sets a run to CANCELING, if it is not over.
     pub async fn cancel_run(&self, run_id: &str) -> Result<(), HostError> {
         let ask = |id| ToHost::CancelRun {
             id,
@@ -159,7 +160,7 @@ impl Ledger {
         self.request("a run's cancellation", ask).await.map(drop)
     }
 
-    /// Writes that a run's process here is over, and the run is not.
+    /// Writes that a run's process on this worker has ended although the run has not.
     pub async fn release(&self, run_id: &str, worker: Worker, pid: u32) -> Result<(), HostError> {
         let ask = |id| ToHost::Release {
             id,
@@ -170,7 +171,7 @@ impl Ledger {
         self.request("a run's release", ask).await.map(drop)
     }
 
-    /// What the log holds of one attempt of a step.
+    /// Events of one attempt of a step in the log.
     pub async fn attempt_events(
         &self,
         run_id: &str,
@@ -191,7 +192,7 @@ impl Ledger {
         })
     }
 
-    /// Where the output that was captured of a step lies.
+    /// Location of a step's captured output.
     pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {
         let ask = |id| ToHost::Capture {
             id,
@@ -226,7 +227,7 @@ impl Ledger {
         })
     }
 
-    /// Runs that nobody has any more, to be sent again.
+    /// Runs that no worker executes any more, to be sent again.
     pub async fn lost_runs(&self, worker: Worker) -> Result<Vec<LostRun>, HostError> {
         let request = "a look for lost runs";
         let ask = |id| ToHost::LostRuns {
@@ -240,7 +241,7 @@ impl Ledger {
         })
     }
 
-    /// What the ledger runs on; takes and gives back a claim of its own.
+    /// Properties of the ledger's environment; takes and gives back a claim of its own.
     pub async fn about(&self) -> Result<About, HostError> {
         let request = "what Dagster's instance is";
         let value = self.request(request, |id| ToHost::About { id }).await?;
@@ -282,8 +283,9 @@ impl Ledger {
         self.ask(&self.pulse, name, frame).await
     }
 
-    /// Every request looks before it writes, so one that got no answer is simply made again, of the
-    /// next process: one that does not answer in time hangs, or its connection does.
+    /// Sends a request and waits for the answer. Every request checks the state before it writes,
+    /// so an unanswered one is repeated with the next process. A process that does not answer in
+    /// time hangs, or its connection does.
     async fn ask(
         &self,
         lane: &Lane,
@@ -318,7 +320,8 @@ impl Ledger {
                 Err(_) => {
                     lock(&self.waiting).remove(&id);
                     current.kill("the ledger does not answer");
-                    // Dead before the next try, which would be sent to it otherwise.
+                    // The process must be dead before the next try, which would be sent to it
+                    // otherwise.
                     let _ = link
                         .wait_for(|now| now.as_ref().is_none_or(|now| now.pid != current.pid))
                         .await;
@@ -395,7 +398,7 @@ impl Keeper {
         });
     }
 
-    /// Hands answers to those who wait, and starts the process again when it dies.
+    /// Passes answers to the waiting callers, and restarts the process when it dies.
     async fn keep(self, mut news: mpsc::Receiver<News>, publish: watch::Sender<Option<Link>>) {
         loop {
             self.pump(&mut news).await;

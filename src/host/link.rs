@@ -1,4 +1,4 @@
-//! A running Python process: frames in and out, lines of its output, and word of its death.
+//! A running Python process: frames in and out, lines of its output, and its death.
 
 use std::io;
 
@@ -14,19 +14,19 @@ use super::protocol::{FromHost, MAX_FRAME, ToHost};
 use super::spawner::Started;
 use crate::domain::secrets::redact_in_place;
 
-/// Frames on their way to one process. Each is at most a message; a process that does not read has
-/// this many waiting at most, and then its senders wait, never its reader.
+/// Maximum number of frames waiting for one process. Each is at most a message; if a process does
+/// not read, its senders wait, never its reader.
 const OUTGOING: usize = 64;
 
-/// News on its way from one process; the consumer only hands it on.
+/// Capacity of the channel of a process's messages; the consumer only passes them on.
 const INCOMING: usize = 256;
 
-/// What a process tells.
+/// Message from a process.
 #[derive(Debug)]
 pub(super) enum News {
     Frame(FromHost),
     Line(String),
-    /// It is dead and reaped; nothing follows.
+    /// The process is dead and reaped; nothing follows.
     Died(String),
 }
 
@@ -35,12 +35,12 @@ pub(super) enum News {
 pub(super) struct Link {
     pub pid: u32,
     frames: mpsc::Sender<ToHost>,
-    /// Why the process is to be killed.
+    /// Reason to kill the process.
     kill: watch::Sender<Option<&'static str>>,
 }
 
 impl Link {
-    /// Takes over a started process. The second value yields its news in order.
+    /// Takes over a started process. The second value yields its messages in order.
     pub fn new(started: Started) -> (Self, mpsc::Receiver<News>) {
         let Started { mut child, socket } = started;
         let (read, write) = socket.into_split();
@@ -59,13 +59,13 @@ impl Link {
         tokio::spawn(async move {
             let fault = tokio::select! {
                 read = read_frames(read, &news) => read.err(),
-                // Nobody asks for it once the last sender is gone: then its socket closes.
+                // Once the last sender is gone no kill can be requested: then its socket closes.
                 Ok(why) = killed.wait_for(Option::is_some) => {
                     Some(io::Error::other((*why).unwrap_or_default()))
                 }
             };
             if let Some(fault) = &fault {
-                // It lives, and nothing it says can be relied on: what it ran is looked up.
+                // It is alive, but its frames are not reliable: its tasks are looked up in the log.
                 tracing::error!(pid, "a Python process is killed: {fault}");
                 let _ = child.start_kill();
             }
@@ -76,12 +76,12 @@ impl Link {
         (Self { pid, frames, kill }, incoming)
     }
 
-    /// Kills the process, for this reason; its death is told like any other.
+    /// Kills the process for this reason; its death is reported like any other.
     pub fn kill(&self, why: &'static str) {
         self.kill.send_replace(Some(why));
     }
 
-    /// Queues a frame; false when the process no longer takes any.
+    /// Queues a frame; false if the process no longer accepts any.
     pub async fn send(&self, frame: ToHost) -> bool {
         self.frames.send(frame).await.is_ok()
     }
@@ -108,8 +108,8 @@ async fn write_frames(write: OwnedWriteHalf, mut outgoing: mpsc::Receiver<ToHost
     }
 }
 
-/// Passes frames on until the socket closes. The error says why one cannot be read: whatever it was
-/// about would be waited for in vain.
+/// Passes frames on until the socket closes. Returns an error if a frame cannot be parsed: a caller
+/// would wait for its answer in vain.
 async fn read_frames(
     read: impl AsyncRead + Unpin,
     news: &mpsc::Sender<News>,
@@ -118,7 +118,7 @@ async fn read_frames(
     while let Some(body) = framed.next().await {
         let body = match body {
             Ok(body) => body,
-            // The process ended in mid-frame: that is told by its end.
+            // The process ended in mid-frame: its death is reported separately.
             Err(error) if error.kind() != io::ErrorKind::InvalidData => return Ok(()),
             Err(error) => return Err(io::Error::other(format!("it sent a bad frame: {error}"))),
         };
@@ -151,13 +151,14 @@ async fn read_lines(output: impl AsyncRead + Unpin, news: mpsc::Sender<News>) ->
     last
 }
 
-/// How the process ended, with the last line it wrote on standard error.
+/// Waits for the end of the process; returns how it ended, with the last line it wrote on standard
+/// error.
 async fn wait(mut child: Child, errors: Option<tokio::task::JoinHandle<Option<String>>>) -> String {
     let status = match child.wait().await {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
-    // A stray grandchild may hold the stream open: take what is there, do not wait for its end.
+    // A stray grandchild may hold the stream open, so do not wait for its end.
     let patience = std::time::Duration::from_millis(500);
     let last = match errors {
         Some(task) => tokio::time::timeout(patience, task)
@@ -179,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads what a process sent before it closed its socket.
+    /// Reads the frames a process sent before it closed its socket.
     async fn read(bytes: &[u8]) -> (Result<(), io::Error>, usize) {
         let (news, mut incoming) = mpsc::channel(8);
         let result = read_frames(bytes, &news).await;

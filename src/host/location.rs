@@ -1,29 +1,29 @@
-//! What a message's `kwargs` say that the supervisor needs: the run and the step. Which code they
-//! have is looked up in Dagster's storage, see [`super::code`].
+//! The parts of a message's `kwargs` that the supervisor needs: the run and the step. Their code is
+//! looked up in Dagster's storage, see [`super::code`].
 
 use serde_json::Value;
 
 use super::protocol::RunOrigin;
 use crate::domain::TaskKind;
 
-/// Identifies a host: the same code location of the same instance shares one.
+/// Key of a host: tasks of the same code location of the same instance share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LocationKey {
     /// The code pointer and image as canonical JSON.
     origin: String,
-    /// The instance, where it is not the worker's own.
+    /// The instance, if it is not the worker's own.
     pub instance: Option<String>,
 }
 
-/// What a message is about.
+/// Subject of a message.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     pub run_id: String,
     /// Absent for a run.
     pub step_key: Option<String>,
-    /// `JobPythonOrigin` in Dagster's packed form: compared with the run's, never obeyed.
+    /// `JobPythonOrigin` in Dagster's packed form: only compared with the run's, never loaded.
     pub job_origin: Value,
-    /// Whether the executor takes no retries.
+    /// Whether the executor disables retries.
     pub retries_disabled: bool,
     /// Total attempt, from 1.
     pub attempt: u32,
@@ -32,7 +32,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Reads `kwargs`; the error says what is missing.
+    /// Parses `kwargs`; the error names the missing field.
     pub fn read(kind: TaskKind, kwargs: &Value, attempt: u32) -> Result<Self, String> {
         let name = match kind {
             TaskKind::ExecutePlan => "execute_step_args_packed",
@@ -76,7 +76,8 @@ impl Subject {
         })
     }
 
-    /// Itself, if it names any code, as every sender does; what does not can still be reported on.
+    /// Returns itself if it names any code, as every sender does. A message without it can still be
+    /// reported on.
     pub fn runnable(self) -> Result<Self, String> {
         if self.job_origin["repository_origin"]["code_pointer"].is_null() {
             return Err("the message does not say where its code is (no code_pointer)".to_owned());
@@ -84,7 +85,7 @@ impl Subject {
         Ok(self)
     }
 
-    /// The instance that the message names, as JSON, where this worker opens those.
+    /// The instance that the message names, as JSON, if this worker trusts those.
     pub fn instance(&self, trust_message_instance: bool) -> Option<String> {
         (trust_message_instance && !self.instance_ref.is_null())
             .then(|| self.instance_ref.to_string())
@@ -92,8 +93,8 @@ impl Subject {
 }
 
 impl LocationKey {
-    /// The key of the host that runs the code of a run. The executable takes no part: the worker's
-    /// own interpreter runs everything.
+    /// The key of the host that runs the code of a run. The executable is ignored: the worker's own
+    /// interpreter runs everything.
     pub fn new(code: &RunOrigin, instance: Option<String>) -> Self {
         let origin = &code.origin;
         Self {

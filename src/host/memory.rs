@@ -1,15 +1,15 @@
-//! What a process uses, from `/proc`.
+//! Memory usage of a process, from `/proc`.
 
 use std::fs;
 
-/// Proportional set size in KiB: memory shared with forked children counts by its share.
+/// Proportional set size in KiB: memory shared with forked children counts proportionally.
 pub(super) fn pss_kib(pid: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// The same of a process together with its children, in KiB.
+/// Proportional set size of a process and its children, in KiB.
 pub(super) fn family_kib(pid: u32) -> Option<u64> {
     let own = pss_kib(pid)?;
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -18,7 +18,8 @@ pub(super) fn family_kib(pid: u32) -> Option<u64> {
     Some(own + pids.filter_map(pss_kib).sum::<u64>())
 }
 
-/// Memory this process may use, in KiB: the machine's, or its control group's limit if that is less.
+/// Memory available to this process, in KiB: that of the machine, or its control group's limit if
+/// that is less.
 pub(super) fn available_kib() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text

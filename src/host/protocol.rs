@@ -6,20 +6,21 @@ use serde_json::Value;
 use crate::domain::Isolation;
 use crate::domain::secrets::redact_in_place;
 
-/// The version both sides speak; they come from the same binary.
+/// Version of the protocol on both sides; they come from the same binary.
 pub(super) const PROTOCOL: u32 = 1;
 
-/// Bytes. A Taskiq message is at most 1 MiB inline; one that was read from S3 may be larger.
+/// Maximum size of a frame, in bytes. A Taskiq message is at most 1 MiB inline; one that was read
+/// from S3 may be larger.
 pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
 
-/// How this worker is named in Dagster's events.
+/// Identity of this worker in Dagster's events.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Worker {
     pub id: String,
     pub hostname: String,
     /// Process id of this process, as text.
     pub pid: String,
-    /// Tells this process from every other one that ever had the id.
+    /// Distinguishes this process from every other one that ever had the id.
     pub incarnation: String,
 }
 
@@ -30,7 +31,7 @@ pub(super) struct Lost {
     pub max: u32,
 }
 
-/// Which code may be loaded; see `code_origin` on the other side.
+/// Policy for code that may be loaded; see `code_origin` on the other side.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Policy {
     /// Module names and file globs; empty: all.
@@ -56,13 +57,13 @@ pub(super) struct Job {
     pub max_deliveries: u32,
     pub policy: Policy,
     pub isolation: Option<Isolation>,
-    /// Whether it may be answered with `Stale` where the run needs what the loaded code has not.
+    /// Whether `Stale` is a valid answer if the loaded code lacks something that the run needs.
     pub reload: bool,
     /// Whether it is run although the code has changed on disk since it was loaded.
     pub outdated: bool,
 }
 
-/// What to write about an attempt; see `reports.Report` on the other side.
+/// Content of a report on an attempt; see `reports.Report` on the other side.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ReportBody {
     pub run_id: String,
@@ -77,13 +78,13 @@ pub(super) struct ReportBody {
     pub lost_max: u32,
 }
 
-/// How a host runs its tasks.
+/// Settings by which a host runs its tasks.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Manner {
     pub isolation: Isolation,
     pub max_steps: u32,
     pub max_memory_mib: u32,
-    /// How many files user code may open: this process's own limit before it was raised.
+    /// Limit of open files for user code: this process's own limit before it was raised.
     pub descriptors: Option<u64>,
 }
 
@@ -93,9 +94,9 @@ pub(super) struct Manner {
 pub(super) enum ToHost {
     Load {
         origin: Value,
-        /// The instance as JSON text; none means the worker's own.
+        /// The instance as JSON text; `None` means the worker's own.
         instance_ref: Option<String>,
-        /// How tasks are run; a ledger runs none.
+        /// Settings for tasks; a ledger runs none.
         #[serde(flatten)]
         manner: Manner,
     },
@@ -108,7 +109,7 @@ pub(super) enum ToHost {
     Kill {
         id: String,
     },
-    /// Asks for a sign of life.
+    /// Requests a sign of life.
     Ping,
     Stop {
         drain: bool,
@@ -131,7 +132,7 @@ pub(super) enum ToHost {
         job_origin: Value,
         instance_ref: Value,
         policy: Policy,
-        /// What the message is about, besides its run.
+        /// The subject of the message, besides its run.
         step_key: Option<String>,
         attempt: u32,
     },
@@ -151,7 +152,7 @@ pub(super) enum ToHost {
         id: u64,
         run_id: String,
     },
-    /// A run's process is over and the run is not.
+    /// A run's process has ended although the run has not.
     Release {
         id: u64,
         run_id: String,
@@ -178,7 +179,7 @@ pub(super) struct Retry {
     pub delay: Option<f64>,
 }
 
-/// What a task's process said before it ended; see `outcomes` on the other side.
+/// Report of a task's process before it ended; see `outcomes` on the other side.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub(super) enum Said {
@@ -213,7 +214,7 @@ pub(super) enum Said {
     },
 }
 
-/// What Dagster's storage says about the code of a run.
+/// Result of a look-up of a run's code in Dagster's storage.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub(super) enum RunCode {
@@ -227,14 +228,14 @@ pub(super) enum RunCode {
     Code(RunOrigin),
 }
 
-/// Where the code of a run is.
+/// Location of a run's code.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct RunOrigin {
     /// `RepositoryPythonOrigin` in Dagster's packed form.
     pub origin: Value,
-    /// What a person calls the code location.
+    /// Display name of the code location.
     pub location: String,
-    /// What the message says otherwise.
+    /// The difference, if the message names other code.
     pub difference: Option<String>,
 }
 
@@ -247,7 +248,7 @@ pub(super) struct Exit {
     pub signal: Option<i32>,
     pub outcome: Option<Said>,
     pub retry: Option<Retry>,
-    /// Whether the task had begun: its claim was held and it was announced in Dagster's log.
+    /// Whether the task had begun: its claim was held and its start was in Dagster's log.
     pub begun: bool,
     /// Whether it was being cancelled.
     pub canceled: bool,
@@ -255,13 +256,13 @@ pub(super) struct Exit {
     pub killed: bool,
     pub cpu_ms: u64,
     pub max_rss_kib: u64,
-    /// Bytes of output that were not shown.
+    /// Number of bytes of output that were not shown.
     pub skipped: u64,
     /// Frames the host has dropped since it started.
     pub dropped: u64,
 }
 
-/// From a host or the ledger.
+/// Message from a host or the ledger.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum FromHost {
@@ -275,19 +276,19 @@ pub(super) enum FromHost {
         isolation: String,
         why: String,
     },
-    /// Another mode from now on.
+    /// The mode has changed.
     Isolation {
         isolation: String,
         why: String,
     },
     LoadError {
         reason: String,
-        /// Whether something else than the code is in the way, such as Dagster's storage.
+        /// Whether the cause is transient and not the code, such as Dagster's storage.
         #[serde(default)]
         passing: bool,
     },
-    /// The user's code has changed on disk since it was loaded, or (then with a reason) lacks what
-    /// the run needs: nothing was started.
+    /// The user's code has changed on disk since it was loaded, or (then with a reason) lacks
+    /// something that the run needs: nothing was started.
     Stale {
         id: String,
         #[serde(default)]
@@ -295,7 +296,7 @@ pub(super) enum FromHost {
     },
     /// The answer to a ping.
     Pong,
-    /// There is no process to be had for the task; nothing of it has begun.
+    /// A process for the task cannot be started; the task has not begun.
     CannotStart {
         id: String,
         reason: String,
@@ -304,11 +305,11 @@ pub(super) enum FromHost {
         id: String,
         pid: u32,
     },
-    /// The task's claim is held and it is announced in Dagster's log.
+    /// The task's claim is held and its start is in Dagster's log.
     Begun {
         id: String,
     },
-    /// A run worker: another one goes on with its run where this one is stopped.
+    /// A run worker that another one can replace if it is stopped.
     Resumable {
         id: String,
     },
@@ -332,8 +333,8 @@ pub(super) enum FromHost {
 }
 
 impl FromHost {
-    /// Hides the secrets in what user code, Dagster and libraries said: from here on it is shown,
-    /// logged and written into Dagster's events. Values that were asked for stay as they are.
+    /// Hides secrets in texts from user code, Dagster and libraries: from here on they are shown,
+    /// logged and written into Dagster's events. Requested values stay unchanged.
     pub fn redact(&mut self) {
         match self {
             Self::LoadError { reason, .. }
@@ -342,7 +343,7 @@ impl FromHost {
                 reason: Some(reason),
                 ..
             } => redact_in_place(reason),
-            // It may name the peers of open connections.
+            // The reason may name the peers of open connections.
             Self::Ready { why, .. } | Self::Isolation { why, .. } => redact_in_place(why),
             Self::Event { message, .. } => redact_in_place(message),
             Self::Log { line, .. } => redact_in_place(line),

@@ -1,5 +1,6 @@
-//! From the end of a task's process to the outcome the worker acts on. A process that ended without
-//! saying what became of its task is looked up in Dagster's log, and its end is written if need be.
+//! Determines the outcome of a task from the end of its process. If a process ended without
+//! reporting an outcome, the task is looked up in Dagster's log, and its end is written if
+//! necessary.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use super::location::{LocationKey, Subject};
 use super::protocol::{Exit, ReportBody, Retry, Said};
 use super::supervisor::Supervisor;
 
-/// A claim is free as soon as its holder is dead; on Postgres the server may take 15 s to notice.
+/// Number of tries to take a claim. It is free as soon as its holder is dead; on Postgres the
+/// server may take 15 s to notice.
 const CLAIM_TRIES: u32 = 80;
 const CLAIM_PAUSE: Duration = Duration::from_millis(250);
 
@@ -38,7 +40,7 @@ pub(super) async fn exited(
     let kind = match &exit.outcome {
         Some(Said::Raised { reason }) => ExitKind::Raised(reason.clone()),
         Some(Said::Interrupted { reason }) if subject.step_key.is_some() => {
-            // The storage was given up: what the step has done is not in the log.
+            // The storage was given up: the step's effects are not in the log.
             return lost(supervisor, subject, key, exit.pid, reason).await;
         }
         Some(said) => {
@@ -61,7 +63,7 @@ pub(super) async fn exited(
     }
     let reason = describe(supervisor, subject, &exit, &kind);
     if subject.step_key.is_none() && !exit.canceled && !matches!(kind, ExitKind::Raised(_)) {
-        // Nothing of the run is lost with its run worker: the next one goes on with it.
+        // A lost run worker loses nothing of the run: the next one resumes it.
         release(supervisor, subject, key, exit.pid).await;
         return Ok(Outcome::Interrupted { reason });
     }
@@ -104,7 +106,7 @@ pub(super) async fn host_died(
     lost(supervisor, subject, key, pid, &why).await
 }
 
-/// Writes the end of a task that nobody will run.
+/// Writes the end of a task that no worker will run.
 pub(super) async fn unstarted(
     supervisor: &Supervisor,
     subject: &Subject,
@@ -148,7 +150,7 @@ fn told(said: &Said, usage: Usage) -> Outcome {
     }
 }
 
-/// The status that an event's type or a run's status stands for.
+/// The status for a type of event or a run's status.
 fn status_of(name: &str) -> StepStatus {
     match name {
         "STEP_SUCCESS" => StepStatus::Success,
@@ -195,7 +197,7 @@ fn signal_name(signal: i32) -> &'static str {
     }
 }
 
-/// A step is reported as lost; a run is left to be resumed by whoever receives its message next.
+/// Reports a step as lost; leaves a run to be resumed by the worker that receives its message next.
 async fn lost(
     supervisor: &Supervisor,
     subject: &Subject,
@@ -221,8 +223,8 @@ async fn lost(
     }))
 }
 
-/// Has the run's log say that its process is over, so that the next worker need not find out by the
-/// silence of this one.
+/// Writes the end of the process to the run's log, so that the next worker need not wait for this
+/// one's silence.
 async fn release(supervisor: &Supervisor, subject: &Subject, key: &LocationKey, pid: u32) {
     let told = match supervisor.ledger(key.instance.as_deref()).await {
         Ok(ledger) => {
@@ -259,7 +261,7 @@ fn body(
     }
 }
 
-/// Has the ledger write the report, waiting for the dead process's claim to become free.
+/// Sends the report to the ledger, after waiting for the dead process's claim to become free.
 async fn report(
     supervisor: &Supervisor,
     key: &LocationKey,

@@ -1,4 +1,4 @@
-//! One warm step host: its life, and the tasks it runs.
+//! One warm step host: its lifecycle, and the tasks it runs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,36 +17,37 @@ use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 use crate::domain::{HostPhase, Isolation, TaskKind, Timestamp};
 
-/// Loading user code may query databases and import a great deal.
+/// Timeout of loading. User code may query databases and import a great deal.
 const LOAD: Duration = Duration::from_mins(10);
 
-/// Added to a cancel's own signals before a host that does not react is killed: SIGTERM to SIGKILL
-/// takes 5 s on the other side.
+/// Extra time after a cancel's own signals before an unresponsive host is killed: SIGTERM to
+/// SIGKILL takes 5 s on the other side.
 const UNRESPONSIVE: Duration = Duration::from_secs(15);
 
-/// How a task ended, as far as its host goes.
+/// End of a task, as seen by its host.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// Its process was reaped.
     Exit(Box<Exit>),
-    /// It was not started: the user's code changed on disk or (then with a reason) lacks what the run
-    /// needs.
+    /// It was not started: the user's code changed on disk or (then with a reason) lacks something
+    /// that the run needs.
     Stale { reason: Option<String> },
-    /// It was not started: there is no process to be had.
+    /// It was not started: no process could be created.
     CannotStart { reason: String },
-    /// Its process lives on although it was killed: it hangs in the kernel, or belongs to another
-    /// user. Its host is well.
+    /// Its process was killed and does not end: it hangs in the kernel, or belongs to another user.
+    /// Its host is healthy.
     Undying { pid: Option<u32> },
     /// The host died; the pid is the task's, if it had one, and `begun` whether the task had begun.
     HostDied { pid: Option<u32>, begun: bool },
 }
 
-/// Why a code location is not loaded.
+/// Reason why a code location is not loaded.
 #[derive(Debug)]
 pub(super) enum NotLoaded {
-    /// The user's code raised: the exception's last line; or it takes for ever.
+    /// The user's code raised (the exception's last line), or loading timed out.
     Broken(String),
-    /// The process ended over it, by itself or killed by somebody; or Dagster's storage was away.
+    /// The process ended while loading, by itself or killed, or Dagster's storage was not
+    /// available.
     Died(String),
 }
 
@@ -55,7 +56,7 @@ struct Task {
     done: oneshot::Sender<Ended>,
     pid: Option<u32>,
     begun: bool,
-    /// Whether another process goes on with it where this one is stopped.
+    /// Whether another process can resume it if this one is stopped.
     resumable: bool,
 }
 
@@ -67,12 +68,12 @@ struct Inner {
     phase: Mutex<HostPhase>,
     loaded_ms: AtomicU64,
     isolation: Mutex<Option<(Isolation, String)>>,
-    /// News that nobody took here.
+    /// Number of events dropped on this side.
     dropped: AtomicU64,
-    /// Frames the host itself dropped, as it last told.
+    /// Number of frames dropped by the host itself, from its last report.
     dropped_there: AtomicU64,
     dead: watch::Sender<bool>,
-    /// How many pings were answered.
+    /// Number of answered pings.
     pongs: watch::Sender<u64>,
     loaded: Mutex<Option<oneshot::Sender<Result<(), NotLoaded>>>>,
     retired: AtomicBool,
@@ -88,7 +89,7 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// Starts a process and tells it what to load.
+    /// Starts a process and sends it the code location to load.
     pub async fn spawn(
         spawner: &Spawner,
         location: String,
@@ -174,8 +175,8 @@ impl Runner {
         ended
     }
 
-    /// SIGINT, after `grace` SIGTERM, then SIGKILL. A host that does not answer is killed itself; a
-    /// process that does not die is given up.
+    /// Sends SIGINT, SIGTERM after `grace`, then SIGKILL. A host that does not answer is killed
+    /// itself; a process that does not die is given up.
     pub async fn cancel(&self, id: &str, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let asked = self.link.send(ToHost::Cancel {
@@ -186,13 +187,13 @@ impl Runner {
         self.watch_end(id, grace + UNRESPONSIVE);
     }
 
-    /// Whether another process goes on with the task where its own is stopped.
+    /// Whether another process can resume the task if its own is stopped.
     pub fn is_resumable(&self, id: &str) -> bool {
         let tasks = lock(&self.inner.tasks);
         tasks.get(id).is_some_and(|task| task.resumable)
     }
 
-    /// SIGKILL at once, to everything the task started.
+    /// Sends SIGKILL at once to everything the task started.
     pub async fn kill_task(&self, id: &str) {
         let asked = self.link.send(ToHost::Kill { id: id.to_owned() });
         let _ = tokio::time::timeout(UNRESPONSIVE, asked).await;
@@ -209,7 +210,7 @@ impl Runner {
                 Some(task) => task.pid,
             };
             if inner.answers(&link).await {
-                // One process that does not die is no reason to end the others.
+                // One process that does not die must not keep the others from ending.
                 inner.end(&id, Ended::Undying { pid });
             } else {
                 signal_group(inner.pid, Signal::KILL);
@@ -217,17 +218,17 @@ impl Runner {
         });
     }
 
-    /// Notes that it should be replaced: by one that has loaded the code as it is now.
+    /// Marks it for replacement by a host that has loaded the current code.
     pub fn outdate(&self) {
         self.inner.outdated.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it should be replaced.
+    /// Whether it is marked for replacement.
     pub fn is_outdated(&self) -> bool {
         self.inner.outdated.load(Ordering::SeqCst)
     }
 
-    /// Takes no new work; ends when its tasks have.
+    /// Stops accepting work; ends when its tasks have ended.
     pub async fn retire(&self) {
         self.inner.retired.store(true, Ordering::SeqCst);
         {
@@ -244,7 +245,7 @@ impl Runner {
         self.inner.pid
     }
 
-    /// Whether it may be given new work.
+    /// Whether it accepts new work.
     pub fn takes_work(&self) -> bool {
         !self.inner.retired.load(Ordering::SeqCst) && !*self.inner.dead.borrow()
     }
@@ -264,7 +265,7 @@ impl Runner {
         let _ = self.inner.dead.subscribe().wait_for(|dead| *dead).await;
     }
 
-    /// Ends the process without its consent.
+    /// Kills the process.
     pub fn kill(&self) {
         self.inner.retired.store(true, Ordering::SeqCst);
         if !self.is_dead() {
@@ -272,14 +273,14 @@ impl Runner {
         }
     }
 
-    /// When it last began or ended a task; none while it runs one.
+    /// Time of the last begin or end of a task; `None` while it runs one.
     pub fn idle_since(&self) -> Option<Instant> {
         lock(&self.inner.tasks)
             .is_empty()
             .then(|| *lock(&self.inner.used))
     }
 
-    /// How it stands.
+    /// Its state for the console.
     pub fn state(&self) -> HostState {
         let inner = &self.inner;
         HostState {
@@ -297,7 +298,7 @@ impl Runner {
 }
 
 impl Inner {
-    /// Takes the host's news until it is dead, then resolves what it ran.
+    /// Handles the host's messages until it is dead, then resolves its tasks.
     async fn pump(self: Arc<Self>, mut news: mpsc::Receiver<News>) {
         let mut why = String::new();
         while let Some(item) = news.recv().await {
@@ -326,8 +327,8 @@ impl Inner {
             });
         }
         for task in tasks {
-            // The kernel ended the task's own process with the host; what that started lives on in
-            // its process group.
+            // The kernel ended the task's own process with the host; its children live on in its
+            // process group.
             if let Some(pid) = task.pid {
                 signal_group(pid, Signal::KILL);
             }
@@ -475,7 +476,7 @@ impl Inner {
         }
     }
 
-    /// News for whoever follows the task; what it does not take is dropped and counted.
+    /// Sends progress to the follower of the task; events that do not fit are dropped and counted.
     fn progress(&self, id: &str, progress: Progress) {
         let tasks = lock(&self.tasks);
         if let Some(task) = tasks.get(id)

@@ -1,7 +1,8 @@
 //! The thread that starts every Python process.
 //!
-//! The kernel's parent-death signal follows the thread that forked, not its process; threads of a
-//! pool come and go, and with them the hosts would. This one lives as long as the supervisor.
+//! The kernel's parent-death signal follows the thread that forked, not its process. Threads of a
+//! pool end at any time, and the hosts would end with them. This thread lives as long as the
+//! supervisor.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,7 +24,7 @@ use super::api::HostSettings;
 const BOOTSTRAP: &str =
     "import sys; sys.path[0] = sys.argv[1]; from _dagster_taskiq_host.main import main; main()";
 
-/// Which process to start.
+/// Kind of the process to start.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mode {
     Ledger,
@@ -63,7 +64,7 @@ impl Spawner {
             .spawn(move || {
                 let _context = runtime.enter();
                 for request in inbox {
-                    // A caller that went away takes the process with it: its socket closes.
+                    // If the caller has gone, the process ends as well: its socket closes.
                     let _ = request.reply.send(recipe.start(request.mode));
                 }
             })?;

@@ -1,4 +1,4 @@
-//! The hosts of this worker: which code location has which, and which task runs where.
+//! The hosts of this worker: the host of each code location, and the host of each task.
 
 mod idle;
 mod loading;
@@ -28,13 +28,15 @@ use super::{descriptors, memory, resolve};
 use crate::domain::{FleetWorker, HostPhase, TaskKind};
 use loading::{LoadFailure, Loaded};
 
-/// A task that found its host dead or outdated before it was started is given to a fresh one.
+/// Number of tries for a task that finds its host dead or outdated before it is started; each takes
+/// a fresh host.
 const TRIES: u32 = 3;
 
-/// How long killed processes may take to be reaped and reported at shutdown.
+/// Maximum time for killed processes to be reaped and reported at shutdown.
 const REAP: Duration = Duration::from_secs(20);
 
-/// Runs that a code location was loaded again for and that are remembered, so that it happens once.
+/// Maximum number of remembered runs for which a code location was loaded again, so that it happens
+/// once.
 const MAX_RELOADED: usize = 1000;
 
 /// A task that is in flight.
@@ -44,11 +46,12 @@ pub(super) struct Running {
     pub instance: Option<String>,
     pub runner: Option<Arc<Runner>>,
     pub canceled: bool,
-    /// Its process is stopped so that another worker goes on with it.
+    /// Its process was stopped so that another worker resumes it.
     pub handed_over: bool,
 }
 
-/// Takes a task off the list however its execution ends: a shutdown waits for those on it.
+/// Removes a task from the list when its execution ends in any way: a shutdown waits for the listed
+/// tasks.
 struct InFlight<'a> {
     tasks: &'a Mutex<HashMap<String, Running>>,
     id: String,
@@ -71,13 +74,13 @@ pub(super) struct Supervisor {
     pub stopping: AtomicBool,
     spawner: Arc<Spawner>,
     own_ledger: Arc<Ledger>,
-    /// Of instances that messages named, where those are trusted.
+    /// Ledgers of instances that messages named, if those are trusted.
     other_ledgers: tokio::sync::Mutex<HashMap<String, Arc<Ledger>>>,
     slots: Mutex<HashMap<LocationKey, Slot>>,
     runners: Mutex<Vec<Arc<Runner>>>,
     failures: Mutex<HashMap<LocationKey, LoadFailure>>,
     pub codes: Mutex<HashMap<CodeKey, RunOrigin>>,
-    /// Code locations with the runs that they were loaded again for.
+    /// Code locations with the runs for which they were loaded again.
     reloaded: Mutex<HashSet<(LocationKey, String)>>,
 }
 
@@ -175,13 +178,13 @@ impl Supervisor {
             "the host of {} ended {TRIES} times before the task began",
             code.location
         );
-        // What the loaded code lacks of what the run needs.
+        // What the run needs and the loaded code lacks.
         let mut lacking = None;
         for _ in 0..TRIES {
             let loaded = match self.runner(code, key).await? {
                 Ok(loaded) => loaded,
                 Err(NotLoaded::Broken(reason)) => return Ok(self.broken(key, reason)),
-                // Killed by somebody, perhaps, or the machine was out of memory for a moment.
+                // Perhaps it was killed, or the machine was out of memory for a moment.
                 Err(NotLoaded::Died(reason)) => {
                     last = reason;
                     continue;
@@ -234,7 +237,8 @@ impl Supervisor {
         })
     }
 
-    /// A run whose process was stopped with its worker, or for it, is handed over.
+    /// Turns the outcome into `HandedOver` if the run's process was stopped with its worker, or for
+    /// it.
     fn or_handed_over(&self, outcome: Outcome, id: &str) -> Outcome {
         let is_ours = || {
             let tasks = lock(&self.tasks);
@@ -250,7 +254,7 @@ impl Supervisor {
         }
     }
 
-    /// Stops the process of a run that another worker can go on with.
+    /// Stops the process of a run that another worker can resume.
     pub async fn hand_over(&self, task_id: &str) {
         let runner = {
             let mut tasks = lock(&self.tasks);
@@ -268,7 +272,8 @@ impl Supervisor {
         runner.kill_task(task_id).await;
     }
 
-    /// Whether the code was loaded again for this run, because it lacked what the run needs.
+    /// Whether the code was loaded again for this run, because it lacked something that the run
+    /// needs.
     fn was_reloaded(&self, key: &LocationKey, run_id: &str) -> bool {
         lock(&self.reloaded).contains(&(key.clone(), run_id.to_owned()))
     }
@@ -276,7 +281,7 @@ impl Supervisor {
     fn note_reload(&self, run_id: &str, code: &RunOrigin, key: &LocationKey, reason: &str) {
         let mut reloaded = lock(&self.reloaded);
         if reloaded.len() >= MAX_RELOADED {
-            // Runs that were reloaded for long ago: at worst one of them is reloaded for once more.
+            // These runs were reloaded long ago: at worst one of them causes one more reload.
             reloaded.clear();
         }
         if reloaded.insert((key.clone(), run_id.to_owned())) {
@@ -284,7 +289,7 @@ impl Supervisor {
         }
     }
 
-    /// Notes which host runs the task; tells whether the task was cancelled meanwhile.
+    /// Records the host of the task; returns whether the task was cancelled meanwhile.
     fn assign(&self, id: &str, runner: &Arc<Runner>) -> bool {
         let mut tasks = lock(&self.tasks);
         let Some(running) = tasks.get_mut(id) else {
@@ -315,7 +320,7 @@ impl Supervisor {
         }
     }
 
-    /// How this worker is named in Dagster's events.
+    /// Identity of this worker in Dagster's events.
     pub fn worker(&self) -> Worker {
         let worker = &self.settings.worker;
         Worker {
@@ -349,8 +354,8 @@ impl Supervisor {
         Ok(ledger)
     }
 
-    /// A step is interrupted. Of a run Dagster is told that it is being cancelled, and every worker
-    /// then interrupts what it has of it: interrupted without that, the run would fail.
+    /// Interrupts a step. A run is set to CANCELING in Dagster, and every worker then interrupts
+    /// its tasks of the run. Without that, the interrupted run would fail.
     pub async fn cancel_as_asked(&self, task_id: &str) -> Result<(), HostError> {
         let run = lock(&self.tasks)
             .get(task_id)
@@ -461,7 +466,7 @@ impl Supervisor {
 
     pub async fn shutdown(&self, grace: Duration) {
         self.stopping.store(true, Ordering::SeqCst);
-        // What waits for these has not begun, and is given back.
+        // Tasks that wait for these have not begun, and are given back.
         let runners = lock(&self.runners).clone();
         runners
             .iter()
@@ -490,7 +495,7 @@ impl Supervisor {
         self.own_ledger.stop().await;
     }
 
-    /// Waits until no task is in flight, at most `patience`.
+    /// Waits until no task is in flight, but at most `patience`.
     async fn wait_idle(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         while !lock(&self.tasks).is_empty() && Instant::now() < deadline {
@@ -499,8 +504,8 @@ impl Supervisor {
     }
 }
 
-/// Executions after which an attempt is ended by rule: one fewer than the receives after which SQS
-/// would move its message away and tell nobody. 0: no limit.
+/// Number of executions after which an attempt is ended by rule: one fewer than the receives after
+/// which SQS would silently move its message away. 0: no limit.
 fn max_deliveries(configured: u32, receives: Option<u32>) -> u32 {
     let Some(receives) = receives else {
         return configured;

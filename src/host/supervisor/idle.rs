@@ -1,5 +1,5 @@
-//! Ends warm hosts that have nothing to do, when they are many or hold much memory: the one that was
-//! used longest ago first. It starts again with its next task.
+//! Ends idle warm hosts when they are many or hold much memory, the least recently used first. An
+//! ended host starts again with its next task.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,21 +9,21 @@ use crate::host::memory;
 use crate::host::runner::Runner;
 use crate::host::sync::lock;
 
-/// Idle hosts that are kept, whatever they hold.
+/// Maximum number of idle hosts that are kept.
 const MAX_IDLE: usize = 8;
 
-/// The part of this machine's memory that idle hosts may hold: one in so many.
+/// Denominator of the share of this machine's memory that idle hosts may hold.
 const SHARE: u64 = 4;
 
 impl Supervisor {
-    /// Ends the idle hosts that are too many or hold too much.
+    /// Ends idle hosts beyond the limits of number and memory.
     pub(super) async fn end_idle(&self) {
         let mut idle: Vec<(Instant, Arc<Runner>)> = lock(&self.runners)
             .iter()
             .filter(|runner| runner.takes_work())
             .filter_map(|runner| Some((runner.idle_since()?, Arc::clone(runner))))
             .collect();
-        // One is what the next task needs, most likely.
+        // The next task most likely needs this one.
         if idle.len() < 2 {
             return;
         }
@@ -40,7 +40,7 @@ impl Supervisor {
     }
 }
 
-/// How many of the hosts must go, given what each holds, the longest idle first; never the last.
+/// Number of hosts to end, given the memory of each, the longest idle first; never the last.
 fn surplus(sizes: &[u64], budget: u64) -> usize {
     let mut held: u64 = sizes.iter().sum();
     let mut gone = 0;

@@ -1,5 +1,5 @@
-//! Loads code locations on hosts, and remembers which of them do not load: one that is being deployed
-//! is broken for some seconds, and its steps are not to fail for that.
+//! Loads code locations on hosts, and remembers load failures. A code location that is being
+//! deployed is broken for some seconds, and its steps must not fail because of it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,33 +15,34 @@ use crate::host::protocol::{Manner, RunOrigin, ToHost};
 use crate::host::runner::{NotLoaded, Runner};
 use crate::host::sync::lock;
 
-/// How long a location that failed to load is not tried again: long enough not to spin on a queue
-/// full of its messages, short enough for a fixed file to be picked up.
+/// Time for which a location that failed to load is not retried: long enough not to spin on a queue
+/// full of its messages, short enough to pick up a fixed file.
 const REMEMBER_FAILURE: Duration = Duration::from_secs(5);
 
-/// Failures of a location that lie further apart than this have nothing to do with each other.
+/// Interval after which two failures of a location count as unrelated.
 const FORGET_FAILURE: Duration = Duration::from_mins(5);
 
-/// Why a code location cannot be served, until it can.
+/// Failure to load a code location, until it loads again.
 pub(super) struct LoadFailure {
     at: Instant,
-    /// When it began to fail.
+    /// Time of the first failure.
     since: Instant,
     location: String,
     reason: String,
-    /// Whether its code is to blame; else its host died, or Dagster's storage was away.
+    /// Whether its code is the cause; otherwise its host died, or Dagster's storage was not
+    /// available.
     broken: bool,
 }
 
 /// A host to run a task on.
 pub(super) struct Loaded {
     pub runner: Arc<Runner>,
-    /// Whether its code has changed on disk, and what is there now does not load.
+    /// Whether its code has changed on disk and the new code does not load.
     pub outdated: bool,
 }
 
 impl Supervisor {
-    /// What becomes of a task whose code does not load. Code that is being copied is broken for some
+    /// The outcome of a task whose code does not load. Code that is being copied is broken for some
     /// seconds, so its steps are not failed at once.
     pub(super) fn broken(&self, key: &LocationKey, reason: String) -> Outcome {
         let failures = lock(&self.failures);
@@ -54,8 +55,8 @@ impl Supervisor {
         }
     }
 
-    /// The host of a code location, started and loaded if need be. The inner error says why the
-    /// location does not load, in a sentence.
+    /// The host of a code location, started and loaded if necessary. The inner error contains the
+    /// reason why the location does not load, in a sentence.
     ///
     /// Code that has changed on disk is served by its old host until the new one has loaded it.
     pub(super) async fn runner(
@@ -96,7 +97,7 @@ impl Supervisor {
         Ok(Ok(Loaded { runner, outdated }))
     }
 
-    /// Starts a host and has it load its code location.
+    /// Starts a host that loads its code location.
     async fn load(
         &self,
         code: &RunOrigin,
@@ -111,7 +112,7 @@ impl Supervisor {
             Err(failed) => failed,
         };
         if self.stopping.load(Ordering::SeqCst) {
-            // That the worker ends over it says nothing of the location.
+            // The end of the worker implies nothing about the location.
             return Err(HostError::ShuttingDown);
         }
         Ok(Err(match failed {
