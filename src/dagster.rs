@@ -1,7 +1,8 @@
 //! The client of a Dagster webserver's GraphQL endpoint.
 //!
-//! Each operation is one document in `dagster/queries`, as Dagster 1.13 answers them. A union that
-//! is not the success it should be becomes [`DagsterError::Refused`] with Dagster's own words.
+//! Each operation is one document in `dagster/queries`, as Dagster 1.13 answers them. Any member of
+//! a union other than the expected success becomes [`DagsterError::Refused`] with Dagster's
+//! message.
 
 mod answer;
 mod error;
@@ -26,23 +27,23 @@ pub use jobs::{Job, Location};
 pub use launch::{Launched, Reexecution, Termination, TerminationPolicy};
 pub use runs::{PlanStep, RunDetail, RunFilter, RunPage, RunStats, StepStats};
 
-/// Longest wait for a connection.
+/// Timeout of a connection attempt.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// How long a connection is kept that nobody uses. Uvicorn, which serves Dagster's webserver, closes
-/// it after 5 s, and a question sent in that moment fails.
+/// Time for which an idle connection is kept. Uvicorn, which serves Dagster's webserver, closes it
+/// after 5 s, and a query sent at that moment fails.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// Longest wait for the answer to a question.
+/// Timeout of a query.
 const READ: Duration = Duration::from_secs(15);
 
-/// Longest wait for the answer to a command: launching may start a code location's server.
+/// Timeout of a mutation: launching may start a code location's server.
 const WRITE: Duration = Duration::from_mins(1);
 
-/// Largest answer that is read, in bytes: a page of 1,000 events with long messages is some 2 MiB.
+/// Maximum size of an answer, in bytes: a page of 1,000 events with long messages is some 2 MiB.
 const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
-/// What `/server_info` tells.
+/// Content of `/server_info`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ServerInfo {
     /// Version of `dagster-webserver`.
@@ -55,18 +56,18 @@ pub struct ServerInfo {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    /// With its user name and password, which are sent to this server alone.
+    /// With its user name and password, which are sent only to this server.
     base: Url,
-    /// For people.
+    /// For display.
     shown: String,
 }
 
 impl Client {
-    /// A client of the webserver at `url` (with its path prefix, if it has one). Connects to
-    /// nothing yet.
+    /// Creates a client of the webserver at `url` (with its path prefix, if any). Does not connect
+    /// yet.
     ///
     /// # Errors
-    /// When `url` is no http(s) URL.
+    /// `url` is not an http(s) URL.
     pub fn new(url: &str) -> Result<Self, DagsterError> {
         let bad = |reason: String| DagsterError::Url {
             url: without_credentials(url),
@@ -82,7 +83,7 @@ impl Client {
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .pool_idle_timeout(IDLE)
-            // A proxy that wants a login redirects to its page, which is no answer.
+            // A proxy that requires a login redirects to its page, which is not an answer.
             .redirect(Policy::none());
         if is_loopback(&parsed) {
             http = http.no_proxy();
@@ -96,7 +97,7 @@ impl Client {
         })
     }
 
-    /// The webserver's address, without a slash at its end, a user name and a password.
+    /// The webserver's address for display: without a trailing slash, a user name and a password.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.shown
@@ -106,22 +107,22 @@ impl Client {
         format!("{}{path}", self.base.as_str().trim_end_matches('/'))
     }
 
-    /// Asks for the versions: the cheapest question there is.
+    /// Queries the versions, the cheapest query there is.
     ///
     /// # Errors
-    /// When the webserver cannot be reached or is none of Dagster's.
+    /// The webserver cannot be reached or is not one of Dagster's.
     pub async fn server_info(&self) -> Result<ServerInfo, DagsterError> {
         let request = self.http.get(self.at("/server_info"));
         let body = self.send(request, READ).await?;
         serde_json::from_slice(&body).map_err(|_| self.not_dagster("/server_info is not Dagster's"))
     }
 
-    /// Asks a question; the value of the answer's only field.
+    /// Sends a query; returns the value of the answer's only field.
     async fn read(&self, document: &str, variables: Value) -> Result<Value, DagsterError> {
         self.post(document, variables, READ).await
     }
 
-    /// Gives a command; the value of the answer's only field.
+    /// Sends a mutation; returns the value of the answer's only field.
     async fn write(&self, document: &str, variables: Value) -> Result<Value, DagsterError> {
         self.post(document, variables, WRITE).await
     }
@@ -144,7 +145,7 @@ impl Client {
         })
     }
 
-    /// The body of the answer, whatever its status: GraphQL errors come with 400.
+    /// Returns the body of the answer with any status: GraphQL errors come with 400.
     async fn send(
         &self,
         request: reqwest::RequestBuilder,
@@ -174,7 +175,7 @@ impl Client {
         if error.is_timeout() && !error.is_connect() {
             return DagsterError::Timeout { url, after: limit };
         }
-        // The innermost cause is the one a person can act on ("Connection refused").
+        // The innermost cause is the one an operator can act on ("Connection refused").
         let mut cause: &dyn std::error::Error = error;
         while let Some(inner) = cause.source() {
             cause = inner;
@@ -191,8 +192,8 @@ impl Client {
     }
 }
 
-/// A URL as it may be shown, logged and written down: its user name and password are left out, and
-/// other secrets in it hidden.
+/// A URL for display, logs and files: its user name and password are removed, and other secrets in
+/// it are hidden.
 #[must_use]
 pub fn without_credentials(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + "://".len());

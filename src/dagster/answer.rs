@@ -1,4 +1,4 @@
-//! Taking a GraphQL answer apart: the envelope, then Dagster's unions.
+//! Parses a GraphQL answer: the envelope, then Dagster's unions.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -8,12 +8,12 @@ use super::DagsterError;
 use crate::domain::Timestamp;
 use crate::domain::secrets::redact_text;
 
-/// What is wrong with an envelope.
+/// Error in an envelope.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Problem {
-    /// It is none.
+    /// It is not a GraphQL answer.
     NotGraphQl,
-    /// It holds errors: their messages.
+    /// It contains errors: their messages.
     Errors(String),
 }
 
@@ -46,7 +46,7 @@ pub(super) fn field(body: &[u8]) -> Result<Value, Problem> {
     value.map(|(_, value)| value).ok_or(Problem::NotGraphQl)
 }
 
-/// A union's value as the one member that is a success; any other member is a refusal.
+/// A union's value as its success member; any other member is a refusal.
 pub(super) fn expect<T: DeserializeOwned>(value: Value, member: &str) -> Result<T, DagsterError> {
     if kind(&value) != member {
         return Err(refusal(&value));
@@ -59,7 +59,7 @@ pub(super) fn expect<T: DeserializeOwned>(value: Value, member: &str) -> Result<
     })
 }
 
-/// A value that is no union.
+/// A value that is not a union.
 pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, DagsterError> {
     serde_json::from_value(value).map_err(|error| DagsterError::Refused {
         kind: "unreadable".to_owned(),
@@ -67,7 +67,7 @@ pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, DagsterError>
     })
 }
 
-/// The member of a union that a value is.
+/// The name of the union member that a value is.
 pub(super) fn kind(value: &Value) -> &str {
     value
         .get("__typename")
@@ -75,7 +75,7 @@ pub(super) fn kind(value: &Value) -> &str {
         .unwrap_or("an unnamed answer")
 }
 
-/// A refusal in Dagster's own words.
+/// A refusal with Dagster's message.
 pub(super) fn refusal(value: &Value) -> DagsterError {
     let kind = kind(value).to_owned();
     let text = |key: &str| value.get(key).and_then(Value::as_str);

@@ -1,26 +1,26 @@
-//! Why Dagster's webserver did not do what it was asked.
+//! Errors of Dagster's webserver.
 
 use std::time::Duration;
 
-/// One sentence each.
+/// Error of Dagster's webserver; each message is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DagsterError {
-    /// The address is none.
+    /// The address is invalid.
     #[error("{url} is no address of a Dagster webserver: {reason}")]
     Url {
-        /// What was given.
+        /// The given address.
         url: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// Nobody answers.
+    /// The webserver cannot be reached.
     #[error(
         "cannot reach Dagster's webserver at {url}: {reason}; start dagster-webserver or set its URL"
     )]
     Unreachable {
         /// The address.
         url: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// No answer in time.
@@ -28,18 +28,18 @@ pub enum DagsterError {
     Timeout {
         /// The address.
         url: String,
-        /// How long was waited.
+        /// The timeout.
         after: Duration,
     },
-    /// Something else answers.
+    /// Another kind of server answers.
     #[error("{url} is not a Dagster webserver: {reason}")]
     NotDagster {
         /// The address.
         url: String,
-        /// What it did.
+        /// Description of its answer.
         reason: String,
     },
-    /// The webserver does not know the question: its version is another one.
+    /// The webserver rejects the query: its version differs.
     #[error("Dagster's webserver at {url} answered with an error: {reason}")]
     GraphQl {
         /// The address.
@@ -47,7 +47,7 @@ pub enum DagsterError {
         /// Dagster's messages.
         reason: String,
     },
-    /// Dagster understood and said no.
+    /// Dagster refused the request.
     #[error("Dagster refused: {reason}")]
     Refused {
         /// Dagster's name for the refusal, such as `RunConfigValidationInvalid`.
@@ -58,7 +58,7 @@ pub enum DagsterError {
 }
 
 impl DagsterError {
-    /// Whether it may be over by itself: a webserver that restarts.
+    /// Whether a later retry may succeed, for example because the webserver restarts.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(

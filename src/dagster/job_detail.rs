@@ -1,4 +1,4 @@
-//! One job: its configuration, partitions and assets, and whether a configuration fits it.
+//! One job: its configuration, partitions and assets, and the validation of a configuration.
 
 use std::fmt::Write;
 
@@ -11,17 +11,17 @@ use super::{Client, DagsterError, answer};
 use crate::domain::secrets::redact_text;
 use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef, Launch};
 
-/// What Dagster has for one partition of a job.
+/// Dagster's data of one partition of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionDetail {
     /// Run configuration, as YAML.
     pub run_config: String,
-    /// The tags that make a run one of this partition.
+    /// The tags that assign a run to this partition.
     pub tags: Vec<(String, String)>,
 }
 
 impl Client {
-    /// What must be known to launch a job, or these assets of it.
+    /// The data needed to launch a job, or these assets of it.
     ///
     /// # Errors
     /// See [`DagsterError`]; an unknown job is `Refused`.
@@ -64,7 +64,7 @@ impl Client {
         Ok(schema.root_default_yaml)
     }
 
-    /// The newest partitions of a job, newest first; none for a job that has none.
+    /// The newest partitions of a job, newest first; empty for a job without partitions.
     async fn partitions(
         &self,
         job: &JobRef,
@@ -84,7 +84,7 @@ impl Client {
         let answer = self.read(document, variables).await?;
         let pipeline: Pipeline = answer::expect(answer, "Pipeline")?;
         let mut keys = pipeline.partition_keys_or_error.partition_keys;
-        // The last of them, but in their own order.
+        // These are the last ones, in ascending order.
         keys.reverse();
         Ok(keys)
     }
@@ -111,7 +111,7 @@ impl Client {
         Ok(keys)
     }
 
-    /// What Dagster has for one partition of a job.
+    /// Dagster's data of one partition of a job.
     ///
     /// # Errors
     /// See [`DagsterError`]; an unknown partition is `Refused`.
@@ -150,7 +150,7 @@ impl Client {
         let answer = self.read(document, variables).await?;
         let pipeline: Pipeline = answer::expect(answer, "Pipeline")?;
         let keys = pipeline.partition_keys_or_error.partition_keys;
-        // Dagster itself would launch a run of a partition that there is not.
+        // Dagster itself would launch a run of a partition that does not exist.
         let known = keys.iter().any(|key| key == partition);
         let Some(found) = pipeline.partition.filter(|_| known) else {
             return Err(no_such_partition(job, partition, &keys));
@@ -164,10 +164,10 @@ impl Client {
         })
     }
 
-    /// What is wrong with a run configuration (YAML) for a job, or these assets of it.
+    /// Problems of a run configuration (YAML) for a job, or for these assets of it.
     ///
     /// # Errors
-    /// See [`DagsterError`]; a configuration that does not fit is no error but the answer.
+    /// See [`DagsterError`]; problems of the configuration are the answer, not an error.
     pub async fn validate(
         &self,
         job: &JobRef,
@@ -187,8 +187,7 @@ impl Client {
         answer::expect::<Value>(answer, "PipelineConfigValidationValid").map(|_| Vec::new())
     }
 
-    /// What Dagster would say against the configuration of a launch: the given one, or the one it
-    /// has for the partition.
+    /// Problems of the configuration of a launch: the given one, or Dagster's for the partition.
     ///
     /// # Errors
     /// See [`DagsterError`].
@@ -209,7 +208,7 @@ impl Client {
         self.validate(job, assets, &own).await
     }
 
-    /// Has Dagster load a code location again.
+    /// Lets Dagster load a code location again.
     ///
     /// # Errors
     /// See [`DagsterError`]; a location that does not load is `Refused` with its error.
@@ -247,7 +246,7 @@ fn no_such_partition(job: &JobRef, partition: &str, keys: &[String]) -> DagsterE
     }
 }
 
-/// Of several names the one that is most like what was typed.
+/// The name that is most similar to the typed one.
 pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names.max_by(|one, other| {
         let like = |name| strsim::jaro_winkler(typed, name);
@@ -271,7 +270,7 @@ struct Stack {
     entries: Vec<Entry>,
 }
 
-/// One part of a path: whichever of these it has.
+/// One part of a path: the field that is set.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {

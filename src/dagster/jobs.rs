@@ -12,9 +12,9 @@ use crate::domain::secrets::redact_text;
 pub struct Location {
     /// Name.
     pub name: String,
-    /// Dagster is still loading it.
+    /// Whether Dagster is still loading it.
     pub loading: bool,
-    /// Why it could not be loaded.
+    /// Reason why it could not be loaded.
     pub error: Option<String>,
     /// Its jobs, by repository and name.
     pub jobs: Vec<Job>,
@@ -23,9 +23,9 @@ pub struct Location {
 /// A job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// How to name it in a launch.
+    /// Its reference in a launch.
     pub reference: JobRef,
-    /// Its steps materialize assets.
+    /// Whether its steps materialize assets.
     pub is_asset_job: bool,
     /// Its tags.
     pub tags: Vec<(String, String)>,

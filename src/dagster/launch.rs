@@ -12,11 +12,11 @@ use crate::domain::{AssetKey, JobRef, Launch, RunStatus};
 pub struct Launched {
     /// Its id.
     pub run_id: String,
-    /// Its status just after.
+    /// Its status right after the launch.
     pub status: RunStatus,
 }
 
-/// What to run again.
+/// Steps to run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reexecution {
     /// Every step.
@@ -25,16 +25,16 @@ pub enum Reexecution {
     FromFailure,
 }
 
-/// How to terminate.
+/// Way of terminating a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TerminationPolicy {
-    /// Ask the run launcher; Dagster refuses runs that are neither started nor queued.
+    /// Uses the run launcher; Dagster refuses runs that are neither started nor queued.
     Safe,
-    /// Mark the run as cancelled, whatever its processes do.
+    /// Marks the run as cancelled, even if its processes continue.
     MarkCanceled,
 }
 
-/// What came of terminating one run.
+/// Result of terminating one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Termination {
     /// The run.
@@ -44,7 +44,7 @@ pub struct Termination {
 }
 
 impl Client {
-    /// GraphQL's `ExecutionParams`. Dagster knows no partitions there, but their tags.
+    /// GraphQL's `ExecutionParams`. They have no partition, only its tags.
     async fn params(&self, launch: &Launch) -> Result<Value, DagsterError> {
         let (mut tags, mut config) = (Vec::new(), launch.run_config.clone());
         if let Some(partition) = &launch.partition {
@@ -81,10 +81,10 @@ impl Client {
         launched(answer)
     }
 
-    /// Launches several runs in one request; the outcome of each, in order.
+    /// Launches several runs in one request; returns the outcome of each, in order.
     ///
     /// # Errors
-    /// When none could be tried.
+    /// No launch could be tried.
     pub async fn launch_many(
         &self,
         launches: &[Launch],
@@ -108,7 +108,7 @@ impl Client {
             .collect())
     }
 
-    /// Runs a run's job again. Dagster works out the steps.
+    /// Runs a run's job again. Dagster determines the steps.
     ///
     /// # Errors
     /// See [`DagsterError`].
@@ -128,10 +128,10 @@ impl Client {
         launched(answer)
     }
 
-    /// Terminates runs; the outcome of each, in order.
+    /// Terminates runs; returns the outcome of each, in order.
     ///
     /// # Errors
-    /// When none could be tried.
+    /// No termination could be tried.
     pub async fn terminate(
         &self,
         run_ids: &[String],
@@ -172,8 +172,8 @@ fn launched(answer: Value) -> Result<Launched, DagsterError> {
     Ok(success.run)
 }
 
-/// `RunConfigData` takes YAML text or an object. An empty text, or one of comments alone, is YAML's
-/// null, which it refuses: it stands for no configuration.
+/// `RunConfigData` takes YAML text or an object. An empty text, or one of comments alone, is null
+/// in YAML, which `RunConfigData` refuses: it is sent as an empty configuration.
 pub(super) fn run_config(yaml: &str) -> Value {
     match serde_yaml::from_str(yaml) {
         Ok(serde_yaml::Value::Null) => json!({}),

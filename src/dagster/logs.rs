@@ -8,8 +8,8 @@ use crate::domain::secrets::redact_text;
 use crate::domain::{EventPage, OutputPage, RunEvent, Timestamp};
 
 impl Client {
-    /// The events of a run after `cursor` (from the start without one). Dagster gives at most
-    /// 1,000 at once, or what its `DAGSTER_UI_EVENT_LOAD_CHUNK_SIZE` says.
+    /// The events of a run after `cursor` (from the start without one). Dagster returns at most
+    /// 1,000 at once, or the number in its `DAGSTER_UI_EVENT_LOAD_CHUNK_SIZE`.
     ///
     /// # Errors
     /// See [`DagsterError`]; an unknown run is `Refused`.
@@ -89,7 +89,7 @@ struct Raw {
 #[derive(Deserialize)]
 struct Failure {
     message: String,
-    /// What it was raised from, and that from, and so on: the step's own exception is the last.
+    /// Chain of causes: the step's own exception is the last.
     #[serde(default)]
     causes: Vec<Cause>,
 }

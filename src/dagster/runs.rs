@@ -13,14 +13,14 @@ use crate::domain::{RunStatus, RunStep, RunSteps, RunView, Timestamp};
 /// The tag that sets a run's priority.
 const RUN_PRIORITY: &str = "dagster-taskiq/run_priority";
 
-/// Which runs; the default is all of them.
+/// Filter of runs; the default matches all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {
-    /// Only these.
+    /// Only runs with these ids.
     pub run_ids: Option<Vec<String>>,
-    /// Only in these statuses.
+    /// Only runs with these statuses.
     pub statuses: Option<Vec<RunStatus>>,
-    /// Only of this job.
+    /// Only runs of this job.
     pub job: Option<String>,
 }
 
@@ -44,17 +44,17 @@ impl RunFilter {
 /// Runs, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunPage {
-    /// The runs. Their step counts are 0: ask [`Client::run_stats`], which costs Dagster a look
+    /// The runs. Their step counts are 0: use [`Client::run_stats`], which costs Dagster a look
     /// into each run's log.
     pub runs: Vec<RunView>,
-    /// Where the next page starts, if this one was full.
+    /// Start of the next page, if this one was full.
     pub next: Option<String>,
 }
 
-/// Steps of a run that ended.
+/// Counts of the ended steps of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunStats {
-    /// The run was over at that moment: the counts will not change.
+    /// The run had ended at that time: the counts will not change.
     pub finished: bool,
     /// Steps that succeeded.
     pub succeeded: u32,
@@ -62,7 +62,7 @@ pub struct RunStats {
     pub failed: u32,
 }
 
-/// One run in full.
+/// One run in detail.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunDetail {
@@ -76,15 +76,15 @@ pub struct RunDetail {
     /// Its configuration, as YAML.
     #[serde(rename = "runConfigYaml")]
     pub config: String,
-    /// Dagster would terminate it safely.
+    /// Whether Dagster would terminate it safely.
     pub can_terminate: bool,
-    /// The webserver allows to run it again.
+    /// Whether the webserver permits running it again.
     #[serde(rename = "hasReExecutePermission")]
     pub can_reexecute: bool,
     /// The steps that began.
     #[serde(rename = "stepStats")]
     pub steps: Vec<StepStats>,
-    /// The steps it consists of; absent where its plan was not kept.
+    /// The steps of its plan; absent if the plan was not stored.
     #[serde(rename = "executionPlan", deserialize_with = "plan")]
     pub plan: Vec<PlanStep>,
 }
@@ -94,13 +94,13 @@ pub struct RunDetail {
 pub struct StepStats {
     /// Step key.
     pub key: String,
-    /// `SUCCESS`, `FAILURE`, `SKIPPED`, `IN_PROGRESS`; absent where Dagster does not tell.
+    /// `SUCCESS`, `FAILURE`, `SKIPPED`, `IN_PROGRESS`; absent if Dagster does not report it.
     pub status: Option<String>,
-    /// When its last attempt began.
+    /// Start of its last attempt.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// End of its last attempt.
     pub ended_at: Option<Timestamp>,
-    /// When its last attempt was sent.
+    /// Time at which its last attempt was sent.
     pub sent_at: Option<Timestamp>,
     /// Start and end of each attempt.
     pub attempts: Vec<(Option<Timestamp>, Option<Timestamp>)>,
@@ -137,7 +137,7 @@ impl Client {
         Ok(RunPage { runs, next })
     }
 
-    /// The step counts of these runs; a run Dagster does not know is left out.
+    /// The step counts of these runs; runs that Dagster does not know are left out.
     ///
     /// # Errors
     /// See [`DagsterError`].
@@ -157,9 +157,9 @@ impl Client {
             .collect())
     }
 
-    /// How many steps each of these runs consists of, by its own plan: one that runs again a part of
-    /// another has fewer. Left out are runs without a plan, and those whose number of steps only
-    /// shows while they run (dynamic outputs).
+    /// Number of steps of each of these runs, by its own plan: a run that repeats a part of another
+    /// has fewer. Runs without a plan are left out, and those whose number of steps is only known
+    /// while they run (dynamic outputs).
     ///
     /// # Errors
     /// See [`DagsterError`].
@@ -191,8 +191,8 @@ impl Client {
 }
 
 impl RunDetail {
-    /// The steps as a console shows them: those of the plan in its order, then those that came up
-    /// while it ran.
+    /// The steps for display: those of the plan in its order, then those that were added while it
+    /// ran.
     #[must_use]
     pub fn into_steps(self) -> RunSteps {
         let mut begun: HashMap<String, StepStats> = HashMap::new();
@@ -203,7 +203,7 @@ impl RunDetail {
         }
         let mut steps: Vec<RunStep> = Vec::new();
         for planned in self.plan {
-            // `load[?]` stands for the steps that come up.
+            // `load[?]` stands for the dynamic steps.
             if !planned.key.contains("[?]") {
                 let stats = begun.remove(&planned.key);
                 steps.push(run_step(planned.key, stats, planned.depends_on));
@@ -318,7 +318,7 @@ struct Key {
 impl RawPlan {
     fn counted(self) -> Option<(String, u32)> {
         let steps = self.plan?.steps;
-        // `load[?]` stands for as many steps as there will be.
+        // `load[?]` stands for any number of dynamic steps.
         let dynamic = steps.iter().any(|step| step.key.contains("[?]"));
         let size = u32::try_from(steps.len()).ok()?;
         (!dynamic).then_some((self.run_id, size))
@@ -348,7 +348,7 @@ impl<'de> Deserialize<'de> for StepStats {
         let raw = Raw::deserialize(deserializer)?;
         let ends = |span: &Span| (seconds(span.start_time), seconds(span.end_time));
         let (started_at, ended_at) = ends(&raw.span);
-        // The first thing that is noted of an attempt is that it is sent (`STEP_WORKER_STARTING`).
+        // The first recorded event of an attempt is that it is sent (`STEP_WORKER_STARTING`).
         let noted = raw
             .markers
             .iter()
