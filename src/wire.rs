@@ -1,4 +1,4 @@
-//! What crosses SQS: Taskiq messages, labels, results.
+//! Content of SQS messages: Taskiq messages, labels, results.
 
 pub mod message;
 pub mod noop;

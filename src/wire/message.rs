@@ -1,11 +1,11 @@
 //! Taskiq's JSON message, as a sender puts it into an SQS body.
 //!
-//! Rust reads what it needs to schedule a task and never builds or unpacks Dagster's own values:
-//! `kwargs` goes to the Python host as it came. The form was captured from taskiq 0.13.0 with
-//! taskiq-aio-sqs 2.1.1 and Dagster 1.13.27.
+//! Rust reads only the fields it needs to schedule a task. It never builds or unpacks Dagster's own
+//! values: `kwargs` goes to the Python host unchanged. The format was captured from taskiq 0.13.0
+//! with taskiq-aio-sqs 2.1.1 and Dagster 1.13.27.
 //!
-//! A sender may be hostile: every name that this worker uses is checked here, and what is quoted of
-//! a body is bounded. Names inside of `kwargs` are checked where they are unpacked, in Python.
+//! A sender may be hostile: every name that this worker uses is checked here, and quotes of a body
+//! are bounded. Names inside `kwargs` are checked where they are unpacked, in Python.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -13,34 +13,35 @@ use thiserror::Error;
 
 use crate::domain::{DEFAULT_PRIORITY, Isolation, TaskKind};
 
-/// Why a body is not a task of ours. Such a message is poison: it is never dropped silently.
+/// Error in a body that is not a valid task. Such a message is poison: it is never dropped
+/// silently.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum DecodeError {
     /// Not JSON, or not an object with Taskiq's fields.
     #[error("the body is not a Taskiq message: {0}")]
     NotTaskiq(String),
-    /// A name that would be a path, an object's key or a database file of its own choice.
+    /// A name that could be a path, an object's key or a database file of the sender's choice.
     #[error("the body's {field} is not {expected}: {found:?}")]
     BadName {
-        /// Which name.
+        /// The field.
         field: &'static str,
-        /// What it should be.
+        /// The expected form.
         expected: &'static str,
-        /// The beginning of what it is.
+        /// The beginning of the actual value.
         found: String,
     },
-    /// A task that no Dagster worker knows.
+    /// A task of an unknown name.
     #[error(
         "the body asks for the task {0:?}, which this worker does not know \
          (it knows execute_plan, execute_job and resume_job)"
     )]
     UnknownTask(String),
-    /// The Dagster part is missing or has another shape.
+    /// The Dagster part is missing or has another structure.
     #[error("the {task} message lacks {missing}")]
     Incomplete {
         /// The `task_name`.
         task: &'static str,
-        /// Path of what is missing.
+        /// Path of the missing field.
         missing: &'static str,
     },
 }
@@ -50,7 +51,7 @@ pub enum DecodeError {
 pub struct TaskMessage {
     /// Taskiq's id of this task.
     pub task_id: String,
-    /// What it asks for.
+    /// Kind of the task.
     pub kind: TaskKind,
     /// The Dagster run.
     pub run_id: String,
@@ -58,34 +59,34 @@ pub struct TaskMessage {
     pub step_key: Option<String>,
     /// Job name.
     pub job: Option<String>,
-    /// Run priority plus step priority; 5 for a step whose sender did not say, 0 for a run.
+    /// Run priority plus step priority. Without a value from the sender: 5 for a step, 0 for a run.
     pub priority: i64,
-    /// Total attempt number, from 1; 0 where the sender did not say.
+    /// Total attempt number, from 1; 0 if the sender did not set it.
     pub attempt: u32,
-    /// Whether our own executor or launcher sent it (label `dtq`). Others wait for a result.
+    /// Whether our own executor or launcher sent it (label `dtq`). Other senders wait for a result.
     pub ours: bool,
-    /// What kind of process the step asks for, by its own tag or its run's (label `isolation`).
+    /// Process isolation that the step requests, by its own tag or its run's (label `isolation`).
     pub isolation: Option<Isolation>,
-    /// The keyword arguments as they came, for the Python host.
+    /// The unchanged keyword arguments, for the Python host.
     pub kwargs: Map<String, Value>,
 }
 
-/// Longest run id, in bytes: Dagster's column for them. Its own are UUIDs.
+/// Maximum length of a run id, in bytes: the size of Dagster's column. Dagster's own ids are UUIDs.
 const LONGEST_RUN_ID: usize = 255;
 
-/// Longest step key, in bytes. Those of dynamic steps contain their mapping key.
+/// Maximum length of a step key, in bytes. Keys of dynamic steps contain their mapping key.
 const LONGEST_STEP_KEY: usize = 2048;
 
-/// Characters of a body that an error quotes.
+/// Number of characters of a body that an error quotes.
 const QUOTED: usize = 100;
 
 impl TaskMessage {
     /// Decodes an SQS body.
     ///
     /// # Errors
-    /// [`DecodeError`] says what is wrong with the body, in words fit for a dead-letter reason.
+    /// [`DecodeError`] describes the fault, in words fit for a dead-letter reason.
     pub fn decode(body: &str) -> Result<Self, DecodeError> {
-        // A type error of a derived struct would quote the value, which may be somebody's secret.
+        // A type error of a derived struct would quote the value, which may be a secret.
         let mut envelope: Map<String, Value> = match serde_json::from_str(body) {
             Ok(Value::Object(envelope)) => envelope,
             Ok(_) => return Err(DecodeError::NotTaskiq("it is not a JSON object".to_owned())),
@@ -131,8 +132,8 @@ impl TaskMessage {
         })
     }
 
-    /// The name of the queue that a body was sent to, where its sender wrote it down (label `queue`),
-    /// as ours do.
+    /// The name of the queue that a body was sent to, if its sender recorded it (label `queue`), as
+    /// ours do.
     #[must_use]
     pub fn addressed_to(body: &str) -> Option<String> {
         let address: Address = serde_json::from_str(body).ok()?;
@@ -157,7 +158,7 @@ fn own_text(envelope: &mut Map<String, Value>, name: &str) -> Result<String, Dec
     }
 }
 
-/// An absent object counts as empty, as does `null`.
+/// Takes an object; an absent one and `null` count as empty.
 fn own_object(
     envelope: &mut Map<String, Value>,
     name: &str,
@@ -186,12 +187,12 @@ pub(super) fn check(
     })
 }
 
-/// Taskiq's ids, with or without hyphens. Results are put into S3 under them.
+/// Whether this is a Taskiq id, with or without hyphens. Results are stored in S3 under these ids.
 pub(super) fn is_uuid(text: &str) -> bool {
     matches!(text.len(), 32 | 36) && uuid::Uuid::try_parse(text).is_ok()
 }
 
-/// `SQLite` storage keeps each run's events in a file of this name.
+/// Whether this is a valid run id. `SQLite` storage keeps each run's events in a file of this name.
 fn is_run_id(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     text.len() <= LONGEST_RUN_ID
@@ -199,7 +200,8 @@ fn is_run_id(text: &str) -> bool {
         && text.chars().all(is_plain)
 }
 
-/// IO managers and log managers make folders of step keys.
+/// Whether this is a valid step key. IO managers and log managers create folders named after step
+/// keys.
 fn is_step_key(text: &str) -> bool {
     let is_bad = |c: char| c.is_control() || c == '/' || c == '\\';
     text.len() <= LONGEST_STEP_KEY && !text.contains(is_bad) && text != "." && text != ".."
@@ -243,7 +245,7 @@ fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     object.get(key)?.as_str()
 }
 
-/// The step keys, joined by a comma in the (never seen) case that a message names several.
+/// The step keys, joined by a comma if a message names several (never observed).
 fn step_key(packed: &Map<String, Value>) -> Option<String> {
     let keys: Vec<&str> = packed
         .get("step_keys_to_execute")?
@@ -264,8 +266,8 @@ fn job_name(packed: &Map<String, Value>) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Taskiq sends labels as strings with their types beside them; other senders send numbers. A
-/// label that is neither counts as absent.
+/// A numeric label. Taskiq sends labels as strings with their types beside them; other senders send
+/// numbers. A label that is neither counts as absent.
 fn label_number(labels: &Map<String, Value>, key: &str) -> Option<i64> {
     match labels.get(key)? {
         Value::Number(number) => number.as_i64(),
@@ -344,7 +346,7 @@ mod tests {
         );
     }
 
-    /// A step's message with one of its names exchanged.
+    /// A step's message with one of its names replaced.
     fn with(field: &str, text: &str) -> String {
         let mut body: Value = serde_json::from_str(&plan(&serde_json::json!({}))).unwrap();
         let packed = &mut body["kwargs"]["execute_step_args_packed"];

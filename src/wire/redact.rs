@@ -1,8 +1,8 @@
-//! Hides secrets in what people are shown of a message, and puts them back into what they edited.
+//! Hides secrets in displayed messages, and puts them back into edited ones.
 //!
-//! A Dagster message holds the instance's storage configuration, as YAML inside of JSON strings:
-//! passwords and tokens by their keys, and URLs with a password in them. Rather too much is hidden
-//! than too little.
+//! A Dagster message contains the instance's storage configuration, as YAML inside JSON strings:
+//! passwords and tokens by their keys, and URLs with a password in them. In doubt, a value is
+//! hidden.
 
 use serde_json::Value;
 use thiserror::Error;
@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::domain::secrets;
 pub use crate::domain::secrets::{REDACTED, redact_text};
 
-/// An edited body has [`REDACTED`] where the message has no secret to put in its place.
+/// An edited body has [`REDACTED`] in a place for which the message has no secret.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
     "{place} of the edited body says {REDACTED} and is not as it was shown: leave it as it was, or \
@@ -29,10 +29,10 @@ pub fn redact(body: &str) -> String {
     }
 }
 
-/// The edited body with the secrets of the original where they were hidden.
+/// The edited body with the hidden secrets of the original restored.
 ///
 /// # Errors
-/// [`NotRestored`] where that cannot be.
+/// [`NotRestored`] if a secret cannot be restored.
 pub fn restore_secrets(edited: &str, original: &str) -> Result<String, NotRestored> {
     let values = (
         serde_json::from_str::<Value>(edited),
@@ -69,7 +69,7 @@ fn restored(
             .iter()
             .map(|(name, value)| {
                 let old = old.get(name).unwrap_or(&Value::Null);
-                // What lies below a secret's key is as secret.
+                // Everything below a secret's key is secret as well.
                 let is_below = name != "env" && key.is_some_and(secrets::names_a_secret);
                 let key = if is_below { key } else { Some(name.as_str()) };
                 let value = restored(key, value, old, &format!("{place}/{name}"))?;

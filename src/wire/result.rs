@@ -1,7 +1,7 @@
 //! Taskiq's result object, for senders that wait for one.
 //!
 //! The executor of Python's `dagster-taskiq` reads a step's events from it; ours reads the event
-//! log. The form was captured from taskiq 0.13.0 with taskiq-aio-sqs 2.1.1.
+//! log. The format was captured from taskiq 0.13.0 with taskiq-aio-sqs 2.1.1.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -19,8 +19,8 @@ pub struct TaskiqResult {
 }
 
 impl TaskiqResult {
-    /// The task came to an end. `events` are a step's `DagsterEvent`s as Dagster serializes them; a
-    /// step that failed has its `STEP_FAILURE` among them. A run has none.
+    /// Result of a task that ended. `events` are a step's `DagsterEvent`s as Dagster serializes
+    /// them; those of a failed step include its `STEP_FAILURE`. A run has none.
     #[must_use]
     pub fn ended(events: Option<Vec<String>>, seconds: f64) -> Self {
         Self {
@@ -33,7 +33,8 @@ impl TaskiqResult {
         }
     }
 
-    /// Nothing was run, and there is no event that says so: the sender's wait ends with an error.
+    /// Result of a task that was not run and has no event about it: the sender's wait ends with an
+    /// error.
     #[must_use]
     pub fn failed(reason: &str, seconds: f64) -> Self {
         let error = json!({
