@@ -1,5 +1,5 @@
-//! Tracing: to a file a day, to standard error where no console owns the terminal, and as
-//! [`LogLine`](crate::domain::LogLine) events to whoever shows them.
+//! Tracing: to one file a day, to standard error unless a console owns the terminal, and as
+//! [`LogLine`](crate::domain::LogLine) events for display.
 
 mod lines;
 mod redacting;
@@ -20,77 +20,77 @@ use tracing_subscriber::{Registry, fmt};
 use crate::domain::EventSink;
 use redacting::Redacting;
 
-/// What is logged unless told otherwise: the libraries' own news only when something is wrong.
+/// The default filter: libraries log only warnings and errors.
 const FILTER: &str = "warn,dagster_taskiq_tui=info";
 
-/// Days of log files that are kept.
+/// Maximum number of daily log files that are kept.
 const MAX_FILES: usize = 14;
 
-/// Lines that wait for the disk; beyond it they are dropped and counted. At 200 bytes a line some
-/// 3 MB.
+/// Maximum number of lines waiting for the disk; further lines are dropped and counted. At 200
+/// bytes a line some 3 MB.
 const BUFFERED_LINES: usize = 16_384;
 
 const PROGRAM: &str = "dagster-taskiq-tui";
 
-/// What standard error gets.
+/// Format of standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stderr {
     /// Nothing: a console owns the terminal.
     #[default]
     Off,
-    /// A line per event, for people.
+    /// One line per event, for people.
     Human,
-    /// A JSON object per event (`--log-format json`).
+    /// One JSON object per event (`--log-format json`).
     Json,
 }
 
-/// How to log.
+/// Options of logging.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What to log, in the notation of tracing's `EnvFilter` (`debug`, `warn,aws_config=trace`).
+    /// The filter, in the notation of tracing's `EnvFilter` (`debug`, `warn,aws_config=trace`).
     pub filter: Option<String>,
     /// Folder of the log files; `None` writes none. [`default_folder`] is the user's own.
     pub folder: Option<PathBuf>,
-    /// What standard error gets.
+    /// Format of standard error.
     pub stderr: Stderr,
-    /// Who shows the lines.
+    /// Receiver of the lines for display.
     pub sink: Option<EventSink>,
 }
 
-/// Why logging could not be set up.
+/// Error in setting up logging.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The folder of the log files.
+    /// The folder of the log files cannot be used.
     #[error("cannot write log files in {folder}: {reason}; give another --log-dir")]
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The filter.
+    /// The filter is invalid.
     #[error(
         "{filter:?} is no log filter: {reason}; try info, debug or warn,dagster_taskiq_tui=debug"
     )]
     Filter {
-        /// What was given.
+        /// The given filter.
         filter: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Logging was set up before, in this process.
+    /// Logging was already set up in this process.
     #[error("logging is set up already")]
     Twice,
 }
 
-/// Keeps the log file's writer alive: dropping it writes what is buffered.
+/// Keeps the log file's writer alive; dropping it writes the buffered lines.
 #[derive(Debug)]
 pub struct Guard {
     file: Option<(WorkerGuard, ErrorCounter)>,
 }
 
 impl Guard {
-    /// Lines that were not written to the file because the disk was too slow.
+    /// Number of lines that were not written to the file because the disk was too slow.
     #[must_use]
     pub fn dropped_lines(&self) -> usize {
         self.file
@@ -99,8 +99,8 @@ impl Guard {
     }
 }
 
-/// The user's folder of log files: `log` in the state folder
-/// (`~/.local/state/dagster-taskiq-tui`); nothing where there is no home folder.
+/// The user's folder of log files: `log` in the state folder (`~/.local/state/dagster-taskiq-tui`);
+/// `None` if there is no home folder.
 #[must_use]
 pub fn default_folder() -> Option<PathBuf> {
     let folders = directories::BaseDirs::new()?;
@@ -110,10 +110,10 @@ pub fn default_folder() -> Option<PathBuf> {
     Some(state.join(PROGRAM).join("log"))
 }
 
-/// Sets logging up for the whole process; log lines are written until the guard is dropped.
+/// Sets up logging for the whole process; log lines are written until the guard is dropped.
 ///
 /// # Errors
-/// When the folder cannot be written, the filter cannot be read, or it was set up before.
+/// The folder cannot be written, the filter is invalid, or logging was already set up.
 pub fn init(options: Options) -> Result<Guard, TelemetryError> {
     let (subscriber, guard) = subscriber(options)?;
     subscriber.try_init().map_err(|_| TelemetryError::Twice)?;
@@ -123,7 +123,7 @@ pub fn init(options: Options) -> Result<Guard, TelemetryError> {
 /// The subscriber that [`init`] installs.
 ///
 /// # Errors
-/// As [`init`], but for the last.
+/// As [`init`], except the last.
 pub fn subscriber(
     options: Options,
 ) -> Result<(impl Subscriber + Send + Sync + 'static, Guard), TelemetryError> {
@@ -170,8 +170,8 @@ fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
         })
 }
 
-/// A file a day, named by its date, in a folder only its owner can enter: messages may hold what a
-/// step printed.
+/// Opens one file a day, named by its date, in a folder that only its owner can enter: messages may
+/// contain a step's output.
 fn open(folder: &Path) -> Result<(NonBlocking, WorkerGuard), TelemetryError> {
     let failed = |reason: String| TelemetryError::Folder {
         folder: folder.to_owned(),

@@ -1,4 +1,4 @@
-//! Turns tracing's events into log lines.
+//! Converts tracing events to log lines.
 
 use std::fmt::{self, Write};
 
@@ -23,7 +23,7 @@ impl LineLayer {
     }
 }
 
-/// What an event's or a span's fields say.
+/// Fields of an event or a span.
 #[derive(Clone, Debug, Default)]
 struct Fields {
     run_id: Option<String>,
@@ -38,7 +38,7 @@ impl Fields {
             "run_id" => self.run_id = Some(value.to_string()),
             "step_key" => self.step_key = Some(value.to_string()),
             "message" => self.message = value.to_string(),
-            // Fields that `log`'s records carry about themselves.
+            // Metadata fields of `log` records.
             name if name.starts_with("log.") => {}
             name => {
                 // Writing to a String cannot fail.

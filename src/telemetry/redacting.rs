@@ -1,4 +1,4 @@
-//! The last net: no line is written with a secret in it, whatever logged it.
+//! The last safeguard: every line is written with its secrets hidden, whatever its source.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -8,8 +8,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::domain::secrets::redact;
 
-/// Hides the secrets of each line before the writers of `W` get it. tracing's layers write a whole
-/// line at once.
+/// Hides the secrets of each line before the writers of `W` get it. The layers of tracing write a
+/// whole line at once.
 #[derive(Clone, Debug)]
 pub(super) struct Redacting<W>(pub W);
 
