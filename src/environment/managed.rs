@@ -1,8 +1,8 @@
-//! The Python environments that `demo` and the tests run on: each made once from a committed lock
-//! of exact versions, kept in the user's cache folder, shared by every process that wants it.
+//! The Python environments of `demo` and the tests. Each is created once from a committed lock of
+//! exact versions, kept in the user's cache folder and shared by all processes.
 //!
-//! It is built under a file lock in a folder beside its final place and then renamed, so that a
-//! half-made environment is never taken for a whole one. A changed lock is a new folder.
+//! It is built under a file lock in a folder beside its final place and then renamed, so an
+//! incomplete environment is never used. A changed lock gets a new folder.
 
 mod install;
 mod interpreter;
@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// The lock that the demo's environment is made from.
+/// The lock of the demo's environment.
 pub const LOCK: &str = include_str!("../python/requirements.lock");
 
-/// Names the cache folder; without it the user's own cache folder is taken.
+/// Variable that names the cache folder; without it the user's own cache folder is used.
 pub const CACHE_DIR_VARIABLE: &str = "DAGSTER_TASKIQ_CACHE_DIR";
 
-/// Names the Python the environment is made with; without it one is looked for on `PATH`.
+/// Variable that names the Python to build with; without it one is looked for on `PATH`.
 pub const PYTHON_VARIABLE: &str = "DAGSTER_TASKIQ_BASE_PYTHON";
 
-/// Why there is no managed environment.
+/// Error in providing a managed environment.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
-    /// Neither the variable nor a home folder is known.
+    /// Neither the variable nor a home folder is set.
     #[error(
         "there is no folder to keep the Python environment in: set {CACHE_DIR_VARIABLE} or HOME"
     )]
@@ -33,20 +33,20 @@ pub enum EnvironmentError {
     /// A file operation of our own failed.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// On what.
+        /// Its target.
         path: PathBuf,
-        /// The system's answer.
+        /// Error reported by the operating system.
         source: io::Error,
     },
-    /// No usable Python.
+    /// No usable Python was found.
     #[error(
         "no Python from 3.10 to 3.13 was found (tried {tried}): install one (Debian: `apt install \
          python3 python3-venv`) or name one in {PYTHON_VARIABLE}"
     )]
     NoPython {
-        /// What was tried, with what came of it.
+        /// The tried interpreters, each with its result.
         tried: String,
     },
     /// The Python found has neither pip nor ensurepip.
@@ -60,7 +60,7 @@ pub enum EnvironmentError {
         /// Its version, `3.11`.
         version: String,
     },
-    /// A program that makes the environment failed.
+    /// A program that builds the environment failed.
     #[error(
         "making the Python environment in {} failed at `{command}`: {detail}", folder.display()
     )]
@@ -69,7 +69,7 @@ pub enum EnvironmentError {
         folder: PathBuf,
         /// The command, shortened.
         command: String,
-        /// Its last lines, as one.
+        /// Its last lines, joined to one.
         detail: String,
     },
 }
@@ -93,11 +93,11 @@ pub struct ManagedPython {
     pub bin: PathBuf,
 }
 
-/// The folder everything this program may rebuild is kept in: `$DAGSTER_TASKIQ_CACHE_DIR`, else
+/// The folder of everything that this program can rebuild: `$DAGSTER_TASKIQ_CACHE_DIR`, or else
 /// `dagster-taskiq-tui` in the user's cache folder. It is not created here.
 ///
 /// # Errors
-/// [`EnvironmentError::NoCacheFolder`] where neither is known.
+/// [`EnvironmentError::NoCacheFolder`] if neither is known.
 pub fn cache_folder() -> Result<PathBuf, EnvironmentError> {
     if let Some(named) = std::env::var_os(CACHE_DIR_VARIABLE).filter(|value| !value.is_empty()) {
         return Ok(PathBuf::from(named));
@@ -107,11 +107,11 @@ pub fn cache_folder() -> Result<PathBuf, EnvironmentError> {
         .ok_or(EnvironmentError::NoCacheFolder)
 }
 
-/// Gives the managed environment, making it first if there is none. `progress` is told what takes
-/// time, one sentence at a time; it hears nothing when the environment is already there.
+/// Returns the managed environment, and creates it first if necessary. `progress` receives one
+/// sentence before each slow operation, and none if the environment already exists.
 ///
 /// # Errors
-/// [`EnvironmentError`], one sentence each, when it is not there and cannot be made.
+/// [`EnvironmentError`], one sentence each, if the environment cannot be created.
 pub fn ensure(progress: &mut dyn FnMut(&str)) -> Result<ManagedPython, EnvironmentError> {
     let base = std::env::var_os(PYTHON_VARIABLE).filter(|value| !value.is_empty());
     let base = base.map(PathBuf::from);
@@ -119,8 +119,7 @@ pub fn ensure(progress: &mut dyn FnMut(&str)) -> Result<ManagedPython, Environme
 }
 
 /// As [`ensure`], with the cache folder, the interpreter to build with (`None`: the first suitable
-/// one on `PATH`) and the text of the lock (a requirements file of exact versions) given by the
-/// caller.
+/// one on `PATH`) and the text of the lock (a requirements file of exact versions) as parameters.
 ///
 /// # Errors
 /// As [`ensure`].
@@ -150,8 +149,8 @@ pub fn ensure_in(
     })
 }
 
-/// The environment in a folder, if it is whole. The rename that puts the folder there is the last
-/// step of a build; a `python` that does not resolve means that the system's own Python is gone.
+/// The environment in a folder, if it is complete. The rename to this folder is the last step of a
+/// build. A `python` that does not resolve means that the system's own Python was removed.
 fn finished(folder: &Path) -> Option<ManagedPython> {
     let bin = folder.join("bin");
     let python = bin.join("python");
@@ -160,7 +159,7 @@ fn finished(folder: &Path) -> Option<ManagedPython> {
         .then_some(ManagedPython { python, bin })
 }
 
-/// `env-` and 12 hex digits of the lock's SHA-256; a named interpreter has environments of its own.
+/// `env-` and 12 hex digits of the lock's SHA-256; a named interpreter has its own environments.
 fn folder_name(base: Option<&Path>, lock: &str) -> String {
     let mut digest = Sha256::new();
     digest.update(lock.as_bytes());
@@ -190,7 +189,7 @@ fn take_lock(path: &Path, progress: &mut dyn FnMut(&str)) -> Result<File, Enviro
     Ok(file)
 }
 
-/// Removes what killed builds left behind, and an environment whose Python is gone.
+/// Removes leftovers of killed builds, and an environment whose Python was removed.
 fn remove_leftovers(cache: &Path, name: &str) -> Result<(), EnvironmentError> {
     let entries = fs::read_dir(cache).map_err(EnvironmentError::file("read", cache))?;
     let partial = format!("{name}.partial");

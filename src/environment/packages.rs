@@ -1,8 +1,8 @@
-//! The Python packages that the binary carries, and where they are unpacked.
+//! The Python packages inside the binary, and the folders they are unpacked to.
 //!
-//! `host/_dagster_taskiq_host` is the code of the warm hosts; `lib/dagster_taskiq` is what Dagster
-//! imports, with the part of the former that it uses. Two folders, so that putting the first on
-//! Python's path does not shadow an installed `dagster_taskiq`.
+//! `host/_dagster_taskiq_host` is the code of the warm hosts. `lib/dagster_taskiq` is the package
+//! that Dagster imports, with the part of the former that it uses. They are two folders, so that
+//! adding the first to Python's path does not shadow an installed `dagster_taskiq`.
 
 use std::fs;
 use std::io;
@@ -13,26 +13,26 @@ use sha2::{Digest, Sha256};
 
 static PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/python");
 
-/// Which package goes to which folder.
+/// Packages of each folder.
 const PLACES: [(&str, &str); 3] = [
     ("_dagster_taskiq_host", "host"),
     ("_dagster_taskiq_host", "lib"),
     ("dagster_taskiq", "lib"),
 ];
 
-/// Where the packages are, each folder ready to be put on Python's path.
+/// Folders of the unpacked packages, each ready for Python's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unpacked {
-    /// Holds `_dagster_taskiq_host`.
+    /// Contains `_dagster_taskiq_host`.
     pub host: PathBuf,
-    /// Holds `dagster_taskiq`, and `_dagster_taskiq_host` for where no worker's own comes first.
+    /// Contains `dagster_taskiq`, and `_dagster_taskiq_host` in case no worker's own comes first.
     pub library: PathBuf,
 }
 
 /// The packages cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    /// There is no folder for caches.
+    /// There is no cache folder.
     #[error("no cache folder for the Python packages: set HOME or DAGSTER_TASKIQ_CACHE_DIR")]
     NoCache,
     /// A file cannot be written.
@@ -40,7 +40,7 @@ pub enum UnpackError {
     Write {
         /// The target.
         folder: PathBuf,
-        /// Why.
+        /// Error reported by the operating system.
         source: io::Error,
     },
 }
@@ -48,16 +48,16 @@ pub enum UnpackError {
 /// Unpacks into [`super::managed::cache_folder`], once per version of the packages.
 ///
 /// # Errors
-/// When there is no cache folder or it cannot be written.
+/// There is no cache folder or it cannot be written.
 pub fn unpack() -> Result<Unpacked, UnpackError> {
     unpack_below(&super::managed::cache_folder().map_err(|_| UnpackError::NoCache)?)
 }
 
 /// Unpacks into `<cache>/python-<hash of the contents>`. Any number of processes may do so at once:
-/// each writes to a folder of its own beside it, and renames.
+/// each writes to its own folder beside it, and renames it.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// The folder cannot be written.
 pub fn unpack_below(cache: &Path) -> Result<Unpacked, UnpackError> {
     let files = files();
     let target = cache.join(format!("python-{}", fingerprint(&files)));

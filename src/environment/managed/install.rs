@@ -1,4 +1,4 @@
-//! Building an environment: with uv where it is on `PATH`, else with venv and pip.
+//! Builds an environment: with uv if it is on `PATH`, otherwise with venv and pip.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,10 +11,10 @@ use super::interpreter::{self, Interpreter};
 /// The oldest pip that can install into another environment (`--python`).
 const PIP_WITH_PYTHON_OPTION: (u32, u32) = (22, 3);
 
-/// How many of a failed program's last lines are shown.
+/// Number of a failed program's last lines that are shown.
 const DETAIL_LINES: usize = 4;
 
-/// Builds `folder` in a folder beside it, and renames that when it is whole.
+/// Builds `folder` in a folder beside it, and renames that when it is complete.
 pub(super) fn build(
     cache: &Path,
     folder: &Path,
@@ -39,7 +39,7 @@ pub(super) fn build(
         "Making the Python environment in {} (once; it takes a minute or two)",
         folder.display()
     ));
-    // A named interpreter must be usable; without one uv may know of a Python that PATH does not.
+    // A named interpreter must be usable; otherwise uv may know a Python that is not on PATH.
     let interpreter = match base {
         Some(_) => Ok(interpreter::find(base)?),
         None => interpreter::find(None),
@@ -60,15 +60,15 @@ fn uv() -> Option<PathBuf> {
     output.status.success().then(|| PathBuf::from("uv"))
 }
 
-/// One environment on its way.
+/// One environment being built.
 struct Job<'a> {
-    /// Where it will be.
+    /// Its final folder.
     folder: &'a Path,
-    /// Where it is being made.
+    /// Its temporary folder.
     partial: &'a Path,
     /// The lock's text.
     lock: &'a str,
-    /// Where that is written.
+    /// File of the lock.
     lock_file: &'a Path,
 }
 
@@ -83,7 +83,7 @@ impl Job<'_> {
         interpreter: Option<&Interpreter>,
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), EnvironmentError> {
-        // Without a Python on PATH uv may have one, or fetch one.
+        // Without a Python on PATH uv may have one, or download one.
         let wanted = interpreter.map_or(OsStr::new(">=3.10,<3.14"), |found| found.path.as_os_str());
         // The folder exists already: it holds the lock file.
         let mut venv = command(uv, &["venv", "--quiet", "--allow-existing", "--no-project"]);
@@ -120,8 +120,8 @@ impl Job<'_> {
         self.compile(progress)
     }
 
-    /// `pip` for the new environment: the base Python's own where it is new enough (Debian's
-    /// `python3-pip` does without `python3-venv`), else one that ensurepip unpacks.
+    /// `pip` for the new environment: the base Python's own if it is new enough (Debian's
+    /// `python3-pip` works without `python3-venv`), otherwise one that ensurepip unpacks.
     fn pip(&self, interpreter: &Interpreter) -> Result<Command, EnvironmentError> {
         let mut ask = command(&interpreter.path, &["-m", "pip", "--version"]);
         let answer = ask.output().ok().filter(|output| output.status.success());
@@ -145,7 +145,7 @@ impl Job<'_> {
         Ok(command(&self.python(), &["-m", "pip"]))
     }
 
-    /// Byte-compiles everything once: the first import of dagster would otherwise do it in every
+    /// Byte-compiles everything once. Otherwise the first import of dagster would do it in every
     /// process that cannot write there. Files that do not compile (templates) are not an error.
     fn compile(&self, progress: &mut dyn FnMut(&str)) -> Result<(), EnvironmentError> {
         progress("Compiling the packages");
@@ -157,8 +157,8 @@ impl Job<'_> {
             .map_err(EnvironmentError::file("start", &self.python()))
     }
 
-    /// Makes the scripts in `bin` name the final folder, and moves the environment there. Where
-    /// that fails, the temporary folder goes away with its owner in [`build`].
+    /// Points the scripts in `bin` to the final folder, and moves the environment there. If that
+    /// fails, the owner of the temporary folder in [`build`] removes it.
     fn finish(&self) -> Result<(), EnvironmentError> {
         rewrite_scripts(&self.partial.join("bin"), self.partial, self.folder)?;
         fs::rename(self.partial, self.folder).map_err(EnvironmentError::file(
@@ -187,7 +187,7 @@ impl Job<'_> {
     }
 }
 
-/// A command that asks nothing and is not led astray by variables meant for other Pythons.
+/// A command that asks no questions and ignores variables meant for other Pythons.
 fn command(program: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null());
@@ -212,7 +212,7 @@ fn pip_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Scripts begin with the absolute path of their interpreter.
+/// Rewrites scripts, which begin with the absolute path of their interpreter.
 fn rewrite_scripts(bin: &Path, from: &Path, to: &Path) -> Result<(), EnvironmentError> {
     let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
     let entries = fs::read_dir(bin).map_err(EnvironmentError::file("read", bin))?;
@@ -244,7 +244,7 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// The last lines that say something, as one line.
+/// The last lines that are not empty, as one line.
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text
         .lines()

@@ -1,4 +1,4 @@
-//! Looking for a Python to build the environment with.
+//! Finds a Python to build the environment with.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ const NAMES: [&str; 5] = [
 /// Minor versions of Python 3 that the lock can be installed on.
 const MINORS: std::ops::RangeInclusive<u32> = 10..=13;
 
-/// A Python that can be built with.
+/// A Python that can build the environment.
 #[derive(Clone, Debug)]
 pub(super) struct Interpreter {
-    /// What to start.
+    /// The program.
     pub path: PathBuf,
     /// `3.11`.
     pub version: String,
 }
 
-/// Finds an interpreter: the one named, or the first suitable one on `PATH`.
+/// Finds an interpreter: the named one, or the first suitable one on `PATH`.
 pub(super) fn find(named: Option<&Path>) -> Result<Interpreter, EnvironmentError> {
     let candidates: Vec<&OsStr> = match named {
         Some(path) => vec![path.as_os_str()],
@@ -45,7 +45,7 @@ pub(super) fn find(named: Option<&Path>) -> Result<Interpreter, EnvironmentError
     })
 }
 
-/// Asks a candidate for its version and its real path (a shim on `PATH` may choose by folder).
+/// Queries a candidate's version and real path (a shim on `PATH` may choose by folder).
 fn probe(candidate: &OsStr) -> Result<Interpreter, String> {
     const ASK: &str = "import sys; print(*sys.version_info[:2], sys.executable or '', sep='\\n')";
     let output = Command::new(candidate)
