@@ -1,5 +1,5 @@
-//! Plain types that every layer shares: what a queue, a task, a worker and a run are, what happened
-//! ([`Event`]), how things stand ([`Snapshot`]) and what an operator may ask for ([`Command`]). No I/O.
+//! Plain types that every layer shares: queues, tasks, workers and runs, events ([`Event`]), state
+//! ([`Snapshot`]) and commands of an operator ([`Command`]). No I/O.
 
 mod alarm;
 mod audience;

@@ -1,38 +1,38 @@
-//! What an operator is alarmed of, and how.
+//! Alarms for an operator, and the ways to signal them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What an alarm is about.
+/// Subject of an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlarmKind {
-    /// The broker, Dagster's webserver, a worker's link or a host does not answer.
+    /// The broker, Dagster's webserver, a worker's link or a remote machine does not answer.
     Unreachable,
     /// Messages wait in a queue and no live worker receives from it.
     NoConsumer,
     /// A worker's heartbeat is overdue.
     SilentWorker,
-    /// More and more messages wait.
+    /// The number of waiting messages keeps growing.
     Backlog,
-    /// A queue cannot be counted.
+    /// The counts of a queue cannot be read.
     Queue,
     /// There are dead letters.
     DeadLetters,
-    /// A message is held for minutes without a slot.
+    /// A message has been held for minutes without a slot.
     Held,
-    /// A code location does not load.
+    /// A code location fails to load.
     CodeLocation,
-    /// A worker is of another version, or has the name of another one.
+    /// A worker has a different version, or the same name as another worker.
     Fleet,
-    /// What the console started is not there yet, or failed.
+    /// A process that the console started is not up yet, or failed.
     Start,
 }
 
 impl AlarmKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 10] = [
         Self::Unreachable,
         Self::NoConsumer,
@@ -46,7 +46,7 @@ impl AlarmKind {
         Self::Start,
     ];
 
-    /// Those that are rung for unless others are chosen: work stands still, or will.
+    /// The kinds that are signalled by default: work stands still, or soon will.
     pub const USUAL: [Self; 4] = [
         Self::Unreachable,
         Self::NoConsumer,
@@ -88,7 +88,7 @@ impl FromStr for AlarmKind {
     }
 }
 
-/// How a terminal tells of an alarm when nobody looks at it.
+/// Signal of an alarm in a terminal that is not in view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ring {

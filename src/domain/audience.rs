@@ -1,15 +1,15 @@
-//! Whether anybody looks at a worker. What is made only for viewers (counts of the queues,
-//! snapshots) rests while nobody does.
+//! Presence of viewers of a worker. Work that is only for viewers (counts of the queues, snapshots)
+//! pauses while there are none.
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// How long a viewer who has left is expected back. Who asks for the status again and again looks,
-/// although each question is over in a moment.
+/// Time for which a viewer counts as present after leaving. A client that polls the status is a
+/// viewer, although each request is short.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// Who looks at a worker. Cloning is cheap; all clones are of one audience.
+/// The viewers of a worker. Cloning is cheap; all clones share one audience.
 #[derive(Clone, Debug, Default)]
 pub struct Audience {
     viewers: watch::Sender<Viewers>,
@@ -30,7 +30,7 @@ pub struct Viewer {
 }
 
 impl Viewers {
-    /// Whether anybody looks, or has done so moments ago.
+    /// Whether there is a viewer, or was one moments ago.
     #[must_use]
     pub fn are_present(&self) -> bool {
         self.count > 0 || self.left_at.is_some_and(|at| at.elapsed() < LINGER)
@@ -38,7 +38,7 @@ impl Viewers {
 }
 
 impl Audience {
-    /// Lets a viewer in.
+    /// Adds a viewer.
     pub fn enter(&self) -> Viewer {
         self.viewers.send_modify(|viewers| viewers.count += 1);
         Viewer {
@@ -46,13 +46,13 @@ impl Audience {
         }
     }
 
-    /// Whether anybody looks now, or has done so moments ago.
+    /// Whether there is a viewer, or was one moments ago.
     #[must_use]
     pub fn is_present(&self) -> bool {
         self.viewers.borrow().are_present()
     }
 
-    /// The viewers, to be waited for.
+    /// A receiver that reports changes of the viewers.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Viewers> {
         self.viewers.subscribe()

@@ -1,4 +1,4 @@
-//! What was asked of the pool, by whom, and what came of it.
+//! The audit log: requests to the pool, their users and their outcomes.
 
 use std::path::Path;
 
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 /// One line of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// When it was over.
+    /// Time of the outcome.
     pub time: Timestamp,
-    /// User name, as the kernel knows the client.
+    /// User name of the client, as the kernel reports it.
     pub user: String,
-    /// What the client calls itself, `user@host`.
+    /// Name that the client gives itself, `user@host`.
     pub from: String,
-    /// Host on which it was carried out (or refused).
+    /// Host on which the command was carried out or refused.
     pub host: String,
     /// The verb.
     pub verb: String,
-    /// What it was about: a worker, a task, a queue, runs.
+    /// Target of the command: a worker, a task, a queue, runs.
     pub target: String,
     /// `done: …` or `failed: …`, with the reply's sentence.
     pub outcome: String,
 }
 
 impl AuditEntry {
-    /// Whether it was done, and the reply's sentence.
+    /// Whether the command was done, and the reply's sentence.
     #[must_use]
     pub fn result(&self) -> (bool, &str) {
         match self.outcome.split_once(": ") {
@@ -35,8 +35,8 @@ impl AuditEntry {
         }
     }
 
-    /// The archive that a drain of a queue has written, as its reply tells at its end:
-    /// `…; 12 are in /path/of/the/archive.jsonl`.
+    /// The archive written by a drain of a queue, taken from the end of its reply: `…; 12 are in
+    /// /path/of/the/archive.jsonl`.
     #[must_use]
     pub fn archive(&self) -> Option<&str> {
         let (_, told) = self.outcome.rsplit_once("; ")?;

@@ -1,17 +1,17 @@
-//! What an operator may ask for.
+//! Commands of an operator.
 
 use serde::{Deserialize, Serialize};
 
 use super::secrets::redact_in_place;
 use super::{Answer, AssetKey, JobRef, Query};
 
-/// How much a command can hurt: read-only mode refuses all but `Safe`, the console asks before
+/// Risk of a command: read-only mode refuses all but `Safe`, and the console asks before
 /// `Destructive`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Danger {
     /// Changes nothing outside the console.
     Safe,
-    /// Changes what the pool does; nothing is lost.
+    /// Changes the pool's behaviour; nothing is lost.
     Disruptive,
     /// Interrupts work or removes messages.
     Destructive,
@@ -21,29 +21,30 @@ pub enum Danger {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// Stop receiving; give back what has not started; go on with what runs.
+    /// Stop receiving; give back tasks that have not started; continue running ones.
     Pause,
-    /// Receive again.
+    /// Start receiving again.
     Resume,
     /// Set the number of step slots.
     Scale {
         /// Step slots, 0 or more.
         steps: u32,
     },
-    /// Finish what runs, give the rest back, then end the worker process.
+    /// Finish running tasks, give the others back, then end the worker process.
     Drain {
-        /// Seconds after which it becomes a [`Command::Stop`]; none is as long as it takes.
+        /// Seconds after which it becomes a [`Command::Stop`]; `None` waits without a limit.
         #[serde(default)]
         within: Option<u64>,
     },
-    /// End the worker process at once, and with it what runs.
+    /// End the worker process and its tasks at once.
     Kill,
-    /// Kill what has not ended within `cancel_grace`, then end the worker process. The messages go
-    /// back: another worker finds the steps lost and lets them go on, and resumes the runs.
+    /// Kill tasks that have not ended within `cancel_grace`, then end the worker process. The
+    /// messages go back: another worker finds the steps lost and retries them, and resumes the
+    /// runs.
     Stop,
-    /// Load user code again: new hosts for new work.
+    /// Load user code again: new work goes to new hosts.
     Reload,
-    /// Start another worker on the console's host. Nobody but a console does that.
+    /// Start another worker on the console's host. Only a console carries this out.
     StartWorker,
     /// Interrupt one task's process.
     CancelTask {
@@ -54,7 +55,7 @@ pub enum Command {
     DrainQueue {
         /// Queue name.
         queue: String,
-        /// Leave their steps and runs waiting: the messages are to be restored.
+        /// Keep their steps and runs waiting: the messages are to be restored.
         #[serde(default)]
         keep_waiting: bool,
     },
@@ -62,22 +63,22 @@ pub enum Command {
     PurgeQueue {
         /// Queue name.
         queue: String,
-        /// Leave their steps and runs waiting; messages in flight or delayed go too.
+        /// Keep their steps and runs waiting; messages in flight or delayed are deleted too.
         #[serde(default)]
         keep_waiting: bool,
     },
-    /// Show messages of a queue by receiving them and giving them back, which raises their receive
-    /// counts; [`Query::Peek`] does without, where the broker can.
+    /// Show messages of a queue by receiving them and giving them back, which increases their
+    /// receive counts. [`Query::Peek`] avoids this, if the broker supports it.
     PeekByReceiving {
         /// Queue name.
         queue: String,
-        /// At most so many.
+        /// Maximum number of messages.
         limit: usize,
-        /// Only this one, by SQS's message id.
+        /// Only the message with this SQS message id.
         #[serde(default)]
         message_id: Option<String>,
     },
-    /// Send dead letters back to where they came from.
+    /// Send dead letters back to their source queues.
     Redrive {
         /// The dead-letter queue's name.
         queue: String,
@@ -93,9 +94,10 @@ pub enum Command {
         queue: String,
         /// SQS's message id.
         message_id: String,
-        /// The new body; what a peek redacted in it stands for the old value.
+        /// The new body; a value redacted by a peek stands for the old value.
         body: String,
-        /// Send it to this queue; otherwise where a dead letter came from, or the queue it is on.
+        /// Send it to this queue; by default a dead letter goes to its source, and any other
+        /// message to its own queue.
         #[serde(default)]
         to: Option<String>,
     },
@@ -103,10 +105,10 @@ pub enum Command {
     RestoreArchive {
         /// Path of the archive on the worker's host.
         file: String,
-        /// Send all to this queue; otherwise each to its own.
+        /// Send all to this queue; by default each goes to its own.
         #[serde(default)]
         to: Option<String>,
-        /// Send those too that an earlier restore of this file has sent.
+        /// Also send those that an earlier restore of this file has already sent.
         #[serde(default)]
         again: bool,
     },
@@ -116,27 +118,27 @@ pub enum Command {
     ReexecuteRun {
         /// The run.
         run_id: String,
-        /// Only the steps that failed, and those after them.
+        /// Only the failed steps, and those that depend on them.
         from_failure: bool,
     },
     /// Ask Dagster to terminate runs.
     TerminateRuns {
         /// Run ids.
         run_ids: Vec<String>,
-        /// Mark them as cancelled, whatever their processes do: the only way for a run that is still
-        /// starting, such as one that waits in SQS.
+        /// Mark them as cancelled, even if their processes continue. This is the only way for a run
+        /// that is still starting, for example one that waits in SQS.
         force: bool,
     },
-    /// Have Dagster load a code location again.
+    /// Let Dagster load a code location again.
     ReloadLocation {
         /// Its name.
         location: String,
     },
-    /// Tell something; changes nothing.
+    /// Answer a query; changes nothing.
     Ask(Query),
 }
 
-/// What to launch.
+/// Parameters of a launch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
     /// The job.
@@ -147,8 +149,7 @@ pub struct Launch {
     /// Run tags.
     #[serde(default)]
     pub tags: Vec<(String, String)>,
-    /// The partition, with the tags and, unless one is given, the configuration that Dagster has
-    /// for it.
+    /// The partition. Dagster's tags for it are used, and its configuration unless one is given.
     #[serde(default)]
     pub partition: Option<String>,
     /// Only these assets; empty for all.
@@ -171,7 +172,7 @@ impl Launch {
 }
 
 impl Command {
-    /// How much it can hurt.
+    /// The risk of the command.
     #[must_use]
     pub fn danger(&self) -> Danger {
         match self {
@@ -198,7 +199,7 @@ impl Command {
         }
     }
 
-    /// Whether Dagster's webserver carries it out, rather than a worker.
+    /// Whether Dagster's webserver carries it out instead of a worker.
     #[must_use]
     pub fn is_for_dagster(&self) -> bool {
         match self {
@@ -211,7 +212,7 @@ impl Command {
         }
     }
 
-    /// The verb, as the audit log and toasts name it.
+    /// The verb for the audit log and toasts.
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
@@ -238,7 +239,7 @@ impl Command {
         }
     }
 
-    /// The queue it is about.
+    /// The queue it refers to.
     #[must_use]
     pub fn queue(&self) -> Option<&str> {
         match self {
@@ -252,13 +253,13 @@ impl Command {
         }
     }
 
-    /// Whether it is about queues and their messages.
+    /// Whether it refers to queues and their messages.
     #[must_use]
     pub fn is_about_queues(&self) -> bool {
         self.queue().is_some() || matches!(self, Self::RestoreArchive { .. })
     }
 
-    /// Whether it may take as long as a queue is full.
+    /// Whether its duration grows with the size of a queue.
     #[must_use]
     pub fn takes_long(&self) -> bool {
         matches!(
@@ -273,25 +274,25 @@ impl Command {
 }
 
 impl Reply {
-    /// The same with the secrets in its sentence hidden.
+    /// The reply with the secrets in its sentence hidden.
     #[must_use]
     pub fn redacted(mut self) -> Self {
         match &mut self {
             Self::Done(text) | Self::Failed(text) => redact_in_place(text),
-            // What answers a question was redacted when it was read.
+            // The answer to a query was redacted when it was read.
             Self::Answer(_) => {}
         }
         self
     }
 }
 
-/// What came of a command: one sentence, or what was asked for.
+/// Result of a command: one sentence, or the requested data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// Done, or accepted.
+    /// The command was done or accepted.
     Done(String),
-    /// Refused or failed.
+    /// The command was refused or failed.
     Failed(String),
     /// The answer to a [`Query`].
     Answer(Box<Answer>),

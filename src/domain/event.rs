@@ -1,4 +1,4 @@
-//! What happens in a worker. Every transition is an [`Event`]; the control store folds them.
+//! Events of a worker. Every transition is an [`Event`]; the control store folds them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use super::{
     TaskView, Timestamp, Usage, WorkerState,
 };
 
-/// Something that happened in a worker.
+/// An event of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -20,7 +20,8 @@ pub enum Event {
     State {
         /// The new state.
         state: WorkerState,
-        /// When what still runs is interrupted (of a draining worker) or killed (of a stopping one).
+        /// Time at which running tasks are interrupted (draining worker) or killed (stopping
+        /// worker).
         deadline: Option<Timestamp>,
     },
     /// The slot targets changed.
@@ -35,11 +36,11 @@ pub enum Event {
         /// The task, in phase `Held`.
         task: Box<TaskView>,
     },
-    /// A task was given to a host.
+    /// A task was handed to a host.
     Started {
         /// Taskiq's task id.
         task_id: String,
-        /// When.
+        /// Time of the event.
         at: Timestamp,
     },
     /// Its child was forked.
@@ -49,42 +50,42 @@ pub enum Event {
         /// The child's process id.
         pid: u32,
     },
-    /// What a task's processes use was looked at.
+    /// The resource usage of a task's processes was measured.
     Usage {
         /// Taskiq's task id.
         task_id: String,
-        /// What they use.
+        /// The usage.
         usage: Usage,
     },
-    /// The task is over, as far as this worker is concerned.
+    /// The task has ended for this worker.
     Finished {
         /// Taskiq's task id.
         task_id: String,
-        /// When.
+        /// Time of the event.
         at: Timestamp,
-        /// How.
+        /// The outcome.
         outcome: TaskOutcome,
     },
-    /// Which queues this worker receives from, and of which it tells.
+    /// The queues this worker receives from, and those it reports.
     Queues {
         /// Names of those it receives from.
         served: Vec<String>,
-        /// URLs of all it tells of: of another one nothing is known any more.
+        /// URLs of every queue it reports; the store drops queues that are not listed.
         told: Vec<String>,
     },
-    /// A queue's counts were read, or could not be.
+    /// A queue's counts were read, or reading them failed.
     Queue {
         /// The queue.
         queue: QueueView,
     },
-    /// Exact waiting counts per priority of one queue, which only the embedded broker can tell.
+    /// Exact waiting counts per priority of one queue, which only the embedded broker provides.
     Waiting {
         /// Queue name.
         queue: String,
         /// (priority, waiting) pairs.
         counts: Vec<(i64, u64)>,
     },
-    /// A source answered, or did not.
+    /// A source answered, or failed to.
     Source {
         /// The source.
         source: Source,
@@ -94,7 +95,7 @@ pub enum Event {
         /// Their present states.
         hosts: Vec<HostView>,
     },
-    /// The deployment's workers, all of them, as Dagster's storage has them.
+    /// All workers of the deployment, from Dagster's storage.
     Fleet {
         /// Their last heartbeats, by id.
         workers: Vec<FleetWorker>,
@@ -107,7 +108,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// Hides the secrets in its foreign texts: lines, reasons, URLs. Ids and names of ours stay.
+    /// Hides the secrets in texts from outside: lines, reasons, URLs. Ids and names of our own
+    /// stay.
     pub fn redact(&mut self) {
         match self {
             Self::Log { line } => redact_in_place(&mut line.message),
@@ -141,10 +143,10 @@ impl Event {
     }
 }
 
-/// Where a worker reports its events: bounded, never blocks; what does not fit is counted.
+/// Receiver of a worker's events: bounded and never blocking; events that do not fit are counted.
 ///
 /// 8,192 events are some eight seconds of 1,000 events per second: longer than the store is ever
-/// away.
+/// busy.
 #[derive(Clone, Debug)]
 pub struct EventSink {
     sender: mpsc::Sender<Event>,
@@ -153,7 +155,7 @@ pub struct EventSink {
 }
 
 impl EventSink {
-    /// How many events may wait for the store.
+    /// Maximum number of events waiting for the store.
     pub const CAPACITY: usize = 8192;
 
     /// A sink and the end from which its events are read.
@@ -176,19 +178,19 @@ impl EventSink {
         }
     }
 
-    /// How many events were dropped since the start.
+    /// Number of dropped events since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Who looks at what the events are folded into.
+    /// The viewers of the state that the events are folded into.
     #[must_use]
     pub fn audience(&self) -> Audience {
         self.audience.clone()
     }
 
-    /// The count behind [`EventSink::dropped`]: whoever reads the events can watch it without
+    /// The counter behind [`EventSink::dropped`]: the reader of the events can watch it without
     /// keeping the channel open.
     #[must_use]
     pub fn drop_counter(&self) -> Arc<AtomicU64> {

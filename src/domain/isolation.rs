@@ -1,15 +1,15 @@
-//! How a step is kept apart from other steps of its code location.
+//! Process isolation between steps of a code location.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of process a step gets.
+/// Kind of process that a step gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// Forked where that is safe, else reused.
+    /// Forked if that is safe, otherwise reused.
     #[default]
     Auto,
     /// A child forked from the process that has loaded the code.

@@ -1,4 +1,4 @@
-//! Log lines: the worker's own, and what steps print.
+//! Log lines: the worker's own, and the output of steps.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// All of them, mildest first.
+    /// All levels, lowest first.
     pub const ALL: [Self; 5] = [
         Self::Trace,
         Self::Debug,
@@ -29,17 +29,17 @@ impl LogLevel {
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// When it was written.
+    /// Time of the line.
     pub at: Timestamp,
     /// Severity.
     pub level: LogLevel,
     /// Module, `step`, or a host's location.
     pub target: String,
-    /// The run it belongs to, where known.
+    /// The run it belongs to, if known.
     pub run_id: Option<String>,
-    /// The step it belongs to, where known.
+    /// The step it belongs to, if known.
     pub step_key: Option<String>,
-    /// The worker that told it; none where a console's own process did.
+    /// The worker that sent it; `None` for a line of the console's own process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
     /// The text, without its line end.

@@ -1,32 +1,32 @@
-//! Messages and queues as an operator looks at them: what a peek and a look at a queue's attributes
-//! answer. Secrets are redacted before a value of these types is made.
+//! Messages and queues for an operator: the answers of a peek and of a query for a queue's
+//! attributes. Secrets are redacted before a value of these types is created.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::TaskKind;
 
-/// Messages that one peek shows at most.
+/// Maximum number of messages in one peek.
 pub const MAX_PEEKED: usize = 100;
 
-/// Bodies that one peek carries at most, in bytes; those beyond are left out and said to be.
+/// Maximum size of the bodies in one peek, in bytes; further bodies are marked as left out.
 pub const MAX_PEEKED_BYTES: usize = 4 << 20;
 
-/// Where a message is in its life.
+/// Stage of a message's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageStage {
     /// Can be received.
     #[default]
     Waiting,
-    /// Not to be received before its delay is over.
+    /// Cannot be received before its delay is over.
     Delayed,
-    /// Received, neither deleted nor expired: only the embedded broker shows such.
+    /// Received, neither deleted nor expired. Only the embedded broker shows these.
     InFlight,
 }
 
 impl MessageStage {
-    /// For tables.
+    /// The word for tables.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -37,12 +37,12 @@ impl MessageStage {
     }
 }
 
-/// What a body asks for, where it is a Taskiq message that a worker knows.
+/// The task in a body, if it is a Taskiq message that a worker knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// Taskiq's id of the task.
     pub task_id: String,
-    /// What it asks for.
+    /// Kind of the task.
     pub kind: TaskKind,
     /// The Dagster run.
     pub run_id: String,
@@ -52,21 +52,21 @@ pub struct Envelope {
     pub job: Option<String>,
     /// Run priority plus step priority.
     pub priority: i64,
-    /// Total attempt number, from 1; 0 where the sender did not say.
+    /// Total attempt number, from 1; 0 if the sender did not set it.
     pub attempt: u32,
 }
 
-/// A message that was looked at and left where it is.
+/// A message that was shown and left in its queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeekedMessage {
     /// The queue it is on.
     pub queue: String,
     /// SQS's message id.
     pub message_id: String,
-    /// Where it is in its life.
+    /// Stage of its life.
     #[serde(default)]
     pub stage: MessageStage,
-    /// The body, secrets redacted; absent where the answer had no room for it.
+    /// The body, secrets redacted; absent if the answer had no room for it.
     pub body: Option<String>,
     /// Length of the body in bytes.
     pub body_bytes: usize,
@@ -80,7 +80,7 @@ pub struct PeekedMessage {
     /// `MessageGroupId` of a FIFO queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Why a worker dead-lettered it (`dtq_reason`).
+    /// Reason for which a worker dead-lettered it (`dtq_reason`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The queue it was dead-lettered from.
@@ -89,16 +89,16 @@ pub struct PeekedMessage {
     /// Its other message attributes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<(String, String)>,
-    /// What the body asks for.
+    /// The task in the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope: Option<Envelope>,
-    /// Why the body cannot be read as a task.
+    /// Reason why the body is not a valid task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
 impl PeekedMessage {
-    /// What a person calls it: the step key, the kind of run task, or that it is no task.
+    /// Display name: the step key, the kind of run task, or a note that it is not a task.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.envelope {
@@ -113,18 +113,18 @@ impl PeekedMessage {
 pub struct Peek {
     /// The queue.
     pub queue: String,
-    /// When.
+    /// Time of the peek.
     pub at: Timestamp,
-    /// The messages, oldest first where the broker says so.
+    /// The messages, oldest first if the broker provides an order.
     pub messages: Vec<PeekedMessage>,
-    /// Whether it was done by receiving: receive counts went up, and messages of a FIFO group behind
-    /// its first ten, in flight or delayed are not among them.
+    /// Whether the messages were received: receive counts increased, and messages in flight,
+    /// delayed, or behind the first ten of a FIFO group are missing.
     pub received: bool,
     /// Whether there may be more.
     pub more: bool,
 }
 
-/// Where a queue's messages go that were received too often.
+/// Dead-letter policy of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedrivePolicy {
     /// Name of the dead-letter queue.
@@ -140,7 +140,7 @@ pub struct QueueDetail {
     pub queue: String,
     /// Full URL.
     pub url: String,
-    /// When it was asked.
+    /// Time of the query.
     pub at: Timestamp,
     /// SQS's attributes, by name.
     pub attributes: Vec<(String, String)>,
@@ -148,9 +148,9 @@ pub struct QueueDetail {
     pub tags: Vec<(String, String)>,
     /// Its own dead-letter queue.
     pub redrive: Option<RedrivePolicy>,
-    /// The queues it is the dead-letter queue of.
+    /// The queues that use it as their dead-letter queue.
     pub sources: Vec<String>,
-    /// What could not be asked, one sentence each.
+    /// Parts that could not be queried, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
 }

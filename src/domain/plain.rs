@@ -1,11 +1,11 @@
-//! Text of others as a terminal may print it.
+//! Foreign text, made safe for a terminal.
 
 use std::borrow::Cow;
 
 use anstream::adapter::strip_str;
 
-/// The text without what a terminal would obey: escape sequences and control characters other than
-/// tabs and line ends. Names, messages and log lines are somebody else's words.
+/// The text without anything a terminal would interpret: escape sequences and control characters
+/// other than tabs and line ends. Names, messages and log lines come from outside.
 #[must_use]
 pub fn plain(text: &str) -> Cow<'_, str> {
     let obeyed = |c: char| c.is_control() && c != '\t' && c != '\n';
@@ -17,15 +17,15 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(kept)
 }
 
-/// Bytes of a [`reason`].
+/// Maximum size of a [`reason`], in bytes.
 const REASON: usize = 1024;
 
-/// Somebody else's text as the reason of something: one line of plain text, at most 1 KiB. SQS
-/// refuses attributes with control characters, and exceptions of dbt, rich and click are coloured.
+/// Foreign text as a reason: one line of plain text, at most 1 KiB. SQS refuses attributes with
+/// control characters, and exceptions of dbt, rich and click are coloured.
 #[must_use]
 pub fn reason(text: &str) -> String {
     let text = strip_str(text).to_string();
-    // U+FFFE and U+FFFF are no XML characters, and SQS takes none but those.
+    // U+FFFE and U+FFFF are not XML characters, and SQS only takes XML characters.
     let is_bad = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
     let words = text.split(|c: char| c.is_whitespace() || is_bad(c));
     let mut line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>();

@@ -1,6 +1,6 @@
-//! What an operator may want to know beyond the snapshot: asked for once, answered once, bounded.
+//! Queries for data beyond the snapshot: sent once, answered once, bounded.
 //!
-//! A question is a [`super::Command`] that changes nothing; its answer is a [`super::Reply`].
+//! A query is a [`super::Command`] that changes nothing; its answer is a [`super::Reply`].
 
 use std::fmt;
 
@@ -12,36 +12,36 @@ use super::{JobRef, Launch, Peek, QueueDetail, RunStatus};
 /// An asset's key, by its parts.
 pub type AssetKey = Vec<String>;
 
-/// A question.
+/// A query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "query", rename_all = "snake_case")]
 pub enum Query {
-    /// What must be known to launch a job.
+    /// The data needed to launch a job.
     Job {
         /// The job.
         job: JobRef,
-        /// The assets it is to be launched for; empty for all of it.
+        /// The assets of the launch; empty for the whole job.
         assets: Vec<AssetKey>,
     },
-    /// The run configuration that Dagster has for a partition.
+    /// Dagster's run configuration for a partition.
     PartitionConfig {
         /// The job.
         job: JobRef,
-        /// The assets it is to be launched for; empty for all of it.
+        /// The assets of the launch; empty for the whole job.
         assets: Vec<AssetKey>,
         /// The partition.
         partition: String,
     },
-    /// What Dagster would say against the configuration of a launch.
+    /// Dagster's validation of a launch's configuration.
     CheckConfig(Box<Launch>),
-    /// Older runs than those of the snapshot, which has them from then on.
+    /// Runs older than those of the snapshot, which then contains them.
     OlderRuns {
-        /// Only of these statuses; empty for all.
+        /// Only runs with these statuses; empty for all.
         statuses: Vec<RunStatus>,
-        /// Those before this run; `None` for those before the last page.
+        /// Runs before this one; `None` for those before the last page.
         before: Option<String>,
     },
-    /// A run's steps, as Dagster knows them.
+    /// A run's steps from Dagster.
     Run {
         /// The run.
         run_id: String,
@@ -52,28 +52,30 @@ pub enum Query {
         run_id: String,
         /// The step; `None` for every event of the run.
         step_key: Option<String>,
-        /// Where the last answer ended.
+        /// The position at which the last answer ended.
         after: Option<String>,
     },
-    /// The next output of a step, as Dagster captured it.
+    /// The next part of a step's output, as Dagster captured it.
     StepOutput {
         /// The run.
         run_id: String,
         /// Dagster's key of the capture, from [`EventPage::file_key`].
         file_key: String,
-        /// Where the last answer ended.
+        /// The position at which the last answer ended.
         after: Option<String>,
     },
-    /// The same from the files on a worker's host, where the webserver cannot read them.
+    /// The next part of a step's output from the files on a worker's host, if the webserver cannot
+    /// read them.
     OutputFiles {
         /// The run.
         run_id: String,
         /// Dagster's key of the capture, from [`EventPage::file_key`].
         file_key: String,
-        /// Where the last answer ended; from the last [`OutputPage::MAX`] bytes on without one.
+        /// The position at which the last answer ended; without one, the last [`OutputPage::MAX`]
+        /// bytes.
         after: Option<String>,
     },
-    /// The message of a task that a worker has in hand, its secrets hidden.
+    /// The message of a task that a worker holds or runs, its secrets hidden.
     Payload {
         /// Taskiq's task id.
         task_id: String,
@@ -83,19 +85,19 @@ pub enum Query {
         /// Its name.
         queue: String,
     },
-    /// Messages of a queue as they lie; only the embedded broker can show them so.
+    /// Messages of a queue without receiving them; only the embedded broker supports it.
     Peek {
         /// The queue's name.
         queue: String,
-        /// At most so many.
+        /// Maximum number of messages.
         limit: usize,
-        /// Only this one, by SQS's message id.
+        /// Only the message with this SQS message id.
         message_id: Option<String>,
     },
 }
 
 impl Query {
-    /// What is asked, as an error says it.
+    /// Name of the query in an error.
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
@@ -112,7 +114,7 @@ impl Query {
         }
     }
 
-    /// Whether Dagster's webserver knows the answer, rather than a worker.
+    /// Whether Dagster's webserver answers it instead of a worker.
     #[must_use]
     pub fn is_for_dagster(&self) -> bool {
         match self {
@@ -130,7 +132,7 @@ impl Query {
         }
     }
 
-    /// The queue it is about.
+    /// The queue it refers to.
     #[must_use]
     pub fn queue(&self) -> Option<&str> {
         match self {
@@ -140,7 +142,7 @@ impl Query {
     }
 }
 
-/// An answer, of the same name as its question.
+/// An answer, named after its query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
@@ -148,13 +150,13 @@ pub enum Answer {
     Job(JobDetail),
     /// Of [`Query::PartitionConfig`]: YAML.
     PartitionConfig(String),
-    /// Of [`Query::CheckConfig`]: what is wrong with it; empty if nothing is.
+    /// Of [`Query::CheckConfig`]: the problems; empty if there are none.
     CheckConfig(Vec<ConfigProblem>),
     /// Of [`Query::OlderRuns`].
     OlderRuns {
-        /// How many there were in this page.
+        /// Number of runs in this page.
         count: usize,
-        /// There are no more.
+        /// Whether this is the last page.
         last: bool,
     },
     /// Of [`Query::Run`].
@@ -169,12 +171,12 @@ pub enum Answer {
     Queue(QueueDetail),
     /// Of [`Query::Peek`], and of a peek by receiving.
     Peek(Peek),
-    /// Of [`Query::Peek`], where the broker can show the messages of this queue only by receiving
+    /// Of [`Query::Peek`], if the broker can show the messages of this queue only by receiving
     /// them.
     OnlyByReceiving(String),
 }
 
-/// A job, as far as launching it goes.
+/// The data needed to launch a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobDetail {
     /// Its default run configuration, as YAML.
@@ -186,16 +188,17 @@ pub struct JobDetail {
 }
 
 impl JobDetail {
-    /// Partitions that are told of: more than anybody scrolls through, and under 1 MiB.
+    /// Maximum number of partitions in an answer: more than a user scrolls through, and under 1
+    /// MiB.
     pub const MAX_PARTITIONS: usize = 5_000;
-    /// Assets that are told of.
+    /// Maximum number of assets in an answer.
     pub const MAX_ASSETS: usize = 5_000;
 }
 
 /// A run's steps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSteps {
-    /// The steps of its plan and those that came up while it ran, in the plan's order; at most
+    /// The steps of its plan and those that were added while it ran, in the plan's order; at most
     /// [`RunSteps::MAX`].
     pub steps: Vec<RunStep>,
     /// Its configuration, as YAML.
@@ -203,7 +206,7 @@ pub struct RunSteps {
 }
 
 impl RunSteps {
-    /// Steps that are told of.
+    /// Maximum number of steps in an answer.
     pub const MAX: usize = 5_000;
 }
 
@@ -214,13 +217,13 @@ pub struct RunStep {
     pub key: String,
     /// `SUCCESS`, `FAILURE`, `SKIPPED`, `IN_PROGRESS`; absent before its start.
     pub status: Option<String>,
-    /// When the executor sent its last attempt.
+    /// Time at which the executor sent its last attempt.
     pub sent_at: Option<Timestamp>,
-    /// When that began.
+    /// Start of that attempt.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// End of that attempt.
     pub ended_at: Option<Timestamp>,
-    /// How many attempts began.
+    /// Number of started attempts.
     pub attempts: usize,
     /// Keys of the steps whose outputs it needs.
     pub depends_on: Vec<String>,
@@ -231,14 +234,14 @@ pub struct RunStep {
 pub struct EventPage {
     /// The events, oldest first.
     pub events: Vec<RunEvent>,
-    /// Where to go on.
+    /// Position of the next page.
     pub after: String,
-    /// There is more: ask again at once.
+    /// Whether there are more: query again at once.
     pub has_more: bool,
 }
 
 impl EventPage {
-    /// Dagster's key of the output that was captured for a step, where one of the events tells.
+    /// Dagster's key of the output that was captured for a step, if one of the events contains it.
     #[must_use]
     pub fn file_key(&self, step_key: &str) -> Option<&str> {
         let newest = self.events.iter().rev();
@@ -251,7 +254,7 @@ impl EventPage {
 /// One event of a run's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunEvent {
-    /// When.
+    /// Time of the event.
     pub at: Option<Timestamp>,
     /// Dagster's level: `DEBUG`, `INFO`, `WARNING`, `ERROR`, `CRITICAL`.
     pub level: String,
@@ -261,53 +264,53 @@ pub struct RunEvent {
     pub step_key: Option<String>,
     /// The message.
     pub message: String,
-    /// What went wrong, where something did, and on lines of their own what caused it.
+    /// The error, if any, followed by its causes on lines of their own.
     pub error: Option<String>,
     /// Of `LOGS_CAPTURED`: Dagster's key of the capture.
     pub file_key: Option<String>,
-    /// Of `LOGS_CAPTURED`: the steps whose output it is.
+    /// Of `LOGS_CAPTURED`: the steps that the output belongs to.
     pub captured: Vec<String>,
 }
 
-/// Some of a step's output.
+/// A part of a step's output.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputPage {
-    /// What it wrote to standard output.
+    /// Standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Standard error.
     pub stderr: String,
-    /// Where to go on.
+    /// Position of the next page.
     pub after: Option<String>,
-    /// Whoever was asked has no such capture: its files lie elsewhere.
+    /// Whether the queried process has no such capture: its files are elsewhere.
     #[serde(default)]
     pub missing: bool,
 }
 
 impl OutputPage {
-    /// Bytes of each stream that are told at once.
+    /// Maximum size of each stream in one answer, in bytes.
     pub const MAX: u32 = 65_536;
 
-    /// Whether there is likely more at once.
+    /// Whether more output is probably available at once.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        // A character may have been cut in half, and marks stand for what is none.
+        // A character may have been cut in half, and invalid bytes are replaced by marks.
         let full = Self::MAX as usize - 4;
         self.stdout.len() >= full || self.stderr.len() >= full
     }
 }
 
-/// What is wrong with a run configuration, and where.
+/// A problem of a run configuration, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigProblem {
-    /// Where: `ops.greet.config`; empty for the whole.
+    /// Path of the problem: `ops.greet.config`; empty for the whole.
     pub path: String,
-    /// Dagster's own words.
+    /// Dagster's message.
     pub message: String,
 }
 
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Most of Dagster's messages begin with the place themselves.
+        // Most of Dagster's messages begin with the path already.
         if self.path.is_empty() || self.message.contains("at path root") {
             f.write_str(&self.message)
         } else {

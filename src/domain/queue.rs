@@ -1,14 +1,14 @@
-//! Queues as SQS counts them, and waiting messages by priority.
+//! Queues with the counts of SQS, and waiting messages by priority.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Trend;
 
-/// Priority of a step whose tags say nothing (`dagster-taskiq/priority`).
+/// Priority of a step without a priority tag (`dagster-taskiq/priority`).
 pub const DEFAULT_PRIORITY: i64 = 5;
 
-/// What a queue is for in the configured set.
+/// Role of a queue in the configured set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QueueRole {
@@ -35,31 +35,31 @@ pub struct QueueCounts {
     pub delayed: u64,
 }
 
-/// A queue as the console shows it.
+/// A queue in the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueView {
     /// Name: the last part of the URL.
     pub name: String,
     /// Full URL.
     pub url: String,
-    /// Its part in the queue set.
+    /// Its role in the queue set.
     pub role: QueueRole,
     /// Last counts, if any were read yet.
     pub counts: Option<QueueCounts>,
-    /// When the counts were read.
+    /// Time at which the counts were read.
     pub counted_at: Option<Timestamp>,
-    /// When the oldest waiting message was sent: only the embedded broker can tell.
+    /// Sent time of the oldest waiting message, which only the embedded broker provides.
     #[serde(default)]
     pub oldest: Option<Timestamp>,
-    /// Why the last reading failed, in one sentence.
+    /// Reason of the last failed reading, in one sentence.
     pub error: Option<String>,
-    /// Waiting messages over the last hour, as a worker's store keeps them.
+    /// Waiting messages over the last hour, from a worker's store.
     #[serde(default, skip_serializing_if = "Trend::is_empty")]
     pub trend: Trend,
 }
 
 impl QueueView {
-    /// Goes on with what was counted of this queue earlier.
+    /// Continues the trend of earlier counts of this queue.
     pub fn continue_trend(&mut self, earlier: &Trend) {
         self.trend.join(earlier);
         if let (Some(counts), Some(at)) = (self.counts, self.counted_at) {
@@ -68,14 +68,14 @@ impl QueueView {
     }
 }
 
-/// Messages of one priority on one queue. What cannot be known is `None`, never a guess.
+/// Messages of one priority on one queue. Unknown counts are `None`, never a guess.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriorityCount {
     /// Queue name.
     pub queue: String,
     /// Run priority plus step priority.
     pub priority: i64,
-    /// Waiting in the queue: only the embedded broker can tell.
+    /// Waiting in the queue, which only the embedded broker provides.
     pub waiting: Option<u64>,
     /// Received and waiting for a slot.
     pub held: u64,

@@ -1,9 +1,9 @@
-//! Dagster's runs and jobs as its webserver tells of them.
+//! Dagster's runs and jobs, from its webserver.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Dagster's run status, in its own words.
+/// Dagster's run status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "the names are Dagster's")]
@@ -33,7 +33,7 @@ impl RunStatus {
         Self::Canceled,
     ];
 
-    /// Those after which something follows.
+    /// The statuses that are not final.
     pub const UNFINISHED: [Self; 6] = [
         Self::Queued,
         Self::NotStarted,
@@ -43,7 +43,7 @@ impl RunStatus {
         Self::Canceling,
     ];
 
-    /// Dagster's own word.
+    /// Dagster's word for the status.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -59,20 +59,20 @@ impl RunStatus {
         }
     }
 
-    /// Whether Dagster terminates it safely; the others can only be marked as canceled.
+    /// Whether Dagster can terminate it safely; others can only be marked as canceled.
     #[must_use]
     pub fn can_be_terminated(self) -> bool {
         matches!(self, Self::Queued | Self::Started)
     }
 
-    /// Whether nothing can follow it.
+    /// Whether the status is final.
     #[must_use]
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Success | Self::Failure | Self::Canceled)
     }
 }
 
-/// A run as the console shows it.
+/// A run in the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunView {
     /// Run id.
@@ -81,19 +81,19 @@ pub struct RunView {
     pub job: String,
     /// Status.
     pub status: RunStatus,
-    /// When it was created.
+    /// Creation time.
     pub created_at: Option<Timestamp>,
-    /// When it started.
+    /// Start time.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     pub ended_at: Option<Timestamp>,
-    /// Steps that succeeded so far.
+    /// Number of steps that have succeeded.
     pub steps_succeeded: u32,
-    /// Steps that failed so far.
+    /// Number of steps that have failed.
     pub steps_failed: u32,
-    /// Steps of its own plan, where Dagster tells; a plan with dynamic outputs does not.
+    /// Number of steps in its own plan, if Dagster reports it; not for a plan with dynamic outputs.
     pub steps_total: Option<u32>,
-    /// `dagster-taskiq/run_priority`, where the tag is set.
+    /// `dagster-taskiq/run_priority`, if the tag is set.
     pub priority: Option<i64>,
 }
 

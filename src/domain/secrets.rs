@@ -1,10 +1,9 @@
-//! Secrets, and what hides them: in values of our own ([`Secret`]) and in foreign text (messages,
-//! exceptions, URLs, what libraries say) before it reaches a log, a snapshot, an error or an audit
-//! log.
+//! Hiding secrets: in our own values ([`Secret`]) and in foreign text (messages, exceptions, URLs,
+//! output of libraries) before it reaches a log, a snapshot, an error or an audit log.
 //!
 //! A secret in a text is recognised by its form (`password=…`, a URL with a password, a bearer
-//! token) or by its value, where this process has it in a variable of its environment. Rather too
-//! much is hidden than too little.
+//! token) or by its value, if a variable of this process's environment contains it. In doubt, a
+//! value is hidden.
 
 mod forms;
 mod known;
@@ -16,7 +15,7 @@ use serde_json::Value;
 
 pub use forms::names_a_secret;
 
-/// What stands in a secret's place.
+/// Replacement of a secret.
 pub const REDACTED: &str = "(redacted)";
 
 /// A value that neither `Debug` nor `Display` shows.
@@ -24,7 +23,7 @@ pub const REDACTED: &str = "(redacted)";
 pub struct Secret(String);
 
 impl Secret {
-    /// The value itself, for what needs it.
+    /// The value itself.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -57,7 +56,7 @@ impl fmt::Display for Secret {
     }
 }
 
-/// A text with its secrets hidden; most texts hold none and are borrowed.
+/// A text with its secrets hidden; most texts contain none and are borrowed.
 #[must_use]
 pub fn redact_text(text: &str) -> Cow<'_, str> {
     match known::hide(text) {
@@ -98,7 +97,8 @@ pub fn redact_value(key: Option<&str>, value: &Value) -> Value {
     redact_member(key.is_some_and(names_a_secret), value)
 }
 
-/// Below a key that names a secret everything is hidden but the names of environment variables.
+/// Hides a member. Below a key that names a secret, everything is hidden except the names of
+/// environment variables.
 fn redact_member(hidden: bool, value: &Value) -> Value {
     match value {
         Value::Object(members) => members
@@ -121,13 +121,13 @@ fn redact_member(hidden: bool, value: &Value) -> Value {
                 .collect()
         }
         Value::String(_) | Value::Number(_) if hidden => Value::from(REDACTED),
-        // A message's body within an answer, say: JSON within a string.
+        // For example a message's body within an answer: JSON within a string.
         Value::String(text) => Value::from(redact(text)),
         other => other.clone(),
     }
 }
 
-/// Replaces a text in place where it holds a secret.
+/// Hides the secrets of a text in place.
 pub fn redact_in_place(text: &mut String) {
     if let Cow::Owned(hidden) = redact_text(text) {
         *text = hidden;

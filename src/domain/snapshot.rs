@@ -1,4 +1,4 @@
-//! How things stand, as one value: what a console draws and what a socket carries.
+//! The current state as one value, which a console draws and a socket carries.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{
     Source, SourceKind, TaskView, WorkerView,
 };
 
-/// How many finished tasks a worker remembers for its consoles.
+/// Maximum number of finished tasks that a worker keeps for its consoles.
 pub const MAX_RECENT_TASKS: usize = 500;
 
 /// One worker's state, as its control socket sends it.
@@ -22,37 +22,37 @@ pub struct WorkerSnapshot {
     pub queues: Vec<QueueView>,
     /// Tasks it holds or runs.
     pub tasks: Vec<TaskView>,
-    /// Tasks that ended, newest first, at most [`MAX_RECENT_TASKS`].
+    /// Ended tasks, newest first, at most [`MAX_RECENT_TASKS`].
     pub recent: VecDeque<TaskView>,
     /// Messages per queue and priority.
     pub priorities: Vec<PriorityCount>,
     /// The sources the worker itself depends on (the broker).
     pub sources: Vec<Source>,
-    /// All workers of the deployment, this one among them, as Dagster's storage had them lately.
+    /// All workers of the deployment, including this one, as last read from Dagster's storage.
     #[serde(default)]
     pub fleet: Vec<FleetWorker>,
 }
 
-/// Everything a console shows: all workers it is linked to, Dagster's runs and jobs, logs.
+/// Everything a console shows: all linked workers, Dagster's runs and jobs, logs.
 ///
 /// Parts are behind `Arc`, so that a frame that changes one part copies only that part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Raised by one at every change.
+    /// Incremented with every change.
     pub revision: u64,
-    /// How each source fares: broker, webserver, every worker link.
+    /// Health of each source: broker, webserver, every worker link.
     pub sources: Vec<Source>,
     /// Queues, in the order of the configuration.
     pub queues: Arc<Vec<QueueView>>,
     /// Workers, by id.
     pub workers: Arc<Vec<WorkerView>>,
     /// The deployment's workers, on every host, by id: from Dagster's storage, through the linked
-    /// workers. Without a linked worker it is what was known last.
+    /// workers. Without a linked worker it is the last known state.
     #[serde(default)]
     pub fleet: Arc<Vec<FleetWorker>>,
     /// Tasks held or running, oldest first.
     pub tasks: Arc<Vec<TaskView>>,
-    /// Tasks that ended, newest first.
+    /// Ended tasks, newest first.
     pub recent: Arc<Vec<TaskView>>,
     /// Messages per queue and priority, highest priority first.
     pub priorities: Arc<Vec<PriorityCount>>,
@@ -62,16 +62,16 @@ pub struct Snapshot {
     pub jobs: Arc<Vec<JobRef>>,
     /// Log lines, oldest first, bounded.
     pub logs: Arc<VecDeque<LogLine>>,
-    /// What was asked lately on this host and on those that are attached, newest first.
+    /// Recent audit entries of this host and the attached ones, newest first.
     #[serde(default)]
     pub audit: Arc<Vec<AuditEntry>>,
-    /// Dead letters, as they were looked at last.
+    /// Dead letters from the last look.
     #[serde(default)]
     pub dead_letters: Arc<Vec<PeekedMessage>>,
 }
 
 impl Snapshot {
-    /// How Dagster's webserver fares; `None` while no source is known.
+    /// Health of Dagster's webserver; `None` while no source is known.
     #[must_use]
     pub fn webserver(&self) -> Option<&Source> {
         let is_it = |source: &&Source| source.kind == SourceKind::Webserver;

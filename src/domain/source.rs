@@ -1,4 +1,4 @@
-//! Where the figures on the screen come from, and how each source fares.
+//! Sources of the displayed data, and the health of each.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,26 +15,26 @@ pub enum SourceKind {
     Webserver,
     /// A worker's control socket.
     Worker,
-    /// Another host, through ssh.
+    /// Another machine, through ssh.
     Host,
 }
 
-/// How a source fares.
+/// Health of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "health", rename_all = "snake_case")]
 pub enum SourceHealth {
-    /// Not configured: there is nothing to show and nothing wrong.
+    /// Not configured: nothing to show, and not an error.
     Absent,
     /// No answer yet.
     Connecting,
-    /// Answers.
+    /// Answers as expected.
     Up,
-    /// Answers, and not with what was asked for; what is shown is as old as the source's `seen_at`.
+    /// Answers with an error; the displayed data are as old as the source's `seen_at`.
     Failing {
         /// One sentence.
         reason: String,
     },
-    /// Does not answer; what is shown is as old as the source's `seen_at`.
+    /// Does not answer; the displayed data are as old as the source's `seen_at`.
     Down {
         /// One sentence.
         reason: String,
@@ -42,7 +42,7 @@ pub enum SourceHealth {
 }
 
 impl SourceHealth {
-    /// Why nothing is told, of a source that is known not to tell.
+    /// Reason why a source is failing or down.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         match self {
@@ -53,7 +53,7 @@ impl SourceHealth {
 }
 
 impl Source {
-    /// Hides the secrets in its address and in what it says.
+    /// Hides the secrets in its address and its reason.
     pub fn redact(&mut self) {
         redact_in_place(&mut self.address);
         if let SourceHealth::Down { reason } | SourceHealth::Failing { reason } = &mut self.health {
@@ -65,16 +65,16 @@ impl Source {
 /// One source of the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// Which.
+    /// Kind of the source.
     pub kind: SourceKind,
-    /// Endpoint, address or socket, for people.
+    /// Endpoint, address or socket, for display.
     pub address: String,
-    /// How it fares.
+    /// Its health.
     #[serde(flatten)]
     pub health: SourceHealth,
-    /// When it last answered.
+    /// Time of its last answer.
     pub seen_at: Option<Timestamp>,
-    /// Of one that does not tell: when it is asked again, where that is known.
+    /// Time at which an unreachable source is retried next, if known.
     #[serde(default)]
     pub retry_at: Option<Timestamp>,
 }

@@ -1,4 +1,5 @@
-//! A task is one Taskiq message on its way through a worker: a step of a run, or a run itself.
+//! Tasks: one Taskiq message on its way through a worker, which is a step of a run, or a run
+//! itself.
 
 use std::fmt;
 
@@ -7,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::secrets::redact_in_place;
 
-/// What a message asks a worker to do: Taskiq's `task_name`.
+/// Kind of work that a message requests: Taskiq's `task_name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskKind {
     /// Run one step of a run.
     ExecutePlan,
-    /// Be the run worker of a run.
+    /// Execute a run as its run worker.
     ExecuteJob,
     /// Take over a run whose run worker is gone.
     ResumeJob,
@@ -41,7 +42,7 @@ impl TaskKind {
         }
     }
 
-    /// What a person calls such a task, which has no step key to be called by.
+    /// Display name of such a task, for one without a step key.
     #[must_use]
     pub fn spoken(self) -> &'static str {
         match self {
@@ -64,7 +65,7 @@ impl fmt::Display for TaskKind {
     }
 }
 
-/// Where a task is in its life in this worker.
+/// Phase of a task in this worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
@@ -72,24 +73,24 @@ pub enum Phase {
     Held,
     /// Given to a warm host; `pid` is known once the child is forked.
     Running {
-        /// When it was given to the host.
+        /// Time at which it was handed to the host.
         since: Timestamp,
         /// Process id of the step's child on the worker's host.
         pid: Option<u32>,
     },
-    /// Over, as far as this worker is concerned.
+    /// Ended for this worker.
     Done {
-        /// When it ended.
+        /// End time.
         at: Timestamp,
-        /// When it was given to the host; absent if it never was.
+        /// Time at which it was handed to the host; absent if it never was.
         started: Option<Timestamp>,
-        /// How it ended.
+        /// The outcome.
         outcome: TaskOutcome,
     },
 }
 
 impl Phase {
-    /// What it is once the task ended.
+    /// The phase after the task's end.
     #[must_use]
     pub fn ended(&self, at: Timestamp, outcome: TaskOutcome) -> Self {
         let started = match self {
@@ -105,7 +106,7 @@ impl Phase {
     }
 }
 
-/// How a task ended in this worker.
+/// Outcome of a task in this worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum TaskOutcome {
@@ -118,30 +119,30 @@ pub enum TaskOutcome {
     },
     /// The step's attempt failed and Dagster will send the next one.
     UpForRetry {
-        /// One sentence; empty where it is not known.
+        /// One sentence; empty if unknown.
         #[serde(default)]
         reason: String,
     },
     /// The step was skipped, or there was nothing to do (already finished, run over).
     Skipped {
-        /// Why nothing ran.
+        /// Reason why nothing ran.
         reason: String,
     },
     /// The step or run was cancelled.
     Canceled,
     /// The message went back to the queue.
     GivenBack {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The message was moved to the dead-letter queue, or is kept because there is none.
     DeadLettered {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Its worker's process is gone. No worker says so of itself: it is what others make of it.
+    /// Its worker's process is gone. A worker never reports this of itself; others conclude it.
     Lost {
-        /// What becomes of it.
+        /// Consequence for the task.
         reason: String,
     },
 }
@@ -175,7 +176,7 @@ impl TaskOutcome {
         }
     }
 
-    /// The reason, where there is one.
+    /// The reason, if any.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -190,7 +191,7 @@ impl TaskOutcome {
     }
 }
 
-/// A task as the console shows it.
+/// A task in the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskView {
     /// Taskiq's `task_id`.
@@ -199,46 +200,45 @@ pub struct TaskView {
     pub message_id: String,
     /// Name of the queue it was received from.
     pub queue: String,
-    /// What it asks for.
+    /// Kind of the task.
     pub kind: TaskKind,
     /// The Dagster run it belongs to.
     pub run_id: String,
-    /// Job name, where the message tells.
+    /// Job name, if the message contains it.
     pub job: Option<String>,
     /// Step key; absent for a run.
     pub step_key: Option<String>,
     /// Run priority plus step priority.
     pub priority: i64,
-    /// Total attempt number, from 1; 0 where the sender did not say.
+    /// Total attempt number, from 1; 0 if the sender did not set it.
     pub attempt: u32,
     /// SQS's `ApproximateReceiveCount`.
     pub receive_count: u32,
-    /// When the message was sent (SQS's `SentTimestamp`).
+    /// Sent time of the message (SQS's `SentTimestamp`).
     pub sent_at: Option<Timestamp>,
-    /// When this worker received it.
+    /// Time of its receive by this worker.
     pub received_at: Timestamp,
-    /// Where it is now.
+    /// Current phase.
     #[serde(flatten)]
     pub phase: Phase,
     /// Id of the worker that holds it.
     pub worker: String,
-    /// What its processes use, or used last; absent before the first look.
+    /// Last measured usage of its processes; absent before the first measurement.
     #[serde(default)]
     pub usage: Option<Usage>,
 }
 
-/// What a task's process and its descendants use.
+/// Resource usage of a task's process and its descendants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Share of one core since the last look, in percent.
+    /// Share of one core since the last measurement, in percent.
     pub cpu_percent: u32,
-    /// Memory of their own, in MiB: what is shared with the host they were forked from is not
-    /// counted.
+    /// Their own memory, in MiB, without memory shared with the host they were forked from.
     pub memory_mib: u64,
 }
 
 impl TaskView {
-    /// What a person calls it: the step key, or the kind of run task.
+    /// Display name: the step key, or the kind of run task.
     #[must_use]
     pub fn name(&self) -> &str {
         self.step_key.as_deref().unwrap_or(self.kind.spoken())

@@ -1,20 +1,20 @@
-//! How a queue's waiting messages changed over the last hour, and whether they grow.
+//! Trend of a queue's waiting messages over the last hour, and detection of growth.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Minutes that are kept.
+/// Number of minutes that are kept.
 const MINUTES: i64 = 60;
 
-/// Counts further apart than this many minutes are not of one trend: nobody looked in between.
+/// Maximum gap within one trend, in minutes; counts further apart do not belong together.
 const GAP: i64 = 3;
 
-/// Minutes after which a backlog that reached no new peak does not grow any more.
+/// Minutes without a new peak after which a backlog no longer counts as growing.
 const CALM: i64 = 10;
 
-/// Waiting messages of one queue, one count a minute. Minutes in which nobody counted are missing.
+/// Waiting messages of one queue, one count a minute. Minutes without a count are missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Trend {
@@ -22,31 +22,31 @@ pub struct Trend {
     counts: BTreeMap<i64, u64>,
 }
 
-/// A backlog that grows.
+/// A growing backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Growth {
-    /// Messages that waited when it began.
+    /// Number of waiting messages at its begin.
     pub from: u64,
-    /// Messages that wait now.
+    /// Number of waiting messages now.
     pub to: u64,
-    /// Minutes since it began.
+    /// Minutes since its begin.
     pub minutes: i64,
 }
 
 impl Trend {
-    /// Whether nothing was counted yet.
+    /// Whether there is no count yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }
 
-    /// Notes a count: the first of each minute stays.
+    /// Adds a count; only the first of each minute is kept.
     pub fn note(&mut self, waiting: u64, at: Timestamp) {
         self.counts.entry(minute(at)).or_insert(waiting);
         self.trim();
     }
 
-    /// Takes over what another observer of the same queue counted in minutes that are missing here.
+    /// Adds the counts of another observer of the same queue for minutes that are missing here.
     pub fn join(&mut self, other: &Self) {
         for (minute, count) in &other.counts {
             self.counts.entry(*minute).or_insert(*count);
@@ -61,15 +61,15 @@ impl Trend {
         }
     }
 
-    /// That the backlog grows, seen at `now`; nothing where nobody counted lately.
+    /// Growth of the backlog at `now`; `None` without a recent count.
     ///
-    /// It begins to be told when a new peak is reached and, since the low before it, there came
-    /// * in three minutes or more: half as many again, and at least sixty more; or
-    /// * in ten minutes or more: a tenth more, and at least twenty more,
+    /// Growth is reported when a new peak is reached and the increase since the preceding low is:
+    /// * over three minutes or more: at least half, and at least sixty messages; or
+    /// * over ten minutes or more: at least a tenth, and at least twenty messages.
     ///
-    /// without the largest rise of a single minute: one burst is no trend. A fall by a tenth is a
-    /// new low to judge from. Once told, it stands until a fifth of the peak is gone, the low is
-    /// reached again, or ten minutes brought no new peak.
+    /// The largest rise of a single minute is left out, because one burst is not a trend. A fall by
+    /// a tenth is a new low to judge from. Growth stays reported until the backlog has fallen by a
+    /// fifth of the peak, the low is reached again, or ten minutes brought no new peak.
     #[must_use]
     pub fn growth(&self, now: Timestamp) -> Option<Growth> {
         let (last, _) = self.counts.last_key_value()?;
@@ -99,7 +99,7 @@ struct Sample {
     count: u64,
 }
 
-/// A stretch in which the backlog has not fallen back.
+/// A period in which the backlog has not fallen back.
 struct Rise {
     low: Sample,
     peak: Sample,
@@ -152,7 +152,8 @@ impl Rise {
 mod tests {
     use super::*;
 
-    /// What is told after each count; one is taken each minute, `None` is a minute nobody counted.
+    /// Whether growth is reported after each count; one is taken each minute, `None` is a missing
+    /// one.
     fn told(counts: &[Option<u64>]) -> Vec<bool> {
         let mut trend = Trend::default();
         let mut told = Vec::new();

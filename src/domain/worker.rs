@@ -13,16 +13,16 @@ pub enum WorkerState {
     Starting,
     /// Receives and runs.
     Running,
-    /// Receives nothing; what runs goes on, what was held went back.
+    /// Receives nothing; running tasks continue, held ones were given back.
     Paused,
     /// As paused, and the process ends when the last task has.
     Draining,
-    /// Interrupts what runs, then ends.
+    /// Interrupts running tasks, then ends.
     Stopping,
-    /// Over.
+    /// Ended.
     Stopped,
-    /// Its process is gone and did not say that it would end. No worker says so of itself: it is what
-    /// others make of it.
+    /// Its process ended without announcing it. A worker never reports this of itself; others
+    /// conclude it.
     Lost,
 }
 
@@ -54,7 +54,7 @@ impl WorkerState {
     }
 
     /// Whether `next` may follow this state. A worker that ends never comes back; a drain may be
-    /// hurried into a stop.
+    /// escalated to a stop.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         use WorkerState::{Draining, Paused, Running, Starting, Stopped, Stopping};
@@ -69,12 +69,12 @@ impl WorkerState {
     }
 }
 
-/// Slots of one kind: how many there should be, and how many are taken.
+/// Slots of one kind: their target number, and the number in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slots {
-    /// How many tasks may run at once.
+    /// Maximum number of tasks running at once.
     pub target: u32,
-    /// How many do.
+    /// Number of running tasks.
     pub busy: u32,
 }
 
@@ -84,7 +84,7 @@ pub struct Slots {
 pub enum HostPhase {
     /// Importing dagster and the user's definitions.
     Loading,
-    /// Forks children.
+    /// Ready to run tasks.
     Ready,
     /// Replaced; its last children are running.
     Draining,
@@ -92,39 +92,38 @@ pub enum HostPhase {
     Failed(String),
 }
 
-/// A warm Python host (or the ledger) as the console shows it.
+/// A warm Python host (or the ledger) in the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostView {
     /// Process id.
     pub pid: u32,
     /// Code location (a file or module), or `ledger`.
     pub location: String,
-    /// Where it is in its life.
+    /// Phase of its life.
     pub phase: HostPhase,
-    /// How long loading took, in milliseconds.
+    /// Duration of loading, in milliseconds.
     pub load_ms: Option<u64>,
     /// Children running now.
     pub children: u32,
-    /// Proportional set size in bytes, where the kernel tells.
+    /// Proportional set size in bytes, if the kernel reports it.
     pub pss_bytes: Option<u64>,
-    /// What kind of process its steps get; none before it is loaded, and of the ledger.
+    /// Kind of process that its steps get; `None` before it is loaded, and for the ledger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
-    /// Why that one, in a sentence.
+    /// Reason for that kind, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation_reason: Option<String>,
 }
 
-/// A worker process as the console shows it.
+/// A worker process in the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerView {
     /// Unique id: `<hostname>-<pid>` or the configured name.
     pub id: String,
-    /// The name it was given, where workers on other hosts have the same; the id then has the host
-    /// with it.
+    /// The configured name, if workers on other hosts have the same; the id then includes the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_name: Option<String>,
-    /// Real host name.
+    /// Host name of the machine.
     pub hostname: String,
     /// Process id of the worker.
     pub pid: u32,
@@ -136,33 +135,33 @@ pub struct WorkerView {
     pub steps: Slots,
     /// Slots for run workers.
     pub runs: Slots,
-    /// When the process started.
+    /// Start time of the process.
     pub started_at: Timestamp,
-    /// When it last told us something.
+    /// Time of its last report.
     pub heartbeat_at: Timestamp,
-    /// Seconds that the clock of its host is behind that of who looks; 0 where they agree.
+    /// Seconds by which its host's clock is behind the observer's; 0 if they agree.
     #[serde(default)]
     pub clock_behind: i64,
     /// Its Python hosts.
     pub hosts: Vec<HostView>,
-    /// Names of the queues it receives from; empty where it does not say.
+    /// Names of the queues it receives from; empty if it does not report them.
     #[serde(default)]
     pub queues: Vec<String>,
-    /// Steps that ended since the start: succeeded, failed (counting retries).
+    /// Number of steps that ended since the start: succeeded or failed (counting retries).
     pub finished: u64,
-    /// Steps that ended in a failure since the start.
+    /// Number of steps that ended in a failure since the start.
     pub failed: u64,
-    /// When what still runs is interrupted (of a draining worker) or killed (of a stopping one).
+    /// Time at which running tasks are interrupted (draining worker) or killed (stopping worker).
     #[serde(default)]
     pub deadline: Option<Timestamp>,
-    /// Events that were dropped because its store was behind: tasks it tells of may be missing, or
-    /// said to run that have ended.
+    /// Number of events dropped because its store was behind: some tasks may be missing, and some
+    /// ended ones may still appear as running.
     #[serde(default)]
     pub dropped_events: u64,
 }
 
 impl WorkerView {
-    /// What comes next by itself, and in how many seconds.
+    /// The next automatic step, and the seconds until it.
     #[must_use]
     pub fn next_step(&self, now: Timestamp) -> Option<(&'static str, i64)> {
         let what = match self.state {

@@ -7,16 +7,17 @@ use regex::{Captures, Regex};
 
 use super::REDACTED;
 
-/// A name that says that its value is a secret.
+/// A name that marks its value as a secret.
 const NAME: &str = r"[\w.-]*(?:passw|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|account[_-]?key|credential)[\w.-]*";
 
-/// A cheap look at what any rule could match.
+/// A cheap check for anything that a rule could match.
 const SUSPECT: &str = r"(?i)://[^\s]*@|://[^\s:/]+:[^\s/]*[a-z%][^\s/]*$|passw|pwd|passphrase|secret|token|(?:api|access|private|account)[ _-]?key|credential|authorization|bearer|cookie|signature=|[?&](?:sig|key|auth|code|pass|pw)=|eyJ|gh[pousr]_|github_pat_|xox[abeoprs]-|sk-";
 
-/// The text where a rule has matched, with the secret hidden.
+/// Builds the replacement of a match, with the secret hidden.
 type Replace = fn(&Captures<'_>) -> String;
 
-/// A broken constant pattern hides everything, which the tests of this module would show.
+/// Compiles a pattern. A broken constant pattern hides everything, which the tests of this module
+/// would show.
 fn pattern(text: &str) -> Option<Regex> {
     Regex::new(text).ok()
 }
@@ -30,7 +31,7 @@ static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 static RULES: LazyLock<Vec<Option<(Regex, Replace)>>> = LazyLock::new(|| {
     let rules: [(String, Replace); 10] = [
-        // A private key as a block of lines, in whatever it is quoted.
+        // A private key as a block of lines, in any quoting.
         (
             String::from(r"(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END|$)"),
             |found| format!("{}{REDACTED}-----END", &found[1]),
@@ -40,7 +41,7 @@ static RULES: LazyLock<Vec<Option<(Regex, Replace)>>> = LazyLock::new(|| {
             String::from(r#"(?i)\b([a-z][a-z0-9+.-]*)://([^\s"'<>`\\]*)@"#),
             |found| format!("{}://{}@", &found[1], userinfo(&found[1], &found[2])),
         ),
-        // A secret in a URL's query, under a name that alone does not say so.
+        // A secret in a URL's query, under a name that alone does not mark one.
         (
             String::from(
                 r#"(?i)((?:\bsignature|[?&](?:sig|key|auth|code|pass|pw))=)[^\s&"'<>\\]+"#,
@@ -85,7 +86,7 @@ static RULES: LazyLock<Vec<Option<(Regex, Replace)>>> = LazyLock::new(|| {
             ),
             named_value,
         ),
-        // Tokens whose own form says what they are.
+        // Tokens that are recognised by their own form.
         (
             String::from(
                 r"\b(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|xox[abeoprs]-[\w-]{10,}|sk-[\w-]{20,}|eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?)",
@@ -106,12 +107,12 @@ static RULES: LazyLock<Vec<Option<(Regex, Replace)>>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Whether a text may hold a secret at all.
+/// Whether a text may contain a secret at all.
 pub(super) fn is_suspect(text: &str) -> bool {
     SUSPECTS.as_ref().is_none_or(|any| any.is_match(text))
 }
 
-/// The text without what looks like a secret.
+/// The text without anything that looks like a secret.
 pub(super) fn hide(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     if !is_suspect(&text) {
@@ -144,7 +145,8 @@ pub(super) fn password_of_url(url: &str) -> Option<&str> {
     (!user.contains('/')).then_some(password)
 }
 
-/// AWS's names for errors, after which comes what went wrong, and names of files with secrets.
+/// Whether a name is not a secret: names of AWS errors, which are followed by a description, and
+/// names of files with secrets.
 fn is_no_secret(name: &str) -> bool {
     let name = name.rsplit('.').next().unwrap_or(name);
     let ends = [
@@ -165,16 +167,16 @@ fn is_no_secret(name: &str) -> bool {
         )
 }
 
-/// What stood between `scheme://` and the last `@` of a word, without its secrets.
+/// The part between `scheme://` and the last `@` of a word, without its secrets.
 fn userinfo(scheme: &str, text: &str) -> String {
     let authority = text.find(['/', '?', '#']).unwrap_or(text.len());
     let user_end = text.find(':').unwrap_or(text.len());
     if user_end > authority {
-        // The authority ended before: this `@` belongs to a path, or to another URL.
+        // The authority ended earlier: this `@` belongs to a path, or to another URL.
         return nested(text);
     }
     if user_end == text.len() {
-        // Only a name; with HTTP that is a token.
+        // Only a user name; with HTTP that is a token.
         let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
         return String::from(if is_http && !text.is_empty() {
             REDACTED
@@ -202,13 +204,13 @@ fn nested(text: &str) -> String {
     format!("{before}://{}", userinfo(&before[start..], rest))
 }
 
-/// The value of a name that says that it is a secret; its quotes stay.
+/// The value after a name that marks it as a secret; its quotes stay.
 fn named_value(found: &Captures<'_>) -> String {
     let (head, value) = (&found[1], &found[4]);
     if found.get(2).is_some_and(|name| is_no_secret(name.as_str())) {
         return found[0].to_owned();
     }
-    // A flag that a sentence is about is followed by a word.
+    // A flag that is mentioned in a sentence is followed by a word.
     let is_prose = head.starts_with("--")
         && (value.chars().all(|c| c.is_ascii_lowercase()) || is_no_secret(head.trim_end()));
     if is_prose || value.starts_with(REDACTED) {

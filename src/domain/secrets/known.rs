@@ -1,4 +1,4 @@
-//! Secrets recognised by their value: what variables of this process's environment hold.
+//! Secrets recognised by their value: the content of variables in this process's environment.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -8,10 +8,10 @@ use regex::Regex;
 use super::REDACTED;
 use super::forms::{names_a_secret, password_of_url};
 
-/// Shorter values are common words too often (`test`, `local`, `dagster`).
+/// Minimum length of a value; shorter ones are too often common words (`test`, `local`, `dagster`).
 const SHORTEST: usize = 8;
 
-/// Ends of names whose values say where a secret is, not what it is.
+/// Suffixes of names whose values are the location of a secret, not the secret itself.
 const NO_VALUES: [&str; 8] = [
     "_FILE",
     "_PATH",
@@ -23,7 +23,7 @@ const NO_VALUES: [&str; 8] = [
     "_ENDPOINT",
 ];
 
-/// Ends of names of variables that hold secrets, besides the names that say so.
+/// Suffixes of names of variables with secrets, besides the names that show it.
 const MORE_NAMES: [&str; 4] = ["_KEY", "_PASS", "_PW", "_AUTH"];
 
 static KNOWN: LazyLock<Option<Regex>> =
@@ -69,13 +69,13 @@ fn holds_a_secret(name: &str) -> bool {
         && (names_a_secret(&name) || MORE_NAMES.iter().any(|end| name.ends_with(end)))
 }
 
-/// Whether a value is long and odd enough that its hiding does not garble ordinary text.
+/// Whether a value is long and unusual enough that hiding it does not garble ordinary text.
 fn is_telling(value: &str) -> bool {
     let odd = |c: char| !c.is_ascii_lowercase() && !matches!(c, '-' | '_' | '.' | ' ');
     value.len() >= SHORTEST && !value.starts_with(['/', '(']) && value.contains(odd)
 }
 
-/// As it stands in a URL.
+/// The value with percent-encoding, as in a URL.
 fn percent_encoded(value: &str) -> String {
     use std::fmt::Write as _;
     value.bytes().fold(String::new(), |mut text, byte| {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// How a secret stands in a text: `@` is its place.
+/// Forms of a secret in a text: `@` is its place.
 const FORMS: [&str; 48] = [
     "postgresql://dagster:@@db:5432/x",
     "postgresql+psycopg2://dagster:@@db/x?sslmode=require",
@@ -56,7 +56,7 @@ const FORMS: [&str; 48] = [
     "-----BEGIN RSA PRIVATE KEY-----\n@\n@\n-----END RSA PRIVATE KEY-----",
 ];
 
-/// Texts that hold no secret, and must be shown as they are.
+/// Texts without a secret, which must be shown unchanged.
 const ORDINARY: [&str; 28] = [
     "nothing to hide: 5",
     "worker w-1 ready: 4 step slots, queues http://127.0.0.1:9324/000000000000/dagster-tasks",
@@ -164,7 +164,7 @@ fn a_secret_shows_nothing_of_itself() {
     assert_eq!(secret.reveal(), "hunter2");
 }
 
-/// What may stand before and after a secret without being a part of it.
+/// Characters that may stand before and after a secret without being a part of it.
 fn around() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
