@@ -1,7 +1,8 @@
 //! The store that folds events into a snapshot, and the links that carry it to consoles.
 //!
 //! A console holds a [`Handle`]: the latest [`Snapshot`] and a way to send [`Command`]s. Behind it
-//! is a hub that links worker sockets and Dagster's webserver; the console does not know which.
+//! is a hub that links worker sockets and Dagster's webserver, which the console does not
+//! distinguish.
 
 pub mod audit;
 pub mod client;
@@ -28,14 +29,14 @@ pub use hub::{Hub, HubOptions};
 
 use crate::domain::{Command, Reply, Snapshot};
 
-/// A command on its way to whoever carries it out.
+/// A command on its way to its executor.
 #[derive(Debug)]
 pub struct Request {
-    /// The worker it is for; `None` is every linked worker (or Dagster, by the command's kind).
+    /// The addressed worker; `None` is every linked worker (or Dagster, by the command's kind).
     pub worker: Option<String>,
-    /// What to do.
+    /// The command.
     pub command: Command,
-    /// Where the outcome goes.
+    /// Receiver of the outcome.
     pub reply: oneshot::Sender<Reply>,
 }
 
@@ -47,8 +48,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A handle over a snapshot channel and a request queue. 64 requests are more than a person
-    /// sends before an answer; a full queue is an immediate refusal.
+    /// Creates a handle over a snapshot channel and a request queue. The queue's 64 requests are
+    /// more than a user sends before an answer; a full queue refuses at once.
     #[must_use]
     pub fn new(snapshot: watch::Receiver<Arc<Snapshot>>, requests: mpsc::Sender<Request>) -> Self {
         Self { snapshot, requests }
@@ -80,7 +81,7 @@ impl Handle {
             | mpsc::error::TrySendError::Closed(request)) = error;
             let verb = request.command.verb();
             let text = format!("{verb} was not sent: the control layer is busy or gone; try again");
-            // The receiver is in this function's hands: it cannot be gone.
+            // The receiver is held by this function, so it still exists.
             let _ = request.reply.send(Reply::Failed(text));
         }
         outcome

@@ -1,4 +1,4 @@
-//! The audit log: one JSON line per disruptive or destructive command, whatever came of it.
+//! The audit log: one JSON line per disruptive or destructive command, with any outcome.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::domain::secrets::redact_text;
 use crate::domain::{AuditEntry, Command, Danger, Launch, Reply, Timestamp};
 
-/// The line for a command, or nothing where the command changes nothing. `worker` is what carries it
-/// out when the command names nothing itself.
+/// The entry for a command; `None` if the command changes nothing. `worker` is the target if the
+/// command names none itself.
 #[must_use]
 pub fn entry(
     user: &str,
@@ -37,7 +37,7 @@ pub fn entry(
     })
 }
 
-/// The line for a command that this process carried out itself.
+/// The entry for a command that this process carried out itself.
 #[must_use]
 pub fn own_entry(worker: &str, command: &Command, reply: &Reply) -> Option<AuditEntry> {
     let from = super::protocol::own_name();
@@ -95,14 +95,14 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// The log in `path`; file (mode 0600) and folder are made by the first entry.
+    /// Creates the log at `path`; the first entry creates the file (mode 0600) and its folder.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// The user's own: `audit.jsonl` in the state folder (`~/.local/state/dagster-taskiq-tui`), or
-    /// nothing where there is no home folder.
+    /// The user's own log: `audit.jsonl` in the state folder (`~/.local/state/dagster-taskiq-tui`),
+    /// or `None` if there is no home folder.
     #[must_use]
     pub fn default_path() -> Option<PathBuf> {
         let folders = directories::BaseDirs::new()?;
@@ -130,7 +130,7 @@ impl AuditLog {
     }
 }
 
-/// One write of a whole line: with `O_APPEND` lines of several processes do not mix.
+/// Writes a whole line in one call: with `O_APPEND` the lines of several processes do not mix.
 fn append(path: &Path, entry: &AuditEntry) -> io::Result<()> {
     let mut line = serde_json::to_vec(entry)?;
     line.push(b'\n');
@@ -149,11 +149,11 @@ fn append(path: &Path, entry: &AuditEntry) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Tail {
     path: PathBuf,
-    /// Length of the file when it was read last.
+    /// Length of the file at the last read.
     read: u64,
 }
 
-/// How much of the file's end is read: some thousand lines.
+/// Size of the part read from the end of the file: some thousand lines.
 const TAIL: u64 = 256 * 1024;
 
 impl Tail {
@@ -163,11 +163,11 @@ impl Tail {
         Self { path, read: 0 }
     }
 
-    /// The newest entries, newest first; `None` if nothing was added since the last call. Lines that
-    /// are no entries (half of one at the beginning of what is read) are left out.
+    /// Returns the newest entries, newest first; `None` if nothing was added since the last call.
+    /// Invalid lines (such as a partial one at the beginning) are left out.
     ///
     /// # Errors
-    /// The file cannot be read; that there is none is no error.
+    /// The file cannot be read; a missing file is not an error.
     pub fn news(&mut self) -> io::Result<Option<Vec<AuditEntry>>> {
         let mut file = match fs::File::open(&self.path) {
             Ok(file) => file,

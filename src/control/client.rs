@@ -1,5 +1,5 @@
-//! The client's end of a control socket: one connection, and the one-shot calls that the command
-//! line is made of.
+//! The client's end of a control socket: one connection, and the one-shot calls of the command
+//! line.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -21,29 +21,29 @@ use super::protocol::{
 use super::{ControlError, runtime};
 use crate::domain::{Command, Reply, WorkerSnapshot};
 
-/// How long a worker may take to greet, or to send its first snapshot. It does both at once; a
-/// busy machine may not.
+/// Timeout for a worker's greeting, and for its first snapshot. A worker sends both at once, but a
+/// busy machine may delay them.
 pub const GREETING: Duration = Duration::from_secs(5);
 
-/// How often [`wait_for_socket`] looks.
+/// Interval at which [`wait_for_socket`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Frames out of whatever carries them.
+/// Stream of received frames, over any transport.
 pub type FramesIn = BoxStream<'static, io::Result<Bytes>>;
 
-/// Frames into it.
+/// Sink of frames to send.
 pub type FramesOut = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
 
 /// A connection whose worker has greeted.
 pub struct Connection {
-    /// Who answers.
+    /// Identity of the worker.
     pub hello: ServerHello,
     path: PathBuf,
     input: FramesIn,
     output: FramesOut,
 }
 
-/// What a client wants to be sent.
+/// Data that a client subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants {
     /// Refuse this client's commands.
@@ -78,8 +78,8 @@ impl Connection {
     /// Connects to a socket of this host and reads the worker's greeting.
     ///
     /// # Errors
-    /// When nobody answers in [`GREETING`], refuses, or speaks something else, or when the process
-    /// that answers is another user's.
+    /// There is no answer within [`GREETING`], the connection is refused, or the process that
+    /// answers uses another protocol or belongs to another user.
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
         let connect = async {
             let connected = UnixStream::connect(path).await;
@@ -102,7 +102,7 @@ impl Connection {
         within.unwrap_or_else(|_| Err(late(path, "greet", GREETING)))
     }
 
-    /// The same over frames that something else carries; `path` is what errors name.
+    /// As [`Connection::open`], over frames of another transport; `path` is the name in errors.
     ///
     /// # Errors
     /// As [`Connection::open`].
@@ -144,10 +144,10 @@ impl Connection {
         }
     }
 
-    /// Says who we are and what we want; frames can be read and commands sent from then on.
+    /// Sends our greeting and subscriptions; frames can be read and commands sent from then on.
     ///
     /// # Errors
-    /// When the link is broken.
+    /// The link is broken.
     pub async fn start(self, wants: Wants) -> Result<(Input, Output), ControlError> {
         let Self {
             path,
@@ -185,12 +185,12 @@ impl Input {
     /// The next frame. Safe to drop and call again.
     ///
     /// # Errors
-    /// When the link ended, or what arrives cannot be read, or the worker refuses this client.
+    /// The link ended, a frame cannot be parsed, or the worker refuses this client.
     pub async fn next(&mut self) -> Result<ServerFrame, ControlError> {
         let path = || self.path.clone();
         let bytes = match self.frames.next().await {
             Some(Ok(bytes)) => bytes,
-            // A length beyond the largest frame: these are no frames.
+            // A length beyond the maximum: these are not frames.
             Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
                 return Err(not_a_worker(path(), &error));
             }
@@ -216,7 +216,7 @@ impl Output {
     /// Sends a command; its reply carries the same id.
     ///
     /// # Errors
-    /// When the link is broken.
+    /// The link is broken.
     pub async fn command(&mut self, id: u64, command: Command) -> Result<(), ControlError> {
         self.send(&ClientFrame::Command { id, command }).await
     }
@@ -231,7 +231,7 @@ impl Output {
     }
 }
 
-/// How long the outcome of a command may take. Draining a queue reads and archives every message.
+/// Maximum time until the outcome of a command. Draining a queue reads and archives every message.
 #[must_use]
 pub fn answer_within(command: &Command) -> Duration {
     match command {
@@ -243,7 +243,7 @@ pub fn answer_within(command: &Command) -> Duration {
 /// Sends one command to the worker behind a socket and waits for its outcome.
 ///
 /// # Errors
-/// When the worker cannot be reached, or does not answer within [`answer_within`].
+/// The worker cannot be reached, or does not answer within [`answer_within`].
 pub async fn call(socket: &Path, command: Command) -> Result<Reply, ControlError> {
     const ID: u64 = 1;
     let limit = answer_within(&command);
@@ -265,10 +265,10 @@ pub async fn call(socket: &Path, command: Command) -> Result<Reply, ControlError
     within.unwrap_or_else(|_| Err(late(socket, "answer", limit)))
 }
 
-/// The present state of the worker behind a socket.
+/// The current state of the worker behind a socket.
 ///
 /// # Errors
-/// When the worker cannot be reached or does not send its state.
+/// The worker cannot be reached or does not send its state.
 pub async fn status(socket: &Path) -> Result<Arc<WorkerSnapshot>, ControlError> {
     let wants = Wants {
         read_only: true,
@@ -298,11 +298,11 @@ pub struct WorkerSocket {
     pub pid: u32,
     /// Version of its binary.
     pub version: String,
-    /// It refuses commands.
+    /// Whether it refuses commands.
     pub read_only: bool,
 }
 
-/// The workers of this user that answer on this host, by socket; those that do not are left out.
+/// The workers of this user that answer on this host, by socket; unresponsive ones are left out.
 pub async fn discover() -> Vec<WorkerSocket> {
     discover_in(&runtime::folders()).await
 }
@@ -332,11 +332,11 @@ pub async fn discover_in(folders: &[PathBuf]) -> Vec<WorkerSocket> {
     answers.into_iter().flatten().collect()
 }
 
-/// Waits until a worker that was just started greets on its socket
-/// ([`runtime::socket_path`]). Race it with the process's end.
+/// Waits until a worker that was just started greets on its socket ([`runtime::socket_path`]). Race
+/// it with the process's end.
 ///
 /// # Errors
-/// When it does not within `limit`, or what answers is no worker.
+/// The worker does not greet within `limit`, or the answering process is not a worker.
 pub async fn wait_for_socket(path: &Path, limit: Duration) -> Result<ServerHello, ControlError> {
     let deadline = Instant::now() + limit;
     loop {

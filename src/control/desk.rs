@@ -1,6 +1,5 @@
-//! What a console without a linked worker has of the queues: counts and operations of its own, done
-//! in its own process. The hub asks for it while no worker is linked; whoever opens the console
-//! provides it.
+//! Queue access of a console without a linked worker: counts and operations in its own process. The
+//! hub uses it while no worker is linked; the opener of the console provides it.
 
 use std::sync::Arc;
 
@@ -9,10 +8,10 @@ use tokio::sync::{mpsc, watch};
 use super::Request;
 use crate::domain::WorkerSnapshot;
 
-/// A desk as the hub sees it.
+/// A desk, from the hub's side.
 #[derive(Debug)]
 pub struct Desk {
-    /// How the queues stand; the worker in it is nobody.
+    /// State of the queues; the worker in it is empty.
     pub told: watch::Receiver<Arc<WorkerSnapshot>>,
     /// Commands about queues.
     pub requests: mpsc::Sender<Request>,

@@ -1,10 +1,11 @@
-//! What can go wrong between a worker's socket and a console.
+//! Errors between a worker's socket and a console.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// One sentence each: what was tried, on what, and what to do.
+/// Error on a control socket. Each message is one sentence: what was tried, on what, and what to
+/// do.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The runtime folder cannot be used.
@@ -12,7 +13,7 @@ pub enum ControlError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and the remedy.
         reason: String,
     },
     /// Another process serves this worker id.
@@ -25,23 +26,23 @@ pub enum ControlError {
         /// Its socket.
         path: PathBuf,
     },
-    /// The socket could not be made.
+    /// The socket could not be created.
     #[error("cannot listen on the control socket {path}: {source}")]
     Listen {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// Error reported by the operating system.
         source: io::Error,
     },
-    /// Nobody answers on the socket.
+    /// No process answers on the socket.
     #[error("cannot reach a worker at {path}: {source}")]
     Connect {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// Error reported by the operating system.
         source: io::Error,
     },
-    /// Another user made the socket: what it says, and what it would do, is not a worker's.
+    /// Another user created the socket, so it must not be trusted as a worker's.
     #[error(
         "cannot reach a worker at {path}: a process of {owner} listens there, not one of yours; \
          remove the socket, or name another folder with --runtime-dir"
@@ -49,10 +50,10 @@ pub enum ControlError {
     Stranger {
         /// The socket.
         path: PathBuf,
-        /// Who listens.
+        /// Owner of the listening process.
         owner: String,
     },
-    /// The host it is on is not linked.
+    /// The host of the socket is not linked.
     #[error("cannot reach the worker at {path}: the link to its host is down")]
     Unlinked {
         /// Host and socket.
@@ -63,7 +64,7 @@ pub enum ControlError {
     Link {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// Error reported by the operating system.
         source: io::Error,
     },
     /// The worker closed the link.
@@ -72,23 +73,23 @@ pub enum ControlError {
         /// The socket.
         path: PathBuf,
     },
-    /// What arrived is not this protocol.
+    /// The received data does not follow this protocol.
     #[error("{path} does not speak the worker's control protocol: {reason}")]
     NotAWorker {
         /// The socket.
         path: PathBuf,
-        /// What was wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// The worker does not want this client.
+    /// The worker refuses this client.
     #[error("the worker at {path} refused this console: {reason}")]
     Refused {
         /// The socket.
         path: PathBuf,
-        /// Why, in the worker's words.
+        /// The worker's reason.
         reason: String,
     },
-    /// Another version of the protocol.
+    /// The protocol versions differ.
     #[error(
         "the worker at {path} (version {version}) speaks control protocol {theirs}, this program {ours}; use the worker's version of dagster-taskiq-tui"
     )]
@@ -107,9 +108,9 @@ pub enum ControlError {
     Timeout {
         /// The socket.
         path: PathBuf,
-        /// What was waited for.
+        /// The awaited action.
         what: &'static str,
-        /// For how long.
+        /// The timeout.
         after: Duration,
     },
 }

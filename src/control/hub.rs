@@ -1,6 +1,6 @@
-//! The hub behind a console's [`Handle`]: links every worker socket it is given or finds, asks
-//! Dagster's webserver, merges it all into one [`Snapshot`], and carries commands to whom they are
-//! for. It blocks on nothing and outlives every source; it ends when the last handle is dropped.
+//! The hub behind a console's [`Handle`]: links every given or discovered worker socket, queries
+//! Dagster's webserver, merges everything into one [`Snapshot`], and routes commands to their
+//! targets. It never blocks and outlives every source; it ends when the last handle is dropped.
 
 mod errands;
 mod host;
@@ -31,45 +31,45 @@ use state::State;
 /// At most twenty snapshots a second; a terminal draws thirty frames at most.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 
-/// Commands whose outcome is awaited, and requests that wait for the hub: one for every row that a
-/// person marks before giving a command.
+/// Maximum number of commands awaiting their outcome, and of requests waiting for the hub: one for
+/// every row that a user marks before giving a command.
 const IN_FLIGHT: usize = 4096;
 
-/// News that wait for the hub: a few from each of many links. A full queue slows the links down,
-/// and then the workers skip snapshots.
+/// Capacity of the channel of messages to the hub: a few from each of many links. A full channel
+/// slows the links down, and then the workers skip snapshots.
 const NEWS: usize = 256;
 
-/// What a hub links.
+/// Options of a hub.
 #[derive(Debug)]
 pub struct HubOptions {
-    /// Sockets to link whether or not anybody listens there yet.
+    /// Sockets to link even if no worker listens there yet.
     pub sockets: Vec<PathBuf>,
-    /// Folders in which to look for sockets; [`runtime::folders`] holds those of this user.
+    /// Folders in which to look for sockets; [`runtime::folders`] returns those of this user.
     pub discover: Vec<PathBuf>,
-    /// How often to look.
+    /// Interval of the look.
     pub discover_every: Duration,
-    /// Other hosts whose workers are linked, as ssh is given them: [`Ssh::check_host`].
+    /// Other hosts whose workers are linked, named as for ssh: [`Ssh::check_host`].
     pub hosts: Vec<String>,
-    /// How those are reached.
+    /// Settings of ssh.
     pub ssh: Ssh,
-    /// Dagster's webserver; without one, the first that a worker names.
+    /// Dagster's webserver; without one, the first that a worker names is used.
     pub webserver_url: Option<String>,
     /// Refuse every command that is not safe.
     pub read_only: bool,
-    /// How long the last data of a worker whose process ended stay.
+    /// Time for which the last data of a worker are kept after its process ended.
     pub forget_after: Duration,
-    /// Where commands to Dagster are recorded; the workers record their own.
+    /// Audit log for commands to Dagster; the workers record their own.
     pub audit: Option<PathBuf>,
-    /// Queues and their operations where no worker is linked.
+    /// Access to the queues while no worker is linked.
     pub desk: Option<Desk>,
-    /// Who starts a worker on this host; without one, nobody does.
+    /// Starter of workers on this host; without one, they cannot be started.
     pub starter: Option<mpsc::Sender<Request>>,
-    /// This process's own events, of which the log lines are shown.
+    /// This process's own events, whose log lines are shown.
     pub own_events: Option<mpsc::Receiver<Event>>,
 }
 
 impl Default for HubOptions {
-    /// Every worker of this user on this host, no webserver.
+    /// Links every worker of this user on this host, and no webserver.
     fn default() -> Self {
         Self {
             sockets: Vec::new(),
@@ -97,7 +97,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts a hub on a task of its own. The first snapshot is empty and there at once.
+    /// Starts a hub on its own task. The first snapshot is empty and available at once.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -160,7 +160,7 @@ impl Hub {
                         under_way.spawn(router.carry(request, &self.state));
                     } else {
                         let text = "too many commands wait for their outcome; try again";
-                        // Nobody may be waiting for it any more.
+                        // The caller may have gone.
                         let _ = request.reply.send(Reply::Failed(text.to_owned()));
                     }
                 }
@@ -216,7 +216,7 @@ impl Hub {
     }
 }
 
-/// Whatever the hub hears from.
+/// All inputs of the hub.
 struct Inputs {
     news: mpsc::Receiver<link::LinkNews>,
     host_news: mpsc::Receiver<(Arc<str>, host::HostNews)>,
@@ -228,8 +228,8 @@ struct Inputs {
 }
 
 impl Inputs {
-    /// The audit log's newest entries, if some were added. One that cannot be read is logged: there
-    /// is nothing else to be done about it here.
+    /// The audit log's newest entries, if some were added. A read error is only logged, because
+    /// nothing else can be done about it here.
     fn audited(&mut self) -> Option<Vec<AuditEntry>> {
         let news = self.audit.as_mut()?.news();
         news.inspect_err(|error| tracing::debug!("cannot read the audit log: {error}"))
@@ -238,7 +238,7 @@ impl Inputs {
     }
 }
 
-/// What the desk tells next, or never.
+/// The next message of the desk, or never.
 async fn desk_told(
     desk: &mut Option<(watch::Receiver<Arc<WorkerSnapshot>>, watch::Sender<bool>)>,
 ) -> Arc<WorkerSnapshot> {

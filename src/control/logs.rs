@@ -1,4 +1,4 @@
-//! The worker's last log lines, for many readers at their own speed.
+//! The worker's last log lines, for many readers at their own pace.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,26 +7,26 @@ use tokio::sync::watch;
 
 use crate::domain::LogLine;
 
-/// Lines a worker remembers: several screens of history for a console that attaches later, at most
-/// some 40 MiB with every line at its bound.
+/// Number of lines that a worker keeps: several screens of history for a console that attaches
+/// later, at most some 40 MiB with every line at its bound.
 pub const MAX_LINES: usize = 5_000;
 
-/// Longest message kept, in bytes. A step may print a megabyte without a line end.
+/// Maximum length of a message, in bytes. A step may print a megabyte without a line end.
 pub const MAX_MESSAGE: usize = 8 * 1024;
 
-/// Lines after a position, and where to go on.
+/// Lines after a position, and the next position.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// The lines, oldest first.
     pub lines: Vec<LogLine>,
     /// The position after the last of them.
     pub next: u64,
-    /// Lines that had already been overwritten when this reader came.
+    /// Number of lines that were overwritten before this reader came.
     pub missed: u64,
 }
 
 /// A bounded ring of log lines. One writer, any number of readers; a slow reader misses lines and
-/// is told how many. Cloning shares the ring.
+/// gets their number. Cloning shares the ring.
 #[derive(Clone, Debug)]
 pub struct LogRing {
     lines: Arc<Mutex<Lines>>,
@@ -37,7 +37,7 @@ pub struct LogRing {
 struct Lines {
     kept: VecDeque<LogLine>,
     capacity: usize,
-    /// Position after the newest line: how many were ever written.
+    /// Position after the newest line, which is the number of lines ever written.
     end: u64,
 }
 
@@ -56,7 +56,7 @@ impl LogRing {
         }
     }
 
-    /// Adds a line; the oldest one goes when the ring is full.
+    /// Adds a line; a full ring drops its oldest one.
     pub fn push(&self, mut line: LogLine) {
         cut(&mut line.message, MAX_MESSAGE);
         let end = {
@@ -71,13 +71,13 @@ impl LogRing {
         self.written.send_replace(end);
     }
 
-    /// The lines after position `after`: at most `max_lines`, and no more once `max_bytes` of
-    /// messages are reached.
+    /// The lines after position `after`: at most `max_lines`, and none after the messages reach
+    /// `max_bytes`.
     #[must_use]
     pub fn read(&self, after: u64, max_lines: usize, max_bytes: usize) -> Batch {
         let lines = self.lock();
         let first = lines.end - lines.kept.len() as u64;
-        // A position from the future belongs to another ring: start over.
+        // A position beyond the end belongs to another ring: start over.
         let from = if after > lines.end {
             first
         } else {
@@ -111,14 +111,14 @@ impl LogRing {
         lines.end - lines.kept.len().min(count) as u64
     }
 
-    /// Wakes at every new line; its value is the position after the newest one.
+    /// A receiver that wakes at each new line; its value is the position after the newest one.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        // Nothing here panics while it holds the lock, and lines are whole at every point.
+        // Nothing here panics while it holds the lock, and lines are always complete.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

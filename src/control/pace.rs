@@ -1,4 +1,4 @@
-//! How often something is published: at once when it was quiet, else at a fixed rate.
+//! Rate of publications: at once after a quiet time, otherwise at a fixed rate.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ impl Pace {
         }
     }
 
-    /// Something changed.
+    /// Marks a change.
     pub(crate) fn touch(&mut self) {
         self.dirty = true;
     }
 
-    /// Completes when there is something to publish and it is time; never otherwise. Safe to drop
+    /// Completes when there is something to publish and it is due; never otherwise. Safe to drop
     /// and call again.
     pub(crate) async fn due(&self) {
         if self.dirty {
@@ -38,7 +38,7 @@ impl Pace {
         }
     }
 
-    /// What there was has been published.
+    /// Marks all changes as published.
     pub(crate) fn published(&mut self) {
         self.dirty = false;
         self.next = Instant::now() + self.interval;

@@ -1,8 +1,8 @@
-//! What crosses a control socket: a 4-byte big-endian length, then one JSON value per frame.
+//! The protocol of a control socket: a 4-byte big-endian length, then one JSON value per frame.
 //!
 //! The server speaks first ([`ServerFrame::Hello`]), the client answers with
-//! [`ClientFrame::Hello`]; from then on both send whenever they have something. A worker and a
-//! console of different versions understand each other as long as [`PROTOCOL`] is the same.
+//! [`ClientFrame::Hello`]; from then on both send at any time. A worker and a console of different
+//! versions understand each other as long as [`PROTOCOL`] is the same.
 
 use std::io;
 use std::sync::Arc;
@@ -15,14 +15,15 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec, length_de
 
 use crate::domain::{Command, LogLine, Reply, Timestamp, WorkerSnapshot};
 
-/// Raised when a frame changes its meaning; a new optional field does not.
+/// Version of the protocol. It is raised when a frame changes its meaning, not for a new optional
+/// field.
 pub const PROTOCOL: u32 = 1;
 
-/// Largest frame, in bytes. A snapshot of 500 finished and 1,000 held tasks with every text at its
-/// bound is under 4 MiB.
+/// Maximum size of a frame, in bytes. A snapshot of 500 finished and 1,000 held tasks with every
+/// text at its bound is under 4 MiB.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 
-/// What a proxy puts before a frame: the number of its channel.
+/// Size of the prefix that a proxy adds to a frame: the number of its channel.
 pub(crate) const CHANNEL_BYTES: usize = 4;
 
 /// The receiving half of a link.
@@ -31,12 +32,12 @@ pub type FrameReader<R> = FramedRead<R, LengthDelimitedCodec>;
 /// The sending half of a link.
 pub type FrameWriter<W> = FramedWrite<W, LengthDelimitedCodec>;
 
-/// Frames out of a byte stream.
+/// Reads frames from a byte stream.
 pub fn reader<R: AsyncRead>(stream: R) -> FrameReader<R> {
     codec().new_read(stream)
 }
 
-/// Frames into a byte stream.
+/// Writes frames to a byte stream.
 pub fn writer<W: AsyncWrite>(stream: W) -> FrameWriter<W> {
     codec().new_write(stream)
 }
@@ -47,10 +48,10 @@ fn codec() -> length_delimited::Builder {
     builder
 }
 
-/// Turns a value into a frame's bytes.
+/// Encodes a value as a frame.
 ///
 /// # Errors
-/// When it cannot be JSON or is larger than a frame may be.
+/// The value cannot be JSON, or is larger than a frame.
 pub fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
     let bytes = serde_json::to_vec(value)?;
     if bytes.len() > MAX_FRAME {
@@ -62,15 +63,16 @@ pub fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// Reads a frame's bytes.
+/// Decodes a frame.
 ///
 /// # Errors
-/// When they are not the JSON of such a value.
+/// The bytes are not the JSON of such a value.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(bytes)?)
 }
 
-/// The first frame of either side carries this, whatever the protocol's version.
+/// The worker's greeting. The first frame of either side contains its fields in every version of
+/// the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerHello {
     /// [`PROTOCOL`] of the worker.
@@ -81,95 +83,95 @@ pub struct ServerHello {
     pub worker: String,
     /// Process id of the worker, on its own host.
     pub pid: u32,
-    /// The worker refuses commands from every client.
+    /// Whether the worker refuses commands from every client.
     pub read_only: bool,
-    /// Dagster's webserver, where the worker's configuration names one: for consoles that were not
-    /// told of it.
+    /// Dagster's webserver, if the worker's configuration names one: for consoles without a
+    /// configured one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webserver_url: Option<String>,
 }
 
-/// What a client says of itself and wants.
+/// Identity and subscriptions of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientHello {
     /// [`PROTOCOL`] of the client.
     pub protocol: u32,
     /// Version of the client's binary.
     pub version: String,
-    /// `user@host`, as the client says; the audit log keeps it beside what the kernel says.
+    /// `user@host` as the client reports it; the audit log has it beside the kernel's value.
     pub from: String,
-    /// Refuse this client's commands.
+    /// Whether to refuse this client's commands.
     pub read_only: bool,
-    /// Send snapshots.
+    /// Whether to send snapshots.
     pub snapshots: bool,
-    /// Which log lines to send.
+    /// Log lines to send.
     pub logs: LogStart,
 }
 
-/// Which log lines a client wants.
+/// Log lines that a client subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogStart {
-    /// None.
+    /// No lines.
     Never,
-    /// The last ones, then every new one.
+    /// The last lines, then every new one.
     Tail,
-    /// Those after a position that an earlier link to the same process reached.
+    /// Lines after a position that an earlier link to the same process reached.
     After(u64),
 }
 
-/// From the worker.
+/// Frame from the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerFrame {
-    /// First of all.
+    /// The first frame.
     Hello(ServerHello),
     /// The whole state.
     Snapshot {
         /// The state.
         snapshot: Arc<WorkerSnapshot>,
-        /// Snapshots this client was too slow for, since it came.
+        /// Number of snapshots skipped since this client came, because it was too slow.
         skipped: u64,
     },
     /// Log lines, oldest first.
     Logs {
         /// The lines.
         lines: Vec<LogLine>,
-        /// The position after them.
+        /// The position after the last line.
         next: u64,
-        /// Lines this client was too slow for, just before these.
+        /// Number of lines missed just before these, because this client was too slow.
         missed: u64,
     },
-    /// What came of a command.
+    /// Outcome of a command.
     Reply {
         /// The command's id.
         id: u64,
         /// The outcome.
         reply: Reply,
     },
-    /// Nothing new, but alive.
+    /// Sign of life without news.
     Heartbeat {
-        /// When, by the worker's clock.
+        /// Time by the worker's clock.
         at: Timestamp,
     },
     /// The client is refused; the link ends.
     Refused {
-        /// Why, in one sentence.
+        /// The reason, in one sentence.
         reason: String,
     },
 }
 
-/// From the client.
+/// Frame from the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientFrame {
-    /// First of all.
+    /// The first frame.
     Hello(ClientHello),
-    /// Do something.
+    /// A command.
     Command {
         /// Chosen by the client; the reply carries it.
         id: u64,
-        /// What.
+        /// The command.
         command: Command,
     },
 }

@@ -1,8 +1,8 @@
 //! The far end of an attached host: bridges this host's control sockets to one pair of pipes, which
-//! `ssh` carries. It announces workers as they come and go and reads nothing of what they say.
+//! `ssh` carries. It announces workers as they come and go, and does not read their frames.
 //!
-//! A slow link is felt by the workers' own servers, which skip snapshots and count them: of each
-//! worker one frame waits here at most.
+//! A slow link slows down the workers' own servers, which skip snapshots and count them: at most
+//! one frame of each worker waits here.
 
 pub mod wire;
 
@@ -25,26 +25,27 @@ use super::{runtime, server};
 use crate::domain::Timestamp;
 use wire::{Hello, News, OWN, Order, PROTOCOL};
 
-/// How often to look for workers.
+/// Interval between looks for workers.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How often either end says that it lives.
+/// Interval between signs of life of either end.
 pub const ALIVE_EVERY: Duration = Duration::from_secs(5);
 
-/// A console that is stopped with Ctrl-Z says nothing; one that is gone neither.
+/// Silence after which the console counts as gone. A console that is stopped with Ctrl-Z is silent,
+/// too.
 const SILENCE: Duration = Duration::from_mins(2);
 
-/// Commands that wait for one worker: more than its console has under way at once.
+/// Capacity of the channel of commands to one worker: more than its console sends at once.
 const COMMANDS: usize = 32;
 
-/// Audit entries that are told at once: what a person looks through, some 60 KB.
+/// Maximum number of audit entries sent at once: as many as a user looks through, some 60 KB.
 const AUDITED: usize = 200;
 
-/// Bridges the sockets in `folders` to `input` and `output` until `input` ends; tells of the log in
-/// `audit` to whoever asks.
+/// Bridges the sockets in `folders` to `input` and `output` until `input` ends; sends entries of
+/// the log in `audit` on request.
 ///
 /// # Errors
-/// When a pipe breaks, or what arrives is not this protocol.
+/// A pipe breaks, or the received data does not follow this protocol.
 pub async fn serve<R, W>(
     input: R,
     output: W,
@@ -87,7 +88,7 @@ struct Proxy {
     bridges: JoinSet<u32>,
     audit: Option<Tail>,
     audit_asked: bool,
-    /// Time of the newest audit entry that was told.
+    /// Time of the newest audit entry that was sent.
     audited: Timestamp,
 }
 
@@ -100,7 +101,7 @@ impl Proxy {
             audit: self.audit.is_some(),
         }))
         .await?;
-        // The first `Alive` says that everything that is there was named.
+        // The first `Alive` marks that all existing workers have been announced.
         self.look().await?;
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,12 +132,12 @@ impl Proxy {
 
     async fn tell(&self, news: &News) -> io::Result<()> {
         let frame = wire::pack_own(news)?;
-        // Fails when the writer has ended, and its error is the one that counts.
+        // Fails when the writer has ended, whose error is the one that counts.
         let _ = self.out.send(frame).await;
         Ok(())
     }
 
-    /// Announces the difference to what was announced last.
+    /// Announces the difference to the last announcement.
     async fn look(&mut self) -> io::Result<()> {
         let sockets = self
             .folders
@@ -153,7 +154,7 @@ impl Proxy {
         Ok(())
     }
 
-    /// Tells what was asked on this host since the last time.
+    /// Sends the audit entries since the last time.
     async fn tell_audit(&mut self) -> io::Result<()> {
         let Some(tail) = self.audit.as_mut().filter(|_| self.audit_asked) else {
             return Ok(());
@@ -174,7 +175,7 @@ impl Proxy {
 
     fn heard(&mut self, channel: u32, content: Bytes) -> io::Result<()> {
         if channel != OWN {
-            // A worker that takes no commands must not hold up the others: its channel ends.
+            // A worker that does not take its commands must not delay the others: its channel ends.
             let taken = self
                 .channels
                 .get(&channel)

@@ -1,4 +1,4 @@
-//! Where control sockets live: a folder only their owner can enter.
+//! Folders of control sockets, which only their owner can enter.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
@@ -12,19 +12,19 @@ use super::ControlError;
 
 const NAME: &str = "dagster-taskiq-tui";
 
-/// A socket's path may be 108 bytes with its end mark (`sun_path` of unix(7), Linux); the BSDs
-/// allow 104.
+/// Maximum length of a socket's path. Linux allows 108 bytes with the terminator (`sun_path` of
+/// unix(7)); the BSDs allow 104.
 const MAX_PATH: usize = 103;
 
-/// The folder in which this process makes its socket: `$XDG_RUNTIME_DIR/dagster-taskiq-tui`, or
-/// `/tmp/dagster-taskiq-tui-<uid>` where there is no such folder for the user.
+/// The folder in which this process creates its socket: `$XDG_RUNTIME_DIR/dagster-taskiq-tui`, or
+/// `/tmp/dagster-taskiq-tui-<uid>` if the user has no such folder.
 #[must_use]
 pub fn folder() -> PathBuf {
     session_folder().unwrap_or_else(shared_folder)
 }
 
-/// Every folder a worker of this user may have chosen. A service has no `XDG_RUNTIME_DIR` where a
-/// login session of the same user has one.
+/// Every folder that a worker of this user may have chosen. A service has no `XDG_RUNTIME_DIR` even
+/// if a login session of the same user has one.
 #[must_use]
 pub fn folders() -> Vec<PathBuf> {
     session_folder()
@@ -49,10 +49,10 @@ fn shared_folder() -> PathBuf {
     PathBuf::from(format!("/tmp/{NAME}-{uid}"))
 }
 
-/// Makes the folder (mode 0700) if need be, and checks that nobody else can enter it.
+/// Creates the folder (mode 0700) if necessary, and checks that only its owner can enter it.
 ///
 /// # Errors
-/// When it cannot be made, is not a folder, belongs to another user or is open to others.
+/// It cannot be created, is not a folder, belongs to another user or is open to others.
 pub fn prepare(folder: &Path) -> Result<(), ControlError> {
     let refused = |reason: String| ControlError::Folder {
         path: folder.to_owned(),
@@ -75,13 +75,13 @@ fn is_trusted_by(own: u32, uid: Option<u32>) -> bool {
     uid.is_some_and(|uid| uid == own || uid == 0 || own == 0)
 }
 
-/// Whether a folder is one that only this user (or root) could have put sockets in.
+/// Checks that only this user (or root) could have put sockets into a folder.
 pub(crate) fn check(folder: &Path) -> Result<(), String> {
     check_for(folder, rustix::process::geteuid().as_raw())
 }
 
 fn check_for(folder: &Path, uid: u32) -> Result<(), String> {
-    // Not `metadata`: in /tmp anybody may leave a link to somewhere else.
+    // Not `metadata`: in /tmp any user may place a link to another folder.
     let found =
         fs::symlink_metadata(folder).map_err(|error| format!("it cannot be read: {error}"))?;
     if !found.is_dir() {
@@ -132,7 +132,7 @@ pub fn socket_path(folder: &Path, worker: &str) -> PathBuf {
     folder.join(format!("{start}-{mark}.sock"))
 }
 
-/// The sockets in a folder, by name. A folder that is not there, or not ours, holds none.
+/// The sockets in a folder, by name. Empty for a folder that is missing or not ours.
 #[must_use]
 pub fn sockets(folder: &Path) -> Vec<PathBuf> {
     if check(folder).is_err() {

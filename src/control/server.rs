@@ -1,5 +1,6 @@
-//! A worker's control socket: any number of consoles see its snapshots and log lines, and send it
-//! commands. A slow client misses snapshots and lines, counted; it never holds the worker up.
+//! A worker's control socket: any number of consoles receive its snapshots and log lines, and send
+//! it commands. A slow client misses snapshots and lines, which are counted; it never slows down
+//! the worker.
 
 mod connection;
 mod feed;
@@ -21,30 +22,29 @@ use super::{ControlError, Request};
 
 pub use socket::is_live;
 
-/// Consoles at once: more than people look at one worker, few enough to bound the memory.
+/// Maximum number of consoles: more than ever look at one worker, few enough to bound the memory.
 const MAX_CLIENTS: usize = 64;
 
-/// How long the last frames may take when the worker ends.
+/// Time limit for the last frames when the worker ends.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// How a control socket behaves.
+/// Options of a control socket.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Folder of the socket, made with mode 0700: [`runtime::folder`](super::runtime::folder).
+    /// Folder of the socket, created with mode 0700: [`runtime::folder`](super::runtime::folder).
     pub folder: PathBuf,
     /// Worker id.
     pub worker: String,
-    /// Refuse every command that is not safe, whoever sends it.
+    /// Whether to refuse every command that is not safe, from any client.
     pub read_only: bool,
-    /// Where disruptive and destructive commands are recorded:
-    /// [`AuditLog::default_path`].
+    /// Audit log of disruptive and destructive commands: [`AuditLog::default_path`].
     pub audit: Option<PathBuf>,
-    /// Dagster's webserver, for consoles that were not told of it.
+    /// Dagster's webserver, for consoles without a configured one.
     pub webserver_url: Option<String>,
 }
 
-/// A control socket that is being served. Dropping it ends it at once; [`Server::close`] lets
-/// consoles see the last state first.
+/// A control socket that is being served. Dropping it ends it at once; [`Server::close`] sends
+/// consoles the last state first.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
@@ -52,7 +52,7 @@ pub struct Server {
     accepting: Option<JoinHandle<()>>,
 }
 
-/// What every connection needs.
+/// Shared state of all connections.
 #[derive(Debug)]
 struct Context {
     hello: ServerHello,
@@ -62,12 +62,12 @@ struct Context {
 }
 
 impl Server {
-    /// Makes the socket (mode 0600), removes those of workers that are gone, and serves it.
-    /// Commands go to `requests`.
+    /// Creates the socket (mode 0600), removes those of dead workers, and serves it. Commands go to
+    /// `requests`.
     ///
     /// # Errors
-    /// When the folder is not private, a worker of this name already runs, or the socket cannot
-    /// be made.
+    /// The folder is not private, a worker of this name already runs, or the socket cannot be
+    /// created.
     pub async fn start(
         options: ServerOptions,
         published: Published,
@@ -150,7 +150,7 @@ async fn accept(listener: UnixListener, context: Arc<Context>, ending: Cancellat
                 });
             }
             Err(error) => {
-                // Out of descriptors, most likely: others must end before one can be had.
+                // Most likely out of descriptors: other connections must end first.
                 tracing::warn!("cannot accept a console on the control socket: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

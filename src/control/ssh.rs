@@ -1,19 +1,20 @@
-//! How another host is reached: the user's own `ssh`, with the user's own configuration, keys and
-//! agent. It is never given a terminal, so that it asks nothing and writes nothing on the screen.
+//! Access to another host: the user's own `ssh`, with the user's own configuration, keys and agent.
+//! It never gets a terminal, so it cannot prompt or write on the screen.
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use tokio::process::Command;
 
-/// How `ssh` is called, and what it calls on the other side.
+/// Command of `ssh`, and of this program on the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ssh {
     /// The program and its first arguments.
     pub command: Vec<String>,
-    /// This program on the other host; one that begins with `~/` is in the user's home there.
+    /// This program on the other host; a leading `~/` is the user's home there.
     pub program: String,
-    /// Folder of the control sockets there; `None` is the one of the user's sessions and services.
+    /// Folder of the control sockets there; `None` means the folders of the user's sessions and
+    /// services.
     pub runtime_dir: Option<PathBuf>,
 }
 
@@ -28,10 +29,10 @@ impl Default for Ssh {
 }
 
 impl Ssh {
-    /// Whether a host's name can be given to ssh.
+    /// Checks that a host's name can be passed to ssh.
     ///
     /// # Errors
-    /// One sentence: ssh would read it as an option, or not at all.
+    /// One sentence, if ssh would parse the name as an option or not at all.
     pub fn check_host(host: &str) -> Result<(), String> {
         if host.is_empty() || host.starts_with('-') || host.contains(char::is_whitespace) {
             return Err(format!(
@@ -41,8 +42,8 @@ impl Ssh {
         Ok(())
     }
 
-    /// The process whose pipes are the link. It is killed when it is dropped, and Ctrl-Z and Ctrl-C
-    /// at the console's terminal do not reach it.
+    /// The process whose pipes are the link. It is killed when it is dropped. Ctrl-Z and Ctrl-C at
+    /// the console's terminal do not reach it.
     #[must_use]
     pub fn start(&self, host: &str) -> Command {
         let mut words = self.command.iter();
@@ -60,7 +61,7 @@ impl Ssh {
         command
     }
 
-    /// The line that the user's shell on the other host is given.
+    /// The command line for the user's shell on the other host.
     fn remote_line(&self) -> String {
         let mut line = format!("exec {} control proxy", quoted(&self.program));
         if let Some(folder) = &self.runtime_dir {
@@ -71,7 +72,7 @@ impl Ssh {
     }
 }
 
-/// A word as a POSIX shell takes it literally, but for a leading `~/`.
+/// Quotes a word for a POSIX shell, except a leading `~/`.
 fn quoted(word: &str) -> String {
     let (home, rest) = match word.strip_prefix("~/") {
         Some(rest) => ("~/", rest),
@@ -84,7 +85,7 @@ fn quoted(word: &str) -> String {
     format!("{home}'{}'", rest.replace('\'', r"'\''"))
 }
 
-/// One sentence of how an ssh process ended, from its own words.
+/// Describes the end of an ssh process in one sentence, from its own output.
 #[must_use]
 pub fn sentence(host: &str, status: Option<ExitStatus>, stderr: &str) -> String {
     let words = last_words(stderr);
@@ -100,7 +101,7 @@ pub fn sentence(host: &str, status: Option<ExitStatus>, stderr: &str) -> String 
     }
 }
 
-/// The line that says what went wrong: a program's `error:`, else the last.
+/// The line with the error: a program's `error:`, otherwise the last line.
 fn last_words(stderr: &str) -> Option<&str> {
     let mut lines = stderr
         .lines()
@@ -112,9 +113,9 @@ fn last_words(stderr: &str) -> Option<&str> {
         .or_else(|| lines.next_back())
 }
 
-/// What the operator can do about it, where that is known.
+/// Advice for the operator, if there is any.
 fn advice(host: &str, status: Option<ExitStatus>, stderr: &str) -> Option<String> {
-    // What a shell ends with when there is no such program.
+    // Exit code of a shell that cannot find the program.
     const NO_PROGRAM: i32 = 127;
     let says = |text: &str| stderr.contains(text);
     if says("Host key verification failed") || says("host key") {

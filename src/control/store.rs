@@ -13,21 +13,21 @@ use crate::domain::{
 
 pub use publish::{Look, Published, spawn};
 
-/// Longest reason kept in a finished task, in bytes; 500 of them travel in every snapshot.
+/// Maximum length of the reason of a finished task, in bytes; 500 of them travel in every snapshot.
 const MAX_REASON: usize = 2 * 1024;
 
-/// What an event changed.
+/// Effect of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The snapshot is another one.
+    /// The snapshot changed.
     Snapshot,
-    /// Only the log grew.
+    /// Only the log changed.
     Log,
-    /// Nothing.
+    /// Nothing changed.
     Nothing,
 }
 
-/// Folds a worker's events into what its consoles see.
+/// Folds a worker's events into the state for its consoles.
 #[derive(Debug)]
 pub struct Store {
     worker: WorkerView,
@@ -44,13 +44,13 @@ pub struct Store {
 #[derive(Debug)]
 struct Entry {
     view: TaskView,
-    /// Deliveries of the same task that are not over: SQS may deliver a message again while its
-    /// first delivery runs, and that one is given back without ending the task.
+    /// Number of open deliveries of the same task. SQS may deliver a message again while its first
+    /// delivery runs; the second one is given back without ending the task.
     deliveries: u32,
 }
 
 impl Store {
-    /// A store of a worker that has done nothing yet.
+    /// Creates the store of a worker that has done nothing yet.
     #[must_use]
     pub fn new(worker: WorkerView) -> Self {
         Self {
@@ -142,7 +142,8 @@ impl Store {
             entry.deliveries += 1;
             entry.view.receive_count = entry.view.receive_count.max(task.receive_count);
         } else {
-            // The delivery that was given back is this one's past, not a task of its own.
+            // The delivery that was given back belongs to this task's past; it is not a task of its
+            // own.
             self.recent.retain(|past| {
                 past.task_id != task.task_id
                     || !matches!(
@@ -204,7 +205,7 @@ impl Store {
         true
     }
 
-    /// Counts steps that ran to an end; what was given back or had nothing to do did not.
+    /// Counts steps that ran to an end, but not tasks that were given back or had nothing to do.
     fn count(&mut self, task: &TaskView, outcome: &TaskOutcome) {
         let (ended, failed) = match outcome {
             TaskOutcome::Success | TaskOutcome::UpForRetry { .. } | TaskOutcome::Canceled => (1, 0),
@@ -220,7 +221,7 @@ impl Store {
         }
     }
 
-    /// What the worker's consoles see now; `heartbeat_at` says when it was true.
+    /// The current state for the worker's consoles; `heartbeat_at` is its time.
     #[must_use]
     pub fn snapshot(&self, heartbeat_at: Timestamp) -> WorkerSnapshot {
         let mut tasks: Vec<TaskView> = self
@@ -246,8 +247,8 @@ impl Store {
         }
     }
 
-    /// Rows per queue and priority, highest priority first. A queue whose waiting messages were
-    /// counted says 0 where none waits; any other queue says nothing.
+    /// Rows per queue and priority, highest priority first. A queue with exact counts has 0 where
+    /// no message waits; any other queue has no number.
     fn priorities(&self, tasks: &[TaskView]) -> Vec<PriorityCount> {
         let mut rows: BTreeMap<(&str, i64), (u64, u64)> = BTreeMap::new();
         for (queue, counts) in &self.waiting {
@@ -281,14 +282,14 @@ impl Store {
     }
 }
 
-/// Sets a value; whether it was another one.
+/// Sets a value; returns whether it changed.
 fn replace<T: PartialEq>(place: &mut T, value: T) -> bool {
     let differs = *place != value;
     *place = value;
     differs
 }
 
-/// Puts an item in the place of the one it updates, or at the end; whether anything changed.
+/// Replaces the item that has the same key, or appends it; returns whether anything changed.
 fn put<T: Clone + PartialEq>(items: &mut Vec<T>, item: &T, same: impl Fn(&T, &T) -> bool) -> bool {
     if let Some(known) = items.iter_mut().find(|known| same(known, item)) {
         replace(known, item.clone())

@@ -1,12 +1,12 @@
-//! What the hub does at Dagster's webserver on an operator's behalf.
+//! Commands and queries that the hub sends to Dagster's webserver for an operator.
 
 use crate::dagster::{Client, DagsterError, Reexecution, TerminationPolicy};
 use crate::domain::{Answer, Command, Launch, Query, Reply, RunEvent};
 
-/// Events of a run that are read at once.
+/// Maximum number of events of a run in one read.
 const EVENTS: u32 = 500;
 
-/// Carries a command or a question to Dagster.
+/// Sends a command or a query to Dagster.
 pub(super) async fn run(client: &Client, command: Command) -> Reply {
     match command {
         Command::LaunchRun(launch) => launch_run(client, &launch).await,
@@ -33,7 +33,7 @@ pub(super) async fn run(client: &Client, command: Command) -> Reply {
     }
 }
 
-/// `None` where a worker knows the answer.
+/// Answers a query; `None` if a worker has the answer.
 async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterError> {
     let answer = match query {
         Query::Job { job, assets } => Answer::Job(client.job_detail(&job, &assets).await?),

@@ -1,5 +1,5 @@
-//! A host that is reached through `ssh`: one process, whose pipes carry the links to all its
-//! workers; started again with back-off when it ends.
+//! A host that is reached through `ssh`: one process whose pipes carry the links to all its
+//! workers. It is restarted with back-off when it ends.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,44 +22,45 @@ use crate::control::proxy::wire::{self, Hello, News, OWN, Order, PROTOCOL};
 use crate::control::ssh::{self, Ssh};
 use crate::domain::{AuditEntry, Timestamp};
 
-/// The first wait after a broken link, and the longest: every try costs the other host a log-in.
+/// First and longest wait after a broken link: every try costs the other host a login.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-/// Name look-up, a hop or two, keys, the shell's start-up files.
+/// Timeout of the greeting: it includes name look-up, a hop or two, keys, and the shell's start-up
+/// files.
 const GREETING: Duration = Duration::from_secs(30);
 
-/// The proxy says something every 5 s; three misses are silence.
+/// Maximum silence of the proxy, which sends something every 5 s: three misses.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// How long an ssh that ended may take to be reaped, and to have said why.
+/// Time limit for reaping an ended ssh and reading its output.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How much of what ssh says is kept, in bytes: its end says what went wrong.
+/// Maximum size of ssh's kept output, in bytes: its end contains the error.
 const WORDS: usize = 8 * 1024;
 
-/// Frames of one worker that wait for its link, which takes them at once.
+/// Capacity of the channel of one worker's frames to its link, which takes them at once.
 const WAITING: usize = 4;
 
-/// Frames that wait for the pipe: commands, a few hundred bytes each.
+/// Capacity of the channel to the pipe: commands, a few hundred bytes each.
 const OUTGOING: usize = 64;
 
-/// Links that wait to be opened.
+/// Maximum number of links waiting to be opened.
 const OPENS: usize = 64;
 
-/// What a host has to say.
+/// Message from a host.
 #[derive(Debug)]
 pub(super) enum HostNews {
     /// The proxy over there greeted.
     Up(Hello),
-    /// A worker listens on this socket of that host.
+    /// A worker listens on this socket of the host.
     Found(PathBuf),
-    /// Nobody does any more.
+    /// No worker listens on it any more.
     Gone(PathBuf),
-    /// Something was asked there; newest first.
+    /// New audit entries of the host; newest first.
     Audit(Vec<AuditEntry>),
-    /// It lives.
+    /// Sign of life.
     Alive,
-    /// The link is broken, and tried again at that moment.
+    /// The link is broken, and will be retried at that time.
     Down(String, Timestamp),
 }
 
@@ -80,7 +81,7 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// A tunnel to a socket; `None` while the host is not linked.
+    /// Opens a tunnel to a socket; `None` while the host is not linked.
     pub(super) async fn open(&self, socket: PathBuf) -> Option<Tunnel> {
         let (reply, opened) = oneshot::channel();
         self.asks.send(Open { socket, reply }).await.ok()?;
@@ -102,7 +103,7 @@ pub(super) struct HostHandle {
     _end: DropGuard,
 }
 
-/// Starts linking a host. News carry its name.
+/// Starts linking a host. Its messages carry its name.
 pub(super) fn start(
     name: Arc<str>,
     ssh: Ssh,
@@ -154,7 +155,7 @@ impl Host {
         }
     }
 
-    /// One ssh process from its start to its end; says why it ended.
+    /// Runs one ssh process from start to end; returns why it ended.
     async fn connection(&mut self, greeted: &mut bool) -> String {
         let mut child = match self.ssh.start(&self.name).spawn() {
             Ok(child) => child,
@@ -187,7 +188,7 @@ impl Host {
         }
     }
 
-    /// What ssh said at its end, or how the pipe broke.
+    /// The final output of ssh, or how the pipe broke.
     async fn last_words(
         &self,
         mut child: Child,
@@ -213,7 +214,7 @@ impl Host {
         }
     }
 
-    /// Waits before the next try; links that want to be opened meanwhile are not.
+    /// Waits before the next try; requests for links are refused meanwhile.
     async fn refuse_for(&mut self, wait: Duration) {
         let over = sleep(wait);
         tokio::pin!(over);
@@ -226,14 +227,14 @@ impl Host {
     }
 
     async fn tell(&self, news: HostNews) {
-        // Fails when the hub is gone, and this task is about to be.
+        // Fails when the hub is gone, and this task is about to end as well.
         let _ = self.news.send((Arc::clone(&self.name), news)).await;
     }
 }
 
-/// Why a connection is over.
+/// Reason for the end of a connection.
 enum Broken {
-    /// A pipe ended, or what came out of it is no frame.
+    /// A pipe ended, or its data is not a frame.
     Link(Option<io::Error>),
     /// One sentence.
     Said(String),
@@ -276,7 +277,7 @@ impl Session<'_> {
         }
     }
 
-    /// Takes in a frame; a sentence if the host cannot be linked.
+    /// Handles a frame; returns a sentence if the host cannot be linked.
     async fn heard(&mut self, frame: Bytes) -> io::Result<Option<String>> {
         let (channel, content) = wire::unpack(frame)?;
         if channel != OWN {
@@ -333,7 +334,7 @@ impl Session<'_> {
         }
     }
 
-    /// Never waits: a pipe that takes nothing is found by its silence.
+    /// Sends an order without waiting: a pipe that takes nothing is detected by its silence.
     fn order(&self, order: &Order) {
         let sent = wire::pack_own(order)
             .ok()
@@ -344,14 +345,14 @@ impl Session<'_> {
     }
 }
 
-/// Writes what is to be sent until the pipe breaks.
+/// Writes queued frames until the pipe breaks.
 async fn write(
     mut outgoing: mpsc::Receiver<Bytes>,
     mut output: FrameWriter<ChildStdin>,
 ) -> Option<io::Error> {
     while let Some(frame) = outgoing.recv().await {
         if output.send(frame).await.is_err() {
-            // The end of the other pipe, and ssh's words, say more than EPIPE.
+            // The end of the other pipe and ssh's output are more informative than EPIPE.
             return None;
         }
     }

@@ -1,5 +1,5 @@
-//! A link to one worker's socket, on this host or on another: connects, reconnects with back-off, passes on what arrives and
-//! sends commands.
+//! A link to one worker's socket, on this host or on another: connects, reconnects with back-off,
+//! passes received frames on and sends commands.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,16 +16,17 @@ use crate::control::client::{Connection, Input, Output, Wants};
 use crate::control::protocol::{LogStart, ServerFrame, ServerHello};
 use crate::domain::{Command, LogLine, Reply, Timestamp, WorkerSnapshot};
 
-/// The first wait after a broken link, and the longest.
+/// First and longest wait after a broken link.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// A worker says something every 5 s; three misses are silence.
+/// Maximum silence of a worker, which sends something every 5 s: three misses.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// A command is a few hundred bytes; a worker that does not take it is stuck.
+/// Timeout for sending a command, which is a few hundred bytes: a worker that does not take it is
+/// stuck.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 
-/// Commands that wait for the link, and those whose reply is awaited.
+/// Maximum number of commands waiting for the link, and of those awaiting their reply.
 const MAX_ASKED: usize = 16;
 
 /// A command for a link.
@@ -35,7 +36,7 @@ pub(super) struct Ask {
     pub(super) reply: oneshot::Sender<Reply>,
 }
 
-/// What a link has to say.
+/// Message from a link.
 #[derive(Debug)]
 pub(super) enum News {
     /// The worker greeted.
@@ -44,23 +45,23 @@ pub(super) enum News {
     State(Arc<WorkerSnapshot>),
     /// Its log.
     Logs { lines: Vec<LogLine>, missed: u64 },
-    /// It lives; the time is its own.
+    /// Sign of life, with the worker's own time.
     Alive(Timestamp),
-    /// The link is broken, and tried again at that moment.
+    /// The link is broken, and will be retried at that time.
     Down(String, Timestamp),
 }
 
-/// Where a worker's socket is.
+/// Address of a worker's socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
-    /// The host as ssh is given it; `None` is this one.
+    /// The host's name for ssh; `None` is this host.
     pub(super) host: Option<Arc<str>>,
     /// The path there.
     pub(super) socket: PathBuf,
 }
 
 impl Address {
-    /// The address for people, as `scp` writes it.
+    /// The address for display, in the form of `scp`.
     pub(super) fn label(&self) -> PathBuf {
         match &self.host {
             Some(host) => PathBuf::from(format!("{host}:{}", self.socket.display())),
@@ -69,7 +70,7 @@ impl Address {
     }
 }
 
-/// News and whose they are.
+/// A message with its link.
 #[derive(Debug)]
 pub(super) struct LinkNews {
     pub(super) address: Address,
@@ -85,13 +86,13 @@ pub(super) struct LinkHandle {
 }
 
 impl LinkHandle {
-    /// Ends the wait after a broken link: there is reason to think that it works now.
+    /// Ends the wait after a broken link, because it is likely to work now.
     pub(super) fn try_again(&self) {
         self.again.notify_one();
     }
 }
 
-/// Starts a link; `opener` leads to the host, where it is another one.
+/// Starts a link; `opener` leads to the host, if it is another one.
 pub(super) fn start(
     address: Address,
     opener: Option<Opener>,
@@ -132,9 +133,9 @@ struct Link {
     read_only: bool,
     news: mpsc::Sender<LinkNews>,
     asked: mpsc::Receiver<Ask>,
-    /// The process that greeted last.
+    /// The process of the last greeting.
     pid: u32,
-    /// The process whose log was read, and how far.
+    /// The process whose log was read, and the position reached.
     position: Option<(u32, u64)>,
 }
 
@@ -187,12 +188,12 @@ impl Link {
         Ok(ends)
     }
 
-    /// Serves a connection until it breaks; says why.
+    /// Serves a connection until it breaks; returns the reason.
     async fn session(&mut self, mut input: Input, mut output: Output) -> ControlError {
         let mut pending: HashMap<u64, oneshot::Sender<Reply>> = HashMap::new();
         let mut last_id = 0;
         loop {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             pending.retain(|_, waiting| !waiting.is_closed());
             tokio::select! {
                 frame = timeout(SILENCE, input.next()) => match frame {
@@ -238,7 +239,7 @@ impl Link {
         }
     }
 
-    /// Waits before the next try; whoever asks for something meanwhile is told at once.
+    /// Waits before the next try; commands are refused at once meanwhile.
     async fn refuse_for(&mut self, wait: Duration) {
         let over = sleep(wait);
         tokio::pin!(over);
@@ -256,7 +257,7 @@ impl Link {
 
     async fn tell(&self, news: News) {
         let address = self.address.clone();
-        // Fails when the hub is gone, and this task is about to be.
+        // Fails when the hub is gone, and this task is about to end as well.
         let _ = self.news.send(LinkNews { address, news }).await;
     }
 

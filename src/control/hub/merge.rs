@@ -1,4 +1,4 @@
-//! Merging what several workers tell into one set of lists.
+//! Merges the reports of several workers into one set of lists.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -11,27 +11,27 @@ use crate::domain::{
     TaskView, Timestamp, WorkerSnapshot, WorkerState, WorkerView,
 };
 
-/// Finished tasks of all workers together.
+/// Maximum number of finished tasks of all workers together.
 const MAX_RECENT: usize = 5_000;
 
 /// One worker's last state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told<'a> {
     pub(super) snapshot: &'a WorkerSnapshot,
-    /// The worker's id, with its host where several workers have it.
+    /// The worker's id, including its host if several workers have the same one.
     pub(super) id: &'a str,
-    /// When it last said that it lives.
+    /// Time of its last sign of life.
     pub(super) heartbeat_at: Timestamp,
-    /// How far the clock of its host is behind ours; zero where they agree.
+    /// Offset by which its host's clock is behind ours; zero if they agree.
     pub(super) clock_behind: SignedDuration,
-    /// Its process is gone: nothing it told of runs any more.
+    /// Whether its process is gone, so that none of its tasks runs any more.
     pub(super) ended: bool,
-    /// It is linked now: what it says of its broker is fresh.
+    /// Whether it is linked now, so that its report on the broker is fresh.
     pub(super) linked: bool,
 }
 
 impl Told<'_> {
-    /// A task of this worker, under the id it is shown with.
+    /// A task of this worker, under its displayed id.
     fn own(&self, task: &TaskView) -> TaskView {
         let mut task = task.clone();
         if task.worker == self.snapshot.worker.id && task.worker != self.id {
@@ -40,7 +40,7 @@ impl Told<'_> {
         task
     }
 
-    /// A task that this worker had in hand when it ended.
+    /// A task that this worker held or ran when it ended.
     fn lost(&self, task: &TaskView) -> TaskView {
         let mut task = self.own(task);
         let at = self.heartbeat_at.max(self.snapshot.worker.heartbeat_at);
@@ -53,7 +53,7 @@ impl Told<'_> {
     }
 }
 
-/// Audit entries of all hosts together.
+/// Maximum number of audit entries of all hosts together.
 const MAX_AUDIT: usize = 5_000;
 
 /// The audit entries of several hosts, newest first, each once: hosts may share a home folder.
@@ -74,7 +74,7 @@ pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
             if worker.id != told.id {
                 worker.shared_name = Some(std::mem::replace(&mut worker.id, told.id.to_owned()));
             }
-            // By our clock: that of another host may be an hour off, and it is alive all the same.
+            // By our clock: that of another host may be an hour off although the worker is alive.
             if told.heartbeat_at > Timestamp::MIN {
                 worker.heartbeat_at = told.heartbeat_at;
             }
@@ -83,7 +83,7 @@ pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
                 if worker.state != WorkerState::Stopped {
                     worker.state = WorkerState::Lost;
                 }
-                // They went with it.
+                // Its tasks ended with it.
                 (worker.steps.busy, worker.runs.busy) = (0, 0);
                 worker.hosts.clear();
             }
@@ -95,7 +95,7 @@ pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
 }
 
 /// Every worker of the deployment once, by id: the newest heartbeat that a linked worker has read,
-/// or that any worker read last where none is linked.
+/// or, without a linked worker, the last one that any worker read.
 pub(super) fn fleet(told: &[Told<'_>]) -> Vec<FleetWorker> {
     let any_linked = told.iter().any(|told| told.linked);
     let readers = told.iter().filter(|told| told.linked || !any_linked);
@@ -106,7 +106,7 @@ pub(super) fn fleet(told: &[Told<'_>]) -> Vec<FleetWorker> {
             *known = worker;
         }
     }
-    // Of workers that share a name there is one heartbeat, which may be anyone's.
+    // Workers that share a name share one heartbeat, which may be from any of them.
     for told in told
         .iter()
         .filter(|told| told.id != told.snapshot.worker.id)
@@ -116,9 +116,9 @@ pub(super) fn fleet(told: &[Told<'_>]) -> Vec<FleetWorker> {
     fleet.into_values().cloned().collect()
 }
 
-/// Every queue once, in the order of the first worker that has it; the freshest counts win. What they
-/// were is put together from all of them and from what is known: a worker that has just started, or is
-/// of an earlier version, cannot tell.
+/// Every queue once, in the order of the first worker that has it; the freshest counts win. Their
+/// history is combined from all workers and the known state, because a worker that has just
+/// started, or is an earlier version, has none.
 pub(super) fn queues(told: &[Told<'_>], known: &[QueueView]) -> Vec<QueueView> {
     let mut queues: Vec<QueueView> = Vec::new();
     for queue in told.iter().flat_map(|told| &told.snapshot.queues) {
@@ -139,7 +139,7 @@ pub(super) fn queues(told: &[Told<'_>], known: &[QueueView]) -> Vec<QueueView> {
     queues
 }
 
-/// What workers hold and run; a worker that ended does not any more.
+/// Tasks that workers hold or run; a worker that ended has none.
 pub(super) fn tasks(told: &[Told<'_>]) -> Vec<TaskView> {
     let alive = told.iter().filter(|told| !told.ended);
     let mut tasks: Vec<TaskView> = alive
@@ -151,7 +151,7 @@ pub(super) fn tasks(told: &[Told<'_>]) -> Vec<TaskView> {
     tasks
 }
 
-/// What came to an end, and what a worker that ended had in hand.
+/// Ended tasks, and the tasks that an ended worker held or ran.
 pub(super) fn recent(told: &[Told<'_>]) -> Vec<TaskView> {
     let mut recent: Vec<TaskView> = told
         .iter()
@@ -164,7 +164,7 @@ pub(super) fn recent(told: &[Told<'_>]) -> Vec<TaskView> {
     recent
 }
 
-/// What workers that ended had in hand, except for what is in another's hands by now, or was.
+/// Tasks that ended workers held or ran, except those that another worker has had since.
 fn lost(told: &[Told<'_>]) -> Vec<TaskView> {
     let (ended, alive): (Vec<&Told<'_>>, _) = told.iter().partition(|told| told.ended);
     let mut lost: Vec<TaskView> = ended
@@ -189,8 +189,8 @@ fn ended_at(task: &TaskView) -> Option<Timestamp> {
     }
 }
 
-/// Held and running are summed; waiting is the queue's own count, which every worker that knows it
-/// has from the same broker: the latest told wins.
+/// Counts by queue and priority. Held and running are summed. Waiting is the queue's own count,
+/// which every worker that knows it has from the same broker: the latest report wins.
 pub(super) fn priorities(told: &[Told<'_>]) -> Vec<PriorityCount> {
     let mut by_age: Vec<&Told<'_>> = told.iter().filter(|told| !told.ended).collect();
     by_age.sort_by_key(|told| told.heartbeat_at);
@@ -209,9 +209,9 @@ pub(super) fn priorities(told: &[Told<'_>]) -> Vec<PriorityCount> {
     rows.into_values().collect()
 }
 
-/// The sources of linked workers, each once. Where workers disagree the bad news stands, with the
-/// name of who has it: one host without a network is what an operator must see. Where no link is up
-/// the last news stand; that all was well then is not known any more.
+/// The sources of linked workers, each once. If workers disagree, the failure is shown with the
+/// name of its worker: an operator must see a single host without a network. If no link is up, the
+/// last failures stay; the last successes are no longer known to hold.
 pub(super) fn sources(told: &[Told<'_>]) -> Vec<Source> {
     let is_known = told.iter().any(|told| told.linked);
     let heard = told
@@ -259,8 +259,7 @@ fn badness(health: &SourceHealth) -> u8 {
     }
 }
 
-/// Puts a new list in the place of an old one, keeping the old where they are equal; whether they
-/// differed.
+/// Replaces a list, but keeps the old one if they are equal; returns whether they differed.
 pub(super) fn renew<T: PartialEq>(place: &mut Arc<T>, value: T) -> bool {
     let differs = **place != value;
     if differs {

@@ -1,5 +1,5 @@
-//! Asks Dagster's webserver for runs and jobs, and says how it fares. It alone keeps the list of
-//! runs, so that new, older and deleted ones are fitted together in one place.
+//! Polls Dagster's webserver for runs and jobs, and reports its health. It alone keeps the list of
+//! runs, so new, older and deleted ones are merged in one place.
 
 mod counts;
 mod list;
@@ -16,54 +16,54 @@ use crate::domain::{Answer, JobRef, Reply, RunStatus, RunView, SourceHealth, Tim
 use counts::Counts;
 use list::RunList;
 
-/// How often runs are asked for while some are unfinished, and while none is.
+/// Interval of the query for runs while some are unfinished, and while none is.
 const BUSY: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(5);
 
-/// How soon after a failure it is tried once more before the failure is told.
+/// Delay of the retry after a failure, before the failure is reported.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How often jobs are.
+/// Interval of the query for jobs.
 const JOBS: Duration = Duration::from_secs(30);
 
-/// Runs that are asked for at once.
+/// Number of runs in one query.
 const PAGE: u32 = 100;
 
-/// Pages of new runs between two polls; a list with more of them begins anew.
+/// Maximum number of pages of new runs between two polls; a list with more of them starts anew.
 const NEW_PAGES: usize = 10;
 
-/// Unfinished runs beyond the newest page.
+/// Maximum number of unfinished runs beyond the newest page.
 const MAX_UNFINISHED: u32 = 1_000;
 
-/// Older runs that are looked up by their ids at each poll.
+/// Number of older runs that are looked up by their ids at each poll.
 const CHECKED_AT_ONCE: usize = 100;
 
-/// Pages that were asked for and wait for the webserver; a person asks for one.
+/// Capacity of the channel of requested pages; a user requests one at a time.
 const ASKED: usize = 8;
 
-/// What the webserver tells.
+/// Update from the webserver.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// All runs that are known, newest first.
+    /// All known runs, newest first.
     Runs(Vec<RunView>),
     Jobs(Vec<JobRef>),
     Up,
-    /// That it does not tell, and when it is asked again, if ever.
+    /// A failure of the webserver, and the time of the next try, if any.
     Problem(SourceHealth, Option<Timestamp>),
 }
 
-/// A page of older runs that is wanted.
+/// A request for a page of older runs.
 #[derive(Debug)]
 pub(super) struct Older {
-    /// Only of these statuses; empty for all.
+    /// Only runs with these statuses; empty for all.
     pub(super) statuses: Vec<RunStatus>,
-    /// Those before this run; `None` for those after what is known without a gap.
+    /// Runs before this one; `None` for those after the part that is known without a gap.
     pub(super) before: Option<String>,
-    /// Who is told how many there were.
+    /// Receiver of the number of runs.
     pub(super) reply: oneshot::Sender<Reply>,
 }
 
-/// Lets others have the webserver asked. Cloning is cheap.
+/// Triggers queries of the webserver. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(super) struct Asking {
     now: Arc<Notify>,
@@ -72,13 +72,13 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// Ask now, for the jobs too if they may have changed.
+    /// Queries now, including the jobs if they may have changed.
     pub(super) fn ask_now(&self, jobs: bool) {
         self.jobs.fetch_or(jobs, Ordering::Relaxed);
         self.now.notify_one();
     }
 
-    /// Asks for a page of older runs. Where the webserver's address is none, there are none.
+    /// Requests a page of older runs. Without a webserver there are none.
     pub(super) async fn older(&self, statuses: Vec<RunStatus>, before: Option<String>) -> Reply {
         let (reply, told) = oneshot::channel();
         let older = Older {
@@ -86,7 +86,7 @@ impl Asking {
             before,
             reply,
         };
-        // Fails, as the answer does, where nobody asks a webserver.
+        // Fails, as the answer does, if no webserver is polled.
         let _ = self.older.send(older).await;
         told.await.unwrap_or_else(|_| counted(0, true))
     }
@@ -96,7 +96,7 @@ pub(super) fn counted(count: usize, last: bool) -> Reply {
     Reply::Answer(Box::new(Answer::OlderRuns { count, last }))
 }
 
-/// Starts asking. It ends when nobody listens.
+/// Starts polling. It ends when the receiver is dropped.
 pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Told>) -> Asking {
     let (older, wanted) = mpsc::channel(ASKED);
     let asking = Asking {
@@ -130,7 +130,7 @@ pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Tol
     asking
 }
 
-/// How a webserver fares that did not tell what it was asked.
+/// Health of a webserver that failed to answer a query.
 fn problem(error: &DagsterError) -> SourceHealth {
     let reason = error.to_string();
     match error {
@@ -148,7 +148,7 @@ struct Poller {
     list: RunList,
     counts: Counts,
     jobs_asked: Option<Instant>,
-    /// Whether the last answer was one.
+    /// Whether the last query succeeded.
     well: bool,
     tell: mpsc::Sender<Told>,
 }
@@ -159,8 +159,8 @@ impl Poller {
             let mut wait = QUIET;
             let mut answer = self.ask(jobs).await;
             if answer.is_err() && self.well {
-                // One failure of a webserver that answered before says little: it may be loading a
-                // code location, or have closed the connection as the question was on its way.
+                // One failure after a success means little: the webserver may be loading a code
+                // location, or may have closed the connection while the query was on its way.
                 sleep(AGAIN).await;
                 answer = self.ask(jobs).await;
             }
@@ -189,12 +189,12 @@ impl Poller {
         }
     }
 
-    /// One round of questions; whether any run is unfinished.
+    /// Runs one round of queries; returns whether any run is unfinished.
     async fn ask(&mut self, jobs: &AtomicBool) -> Result<bool, DagsterError> {
         self.runs().await?;
         let runs = self.list.all();
         let busy = runs.iter().any(|run| !run.status.is_finished());
-        // The list first, the step counts when Dagster has read the logs.
+        // The list comes first, the step counts when Dagster has read the logs.
         self.tell_runs().await;
         self.counts.keep(&runs);
         if self.counts.renew(&runs).await? {
@@ -202,7 +202,7 @@ impl Poller {
         }
         let due = self.jobs_asked.is_none_or(|asked| asked.elapsed() >= JOBS);
         if jobs.swap(false, Ordering::Relaxed) || due {
-            // Still wanted where it fails.
+            // The request stays pending if it fails.
             let locations = self.client.locations().await;
             let locations = locations.inspect_err(|_| jobs.store(true, Ordering::Relaxed))?;
             let jobs = locations.into_iter().flat_map(|location| location.jobs);
@@ -218,7 +218,7 @@ impl Poller {
         let _ = self.tell.send(Told::Runs(runs)).await;
     }
 
-    /// The newest runs down to those that are known, the unfinished ones, and some of the older.
+    /// Reads the newest runs down to the known ones, the unfinished ones, and some of the older.
     async fn runs(&mut self) -> Result<(), DagsterError> {
         let all = RunFilter::default();
         let mut newest = Vec::new();
@@ -261,7 +261,7 @@ impl Poller {
             Ok((count, last)) => counted(count, last),
             Err(error) => Reply::Failed(format!("older runs were not loaded: {error}")),
         };
-        // Whoever asked may have left.
+        // The caller may have gone.
         let _ = older.reply.send(reply);
     }
 
@@ -278,7 +278,7 @@ impl Poller {
             statuses: Some(statuses).filter(|statuses| !statuses.is_empty()),
             ..RunFilter::default()
         };
-        // Of one status those after the last that is shown; they are no part of the stretch.
+        // A page of one status begins after the last shown run; it is not part of the stretch.
         let page = self.client.runs(&filter, PAGE, Some(&before)).await?;
         let (count, last) = (page.runs.len(), page.next.is_none());
         self.counts.add(&page.runs).await?;

@@ -1,4 +1,4 @@
-//! Carries an operator's command to whom it is for, and makes one sentence of the answers.
+//! Routes an operator's command to its targets, and combines the answers to one sentence.
 
 use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +14,7 @@ use crate::control::client::answer_within;
 use crate::dagster::{Client, DagsterError};
 use crate::domain::{Command, Danger, Query, Reply};
 
-/// What a command needs on its way.
+/// State needed to route a command.
 #[derive(Debug)]
 pub(super) struct Router {
     read_only: bool,
@@ -22,16 +22,16 @@ pub(super) struct Router {
     /// Dagster's webserver, if one is known.
     dagster: Option<Result<Client, DagsterError>>,
     asking: Option<Asking>,
-    /// Where what it tells goes.
+    /// Receiver of the webserver's updates.
     tell: mpsc::Sender<poller::Told>,
-    /// Who does what is about queues where no linked worker can.
+    /// Fallback for commands about queues that no linked worker can carry out.
     desk: Option<mpsc::Sender<Request>>,
-    /// Who starts workers.
+    /// Starter of workers.
     starter: Option<mpsc::Sender<Request>>,
 }
 
 impl Router {
-    /// A router that knows no webserver yet.
+    /// Creates a router without a webserver.
     pub(super) fn new(
         read_only: bool,
         audit: Option<AuditLog>,
@@ -50,14 +50,15 @@ impl Router {
         }
     }
 
-    /// From now on this webserver is asked.
+    /// Uses this webserver from now on.
     pub(super) fn use_webserver(&mut self, url: &str) {
         let client = Client::new(url);
         self.asking = Some(poller::start(client.clone(), self.tell.clone()));
         self.dagster = Some(client);
     }
 
-    /// What carries a request out, to be run beside the hub. It knows its addressees already.
+    /// Returns the future that carries out a request, to be run beside the hub. Its addressees are
+    /// already determined.
     pub(super) fn carry(&self, request: Request, state: &State) -> BoxFuture<'static, ()> {
         let Request {
             worker,
@@ -66,7 +67,7 @@ impl Router {
         } = request;
         let outcome = self.outcome(worker.as_deref(), command, state);
         async move {
-            // Whoever asked may have left; the command is carried out all the same.
+            // The caller may have gone; the command is carried out all the same.
             let _ = reply.send(outcome.await);
         }
         .boxed()
@@ -88,7 +89,7 @@ impl Router {
             return async move {
                 match asking {
                     Some(asking) => asking.older(statuses, before).await,
-                    // Nobody knows of any.
+                    // Without a webserver no runs are known.
                     None => poller::counted(0, true),
                 }
             }
@@ -114,7 +115,7 @@ impl Router {
         }
     }
 
-    /// Records what the workers do not see.
+    /// Records commands that no worker sees.
     fn recorded(
         &self,
         worker: Option<&str>,
@@ -159,23 +160,24 @@ impl Router {
     }
 }
 
-/// What does the same without a worker.
+/// Command line that does the same without a worker.
 const BY_HAND: &str =
     "use `dagster-taskiq-tui queue` on a host that reaches the broker, or start a worker there";
 
-/// Why a command has no addressee.
+/// Reason why a command has no addressee.
 #[derive(Debug)]
 enum Nobody {
-    /// It is about queues, and no linked worker can do it.
+    /// It refers to queues, and no linked worker can carry it out.
     ForQueues(String),
-    /// Whoever it is for is not there.
+    /// Its target is missing.
     Named(String),
 }
 
-/// A worker's id and the way to it.
+/// A worker's id and its channel.
 type Addressee = (String, mpsc::Sender<Ask>);
 
-/// The workers a command is for. What is about a queue or an archive is done by one of them.
+/// The workers a command is for. A command about a queue or an archive is carried out by one of
+/// them.
 fn addressees(
     worker: Option<&str>,
     command: &Command,
@@ -242,7 +244,7 @@ async fn ask_workers(addressees: Vec<Addressee>, command: Command) -> Reply {
 async fn ask(asks: &mpsc::Sender<Ask>, command: Command) -> Reply {
     let (verb, limit) = (command.verb(), answer_within(&command));
     let (reply, outcome) = oneshot::channel();
-    // Many rows may be marked: what has no room yet waits for those before it.
+    // Many rows may be marked: a command without room waits for those before it.
     match timeout(limit, asks.reserve()).await {
         Ok(Ok(room)) => room.send(Ask { command, reply }),
         Ok(Err(_)) => return Reply::Failed(format!("{verb} was not sent: the worker is gone")),
@@ -266,7 +268,7 @@ async fn ask(asks: &mpsc::Sender<Ask>, command: Command) -> Reply {
     }
 }
 
-/// Has the desk of this very console do it.
+/// Sends the command to this console's own desk.
 async fn ask_desk(desk: Option<mpsc::Sender<Request>>, command: Command) -> Reply {
     let (verb, limit) = (command.verb(), answer_within(&command));
     let (reply, outcome) = oneshot::channel();
@@ -290,7 +292,8 @@ async fn ask_desk(desk: Option<mpsc::Sender<Request>>, command: Command) -> Repl
     }
 }
 
-/// Has a worker started. It may take as long as its imports: whoever starts it knows when to give up.
+/// Requests the start of a worker. It may take as long as its imports: the starter has its own
+/// timeout.
 async fn ask_starter(starter: Option<mpsc::Sender<Request>>) -> Reply {
     let Some(starter) = starter else {
         let text = "no worker was started: this console starts none; `dagster-taskiq-tui worker \
@@ -312,7 +315,7 @@ async fn ask_starter(starter: Option<mpsc::Sender<Request>>) -> Reply {
     outcome.await.unwrap_or_else(|_| lost())
 }
 
-/// One sentence of several answers.
+/// Combines several answers to one sentence.
 fn gather(verb: &str, mut replies: Vec<(Reply, String)>) -> Reply {
     if replies.len() == 1 {
         return replies.swap_remove(0).0;
@@ -324,7 +327,7 @@ fn gather(verb: &str, mut replies: Vec<(Reply, String)>) -> Reply {
         match reply {
             Reply::Done(text) => done.push(text),
             Reply::Failed(reason) => failures.push(format!("{id}: {reason}")),
-            // A question is for one worker: several answers are not one.
+            // A query is for one worker: several answers are not one.
             Reply::Answer(_) => failures.push(format!("{id}: it must be named to be asked")),
         }
     }

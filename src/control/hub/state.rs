@@ -1,4 +1,4 @@
-//! What the hub knows: its links, what each last told, and the snapshot made of it.
+//! The hub's state: its links, their last reports, and the resulting snapshot.
 
 mod hosts;
 mod linked;
@@ -30,14 +30,14 @@ use crate::domain::{
 use hosts::Remote;
 pub(super) use linked::Linked;
 
-/// Log lines of all sources together. The whole deque is copied when it grows while a console
-/// looks at it, at most twenty times a second.
+/// Maximum number of log lines of all sources together. The whole deque is copied when it grows
+/// while a console looks at it, at most twenty times a second.
 const MAX_LOGS: usize = 2_000;
 
-/// How long no worker is linked before the queues are looked at without one.
+/// Time without a linked worker after which the queues are read without one.
 const ALONE: Duration = Duration::from_secs(3);
 
-/// What never changes.
+/// Settings that never change.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) sockets: Vec<PathBuf>,
@@ -64,9 +64,9 @@ pub(super) struct State {
     workers_changed: bool,
     logs_changed: bool,
     runs_changed: bool,
-    /// What the desk told, while it is wanted.
+    /// The desk's last report, while it is in use.
     desk: Option<Arc<WorkerSnapshot>>,
-    /// Since when no worker is linked.
+    /// Time since which no worker is linked.
     alone_since: Option<Instant>,
     /// This host's audit log.
     audit: Vec<AuditEntry>,
@@ -109,7 +109,7 @@ impl State {
         state
     }
 
-    /// The links to workers that answer now.
+    /// The links to workers that are up now.
     pub(super) fn up(&self) -> impl Iterator<Item = (&str, &Linked)> {
         self.links
             .values()
@@ -117,8 +117,8 @@ impl State {
             .filter_map(|link| Some((link.id()?, link)))
     }
 
-    /// Whether the queues must be looked at without a worker. A link that is made again at once is
-    /// no reason.
+    /// Whether the queues must be read without a worker. A link that is restored at once is not a
+    /// reason.
     pub(super) fn wants_desk(&mut self) -> bool {
         let linked = self.up().next().is_some();
         if linked {
@@ -129,7 +129,7 @@ impl State {
         self.alone_since.get_or_insert_with(Instant::now).elapsed() >= ALONE
     }
 
-    /// Takes in what the desk has to say.
+    /// Handles a report of the desk.
     pub(super) fn desk_told(&mut self, told: Arc<WorkerSnapshot>) {
         if self.alone_since.is_some() {
             self.desk = Some(told);
@@ -137,7 +137,7 @@ impl State {
         }
     }
 
-    /// The snapshot as it was last merged.
+    /// The last merged snapshot.
     pub(super) fn snapshot(&self) -> Snapshot {
         self.current.clone()
     }
@@ -156,7 +156,7 @@ impl State {
         self.workers_changed = true;
     }
 
-    /// Looks for new sockets and forgets workers that ended; whether anything changed.
+    /// Looks for new sockets and forgets ended workers; returns whether anything changed.
     pub(super) fn look(&mut self) -> bool {
         let found: Vec<PathBuf> = self
             .settings
@@ -166,7 +166,7 @@ impl State {
             .collect();
         for socket in found {
             let address = Address { host: None, socket };
-            // A dead worker's socket is no news.
+            // A dead worker's socket is ignored.
             if !self.links.contains_key(&address) && server::is_live(&address.socket) {
                 self.link(address, false);
             }
@@ -188,7 +188,7 @@ impl State {
         self.workers_changed
     }
 
-    /// Takes in what a link has to say.
+    /// Handles a message from a link.
     pub(super) fn heard(&mut self, LinkNews { address, news }: LinkNews) {
         let Some(link) = self.links.get_mut(&address) else {
             return;
@@ -212,8 +212,8 @@ impl State {
         self.workers_changed = true;
     }
 
-    /// The webserver that a linked worker's configuration names, once, where none was known. A
-    /// loopback address of another host is nobody here.
+    /// The webserver that a linked worker's configuration names, returned once, if none was known.
+    /// A loopback address of another host is not reachable from here.
     pub(super) fn learn_webserver(&mut self) -> Option<String> {
         if self.webserver.health != SourceHealth::Absent {
             return None;
@@ -227,7 +227,8 @@ impl State {
         Some(url)
     }
 
-    /// Adds log lines, in the order of their times by our clock; that of their host is so far behind.
+    /// Adds log lines in the order of their times by our clock; `behind` is the offset of their
+    /// host's clock.
     pub(super) fn log(&mut self, lines: impl IntoIterator<Item = LogLine>, behind: SignedDuration) {
         for mut line in lines {
             line.at = line.at.saturating_add(behind).unwrap_or(line.at);
@@ -245,7 +246,7 @@ impl State {
         }
     }
 
-    /// Takes in what the webserver has to say.
+    /// Handles an update from the webserver.
     pub(super) fn told(&mut self, told: poller::Told) {
         match told {
             poller::Told::Runs(runs) => {
@@ -267,7 +268,7 @@ impl State {
     }
 }
 
-/// What stands in the log where lines were lost on the way.
+/// Log line that marks lines lost on the way.
 fn gap(worker: &str, missed: u64, next: Option<&LogLine>) -> LogLine {
     LogLine {
         at: next.map_or_else(Timestamp::now, |line| line.at),
@@ -293,7 +294,7 @@ mod tests {
         }
     }
 
-    /// A state that knows no worker, and whose ssh ends at once.
+    /// Creates a state without workers, whose ssh ends at once.
     pub(super) fn state() -> State {
         let ssh = Ssh {
             command: vec!["false".to_owned()],

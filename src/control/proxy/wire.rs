@@ -1,4 +1,4 @@
-//! What crosses the pipe to a remote proxy: frames as on a control socket, each with a channel
+//! The protocol of the pipe to a remote proxy: frames as on a control socket, each with a channel
 //! number before its content. Channel 0 carries the JSON of [`News`] and [`Order`]; every other one
 //! carries the frames of one worker's socket, unread.
 
@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::control::protocol;
 use crate::domain::AuditEntry;
 
-/// Raised when a frame changes its meaning; a new optional field does not.
+/// Version of the protocol. It is raised when a frame changes its meaning, not for a new optional
+/// field.
 pub const PROTOCOL: u32 = 1;
 
 /// The channel of the proxy itself.
 pub const OWN: u32 = 0;
 
-/// Says who answers on the far side.
+/// The greeting of the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL`] of the proxy.
@@ -26,64 +27,64 @@ pub struct Hello {
     pub version: String,
     /// Its host's own name.
     pub host: String,
-    /// It tells of its audit log to whoever asks: earlier versions do not know the question.
+    /// Whether it sends its audit log on request: earlier versions do not know the order.
     #[serde(default)]
     pub audit: bool,
 }
 
-/// From the proxy.
+/// Message from the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum News {
-    /// First of all.
+    /// The first message.
     Hello(Hello),
     /// A worker listens on this socket.
     Found {
         /// Path on the proxy's host.
         socket: PathBuf,
     },
-    /// Nobody listens there any more.
+    /// No worker listens there any more.
     Gone {
         /// Path on the proxy's host.
         socket: PathBuf,
     },
-    /// A channel is over.
+    /// A channel ended.
     Closed {
-        /// Which.
+        /// The channel.
         channel: u32,
     },
-    /// What was asked on this host since the last time, newest first and bounded.
+    /// New audit entries of this host, newest first and bounded.
     Audit {
         /// The entries of its user's audit log.
         entries: Vec<AuditEntry>,
     },
-    /// Nothing new, but alive.
+    /// Sign of life without news.
     Alive,
 }
 
-/// To the proxy.
+/// Order to the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// Connect to a socket that was found; what the worker says arrives on `channel`.
+    /// Connect to an announced socket; the worker's frames arrive on `channel`.
     Open {
-        /// Chosen by whoever opens, used once.
+        /// Chosen by the opener, used once.
         channel: u32,
         /// Path on the proxy's host.
         socket: PathBuf,
     },
-    /// Nobody listens to the channel any more.
+    /// Close a channel that is no longer read.
     Close {
-        /// Which.
+        /// The channel.
         channel: u32,
     },
-    /// Tell of the audit log from now on.
+    /// Send audit entries from now on.
     Audit,
-    /// Nothing to ask, but alive.
+    /// Sign of life without an order.
     Alive,
 }
 
-/// A frame of a channel.
+/// Packs a frame of a channel.
 #[must_use]
 pub fn pack(channel: u32, content: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(protocol::CHANNEL_BYTES + content.len());
@@ -92,18 +93,18 @@ pub fn pack(channel: u32, content: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// A frame of the proxy's own channel.
+/// Packs a frame of the proxy's own channel.
 ///
 /// # Errors
-/// When the value cannot be JSON.
+/// The value cannot be JSON.
 pub fn pack_own<T: Serialize>(value: &T) -> io::Result<Bytes> {
     Ok(pack(OWN, &protocol::encode(value)?))
 }
 
-/// The channel and the content of a frame.
+/// Splits a frame into channel and content.
 ///
 /// # Errors
-/// When it is too short to name a channel.
+/// It is too short to contain a channel.
 pub fn unpack(mut frame: Bytes) -> io::Result<(u32, Bytes)> {
     if frame.len() < protocol::CHANNEL_BYTES {
         return Err(io::Error::new(

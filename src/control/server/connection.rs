@@ -1,4 +1,4 @@
-//! One console's link: who it is, and what it asks for. What it is sent is in `feed`.
+//! One console's connection: its identity and its commands. The data it receives is in `feed`.
 
 use std::io;
 use std::sync::Arc;
@@ -24,16 +24,16 @@ use crate::control::protocol::{
 };
 use crate::domain::{Command, Danger, Reply};
 
-/// How long a client may take to say who it is.
+/// Timeout of a client's greeting.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 
-/// Commands of one client that wait for their outcome; a person sends one at a time.
+/// Maximum number of commands of one client awaiting their outcome; a user sends one at a time.
 const MAX_PENDING: usize = 16;
 
-/// What a killed worker has for telling that it will be; who asked does not depend on it.
+/// Time for the reply to reach the client before SIGKILL; best effort.
 const ANSWERED: Duration = Duration::from_millis(100);
 
-/// Who is at the other end.
+/// Identity of the other end.
 struct Peer {
     user: String,
     from: String,
@@ -73,7 +73,7 @@ pub(super) async fn serve(
         from: hello.from,
         read_only: hello.read_only,
     };
-    // One waiting frame of each kind: what is newer waits at its source, where it is bounded.
+    // One waiting frame of each kind: newer ones wait at their source, which is bounded.
     let (replies, replies_out) = mpsc::channel(1);
     let (snapshots, snapshots_out) = mpsc::channel(1);
     let (logs, logs_out) = mpsc::channel(1);
@@ -91,7 +91,7 @@ pub(super) async fn serve(
         snapshots,
         feed_logs(&published.logs, hello.logs, logs, &ending),
         async {
-            // A client that reads no more must not keep its place for ever.
+            // A client that has stopped reading must not keep its place forever.
             let give_up = async {
                 ending.cancelled().await;
                 sleep(super::FLUSH).await;
@@ -104,7 +104,7 @@ pub(super) async fn serve(
     );
 }
 
-/// Both sides say who they are. `Err(None)` is a client that just left.
+/// Exchanges greetings. `Err(None)` is a client that just left.
 async fn greet(
     context: &Context,
     room: bool,
@@ -147,8 +147,8 @@ async fn send(output: &mut FrameWriter<OwnedWriteHalf>, frame: &ServerFrame) -> 
     output.send(encode(frame)?).await
 }
 
-/// Reads commands and answers each, in the order in which they are over. When the client leaves,
-/// what it asked for is still carried out and recorded.
+/// Reads commands and answers each, in the order in which they complete. When the client leaves,
+/// its commands are still carried out and recorded.
 async fn commands(
     input: &mut FrameReader<OwnedReadHalf>,
     context: &Context,
@@ -182,7 +182,7 @@ async fn commands(
             }
             Some(reply) = pending.next() => {
                 if let Ok(bytes) = encode(&reply) {
-                    // Fails when the client has left: nobody is there to be told.
+                    // Fails when the client has left.
                     let _ = replies.send(bytes).await;
                 }
             }
@@ -194,7 +194,7 @@ async fn commands(
 async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
     let reply = match refusal(context, peer, &command) {
         Some(reason) => Reply::Failed(reason),
-        // Not the pool's: a pool that hangs is what one kills.
+        // Not handled by the pool, because a hanging pool is the usual reason for a kill.
         None if command == Command::Kill => Reply::Done("killed".to_owned()),
         None => forward(context, command.clone()).await,
     }
@@ -211,7 +211,7 @@ async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
     reply
 }
 
-/// Ends this process as `kill -9` does: its hosts notice, and kill what they run.
+/// Ends this process like `kill -9`: its hosts notice, and kill their tasks.
 async fn kill_this_process() {
     sleep(ANSWERED).await;
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

@@ -1,4 +1,4 @@
-//! What one console is sent: two feeders (snapshots, log lines) and a writer.
+//! The data sent to one console: two feeders (snapshots, log lines) and a writer.
 
 use std::io;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use crate::control::protocol::{FrameWriter, LogStart, ServerFrame, encode};
 use crate::control::store::Look;
 use crate::domain::Timestamp;
 
-/// At most ten snapshots and ten batches of lines a second.
+/// Interval between sends: at most ten snapshots and ten batches of lines a second.
 const SEND_EVERY: Duration = Duration::from_millis(100);
 
-/// A quiet worker says that it lives.
+/// Interval of the heartbeat of a quiet worker.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 
-/// Lines and message bytes per batch, and lines of history for a console that attaches.
+/// Maximum lines and message bytes per batch, and lines of history for a console that attaches.
 const BATCH_LINES: usize = 500;
 const BATCH_BYTES: usize = 256 * 1024;
 const HISTORY_LINES: usize = 1_000;
 
-/// Sends the latest snapshot, at most ten a second; one that waits for a slow client is replaced
-/// by the next, and counted. The last state is sent before the end.
+/// Sends the latest snapshot, at most ten a second. A snapshot waiting for a slow client is
+/// replaced by the next, and counted. The last state is sent before the end.
 pub(super) async fn feed_snapshots(
     look: Look,
     out: mpsc::Sender<Bytes>,
@@ -113,7 +113,7 @@ pub(super) async fn feed_logs(
     }
 }
 
-/// The time between two frames of a kind, unless the end has come.
+/// Waits for the interval between two frames of a kind, unless the end has come.
 async fn pause(ending: &CancellationToken) {
     tokio::select! {
         () = sleep(SEND_EVERY) => {}
@@ -121,7 +121,7 @@ async fn pause(ending: &CancellationToken) {
     }
 }
 
-/// Writes what the others prepare, replies first, until all of them have ended.
+/// Writes the prepared frames, replies first, until all feeders have ended.
 pub(super) async fn write_frames(
     mut output: FrameWriter<OwnedWriteHalf>,
     mut replies: mpsc::Receiver<Bytes>,

@@ -1,4 +1,4 @@
-//! Making the socket, so that two workers never share one and dead ones do not stay.
+//! Creates the socket, so that two workers never share one and dead ones are removed.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 
 use crate::control::{ControlError, runtime};
 
-/// Another worker holds the folder's lock for a few milliseconds while it starts.
+/// Timeout of the folder's lock, which another worker holds for a few milliseconds while it starts.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// Binds the worker's socket. Must be called inside a Tokio runtime.
@@ -34,8 +34,8 @@ pub(super) async fn bind(
     Ok((listener, path))
 }
 
-/// The lock orders workers that start at the same moment: between looking whether a socket is
-/// dead and making a new one, nobody else may do the same.
+/// Binds under the lock, which orders workers that start at the same moment. No other worker may
+/// interfere between the check for a dead socket and the creation of a new one.
 fn bind_locked(
     folder: &Path,
     worker: String,
@@ -57,7 +57,7 @@ fn bind_locked(
         return Err(ControlError::Taken { worker, path });
     }
     let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
-    // The folder kept others out until here.
+    // Until here the folder kept other users out.
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)
 }
@@ -87,8 +87,8 @@ fn lock(folder: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether a process listens on a socket. Never waits: a stopped process whose queue of
-/// connections is full still lives.
+/// Whether a process listens on a socket. Never waits: a stopped process with a full backlog of
+/// connections counts as alive.
 #[must_use]
 pub fn is_live(path: &Path) -> bool {
     let connected = || -> Result<(), Errno> {

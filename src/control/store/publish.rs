@@ -11,16 +11,18 @@ use crate::control::logs::LogRing;
 use crate::control::pace::Pace;
 use crate::domain::{Audience, Event, Timestamp, Viewer, WorkerSnapshot};
 
-/// At most twenty publications a second: twice what a socket client is sent.
+/// Interval between publications: at most twenty a second, twice the rate of a socket client.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 
-/// Events folded before a publication is considered; a full channel takes eight rounds.
+/// Maximum number of events folded before a publication is considered; a full channel takes eight
+/// rounds.
 const FOLD_AT_ONCE: usize = 1024;
 
-/// Viewers that wait to be shown the present state: as many consoles as a socket takes.
+/// Capacity of the channel of viewers waiting for the current state: as many consoles as a socket
+/// accepts.
 const LOOKS: usize = 64;
 
-/// What a running store offers to readers. Cloning is cheap.
+/// A running store's interface for readers. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Published {
     /// The last log lines.
@@ -30,7 +32,8 @@ pub struct Published {
     looks: mpsc::Sender<oneshot::Sender<()>>,
 }
 
-/// A viewer's sight of a store's snapshots, published for it until this is dropped.
+/// A viewer's subscription to a store's snapshots, which are published for it until this is
+/// dropped.
 #[derive(Debug)]
 pub struct Look {
     /// The latest snapshot.
@@ -39,7 +42,7 @@ pub struct Look {
 }
 
 impl Published {
-    /// Begins to look. The snapshot is of this moment, and counts as seen.
+    /// Subscribes. The snapshot is current, and counts as seen.
     pub async fn look(&self) -> Look {
         let mut look = self.look_on();
         let (shown, published) = oneshot::channel();
@@ -51,7 +54,7 @@ impl Published {
         look
     }
 
-    /// Begins to look without waiting: the snapshot is the last that somebody looked at.
+    /// Subscribes without waiting: the snapshot is the last published one.
     #[must_use]
     pub fn look_on(&self) -> Look {
         Look {
@@ -61,10 +64,10 @@ impl Published {
     }
 }
 
-/// Runs a store on a task of its own until every sink of `events` is gone. `dropped` and `audience`
-/// are the sink's [`drop_counter`](crate::domain::EventSink::drop_counter) and
-/// [`audience`](crate::domain::EventSink::audience). Snapshots are published while somebody looks:
-/// one is a copy of up to 500 tasks, for nothing on a worker without a console.
+/// Runs a store on its own task until every sink of `events` is gone. `dropped` and `audience` are
+/// the sink's [`drop_counter`](crate::domain::EventSink::drop_counter) and
+/// [`audience`](crate::domain::EventSink::audience). Snapshots are published only while there are
+/// viewers: each is a copy of up to 500 tasks, useless on a worker without a console.
 ///
 /// # Panics
 /// Outside a Tokio runtime.
@@ -114,13 +117,13 @@ async fn run(
                 }
             }
             Some(shown) = asked.recv() => {
-                // What happened before somebody came is folded before it is shown.
+                // Events from before the viewer came are folded before it gets the snapshot.
                 while let Ok(event) = events.try_recv() {
                     store.apply(&event);
                 }
                 publish.send_replace(Arc::new(store.snapshot(Timestamp::now())));
                 pace.published();
-                // Whoever asked may have left.
+                // The caller may have gone.
                 let _ = shown.send(());
             }
             () = pace.due(), if audience.is_present() => {

@@ -285,7 +285,7 @@ fn a_huge_reason_is_cut() {
     assert!(outcome.reason().unwrap().len() <= MAX_REASON);
 }
 
-/// A store that runs, and where its worker reports events.
+/// A running store, and the sink of its worker's events.
 fn spawned() -> (
     crate::domain::EventSink,
     Published,
@@ -358,18 +358,18 @@ async fn nothing_is_published_while_nobody_looks_and_who_comes_sees_the_present_
     }
     let look = published.look().await;
     assert_eq!(look.snapshot.borrow().worker.steps.target, 10);
-    // The one publication is the one that was asked for.
+    // The one publication is the one for this viewer.
     unseen.borrow_and_update();
     assert!(!unseen.has_changed().unwrap());
 }
 
-/// One step's life as far as it got, as events.
+/// The events of one step, up to any point of its life.
 fn life() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(0_u8..12, 0..200)
 }
 
 proptest! {
-    /// Whatever the order of events: every received task is in exactly one place, and the counts
+    /// Checks for any order of events: every received task is in exactly one place, and the counts
     /// per priority are those of the tasks.
     #[test]
     fn counts_agree_with_the_tasks(steps in life()) {

@@ -122,7 +122,7 @@ fn a_queues_past_is_put_together_from_all_workers_and_from_what_was_known() {
         queue
     };
     let (mut new, mut old) = (snapshot("a"), snapshot("b"));
-    // One of an earlier version tells no past.
+    // A worker of an earlier version reports no history.
     new.queues = vec![queue(340, 4, &[])];
     old.queues = vec![queue(240, 3, &[(2, 140), (3, 240)])];
     let known = [queue(140, 2, &[(0, 90), (1, 40), (2, 140)])];
@@ -224,7 +224,7 @@ fn a_worker_whose_process_ended_without_a_word_is_lost_and_what_it_ran_with_it()
     assert_eq!((*ended, *started), (at(7), Some(at(2))));
     assert!(reason.starts_with("worker a ended with it in hand"));
 
-    // One that says that it ends is not lost.
+    // A worker that announced its end is not lost.
     one.worker.state = WorkerState::Stopped;
     let gone = Told {
         ended: true,

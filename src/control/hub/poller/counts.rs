@@ -1,20 +1,20 @@
-//! How many steps runs have and how many of them ended: asked for beside the list of runs, since
-//! each makes Dagster read a run's log or plan.
+//! Step counts of runs: their number of steps, and how many ended. They are queried separately from
+//! the list of runs, since each makes Dagster read a run's log or plan.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::dagster::{Client, DagsterError, RunStats};
 use crate::domain::{RunStatus, RunView};
 
-/// Runs that are asked for per question.
+/// Number of runs in one query.
 const AT_ONCE: usize = 25;
 
-/// See the module.
+/// Step counts by run; see the module.
 pub(super) struct Counts {
     client: Client,
-    /// Steps that ended, by run id: those of finished runs are asked for once.
+    /// Ended steps, by run id: those of finished runs are queried once.
     ended: HashMap<String, RunStats>,
-    /// Steps of a run's plan, where the list does not tell: a plan never changes.
+    /// Number of steps in a run's plan, if the list does not contain it: a plan never changes.
     planned: HashMap<String, Option<u32>>,
 }
 
@@ -34,13 +34,14 @@ impl Counts {
         self.planned.retain(|id, _| listed.contains(id.as_str()));
     }
 
-    /// Asks for some of what is missing or may have changed; whether anything is new.
+    /// Queries some of the counts that are missing or may have changed; returns whether anything is
+    /// new.
     pub(super) async fn renew(&mut self, runs: &[RunView]) -> Result<bool, DagsterError> {
         let mut wanted: Vec<&RunView> = runs
             .iter()
             .filter(|run| self.may_have_changed(run))
             .collect();
-        // Runs that are under way before those of the past.
+        // Runs in progress come before finished ones.
         wanted.sort_by_key(|run| run.status.is_finished());
         wanted.truncate(AT_ONCE);
         let ended = self.ask_ended(&wanted).await?;
@@ -50,7 +51,7 @@ impl Counts {
         Ok(ended || planned)
     }
 
-    /// Asks for all of these.
+    /// Queries the counts of all these runs.
     pub(super) async fn add(&mut self, runs: &[RunView]) -> Result<(), DagsterError> {
         for some in runs.chunks(AT_ONCE) {
             let wanted: Vec<&RunView> = some.iter().collect();
@@ -68,7 +69,7 @@ impl Counts {
         let mut counts = self.client.run_stats(&ids(wanted)).await?;
         let mut changed = false;
         for run in wanted {
-            // A run that was deleted meanwhile has none, and is not asked for again.
+            // A run that was deleted meanwhile has none, and is not queried again.
             let gone = RunStats {
                 finished: true,
                 ..RunStats::default()
@@ -105,7 +106,7 @@ impl Counts {
         run.steps_total.is_none() && !self.planned.contains_key(&run.run_id)
     }
 
-    /// The runs with what is known of their steps.
+    /// The runs with their known step counts.
     pub(super) fn shown(&self, mut runs: Vec<RunView>) -> Vec<RunView> {
         for run in &mut runs {
             if let Some(stats) = self.ended.get(&run.run_id) {

@@ -1,42 +1,42 @@
-//! The runs a console is shown: an unbroken stretch from the newest on, and single ones from before
-//! it. What Dagster deletes, or what ends, far down the list is noticed there too.
+//! The displayed runs: an unbroken stretch from the newest on, and single ones from before it. The
+//! list also notices deleted and ended runs far down.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use crate::domain::RunView;
 
-/// Runs kept in the stretch, and as many beside it: more than anybody scrolls through.
+/// Maximum number of runs in the stretch, and beside it: more than a user scrolls through.
 const MAX_RUNS: usize = 5_000;
 
-/// See the module.
+/// List of runs; see the module.
 #[derive(Debug, Default)]
 pub(super) struct RunList {
     /// From the newest on, without a gap, in Dagster's order.
     stretch: Vec<RunView>,
-    /// After which run it goes on; `None` if there are no older ones.
+    /// The run after which it continues; `None` if there are no older ones.
     next: Option<String>,
     /// Runs from before the stretch: unfinished ones, and pages of one status.
     single: Vec<RunView>,
-    /// Older runs were asked for: they stay when new ones come.
+    /// Whether older runs were requested: they stay when new ones come.
     paged: bool,
-    /// How many of the newest were told by the last poll.
+    /// Number of the newest runs in the last poll.
     fresh: usize,
-    /// The last poll did not name them among the unfinished ones any more.
+    /// Runs that the last poll no longer listed as unfinished.
     doubtful: Vec<String>,
-    /// Where the round of checks goes on.
+    /// Position of the round of checks.
     turn: usize,
 }
 
 impl RunList {
-    /// Whether runs lie between a page of the newest ones and what is known.
+    /// Whether runs lie between a page of the newest ones and the known ones.
     pub(super) fn has_gap_after(&self, page: &[RunView]) -> bool {
         let known: HashSet<&str> = ids(&self.stretch);
         self.paged && !page.iter().any(|run| known.contains(run.run_id.as_str()))
     }
 
-    /// Takes in the newest runs (`next` as the last page of them told) and the unfinished ones. What
-    /// is known of older ones stays if older ones were asked for and nothing lies in between.
+    /// Adds the newest runs (`next` is from the last page of them) and the unfinished ones. Known
+    /// older runs stay if older ones were requested and there is no gap.
     pub(super) fn renew(
         &mut self,
         newest: Vec<RunView>,
@@ -84,8 +84,8 @@ impl RunList {
         self.sort_singles();
     }
 
-    /// Takes in a page of older runs. `next`, where it goes on, counts if the page `follows` the
-    /// stretch; one of a single status does not.
+    /// Adds a page of older runs. Its `next` position counts if the page `follows` the stretch; a
+    /// page of a single status does not.
     pub(super) fn take_page(&mut self, page: Vec<RunView>, next: Option<String>, follows: bool) {
         self.paged = true;
         if follows {
@@ -103,7 +103,7 @@ impl RunList {
         self.sort_singles();
     }
 
-    /// Runs to be asked for by their ids, at most `many`: those that may have ended first, then the
+    /// Runs to look up by their ids, at most `many`: those that may have ended first, then the
     /// older ones in turn, since Dagster may have deleted them.
     pub(super) fn take_turn(&mut self, many: usize) -> Vec<String> {
         let mut asked: Vec<String> = self.doubtful.iter().take(many).cloned().collect();
@@ -125,7 +125,7 @@ impl RunList {
         asked
     }
 
-    /// Takes in what was found of the runs that were asked for by their ids: the others are deleted.
+    /// Handles the result of a look-up by ids: runs that were not found are deleted.
     pub(super) fn checked(&mut self, asked: &[String], found: Vec<RunView>) {
         let mut found: HashMap<String, RunView> = found
             .into_iter()
@@ -133,7 +133,7 @@ impl RunList {
             .collect();
         let gone: HashSet<&String> = asked.iter().filter(|id| !found.contains_key(*id)).collect();
         let is_there = |run: &RunView| !gone.contains(&run.run_id);
-        // The fresh ones were told a moment ago.
+        // The newest runs were polled a moment ago.
         let old = self.stretch.split_off(self.fresh.min(self.stretch.len()));
         self.stretch.extend(old.into_iter().filter(is_there));
         self.single.retain(is_there);
@@ -145,12 +145,12 @@ impl RunList {
         }
     }
 
-    /// After which run the page after the stretch begins; `None` if there is none.
+    /// The run after which the next page begins; `None` if there is none.
     pub(super) fn next(&self) -> Option<&str> {
         self.next.as_deref()
     }
 
-    /// All of them, newest first.
+    /// All runs, newest first.
     pub(super) fn all(&self) -> Vec<RunView> {
         let mut all: Vec<RunView> = self.stretch.iter().chain(&self.single).cloned().collect();
         all.sort_by_key(|run| Reverse(run.created_at));
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// Successful runs, the newest first, and where a page of them goes on.
+    /// Successful runs, newest first, and the position of the next page.
     fn page(seconds: impl DoubleEndedIterator<Item = i64>) -> (Vec<RunView>, Option<String>) {
         let runs: Vec<RunView> = seconds
             .rev()

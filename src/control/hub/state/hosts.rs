@@ -1,4 +1,4 @@
-//! The hosts that are reached through ssh, and what they say of their workers.
+//! The hosts that are reached through ssh, and their reports on their workers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use crate::control::hub::host::{self, HostHandle, HostNews};
 use crate::control::hub::merge;
 use crate::domain::{AuditEntry, SourceHealth, Timestamp};
 
-/// Audit entries kept of one host.
+/// Maximum number of audit entries of one host.
 const MAX_AUDIT: usize = 1_000;
 
-/// Workers that are linked of one host: far more than run on one, and few enough that a host that names
-/// any number of sockets cannot fill this program's memory.
+/// Maximum number of linked workers of one host: far more than run on one, and few enough that a
+/// host that names any number of sockets cannot fill this program's memory.
 const MAX_WORKERS: usize = 256;
 
 /// One host reached through ssh.
@@ -40,7 +40,7 @@ impl State {
         self.hosts.insert(name, remote);
     }
 
-    /// Takes in what a host has to say.
+    /// Handles a message from a host.
     pub(in crate::control::hub) fn host_heard(&mut self, name: &Arc<str>, news: HostNews) {
         let Some(host) = self.hosts.get_mut(name) else {
             return;
@@ -85,7 +85,7 @@ impl State {
                 );
             }
             HostNews::Alive => {
-                // What is there was named before.
+                // All existing workers were announced before.
                 host.health = SourceHealth::Up;
                 host.retry_at = None;
                 self.doubt(name, Presence::Unsure, Presence::Gone);
@@ -105,11 +105,11 @@ impl State {
     pub(super) fn audit_grew(&mut self) {
         let attached = self.hosts.values().flat_map(|host| &host.audit);
         let audit = merge::audit(self.audit.iter().chain(attached));
-        // Published with whatever else comes without a worker.
+        // Published with everything else that comes without a worker.
         self.runs_changed |= merge::renew(&mut self.current.audit, audit);
     }
 
-    /// Changes what is thought of the workers of a host.
+    /// Changes the presence of a host's workers.
     fn doubt(&mut self, host: &str, before: Presence, after: Presence) {
         let links = self.links.iter_mut();
         for (_, link) in links.filter(|(address, _)| address.host.as_deref() == Some(host)) {
@@ -119,7 +119,7 @@ impl State {
         }
     }
 
-    /// How many workers of a host are linked.
+    /// Number of linked workers of a host.
     fn linked_of(&self, host: &str) -> usize {
         let addresses = self.links.keys();
         addresses
@@ -127,7 +127,7 @@ impl State {
             .count()
     }
 
-    /// Whether the way to an address is known to be broken.
+    /// Whether the link to an address's host is known to be broken.
     pub(super) fn is_cut_off(&self, address: &Address) -> bool {
         let host = address.host.as_ref().and_then(|host| self.hosts.get(host));
         host.is_some_and(|host| matches!(host.health, SourceHealth::Down { .. }))

@@ -1,4 +1,4 @@
-//! One worker's socket as the hub knows it: what it last told, and whether its process is gone.
+//! One worker's socket in the hub: its last report, and whether its process is gone.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,41 +13,40 @@ use crate::control::hub::merge::Told;
 use crate::control::protocol::ServerHello;
 use crate::domain::{Source, SourceHealth, SourceKind, Timestamp, WorkerSnapshot, WorkerState};
 
-/// One worker socket.
-/// A difference below this may be the way of a message.
+/// Clock difference that counts as none: it may be the transit time of a message.
 const CLOCKS_AGREE: SignedDuration = SignedDuration::from_secs(2);
 
 #[derive(Debug)]
 pub(in crate::control::hub) struct Linked {
     pub(in crate::control::hub) handle: LinkHandle,
     pub(in crate::control::hub) hello: Option<ServerHello>,
-    /// The id it is shown and addressed with, where that is not its own.
+    /// Its id for display and addressing, if that is not its own.
     pub(super) alias: Option<String>,
     pub(in crate::control::hub) snapshot: Option<Arc<WorkerSnapshot>>,
     pub(in crate::control::hub) health: SourceHealth,
     pub(super) seen_at: Option<Timestamp>,
-    /// When a broken link is tried again.
+    /// Time at which a broken link is retried.
     pub(super) retry_at: Option<Timestamp>,
-    /// When it last told something, by our clock.
+    /// Time of its last report, by our clock.
     pub(super) heartbeat_at: Timestamp,
-    /// How far our clock is ahead of its host's.
+    /// Offset of our clock ahead of its host's.
     pub(super) clock_behind: SignedDuration,
-    /// Since when its process is known to be gone.
+    /// Time since which its process is known to be gone.
     pub(super) ended: Option<Instant>,
-    /// What its own host says, where that is another one.
+    /// Presence reported by its own host, if that is another one.
     pub(super) presence: Presence,
-    /// Named by the user: kept even when nobody listens.
+    /// Whether the user named it: it is then kept even if no process listens.
     pub(super) explicit: bool,
 }
 
-/// Whether a worker's socket is still there, by the word of another host.
+/// Whether a worker's socket still exists, as reported by another host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     /// It was found.
     Here,
-    /// The host was linked anew and has not named it yet.
+    /// The host was linked anew and has not announced it yet.
     Unsure,
-    /// Nobody listens on it any more.
+    /// No process listens on it any more.
     Gone,
 }
 
@@ -69,7 +68,7 @@ impl Linked {
         }
     }
 
-    /// The id it is shown and addressed with.
+    /// Its id for display and addressing.
     pub(in crate::control::hub) fn id(&self) -> Option<&str> {
         let own = || Some(self.hello.as_ref()?.worker.as_str());
         self.alias.as_deref().or_else(own)
@@ -111,7 +110,7 @@ impl Linked {
         }
     }
 
-    /// Finds out whether the process behind a broken link is gone; whether that is news.
+    /// Checks whether the process behind a broken link is gone; returns whether that is new.
     pub(super) fn notice_end(&mut self, host: &str, address: &Address) -> bool {
         let down = matches!(self.health, SourceHealth::Down { .. });
         if !down || self.ended.is_some() {
@@ -122,7 +121,7 @@ impl Linked {
             _ if address.host.is_some() => self.presence == Presence::Gone,
             (Some(last), Some(hello)) if last.worker.hostname == host => is_gone(hello.pid),
             (Some(_), _) => false,
-            // It never told anything: there is nothing to keep once its socket is gone.
+            // It never sent a report: there is nothing to keep once its socket is gone.
             (None, _) => !address.socket.exists(),
         };
         if gone {
@@ -131,7 +130,8 @@ impl Linked {
         gone
     }
 
-    /// How far its host's clock is behind ours, where that is more than a message takes.
+    /// Offset by which its host's clock is behind ours, if that is more than the transit time of a
+    /// message.
     pub(super) fn differs(&self) -> SignedDuration {
         if self.clock_behind.abs() < CLOCKS_AGREE {
             SignedDuration::ZERO
@@ -158,7 +158,7 @@ impl Linked {
         Source {
             kind: SourceKind::Worker,
             address: address.label().display().to_string(),
-            // That nobody answers any more was said before, and is no trouble.
+            // The end was announced before, so the silence is not a failure.
             health: if stopped {
                 SourceHealth::Absent
             } else {
@@ -170,7 +170,7 @@ impl Linked {
     }
 }
 
-/// Whether a process of this host is no more.
+/// Whether a process of this host has ended.
 fn is_gone(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))

@@ -1,4 +1,4 @@
-//! The snapshot made of everything the hub knows.
+//! The snapshot of the hub's whole state.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::control::hub::merge::{self, Told};
 use crate::domain::{Source, SourceHealth, SourceKind, Timestamp};
 
 impl State {
-    /// Makes the snapshot anew; whether it is another one.
+    /// Merges the snapshot anew; returns whether it changed.
     pub(in crate::control::hub) fn merge(&mut self) -> bool {
         let mut changed = std::mem::take(&mut self.runs_changed);
         if self.workers_changed {
             self.tell_apart();
         }
         let told: Vec<Told<'_>> = self.links.values().filter_map(Linked::told).collect();
-        // Nobody's: queues and the broker, as this console sees them itself.
+        // Of no worker: queues and the broker, as this console sees them itself.
         let desk = self.desk.as_deref().map(|snapshot| Told {
             snapshot,
             id: "",
@@ -35,7 +35,7 @@ impl State {
             seen_at: host.seen_at,
             retry_at: host.retry_at,
         }));
-        // One sentence for a host that is cut off, not one more for each of its workers.
+        // One failure for a host that is cut off, not one more for each of its workers.
         let links = self.links.iter();
         let reachable = links.filter(|(address, _)| !self.is_cut_off(address));
         sources.extend(reachable.map(|(address, link)| link.source(address)));

@@ -1,12 +1,12 @@
-//! Telling workers apart that have one name: `--name` is unique on a host, not in a fleet.
+//! Distinguishes workers of the same name: `--name` is unique on a host, not in a fleet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Address, Linked, State};
 
 impl State {
-    /// Gives workers that have one name ids with their hosts: each row, and each command, means one
-    /// of them.
+    /// Gives workers of the same name ids that include their hosts, so that each row and each
+    /// command refers to one of them.
     pub(super) fn tell_apart(&mut self) {
         let mut by_name: BTreeMap<String, Vec<Address>> = BTreeMap::new();
         for (address, link) in &mut self.links {
@@ -25,8 +25,8 @@ impl State {
         }
     }
 
-    /// What tells addresses apart: their hosts' own names, or how ssh is given them, or with the
-    /// sockets there.
+    /// Distinct names for addresses: their hosts' own names, or their names for ssh, or those with
+    /// the sockets there.
     fn places(&self, addresses: &[Address]) -> Vec<String> {
         let own_name = |address: &Address| {
             let told = self.links.get(address).and_then(Linked::told);
@@ -47,7 +47,7 @@ impl State {
         })
     }
 
-    /// The host of an address, as ssh is given it.
+    /// The host of an address, named as for ssh.
     fn given(&self, address: &Address) -> String {
         let host = address.host.as_deref();
         host.unwrap_or(&self.host).to_owned()
