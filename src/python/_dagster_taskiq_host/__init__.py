@@ -1,7 +1,7 @@
 """Runs Dagster steps and runs for the worker, in one warm process per code location.
 
-Self-contained: it imports the standard library and dagster, never ``dagster_taskiq``, so that it
-always matches the binary that carries it.
+Self-contained: it imports the standard library and dagster, never ``dagster_taskiq``, so it always
+matches the binary that contains it.
 """
 
 PROTOCOL = 1

@@ -1,4 +1,4 @@
-"""What this process runs on: versions, the instance's parts, and whether a claim can be had."""
+"""Properties of this process: versions, the instance's parts, and whether a claim can be taken."""
 
 import contextlib
 import sys
@@ -13,7 +13,7 @@ from . import claims, instances
 
 
 def installed_library() -> str | None:
-    """Version of the ``dagster_taskiq`` that user code imports, where it was installed."""
+    """Version of the ``dagster_taskiq`` that user code imports, if it is installed."""
     if find_spec("dagster_taskiq") is not None:
         with contextlib.suppress(metadata.PackageNotFoundError):
             return metadata.version("dagster-taskiq-tui")
@@ -21,7 +21,7 @@ def installed_library() -> str | None:
 
 
 def describe(instance: DagsterInstance) -> dict[str, Any]:
-    """For the worker's operator; takes a claim that nobody else wants, and gives it back."""
+    """Describes the process for the worker's operator; takes an unused claim and gives it back."""
     claim = claims.claim(instance, f"doctor-{uuid.uuid4().hex}", None, 1)
     taken = claim.acquire()
     claim.release()

@@ -1,5 +1,6 @@
-"""The engine event with which a worker says that it runs a step or run, and where; and, where the
-message said otherwise than Dagster's storage, what of it was not obeyed.
+"""The engine event with which a worker announces a step or run and its location.
+
+The event also names the parts of the message that differed from Dagster's storage and were ignored.
 """
 
 from dagster import DagsterInstance, DagsterRun, MetadataValue
@@ -10,7 +11,9 @@ from .messages import Task
 
 
 def announce(instance: DagsterInstance, run: DagsterRun, task: Task) -> None:
-    """Writes the event. Its metadata lets another worker tell whether this process still lives."""
+    """Writes the event. With its metadata another worker can determine whether this process is
+    alive.
+    """
     worker = task.worker
     host = worker["hostname"]
     process = liveness.this_process()

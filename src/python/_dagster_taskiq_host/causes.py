@@ -1,6 +1,6 @@
-"""Why a step or a run failed or is to be retried, in one line for the console.
+"""The reason why a step or run failed or is to be retried, in one line for the console.
 
-The whole of it is in Dagster's log.
+The full error is in Dagster's log.
 """
 
 from dagster import DagsterEvent, DagsterEventType
@@ -9,7 +9,7 @@ from dagster._utils.error import SerializableErrorInfo
 from .redaction import redact
 
 LONGEST = 300
-"""Characters that are passed on."""
+"""Maximum number of characters of a reason."""
 
 FAILURES = frozenset(
     {
@@ -22,7 +22,7 @@ FAILURES = frozenset(
 
 
 def cause(event: DagsterEvent) -> str | None:
-    """What an event of a failure gives as the reason: the exception at the start of its chain.
+    """Returns the reason in a failure event: the exception at the start of its chain.
 
     A run whose steps failed has no exception of its own: its message names the steps.
     """
@@ -30,7 +30,7 @@ def cause(event: DagsterEvent) -> str | None:
         return None
     error = getattr(event.event_specific_data, "error", None)
     text = event.message or "" if error is None else _first(error)
-    # Before it is cut: half a secret has no form to be recognised by.
+    # Before the text is cut: half a secret has no form that can be recognised.
     return redact(" ".join(text.split()))[:LONGEST] or None
 
 
@@ -40,5 +40,5 @@ def _first(error: SerializableErrorInfo) -> str:
     lines = [line for line in error.message.splitlines() if line.strip()]
     head, colon, rest = (lines[0] if lines else "").partition(":")
     name = error.cls_name
-    # The module that an exception comes from says less than the room it takes.
+    # The module of an exception is not worth its space.
     return f"{name if name and head.endswith(f'.{name}') else head}{colon}{rest}"

@@ -1,4 +1,4 @@
-"""One child process of a step host: its pipes, its output, how it is being stopped."""
+"""One child process of a step host: its pipes, its output, its cancellation."""
 
 import contextlib
 import json
@@ -15,42 +15,43 @@ from .frames import Channel, Closed, Frame
 from .redaction import redact
 
 LINE = 2000
-"""Characters of an output line that are passed on; the compute log keeps the whole."""
+"""Maximum number of characters of a forwarded output line; the compute log keeps the whole."""
 
 READ = 64 * 1024
-"""Bytes taken from one stream of one child per turn, so that none starves the others."""
+"""Bytes read from one stream of one child per turn, so that none starves the others."""
 
 BEHIND = 256 * 1024
-"""Bytes that may wait in a compute log file before what is older is skipped (and counted)."""
+"""Maximum backlog in a compute log file, in bytes; older output is skipped and counted."""
 
 AFTER_TERM = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
 TASK_ID = "DAGSTER_TASKIQ_TASK_ID"
-"""Variable that a child and all that it starts have: Taskiq's task id."""
+"""Environment variable of a child and all its descendants: Taskiq's task id."""
 
 BEFORE_BEGIN = 900.0
-"""Seconds a child may take until its task has begun: longer than it waits for Dagster's storage by
-itself. One that hangs over a dead connection would hold its slot and its message for hours."""
+"""Maximum seconds until a child's task has begun: longer than it waits for Dagster's storage by
+itself. A child that hangs over a dead connection would hold its slot and its message for hours.
+"""
 
 AFTER_OUTCOME = 60.0
-"""Seconds a child may take to exit once its outcome is known."""
+"""Maximum seconds for a child to exit once its outcome is known."""
 
 
 @dataclass
 class Stream:
-    """Output of a child: a pipe, or the compute log file it was redirected to."""
+    """Output stream of a child: a pipe, or the compute log file it was redirected to."""
 
     name: str
     fd: int
     is_file: bool = False
     ended: bool = False
-    """Whether nobody writes to the pipe any more."""
+    """Whether the pipe has no writer any more."""
     rest: bytes = b""
     skipped: int = 0
 
     def lines(self) -> Iterator[str]:
-        """The lines that have arrived since the last call."""
+        """Returns the lines that have arrived since the last call."""
         if self.is_file:
             self._skip()
         try:
@@ -64,12 +65,12 @@ class Stream:
             self.rest = b""
         for line in whole:
             text = line.decode("utf-8", "replace")
-            # Half a secret, at the cut, has no form to be recognised by.
+            # Half a secret, at the cut, has no form that can be recognised.
             yield text if len(text) <= LINE else redact(text)[:LINE]
 
     def rest_of_it(self) -> Iterator[str]:
-        """All lines that are there now, with one that does not end."""
-        # A grandchild that goes on writing does not keep the host here.
+        """Returns all available lines, including an incomplete last one."""
+        # A grandchild that keeps writing must not keep the host here.
         for _ in range(BEHIND // READ + 1):
             position = self.skipped, self.rest
             lines = list(self.lines())
@@ -102,36 +103,36 @@ class Child:
     begun: bool = False
     """Whether the task's claim is held and its attempt announced."""
     due: float = field(default_factory=lambda: time.monotonic() + BEFORE_BEGIN)
-    """Until when (monotonic seconds) the task must have begun."""
+    """Deadline (monotonic seconds) by which the task must have begun."""
     silent: bool = False
-    """Whether the news pipe was closed at the other end."""
+    """Whether the other end closed the event pipe."""
     killed: bool = False
     canceled: bool = False
     plan: list[tuple[float, int]] = field(default_factory=list)
-    """When (monotonic seconds) which signal is due."""
+    """Due times (monotonic seconds) of signals."""
     strays: set[int] = field(default_factory=set)
-    """Descendants that were seen when the child was being stopped."""
+    """Descendants that were seen while the child was being stopped."""
     usage: dict[str, Any] | None = None
-    """What the task used, once that is known."""
+    """Resource usage of the task, once it is known."""
     given_up: bool = False
-    """Whether its supervision failed: it is killed, and only its end is waited for."""
+    """Whether its supervision failed: it is killed, and only its end is awaited."""
     _rest: bytes = b""
 
     def fds(self) -> list[int]:
         return [self.news, *(stream.fd for stream in self.streams)]
 
     def watched(self) -> list[int]:
-        """Descriptors that tell when there is something to read."""
+        """Returns the descriptors to wait for."""
         if self.given_up:
             return []
         pipes = [s.fd for s in self.streams if not s.is_file and not s.ended]
         return pipes if self.silent else [self.news, *pipes]
 
     def flush(self) -> None:
-        """Sends what the child has not taken yet."""
+        """Sends queued bytes to the child."""
 
     def read_news(self) -> list[Frame]:
-        """Events and the like; outcome and retry policy are kept here instead."""
+        """Reads events from the pipe; the outcome and the retry policy are kept here instead."""
         return [item for item in self._arrived() if not self._keep(item)]
 
     def _arrived(self) -> Iterator[Frame]:
@@ -169,7 +170,7 @@ class Child:
         self.streams.append(Stream(name, fd, is_file=True))
 
     def cancel(self, grace: float) -> None:
-        """SIGINT to the group now, SIGTERM after ``grace`` seconds, then SIGKILL."""
+        """Sends SIGINT to the group now, SIGTERM after ``grace`` seconds, then SIGKILL."""
         if self.canceled:
             return
         self.canceled = True
@@ -179,7 +180,7 @@ class Child:
         self.plan += [(later, signal.SIGTERM), (later + AFTER_TERM, signal.SIGKILL)]
 
     def kill(self) -> None:
-        """SIGKILL to the group and to every descendant outside of it."""
+        """Sends SIGKILL to the group and to every descendant outside of it."""
         self.killed = True
         self._note_strays()
         linux.send_group(self.pid, signal.SIGKILL)
@@ -191,7 +192,7 @@ class Child:
         self.strays.update(linux.descendants(self.pid))
 
     def signal_due(self) -> None:
-        """Sends what the plan says is due by now."""
+        """Sends the signals that are due by now."""
         now = time.monotonic()
         waits = self.task is not None and not (self.begun or self.outcome or self.killed)
         if waits and now > self.due:
@@ -207,10 +208,11 @@ class Child:
                 linux.send_group(self.pid, signum)
 
     def _end_orphans(self) -> None:
-        """Ends descendants that moved to another session: the next attempt must not meet them.
+        """Ends descendants that moved to another session, so that the next attempt does not meet
+        them.
 
-        Orphans have become children of this subreaper. They are told by having been seen below
-        the child, or by the variable they inherited; any other process is not one of ours.
+        Orphans have become children of this subreaper. They are recognised because they were seen
+        below the child, or by the variable they inherited. Any other process is not ours.
         """
         for pid, parent in linux.parents().items():
             if parent != os.getpid():
@@ -221,7 +223,7 @@ class Child:
                     linux.send(descendant, signal.SIGKILL)
 
     def clean_up(self) -> None:
-        """After the child was reaped: ends what it left behind and closes its pipes."""
+        """Ends the remaining processes of a reaped child and closes its pipes."""
         linux.send_group(self.pid, signal.SIGKILL)
         if self.canceled or self.killed or self.outcome is None:
             self._end_orphans()
@@ -240,10 +242,10 @@ class WarmChild(Child):
     channel: Channel | None = None
     loaded: bool = False
     leaving: bool = False
-    """Whether it is given no more tasks."""
+    """Whether it gets no more tasks."""
     served: int = 0
     last: bool = False
-    """Whether the task it has is the last one it may run."""
+    """Whether its current task is the last one it may run."""
     idle_since: float = 0.0
 
     @property
@@ -264,7 +266,7 @@ class WarmChild(Child):
                 self.channel.flush()
 
     def give(self, frame: Frame, *, last: bool) -> None:
-        """Has it run a task."""
+        """Assigns a task to it."""
         assert self.channel is not None
         self.task = frame["id"]
         self.due = time.monotonic() + BEFORE_BEGIN
@@ -273,7 +275,7 @@ class WarmChild(Child):
         self.channel.send({**frame, "last": last})
 
     def finish_task(self) -> None:
-        """Forgets the task it has run."""
+        """Clears the task it has run."""
         files = [stream for stream in self.streams if stream.is_file]
         self.streams = [stream for stream in self.streams if not stream.is_file]
         for stream in files:
@@ -287,7 +289,7 @@ class WarmChild(Child):
         self.idle_since = time.monotonic()
 
     def dismiss(self) -> None:
-        """Lets it end, once its task has."""
+        """Lets it end when its task has ended."""
         self.leaving = True
         if not self.silent and self.channel is not None:
             self.channel.end()

@@ -1,4 +1,4 @@
-"""Who may run an attempt: a claim, held by the process that runs the step while it runs.
+"""Claims on attempts: a claim is held by the process that runs the step, for as long as it runs.
 
 The kind follows Dagster's storage: SQLite an fcntl lock on a file in the instance's local folder,
 Postgres an advisory lock, MySQL ``GET_LOCK``. All three end with the process that holds them.
@@ -19,7 +19,7 @@ from dagster import DagsterInstance
 from . import connections, instances, storage_away
 
 CLAIM_URL = "DAGSTER_TASKIQ_CLAIM_URL"
-"""Database URL for claims, where the storage's own goes through a transaction-mode pooler."""
+"""Database URL for claims, if the storage's own goes through a transaction-mode pooler."""
 
 KEEPALIVE = {
     "keepalives": 1,
@@ -28,7 +28,7 @@ KEEPALIVE = {
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,
 }
-"""libpq: this process learns of a dead server within 15 s. The server learns nothing by it."""
+"""Settings of libpq: this process notices a dead server within 15 s. The server notices nothing."""
 
 SERVER_KEEPALIVE = {
     "tcp_keepalives_idle": "5",
@@ -36,37 +36,41 @@ SERVER_KEEPALIVE = {
     "tcp_keepalives_count": "2",
     "tcp_user_timeout": "15000",
 }
-"""PostgreSQL, for the session: the server learns of a host that vanished within 15 s; by itself
-after two hours. Set by a statement, not as options of the connection: poolers refuse those."""
+"""Session settings of PostgreSQL: the server notices a vanished host within 15 s instead of two
+hours. They are set by a statement, because poolers refuse them as options of the connection.
+"""
 
 
 class Standing(enum.Enum):
-    """What a process that took a claim finds when it looks at it again."""
+    """State of a claim when its holder looks at it again."""
 
     HELD = "held"
-    """Held all the time."""
+    """It was held all the time."""
     RETAKEN = "retaken"
-    """The server had dropped it, and it was taken again. In between anybody may have held it."""
+    """The server had dropped it, and it was taken again. Another process may have held it in
+    between.
+    """
     LOST = "lost"
     """Another process holds it."""
 
 
 class NotEnded(Exception):
-    """The holder of a claim could not be ended; the text says why."""
+    """The holder of a claim could not be ended; the text contains the reason."""
 
 
 ENDING = 5.0
-"""Seconds in which a session that the server was told to end is gone."""
+"""Seconds within which a session is gone after the server was ordered to end it."""
 
 Session = tuple[Any, Any]
-"""Of a database server: a number that is used again, and what tells it from others that had it."""
+"""Session of a database server: a number that is reused, and a value that distinguishes its users.
+"""
 
 
 class Claim(ABC):
-    """One name that at most one process holds."""
+    """A name that at most one process holds."""
 
     definite = False
-    """Whether a claim that is free proves that its former holder is gone."""
+    """Whether a free claim proves that its former holder is gone."""
 
     @abstractmethod
     def acquire(self) -> bool:
@@ -74,7 +78,7 @@ class Claim(ABC):
 
     @abstractmethod
     def ensure(self) -> Standing:
-        """Looks whether the claim is still held, and takes it again if the database dropped it."""
+        """Checks whether the claim is still held, and takes it again if the database dropped it."""
 
     @abstractmethod
     def release(self) -> None:
@@ -83,7 +87,7 @@ class Claim(ABC):
     def end_holder(self, idle: float = 0.0) -> None:
         """Ends the database session that holds the claim, for a holder that has long been silent.
 
-        ``idle``: seconds for which the session must have asked the server for nothing.
+        ``idle``: seconds for which the session must have sent nothing to the server.
 
         Raises:
             NotEnded: this kind of claim has no such session, or the server refuses.
@@ -133,7 +137,7 @@ class FileClaim(Claim):
 
 
 class SqlClaim(Claim):
-    """A lock of the database server's, on a connection of its own."""
+    """A lock of the database server, on its own connection."""
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
@@ -170,7 +174,7 @@ class SqlClaim(Claim):
         return engine.connect()
 
     def _is_freed(self, connection: Any) -> bool:
-        """Takes the claim from this process's own former session, where that has it.
+        """Takes the claim from this process's own former session, if that holds it.
 
         Its connection broke, and the server may not have noticed yet.
         """
@@ -187,7 +191,7 @@ class SqlClaim(Claim):
         if self._connection is not None and self._answers(self._connection):
             return Standing.HELD
         if self._connection is not None:
-            # Nothing is said to the server on it any more, which might never answer.
+            # Nothing more is sent to the server on it: the server might never answer.
             with contextlib.suppress(Exception):
                 self._connection.invalidate()
                 self._connection.close()
@@ -216,12 +220,12 @@ class SqlClaim(Claim):
     def release(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            # One that is broken already cannot always be closed, and holds nothing.
+            # A broken connection cannot always be closed, and holds nothing.
             with contextlib.suppress(Exception):
                 connection.close()
 
     def _prepare(self, connection: Any) -> None:
-        """Has the server look after a new connection."""
+        """Sets up the server's checks of a new connection."""
 
     @abstractmethod
     def _connect_args(self) -> dict[str, Any]: ...
@@ -234,11 +238,11 @@ class SqlClaim(Claim):
 
     @abstractmethod
     def _session_of(self, connection: Any) -> Session | None:
-        """The server's own name of a connection."""
+        """Returns the server's own name of a connection."""
 
     @abstractmethod
     def _end(self, connection: Any, session: Session) -> bool:
-        """Has the server end a session of this user's, if there still is exactly that one."""
+        """Ends a session of this user on the server, if exactly that session still exists."""
 
 
 class PostgresClaim(SqlClaim):
@@ -251,7 +255,7 @@ class PostgresClaim(SqlClaim):
         from sqlalchemy import text
         from sqlalchemy.exc import SQLAlchemyError
 
-        # What speaks PostgreSQL's protocol may know none of these.
+        # Other servers that speak PostgreSQL's protocol may know none of these.
         with contextlib.suppress(SQLAlchemyError):
             settings = (f"set_config('{name}', :{name}, false)" for name in SERVER_KEEPALIVE)
             connection.execute(text(f"SELECT {', '.join(settings)}"), SERVER_KEEPALIVE)
@@ -299,7 +303,7 @@ class PostgresClaim(SqlClaim):
 
 
 class MySqlClaim(SqlClaim):
-    """``GET_LOCK``; names have at most 64 characters there."""
+    """``GET_LOCK``, whose names have at most 64 characters."""
 
     def _connect_args(self) -> dict[str, Any]:
         return {"connection_timeout": storage_away.CONNECT} if "mysqlconnector" in self._url else {}
@@ -358,7 +362,7 @@ def _one(connection: Any, statement: str, **parameters: Any) -> Session | None:
 
 
 def claim(instance: DagsterInstance, run_id: str, step_key: str | None, attempt: int) -> Claim:
-    """The claim for one attempt of a step, or for a run when there is no step."""
+    """Returns the claim for one attempt of a step, or for a run when there is no step."""
     name = f"{run_id}/{step_key}/{attempt}" if step_key is not None else run_id
     kind = instances.storage_kind(instance)
     if kind in ("postgresql", "mysql"):

@@ -1,7 +1,7 @@
 """Decides which code a worker loads for a run: the code that Dagster's storage names for it.
 
-A message is data. What it says of code, job and instance is compared with the run, and a difference
-is reported and not obeyed. Both kinds of worker ask here before anything of a run is imported.
+A message is data. The code, job and instance it names are compared with the run; a difference is
+reported and ignored. Both kinds of worker check here before anything of a run is imported.
 """
 
 import fnmatch
@@ -20,12 +20,12 @@ from dagster._serdes import pack_value, unpack_value
 from . import instances, slots
 
 LONGEST = 500
-"""Characters of a sentence that quotes a message."""
+"""Maximum number of characters of a sentence that quotes a message."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What the worker's configuration says about code."""
+    """Policy for code in the worker's configuration."""
 
     allow_locations: tuple[str, ...] = ()
     """Module names and file globs that may be loaded; empty: all."""
@@ -34,17 +34,17 @@ class Policy:
 
     @staticmethod
     def read(frame: dict[str, Any]) -> "Policy":
-        """The policy of a frame."""
+        """Reads the policy of a frame."""
         policy = frame["policy"]
         return Policy(tuple(policy["allow_locations"]), policy["trusts_message"])
 
 
 def look_up(instance: DagsterInstance, frame: dict[str, Any]) -> dict[str, Any]:
-    """Answers a worker that is about to load the code of a run.
+    """Looks up the code of a run for a worker that is about to load it.
 
     ``result`` is ``missing`` or ``refused`` (with ``reason``), ``finished`` (with ``status``), or
-    ``code``: ``origin`` is then the run's packed ``RepositoryPythonOrigin``, ``location`` its name
-    for people, ``difference`` what the message says otherwise.
+    ``code``: ``origin`` is then the run's packed ``RepositoryPythonOrigin``, ``location`` its
+    display name, and ``difference`` the differing part of the message.
     """
     run = instance.get_run_by_id(frame["run_id"])
     ref = _unpacked(frame["instance_ref"], InstanceRef)
@@ -68,14 +68,16 @@ def look_up(instance: DagsterInstance, frame: dict[str, Any]) -> dict[str, Any]:
 
 
 def no_such_run(instance: DagsterInstance, run_id: str, ref: InstanceRef | None) -> str:
-    """Says so, and how the message's instance differs, which is the usual cause."""
+    """Describes a missing run, and the difference of the message's instance, which is the usual
+    cause.
+    """
     text = f"run {run_id} does not exist in this worker's instance"
     other = instances.difference(instance, ref)
     return f"{text}: {other}" if other else text
 
 
 def refusal(run: DagsterRun, named: JobPythonOrigin | None, policy: Policy) -> str | None:
-    """Why the code of a run must not be loaded for a message; None where it may.
+    """Returns the reason why the code of a run must not be loaded; None if it may.
 
     Args:
         run: the run as it is in storage.
@@ -87,7 +89,7 @@ def refusal(run: DagsterRun, named: JobPythonOrigin | None, policy: Policy) -> s
     if own is None:
         return f"run {run.run_id} names no code location"
     theirs = _pointer(named)
-    # Loading one calls any function with any arguments.
+    # Loading such a pointer calls any function with any arguments.
     if isinstance(theirs, CustomPointer) and theirs != own:
         return shown(
             f"the message names a CustomPointer to {name_of(theirs)}, which its run does not have:"
@@ -112,7 +114,7 @@ def difference(
     named: JobPythonOrigin | None,
     ref: InstanceRef | None,
 ) -> str | None:
-    """What a message says otherwise than the storage does; None where they agree."""
+    """Returns the part of a message that differs from the storage; None if they agree."""
     found = []
     own, theirs = _pointer(run.job_code_origin), _pointer(named)
     if theirs is not None and theirs != own:
@@ -128,12 +130,14 @@ def difference(
 
 
 def shown(text: str) -> str:
-    """A sentence with parts of a message in it, made fit for logs: one line of bounded length."""
+    """Returns a sentence that quotes a message, made fit for logs: one line of bounded length."""
     return "".join(c if c.isprintable() else " " for c in text)[:LONGEST]
 
 
 def name_of(pointer: CodePointer) -> str:
-    """What people call a code location: its file or module, with the attribute it is read from."""
+    """Returns the display name of a code location: its file or module, with the attribute it is
+    read from.
+    """
     if isinstance(pointer, CustomPointer):
         return name_of(pointer.reconstructor_pointer)
     place = getattr(pointer, "python_file", None) or getattr(pointer, "module", None)
@@ -144,7 +148,7 @@ def name_of(pointer: CodePointer) -> str:
 
 
 def is_allowed(pointer: CodePointer, patterns: Iterable[str]) -> bool:
-    """Whether one of ``allow_locations`` names the pointer's file or module; with none, all are.
+    """Returns whether ``allow_locations`` names the pointer's file or module; empty allows all.
 
     A ``CustomPointer`` calls a function of its choice, so no list of locations covers it.
     """
@@ -158,7 +162,7 @@ def is_allowed(pointer: CodePointer, patterns: Iterable[str]) -> bool:
     if not isinstance(file, str):
         return False
     path = os.path.join(getattr(pointer, "working_directory", None) or os.getcwd(), file)
-    # Where a ".." leads depends on symbolic links: only the resolved path tells.
+    # The target of a ".." depends on symbolic links, so only the resolved path is reliable.
     written = [] if ".." in path.split(os.sep) else [os.path.abspath(path)]
     names = [*written, os.path.realpath(path)]
     globs = [_file_pattern(pattern) for pattern in patterns if _is_file_glob(pattern)]
@@ -170,7 +174,7 @@ def _is_file_glob(pattern: str) -> bool:
 
 
 def _file_pattern(pattern: str) -> "re.Pattern[str]":
-    """A glob over absolute paths: ``*`` stays within a folder, ``**`` goes through any number."""
+    """Compiles a glob over absolute paths: ``*`` stays within a folder, ``**`` spans any number."""
     parts = os.path.abspath(os.path.expanduser(pattern)).split(os.sep)
     text = ""
     for part in parts[1:]:
@@ -197,9 +201,9 @@ def _described(pointer: CodePointer | None) -> str:
 
 
 def _unpacked(packed: Any, expected: type) -> Any:
-    """A packed value of a message; None where it is absent or cannot be read.
+    """Unpacks a value of a message; None if it is absent or invalid.
 
-    What cannot be read is refused where the message is unpacked as a whole.
+    An invalid value is refused where the message is unpacked as a whole.
     """
     if packed is None:
         return None

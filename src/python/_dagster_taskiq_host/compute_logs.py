@@ -20,13 +20,13 @@ from dagster._core.storage.local_compute_log_manager import (
 from .inheritance import flush_all
 
 Redirect = Callable[[int, int], None]
-"""Has all that leads to where one descriptor leads to, lead to where another does."""
+"""Makes one descriptor, and every copy of it, point to the target of another."""
 
 
 def use_direct_logs(
     instance: DagsterInstance, tell: Callable[[str, str], None], redirect: Redirect
 ) -> None:
-    """Makes the instance's manager capture directly; ``tell`` is given each stream and its file."""
+    """Makes the instance's manager capture directly; ``tell`` receives each stream and its file."""
     manager = instance.compute_log_manager
     if type(manager) is not LocalComputeLogManager:
         return
@@ -41,7 +41,7 @@ def use_direct_logs(
             for stream, path in zip(("stdout", "stderr"), paths, strict=True):
                 tell(stream, path)
             yield CapturedLogContext(log_key)
-        # The empty file that tells readers that the capture is complete.
+        # The empty file that marks the capture as complete for readers.
         with open(manager.complete_artifact_path(log_key), "ab"):
             pass
 
@@ -49,7 +49,7 @@ def use_direct_logs(
 
 
 def whereabouts(instance: DagsterInstance, run_id: str, file_key: str) -> dict[str, Any]:
-    """The files of a capture, or the class of a manager that keeps them somewhere else."""
+    """Returns the files of a capture, or the class of a manager that keeps them elsewhere."""
     manager = instance.compute_log_manager
     if not isinstance(manager, LocalComputeLogManager):
         return {"elsewhere": type(manager).__name__}

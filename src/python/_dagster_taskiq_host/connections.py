@@ -1,11 +1,11 @@
 """Keeps a process's database connections open between two uses.
 
-Dagster opens one for every event and every look, and closes it after: on SQLite each of these
+Dagster opens one for every event and every query, and closes it afterwards: on SQLite each of these
 closes checkpoints the file, on Postgres and MySQL each is a new session. A process that runs a step
-or a run keeps one for each database instead. A process that forks others must not: two processes
-cannot share a connection.
+or a run keeps one for each database instead. A process that forks others must not do so, because
+two processes cannot share a connection.
 
-This replaces attributes of Dagster's storages that are not public, which ``test_contract`` holds;
+This replaces private attributes of Dagster's storages, which ``test_contract`` checks;
 ``DAGSTER_TASKIQ_PLAIN_DAGSTER=1`` leaves Dagster as it is.
 """
 
@@ -26,17 +26,19 @@ from sqlalchemy.pool import NullPool, QueuePool
 from . import storage_away
 
 PLAIN = "DAGSTER_TASKIQ_PLAIN_DAGSTER"
-"""Variable that switches off whatever reaches into Dagster for speed."""
+"""Environment variable that disables every change to Dagster's internals for speed."""
 
 _SQLITE_MODULES = (sqlite_event_log, sqlite_run_storage)
-"""Modules whose storages make an engine for each use, by their global ``create_engine``."""
+"""Modules whose storages create an engine for each use, by their global ``create_engine``."""
 
 ANSWER = 60
-"""Seconds for which a server is not heard of before its connection is given up. A query that takes
-longer is not concerned: the server's kernel answers keepalives meanwhile."""
+"""Seconds of a server's silence before its connection is given up. Slow queries are not affected:
+the server's kernel answers keepalives meanwhile.
+"""
 
 MOST = 8
-"""SQLite files that are kept open: each run has one, and a process may run steps of many runs."""
+"""Maximum number of open SQLite files: each run has one, and a process may run steps of many runs.
+"""
 
 _create_engine = sqlite_event_log.create_engine
 _kept: dict[str, Engine] = {}
@@ -45,7 +47,7 @@ _active = False
 
 
 def keep(instance: DagsterInstance) -> None:
-    """Keeps connections from now on, in this process alone: processes it forks have their own."""
+    """Keeps connections from now on, in this process only: forked processes have their own."""
     global _active
     if os.environ.get(PLAIN) or _active:
         return
@@ -66,7 +68,7 @@ def keep(instance: DagsterInstance) -> None:
 
 @contextlib.contextmanager
 def kept(instance: DagsterInstance) -> Iterator[None]:
-    """Keeps connections within a block, in a process that goes on to other things after it."""
+    """Keeps connections within a block, in a process that does other work afterwards."""
     if _active or os.environ.get(PLAIN):
         yield
         return
@@ -94,7 +96,7 @@ def _release(before: "dict[Engine, Any]") -> None:
 
 
 def _kept_engine(url: str, **options: Any) -> Engine:
-    """Stands in for ``create_engine`` where a storage makes an engine for each use."""
+    """Replaces ``create_engine`` where a storage creates an engine for each use."""
     if options.get("poolclass") is not NullPool:
         return _create_engine(url, **options)
     engine = _kept.pop(url, None)
@@ -104,7 +106,7 @@ def _kept_engine(url: str, **options: Any) -> Engine:
         engine = _create_engine(url, **_pooled(options))
         # The storage disposes of the engine after each use.
         engine.dispose = lambda close=True: None  # type: ignore[method-assign]
-    # The one that was used last is the last to be closed.
+    # The most recently used one is the last to be closed.
     _kept[url] = engine
     return engine
 
@@ -114,7 +116,7 @@ def _pooled(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _server_engines(instance: DagsterInstance) -> list[Engine]:
-    """The engines of Postgres and MySQL storages, which live as long as their storage."""
+    """Returns the engines of Postgres and MySQL storages, which live as long as their storage."""
     storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
     found = []
     for storage in storages:
@@ -133,11 +135,11 @@ def _server_engines(instance: DagsterInstance) -> list[Engine]:
 
 
 def _pool(engine: Engine) -> QueuePool:
-    """The engine's pool as ``Pool.recreate`` would copy it, but one that keeps a connection.
+    """Copies the engine's pool as ``Pool.recreate`` would, but keeps a connection.
 
-    A connection is tried before each use: the server may have been restarted since. One that is not
-    to be had is waited for here, where nothing has been asked of the storage yet: by Dagster's own
-    calls and by user code's as well.
+    A connection is tested before each use, because the server may have been restarted since. If
+    none is available, this waits here, where nothing has been sent to the storage yet. That holds
+    for Dagster's own calls and for user code.
     """
     plain = engine.pool
     connect = plain._invoke_creator
@@ -157,7 +159,7 @@ def _pool(engine: Engine) -> QueuePool:
 
 
 def limit(instance: DagsterInstance) -> None:
-    """Has connections to servers fail that are not answered, rather than hang for hours."""
+    """Makes unanswered connections to servers fail instead of hanging for hours."""
     for engine in _server_engines(instance):
         if not sqlalchemy.event.contains(engine, "do_connect", _limit):
             sqlalchemy.event.listen(engine, "do_connect", _limit)
@@ -170,9 +172,9 @@ def _limit(dialect: Any, _record: Any, _args: Any, arguments: dict[str, Any]) ->
 
 
 def connect_arguments(driver: str) -> dict[str, Any]:
-    """What has a driver of SQLAlchemy's notice that a server is not there.
+    """Returns settings with which a driver of SQLAlchemy notices a missing server.
 
-    MySQL's has no word for keepalives, see ``watch``.
+    MySQL's driver has no setting for keepalives, see ``watch``.
     """
     if driver == "psycopg2":
         return {
@@ -191,11 +193,11 @@ def _watch(connection: Any, _record: Any) -> None:
 
 
 def watch(connection: Any, seconds: int) -> None:
-    """Has the kernel give a MySQL connection up whose server has not been heard of for so long.
+    """Makes the kernel give up a MySQL connection whose server has been silent for so long.
 
-    By itself it would send again what was not received at longer and longer intervals, for a
-    quarter of an hour, and wait for an answer for ever. The driver's compiled form hides its
-    socket, and is left as it is.
+    By default it resends unacknowledged data at longer and longer intervals, for a quarter of an
+    hour, and waits for an answer forever. The driver's compiled form hides its socket, and is left
+    as it is.
     """
     sock = getattr(getattr(connection, "_socket", None), "sock", None)
     if not isinstance(sock, socket.socket) or sock.family == socket.AF_UNIX:
@@ -209,7 +211,7 @@ def watch(connection: Any, seconds: int) -> None:
 
 @functools.cache
 def _user_timeout() -> dict[str, int]:
-    """Of libpq from 12 on: milliseconds in which what was sent must have been received."""
+    """Returns the setting of libpq (from version 12) in milliseconds for unacknowledged data."""
     from psycopg2.extensions import libpq_version
 
     return {"tcp_user_timeout": ANSWER * 1000} if libpq_version() >= 120_000 else {}
@@ -221,7 +223,7 @@ def _forget_in_children() -> None:
 
 
 def _forget() -> None:
-    """In a process that was forked from one with open connections: they are its parent's."""
+    """Drops open connections in a forked process: they belong to its parent."""
     for engine in [*_kept.values(), *_pooled_engines]:
         engine.pool = engine.pool.recreate()
     _kept.clear()

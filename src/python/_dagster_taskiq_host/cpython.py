@@ -1,7 +1,7 @@
-"""What needs names of CPython that are not public: how a forked child forgets what only its host
-may do or finish, and how a process ends as an ordinary one.
+"""Everything that needs private names of CPython.
 
-``tests/python/test_contract.py`` holds that every name is there.
+A forked child forgets what only its host may do or finish, and a process ends like an ordinary one.
+``tests/python/test_contract.py`` checks that every name exists.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ Loop = asyncio.selector_events.BaseSelectorEventLoop
 
 
 def forget_exit_handlers() -> None:
-    """Drops the exit handlers and finalizers that were registered up to now: they are the host's.
+    """Drops the exit handlers and finalizers registered so far: they belong to the host.
 
-    As ``multiprocessing`` does in the children it forks. What flushes stays.
+    ``multiprocessing`` does the same in the children it forks. Those that flush are kept.
     """
     atexit._clear()
     atexit.register(logging.shutdown)
@@ -40,7 +40,7 @@ def forget_exit_handlers() -> None:
 
 
 def forget_processes() -> None:
-    """Has ``multiprocessing`` take this process for one that has started none yet."""
+    """Makes ``multiprocessing`` treat this process as one that has started none yet."""
     util = sys.modules.get("multiprocessing.util")
     if util is None:
         return
@@ -54,7 +54,7 @@ def forget_processes() -> None:
 
 
 def revive_executor(executor: ThreadPoolExecutor) -> None:
-    """Gives an executor whose threads are not in this process new ones at its next task."""
+    """Gives an executor whose threads are missing in this process new ones at its next task."""
     executor._shutdown_lock = threading.Lock()
     executor._work_queue = queue.SimpleQueue()
     executor._idle_semaphore = threading.Semaphore(0)
@@ -62,12 +62,12 @@ def revive_executor(executor: ThreadPoolExecutor) -> None:
 
 
 def forget_executor_threads() -> None:
-    """Drops the list of threads that are joined when the process ends."""
+    """Drops the list of threads that are joined at the end of the process."""
     executor_threads._threads_queues.clear()
 
 
 def idle_executor_threads(executors: Iterable[ThreadPoolExecutor]) -> set[threading.Thread]:
-    """The threads of executors that have nothing to do."""
+    """Returns the idle threads of executors."""
     return {
         thread
         for executor in executors
@@ -78,8 +78,8 @@ def idle_executor_threads(executors: Iterable[ThreadPoolExecutor]) -> set[thread
 
 
 def revive_loop(loop: Loop) -> None:
-    """Gives an event loop a selector and a wake-up pipe of its own: the kernel shares those of the
-    host among all of its children.
+    """Gives an event loop its own selector and wake-up pipe: the kernel shares those of the host
+    among all of its children.
     """
     if loop.is_closed():
         return
@@ -92,18 +92,18 @@ def revive_loop(loop: Loop) -> None:
 
 
 def loop_of_policy(policy: Any) -> asyncio.AbstractEventLoop | None:
-    """The loop that is set for this thread, without making one."""
+    """Returns the loop that is set for this thread, without creating one."""
     local = getattr(policy, "_local", None)
     return getattr(local, "_loop", None)
 
 
 def join_threads() -> None:
-    """What ends a process before its exit handlers run: executors and threads are waited for."""
+    """Waits for executors and threads, as a process does before its exit handlers run."""
     threading._shutdown()
 
 
 def end(code: int, last: Callable[[], None]) -> None:
-    """Ends a forked child as an ordinary Python process ends: threads, exit handlers, streams.
+    """Ends a forked child like an ordinary Python process: threads, exit handlers, streams.
 
     ``sys.exit`` is not used: it would unwind through the host's frames.
     """
@@ -127,7 +127,7 @@ def _reported() -> Iterator[None]:
 
 @contextlib.contextmanager
 def watched_seeds(note: Callable[[Any, Any], None]) -> Iterator[None]:
-    """Calls ``note`` with every ``random.Random`` that is seeded meanwhile, and with its seed."""
+    """Calls ``note`` with every ``random.Random`` seeded in the block, and with its seed."""
     import random
 
     original_method, original_function = random.Random.seed, random.seed
@@ -150,7 +150,7 @@ def watched_seeds(note: Callable[[Any, Any], None]) -> Iterator[None]:
 
 
 def shared_random() -> Any:
-    """The generator behind the functions of ``random``."""
+    """Returns the generator behind the functions of ``random``."""
     import random
 
     return random._inst

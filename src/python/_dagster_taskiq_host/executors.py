@@ -1,4 +1,4 @@
-"""Whether a run can go on in another process after its run worker was lost."""
+"""Whether another process can resume a run after its run worker was lost."""
 
 from dagster import DagsterInstance, DagsterRun
 from dagster._core.executor.base import Executor
@@ -9,19 +9,19 @@ from dagster._core.system_config.objects import ResolvedRunConfig
 from . import locations
 
 CAN_RESUME = "can_resume"
-"""Attribute with which ``TaskiqExecutor`` says so: this package does not import the library."""
+"""Attribute with which ``TaskiqExecutor`` declares it: this package does not import the library."""
 
 
 def resumes(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether the run's executor takes up steps that an earlier run worker began.
+    """Returns whether the run's executor takes over steps that an earlier run worker began.
 
-    Those that send steps to processes elsewhere do. Dagster's others (``in_process``,
-    ``multiprocess``) run the plan from its first step, whatever was done.
+    Executors that send steps to other processes do. Dagster's others (``in_process``,
+    ``multiprocess``) run the plan from its first step, regardless of completed steps.
     """
     try:
         executor = _executor_of(instance, run)
     except Exception:
-        return True  # met again, and written into the run's log, when the run goes on
+        return True  # raised again, and written into the run's log, when the run is resumed
     return isinstance(executor, StepDelegatingExecutor) or getattr(executor, CAN_RESUME, False)
 
 

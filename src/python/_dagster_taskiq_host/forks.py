@@ -20,10 +20,10 @@ def start(
     descriptors: int,
     own_fds: Iterable[int],
 ) -> Child:
-    """Forks a child that runs a task. ``own_fds`` are the host's, which it closes.
+    """Forks a child that runs a task. ``own_fds`` are the host's, which the child closes.
 
     Raises:
-        OSError: there are no descriptors, no memory or no process to be had.
+        OSError: the system has no descriptors, memory or processes left.
 
     """
     pipes: list[tuple[int, int]] = []
@@ -56,15 +56,15 @@ def _be_child(
     own_fds: Iterable[int],
     pipes: list[tuple[int, int]],
 ) -> None:
-    """Everything the child does; it does not return."""
+    """Runs everything in the child; does not return."""
     code = 70
     try:
         os.setsid()
         linux.die_with_parent(host, signal.SIGKILL)
         linux.reset_signals()
         os.environ[TASK_ID] = frame["id"]
-        # Those that user code opened while it was loaded stay: closing them would hand their
-        # numbers to other files.
+        # Descriptors that user code opened while it was loaded stay open: closing them would hand
+        # their numbers to other files.
         for fd in (*own_fds, *(read for read, _ in pipes)):
             os.close(fd)
         for number in (1, 2):

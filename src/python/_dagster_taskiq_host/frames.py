@@ -1,7 +1,7 @@
 """Frames on a Unix socket: a 4-byte big-endian length, then JSON.
 
-Writing never blocks. What the peer does not take stays in a bounded queue; beyond the bound,
-frames that only inform (``event``, ``log``) are dropped and counted, the others are kept.
+Writing never blocks. Unsent frames stay in a bounded queue. Beyond the bound, frames that only
+inform (``event``, ``log``) are dropped and counted; the others are kept.
 """
 
 import contextlib
@@ -16,23 +16,26 @@ Frame = dict[str, Any]
 
 HEADER = struct.Struct(">I")
 MAX_FRAME = 16 * 1024 * 1024
-"""Bytes. A Taskiq message is at most 1 MiB inline; one read from S3 may be larger."""
+"""Maximum size of a frame in bytes. A Taskiq message is at most 1 MiB inline; one from S3 may be
+larger.
+"""
 
 MAX_QUEUED = 1024 * 1024
-"""Bytes of unsent frames beyond which ``event`` and ``log`` frames are dropped: a worker that does
-not read for some seconds must not make this process grow."""
+"""Size of the queue in bytes beyond which ``event`` and ``log`` frames are dropped: a worker that
+does not read for some seconds must not make this process grow.
+"""
 
 DROPPABLE = frozenset({"event", "log"})
 
 LONGEST_TEXT = 64 * 1024
-"""Characters of a text in a frame that would otherwise be longer than ``MAX_FRAME``."""
+"""Maximum number of characters of a text in a frame that would otherwise exceed ``MAX_FRAME``."""
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame as JSON that every reader takes, whatever texts and numbers it holds.
+    """Encodes a frame as JSON that every reader accepts, with any texts and numbers.
 
-    Exception texts may hold half of a surrogate pair (a file name that is not valid UTF-8 gives
-    one) and numbers may be NaN or infinite; JSON has neither.
+    Exception texts may contain half of a surrogate pair (from a file name that is not valid UTF-8),
+    and numbers may be NaN or infinite; JSON has neither.
     """
     try:
         body = _dump(frame)
@@ -41,7 +44,7 @@ def encode(frame: Frame) -> bytes:
     if len(body) <= MAX_FRAME:
         return body
     if frame.get("kind") == "answer":
-        # Half an answer would be taken for a whole one.
+        # A partial answer would be mistaken for a complete one.
         error = f"the answer has {len(body)} bytes, more than the {MAX_FRAME} of a frame"
         return _dump({"kind": "answer", "id": frame["id"], "error": error})
     return _dump(_clean(frame, LONGEST_TEXT))
@@ -70,7 +73,7 @@ def _clean(value: Any, longest: int | None = None, depth: int = 20) -> Any:
 
 
 class Closed(Exception):
-    """The peer closed the socket: the worker died or no longer wants this process."""
+    """The peer closed the socket: the worker died or no longer needs this process."""
 
 
 class Channel:
@@ -92,7 +95,7 @@ class Channel:
         return bool(self._outgoing)
 
     def send(self, frame: Frame) -> None:
-        """Queues a frame and sends what the socket takes now."""
+        """Queues a frame and sends as much as the socket accepts now."""
         if frame["kind"] in DROPPABLE and self._queued > MAX_QUEUED:
             self.dropped += 1
             return
@@ -118,7 +121,7 @@ class Channel:
                 self._outgoing[0] = head[sent:]
 
     def receive(self) -> list[Frame]:
-        """The frames that have arrived in full. Raises ``Closed`` at the end of the stream."""
+        """Returns the complete frames. Raises ``Closed`` at the end of the stream."""
         try:
             chunk = self._sock.recv(256 * 1024)
         except (BlockingIOError, InterruptedError):
@@ -144,7 +147,7 @@ class Channel:
         return frames
 
     def end(self) -> None:
-        """Says that nothing more will be sent; what the peer sends still arrives."""
+        """Announces that nothing more will be sent; frames from the peer still arrive."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 

@@ -1,11 +1,11 @@
-"""Random generators that were made while code was loaded.
+"""Random generators that were created while code was loaded.
 
-Each process that is started afresh draws numbers of its own from a generator without a seed, and
-the same numbers from one that the code gave a seed on purpose. So do forked children and the steps
-that share a process: the former are seeded anew, the latter begin where loading left them.
+Each newly started process draws its own numbers from a generator without a seed, and the same
+numbers from one that the code seeded on purpose. Forked children and steps that share a process
+behave alike: generators without a seed are seeded anew, the others restart at their state after
+loading.
 
-Generators of other libraries, and those kept where the garbage collector does not look, cannot be
-found.
+Generators of other libraries, and those invisible to the garbage collector, cannot be found.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ from typing import Any
 from . import cpython
 
 OWN_ENTROPY = 2**64
-"""NumPy draws 128 bits where no seed is given: a smaller one was chosen by the code."""
+"""NumPy draws 128 bits without a seed: a smaller one was chosen by the code."""
 
 TORCH_SEED = 2**32
-"""PyTorch draws 53 bits where no seed is given."""
+"""PyTorch draws 53 bits without a seed."""
 
 
 class Generators:
@@ -30,12 +30,12 @@ class Generators:
         self._seeded: dict[int, tuple[Any, bool]] = {}
         """By id: the generator (which keeps the id valid), and whether a seed was given."""
         self._found: list[tuple[Any, Any]] = []
-        """Each with its state, or None where it has no seed."""
+        """Each with its state, or None if it has no seed."""
         self._torch_state: Any = None
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Notes meanwhile which generators of the standard library are given a seed."""
+        """Records the generators of the standard library that are seeded in the block."""
         with cpython.watched_seeds(self._note):
             yield
 
@@ -43,7 +43,7 @@ class Generators:
         self._seeded[id(generator)] = (generator, seed is not None)
 
     def take(self, objects: list[Any]) -> None:
-        """Remembers the generators among the objects, as they are now."""
+        """Remembers the generators among the objects in their current state."""
         for generator in (cpython.shared_random(), *objects):
             kind = type(generator)
             if issubclass(kind, random.Random) and not issubclass(kind, random.SystemRandom):
@@ -61,7 +61,7 @@ class Generators:
         for generator in objects:
             kind = type(generator)
             if issubclass(kind, numpy.BitGenerator):
-                # The older way of giving a seed leaves no sequence behind.
+                # The older way of seeding leaves no sequence behind.
                 sequence = generator.seed_seq
                 entropy = getattr(sequence, "entropy", None)
                 own = isinstance(entropy, int) and entropy >= OWN_ENTROPY
@@ -71,7 +71,7 @@ class Generators:
                 self._found.append((generator, generator.get_state(legacy=False)))
 
     def renew(self) -> None:
-        """Makes them what they would be in a process that has just loaded the code."""
+        """Resets them to their state in a process that has just loaded the code."""
         for generator, state in self._found:
             with contextlib.suppress(Exception):
                 _renew(generator, state)

@@ -1,9 +1,9 @@
 """Keeps a process from writing about an attempt or a run that is no longer its own.
 
-A database that was restarted, or that could not reach this host for a while, has dropped the claim.
-Whoever found it free may have declared this process lost and had another attempt sent. So the claim
-is looked at again before an end is stored, and from time to time; where it had to be taken again,
-the log says whether this process is still the one.
+A database that was restarted, or could not reach this host for a while, has dropped the claim. A
+process that found it free may have declared this one lost and requested another attempt. So the
+claim is checked again before an end is stored, and from time to time. If it had to be taken again,
+the log shows whether this process is still the owner.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from .messages import Task
 from .outcomes import Tell
 
 LOOK_EVERY = 10.0
-"""Seconds after which a claim that is held is looked at again."""
+"""Seconds between checks of a held claim."""
 
 NUMBERED = history.TERMINAL | {DagsterEventType.STEP_OUTPUT}
 """Events of a step that carry the number of their attempt."""
@@ -47,7 +47,7 @@ class Guard:
         self._thread: threading.Thread | None = None
 
     def install(self) -> None:
-        """Has every event of this process pass through here."""
+        """Lets every event of this process pass through here."""
         store = self._instance.handle_new_event
 
         def handle_new_event(event: EventLogEntry, *args: Any, **kwargs: Any) -> None:
@@ -57,17 +57,17 @@ class Guard:
         self._instance.handle_new_event = handle_new_event  # type: ignore[method-assign]
 
     def announced(self) -> None:
-        """From now on the log names this process as the owner.
+        """Marks this process as the announced owner, and checks the claim.
 
-        The log may have taken its time: this host was frozen, or the database was away. Somebody
-        else may have begun meanwhile.
+        The announcement may have taken long: this host was frozen, or the database was away.
+        Another process may have begun meanwhile.
         """
         self._announced = True
         if not self._claim.definite:
             self.look(begun=False)
 
     def watch(self) -> None:
-        """Looks at the claim from a thread: a run that waits for its steps stores no events."""
+        """Checks the claim from a thread: a run that waits for its steps stores no events."""
         if not self._claim.definite:
             self._thread = threading.Thread(
                 target=self._watch, name="dagster-taskiq-claim", daemon=True
@@ -75,7 +75,7 @@ class Guard:
             self._thread.start()
 
     def end(self) -> None:
-        """The claim is given up: nothing is to be looked at any more."""
+        """Ends the checks: the claim is given up."""
         self._over.set()
         try:
             if self.has_slot:
@@ -84,11 +84,11 @@ class Guard:
             with self._lock:
                 self._claim.release()
             if self._thread is not None:
-                # The next task in this process finds no thread of this one's.
+                # The next task in this process must not find this one's thread.
                 self._thread.join(LOOK_EVERY)
 
     def _free_slot(self) -> None:
-        """Of a run that is over or being cancelled, whose own process reads no step's end now."""
+        """Frees the slot if the run is over or being cancelled: its process reads no ends then."""
         run = self._instance.get_run_by_id(self._task.run_id)
         if run is None or run.is_finished or run.status == DagsterRunStatus.CANCELING:
             slots.free_step(self._instance, self._task.run_id, self._task.step_key or "")
@@ -98,12 +98,12 @@ class Guard:
             self._glance()
 
     def _glance(self) -> None:
-        """Looks, but leaves a database that is away to those who need it."""
+        """Checks, but ignores errors of a database that is away: the other calls handle them."""
         with contextlib.suppress(Exception):
             self.look()
 
     def look(self, begun: bool = True) -> None:
-        """Ends this process if its task is no longer its own.
+        """Checks the claim, and ends this process if its task is no longer its own.
 
         ``begun``: the task itself has been started here.
         """
@@ -117,7 +117,7 @@ class Guard:
                 self._give_up()
 
     def _admit(self, event: EventLogEntry) -> bool:
-        """Whether an event is to be stored."""
+        """Returns whether an event is to be stored."""
         kind = event.dagster_event.event_type if event.dagster_event else None
         is_end = kind in (history.TERMINAL if self._task.is_step else run_end.ENDS)
         if is_end:
@@ -127,7 +127,7 @@ class Guard:
         return not (is_end and not self._task.is_step and self._is_ended_otherwise(event))
 
     def _is_ended_otherwise(self, event: EventLogEntry) -> bool:
-        """Whether the run has an end already, which Dagster would overwrite with this one."""
+        """Returns whether the run has another end, which Dagster would overwrite with this one."""
         run = self._instance.get_run_by_id(self._task.run_id)
         if run is None or not run.is_finished:
             return False
@@ -157,7 +157,7 @@ class Guard:
         return self._announced and (owner is None or not liveness.is_this_process(owner))
 
     def _give_up(self) -> NoReturn:
-        # Not the task's own failure: the host is told before.
+        # Not the task's own failure: the host is informed first.
         self._tell({"kind": "outcome", **outcomes.claim_held()})
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("unreachable")

@@ -1,10 +1,10 @@
-"""What Dagster's event log says of a step: which attempts started, which ended, and how.
+"""The attempts of a step in Dagster's event log: their starts, ends and outcomes.
 
-Every attempt ends with one terminal event, so the n-th attempt is what lies between the (n-1)-th
-and the n-th. That also holds for an attempt whose resources failed to initialise: it has no
-STEP_START, and its terminal event is written by the executor. A process that was cut off and came
-back may write a surplus end, of an attempt that was ended for it: terminal events carry the number
-of their attempt, and those without one follow a sign that a further attempt was sent.
+Every attempt ends with one terminal event, so the n-th attempt is between the (n-1)-th and the
+n-th. This also holds for an attempt whose resources failed to initialise: it has no STEP_START, and
+its terminal event is written by the executor. A process that was cut off and came back may write a
+surplus end of an attempt that was ended for it. Therefore terminal events carry the number of their
+attempt, and those without one follow a sign that a further attempt was sent.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ TERMINAL = frozenset(
 )
 STARTS = frozenset({DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED})
 SIGNS = STARTS | {DagsterEventType.STEP_WORKER_STARTING, DagsterEventType.STEP_WORKER_STARTED}
-"""What shows, beside the announcement of a worker, that an attempt was sent or has begun."""
+"""Events, besides a worker's announcement, which show that an attempt was sent or has begun."""
 
 LOOKED_AT = TERMINAL | SIGNS | {DagsterEventType.ENGINE_EVENT}
 
@@ -36,7 +36,7 @@ OWNER_KEY = "dagster-taskiq/worker"
 """Metadata key of the engine event with which a worker announces that it runs the step."""
 
 RELEASED_KEY = "dagster-taskiq/released"
-"""Metadata key of the engine event with which a worker says that it no longer runs the run."""
+"""Metadata key of the engine event with which a worker reports that it no longer runs the run."""
 
 ATTEMPT_TAG = "dagster-taskiq/attempt"
 """Logging tag of a step's event: the total attempt, from 1, that it belongs to."""
@@ -46,14 +46,14 @@ PAGE = 1000
 
 @dataclass
 class Attempt:
-    """One attempt of one step, as the log shows it."""
+    """One attempt of one step in the log."""
 
     number: int
     start: DagsterEvent | None = None
     terminal: DagsterEvent | None = None
     owner: dict[str, str] | None = None
     executions: int = 0
-    """How many processes have announced that they run it."""
+    """Number of processes that have announced that they run it."""
     last_timestamp: float = 0.0
     """Unix seconds of the attempt's newest event."""
 
@@ -64,21 +64,21 @@ class StepHistory:
 
     attempts: list[Attempt] = field(default_factory=list)
     lost: int = 0
-    """How many attempts ended with a retry that was written for a lost worker."""
+    """Number of attempts that ended with a retry written for a lost worker."""
 
     def attempt(self, number: int) -> Attempt:
-        """The n-th attempt, from 1; an empty one if the log knows nothing of it."""
+        """Returns the n-th attempt, from 1; an empty one if it is not in the log."""
         if number <= len(self.attempts):
             return self.attempts[number - 1]
         return Attempt(number)
 
 
 def read(instance: DagsterInstance, run_id: str, step_key: str, whole: bool = False) -> StepHistory:
-    """Reads what the log holds of a step.
+    """Reads the log entries of a step.
 
-    One indexed query tells everything. Where the storage has none, another answers the usual case,
-    a step that never started (``whole`` asks for what was announced before a start too), and
-    otherwise the run's log is read to its end: a page that is missing would hide a terminal event.
+    One indexed query returns everything. If the storage has none, another query answers the usual
+    case, a step that never started (``whole`` also includes announcements before a start).
+    Otherwise the run's log is read to its end: a missing page would hide a terminal event.
     """
     history, ends = StepHistory(), _Ends()
     entries = step_log.entries(instance, run_id, step_key, LOOKED_AT)
@@ -95,7 +95,7 @@ def read(instance: DagsterInstance, run_id: str, step_key: str, whole: bool = Fa
 def _entries(
     instance: DagsterInstance, run_id: str, of_type: set[DagsterEventType] | None
 ) -> Iterator[EventLogEntry]:
-    """The run's log to its end, oldest first."""
+    """Yields the run's log to its end, oldest first."""
     cursor = None
     while True:
         page = instance.get_records_for_run(run_id, cursor, of_type=of_type, limit=PAGE)
@@ -109,7 +109,7 @@ def _entries(
 def attempt_events(
     instance: DagsterInstance, run_id: str, step_key: str, number: int
 ) -> list[DagsterEvent]:
-    """All events of the n-th attempt of a step, oldest first."""
+    """Returns all events of the n-th attempt of a step, oldest first."""
     found = []
     attempt = 1
     ends = _Ends()
@@ -130,16 +130,16 @@ def attempt_events(
 def step_owner(
     instance: DagsterInstance, run_id: str, step_key: str, attempt: int
 ) -> tuple[dict[str, str] | None, float]:
-    """Who announced itself for an attempt, and the time of its newest event (Unix seconds)."""
+    """Returns the announced owner of an attempt, and its newest event's time (Unix seconds)."""
     found = read(instance, run_id, step_key, whole=True).attempt(attempt)
     return found.owner, found.last_timestamp
 
 
 def run_owner(instance: DagsterInstance, run_id: str) -> tuple[dict[str, str] | None, float]:
-    """The run worker that announced itself last, and when (Unix seconds).
+    """Returns the run worker that announced itself last, and the time (Unix seconds).
 
-    It has the key ``released`` where its worker said that the process is over. Without any, the
-    time is that of the run's newest event.
+    It has the key ``released`` if its worker reported the end of the process. Without a run worker,
+    the time is that of the run's newest event.
     """
     released: list[dict[str, str]] = []
     cursor = None
@@ -167,7 +167,7 @@ def run_owner(instance: DagsterInstance, run_id: str) -> tuple[dict[str, str] | 
 
 
 def run_executions(instance: DagsterInstance, run_id: str) -> int:
-    """How many run workers have announced themselves for the run."""
+    """Returns the number of run workers that have announced themselves for the run."""
     return sum(
         entry.step_key is None and owner_of(entry.get_dagster_event()) is not None
         for entry in _entries(instance, run_id, {DagsterEventType.ENGINE_EVENT})
@@ -175,16 +175,16 @@ def run_executions(instance: DagsterInstance, run_id: str) -> int:
 
 
 class _Ends:
-    """Tells the ends of attempts from surplus ones."""
+    """Distinguishes the ends of attempts from surplus ones."""
 
     def __init__(self) -> None:
         self._number: int | None = None
-        """The attempt that ended last, where its event says."""
+        """The attempt that ended last, if its event contains the number."""
         self._open = True
-        """Whether there is a sign of an attempt without an end; of the first there need not."""
+        """Whether an attempt without an end was seen; the first one needs no sign."""
 
     def ends(self, event: DagsterEvent) -> bool:
-        """Takes the next event of a step; whether it ends the attempt that is open."""
+        """Takes the next event of a step; returns whether it ends the open attempt."""
         if event.event_type in SIGNS or owner_of(event) is not None:
             self._open = True
         if event.event_type not in TERMINAL:
@@ -224,26 +224,28 @@ def _fold(history: StepHistory, ends: _Ends, entry: EventLogEntry) -> None:
 
 
 def attempt_of(event: DagsterEvent) -> int | None:
-    """The number of the attempt that wrote an event of a step, where it says."""
+    """Returns the number of the attempt that wrote an event of a step, if it is known."""
     text = (event.logging_tags or {}).get(ATTEMPT_TAG, "")
     return int(text) if text.isdecimal() else None
 
 
 def numbered(event: DagsterEvent, attempt: int) -> DagsterEvent:
-    """The event with the number of its attempt."""
+    """Returns the event with the number of its attempt."""
     tags = {**(event.logging_tags or {}), ATTEMPT_TAG: str(attempt)}
     return event._replace(logging_tags=tags)
 
 
 def is_worker_lost(event: DagsterEvent) -> bool:
-    """Whether a retry was asked for on behalf of a lost worker, not by the step."""
+    """Returns whether a retry was requested on behalf of a lost worker, not by the step."""
     if event.event_type != DagsterEventType.STEP_UP_FOR_RETRY:
         return False
     return event.step_retry_data.error.cls_name == WORKER_LOST
 
 
 def owner_of(event: DagsterEvent) -> dict[str, str] | None:
-    """The worker that announced itself in an engine event: ``id``, ``host``, ``pid`` and more."""
+    """Returns the worker that announced itself in an engine event: ``id``, ``host``, ``pid`` and
+    more.
+    """
     return _facts(event, OWNER_KEY)
 
 

@@ -1,5 +1,6 @@
-"""What loading left in this process, and what a forked child does so that it finds itself as a
-process would that has just loaded the same code.
+"""State that loading left in this process, and its reset in a forked child.
+
+A child finds itself in the state of a process that has just loaded the same code.
 """
 
 import contextlib
@@ -24,24 +25,24 @@ Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 
 class Inheritance:
-    """Looked up once after loading: in a child the collector no longer shows frozen objects."""
+    """State found once after loading: in a child the collector no longer shows frozen objects."""
 
     def __init__(self) -> None:
         self.generators = Generators()
         self.executors: list[ThreadPoolExecutor] = []
         self.aliases: dict[int, list[int]] = {1: [], 2: []}
-        """Descriptors beside 1 and 2 on which user code writes to the same place."""
+        """Copies of descriptors 1 and 2 through which user code writes."""
         self.hung_up: list[int] = []
-        """Connections that a child finds closed by their other end."""
+        """Connections that are already closed by their other end in a child."""
         self._loops: list[cpython.Loop] = []
         self._files: list[io.IOBase] = []
         self._handlers: dict[signal.Signals, Handler] = {}
 
     def take(self) -> None:
-        """Looks for what matters among all objects, and hands what is buffered to the system."""
+        """Finds the relevant objects, and flushes buffered output."""
         objects = gc.get_objects()
-        # The type is asked, not the object: proxies answer ``isinstance`` with whatever they stand
-        # for, or with an exception.
+        # The type is checked, not the object: proxies answer ``isinstance`` for the object they
+        # wrap, or raise an exception.
         for found in objects:
             kind = type(found)
             if issubclass(kind, ThreadPoolExecutor):
@@ -56,21 +57,21 @@ class Inheritance:
         self.flush()
 
     def flush(self) -> None:
-        """Writes out what is buffered: each child would write it again."""
+        """Flushes buffered output: otherwise each child would write it again."""
         flush_all((sys.stdout, sys.stderr, *self._files))
 
     def flush_open_files(self) -> None:
-        """Writes out what user code has written to files that it still holds open."""
+        """Flushes files that user code still holds open."""
         opened = [found for found in gc.get_objects() if type(found) in _BUFFERED]
         flush_all((*opened, *self._files))
 
     def redirect(self, fd: int, target: int) -> None:
-        """Has ``fd``, and the copies of it that user code made, write to ``target``."""
+        """Redirects ``fd``, and user code's copies of it, to ``target``."""
         for number in (fd, *self.aliases[fd]):
             os.dup2(target, number, inheritable=number <= 2)
 
     def forget(self) -> None:
-        """In a child, before anything of the task runs."""
+        """Resets a child before anything of the task runs."""
         for signum, handler in self._handlers.items():
             if handler is not None:
                 signal.signal(signum, handler)
@@ -88,7 +89,9 @@ class Inheritance:
         self.generators.renew()
 
     def leave(self, code: int) -> None:
-        """Ends a forked child. What user code still holds open is flushed, as when it is freed."""
+        """Ends a forked child. Files that user code still holds open are flushed, as when they are
+        freed.
+        """
         with _shown():
             finish_reporting()
         try:
@@ -102,16 +105,16 @@ _BUFFERED = {io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom}
 
 
 def flush_all(streams: Any) -> None:
-    """Flushes what can be flushed: user code may have put anything in a stream's place."""
+    """Flushes what can be flushed: user code may have replaced a stream by any object."""
     for stream in streams:
         with contextlib.suppress(Exception):
             stream.flush()
 
 
 def finish_reporting(milliseconds: int = 3000) -> None:
-    """Has libraries that report in the background send what a step gave them.
+    """Makes libraries that report in the background send a step's reports.
 
-    In a process of its own their exit handlers do that; here those belong to the host.
+    In a separate process their exit handlers do that; here those belong to the host.
     """
     sentry = sys.modules.get("sentry_sdk")
     if sentry is not None:

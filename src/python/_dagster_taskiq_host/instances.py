@@ -1,7 +1,7 @@
 """Opens the DagsterInstance that this worker serves.
 
-It comes from the worker's own ``DAGSTER_HOME``. The one a message names (classes, a storage
-configuration) is only compared, and obeyed under ``trust_message_instance`` alone.
+It comes from the worker's own ``DAGSTER_HOME``. The instance in a message (classes, a storage
+configuration) is only compared, and used under ``trust_message_instance`` alone.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from .redaction import redact
 
 
 class InstanceUnusable(Exception):
-    """No DagsterInstance can be opened; the text says why and what to do."""
+    """No DagsterInstance can be opened; the text contains the reason and the remedy."""
 
 
 def open_instance(packed_ref: str | None) -> DagsterInstance:
-    """The instance of ``DAGSTER_HOME``, or of a packed reference (JSON) when one is given."""
+    """Opens the instance of ``DAGSTER_HOME``, or of a packed reference (JSON) if one is given."""
     with _limited_connects():
         instance = _open(packed_ref)
     connections.limit(instance)
@@ -33,9 +33,9 @@ def open_instance(packed_ref: str | None) -> DagsterInstance:
 
 @contextlib.contextmanager
 def _limited_connects() -> Iterator[None]:
-    """Storages connect while they are made, before anything can be said of their connections.
+    """Limits the time of connecting while storages are created, because they connect at once.
 
-    Only for that time: what user code connects to may need longer.
+    The limit applies only then: user code's connections may need longer.
     """
     if "PGCONNECT_TIMEOUT" in os.environ:
         yield
@@ -65,7 +65,9 @@ def _open(packed_ref: str | None) -> DagsterInstance:
 
 
 def difference(instance: DagsterInstance, ref: InstanceRef | None) -> str | None:
-    """How a message's storage differs from ours, in class names only: values may be secret."""
+    """Describes how a message's storage differs from ours, in class names only: values may be
+    secret.
+    """
     if ref is None:
         return None
     own = instance.get_ref()
@@ -84,14 +86,16 @@ def difference(instance: DagsterInstance, ref: InstanceRef | None) -> str | None
 
 
 def event_storage(instance: DagsterInstance) -> Any:
-    """The event log storage itself, also where Dagster wraps it in a ``LegacyEventLogStorage``."""
+    """Returns the event log storage itself, even if Dagster wraps it in a
+    ``LegacyEventLogStorage``.
+    """
     storage = instance.event_log_storage
     inner = getattr(storage, "_storage", None)
     return inner.event_log_storage if inner is not None else storage
 
 
 def storage_kind(instance: DagsterInstance) -> str:
-    """``sqlite``, ``postgresql``, ``mysql`` or ``other``: decides the kind of claim."""
+    """Returns ``sqlite``, ``postgresql``, ``mysql`` or ``other``: decides the kind of claim."""
     for cls in type(event_storage(instance)).__mro__:
         name = cls.__name__.lower()
         if "postgres" in name:
@@ -103,7 +107,7 @@ def storage_kind(instance: DagsterInstance) -> str:
 
 
 def storage_url(instance: DagsterInstance) -> str:
-    """The SQLAlchemy URL of a Postgres or MySQL event log storage."""
+    """Returns the SQLAlchemy URL of a Postgres or MySQL event log storage."""
     storage = event_storage(instance)
     url = getattr(storage, "postgres_url", None) or getattr(storage, "mysql_url", None)
     if url is None:
@@ -112,5 +116,7 @@ def storage_url(instance: DagsterInstance) -> str:
 
 
 def claims_folder(instance: DagsterInstance) -> Path:
-    """Where claim files live: in the instance's local storage, shared by the workers of a host."""
+    """Returns the folder of claim files: the instance's local storage, shared by the workers of a
+    host.
+    """
     return Path(instance.storage_directory()) / ".dagster-taskiq" / "claims"

@@ -1,8 +1,7 @@
-"""Whether a loaded process may be forked, found out by looking at it: its threads, a forked copy,
-its connections. What speaks against it is named, with the module it comes from.
+"""Checks whether a loaded process can be forked: its threads, a forked copy, its connections.
 
-A thread that does not exist in the child may hold a lock there for ever; two processes that share
-a connection read each other's answers.
+Objections are named with the module they come from. A thread that does not exist in the child may
+hold a lock there forever. Two processes that share a connection read each other's answers.
 """
 
 import contextlib
@@ -28,10 +27,10 @@ AUTO, FORK, REUSE, FRESH = "auto", "fork", "reuse", "fresh"
 MODES = (AUTO, FORK, REUSE, FRESH)
 
 SETTLE = 0.5
-"""Seconds in which threads may end that were only used while code was loaded."""
+"""Seconds within which threads may end that were only used while code was loaded."""
 
 PROBE = 10.0
-"""Seconds that a forked copy may take to answer."""
+"""Maximum seconds for the answer of a forked copy."""
 
 NATIVE = (
     "jemalloc_bg_thd",  # begins again in the child: jemalloc has fork handlers
@@ -41,24 +40,24 @@ NATIVE = (
     "lifeguard",
     "timer_manager",
 )
-"""Names (15 characters) of native threads that a fork does no harm."""
+"""Names (15 characters) of native threads that are safe to fork."""
 
 PYTHON = ("sentry-sdk.", "raven-sentry.")
-"""How the names of Python threads begin that their library starts again in another process."""
+"""Prefixes of Python threads that their library starts again in another process."""
 
 METADATA = frozenset(
     {"169.254.169.254", "fd00:ec2::254", "169.254.170.2", "169.254.170.23", "fd00:ec2::23"}
 )
-"""Where AWS hands out credentials, asked by many a client that is made at import: its connection is
-idle, and a child that has it hung up makes another.
+"""Addresses of AWS's credentials service, which many clients query when they are created at import.
+The connection is idle, and a child in which it is closed opens another.
 """
 
 SQLITE = b"SQLite format 3\0"
 
 
 def fork() -> int:
-    """``os.fork``, without Python's warning that there are threads: that is what this module is
-    about, and user code may have made warnings errors.
+    """Calls ``os.fork`` without Python's warning about threads: this module checks them itself, and
+    user code may have turned warnings into errors.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -66,7 +65,7 @@ def fork() -> int:
 
 
 def objections(inheritance: Inheritance, own_fds: frozenset[int]) -> list[str]:
-    """What speaks against forking this process, a phrase each. ``own_fds`` are the host's."""
+    """Returns the objections to forking this process, a phrase each. ``own_fds`` are the host's."""
     if not linux.AVAILABLE:
         return [f"processes are not forked on {sys.platform}"]
     deadline = time.monotonic() + SETTLE
@@ -97,9 +96,9 @@ def _python_threads(inheritance: Inheritance) -> list[threading.Thread]:
 
 
 def _probe() -> set[str] | None:
-    """The names of the Python threads that fork handlers start again in a child.
+    """Returns the names of the Python threads that fork handlers start again in a child.
 
-    It also has libraries end their native threads that they end before a fork.
+    It also lets libraries end those native threads that they end before a fork.
     """
     read, write = os.pipe()
     pid = fork()
@@ -156,7 +155,7 @@ def _connections(inheritance: Inheritance, own_fds: frozenset[int]) -> Iterator[
 
 
 def _peer(fd: int) -> tuple[str | None, str]:
-    """The other end of a stream that is connected, and not to this process itself."""
+    """Returns the other end of a connected stream, unless it is in this process itself."""
     with socket.socket(fileno=os.dup(fd)) as copy:
         if copy.type != socket.SOCK_STREAM:
             return None, ""
@@ -170,7 +169,7 @@ def _peer(fd: int) -> tuple[str | None, str]:
 
 
 def _opened_by(fd: int) -> str:
-    """The module of user code whose variable leads to the connection, where one does."""
+    """Returns the module of user code whose variable leads to the connection, if any."""
     for module in user_modules():
         for name, value in list(vars(module).items()):
             if _leads_to(value, fd):
@@ -179,7 +178,7 @@ def _opened_by(fd: int) -> str:
 
 
 def user_modules() -> Iterator[Any]:
-    """The modules that are neither Python's own nor of installed packages nor ours."""
+    """Returns the modules that are neither Python's, nor from installed packages, nor ours."""
     installed = tuple({path + os.sep for path in sysconfig.get_paths().values()})
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)

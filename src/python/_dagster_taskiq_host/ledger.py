@@ -1,9 +1,9 @@
-"""The ledger: speaks for the worker to Dagster's storage, and imports no user code.
+"""The ledger: accesses Dagster's storage for the worker, and imports no user code.
 
-It beats the worker's heart, looks for cancelled runs and writes the end of steps whose process is
-gone. Heartbeats and the look for cancelled runs have a thread of their own, so that they never wait
-for a look-up that takes long; everything else is done one after the other. Each answer carries its
-request's id.
+It writes the worker's heartbeat, looks for cancelled runs and writes the end of steps whose process
+is gone. Heartbeats and the query for cancelled runs have their own thread, so that they never wait
+for a slow look-up; everything else is done one after the other. Each answer carries its request's
+id.
 """
 
 import contextlib
@@ -26,26 +26,27 @@ ENDING = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatu
 """Statuses in which a run's steps are interrupted."""
 
 ENDS = history.TERMINAL | {DagsterEventType.RESOURCE_INIT_FAILURE}
-"""How an attempt can end; the last one's end is written by the executor that reads it."""
+"""Events that end an attempt; the last kind's end is written by the executor that reads it."""
 
 OUTPUTS = frozenset(
     {DagsterEventType.STEP_OUTPUT, DagsterEventType.HANDLED_OUTPUT, DagsterEventType.LOADED_INPUT}
 )
 
 MAX_EVENTS = 8 * 1024 * 1024
-"""Characters of an attempt's events beyond which only what moves a run forward is answered: a
-frame has a limit."""
+"""Size of an attempt's events in characters beyond which only those that advance a run are
+returned: a frame has a limit.
+"""
 
 
 PULSE = frozenset({"heartbeat", "ending_runs", "fleet"})
-"""Requests that are answered beside the others. They take no claims: those belong to a process."""
+"""Requests that are answered beside the others. They take no claims, which belong to a process."""
 
 STOP = 4.0
-"""Seconds that what is being answered has when the worker asks to stop."""
+"""Seconds for open requests when the worker requests the stop."""
 
 
 class _Lane:
-    """Answers its requests one after the other, in a thread of its own."""
+    """Answers its requests one after the other, in its own thread."""
 
     def __init__(self, name: str, instance: DagsterInstance, answers: "_Answers") -> None:
         self._requests: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
@@ -58,7 +59,7 @@ class _Lane:
         self._requests.put(frame)
 
     def end(self) -> None:
-        """Waits for the answers to what was put, for a while."""
+        """Waits for the answers to queued requests, with a limit."""
         self._requests.put(None)
         self._thread.join(STOP)
 
@@ -68,7 +69,7 @@ class _Lane:
 
 
 class _Answers:
-    """What the lanes have for the thread that has the socket, which it wakes."""
+    """Answers of the lanes for the thread that owns the socket, which is woken."""
 
     def __init__(self) -> None:
         self._waiting: deque[Frame] = deque()
@@ -81,7 +82,7 @@ class _Answers:
 
     def put(self, frame: Frame) -> None:
         self._waiting.append(frame)
-        # A full pipe wakes as well.
+        # A full pipe wakes it as well.
         with contextlib.suppress(BlockingIOError):
             os.write(self._waking, b".")
 
@@ -93,7 +94,7 @@ class _Answers:
 
 
 def serve(channel: Channel, instance: DagsterInstance, waiting: list[Frame]) -> None:
-    """Answers requests until the worker asks to stop or closes the socket."""
+    """Answers requests until the worker requests the stop or closes the socket."""
     answers = _Answers()
     lanes = [_Lane(name, instance, answers) for name in ("pulse", "look-ups")]
     with contextlib.suppress(Closed):
@@ -123,7 +124,7 @@ def _loop(channel: Channel, lanes: list[_Lane], answers: _Answers) -> None:
 
 
 def _take(frames: list[Frame], lanes: list[_Lane]) -> bool:
-    """Hands on what asks for an answer; whether the worker asks to stop."""
+    """Passes requests on; returns whether the worker requests the stop."""
     pulse, others = lanes
     for frame in frames:
         if frame["kind"] == "stop":
@@ -141,8 +142,8 @@ def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
     try:
         value = _perform(instance, frame)
     except Exception as error:
-        # Of a storage that is away the worker tells with each answer; where in Dagster it was
-        # noticed helps nobody.
+        # The worker reports a storage that is away with each answer. The place in Dagster where it
+        # was noticed is of no use.
         if not storage_away.is_away(error):
             print_exc()
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -181,7 +182,7 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
 def _attempt_events(
     instance: DagsterInstance, run_id: str, step_key: str, attempt: int
 ) -> dict[str, Any]:
-    """The attempt's events in Dagster's own form, and whether they tell how it ended."""
+    """Returns the attempt's events in Dagster's own form, and whether they contain its end."""
     events = history.attempt_events(instance, run_id, step_key, attempt)
     ended = any(event.event_type in ENDS for event in events)
     texts = [serialize_value(event) for event in events]
@@ -192,7 +193,7 @@ def _attempt_events(
 
 
 def _ending_runs(instance: DagsterInstance, run_ids: list[str]) -> dict[str, str]:
-    """Those of the runs that are being cancelled, were cancelled or have failed."""
+    """Returns those of the runs that are being cancelled, were cancelled or have failed."""
     filters = RunsFilter(run_ids=run_ids, statuses=list(ENDING))
     records = instance.get_run_records(filters)
     return {record.dagster_run.run_id: record.dagster_run.status.value for record in records}

@@ -1,4 +1,4 @@
-"""What the processes need from Linux and the standard library does not offer."""
+"""Functions of Linux that the standard library does not offer."""
 
 import contextlib
 import ctypes
@@ -21,19 +21,19 @@ def _prctl(option: int, argument: int) -> None:
 
 
 def die_with_parent(parent: int, signum: int) -> None:
-    """Has the kernel send ``signum`` when the parent ends; leaves at once if it already has."""
+    """Makes the kernel send ``signum`` when the parent ends; exits at once if it already has."""
     _prctl(PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def become_subreaper() -> None:
-    """Orphaned descendants become children of this process instead of init's."""
+    """Makes orphaned descendants children of this process instead of init's."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def threads() -> dict[int, str]:
-    """The kernel's ids and names of this process's threads, without the main one."""
+    """Returns the kernel's ids and names of this process's threads, without the main one."""
     names = {}
     for task in Path("/proc/self/task").glob("*"):
         with contextlib.suppress(OSError):
@@ -43,7 +43,7 @@ def threads() -> dict[int, str]:
 
 
 def own_name() -> str:
-    """The kernel's name of this process, which native threads have that were given none."""
+    """Returns the kernel's name of this process, which unnamed native threads have too."""
     try:
         return Path("/proc/self/comm").read_text(errors="replace").strip()
     except OSError:
@@ -51,12 +51,12 @@ def own_name() -> str:
 
 
 def parents() -> dict[int, int]:
-    """Process id to parent process id, of every process that /proc shows."""
+    """Returns process id to parent process id, of every process in /proc."""
     return {pid: parent for pid, (parent, _) in _processes().items()}
 
 
 def _processes() -> dict[int, tuple[int, int]]:
-    """Parent and process group of every process that /proc shows, without zombies."""
+    """Yields parent and process group of every process in /proc, without zombies."""
     table = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -73,7 +73,7 @@ def _processes() -> dict[int, tuple[int, int]]:
 
 
 def descendants(root: int) -> list[int]:
-    """The living descendants of a process, whatever session they moved to."""
+    """Returns the living descendants of a process in any session."""
     children: dict[int, list[int]] = {}
     for pid, parent in parents().items():
         children.setdefault(parent, []).append(pid)
@@ -87,7 +87,7 @@ def descendants(root: int) -> list[int]:
 
 
 def has_variable(pid: int, name: str, value: str) -> bool:
-    """Whether a process was started with this environment variable."""
+    """Returns whether a process was started with this environment variable."""
     try:
         environment = Path("/proc", str(pid), "environ").read_bytes()
     except OSError:
@@ -96,7 +96,7 @@ def has_variable(pid: int, name: str, value: str) -> bool:
 
 
 def send(pid: int, signum: int) -> bool:
-    """Signals one process; false where it is not ours to signal, such as one of ``sudo``'s."""
+    """Signals one process; false if this is not permitted, for example for one of ``sudo``."""
     try:
         os.kill(pid, signum)
     except ProcessLookupError:
@@ -107,7 +107,7 @@ def send(pid: int, signum: int) -> bool:
 
 
 def send_group(group: int, signum: int) -> None:
-    """Signals a process group, if anything is left of it."""
+    """Signals a process group, if any of it is left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signum)
 
@@ -123,7 +123,7 @@ def reset_signals() -> None:
 
 
 def aliases(fd: int) -> list[int]:
-    """Other descriptors of this process that lead to the same pipe or file."""
+    """Returns other descriptors of this process that refer to the same pipe or file."""
     if not AVAILABLE:
         return []
     same = os.fstat(fd)
@@ -133,7 +133,7 @@ def aliases(fd: int) -> list[int]:
 
 
 def open_fds() -> list[int]:
-    """The descriptors of this process."""
+    """Returns the descriptors of this process."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
@@ -143,7 +143,7 @@ def open_fds() -> list[int]:
 
 
 def raise_descriptor_limit() -> int:
-    """Lets this process open as many files as it may; returns the former limit."""
+    """Raises the limit of open files to its maximum; returns the former limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -151,12 +151,12 @@ def raise_descriptor_limit() -> int:
 
 
 def set_descriptor_limit(soft: int) -> None:
-    """Gives user code the limit it would have without us: ``select`` and old programs need it."""
+    """Restores the limit for user code: ``select`` and old programs need it."""
     with contextlib.suppress(ValueError, OSError):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def group_members(group: int) -> list[int]:
-    """The living processes of a process group."""
+    """Returns the living processes of a process group."""
     return [pid for pid, (_, own) in _processes().items() if own == group]

@@ -1,9 +1,9 @@
-"""The registry of workers in Dagster's key-value store, and whether a step's owner still lives.
+"""The registry of workers in Dagster's key-value store, and the liveness of a step's owner.
 
 Each worker writes ``dagster-taskiq/worker/<id>/<incarnation>``; an index key lists them. An
 incarnation is one life of one worker process: a container's worker has the same id and the process
-id 1 in each of its lives, and two workers may have been given one name. Unsure means alive: to
-declare a living worker lost would run its step twice.
+id 1 in each of its lives, and two workers may have been given one name. In doubt a worker counts as
+alive: declaring a living one lost would run its step twice.
 """
 
 import json
@@ -23,60 +23,60 @@ from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 WORKER = "dagster-taskiq/worker/"
 INDEX = "dagster-taskiq/workers"
 STALE_AFTER = 20.0
-"""Seconds: four heartbeats missed."""
+"""Age of a stale heartbeat in seconds: four missed."""
 
 ALIVE = 30.0
-"""Seconds for which a report is good where nothing is decided by it alone."""
+"""Seconds for which a report is valid if nothing is decided by it alone."""
 
 STOPPED = "stopped"
-"""What a worker says of itself last."""
+"""State in a worker's last report before it ends."""
 
 STATES = frozenset({"starting", "running", "paused", "draining", "stopping", STOPPED})
-"""The words a worker has for what its pool does."""
+"""Known states of a worker's pool."""
 
 FORGET_AFTER = 24 * 3600.0
 FORGET_FORMER_AFTER = 3600.0
 """Seconds of silence after which another incarnation under a worker's own id is forgotten."""
 
 INDEX_EVERY = 60.0
-"""Seconds between two looks of a worker at what is to be forgotten."""
+"""Seconds between two checks of a worker for entries to forget."""
 
 UNKNOWN_OWNER_AFTER = 3600.0
 """Seconds without an event after which a step whose owner never announced itself counts as lost."""
 
 
 _written: dict[str, tuple[float, float]] = {}
-"""When this process wrote a worker's last heartbeat, and since when there was no gap."""
+"""Time of a worker's last heartbeat from this process, and start of the period without a gap."""
 
 
 def name_of(worker_id: str, incarnation: str | None) -> str:
-    """What a worker's heartbeat is found under; older workers have no incarnation."""
+    """Returns the key of a worker's heartbeat; older workers have no incarnation."""
     return f"{worker_id}/{incarnation}" if incarnation else worker_id
 
 
 def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> None:
-    """Writes one heartbeat, with this host's own name, ``time``, and ``since`` when heartbeats have
-    arrived without a gap (both Unix seconds).
+    """Writes one heartbeat, with this host's own name, ``time``, and ``since``, the start of the
+    period without a gap (both Unix seconds).
     """
     storage = instance.run_storage
     incarnation = body.get("incarnation")
     name = name_of(worker_id, incarnation)
     now = time.time()
     if name not in _written:
-        # Another process of this worker's may have written the last one.
+        # Another process of this worker may have written the last one.
         last = _heartbeat(instance, worker_id, incarnation)
         _written[name] = (_time_of(last), _time_of(last, "since") or now)
     written, since = _written[name]
     since = since if now - written <= STALE_AFTER else now
     body = {**body, "host": socket.gethostname(), "id": worker_id, "time": now, "since": since}
-    # Calls of their own: SQLite drops a new key that is written beside an existing one.
+    # Separate calls: SQLite drops a new key that is written beside an existing one.
     storage.set_cursor_values({WORKER + name: json.dumps(body)})
     _written[name] = (now, since)
     index = _load(storage.get_cursor_values({INDEX}).get(INDEX))
     if name in index and now - index[name] <= INDEX_EVERY:
         return
-    # The index is shared; written only when it changes, so that workers seldom overwrite
-    # each other, and read again at each heartbeat, so that an entry lost that way returns.
+    # The index is shared. It is written only when it changes, so that workers seldom overwrite each
+    # other, and read again at each heartbeat, so that an entry lost that way returns.
     dead = {other for other, seen in index.items() if now - seen >= FORGET_AFTER}
     dead |= _former(instance, worker_id, index.keys() - {name}, now)
     fresh = {other: seen for other, seen in index.items() if other not in dead}
@@ -87,14 +87,14 @@ def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> Non
 def _former(
     instance: DagsterInstance, worker_id: str, names: AbstractSet[str], now: float
 ) -> set[str]:
-    """Those of the names that are earlier incarnations of a worker, long silent."""
+    """Returns those of the names that are earlier incarnations of a worker, long silent."""
     own = {name for name in names if name == worker_id or name.startswith(f"{worker_id}/")}
     beats = _heartbeats(instance, own)
     return {n for n in own if now - _time_of(beats.get(n, {})) > FORGET_FORMER_AFTER}
 
 
 def _delete(instance: DagsterInstance, names: set[str]) -> None:
-    """Deletes heartbeats, where Dagster's storage can: it has no call for it."""
+    """Deletes heartbeats if Dagster's storage allows it: it has no call for it."""
     storage = instance.run_storage
     composite = getattr(storage, "_storage", None)
     storage = storage if composite is None else composite.run_storage
@@ -120,10 +120,10 @@ def _time_of(body: dict[str, Any], key: str = "time") -> float:
 
 
 def fleet(instance: DagsterInstance) -> list[dict[str, Any]]:
-    """The last report of each worker in the index, by id, in the form the worker binary reads.
+    """Returns the last report of each worker in the index, by id, in the worker binary's form.
 
-    A worker that ended in good order said so (``stopped``) and is left out; so is one that fell
-    silent and whose id has been taken over.
+    Workers that ended in good order (``stopped``) are left out, and silent ones whose id has been
+    taken over.
     """
     index = _load(instance.run_storage.get_cursor_values({INDEX}).get(INDEX))
     beats = _heartbeats(instance, index)
@@ -141,7 +141,7 @@ def fleet(instance: DagsterInstance) -> list[dict[str, Any]]:
 
 
 def listed_runs(instance: DagsterInstance) -> set[str]:
-    """The runs that live workers say they run; of a storage without reports, none."""
+    """Returns the runs in the reports of live workers; none if the storage has no reports."""
     index = _load(instance.run_storage.get_cursor_values({INDEX}).get(INDEX))
     return {
         str(flight.get("run_id"))
@@ -186,7 +186,9 @@ def _load(text: str | None) -> dict[str, Any]:
 
 
 def process_started(pid: int) -> str | None:
-    """When a process of this host started, in clock ticks since boot; none if there is none."""
+    """Returns the start of a process of this host, in clock ticks since boot; None if it does not
+    exist.
+    """
     try:
         stat = Path("/proc", str(pid), "stat").read_text()
     except OSError:
@@ -201,10 +203,10 @@ def owner_is_gone(
     seen: float,
     observer: dict[str, str],
 ) -> bool:
-    """Whether the process that announced itself for an attempt has certainly ended.
+    """Returns whether the announced owner of an attempt has certainly ended.
 
-    ``seen`` is the time of the attempt's newest event, in Unix seconds; ``observer`` is the worker
-    that asks.
+    ``seen`` is the time of the attempt's newest event, in Unix seconds; ``observer`` is the
+    checking worker.
     """
     if owner is None:
         return time.time() - seen > UNKNOWN_OWNER_AFTER
@@ -219,13 +221,14 @@ def owner_is_gone(
         )
     if _silence(instance, heartbeat, 0.0, observer) > STALE_AFTER:
         return True
-    # An older worker that was restarted under the same name beats under the old one's key.
+    # An older worker that was restarted under the same name writes its heartbeat to the old one's
+    # key.
     worker_pid = owner.get("worker_pid")
     return worker_pid is not None and str(heartbeat.get("pid", worker_pid)) != worker_pid
 
 
 def has_left(owner: dict[str, str]) -> bool:
-    """Whether its worker has written that the process is over, or this host has it no more."""
+    """Returns whether its worker has recorded its end, or this host has no such process."""
     return "released" in owner or (is_here(owner) and not _is_running(owner))
 
 
@@ -235,10 +238,10 @@ def silence(
     seen: float,
     observer: dict[str, str] | None = None,
 ) -> float:
-    """Seconds for which nothing was heard of a process's worker; 0 where it is of this host.
+    """Returns the seconds of silence of a process's worker; 0 if it is on this host.
 
-    ``seen`` and ``observer`` as for ``owner_is_gone``; without an observer, which may have listened
-    for a shorter time, it is only a first guess.
+    ``seen`` and ``observer`` as for ``owner_is_gone``. Without an observer, which may have run for
+    a shorter time, it is only a first guess.
     """
     if is_here(owner):
         return 0.0
@@ -252,7 +255,7 @@ def _silence(
     seen: float,
     observer: dict[str, str] | None,
 ) -> float:
-    """Only the time counts in which the observer's own heartbeats arrived.
+    """Counts only the time in which the observer's own heartbeats arrived.
 
     After an outage of the storage all heartbeats are as old as the outage.
     """
@@ -274,9 +277,9 @@ def _heartbeat(
 
 
 def is_here(owner: dict[str, str]) -> bool:
-    """Whether a process that announced itself is, or was, one that this process can look for.
+    """Returns whether this process can check an announced process.
 
-    Where there is no ``/proc`` to speak of, nothing can be looked for.
+    Without a usable ``/proc`` nothing can be checked.
     """
     boot = boot_id()
     return (
@@ -301,7 +304,7 @@ def _is_running(owner: dict[str, str]) -> bool:
 
 
 def this_process() -> dict[str, str]:
-    """What tells the calling process from every other one, as part of an announcement."""
+    """Returns the identity of the calling process, as part of an announcement."""
     pid = os.getpid()
     return {
         "host": socket.gethostname(),
@@ -312,12 +315,12 @@ def this_process() -> dict[str, str]:
 
 
 def is_this_process(owner: dict[str, str]) -> bool:
-    """Whether an announcement was made by the calling process."""
+    """Returns whether an announcement was made by the calling process."""
     return this_process().items() <= owner.items()
 
 
 def boot_id() -> str:
-    """Identifies this boot and process-id namespace: a container has pids of its own."""
+    """Identifies this boot and process-id namespace: a container has its own pids."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

@@ -1,4 +1,4 @@
-"""The user's code: the job of a run, and why a code location does not load."""
+"""The user's code: the job of a run, and the reason why a code location does not load."""
 
 import traceback
 
@@ -12,11 +12,11 @@ from .storage_away import StorageGaveUp
 
 
 class LocationBroken(Exception):
-    """A run's code cannot be had; the text says why, in one sentence."""
+    """A run's code cannot be loaded; the text contains the reason, in one sentence."""
 
 
 def job_of(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
-    """The run's job as its code location has it, not loaded yet.
+    """Returns the run's job in its code location, not loaded yet.
 
     The location's own environment variables are set: its code may read them when it is imported.
 
@@ -36,7 +36,7 @@ def job_of(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
 
 
 def load(job: ReconstructableJob) -> None:
-    """Loads the job's code location, which costs next to nothing where its host has it loaded.
+    """Loads the job's code location, which is cheap if its host has loaded it.
 
     Raises:
         LocationBroken: it does not load.
@@ -53,10 +53,10 @@ def load(job: ReconstructableJob) -> None:
 
 
 def missing(instance: DagsterInstance, run: DagsterRun) -> str | None:
-    """What the run needs and the loaded code does not have, in one sentence.
+    """Describes what the run needs and the loaded code lacks, in one sentence.
 
-    Definitions may be made from files that have changed since they were loaded: a dbt manifest, a
-    list of names.
+    Definitions may be generated from files that have changed since they were loaded: a dbt
+    manifest, a list of names.
     """
     try:
         subset_of(instance, run).get_definition()
@@ -70,7 +70,7 @@ def missing(instance: DagsterInstance, run: DagsterRun) -> str | None:
 
 
 def subset_of(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
-    """The run's job with what the run selects of it, not loaded yet.
+    """Returns the run's job with the run's selection, not loaded yet.
 
     Raises:
         LocationBroken: the run does not name its code location.
@@ -84,7 +84,7 @@ def subset_of(instance: DagsterInstance, run: DagsterRun) -> ReconstructableJob:
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of an exception and of the one at the bottom of its chain, user code's own."""
+    """Returns the last line of an exception and of the root cause of its chain, user code's own."""
     line = redact(traceback.format_exception_only(error)[-1].strip())
     cause = error
     while cause.__cause__ is not None:

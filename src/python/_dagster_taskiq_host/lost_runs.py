@@ -1,9 +1,9 @@
-"""The second net for runs: those that no worker has, and of which no message comes any more.
+"""The last safeguard for runs: those that no worker executes and that have no message any more.
 
-A run's message is what lets another worker go on with it. Where it was moved, purged or has
-expired, a worker with a free run slot (so that whatever waits has come to it) looks here, and sends
-the run again. The rules at receipt decide what becomes of that: where the run is in good hands its
-claim is held.
+A run's message is what lets another worker resume it. If it was moved, purged or has expired, a
+worker with a free run slot (so that every waiting message has been received) finds the run here and
+sends it again. The rules at receipt decide the rest: the claim of a run that is still executed is
+held.
 """
 
 import json
@@ -20,27 +20,28 @@ from . import claims, history, liveness, run_end, takeover
 from .messages import EXECUTE_JOB, RESUME_JOB
 
 SENT = "dagster-taskiq/runs-sent-again"
-"""Key of the runs that were sent again lately, by any worker, and when (Unix seconds)."""
+"""Key of the runs that any worker sent again lately, with the time (Unix seconds)."""
 
 TASK_ID_TAG = "dagster-taskiq/task_id"
-"""Run tag of those that were sent to a queue."""
+"""Run tag of runs that were sent to a queue."""
 
 LOOKS = 3
-"""Looks in a row at which no live worker lists a run."""
+"""Number of looks in a row at which no live worker lists a run."""
 
 AGAIN_AFTER = 900.0
-"""Seconds after which a run is sent once more, and in which one that was sent first may begin."""
+"""Seconds after which a run is sent once more, and within which a first-time run may begin."""
 
 MOST = 20
-"""Runs sent again at one look."""
+"""Maximum number of runs sent again at one look."""
 
 _unlisted: dict[str, int] = {}
-"""Of this process's looks: how many in a row have missed a run."""
+"""Number of looks in a row of this process that have missed a run."""
 
 
 def look(instance: DagsterInstance, worker: dict[str, str]) -> list[dict[str, str]]:
-    """Notes who is missing; what is to be sent now: ``run_id`` and ``body`` of each. ``worker`` is
-    the one that asks.
+    """Records missing runs; returns those to be sent now, with ``run_id`` and ``body``.
+
+    ``worker`` is the calling worker.
     """
     statuses = [
         DagsterRunStatus.STARTED,
@@ -105,9 +106,9 @@ def _is_lost(instance: DagsterInstance, record: RunRecord, worker: dict[str, str
 
 
 def _body(instance: DagsterInstance, run: DagsterRun) -> str:
-    """A Taskiq message, as the run launcher sends it."""
+    """Returns a Taskiq message in the form of the run launcher."""
     started = run.status == DagsterRunStatus.STARTED
-    origin: Any = run.job_code_origin  # `_is_lost` has seen that there is one.
+    origin: Any = run.job_code_origin  # `_is_lost` has checked that there is one.
     args: Any = (ResumeRunArgs if started else ExecuteRunArgs)(
         job_origin=origin,
         run_id=run.run_id,

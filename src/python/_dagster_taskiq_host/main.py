@@ -1,5 +1,5 @@
-"""Entry points: ``step`` and ``ledger`` speak frames on standard input to the worker, ``warm`` to a
-step host.
+"""Entry points: ``step`` and ``ledger`` exchange frames with the worker on standard input, ``warm``
+with a step host.
 
 Called as ``python -c <bootstrap> <folder of this package> <folder of dagster_taskiq> …``.
 """
@@ -20,13 +20,13 @@ BOOTSTRAP = (
 
 
 EXIT = 10
-"""Seconds that exit handlers and threads of user code have when a step host ends."""
+"""Maximum seconds for exit handlers and threads of user code when a step host ends."""
 
 
 def main() -> None:
     """Dispatches on the third argument."""
     host_folder, library_folder, mode, *rest = sys.argv[1:]
-    # Last on the path: what the user installed wins over what the binary carries.
+    # Last on the path: packages that the user installed take precedence over those of the binary.
     sys.path.append(library_folder)
     bootstrap = [sys.executable, "-c", BOOTSTRAP, host_folder, library_folder]
     # User code that looks at its arguments finds a bare interpreter.
@@ -66,7 +66,7 @@ def _hello(channel: Channel) -> None:
 
 
 def _step(parent: int, bootstrap: list[str]) -> None:
-    # While user code is loaded there are no children, so the kernel may end this at once.
+    # While user code is loaded there are no children, so the kernel may end this process at once.
     linux.die_with_parent(parent, signal.SIGKILL)
     linux.become_subreaper()
     channel = Channel(_socket())
@@ -75,8 +75,8 @@ def _step(parent: int, bootstrap: list[str]) -> None:
 
     _hello(channel)
     StepHost(channel, bootstrap, descriptors).run()
-    # Exit handlers of user code run here, once: what was made while it was loaded is removed. They
-    # may not keep the process.
+    # Exit handlers of user code run here, once: they remove what was created while it was loaded.
+    # They may not keep the process.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(EXIT)
     sys.exit(0)
@@ -106,7 +106,7 @@ def _ledger(parent: int) -> None:
 
 
 def _first(channel: Channel) -> list[Frame]:
-    """The frames that come first: what to load, and whatever came with it."""
+    """Reads the first frames: what to load, and any frame that followed."""
     import select
 
     while True:

@@ -1,11 +1,11 @@
-"""Remembers what a run's steps would each work out again: its resolved configuration and its plan.
+"""Caches what each step of a run would compute again: its resolved configuration and its plan.
 
-The process that forks the steps fills the memory once for a run, and they inherit it; a process
-that runs several steps fills it with the first. Dagster's own functions are asked in every case
-that is not plain: dynamic steps, runs that continue another one, step versions.
+The process that forks the steps fills the cache once for a run, and they inherit it; a process that
+runs several steps fills it with the first. Dagster's own functions are used in every case that is
+not plain: dynamic steps, runs that continue another one, step versions.
 
-Only ``ResolvedRunConfig.build`` and ``ExecutionPlan.build`` are replaced; ``test_contract`` holds
-what is assumed of them, and ``DAGSTER_TASKIQ_PLAIN_DAGSTER=1`` leaves them as they are.
+Only ``ResolvedRunConfig.build`` and ``ExecutionPlan.build`` are replaced; ``test_contract`` checks
+the assumptions about them, and ``DAGSTER_TASKIQ_PLAIN_DAGSTER=1`` leaves them as they are.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from .connections import PLAIN
 T = TypeVar("T")
 
 REMEMBERED = 16
-"""Jobs with their configuration: runs of more jobs than this at a time are worked out anew."""
+"""Maximum number of cached jobs with their configuration; further ones are computed anew."""
 
 Key = tuple[int, str]
-"""A job definition's identity, and a configuration as JSON."""
+"""Key of a job definition's identity and a configuration as JSON."""
 
 _build_config = ResolvedRunConfig.build
 _build_plan = ExecutionPlan.build
@@ -38,14 +38,14 @@ _plans: "OrderedDict[tuple[Key, int], tuple[Any, ExecutionPlan]]" = OrderedDict(
 
 
 def install() -> None:
-    """Has Dagster use the memory in this process and in those it forks."""
+    """Makes Dagster use the cache in this process and in those it forks."""
     if not os.environ.get(PLAIN):
         ResolvedRunConfig.build = staticmethod(config)  # type: ignore[method-assign]
         ExecutionPlan.build = staticmethod(plan)  # type: ignore[method-assign]
 
 
 def prepare(instance: DagsterInstance, run_id: str) -> None:
-    """Fills the memory for the steps of a run. What goes wrong here each step meets by itself."""
+    """Fills the cache for the steps of a run. Each step meets an error here again by itself."""
     if os.environ.get(PLAIN):
         return
     with contextlib.suppress(Exception):
@@ -61,13 +61,13 @@ def prepare(instance: DagsterInstance, run_id: str) -> None:
 def config(
     job_def: JobDefinition, run_config: Mapping[str, object] | None = None
 ) -> ResolvedRunConfig:
-    """As ``ResolvedRunConfig.build``."""
+    """Like ``ResolvedRunConfig.build``."""
     key = _key(job_def, run_config)
     if key is None:
         return _build_config(job_def, run_config)
 
     def build() -> tuple[JobDefinition, ResolvedRunConfig]:
-        # The definition is kept, so that its identity is nobody else's meanwhile.
+        # The definition is kept, so that its identity is not reused meanwhile.
         return job_def, _build_config(job_def, run_config)
 
     return _remembered(_configs, key, build)[1]
@@ -82,7 +82,7 @@ def plan(
     tags: Mapping[str, str] | None = None,
     repository_load_data: Any = None,
 ) -> ExecutionPlan:
-    """As ``ExecutionPlan.build``."""
+    """Like ``ExecutionPlan.build``."""
     known = known_state or KnownExecutionState()
     whole = None
     if step_keys_to_execute and _is_plain(known):
@@ -108,7 +108,7 @@ def _is_plain(known: KnownExecutionState) -> bool:
 def _whole_plan(
     job_def: JobDefinition, resolved: ResolvedRunConfig, load_data: Any
 ) -> ExecutionPlan | None:
-    """The plan of all steps; None where the configuration is not one that is remembered."""
+    """Returns the plan of all steps; None if the configuration is not cached."""
     found = (key for key, value in _configs.items() if value[1] is resolved)
     key = next(found, None)
     if key is None:

@@ -1,7 +1,7 @@
-"""What a Taskiq message's ``kwargs`` ask for. Unpacking is Dagster's own (``dagster._serdes``).
+"""The content of a Taskiq message's ``kwargs``. Unpacking is Dagster's own (``dagster._serdes``).
 
-A message is data, and its sender may be hostile: what names files in Dagster's storage (run ids,
-step keys, the outputs of earlier steps) is checked here before anything uses it.
+A message is data, and its sender may be hostile: names of files in Dagster's storage (run ids, step
+keys, the outputs of earlier steps) are checked here before they are used.
 """
 
 import base64
@@ -31,25 +31,27 @@ _PACKED = {
 
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
-"""Dagster's are UUIDs; the database that holds one run's events is a file of this name."""
+"""Pattern of run ids. Dagster's are UUIDs; one run's events are in a database file of this name."""
 
 _LONGEST_NAME = 2048
-"""Characters of a step key or output name."""
+"""Maximum number of characters of a step key or output name."""
 
 _LARGEST_STATE = 64 * 1024 * 1024
-"""Bytes of a known state that travelled compressed. 5,000 outputs to collect make 0.6 MB."""
+"""Maximum size in bytes of a known state that was sent compressed. 5,000 outputs to collect make
+0.6 MB.
+"""
 
 _UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f]|^\.\.?$")
-"""Whatever would lead out of a folder as part of a path."""
+"""Parts of a path that would lead out of a folder."""
 
 
 class Undecodable(Exception):
-    """The message does not hold what its task name promises."""
+    """The message lacks what its task name requires."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One message, unpacked, with what the worker knows of its delivery."""
+    """One message, unpacked, with the worker's data on its delivery."""
 
     kind: str
     args: Any
@@ -60,13 +62,13 @@ class Task:
     queue: str
     worker: dict[str, str]
     lost: dict[str, Any]
-    """What to do about a lost worker: ``{"policy": "retry" | "fail", "max": 2}``."""
+    """Policy for a lost worker: ``{"policy": "retry" | "fail", "max": 2}``."""
     max_deliveries: int
-    """Executions without an end after which it is not run again; 0: no limit."""
+    """Maximum number of executions without an end; 0: no limit."""
     policy: Policy = field(default_factory=Policy)
-    """Which code may be loaded."""
+    """Policy for code that may be loaded."""
     reload: bool = False
-    """Whether code that lacks what the run needs is loaded again first."""
+    """Whether code that lacks something the run needs is loaded again first."""
 
     @property
     def run_id(self) -> str:
@@ -85,7 +87,7 @@ class Task:
 
     @property
     def may_be_poison(self) -> bool:
-        """Whether it was received often enough for its executions to be worth counting."""
+        """Returns whether it was received often enough for its executions to be worth counting."""
         return 0 < self.max_deliveries < self.receive_count
 
     @property
@@ -94,7 +96,7 @@ class Task:
 
     @property
     def job_origin(self) -> JobPythonOrigin:
-        """The code that the message names; only ever compared."""
+        """The code that the message names; only compared."""
         return self.args.job_origin
 
     @property
@@ -134,7 +136,7 @@ def unpack(frame: dict[str, Any]) -> Task:
 
 
 def expanded(packed: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with a known state that can be read: a large one travels compressed."""
+    """Returns the arguments with a readable known state: a large one is sent compressed."""
     state = packed.get("known_state")
     if not isinstance(state, dict) or set(state) != {"zlib"}:
         return packed
@@ -146,7 +148,7 @@ def expanded(packed: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_names(kind: str, args: Any, packed: dict[str, Any]) -> None:
-    """Refuses names that would lead to files outside of the folders of their run."""
+    """Refuses names that would lead out of the folders of their run."""
     if not _RUN_ID.fullmatch(args.run_id):
         raise Undecodable(f"{kind}: {args.run_id[:100]!r} is not a run id")
     if kind != EXECUTE_PLAN:
@@ -157,7 +159,9 @@ def _check_names(kind: str, args: Any, packed: dict[str, Any]) -> None:
 
 
 def _texts(packed: Any) -> Iterator[str]:
-    """Every text in a packed value, keys included, but for the versions that users give outputs."""
+    """Yields every text in a packed value, keys included, except the versions that users give
+    outputs.
+    """
     pending = [packed]
     while pending:
         value = pending.pop()
@@ -171,5 +175,5 @@ def _texts(packed: Any) -> Iterator[str]:
 
 
 def unpack_origin(packed: Any) -> RepositoryPythonOrigin:
-    """The code location of a ``load`` frame; its executable is never run."""
+    """Returns the code location of a ``load`` frame; its executable is never run."""
     return unpack_value(packed, as_type=RepositoryPythonOrigin)

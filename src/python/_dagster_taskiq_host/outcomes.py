@@ -1,5 +1,6 @@
-"""What became of a task, as told to the worker. The worker decides by it whether the message is
-acknowledged, given back or kept.
+"""Outcomes of a task in the form sent to the worker.
+
+The worker decides by them whether the message is acknowledged, given back or kept.
 """
 
 from collections.abc import Callable
@@ -10,21 +11,23 @@ from .redaction import redact
 Outcome = dict[str, Any]
 
 Tell = Callable[[dict[str, Any]], None]
-"""Sends one line of news to the host."""
+"""Sends one line to the host."""
 
 LONGEST = 4000
-"""Characters of a reason: it is put into events, log lines and message attributes."""
+"""Maximum number of characters of a reason: it is put into events, log lines and message
+attributes.
+"""
 
 
 def finished(status: str, reason: str | None = None) -> Outcome:
     """The terminal event is in the log. ``status`` is the event's type or the run's status,
-    ``reason`` why it failed or is to be retried.
+    ``reason`` the cause of a failure or retry.
     """
     return {"outcome": "finished", "status": status, "reason": _short(reason)}
 
 
 def already_finished(event: str) -> Outcome:
-    """A terminal event for this attempt was there before: a redelivery."""
+    """A terminal event for this attempt already existed: a redelivery."""
     return {"outcome": "already_finished", "event": event}
 
 
@@ -39,7 +42,7 @@ def claim_held() -> Outcome:
 
 
 def owner_silent(again: float) -> Outcome:
-    """As ``claim_held``, of a process of which nothing was heard lately: to be looked at again in
+    """As ``claim_held``, by a process that has not reported lately: to be checked again in
     ``again`` seconds.
     """
     return {"outcome": "owner_silent", "again_s": round(again, 1)}
@@ -51,7 +54,7 @@ def lost(reported: str) -> Outcome:
 
 
 def not_started(reason: str) -> Outcome:
-    """Something was in the way before the task began: its message goes back, nothing is written."""
+    """The task could not begin: its message goes back, nothing is written."""
     return {"outcome": "not_started", "reason": _short(reason)}
 
 
@@ -71,7 +74,7 @@ def unrunnable(reason: str) -> Outcome:
 
 
 def stale(reason: str) -> Outcome:
-    """The run needs what the loaded code does not have; loaded again, it may have it."""
+    """The run needs something that the loaded code lacks; loading it again may help."""
     return {"outcome": "stale", "reason": _short(reason)}
 
 

@@ -1,7 +1,7 @@
-"""The warm processes of a step host: how many there are, and which runs what.
+"""The warm processes of a step host: their number, and the task of each.
 
-As many are kept as tasks have been run at once, which the worker's slots bound. One that takes no
-further task is replaced before it is missed.
+As many are kept as tasks have run at once, which the worker's slots bound. A process that takes no
+further task is replaced before it is needed.
 """
 
 import os
@@ -17,7 +17,7 @@ from .children import Stream, WarmChild
 from .frames import Channel, Closed, Frame
 
 IDLE = 300.0
-"""Seconds after which a process that had nothing to do is ended, while there is another one."""
+"""Seconds after which an idle process is ended, if there is another one."""
 
 RETRY = 5.0
 """Seconds after a process failed to load before another is started without need."""
@@ -25,13 +25,13 @@ RETRY = 5.0
 
 @dataclass
 class Waiting:
-    """A task that no process is there for yet."""
+    """A task that has no process yet."""
 
     frame: Frame
     alone: bool
-    """Whether its process runs nothing before and after it."""
+    """Whether its process runs only this task."""
     grace: float | None = None
-    """Set once it is cancelled, which it is told when it has a process."""
+    """Set once it is cancelled; the process gets the cancellation when it is assigned."""
 
 
 class Pool:
@@ -49,9 +49,9 @@ class Pool:
         self._bootstrap = bootstrap
         self._load = load
         self._begun = begun
-        """Called with a process that was given a task."""
+        """Called with a process that got a task."""
         self._refused = refused
-        """Called with the id of a task that no process can be had for, and why."""
+        """Called with the id of a task that gets no process, and the reason."""
         self._peak = 1
         self._alone = False
         self._closing = False
@@ -63,14 +63,14 @@ class Pool:
         return len(self.waiting) + sum(1 for p in self.processes.values() if p.task is not None)
 
     def submit(self, frame: Frame, *, alone: bool) -> None:
-        """Has a process run the task, as soon as there is one."""
+        """Runs the task in a process, as soon as there is one."""
         self.waiting.append(Waiting(frame, alone))
         self._alone = alone
         self._peak = max(self._peak, self.tasks)
         self.arrange()
 
     def arrange(self) -> None:
-        """Gives tasks to processes that are idle, and starts the processes that will be needed."""
+        """Assigns tasks to idle processes, and starts the processes that will be needed."""
         for waiting in list(self.waiting):
             process = self._idle(alone=waiting.alone)
             if process is None:
@@ -83,7 +83,7 @@ class Pool:
         idle = [process for process in self.processes.values() if process.is_idle]
         if alone:
             idle = [process for process in idle if process.served == 0]
-        # The most used first: unused ones are kept for tasks that need one of their own.
+        # The most used first: unused ones are kept for tasks that need a process of their own.
         return max(idle, key=lambda process: process.served, default=None)
 
     def _give(self, process: WarmChild, waiting: Waiting) -> None:
@@ -91,7 +91,7 @@ class Pool:
         try:
             process.give(waiting.frame, last=last)
         except Closed:
-            # It has ended meanwhile; nothing of the task has begun.
+            # It has ended meanwhile; the task has not begun.
             process.task = None
             process.dismiss()
             self.waiting.appendleft(waiting)
@@ -105,19 +105,19 @@ class Pool:
         loading = sum(1 for process in processes if not process.loaded and not process.leaving)
         idle = sum(1 for process in processes if process.is_idle)
         coming = sum(1 for p in processes if p.task is not None and not p.last and not p.leaving)
-        # A process of its own for each step: half as many again as run at once wait for their turn.
+        # A process for each step: half as many again as run at once wait for their turn.
         wanted = (self._peak + 1) // 2 if self._alone else self._peak - coming
         unused = sum(1 for process in processes if process.is_idle and process.served == 0)
         ready = unused if self._alone else idle
         missing = max(wanted, len(self.waiting)) - ready - loading
-        # Those that have run something are of no use to a task that wants one of its own.
+        # Used processes are no use to a task that needs one of its own.
         alone = sum(1 for waiting in self.waiting if waiting.alone)
         missing = max(missing, alone - unused - loading)
         failed = time.monotonic() - self._failed_at < RETRY
         if (failed or self._closing) and not self.waiting:
             return
         try:
-            # More at once would only take the processors from each other.
+            # More at once would only compete for the processors.
             for _ in range(min(missing, self._limit - loading)):
                 self._start()
         except OSError as error:
@@ -156,20 +156,20 @@ class Pool:
         self.processes[child.pid] = child
 
     def loaded(self, process: WarmChild) -> None:
-        """A process has loaded the code."""
+        """Handles a process that has loaded the code."""
         process.loaded = True
         process.idle_since = time.monotonic()
         self.arrange()
 
     def failed(self, process: WarmChild, reason: str) -> None:
-        """A process could not load the code."""
+        """Handles a process that could not load the code."""
         process.leaving = True
         self._failed_at = time.monotonic()
         print(f"a process for steps cannot be used: {reason}", file=sys.stderr)
         self._give_up(reason)
 
     def _give_up(self, reason: str) -> None:
-        """Refuses what waits, unless there are processes that will be free some time."""
+        """Refuses waiting tasks, unless some process will become free."""
         if any(not process.leaving for process in self.processes.values()):
             return
         for waiting in self.waiting:
@@ -177,27 +177,27 @@ class Pool:
         self.waiting.clear()
 
     def ended(self, process: WarmChild) -> None:
-        """A process was reaped."""
+        """Handles a reaped process."""
         self.processes.pop(process.pid, None)
         if not process.loaded and not process.leaving:
             self.failed(process, "it ended while it loaded the code")
         self.arrange()
 
     def cancel(self, task: str, grace: float) -> None:
-        """Interrupts a task that waits as soon as it has a process."""
+        """Interrupts a waiting task as soon as it has a process."""
         for waiting in self.waiting:
             if waiting.frame["id"] == task and waiting.grace is None:
                 waiting.grace = grace
 
     def kill(self, task: str) -> None:
-        """Gives a task back that waits."""
+        """Gives a waiting task back."""
         for waiting in list(self.waiting):
             if waiting.frame["id"] == task:
                 self.waiting.remove(waiting)
                 self._refused(task, "it was stopped before it began")
 
     def shrink(self) -> None:
-        """Ends a process that has had nothing to do for long, if it is not the only one."""
+        """Ends a process that has been idle for long, if it is not the only one."""
         idle = [process for process in self.processes.values() if process.is_idle]
         if len(self.processes) < 2 or not idle:
             return
@@ -207,7 +207,7 @@ class Pool:
             longest.dismiss()
 
     def dismiss(self) -> None:
-        """Ends the processes that have nothing to do: no more tasks will come."""
+        """Ends the idle processes: no more tasks will come."""
         self._closing = True
         if self.waiting:
             return

@@ -1,5 +1,6 @@
-"""The state of a process that steps change without meaning the next one: saved once the code is
-loaded, and set again before each step that the process runs.
+"""The state of a process that a step may change by accident for the next one.
+
+It is saved once the code is loaded, and restored before each step that the process runs.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ STREAMS = ("stdin", "stdout", "stderr", "excepthook", "displayhook", "unraisable
 
 
 class ProcessState:
-    """What the process was like when this was made."""
+    """Saved state of the process."""
 
     def __init__(self) -> None:
         self._folder = os.open(".", os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0))
@@ -47,7 +48,7 @@ class ProcessState:
         self._loop = cpython.loop_of_policy(self._policy)
 
     def restore(self) -> None:
-        """Sets everything back. What cannot be set back is left: a step must run all the same."""
+        """Restores everything; state that cannot be restored is left, since the step must run."""
         for part in (
             self._restore_surroundings,
             self._restore_interpreter,
@@ -89,14 +90,14 @@ class ProcessState:
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         for signum, handler in self._signals.items():
-            # None: not set from Python, and not to be set from there.
+            # None: not set from Python, and must not be set from there.
             if handler is not None and signal.getsignal(signum) != handler:
                 signal.signal(signum, handler)
 
     def _restore_warnings(self) -> None:
         warnings.showwarning = self._show_warning
         if warnings.filters != self._filters:
-            # Any change through the public functions makes modules forget what they decided.
+            # Any change through the public functions makes modules forget their decisions.
             warnings.simplefilter("default", append=True)
             warnings.filters[:] = self._filters  # type: ignore[index]
 
@@ -112,7 +113,7 @@ class ProcessState:
         if policy is not self._policy:
             asyncio.set_event_loop_policy(self._policy)
         elif type(policy) is asyncio.DefaultEventLoopPolicy:
-            # ``asyncio.run`` leaves it without a loop, and unwilling to make one.
+            # ``asyncio.run`` leaves it without a loop, and unwilling to create one.
             self._policy = asyncio.DefaultEventLoopPolicy()
             asyncio.set_event_loop_policy(self._policy)
             if self._loop is not None:

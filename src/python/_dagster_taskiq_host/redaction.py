@@ -1,8 +1,8 @@
-"""Hides secrets in text before it leaves a process: in reasons, log lines and events of ours.
+"""Hides secrets in text before it leaves a process: in our reasons, log lines and events.
 
 They are recognised by the form of the text around them (``password=…``, a URL with a password) or
-by their value, where a variable of the environment holds it. The binary redacts what it gets once
-more; its rules (``src/domain/secrets``) know more forms.
+by their value, if a variable of the environment contains it. The binary redacts the text again; its
+rules (``src/domain/secrets``) know more forms.
 """
 
 import logging
@@ -18,7 +18,7 @@ from dagster._utils.error import SerializableErrorInfo
 REDACTED = "(redacted)"
 
 SHORTEST = 8
-"""Characters of a value below which it is a common word too often."""
+"""Minimum length of a value; shorter ones are too often common words."""
 
 _WORDS = (
     r"passw|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|account[_-]?key"
@@ -33,7 +33,7 @@ _VALUE = (
 )
 
 _RULES: list[tuple[re.Pattern[str], str]] = [
-    # scheme://user:password@host; a port is no password.
+    # scheme://user:password@host; a port is not a password.
     (
         re.compile(
             r"\b([a-z][a-z0-9+.-]*://[^\s:/?#@\"'<>]*:)(?!\d+[/?#])[^\s\"'<>`\\]*@", re.IGNORECASE
@@ -79,7 +79,7 @@ _MORE_NAMES = ("_KEY", "_PASS", "_PW", "_AUTH")
 
 
 def _known(variables: Mapping[str, str]) -> "re.Pattern[str] | None":
-    """Matches the secrets that an environment holds."""
+    """Matches the secrets in an environment."""
     values: set[str] = set()
     for name, value in variables.items():
         upper = name.upper()
@@ -95,7 +95,7 @@ def _known(variables: Mapping[str, str]) -> "re.Pattern[str] | None":
 
 
 def _is_telling(value: str) -> bool:
-    """Whether it is long and odd enough that its hiding does not garble ordinary text."""
+    """Returns whether it is so long and unusual that hiding it spares ordinary text."""
     return (
         len(value) >= SHORTEST
         and not value.startswith(("/", "("))
@@ -107,7 +107,7 @@ _KNOWN = _known(os.environ)
 
 
 def redact(text: str) -> str:
-    """The text with its secrets hidden."""
+    """Returns the text with its secrets hidden."""
     if _KNOWN is not None:
         text = _KNOWN.sub(REDACTED, text)
     for pattern, replacement in _RULES:
@@ -116,7 +116,9 @@ def redact(text: str) -> str:
 
 
 def redact_error(info: SerializableErrorInfo) -> SerializableErrorInfo:
-    """An exception as Dagster's events carry it, with the secrets of its whole chain hidden."""
+    """Returns an exception in the form of Dagster's events, with the secrets of its whole chain
+    hidden.
+    """
     return info._replace(
         message=redact(info.message),
         stack=[redact(line) for line in info.stack],
@@ -126,7 +128,7 @@ def redact_error(info: SerializableErrorInfo) -> SerializableErrorInfo:
 
 
 def redact_exception(error: BaseException) -> None:
-    """Hides the secrets in what an exception and those below it say, whoever prints them."""
+    """Hides the secrets in an exception and its causes, wherever they are printed."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -136,13 +138,13 @@ def redact_exception(error: BaseException) -> None:
 
 
 def print_exc() -> None:
-    """As ``traceback.print_exc``, secrets hidden."""
+    """Like ``traceback.print_exc``, with secrets hidden."""
     sys.stderr.write(redact(traceback.format_exc()))
     sys.stderr.flush()
 
 
 class Redacting(logging.Filter):
-    """Hides secrets in what a logger is given, exceptions included."""
+    """Hides secrets in log records, exceptions included."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redact(record.getMessage()), None

@@ -38,7 +38,7 @@ _ERROR_NAMES = {
 
 @dataclass(frozen=True)
 class Report:
-    """What to write about an attempt, and why."""
+    """Report on an attempt: its content and reason."""
 
     run_id: str
     step_key: str | None
@@ -57,10 +57,10 @@ class Report:
 
 
 def write(instance: DagsterInstance, report: Report) -> dict[str, Any]:
-    """Takes the claim, writes the report and says what was done.
+    """Takes the claim, writes the report and returns the result.
 
     The answer's ``result`` is ``written`` (with ``event``), ``terminal`` (an end was there),
-    ``run_finished`` (with ``status``), ``held`` (somebody runs it) or ``missing`` (no such run).
+    ``run_finished`` (with ``status``), ``held`` (a process runs it) or ``missing`` (no such run).
     """
     claim = claims.claim(instance, report.run_id, report.step_key, report.attempt)
     if not takeover.take(claim, lambda: _owner(instance, report)):
@@ -88,14 +88,14 @@ def write_held(instance: DagsterInstance, report: Report) -> dict[str, Any]:
         return _write_run(instance, run, report)
     if step_key is None or run.is_finished or run.status == DagsterRunStatus.CANCELING:
         if step_key is not None:
-            # The run's own process may be over, and read no step's end any more.
+            # The run's own process may be over, and reads no step's end any more.
             slots.free_step(instance, run.run_id, step_key)
         return {"result": "run_finished", "status": run.status.value}
     return _write_step(instance, run, step_key, report)
 
 
 def cancel_run(instance: DagsterInstance, run_id: str) -> None:
-    """Marks a run as being cancelled; the workers that have parts of it interrupt them."""
+    """Marks a run as being cancelled; the workers that run parts of it interrupt them."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished and run.status != DagsterRunStatus.CANCELING:
         instance.report_run_canceling(run, "An operator cancelled the run.")
@@ -106,10 +106,10 @@ def end_canceling(
 ) -> DagsterRunStatus:
     """Ends a run that is being cancelled and whose run worker is gone; returns the run's status.
 
-    ``worker`` is the one that asks.
+    ``worker`` is the calling worker.
 
-    Only a run whose worker announced itself, and so held the run's claim, can be judged: any other
-    one is left to its launcher.
+    Only a run whose worker announced itself, and so held the run's claim, can be judged. Any other
+    run is left to its launcher.
     """
     claim = claims.claim(instance, run.run_id, None, 1)
     if not takeover.take(claim, lambda: history.run_owner(instance, run.run_id)):
@@ -128,9 +128,9 @@ def end_canceling(
 
 
 def release(instance: DagsterInstance, run_id: str, worker: dict[str, str], pid: int) -> None:
-    """Writes that a worker no longer runs a run, whose process is over.
+    """Writes that a worker no longer runs a run, whose process has ended.
 
-    Whoever receives the run's message next need not wait until that worker has been silent.
+    The next worker that receives the run's message need not wait for that worker's silence.
     """
     run = instance.get_run_by_id(run_id)
     if run is None or run.is_finished:
@@ -211,8 +211,8 @@ def _event(
     reason: str,
 ) -> DagsterEvent:
     failed = event_type == DagsterEventType.STEP_FAILURE
-    # The handles come from the attempt's own start event; a step that never started has only
-    # its key, which is what executor and UI go by.
+    # The handles come from the attempt's own start event; a step that never started has only its
+    # key, which executor and UI use.
     return DagsterEvent(
         event_type_value=event_type.value,
         job_name=run.job_name,

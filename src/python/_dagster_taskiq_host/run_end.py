@@ -1,9 +1,9 @@
 """Ends of runs that only the log shows.
 
 Dagster stores the event that ends a run first and the run's status after it, and writes a status
-without looking at what it is. A process that dies between the two leaves a run that looks as if it
-were under way; a request to cancel that is made as the run ends can replace the end's status. Both
-would stand for ever, and the run would be ended a second time.
+without checking the current one. A process that dies between the two leaves a run that seems to be
+in progress. A request to cancel that arrives as the run ends can replace the final status. Both
+would stay forever, and the run would be ended a second time.
 """
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
@@ -21,7 +21,7 @@ ENDS = frozenset(
 
 
 def restore(instance: DagsterInstance, run_id: str) -> bool:
-    """Gives a run the status of the end in its log; False where it has none."""
+    """Sets a run to the status of the end in its log; False if it has none."""
     event = _of(instance, run_id)
     if event is None:
         return False
@@ -30,7 +30,7 @@ def restore(instance: DagsterInstance, run_id: str) -> bool:
 
 
 def cancel(instance: DagsterInstance, run: DagsterRun, sentence: str) -> DagsterRunStatus:
-    """Ends a run that is being cancelled and that no process has; the status it has then."""
+    """Ends a run that is being cancelled and has no process; returns its status then."""
     if not restore(instance, run.run_id):
         instance.report_run_canceled(run, sentence)
     slots.free_run(instance, run)

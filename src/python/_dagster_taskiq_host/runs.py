@@ -79,7 +79,7 @@ def _run_claimed(
         return outcomes.run_finished(status.value)
     started = run.status == DagsterRunStatus.STARTED
     if (started or task.receive_count > 1) and run_end.restore(instance, run.run_id):
-        # Its process was gone between the event and the status that Dagster derives from it.
+        # Its process ended between the event and the status that Dagster derives from it.
         slots.free_run(instance, run)
         run = instance.get_run_by_id(run.run_id) or run
         return outcomes.run_finished(run.status.value)
@@ -100,7 +100,7 @@ def _run_claimed(
     guard.install()
     announce.announce(instance, run, task)
     guard.announced()
-    # Until then somebody else may have had it.
+    # Until then another process may have had it.
     run = instance.get_run_by_id(run.run_id) or run
     if run.is_finished:
         return outcomes.run_finished(run.status.value)
@@ -134,10 +134,10 @@ def _run_claimed(
 
 
 def _end_lost(instance: DagsterInstance, run: DagsterRun, task: Task) -> Outcome:
-    """Ends a run whose run worker was lost and whose steps were that process's own.
+    """Ends a run whose run worker was lost and whose steps ran in that process.
 
-    Executed again, the plan would begin with its first step. Dagster's own launchers leave it to
-    run retries too.
+    Executed again, the plan would begin with its first step. Dagster's own launchers leave such
+    runs to run retries too.
     """
     report = reports.Report(
         run_id=run.run_id,
@@ -152,7 +152,9 @@ def _end_lost(instance: DagsterInstance, run: DagsterRun, task: Task) -> Outcome
 
 
 def _why_it_does_not_load(instance: DagsterInstance, run: DagsterRun) -> str | None:
-    """What else is wrong the body meets again, and writes into the run's log."""
+    """Returns why it does not load. The body meets any other error again, and writes it into the
+    run's log.
+    """
     with contextlib.suppress(Exception):
         try:
             locations.load(locations.job_of(instance, run))

@@ -1,7 +1,7 @@
 """Slots of concurrency pools.
 
-Dagster gives back the slot of a step whose end the run's own process reads; where that process is
-over first, nobody does until a daemon's sweep.
+Dagster frees the slot of a step when the run's own process reads the step's end. If that process
+ends first, the slot stays taken until a daemon's sweep.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from . import claims, history, takeover
 
 
 def free_step(instance: DagsterInstance, run_id: str, step_key: str) -> None:
-    """Gives back the slot that a step still holds whose process is over."""
+    """Frees the slot that a step still holds although its process has ended."""
     storage = instance.event_log_storage
     if storage.supports_global_concurrency_limits:
         storage.free_concurrency_slot_for_step(run_id, step_key)
@@ -21,9 +21,9 @@ def free_step(instance: DagsterInstance, run_id: str, step_key: str) -> None:
 def free_unclaimed_step(
     instance: DagsterInstance, run_id: str, step_key: str, attempt: int
 ) -> None:
-    """As ``free_step``, of a run that is over or being cancelled.
+    """As ``free_step``, for a run that is over or being cancelled.
 
-    A process that still runs the step is left to do it.
+    If a process still runs the step, that process frees the slot.
     """
     if not instance.event_log_storage.supports_global_concurrency_limits:
         return
@@ -36,10 +36,10 @@ def free_unclaimed_step(
 
 
 def free_run(instance: DagsterInstance, run: DagsterRun) -> None:
-    """Gives back the slots of a run that is over.
+    """Frees the slots of a run that is over.
 
-    A step that was sent elsewhere may be on its way to its end, and holds its slot until then. Of a
-    run that succeeded none is.
+    A step that was sent elsewhere may still be ending, and holds its slot until then. A run that
+    succeeded has no such steps.
     """
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
@@ -53,8 +53,8 @@ def free_run(instance: DagsterInstance, run: DagsterRun) -> None:
 
 
 def _sends_steps(instance: DagsterInstance, run_id: str) -> bool:
-    """Whether a run has sent a step elsewhere."""
-    # Dagster's multiprocess executor writes such an event too, and nothing in it.
+    """Returns whether a run has sent a step elsewhere."""
+    # Dagster's multiprocess executor writes such an event too, with nothing in it.
     sent = instance.get_records_for_run(
         run_id, None, of_type=DagsterEventType.STEP_WORKER_STARTING, limit=1
     )
@@ -63,7 +63,7 @@ def _sends_steps(instance: DagsterInstance, run_id: str) -> bool:
 
 
 def _steps_with_slots(instance: DagsterInstance, run_id: str) -> set[str]:
-    """The steps of a run that hold a slot or wait for one."""
+    """Returns the steps of a run that hold a slot or wait for one."""
     storage = instance.event_log_storage
     pools = [storage.get_concurrency_info(key) for key in storage.get_concurrency_keys()]
     places: list[Any] = []

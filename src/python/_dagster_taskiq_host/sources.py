@@ -10,7 +10,7 @@ PERIOD = 1.0
 
 
 class Sources:
-    """The files of the modules that are loaded now, without Python's and installed packages."""
+    """The files of the currently loaded modules, without Python's and installed packages."""
 
     def __init__(self) -> None:
         self._files: dict[str, float] = {}
@@ -25,7 +25,7 @@ class Sources:
                 self._files[file] = modified
 
     def changed(self) -> list[str]:
-        """The files that have another modification time now, or are gone."""
+        """Returns the files that have another modification time now, or are gone."""
         now = time.monotonic()
         if now - self._looked < PERIOD:
             return []

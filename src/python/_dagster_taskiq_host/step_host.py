@@ -1,6 +1,8 @@
-"""The warm process of one code location: loads the user's definitions once and has every step and
-run executed by a process of its own making: a forked child, or one of a pool that loaded the same
-code. One loop over socket, signals and pipes.
+"""The warm process of one code location.
+
+It loads the user's definitions once, and executes every step and run in a separate process: a
+forked child, or one of a pool that loaded the same code. It has one loop over socket, signals and
+pipes.
 """
 
 import contextlib
@@ -29,23 +31,23 @@ EXECUTOR = "dagster_taskiq.executor"
 
 
 class StepHost(Supervision):
-    """Which process runs what."""
+    """The step host: assigns tasks to processes."""
 
     def __init__(self, channel: Channel, bootstrap: list[str], descriptors: int) -> None:
         super().__init__(channel)
         self.bootstrap = bootstrap
         self.descriptors = descriptors
-        """How many files user code may open, as the worker was started."""
+        """Limit of open files for user code, as at the start of the worker."""
         self.instance: DagsterInstance | None = None
         self.inheritance = Inheritance()
         self.mode = AUTO
-        """How tasks are run that do not say it themselves."""
+        """Default isolation mode of tasks."""
         self.decides = True
-        """Whether that was left to this process."""
+        """Whether this process chooses the mode."""
         self.threads = 0
         self.touched: set[str] = set()
         self.has_code = False
-        """Whether this process has loaded a code location; else each of its children does."""
+        """Whether this process has loaded a code location; otherwise each of its children does."""
         self.sources: Sources | None = None
 
     def _serve(self, frame: Frame) -> None:
@@ -96,7 +98,7 @@ class StepHost(Supervision):
                 _warm_up_for_runs()
         except BaseException as error:
             print_exc()
-            # Without Dagster's storage nothing has been found out about the code.
+            # Without Dagster's storage nothing is known about the code.
             self.channel.send(
                 {"kind": "load_error", "reason": last_line(error)[:4000], "passing": not opened}
             )
@@ -113,7 +115,7 @@ class StepHost(Supervision):
             self.pool.arrange()
 
     def _decide(self, wanted: str) -> str:
-        """Sets the mode; returns why it is that one, in a sentence."""
+        """Sets the mode; returns the reason for it, in a sentence."""
         found = isolation.objections(self.inheritance, frozenset(self._own_fds()))
         self.threads = threading.active_count()
         self.decides = wanted == AUTO
@@ -130,7 +132,7 @@ class StepHost(Supervision):
         )
 
     def _decide_again(self) -> None:
-        """User code may start threads later than while it is loaded."""
+        """Decides again: user code may start threads after it was loaded."""
         if self.decides and self.mode == FORK and threading.active_count() != self.threads:
             why = self._decide(AUTO)
             if self.mode != FORK:
@@ -146,7 +148,7 @@ class StepHost(Supervision):
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._terminate)
-        # From here on there may be children to clean up after, which SIGKILL would not let us.
+        # From now on there may be children to clean up after, which SIGKILL would not allow.
         linux.die_with_parent(os.getppid(), signal.SIGTERM)
         self.sources = Sources()
 
@@ -164,7 +166,8 @@ class StepHost(Supervision):
         if wanted == AUTO:
             wanted = self.mode
         if wanted != FORK or not linux.AVAILABLE:
-            # A run keeps its process for long, and loads what it wants: that one runs nothing else.
+            # A run keeps its process for long, and loads what it wants: its process runs nothing
+            # else.
             self.pool.submit(frame, alone=wanted == FRESH or frame["kind"] == "run")
             return
         self._touch_database(frame)
@@ -194,9 +197,10 @@ class StepHost(Supervision):
 
 
 def _warm_up_for_runs() -> None:
-    """Loads what run workers need, which are forked from here and else load it each for itself.
+    """Loads modules that run workers need: they are forked from here and would otherwise each load
+    them.
 
-    The library is the user's: one of another version has it elsewhere, and does without.
+    The library is the user's. In another version the modules are elsewhere, and are not preloaded.
     """
     with contextlib.suppress(ImportError, AttributeError):
         import dagster_taskiq.run_loop  # noqa: F401

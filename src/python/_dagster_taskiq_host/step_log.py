@@ -1,8 +1,8 @@
 """One step's entries of a run's event log, by one query on the log's index of step keys.
 
 Dagster's own interface reads whole runs: in a run of thousands of steps each retried one would cost
-a read of tens of thousands of events. ``test_contract`` holds what is assumed of the tables;
-``DAGSTER_TASKIQ_PLAIN_DAGSTER=1`` and storages that are not SQL's do without.
+a read of tens of thousands of events. ``test_contract`` checks the assumptions about the tables; it
+is not used with ``DAGSTER_TASKIQ_PLAIN_DAGSTER=1`` or with storages other than SQL.
 """
 
 import os
@@ -25,8 +25,8 @@ def entries(
     step_key: str,
     of_type: Collection[DagsterEventType] | None,
 ) -> list[EventLogEntry] | None:
-    """The entries of these types (None: of Dagster's events all), oldest first; None where the
-    storage cannot be asked that way.
+    """Returns the entries of these types (None: all of Dagster's events), oldest first; None if the
+    storage cannot be queried that way.
     """
     storage = _storage(instance)
     if storage is None:

@@ -52,7 +52,9 @@ except ImportError:  # Dagster 1.12 has no such module
 
 
 BEGUN = {"kind": "begun"}
-"""Told once the claim is held and the attempt is announced: nothing that failed before ends it."""
+"""Sent once the claim is held and the attempt is announced: earlier failures do not end the
+attempt.
+"""
 
 
 def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
@@ -113,7 +115,9 @@ def _key(task: Task) -> str:
 def _started_elsewhere(
     instance: DagsterInstance, task: Task, claim: claims.Claim, attempt: history.Attempt
 ) -> Outcome:
-    """The attempt started, has no end, and its claim is free: report it if its owner is gone."""
+    """Handles an attempt that started and has no end, with a free claim: reports it if its owner is
+    gone.
+    """
     owner = attempt.owner
     proven = claim.definite and owner is not None
     seen = attempt.last_timestamp
@@ -150,7 +154,7 @@ def _execute(
                 status = _status(event) or status
                 reason = cause(event) or reason
     except locations.LocationBroken as error:
-        # Not the step's own failure: its message is put away with the reason.
+        # Not the step's own failure: its message is dead-lettered with the reason.
         return outcomes.unrunnable(str(error))
     except BaseException as error:
         if status is None:
@@ -170,7 +174,7 @@ def _status(event: DagsterEvent) -> str | None:
 
 
 def tell_event(event: DagsterEvent, tell: Tell) -> None:
-    """Passes on what the console shows of an event."""
+    """Sends the parts of an event that the console shows."""
     tell(
         {
             "kind": "event",
@@ -243,7 +247,7 @@ def _plan_events(
 
 
 def _tell_retry_policy(definition: Any, plan: Any, task: Task, tell: Tell) -> None:
-    """Tells the host now what it needs if this process dies: it has no user code to ask."""
+    """Sends the host what it needs if this process dies: the host has no user code to query."""
     step = plan.get_step_by_key(task.step_key)
     policy = definition.get_retry_policy_for_handle(step.node_handle)
     known = task.args.known_state

@@ -1,9 +1,8 @@
-"""Dagster's storage does not answer for a while: a restart, a failover, too many connections. That
-is no failure of a run or step, so it is waited for.
+"""Waits while Dagster's storage does not answer: a restart, a failover, too many connections.
 
-:func:`be_patient` wraps the storages of an instance once, for Dagster's own calls as for ours. Only
-processes that run a step or a run are patient. The others (ledger, step host) have many things to
-do and answer with the error.
+Such an outage is not a failure of a run or step. :func:`be_patient` wraps the storages of an
+instance once, for Dagster's own calls and for ours. Only processes that run a step or a run wait.
+The others (ledger, step host) have many things to do and answer with the error.
 """
 
 import functools
@@ -30,22 +29,22 @@ from .redaction import redact
 T = TypeVar("T")
 
 VARIABLE = "DAGSTER_TASKIQ_STORAGE_PATIENCE"
-"""Seconds that a storage that does not answer is waited for."""
+"""Environment variable: seconds to wait for a storage that does not answer."""
 
 PATIENCE = 600.0
-"""Its default. Failovers take up to two minutes, and whoever waits costs next to nothing."""
+"""Its default. Failovers take up to two minutes, and waiting costs next to nothing."""
 
 CONNECT = 10
-"""Seconds in which a server must have answered to a new connection."""
+"""Seconds within which a server must have answered a new connection."""
 
 LONGEST_PAUSE = 3.0
-"""Seconds between two tries, at most: the first pause is a tenth of that."""
+"""Maximum seconds between two tries; the first pause is a tenth of that."""
 
 SKEW = 600.0
 """Seconds by which the clocks of hosts that write into one run's log may differ."""
 
 _WRAPPERS = frozenset({"DagsterPostgresException", "DagsterMySQLException"})
-"""What Dagster raises when its own tries to connect are used up."""
+"""Exceptions of Dagster after its own tries to connect failed."""
 
 _DATABASE_ERRORS = frozenset(
     {
@@ -57,20 +56,22 @@ _DATABASE_ERRORS = frozenset(
         "WriteTimeoutError",
     }
 )
-"""Of Python's database drivers: the connection, the server, its resources. MySQL's driver has
-timeouts of its own, which are none of the others."""
+"""Exceptions of Python's database drivers: the connection, the server, its resources. Timeouts of
+MySQL's driver have their own names.
+"""
 
 _MYSQL_PASSING = frozenset(
     {1040, 1045, 1053, 1152, 1203, 1226, 1290, 1836, 2002, 2003, 2006, 2013, 2055, 4031}
 )
-"""MySQL's numbers, some of which its driver counts among mistakes of the statement: too many
-connections, refused credentials, shutting down, read-only, not there, gone."""
+"""Transient error numbers of MySQL, some of which its driver classifies as mistakes of the
+statement: too many connections, refused credentials, shutting down, read-only, not there, gone.
+"""
 
 _POSTGRES_PASSING = frozenset({"25006"})
-"""The same of PostgreSQL: read-only, which the former primary is after a failover."""
+"""Transient error codes of PostgreSQL: read-only, as the former primary is after a failover."""
 
 _READS = ("get_", "has_", "fetch_", "can_", "all_", "check_concurrency_claim")
-"""Beginnings of the names of storage methods that only read."""
+"""Name prefixes of storage methods that only read."""
 
 _WRITES = frozenset(
     {
@@ -86,24 +87,24 @@ _WRITES = frozenset(
         "update_asset_cached_status_data",
     }
 )
-"""Methods that write and leave the same when they are called twice."""
+"""Idempotent methods that write."""
 
 _WRAPPED = "_dagster_taskiq_is_patient"
 
 
 class StorageGaveUp(Exception):
-    """The storage has not answered for as long as it is waited for; the text says why."""
+    """The storage did not answer within the patience; the text contains the reason."""
 
 
 class _Process:
-    """What this process has come to."""
+    """State of this process."""
 
     patience: float | None = None
     gave_up: str | None = None
 
 
 def be_patient(instance: DagsterInstance) -> None:
-    """From now on this process waits for the instance's storage, and has not given it up."""
+    """Makes this process wait for the instance's storage from now on."""
     _Process.patience = _seconds()
     _Process.gave_up = None
     for storage in (instance.run_storage, instance.event_log_storage):
@@ -119,25 +120,25 @@ def be_patient(instance: DagsterInstance) -> None:
 
 
 def gave_up() -> str | None:
-    """Why this process waits no longer; none where it does.
+    """Returns why this process has stopped waiting; None if it has not.
 
-    It then speaks to the storage no more: Dagster would write that the run failed, and only the
-    storage has.
+    After that it no longer accesses the storage: Dagster would write that the run failed, and only
+    the storage has.
     """
     return _Process.gave_up
 
 
 def give_up(why: BaseException) -> None:
-    """Has every later call of this process fail at once."""
+    """Makes every later call of this process fail at once."""
     if _Process.gave_up is None:
         _Process.gave_up = _line(why)
 
 
 def patiently(call: Callable[[], T], again: Callable[[], T] | None = None) -> T:
-    """Calls; while the storage does not answer, waits and calls again.
+    """Makes a call; while the storage does not answer, waits and repeats it.
 
-    ``again`` is called from the second time on, where a call whose answer was lost may have been
-    obeyed and must not simply be repeated.
+    ``again`` is called from the second time on, if a call whose answer was lost may have taken
+    effect and must not simply be repeated.
 
     Raises:
         StorageGaveUp: it was waited for long enough.
@@ -163,10 +164,10 @@ def patiently(call: Callable[[], T], again: Callable[[], T] | None = None) -> T:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an exception means that the storage does not answer, now or as it should.
+    """Returns whether an exception means that the storage does not answer, now or as it should.
 
-    The first error of a database in its chain of causes decides. What a statement is refused for
-    (a violated constraint, a table that is not there) is none of it.
+    The first error of a database in its chain of causes decides. Refused statements (a violated
+    constraint, a missing table) do not count.
     """
     for link in _chain(error):
         if isinstance(link, StorageGaveUp):
@@ -187,7 +188,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _verdict(error: BaseException) -> bool | None:
-    """What one exception of a chain says; none where it is no error of a database."""
+    """Returns the verdict on one exception of a chain; None if it is not an error of a database."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if names & _WRAPPERS or isinstance(error, sqlalchemy.exc.TimeoutError):
         return True
@@ -211,7 +212,7 @@ def _pause(tries: int, error: BaseException) -> None:
         print(text, file=sys.stderr, flush=True)
     longest = LONGEST_PAUSE * min(1.0, 0.1 * 2 ** min(tries - 1, 10))
     until = time.monotonic() + longest * (1 - 0.5 * random.random())
-    # Where Dagster captures interrupts, nothing wakes a sleep.
+    # Where Dagster captures interrupts, nothing ends a sleep early.
     while (left := until - time.monotonic()) > 0:
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and check_captured_interrupt():
@@ -241,10 +242,9 @@ def _wrap(storage: Any, name: str) -> None:
 
 
 def _wrap_store(storage: Any) -> None:
-    """Events: one whose answer was lost is looked for before it is written again.
+    """Wraps events: one whose answer was lost is looked for before it is written again.
 
-    A second end of an attempt breaks a run, and so an event is never written twice, of whatever
-    kind it is.
+    A second end of an attempt breaks a run, so no event of any kind is ever written twice.
     """
     store = storage.store_event
     store_batch = storage.store_event_batch
@@ -269,7 +269,9 @@ def _wrap_store(storage: Any) -> None:
 
 
 def _is_stored(storage: Any, event: EventLogEntry) -> bool:
-    """Whether an event is in its run's log; what Dagster writes beside it is then written too."""
+    """Returns whether an event is in its run's log; then Dagster's accompanying data is written
+    too.
+    """
     cursor = None
     kind = {event.dagster_event_type} if event.dagster_event_type else None
     while True:
@@ -288,10 +290,10 @@ def _is_stored(storage: Any, event: EventLogEntry) -> bool:
 
 
 def _complete(storage: Any, event: EventLogEntry, storage_id: int) -> bool:
-    """Writes the index of assets and checks for a stored event, which can be done twice.
+    """Writes the index of assets and checks for a stored event, which is idempotent.
 
-    SQLite keeps it in a file of its own, with a copy of the event: there the event is written again
-    (false), since a materialization that is told twice does less harm than one that is missed.
+    SQLite keeps it in a separate file, with a copy of the event. There the event is written again
+    (false), because a materialization that is reported twice does less harm than a missing one.
     """
     inner = getattr(storage, "_storage", None)
     inner = storage if inner is None else inner.event_log_storage

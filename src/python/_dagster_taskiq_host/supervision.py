@@ -1,5 +1,7 @@
-"""The loop of a step host over its socket, signals and the pipes of its children: what they say and
-print is passed on, and their ends are told. A fault about one child stays with it.
+"""The loop of a step host over its socket, signals and the pipes of its children.
+
+It forwards their messages and output, and reports their ends. A fault of one child does not affect
+the others.
 """
 
 import contextlib
@@ -22,10 +24,10 @@ TICK = 0.25
 """Seconds between looks at compute log files and at signals that are due."""
 
 SHRINK = 30.0
-"""Seconds between looks for processes that have had nothing to do."""
+"""Seconds between looks for idle processes."""
 
 CLEANUP = 5.0
-"""Seconds in which descendants are hunted down when the worker is gone."""
+"""Seconds spent on ending descendants when the worker is gone."""
 
 
 class Supervision(ABC):
@@ -34,7 +36,7 @@ class Supervision(ABC):
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.children: dict[int, Child] = {}
-        """Those of the pool are in its own table."""
+        """Children outside the pool, which has its own table."""
         self.pool: Pool | None = None
         self.draining = False
         self.terminated = False
@@ -43,10 +45,10 @@ class Supervision(ABC):
 
     @abstractmethod
     def _serve(self, frame: Frame) -> None:
-        """Does what a frame of the worker's asks for."""
+        """Handles a frame of the worker."""
 
     def run(self) -> None:
-        """Serves until the worker asks to stop or is gone; leaves no process behind."""
+        """Serves until the worker requests the stop or is gone; leaves no process behind."""
         try:
             while not (self.draining and not self._busy() and not self.channel.wants_write):
                 self._turn()
@@ -106,7 +108,7 @@ class Supervision(ABC):
         self.channel.send({"kind": "forked", "id": child.task, "pid": child.pid})
 
     def _refuse(self, task: str, reason: str) -> None:
-        """Nothing of the task has begun, and nothing will here."""
+        """Reports that the task has not begun, and will not begin here."""
         self.channel.send({"kind": "cannot_start", "id": task, "reason": reason[:4000]})
 
     def _own_fds(self) -> list[int]:
@@ -117,7 +119,7 @@ class Supervision(ABC):
         return fds
 
     def _look_after(self, child: Child, ready: dict[int, int]) -> None:
-        """What fails here is about this child alone: it is ended, the others go on."""
+        """Confines a failure to this child: it is ended, the others continue."""
         try:
             if ready.get(child.news, 0) & selectors.EVENT_WRITE:
                 child.flush()
@@ -149,7 +151,7 @@ class Supervision(ABC):
                     self.pool.failed(child, item["reason"])
 
     def _task_done(self, child: WarmChild, item: Frame) -> None:
-        """A process of the pool has run its task; what it printed has arrived."""
+        """Handles a pool process that has run its task; its output has arrived."""
         child.usage = item
         if item["leaving"] is not None or child.canceled or child.killed or child.leaving:
             child.dismiss()  # the task ends with its process
@@ -190,7 +192,7 @@ class Supervision(ABC):
                 self.pool.ended(warm)
 
     def _finish(self, child: Child, status: int, usage: resource.struct_rusage) -> None:
-        """Tells how a process ended, whatever can still be found out about it."""
+        """Reports how a process ended, with all that is known."""
         with _shown():
             if not child.given_up:
                 self._take_news(child)
@@ -245,7 +247,7 @@ class Supervision(ABC):
 
 @contextlib.contextmanager
 def _shown() -> Iterator[None]:
-    """Goes on after an exception that is about one child alone."""
+    """Continues after an exception that concerns a single child."""
     try:
         yield
     except Closed:

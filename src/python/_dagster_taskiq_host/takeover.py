@@ -1,8 +1,7 @@
-"""A claim whose holder has not been heard of: the host may have vanished without a word to the
-database's server, or stand still.
+"""Claims whose holder is silent: its host may have vanished or be frozen.
 
-Nobody waits for the server to notice. Once a worker has been silent for long, the session that
-holds the claim is ended, and what then follows is what follows any free claim.
+This does not wait until the database's server notices. Once a worker has been silent for long, the
+session that holds the claim is ended, and then the claim is handled like any free one.
 """
 
 import sys
@@ -17,26 +16,30 @@ from .redaction import redact
 
 END_AFTER = 60.0
 """Seconds of silence after which a holder's session is ended: three times what makes a heartbeat
-stale, so that a worker whose storage was slow keeps what it runs."""
+stale, so that a worker whose storage was slow keeps its tasks.
+"""
 
 MISSED = 7.5
-"""Seconds after which a heartbeat is overdue, and its worker worth another look soon."""
+"""Seconds after which a heartbeat is overdue, and its worker should be checked again soon."""
 
 DEAD_AFTER = 20.0
-"""Seconds without a statement after which a session is that of a process that is known to be gone:
-its last word to the server was lost, and the server waits for it, by itself for hours."""
+"""Seconds without a statement after which a session belongs to a process that is known to be gone:
+its last packet to the server was lost, and the server would wait for hours.
+"""
 
 ENDED_WITHIN = 3.0
-"""Seconds that the server may take to end a session."""
+"""Maximum seconds for the server to end a session."""
 
 FindOwner = Callable[[], "tuple[dict[str, str] | None, float]"]
-"""Who announced itself, and when it was last seen in the log (Unix seconds)."""
+"""Returns the announced owner, and the time it was last seen in the log (Unix seconds)."""
 
 
 def acquire(
     instance: DagsterInstance, claim: claims.Claim, worker: dict[str, str], find: FindOwner
 ) -> Outcome | None:
-    """Takes a claim, from a silent holder if need be; the outcome of the task where it cannot."""
+    """Takes a claim, from a silent holder if necessary; returns the outcome of the task if it
+    cannot.
+    """
     if claim.acquire():
         return None
     if claim.definite:
@@ -62,10 +65,10 @@ def take(claim: claims.Claim, find: FindOwner) -> bool:
 
 
 def _take_from(claim: claims.Claim, owner: dict[str, str], idle: float = 0.0) -> bool:
-    """Whether the claim could be taken after its holder's session was ended.
+    """Returns whether the claim could be taken after its holder's session was ended.
 
-    ``idle`` as for ``Claim.end_holder``: what is to be ended is the owner's session, and not that
-    of a process which has just taken the claim and is about to announce itself.
+    ``idle`` as for ``Claim.end_holder``: only the owner's session must be ended, not that of a
+    process which has just taken the claim and is about to announce itself.
     """
     try:
         claim.end_holder(idle)
@@ -87,13 +90,13 @@ def not_gone(
     worker: dict[str, str],
     limit: float = liveness.STALE_AFTER,
 ) -> Outcome:
-    """The outcome where an owner may still live; one that may be gone is looked at again soon.
+    """Returns the outcome if an owner may still live; one that may be gone is checked again soon.
 
-    ``worker``: the one that asks. ``limit``: seconds of silence from which on the owner counts as
+    ``worker``: the calling worker. ``limit``: seconds of silence after which the owner counts as
     gone.
     """
     if owner is None or liveness.silence(instance, owner, seen) < MISSED:
         return outcomes.claim_held()
-    # A worker that was started just now has to listen for as long as any other.
+    # A newly started worker has to wait for as long as any other.
     silence = liveness.silence(instance, owner, seen, worker)
     return outcomes.owner_silent(max(limit - silence, 0.0) + 1.0)

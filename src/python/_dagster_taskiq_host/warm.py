@@ -1,5 +1,6 @@
-"""A process that was started afresh, has loaded the code and runs one task after the other: what
-each of them finds is what a process of its own would find.
+"""A newly started process that has loaded the code and runs one task after the other.
+
+Each task finds the state of a separate process.
 """
 
 import contextvars
@@ -27,14 +28,14 @@ from .process_state import ProcessState
 from .redaction import print_exc
 
 ENDING = 0.2
-"""Seconds in which the threads of an executor that nobody holds any more end by themselves."""
+"""Seconds within which the threads of an unreferenced executor end by themselves."""
 
 DAEMONS = 20
-"""Threads beyond those after the first step that may be left behind before the process ends."""
+"""Maximum number of leftover threads beyond those after the first step."""
 
 
 class Connection:
-    """The host's socket; reading and writing wait."""
+    """The host's socket, with blocking reads and writes."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(True)
@@ -45,7 +46,7 @@ class Connection:
         self._sock.sendall(HEADER.pack(len(body)) + body)
 
     def receive(self) -> Frame | None:
-        """The next frame; none when the host wants no more of this process."""
+        """Returns the next frame; None when the host no longer needs this process."""
         header = self._exactly(HEADER.size)
         if header is None:
             return None
@@ -63,7 +64,7 @@ class Connection:
 
 
 def serve(sock: socket.socket) -> int:
-    """Loads, then runs what the host sends. Returns the exit code of the last task."""
+    """Loads, then runs the host's tasks. Returns the exit code of the last task."""
     connection = Connection(sock)
     request = connection.receive()
     if request is None:
@@ -79,13 +80,13 @@ def serve(sock: socket.socket) -> int:
         connection.tell({"kind": "load_error", "reason": last_line(error)[:4000]})
         return 1
     inheritance.take()
-    # Until Dagster captures it: a cancellation that comes early must not end this process.
+    # Until Dagster captures it: an early cancellation must not end this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
     connection.tell({"kind": "loaded"})
     code = _Process(instance, inheritance, connection, request).run()
-    # What is frozen would not be finalized with the process.
+    # Frozen objects would not be finalized with the process.
     gc.unfreeze()
     inheritance.flush_open_files()
     return code
@@ -147,7 +148,7 @@ class _Process:
         return code, leaving
 
     def _why_to_end(self, frame: Frame) -> str | None:
-        """Why this process runs no further task; none where it does."""
+        """Returns why this process runs no further task; None if it does."""
         if frame["last"] or self._served >= self._max_steps:
             return "it has run its last step"
         left = self._left_threads()
@@ -181,7 +182,7 @@ def _cpu() -> float:
 
 
 def _forget_peak() -> None:
-    """Has the kernel measure the largest resident set from now on."""
+    """Makes the kernel measure the largest resident set from now on."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -189,7 +190,7 @@ def _forget_peak() -> None:
 
 
 def _memory(name: str) -> int:
-    """A line of the process's memory, in KiB."""
+    """Returns a line of the process's memory status, in KiB."""
     try:
         lines: list[Any] = Path("/proc/self/status").read_text().splitlines()
     except OSError:

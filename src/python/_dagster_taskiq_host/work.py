@@ -1,4 +1,4 @@
-"""What a process does with one task, from its message to its outcome."""
+"""The work of a process on one task, from its message to its outcome."""
 
 import contextlib
 import os
@@ -28,8 +28,8 @@ Body = Callable[[DagsterInstance, Task, Tell], Outcome]
 def load(instance: DagsterInstance, origin: Any) -> None:
     """Loads the code of a ``load`` frame, with the variables that Dagster's code servers set.
 
-    What is for one location of the workspace alone is set with its runs: only they say which one
-    this is. Without an origin no code is kept loaded, each task loads its own.
+    Settings for a single location of the workspace are set with its runs, because only they name
+    the location. Without an origin no code is kept loaded, and each task loads its own.
     """
     if origin is not None:
         instance.inject_env_vars(None)
@@ -41,14 +41,13 @@ def perform(
 ) -> int:
     """Runs the task of a ``step`` or ``run`` frame.
 
-    Returns the exit code. The outcome is told before: what user code does at exit no longer
-    changes it.
+    Returns the exit code. The outcome is sent before: user code at exit can no longer change it.
     """
     connections.keep(instance)
     storage_away.be_patient(instance)
     memo.install()
     reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:  # user code may have put anything in its place
+    if reconfigure is not None:  # user code may have replaced it by any object
         reconfigure(line_buffering=True)
     with _as_it_was(instance), _as_it_was(instance.compute_log_manager):
         use_direct_logs(
@@ -70,7 +69,7 @@ def perform(
 
 
 def _perform(body: Body, instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
-    """Runs the task; what only the storage is to blame for ends neither step nor run."""
+    """Runs the task; an outage of the storage ends neither step nor run."""
     begun = False
 
     def note(item: dict[str, Any]) -> None:
@@ -88,14 +87,16 @@ def _perform(body: Body, instance: DagsterInstance, task: Task, tell: Tell) -> O
         return outcomes.interrupted(reason) if begun else outcomes.not_started(reason)
     why = storage_away.gave_up()
     if outcome["outcome"] == "raised" and why is not None:
-        # A run is resumed, a step is found to be lost: neither has failed.
+        # A run is resumed, a step is reported lost: neither has failed.
         return outcomes.interrupted(f"Dagster's storage did not answer: {why}")
     return outcome
 
 
 @contextlib.contextmanager
 def _as_it_was(target: Any) -> Iterator[None]:
-    """Takes back what was set on an object for one task: the next in this process has its own."""
+    """Restores attributes of an object that were set for one task: the next in this process has its
+    own.
+    """
     before = dict(vars(target))
     try:
         yield
@@ -105,7 +106,7 @@ def _as_it_was(target: Any) -> Iterator[None]:
 
 
 def to_pipe(fd: int) -> Tell:
-    """News as lines of JSON. The host reads all the time, so this cannot wait for long."""
+    """Writes lines of JSON. The host reads all the time, so this cannot wait for long."""
 
     def tell(item: dict[str, Any]) -> None:
         data = encode(item) + b"\n"
