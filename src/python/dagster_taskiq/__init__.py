@@ -1,7 +1,7 @@
 """Dagster steps and runs over Amazon SQS, as Taskiq messages.
 
 ``taskiq_executor`` sends the steps of a run to SQS; ``TaskiqRunLauncher`` sends whole runs. Both
-follow what happens in Dagster's own event log. The steps are run by ``dagster-taskiq-tui`` workers
+follow the progress in Dagster's own event log. The steps are run by ``dagster-taskiq-tui`` workers
 or by ``taskiq worker dagster_taskiq.app:broker``.
 """
 

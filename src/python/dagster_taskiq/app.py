@@ -5,8 +5,8 @@ the same delivery rules (claims, lost workers, results for older senders, heartb
 per step or run, and no user code kept loaded. Only this module needs taskiq.
 
 Environment, besides that of the executor: ``DAGSTER_TASKIQ_PYTHON_STEPS`` and
-``DAGSTER_TASKIQ_PYTHON_RUNS``, how many steps (default: the number of CPUs) and runs (default: 4)
-are in hand at a time; ``DAGSTER_TASKIQ_PYTHON_VISIBILITY_TIMEOUT``, the lease in seconds (default:
+``DAGSTER_TASKIQ_PYTHON_RUNS``, the maximum numbers of steps (default: the number of CPUs) and runs
+(default: 4) at a time; ``DAGSTER_TASKIQ_PYTHON_VISIBILITY_TIMEOUT``, the lease in seconds (default:
 60, renewed); and ``DAGSTER_TASKIQ_QUEUES``, further queues (those of priority bands among them) by
 URL, separated by commas.
 """
@@ -39,17 +39,17 @@ async def execute_plan(
     execute_step_args_packed: dict[str, Any],
     executable_dict: dict[str, Any] | None = None,
 ) -> str:
-    """Run one step; returns what came of it."""
+    """Run one step; returns the outcome."""
     return await worker.perform(context.message.task_id)
 
 
 @broker.task(task_name=TASK_EXECUTE_RUN)
 async def execute_job(context: _Context, execute_job_args_packed: dict[str, Any]) -> str:
-    """Run one run's orchestration; returns what came of it."""
+    """Run one run's orchestration; returns the outcome."""
     return await worker.perform(context.message.task_id)
 
 
 @broker.task(task_name=TASK_RESUME_RUN)
 async def resume_job(context: _Context, resume_job_args_packed: dict[str, Any]) -> str:
-    """Go on with a run whose worker was lost; returns what came of it."""
+    """Resume a run whose worker was lost; returns the outcome."""
     return await worker.perform(context.message.task_id)

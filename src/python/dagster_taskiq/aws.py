@@ -1,4 +1,4 @@
-"""boto3 clients, and the look at the default address for a broker of our own."""
+"""boto3 clients, and the check for a broker of our own at the default address."""
 
 import contextlib
 import json
@@ -18,12 +18,12 @@ from dagster_taskiq.errors import NoQueueError, translate
 if TYPE_CHECKING:
     from botocore.session import Session
 
-#: What ``GET /`` of our broker answers under the key ``server``.
+#: Answer of our broker to ``GET /`` under the key ``server``.
 SERVER_NAME = "dagster-taskiq-tui"
 _IDENTIFY_TIMEOUT = 3.0
 
 #: botocore's service descriptions, by the folder that a profile may add to its own. Reading them is
-#: most of what a client costs.
+#: most of the cost of a client.
 _loaders: dict[str | None, Any] = {}
 
 
@@ -33,7 +33,7 @@ def sqs_client(settings: Settings) -> Any:
 
 
 def s3_client(settings: Settings) -> Any:
-    """A boto3 client for S3, with path-style addresses where an endpoint is configured."""
+    """A boto3 client for S3, with path-style addresses if an endpoint is configured."""
     return _client("s3", settings, settings.s3_endpoint_url, read_timeout=60)
 
 
@@ -70,7 +70,7 @@ def _client(service: str, settings: Settings, endpoint: str | None, read_timeout
 
 
 def _session(profile: str | None = None) -> "Session":
-    """A session of botocore's that reads no service description a second time."""
+    """A botocore session that reads each service description only once."""
     import botocore.session
 
     core = botocore.session.Session(profile=profile)
@@ -85,7 +85,7 @@ def _session(profile: str | None = None) -> "Session":
 def warm_up() -> None:
     """Load what a client of SQS needs, for the processes that are forked from this one.
 
-    Nothing is asked of anybody. What is wrong with the configuration is left to who uses it.
+    No request is sent. Errors of the configuration are left to the users of the client.
     """
     with contextlib.suppress(Exception):
         import boto3
@@ -100,10 +100,10 @@ def warm_up() -> None:
 
 
 def _loopback_credentials(core: "Session") -> dict[str, str]:
-    """Dummy credentials where none are found, without asking a metadata service.
+    """Dummy credentials if none are found, without a metadata service.
 
-    The metadata look-up takes seconds to fail on a machine that is not in AWS, and a broker on
-    this machine does not look at the credentials.
+    The metadata look-up takes seconds to fail on a machine that is not in AWS, and a broker on this
+    machine ignores the credentials.
     """
     resolver = core.get_component("credential_provider")
     for provider in ("iam-role", "container-role"):
@@ -125,10 +125,10 @@ def is_our_broker(endpoint: str) -> bool:
 
 
 def base_queue_url(settings: Settings, client: Any) -> str:
-    """URL of the base queue, looked up by name where no URL is configured.
+    """URL of the base queue, looked up by name if no URL is configured.
 
     Raises:
-        NoQueueError: nothing is configured and no broker of ours is there.
+        NoQueueError: no queue is configured and no broker of ours answers.
         DagsterTaskiqError: the look-up failed.
 
     """
@@ -148,7 +148,7 @@ def base_queue_url(settings: Settings, client: Any) -> str:
         missing = getattr(client.exceptions, "QueueDoesNotExist", ())
         if configured or not isinstance(error, missing):
             raise translate(error, tried="look up the queue", target=name) from error
-    # Our own broker, of which nobody has asked anything yet.
+    # Our own broker, to which no request has been sent yet.
     try:
         return str(client.create_queue(QueueName=name)["QueueUrl"])
     except Exception as error:

@@ -1,8 +1,8 @@
-"""Looking after steps in flight: does somebody serve their queue, are their messages still there?
+"""Monitoring of steps in flight: is their queue served, do their messages still exist?
 
-A message that is delivered again is how a lost worker is found. This is the second net, for
+The redelivery of a message is how a lost worker is found. This is the second safeguard, for
 messages that were moved, purged or have expired: such a step is sent again, and the rules at
-receipt decide what becomes of it. Where somebody runs it, its claim is held and nothing happens.
+receipt decide the rest. If a worker already runs it, its claim is held and nothing happens.
 """
 
 import os
@@ -17,7 +17,7 @@ from dagster_taskiq.config import queue_name
 from dagster_taskiq.progress import Flight
 from dagster_taskiq.sqs import Sender
 
-#: Seconds without a start before the run's log says that nobody serves the queue.
+#: Seconds without a start before the run's log reports that no worker serves the queue.
 _SILENCE_SECONDS = 30.0
 
 
@@ -28,36 +28,36 @@ def _resend_after() -> float:
         return 900.0
 
 
-#: Seconds before a step that nobody has started is sent again.
+#: Seconds before a step that no worker has started is sent again.
 _RESEND_AFTER = _resend_after()
-#: Seconds between two looks at steps that wait, and at steps that a worker has begun.
+#: Seconds between two looks at waiting steps, and at steps that a worker has begun.
 _INTERVAL = min(10.0, _RESEND_AFTER / 15)
 _BEGUN_INTERVAL = min(60.0, _RESEND_AFTER / 15)
-#: Looks in a row at which no live worker lists a started step before it is sent again: together
-#: longer than two visibility timeouts, in which its message comes back by itself.
+#: Number of looks in a row at which no live worker lists a started step before it is sent again:
+#: together longer than two visibility timeouts, in which its message returns by itself.
 _UNLISTED_LOOKS = 3
-#: The same before it is sent once more.
+#: Seconds before it is sent once more.
 _UNLISTED_AGAIN = 15
-#: Steps that are sent again at one look.
+#: Maximum number of steps that are sent again at one look.
 _MOST = 50
-#: A queue that is never empty tells nothing of a message. After this many times ``_RESEND_AFTER``,
-#: a few of the oldest steps are sent again all the same.
+#: A queue that is never empty reveals nothing about a message. After this many times
+#: ``_RESEND_AFTER``, a few of the oldest steps are sent again all the same.
 _LAST_RESORT = 24
 _FEW = 10
-#: Step keys that are named in one sentence.
+#: Maximum number of step keys in one sentence.
 _NAMED = 5
 
 
 @dataclass
 class Findings:
-    """What one look found: sentences for the run's log, and steps to send again."""
+    """Result of one look: sentences for the run's log, and steps to send again."""
 
     sentences: list[str] = field(default_factory=list)
     lost: list[Flight] = field(default_factory=list)
 
 
 class Care:
-    """Looks at the workers' reports and at the queues, seldom."""
+    """Checks the workers' reports and the queues, seldom."""
 
     def __init__(self, instance: DagsterInstance, run_id: str, sender: Sender):
         self._instance = instance
@@ -70,11 +70,11 @@ class Care:
         self._last_resort_at = 0.0
 
     def look(self, flights: Collection[Flight]) -> Findings:
-        """What is to be said and sent again; nothing between two looks."""
+        """Return sentences and steps to send again; nothing between two looks."""
         now = time.monotonic()
         findings = Findings()
         waiting = [f for f in flights if not f.is_begun and f.waited() >= _SILENCE_SECONDS]
-        # Those of workers that do not announce themselves cannot be judged.
+        # Workers that do not announce themselves cannot be judged.
         begun = [f for f in flights if f.owner]
         if now - self._looked_at < _INTERVAL:
             waiting = []
@@ -111,7 +111,7 @@ class Care:
     def _unserved(
         self, waiting: Sequence[Flight], workers: Sequence[registry.Worker]
     ) -> Iterator[str]:
-        """Queues with waiting steps that no live worker serves, each said every ten minutes."""
+        """Queues with waiting steps that no live worker serves, each reported every ten minutes."""
         now = time.monotonic()
         for name in sorted({queue_name(f.url) for f in waiting if f.url}):
             served = any(not worker.queues or name in worker.queues for worker in workers)
@@ -127,7 +127,9 @@ class Care:
     def _unstarted(
         self, waiting: Sequence[Flight], workers: Sequence[registry.Worker]
     ) -> list[Flight]:
-        """Steps sent long ago that nobody has started or holds, and that no queue has any more."""
+        """Steps sent long ago that no worker has started or holds, and that are in no queue any
+        more.
+        """
         due = [
             f
             for f in sorted(waiting, key=lambda flight: flight.sent_at)
@@ -144,7 +146,8 @@ class Care:
     ) -> list[Flight]:
         """Started steps that no live worker has listed for several looks.
 
-        Without any worker there is nobody to send to, and perhaps it is the storage that was away.
+        Without any worker there is no receiver to send to, and perhaps it is the storage that was
+        away.
         """
         lost: list[Flight] = []
         for flight in begun:
@@ -164,7 +167,7 @@ class Care:
         return any(worker.holds(self._run_id, flight.step.key) for worker in workers)
 
     def _is_gone(self, flight: Flight) -> bool:
-        """Whether the flight's queue has nothing as old as its message."""
+        """Whether the step's queue has no message as old as the step's own."""
         overtaken_by = self._started.get(flight.url, 0.0) - flight.sent_at
         return overtaken_by > _RESEND_AFTER or self._is_empty(flight.url)
 
@@ -174,7 +177,7 @@ class Care:
         return self._empty[url]
 
     def _note_started(self, flights: Collection[Flight]) -> None:
-        """For each queue, when the newest message that somebody started was sent."""
+        """Record for each queue when its newest started message was sent."""
         for flight in flights:
             if flight.is_begun and flight.url:
                 newest = max(self._started.get(flight.url, 0.0), flight.sent_at)

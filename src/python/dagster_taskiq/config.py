@@ -1,4 +1,4 @@
-"""Settings shared by executor, launcher and Taskiq app: where they come from and what they mean.
+"""Settings shared by executor, launcher and Taskiq app: their sources and their meaning.
 
 Each value is looked up in the explicit configuration, then in ``config_source``, then in the
 environment, then in the default.
@@ -25,7 +25,7 @@ ENV_ENDPOINT_URL = "DAGSTER_TASKIQ_SQS_ENDPOINT_URL"
 ENV_S3_BUCKET = "DAGSTER_TASKIQ_S3_BUCKET_NAME"
 ENV_S3_ENDPOINT = "DAGSTER_TASKIQ_S3_ENDPOINT_URL"
 
-#: Keys that ``config_source`` may hold besides the ordinary ones.
+#: Additional keys of ``config_source``.
 CONFIG_SOURCE_KEYS = frozenset(
     {
         "queue_url",
@@ -107,7 +107,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Settings:
-    """Resolved settings. ``queue_url`` is None where none is configured."""
+    """Resolved settings. ``queue_url`` is None if none is configured."""
 
     queue_url: str | None
     region: str
@@ -125,7 +125,7 @@ def resolve(config: Mapping[str, Any], environ: Mapping[str, str] | None = None)
     """Combine configuration and environment.
 
     Raises:
-        ConfigurationError: a value that cannot be used, named with its key.
+        ConfigurationError: a value is invalid; the text names its key.
 
     """
     env = os.environ if environ is None else environ
@@ -195,7 +195,7 @@ def parse_bands(raw: Sequence[Mapping[str, Any]]) -> tuple[Band, ...]:
 
 
 def region_of(queue_url: str | None) -> str | None:
-    """The AWS region that a queue URL's host names."""
+    """The AWS region in the host of a queue URL."""
     host = urlsplit(queue_url or "").hostname or ""
     match = _AWS_HOST_REGION.search(host) or _LEGACY_HOST_REGION.search(host)
     return match.group(1) if match else None
@@ -220,7 +220,7 @@ def with_suffix(url_or_name: str, suffix: str) -> str:
 
 
 def _endpoint_of(queue_url: str | None) -> str | None:
-    """The endpoint a queue URL implies where its host is not AWS's."""
+    """The endpoint in a queue URL whose host is not one of AWS."""
     parts = urlsplit(queue_url or "")
     if parts.scheme not in ("http", "https") or _AWS_HOST.search(parts.hostname or ""):
         return None

@@ -1,4 +1,4 @@
-"""Writing the end of a step on behalf of a worker that did not."""
+"""Writing the end of a step on behalf of a worker that did not write it."""
 
 from dagster import DagsterEvent
 from dagster._core.execution.context.system import IStepContext
@@ -7,11 +7,11 @@ from dagster._utils.error import SerializableErrorInfo
 
 
 def end_step(context: IStepContext, error: SerializableErrorInfo, attempt: int) -> None:
-    """Write that an attempt failed: to be tried again where the step's RetryPolicy allows it.
+    """Write that an attempt failed; it is retried if the step's RetryPolicy allows it.
 
     Args:
         context: the step's.
-        error: what the log is to say.
+        error: the error for the log.
         attempt: number of the attempt, from 1, as the RetryPolicy counts.
     """
     policy = context.op_retry_policy

@@ -1,4 +1,4 @@
-"""What can go wrong between Dagster and SQS, each as one sentence with a way out."""
+"""Errors between Dagster and SQS, each as one sentence with a remedy."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from _dagster_taskiq_host.redaction import redact, redact_exception
 
 
 class DagsterTaskiqError(Exception):
-    """Base of everything this package raises on purpose; its text is meant for operators, and
-    ends in Dagster's log: secrets in it are hidden.
+    """Base of everything this package raises on purpose; its text is meant for operators, and is
+    written to Dagster's log: secrets in it are hidden.
     """
 
     def __init__(self, text: str = ""):
@@ -19,7 +19,7 @@ class NoQueueError(DagsterTaskiqError):
 
 
 class ConfigurationError(DagsterTaskiqError):
-    """A setting has a value that cannot be used."""
+    """A setting has an invalid value."""
 
 
 class BrokerUnreachableError(DagsterTaskiqError):
@@ -35,7 +35,7 @@ class AccessError(DagsterTaskiqError):
 
 
 class MessageTooLargeError(DagsterTaskiqError):
-    """A message exceeds what the queue takes, and no bucket is configured for large ones."""
+    """A message exceeds the queue's limit, and no bucket is configured for large ones."""
 
 
 class SendError(DagsterTaskiqError):
@@ -102,7 +102,7 @@ def translate(error: BaseException, *, tried: str, target: str) -> DagsterTaskiq
 
     if isinstance(error, DagsterTaskiqError):
         return error
-    # It stays the cause of ours, and is shown with it.
+    # It stays the cause of our error, and is shown with it.
     redact_exception(error)
     if isinstance(error, boto.ClientError):
         answer: dict[str, Any] = error.response.get("Error", {})

@@ -35,7 +35,7 @@ class TaskiqExecutor(Executor):
     executor too, and needs no queue.
     """
 
-    #: For the worker: a run whose run worker was lost goes on where it was.
+    #: For the worker: a run whose run worker was lost is resumed from its state.
     can_resume = True
 
     def __init__(
@@ -52,13 +52,13 @@ class TaskiqExecutor(Executor):
 
     @property
     def retries(self) -> RetryMode:
-        """Whether steps that ask for it are tried again."""
+        """Whether steps that request a retry are retried."""
         return self._retries
 
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[DagsterEvent]:
-        """Execute a run's plan, or go on with it after its run worker was lost."""
+        """Execute a run's plan, or resume it after its run worker was lost."""
         from dagster_taskiq.run_loop import RunLoop
 
         if self.max_concurrent is not None and self.max_concurrent < 1:

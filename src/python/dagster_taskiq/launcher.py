@@ -33,8 +33,8 @@ from dagster_taskiq.tags import (
 
 _logger = logging.getLogger("dagster_taskiq")
 
-#: A run's owner must have been silent for this long, in seconds, before the run counts as lost:
-#: by then its message has been delivered to another worker many times over.
+#: Minimum silence of a run's owner, in seconds, before the run counts as lost: by then its message
+#: has been delivered to another worker many times over.
 _LOST_AFTER = 900.0
 
 _NOT_YET_STARTED = {
@@ -79,7 +79,7 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
-        """How dagster.yaml names this class, where it does."""
+        """The reference to this class in dagster.yaml, if there is one."""
         return self._inst_data
 
     @classmethod
@@ -111,16 +111,16 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         self._send(run, TASK_EXECUTE_RUN, {"execute_job_args_packed": pack_value(args)}, 0)
 
     def dispose(self) -> None:
-        """Let go of the connection; the next launch makes a new one."""
+        """Close the connection; the next launch opens a new one."""
         self._sender = None
 
     @property
     def supports_resume_run(self) -> bool:
-        """A run whose worker was lost can go on with another one."""
+        """A run whose worker was lost can be resumed by another one."""
         return True
 
     def resume_run(self, context: ResumeRunContext) -> None:
-        """Send a run again, to go on where its lost worker stopped.
+        """Send a run again, to resume it where its lost worker stopped.
 
         Raises:
             DagsterTaskiqError: it could not be sent.
@@ -137,7 +137,7 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         self._send(run, TASK_RESUME_RUN, kwargs, context.resume_attempt_number or 1)
 
     def terminate(self, run_id: str) -> bool:
-        """Cancel a run; False where there is nothing to cancel.
+        """Cancel a run; False if there is nothing to cancel.
 
         A run that has not started is cancelled at once, and its message is then dropped by the
         worker that receives it. A started one becomes CANCELING, which its workers notice.
@@ -155,24 +155,22 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         return True
 
     def _has_ended(self, run_id: str) -> bool:
-        """Whether a run ended as it was asked to cancel, now or before; it has its end's status
-        again then.
-        """
+        """Whether a run ended after a request to cancel; restores the status of its end then."""
         try:
             from _dagster_taskiq_host import run_end
         except ImportError:
-            # Within a worker that is older than this package: its own modules come first there.
+            # Within a worker that is older than this package, the worker's own modules come first.
             return False
         return run_end.restore(self._instance, run_id)
 
     def _cancel_unstarted(self, run_id: str) -> None:
-        """End a run that nobody has begun: whoever holds its claim ends it, and nobody else."""
+        """End a run that no worker has begun: only the holder of its claim ends it."""
         claim = claims.claim(self._instance, run_id, None, 1)
         try:
             is_ours = claim.acquire()
         except Exception as error:
-            # Not on a worker's host, perhaps, or as another user: then a worker that begins the run
-            # at this moment may end it too.
+            # This may not be a worker's host, or another user's process. Then a worker that begins
+            # the run at this moment may end it too.
             _logger.warning("cannot take the claim of run %s: %s", run_id, redact(str(error)))
             is_ours = True
         if not is_ours:
@@ -190,11 +188,11 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """What the workers' reports say about the one that has this run.
+        """Health of a run's worker, from the workers' reports.
 
-        Anything but RUNNING makes Dagster resume or fail the run, and a message in SQS is delivered
-        again by itself: so only a run that nobody has picked up from a long silent worker, while
-        others are alive, counts as lost.
+        Anything but RUNNING makes Dagster resume or fail the run, although a message in SQS is
+        delivered again by itself. So a run counts as lost only if no worker has taken it over from
+        a long silent one while others are alive.
         """
         found = registry.workers(self._instance)
         owners = [worker for worker in found if worker.holds(run.run_id, None)]
@@ -214,7 +212,7 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         run: DagsterRun,
         include_container_logs: bool | None = True,
     ) -> str | None:
-        """Lines on where the run is, for Dagster's log."""
+        """Lines on the location of the run, for Dagster's log."""
         lines = [
             f"Task id: {run.tags.get(DAGSTER_TASKIQ_TASK_ID_TAG, 'unknown')}",
             f"Status: {run.status.value}",

@@ -1,4 +1,4 @@
-"""Following a run's event log, none of whose events may be missed."""
+"""Following a run's event log without missing an event."""
 
 import os
 import time
@@ -13,40 +13,41 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 
-#: Waiting time between two looks at the log, in seconds.
+#: Seconds between two looks at the log.
 MIN_WAIT = 0.05
 MAX_WAIT = 1.0
-#: For how long an event with a lower id may become visible after one with a higher id, in seconds:
-#: the longest that a commit is waited for.
+#: Seconds for which an event with a lower id may become visible after one with a higher id: the
+#: maximum wait for a commit.
 WINDOW = 60.0
-#: How often a quiet log is looked through for late events, in seconds.
+#: Seconds between searches of a quiet log for late events.
 SWEEP = 1.0
-#: How long a stretch is not read again whose count differs or is unknown, and held nothing new.
+#: Seconds for which a stretch is not read again after its count differed or was unknown, and it
+#: held nothing new.
 _PUZZLED = 10.0
 
 _TYPES = set(DagsterEventType)
 
 
 class Log(Protocol):
-    """What is read: the events of one run, each with an id of its own."""
+    """The source of a tail: the events of one run, each with its own id."""
 
-    #: Whether ids become visible in their order, so that nothing can appear before the newest.
+    #: Whether ids become visible in order, so that no event can appear before the newest.
     is_ordered: bool
 
     def page(self, after: int, limit: int) -> Sequence[EventLogRecord]:
         """Up to ``limit`` events whose ids are above ``after``, in the order of their ids."""
 
     def count(self, after: int, until: int) -> int | None:
-        """How many events have ids above ``after`` and up to ``until``; None: not to be had."""
+        """Number of events with ids above ``after`` and up to ``until``; None if unknown."""
 
 
 class LogTail:
     """Reads a run's Dagster events, each once, and an event of one process after its earlier ones.
 
-    A database gives out ids before the events become visible, so an event may appear before others
-    that were read already. Whenever something is read, and every second, the events of the last
-    minute are counted; where there are more than were seen, they are read again. A process writes
-    its events one after the other, so when its last one is read, those before it are counted.
+    A database assigns ids before the events become visible, so an event may appear before others
+    that were already read. After each read, and every second, the events of the last minute are
+    counted; if there are more than were seen, they are read again. A process writes its events one
+    after the other, so when its last one is read, the earlier ones are counted.
     """
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic):
@@ -68,9 +69,9 @@ class LogTail:
         return cls(RunLog(instance, run_id))
 
     def read_to_end(self) -> list[EventLogRecord]:
-        """Everything that is new, however many pages it takes.
+        """Return all new events, however many pages they take.
 
-        What raises leaves the tail as it was: the next call reads the same again.
+        An exception leaves the tail unchanged: the next call reads the same again.
         """
         found = self._pages(self._head)
         now = self._clock()
@@ -81,11 +82,11 @@ class LogTail:
         return found
 
     def touch(self) -> None:
-        """Something was sent: look often again."""
+        """Look often again: something was sent."""
         self._active_at = self._clock()
 
     def wait_seconds(self) -> float:
-        """How long to wait before the next look: a tenth of the quiet time, within limits."""
+        """Seconds to wait before the next look: a tenth of the quiet time, within limits."""
         quiet = self._clock() - self._active_at
         return min(MAX_WAIT, max(MIN_WAIT, quiet / 10))
 
@@ -106,7 +107,7 @@ class LogTail:
         seen = set(self._seen)
         again = [record for record in self._pages(self._low) if record.storage_id not in seen]
         if len(again) == len(found):
-            # Counted and read differently, by whatever cause: not at each look.
+            # Counted and read numbers differ, for any reason: not at each look.
             self._puzzled_until = now + _PUZZLED
         return again
 
@@ -145,7 +146,7 @@ class RunLog:
         ).records
 
     def count(self, after: int, until: int) -> int | None:
-        """As :meth:`Log.count`; a storage that is not SQL's is read again every ten seconds."""
+        """As :meth:`Log.count`; storages other than SQL are read again every ten seconds."""
         if not isinstance(self._storage, SqlEventLogStorage):
             return None
         import sqlalchemy

@@ -1,7 +1,7 @@
 """The Taskiq message: the JSON that is the body of an SQS message.
 
-The form is that of taskiq's own JSON formatter, so that any Taskiq consumer can read it. This
-module needs neither taskiq nor boto3.
+The format is that of taskiq's own JSON formatter, so any Taskiq consumer can read it. This module
+needs neither taskiq nor boto3.
 """
 
 import base64
@@ -14,7 +14,7 @@ from typing import Any
 
 from dagster_taskiq.tags import PROTOCOL_VERSION
 
-# taskiq's LabelType, which says how a label's text is to be read.
+# taskiq's LabelType, which determines how a label's text is parsed.
 _LABEL_INT = 2
 _LABEL_STR = 3
 
@@ -60,7 +60,7 @@ def encode(
 
 
 def compacted(body: str) -> str:
-    """The same message with the step's known state compressed, where it has one.
+    """The same message with the step's known state compressed, if it has one.
 
     The state of a step that collects thousands of outputs names each of them several times.
     """

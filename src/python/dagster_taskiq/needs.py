@@ -1,8 +1,8 @@
-"""What one step's process must know of its run.
+"""The part of a run's state that one step's process needs.
 
-The whole state grows with the run: each output that the run or its parents produced, each key of
-a dynamic output. It would travel in every message, so a run of n steps would send n times n of
-them. A step needs what its own inputs name.
+The whole state grows with the run: each output that the run or its parents produced, each key of a
+dynamic output. It would travel in every message, so a run of n steps would send n times n of them.
+A step needs only the parts that its own inputs name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +45,7 @@ def known_states(
 def _past(
     state: PastExecutionState | None, handles: set[StepOutputHandle]
 ) -> PastExecutionState | None:
-    """Which of these outputs each of the runs before this one has produced."""
+    """The given outputs that each of the preceding runs has produced."""
     if state is None:
         return None
     produced = state.produced_outputs & handles
@@ -55,7 +55,7 @@ def _past(
 def _mappings(
     plan: ExecutionPlan, mappings: Mappings, step: ExecutionStep, handles: set[StepOutputHandle]
 ) -> Mappings:
-    """The keys of the dynamic outputs that the step comes from: of a mapped step its own, of one
+    """The keys of the dynamic outputs that the step comes from: for a mapped step its own, for one
     that collects all of them.
     """
     if not mappings:
@@ -85,15 +85,15 @@ def _source(plan: ExecutionPlan, handle: ResolvedFromDynamicStepHandle) -> Sourc
 def _only(
     outputs: Mapping[str, Sequence[str] | None], name: str, keys: Sequence[str]
 ) -> dict[str, Sequence[str] | None]:
-    """One output with these keys. The step's others are there, since Dagster asks for them when it
-    builds the plan, without keys.
+    """One output with these keys. The step's other outputs are present without keys, since Dagster
+    requests them when it builds the plan.
     """
     return {other: keys if other == name else found and [] for other, found in outputs.items()}
 
 
 def _with_empty_outputs(mappings: Mappings) -> Mappings:
-    """The steps with a dynamic output of no keys at all. Nothing in a step that collects it tells
-    where it comes from, and it takes no room.
+    """The steps with a dynamic output without keys. A step that collects such an output does not
+    reveal its source, and it takes no room.
     """
     return {
         step: {name: keys and [] for name, keys in outputs.items()}

@@ -1,8 +1,8 @@
-"""The state of a run, built from its event log: what runs, what is ready, which attempt it is.
+"""The state of a run, built from its event log: running steps, ready steps, and attempts.
 
 Dagster's own ``ActiveExecution`` decides what may run next. This class adds what it lacks: it can
-be rebuilt from any log of an earlier run worker, it tolerates an event that comes twice, and it
-keeps attempts lost with a worker apart from those the user's RetryPolicy counts.
+be rebuilt from any log of an earlier run worker, it tolerates a repeated event, and it keeps
+attempts lost with a worker apart from those the user's RetryPolicy counts.
 """
 
 import time
@@ -27,7 +27,7 @@ _SIGNS_OF_LIFE = {
     DagsterEventType.STEP_START,
     DagsterEventType.STEP_RESTARTED,
 }
-#: How long a step whose resources failed may take to end, in seconds.
+#: Maximum seconds for the end of a step whose resources failed.
 RESOURCE_FAILURE_GRACE = 5.0
 
 _LAUNCHED = _SIGNS_OF_LIFE | {DagsterEventType.STEP_WORKER_STARTING}
@@ -38,14 +38,14 @@ class Flight:
     """A step that was sent and has not ended.
 
     Attributes:
-        announced: the STEP_WORKER_STARTING event of this attempt was read back from the log. What
-            was logged before it belongs to an earlier attempt.
+        announced: the STEP_WORKER_STARTING event of this attempt was read back from the log.
+            Earlier events belong to an earlier attempt.
         sent_at: seconds since the epoch.
-        alive: a worker has said that it works on it.
-        owner: id of the worker that said last that it runs this attempt; empty for one that does
-            not announce itself.
-        unlisted: looks in a row at which no live worker's report named it.
-        resends: how often the message was sent again.
+        alive: a worker has reported that it works on it.
+        owner: id of the worker that last reported that it runs this attempt; empty for one that
+            does not announce itself.
+        unlisted: number of looks in a row at which no live worker's report named it.
+        resends: number of times the message was sent again.
         url: the queue it was sent to, empty until then.
 
     """
@@ -63,7 +63,7 @@ class Flight:
 
     @property
     def is_begun(self) -> bool:
-        """Whether a worker has said anything of it."""
+        """Whether a worker has reported anything about it."""
         return self.alive or bool(self.owner)
 
     def waited(self) -> float:
@@ -73,7 +73,9 @@ class Flight:
 
 @dataclass(frozen=True)
 class Unended:
-    """Why a step must be ended, and from when (``time.monotonic``) on nobody else will do it."""
+    """Reason why a step must be ended, and the time (``time.monotonic``) after which no other
+    process will do it.
+    """
 
     error: SerializableErrorInfo
     due: float
@@ -104,23 +106,23 @@ class RunProgress(ActiveExecution):
         return self._ended[step_key] + 1
 
     def user_attempt(self, step_key: str) -> int:
-        """The same without the lost ones: what a RetryPolicy counts."""
+        """Number of the attempt without the lost ones, as a RetryPolicy counts."""
         return self._ended[step_key] - self._lost[step_key] + 1
 
     def launch(self, step: ExecutionStep) -> Flight:
-        """Note that a step given out by ``get_steps_to_execute`` is sent now."""
+        """Record that a step returned by ``get_steps_to_execute`` is sent now."""
         self._mapping_keys.pop(step.key, None)
         flight = Flight(step, self.next_attempt(step.key), time.time())
         self.flights[step.key] = flight
         return flight
 
     def known_states(self, steps: Iterable[ExecutionStep]) -> Iterable[KnownExecutionState]:
-        """What each step's process must know of this run."""
+        """The part of the run's state that each step's process needs."""
         attempts = ((step, self.user_attempt(step.key) - 1) for step in steps)
         return known_states(self._plan, self.get_known_state(), attempts)
 
     def replay(self, records: list[EventLogRecord], context: PlanOrchestrationContext) -> None:
-        """Rebuild the state from an earlier run worker's log, whatever limits apply now."""
+        """Rebuild the state from an earlier run worker's log, regardless of the current limits."""
         self._replaying = True
         for record in records:
             event = record.event_log_entry.dagster_event
@@ -142,7 +144,7 @@ class RunProgress(ActiveExecution):
         self._silent_skips.clear()
 
     def apply(self, record: EventLogRecord) -> bool:
-        """Take one event of the log into account; True if it ended an attempt of a step.
+        """Apply one event of the log; True if it ended an attempt of a step.
 
         Events of steps that are not in flight change nothing, nor do those of an earlier attempt: a
         worker that was thought lost may still write its own end, or an end may have been written by
@@ -177,7 +179,7 @@ class RunProgress(ActiveExecution):
             self.handle_event(event)
             error = event.engine_event_data.error
             if error is not None:
-                # The worker's host ends a step whose process ends without a word; this is for
+                # A worker's host ends a step whose process ends without a report; this is for
                 # workers that do not.
                 self.unended[key] = Unended(error, time.monotonic() + RESOURCE_FAILURE_GRACE)
         return False
@@ -186,7 +188,7 @@ class RunProgress(ActiveExecution):
         key = flight.step.key
         data = event.step_retry_data
         if self._retry_mode.disabled:
-            # Only an outsider can have written this: the step itself knows that it may not.
+            # Only another process can have written this: the step itself knows that it may not.
             error = data.error or SerializableErrorInfo("The step was given up.\n", [], None)
             self.unended[key] = Unended(error, 0.0)
             return False
@@ -201,9 +203,9 @@ class RunProgress(ActiveExecution):
         return True
 
     def free_unstarted(self) -> None:
-        """Give back the pool slots of steps that wait in a queue, of a run that stops.
+        """Free the pool slots of steps that wait in a queue, for a run that stops.
 
-        Those that run give theirs back when their processes have ended.
+        Running steps free theirs when their processes have ended.
         """
         for flight in self.flights.values():
             if not flight.alive and flight.step.pool is not None:
@@ -230,8 +232,8 @@ class RunProgress(ActiveExecution):
     def _take_up(self, step_key: str) -> None:
         """Put a ready step in flight as the earlier run worker did.
 
-        ``get_steps_to_execute`` would ask the pool, the limits and the retry's waiting time again,
-        which may answer otherwise today.
+        ``get_steps_to_execute`` would check the pool, the limits and the retry's waiting time
+        again, whose answers may differ now.
         """
         self._update()
         if step_key in self._waiting_to_retry:
@@ -254,7 +256,7 @@ class RunProgress(ActiveExecution):
             self.mark_skipped(step_key)
 
     def _settle(self) -> None:
-        """Give out what is to be skipped, and let go what cannot run any more."""
+        """Return steps to be skipped, and drop those that cannot run any more."""
         while True:
             self._silent_skips.update(step.key for step in self.get_steps_to_skip())
             abandoned = self.get_steps_to_abandon()

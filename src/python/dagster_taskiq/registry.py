@@ -3,21 +3,21 @@
 Each worker writes ``dagster-taskiq/worker/<id>/<incarnation>`` every 5 seconds, a JSON object::
 
     {"id": "etl-1",                 its name; a worker restarted under the same name keeps it
-     "incarnation": "5f0c...",      of this process alone, whatever others had or have the name
+     "incarnation": "5f0c...",      of this process alone, even if others have the same name
      "time": 1764000000.1,          of this report, Unix seconds by the worker's clock
      "host": "ip-10-0-0-7",         the host's own name
      "pid": 4711,                   of the worker process
      "version": "0.1.0",            of the binary
      "state": "running",            or paused, draining, stopped, ...
      "slots": {"steps": 8, "runs": 4},
-     "queues": ["dagster-tasks"],   names of those it receives from
-     "in_flight": [                 what it works on now
+     "queues": ["dagster-tasks"],   names of the queues it receives from
+     "in_flight": [                 its current work
        {"task_id": "...", "run_id": "...", "step_key": "load" or null for a whole run,
         "receive_count": 1}]}
 
 ``dagster-taskiq/workers`` is the index: an object of ``<id>/<incarnation>``, each with the time it
 was last put there (at most once a minute; 24 h later it is dropped, and an hour after its last
-report where another process has the name). Older workers have no incarnation. This module only
+report if another process has the name). Older workers have no incarnation. This module only
 reads.
 """
 
@@ -31,7 +31,7 @@ from dagster import DagsterInstance
 
 INDEX_KEY = "dagster-taskiq/workers"
 WORKER_KEY_PREFIX = "dagster-taskiq/worker/"
-#: A worker whose last report is older than this, in seconds, may be gone.
+#: Age in seconds of the last report beyond which a worker may be gone.
 ALIVE_SECONDS = 30.0
 #: State of a worker that ended in good order.
 STOPPED = "stopped"
@@ -43,10 +43,10 @@ class Worker:
 
     Attributes:
         reported_at: seconds since the epoch, by the worker's clock.
-        state: one word, empty where it does not say.
-        queues: names of the queues it serves; empty where it does not say.
-        incarnation: of its process; empty where it does not say.
-        in_flight: for each task in hand its run id and step key (None for a whole run).
+        state: one word, empty if it is not reported.
+        queues: names of the queues it serves; empty if they are not reported.
+        incarnation: of its process; empty if it is not reported.
+        in_flight: run id and step key (None for a whole run) of each current task.
 
     """
 
@@ -67,16 +67,16 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has reported lately, and not that it ended."""
+        """Whether it has reported lately, and has not reported its end."""
         return self.state != STOPPED and self.age <= ALIVE_SECONDS
 
     def holds(self, run_id: str, step_key: str | None) -> bool:
-        """Whether it has said that it works on this step (or, with None, on this run)."""
+        """Whether it has reported that it works on this step (or, with None, on this run)."""
         return (run_id, step_key) in self.in_flight
 
 
 def workers(instance: DagsterInstance) -> list[Worker]:
-    """All workers that have reported; none where the storage has no key-value store."""
+    """All workers that have reported; none if the storage has no key-value store."""
     storage = instance.run_storage
     try:
         index = storage.get_cursor_values({INDEX_KEY}).get(INDEX_KEY)

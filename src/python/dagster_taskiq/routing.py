@@ -1,4 +1,4 @@
-"""Which queue a step or run goes to, and with which priority. Pure functions of tags."""
+"""Queue and priority of a step or run. Pure functions of tags."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from dagster_taskiq.tags import (
 
 DAGSTER_PRIORITY_TAG = "dagster/priority"
 
-#: What the Python system this one replaces called its only queue.
+#: Name of the only queue of the Python system that this one replaces.
 _LEGACY_BASE_NAME = "dagster"
 #: The band that is the base queue itself.
 NORMAL_BAND = "normal"
@@ -26,11 +26,11 @@ RUNS_SUFFIX = "runs"
 
 @dataclass(frozen=True)
 class Route:
-    """Where a message goes.
+    """Destination of a message.
 
-    ``fallback_url`` is the queue to use where ``url`` does not exist; ``warnings`` are sentences
-    for the run's log, each worth saying once. ``isolation`` is what kind of process the step asks
-    for; none: the worker's setting.
+    ``fallback_url`` is the queue to use if ``url`` does not exist; ``warnings`` are sentences for
+    the run's log, each to be logged once. ``isolation`` is the process isolation that the step
+    requests; None is the worker's setting.
     """
 
     queue: str
@@ -54,7 +54,7 @@ class Router:
         )
 
     def step(self, step_tags: Mapping[str, str]) -> Route:
-        """Route of a step: its own tags before the run's, and those before the default."""
+        """Route of a step: its own tags come before the run's, and those before the default."""
         own, warnings = _integer(step_tags, DAGSTER_TASKIQ_PRIORITY_TAG, DEFAULT_STEP_PRIORITY)
         priority = own + self._run_priority
         warnings = [*self._run_warnings, *warnings, *_foreign_priority(step_tags, self._run_tags)]
@@ -65,7 +65,7 @@ class Router:
         return replace(self._route(name, priority, warnings), isolation=isolation)
 
     def run(self) -> Route:
-        """Route of the run itself: the queue for runs, or the base queue where there is none."""
+        """Route of the run itself: the queue for runs, or the base queue if there is none."""
         return Route(
             queue=queue_name(with_suffix(self._base_url, RUNS_SUFFIX)),
             url=with_suffix(self._base_url, RUNS_SUFFIX),

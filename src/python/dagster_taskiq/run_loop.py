@@ -33,7 +33,7 @@ try:
     from _dagster_taskiq_host import storage_away
     from _dagster_taskiq_host.connections import kept as kept_connections
 except ImportError:
-    # Within a worker that is older than this package: its own modules come first there.
+    # Within a worker that is older than this package, the worker's own modules come first.
     from contextlib import nullcontext as kept_connections  # type: ignore[assignment]
 
     storage_away = None  # type: ignore[assignment]
@@ -41,10 +41,11 @@ except ImportError:
 if TYPE_CHECKING:
     from dagster_taskiq.executor import TaskiqExecutor
 
-#: Steps sent between two looks at the log, so that a large fan-out does not make the run deaf.
+#: Number of steps sent between two looks at the log, so that the run keeps reading it during a
+#: large fan-out.
 _LAUNCH_AT_ONCE = 5 * MAX_BATCH_ENTRIES
 _STATUS_INTERVAL = 2.0
-#: How long an unreachable broker is waited for in mid-run, in seconds.
+#: Maximum seconds of waiting for an unreachable broker during a run.
 _PATIENCE = 120.0
 
 _STOPPED = {DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE}
@@ -81,13 +82,14 @@ class RunLoop:
 
         """
         if storage_away is not None:
-            # To the end of the process: what Dagster does after this generator is waited for too.
+            # Until the end of the process: the end of Dagster's work after this generator is
+            # awaited too.
             storage_away.be_patient(self._instance)
         try:
             yield from self._events()
         except Exception as error:
             if storage_away is not None and storage_away.is_away(error):
-                # Dagster would write that the run failed. It is gone on with by another run worker.
+                # Dagster would write that the run failed. Another run worker resumes it instead.
                 storage_away.give_up(error)
             raise
 
@@ -117,8 +119,9 @@ class RunLoop:
                 raise
 
     def _open_sender(self, settings: Settings) -> Sender:
-        """What is wrong with the queue is told at once, unless it was good before: steps were sent
-        to it, or the run itself came by the same broker.
+        """Open the sender, and report errors of the queue at once, unless it worked before.
+
+        It worked before if steps were sent to it, or if the run itself came by the same broker.
         """
         came_by_queue = DAGSTER_TASKIQ_TASK_ID_TAG in self._context.dagster_run.tags
         is_good = self._has_sent or came_by_queue
@@ -166,10 +169,10 @@ class RunLoop:
         yield from self._take_in(self._read())
 
     def _resume(self) -> Iterator[DagsterEvent]:
-        """Rebuild the state from the log, and adopt what its earlier worker has sent.
+        """Rebuild the state from the log, and adopt the steps that the earlier worker has sent.
 
-        What was sent is still in the queue or with a worker: a message is deleted only after its
-        step has ended. Only those of one turn may have been announced but not sent, as launching
+        Sent steps are still in the queue or with a worker: a message is deleted only after its step
+        has ended. Only the steps of one turn may have been announced but not sent, as launching
         stops while something is unsent.
         """
         self._say("Going on with the run after its run worker was lost.")
@@ -199,7 +202,7 @@ class RunLoop:
         yield from _events_to_yield(records)
 
     def _end_unended(self, quiet: bool) -> None:
-        """End steps that nobody else ends, once the log has nothing more to say."""
+        """End steps that no other process ends, once the log contains nothing new."""
         now = time.monotonic()
         due = [(k, u) for k, u in self._progress.unended.items() if now >= u.due]
         if not quiet or not due:
@@ -229,7 +232,7 @@ class RunLoop:
     def _send(self, flights: list[Flight]) -> None:
         """Announce attempts in the log, then send them.
 
-        In that order, so that everything an attempt writes comes after its announcement.
+        The order matters: everything an attempt writes must come after its announcement.
         """
         outgoing = []
         by_key = {flight.step.key: flight for flight in flights}
@@ -287,14 +290,14 @@ class RunLoop:
 
     @property
     def _passing(self) -> tuple[type[DagsterTaskiqError], ...]:
-        """What is waited for."""
+        """Whether an error is transient, so that it is waited for."""
         if self._has_sent:
-            # Credentials were good before: a token has expired, or their source does not answer.
+            # Credentials worked before: a token has expired, or their source does not answer.
             return (BrokerUnreachableError, AccessError)
         return (BrokerUnreachableError,)
 
     def _look_after(self) -> None:
-        """Say what keeps steps from starting, and send again what seems to be lost."""
+        """Report what keeps steps from starting, and send lost steps again."""
         findings = self._care.look(self._progress.flights.values())
         for sentence in findings.sentences:
             self._say(sentence, again=True)
@@ -315,7 +318,7 @@ class RunLoop:
         )
 
     def _read(self) -> list[EventLogRecord]:
-        """What is new in the log. The tail counts past the storage's own methods."""
+        """Return new events of the log. The tail does not use the storage's own methods."""
         if storage_away is None:
             return self._tail.read_to_end()
         return storage_away.patiently(self._tail.read_to_end)
@@ -331,7 +334,7 @@ class RunLoop:
         return run is None or run.status in _STOPPED
 
     def _say(self, sentence: str, step: ExecutionStep | None = None, again: bool = False) -> None:
-        """Write an engine event; unless told otherwise, each sentence once per run."""
+        """Write an engine event; by default each sentence once per run."""
         if sentence in self._said and not again:
             return
         self._said.add(sentence)

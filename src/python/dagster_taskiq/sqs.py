@@ -1,4 +1,4 @@
-"""Sending messages: batches, limits, large bodies, and queues that turn out to be missing."""
+"""Sending messages: batches, limits, large bodies, and missing queues."""
 
 import hashlib
 import json
@@ -17,17 +17,18 @@ from dagster_taskiq.errors import (
 )
 from dagster_taskiq.message import compacted
 
-#: SQS takes at most this many messages in one call.
+#: Maximum number of messages in one call to SQS.
 MAX_BATCH_ENTRIES = 10
-#: SQS takes 1,048,576 bytes in one call, attributes included; this leaves room for those.
+#: Maximum size of a call: SQS takes 1,048,576 bytes, attributes included, and this leaves room for
+#: those.
 MAX_BATCH_BYTES = 1_000_000
-#: Bodies of this size and more go to S3 where a bucket is configured. Every consumer of this kind
-#: of message agrees on it: it was SQS's limit until 2025.
+#: Minimum size of bodies that go to S3 if a bucket is configured. All consumers of these messages
+#: agree on it: it was the limit of SQS until 2025.
 OFFLOAD_BYTES = 262_144
-#: A missing queue is tried again after this time, in seconds: its creation must be noticed by a run
-#: or daemon that sends for days.
+#: Seconds after which a missing queue is tried again: its creation must be noticed by a run or
+#: daemon that sends for days.
 LOOK_AGAIN_AFTER = 60.0
-#: A queue's MaximumMessageSize where it cannot be asked for.
+#: A queue's MaximumMessageSize if it cannot be queried.
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_576
 
 _OFFLOAD_ATTRIBUTE = {"s3_extended_message": {"StringValue": "True", "DataType": "String"}}
@@ -48,7 +49,7 @@ class Outgoing:
 
 @dataclass
 class SendOutcome:
-    """What became of a batch, by ``Outgoing.key``.
+    """Outcome of a batch, by ``Outgoing.key``.
 
     ``notices`` are sentences for the log about queues that were missing.
     """
@@ -59,7 +60,7 @@ class SendOutcome:
 
 
 def group_id(*parts: str) -> str:
-    """A message group id: the parts, or their hash where SQS's 128 characters do not suffice."""
+    """A message group id: the parts, or their hash if they exceed the 128 characters of SQS."""
     text = "/".join(parts)
     printable = all("!" <= char <= "~" for char in text)
     return text if printable and len(text) <= 128 else hashlib.sha256(text.encode()).hexdigest()
@@ -87,7 +88,7 @@ class Sender:
         return self._client
 
     def check_base_queue(self) -> None:
-        """Ask the base queue for its limit, so that what is wrong with it is known at once.
+        """Query the base queue's limit, so that its errors are reported at once.
 
         Raises:
             DagsterTaskiqError: the queue cannot be reached or does not exist.
@@ -96,7 +97,7 @@ class Sender:
         self._limit(self.base_url)
 
     def waiting(self, url: str) -> int | None:
-        """About how many messages wait in a queue, None where it cannot be asked."""
+        """Approximate number of messages in a queue, None if it cannot be queried."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
         try:
             found = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names)
@@ -130,7 +131,8 @@ class Sender:
         try:
             answer = self._client.send_message_batch(QueueUrl=url, Entries=entries)
         except Exception:
-            # One by one tells which entry is at fault, and finds the fallback of a missing queue.
+            # Sending one by one shows which entry is at fault, and finds the fallback of a missing
+            # queue.
             for item in batch:
                 self._send_one(item, outcome)
             return
@@ -223,7 +225,7 @@ class Sender:
         return json.dumps({"s3_bucket": bucket, "s3_key": key})
 
     def _limit(self, url: str) -> int:
-        """The queue's MaximumMessageSize in bytes; the default where asking is not permitted."""
+        """The queue's MaximumMessageSize in bytes; the default if the query is not permitted."""
         if url not in self._limits:
             try:
                 answer = self._client.get_queue_attributes(
@@ -242,7 +244,7 @@ class Sender:
 def _batches(
     ready: Sequence[tuple[Outgoing, dict[str, Any], int]],
 ) -> Iterator[list[tuple[Outgoing, dict[str, Any], int]]]:
-    """Runs of messages for one queue, within SQS's limits; the order is kept per queue."""
+    """Batches of messages for one queue, within the limits of SQS; the order is kept per queue."""
     by_url: dict[str, list[tuple[Outgoing, dict[str, Any], int]]] = {}
     for item in ready:
         by_url.setdefault(item[0].url, []).append(item)

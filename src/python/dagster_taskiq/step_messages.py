@@ -17,7 +17,7 @@ from dagster_taskiq.tags import TASK_EXECUTE_STEP
 
 
 class StepMessages:
-    """Builds them. What is the same for every step of the run is packed once."""
+    """Builds the messages. Parts that are the same for every step of the run are packed once."""
 
     def __init__(self, context: PlanOrchestrationContext, retries: RetryMode):
         self._run_id = context.run_id
@@ -64,7 +64,7 @@ class StepMessages:
             ),
             {"execute_step_args_packed": packed, "executable_dict": self._executable},
         )
-        # A resend on purpose must not be swallowed as a duplicate.
+        # An intended resend must not be dropped as a duplicate.
         nonce = (flight.resends,) if flight.resends else ()
         return Outgoing(
             key=key,

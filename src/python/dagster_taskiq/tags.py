@@ -6,18 +6,18 @@ DAGSTER_TASKIQ_PRIORITY_TAG = "dagster-taskiq/priority"
 DAGSTER_TASKIQ_RUN_PRIORITY_TAG = "dagster-taskiq/run_priority"
 #: Name of a queue from the configuration's ``queues``. Set on ops, jobs and runs.
 DAGSTER_TASKIQ_QUEUE_TAG = "dagster-taskiq/queue"
-#: What kind of process a step gets: one of ``ISOLATION_MODES``. Set on ops, jobs and runs.
+#: Process isolation of a step: one of ``ISOLATION_MODES``. Set on ops, jobs and runs.
 DAGSTER_TASKIQ_ISOLATION_TAG = "dagster-taskiq/isolation"
 #: Id of the Taskiq message that carries the run. Set on runs by the launcher.
 DAGSTER_TASKIQ_TASK_ID_TAG = "dagster-taskiq/task_id"
 
-#: A step's priority when it names none.
+#: Default priority of a step.
 DEFAULT_STEP_PRIORITY = 5
-#: A run's priority when it names none.
+#: Default priority of a run.
 DEFAULT_RUN_PRIORITY = 0
 
 #: The worker's own setting; a forked child; a process that runs one step after the other; a process
-#: of the step's own.
+#: for this step alone.
 ISOLATION_MODES = ("auto", "fork", "reuse", "fresh")
 
 #: Value of the label ``dtq``. A message without that label comes from another sender, which waits

@@ -1,19 +1,19 @@
-"""Where a run is or was: what its workers have written into its event log."""
+"""Location of a run: the announcements of its workers in its event log."""
 
 from dataclasses import dataclass
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance
 
-#: Metadata key of the engine event with which a worker says that it runs a run or step.
+#: Metadata key of the engine event with which a worker announces that it runs a run or step.
 OWNER_KEY = "dagster-taskiq/worker"
-#: Beginning of the class name of an error that a worker wrote on a dead process's behalf.
+#: Prefix of the class name of an error that a worker wrote on a dead process's behalf.
 _OWN_ERRORS = "dagster_taskiq."
 _PAGE = 200
 
 
 @dataclass(frozen=True)
 class Announcement:
-    """A worker's word that it runs a run, and where; all as text."""
+    """A worker's announcement that it runs a run, with its location; all as text."""
 
     worker: str
     host: str
@@ -34,7 +34,7 @@ def owner_of(event: DagsterEvent) -> str | None:
 
 
 def last_announcement(instance: DagsterInstance, run_id: str) -> Announcement | None:
-    """Who ran the run last; None where no worker has said so."""
+    """The last worker that ran the run; None if no worker has announced itself."""
     cursor = None
     while True:
         # From the newest on: each step has such events as well.
@@ -72,7 +72,7 @@ def _announcement(event: DagsterEvent) -> Announcement | None:
 
 
 def written_end(instance: DagsterInstance, run_id: str) -> str | None:
-    """Why the run's process ended, with its exit code or signal, where a worker had to write it."""
+    """The end of the run's process, with its exit code or signal, if a worker had to write it."""
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE):
         error = entry.get_dagster_event().job_failure_data.error
         if error is not None and (error.cls_name or "").startswith(_OWN_ERRORS):

@@ -1,4 +1,4 @@
-"""A Taskiq broker that receives from SQS and keeps what it holds from being delivered again."""
+"""A Taskiq broker that receives from SQS and keeps its messages from being delivered again."""
 
 import asyncio
 import json
@@ -18,21 +18,21 @@ from dagster_taskiq.python_worker.deliveries import Delivery, NotATask, reason_o
 from dagster_taskiq.routing import RUNS_SUFFIX
 from dagster_taskiq.sqs import Outgoing, Sender
 
-#: What was received and not yet handed out.
+#: Received messages that have not been handed out yet.
 _Arrived = asyncio.Queue[tuple[Delivery, AckableMessage]]
 
 _LOG = logging.getLogger("dagster_taskiq")
-# The one logger of this worker: whichever of its modules writes, no secret goes out.
+# The one logger of this worker: it hides secrets in the output of all modules.
 _LOG.addFilter(Redacting())
 
-#: Default of the seconds a received message stays invisible.
+#: Default visibility timeout of a received message, in seconds.
 VISIBILITY_TIMEOUT = 60
 _WAIT_SECONDS = 5
 _RETRY_SECONDS = 5.0
 _MISSING_SECONDS = 30.0
 _FETCH_AGAIN_SECONDS = 30
 _KEEP_HIDDEN_SECONDS = 900
-#: Bytes of the largest body that is fetched: a frame to a step's process carries it.
+#: Maximum size in bytes of a fetched body: it must fit into a frame to a step's process.
 _MAX_BODY = 15 * 1024 * 1024
 _DELETE_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
@@ -40,9 +40,9 @@ _DELETE_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 class SqsBroker(AsyncBroker):
     """Sends to and receives from the queue that the environment configures.
 
-    Runs and steps have limits of their own: runs that fill the places their own steps need would
-    wait for ever. A message is invisible for ``visibility_timeout`` seconds, renewed at a third of
-    it while it is held.
+    Runs and steps have separate limits: runs that fill the places of their own steps would wait
+    forever. A message is invisible for ``visibility_timeout`` seconds, renewed at a third of it
+    while it is held.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class SqsBroker(AsyncBroker):
         self._further_queues = list(further_queues)
         self._held: dict[str, Delivery] = {}
         self._freed = asyncio.Condition()
-        # A lease that is being renewed is not given back at the same time.
+        # A lease must not be renewed and given back at the same time.
         self._renewing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -77,16 +77,17 @@ class SqsBroker(AsyncBroker):
         self._settings: Settings = resolve({})
         self._sender = await asyncio.to_thread(Sender, self._settings)
         await asyncio.to_thread(self._sender.check_base_queue)
-        # The handlers may ask for the queues.
+        # The handlers may need the queues.
         await super().startup()
 
     async def shutdown(self) -> None:
-        """Stop receiving, and give back what was not settled."""
+        """Stop receiving, and give back messages that were not settled."""
         self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # The handlers end what runs: nobody should receive a message whose step still lives.
+        # The handlers end running tasks: no other worker should receive a message whose step is
+        # still alive.
         await super().shutdown()
         for held in list(self._held.values()):
             await self.hide(held, 0)
@@ -95,7 +96,7 @@ class SqsBroker(AsyncBroker):
         """Send a message to the base queue.
 
         Raises:
-            DagsterTaskiqError: it was not sent.
+            DagsterTaskiqError: the message was not sent.
 
         """
         sender = self._started()
@@ -113,7 +114,7 @@ class SqsBroker(AsyncBroker):
             raise error
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Receive for as long as the caller asks; each message is to be acknowledged."""
+        """Receive until the caller stops iterating; each message is to be acknowledged."""
         arrived: _Arrived = asyncio.Queue()
         *shared, runs = self._urls()
         polls = [asyncio.create_task(self._poll(url, False, arrived)) for url in shared]
@@ -124,7 +125,8 @@ class SqsBroker(AsyncBroker):
                 _, message = await arrived.get()
                 yield message
         finally:
-            # Nobody asks any more, while what runs may go on for long: the rest is for others.
+            # The caller has stopped, while running tasks may take long: the rest is for other
+            # workers.
             self._closing = True
             for poll in polls:
                 poll.cancel()
@@ -190,7 +192,7 @@ class SqsBroker(AsyncBroker):
             await self.hide(delivery, _FETCH_AGAIN_SECONDS)
             return
         if delivery.task_id in self._held:
-            # A second delivery of what is in hand: its time runs out, and it is recognised then.
+            # A second delivery of a current message: its lease expires, and it is recognised then.
             await self.hide(delivery, self.visibility_timeout)
             return
         if self.local_task_registry and self.find_task(delivery.task_name) is None:
@@ -202,8 +204,8 @@ class SqsBroker(AsyncBroker):
         self._held[delivery.task_id] = delivery
 
         async def acknowledge() -> None:
-            # One of our own tasks has settled its message by now; Taskiq acknowledges whatever
-            # becomes of a task. A program's own loop says by this that it is done.
+            # One of our own tasks has settled its message by now; Taskiq acknowledges with any
+            # outcome of a task. Another program's loop signals by this that it is done.
             if not delivery.is_settled:
                 await self.delete(delivery)
 
@@ -211,10 +213,10 @@ class SqsBroker(AsyncBroker):
         await arrived.put((delivery, message))
 
     def _text(self, delivery: Delivery) -> str:
-        """The message's text, from S3 where the body only names it.
+        """The message's text, from S3 if the body is only a pointer.
 
         Raises:
-            NotATask: the object it names is not there.
+            NotATask: the object it names does not exist.
 
         """
         if not delivery.is_offloaded:
@@ -241,17 +243,17 @@ class SqsBroker(AsyncBroker):
         return self._s3
 
     def held(self, task_id: str) -> Delivery | None:
-        """The delivery of a task that is in hand."""
+        """The delivery of a current task."""
         return self._held.get(task_id)
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """Everything that is in hand."""
+        """All current deliveries."""
         return list(self._held.values())
 
     @property
     def slots(self) -> dict[str, int]:
-        """How many steps and runs are in hand at most."""
+        """Maximum numbers of current steps and runs."""
         return {"steps": self._max_steps, "runs": self._max_runs}
 
     @property
@@ -260,7 +262,7 @@ class SqsBroker(AsyncBroker):
         return [queue_name(url) for url in self._urls()]
 
     async def delete(self, delivery: Delivery) -> None:
-        """Delete a message whose effect is in Dagster's log."""
+        """Delete a message, whose effect must be in Dagster's log."""
         for pause in (*_DELETE_AGAIN_SECONDS, None):
             try:
                 await asyncio.to_thread(
@@ -284,7 +286,7 @@ class SqsBroker(AsyncBroker):
         await asyncio.to_thread(self._set_visibility, delivery, round(seconds))
 
     async def dead_letter(self, delivery: Delivery, reason: str) -> None:
-        """Move a message that nobody can run to the dead-letter queue, or keep and show it."""
+        """Move a message that no worker can run to the dead-letter queue, or keep and show it."""
         reason = redact(reason)
         _LOG.error("Message %s cannot be run: %s", delivery.message_id, reason)
         try:
@@ -327,10 +329,10 @@ class SqsBroker(AsyncBroker):
         return True
 
     async def put_result(self, delivery: Delivery, result: dict[str, Any]) -> bool:
-        """Put the result a sender waits for; whether there is a bucket to put it to.
+        """Store the result a sender waits for; returns whether there is a bucket for it.
 
         Raises:
-            DagsterTaskiqError: S3 does not take it.
+            DagsterTaskiqError: S3 refuses it.
 
         """
         bucket = self._settings.s3_bucket

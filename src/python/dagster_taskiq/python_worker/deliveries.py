@@ -11,7 +11,7 @@ from dagster_taskiq.tags import TASK_EXECUTE_RUN, TASK_RESUME_RUN
 
 _OFFLOADED = "s3_extended_message"
 
-#: Taskiq's ids, with or without hyphens. Results are put into S3 under them.
+#: Pattern of Taskiq's ids, with or without hyphens. Results are stored in S3 under them.
 _TASK_ID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -22,7 +22,7 @@ _LONGEST_NUMBER = 9
 
 
 class NotATask(Exception):
-    """The message is not a Taskiq message; the text says why."""
+    """The message is not a Taskiq message; the text contains the reason."""
 
 
 @dataclass
@@ -30,11 +30,11 @@ class Delivery:
     """One delivery of one message.
 
     Attributes:
-        body: as it came, so that it can be passed on unchanged.
+        body: as received, so that it can be passed on unchanged.
         attributes: its message attributes, likewise.
         group: on FIFO queues, its message group.
         received_at: monotonic seconds.
-        is_settled: its message was deleted, hidden or put away.
+        is_settled: its message was deleted, hidden or dead-lettered.
 
     """
 
@@ -54,7 +54,7 @@ class Delivery:
 
     @classmethod
     def of(cls, url: str, raw: dict[str, Any]) -> "Delivery":
-        """The delivery that SQS's answer describes."""
+        """The delivery for a message in an answer of SQS."""
         system = raw.get("Attributes", {})
         return cls(
             url=url,
@@ -73,12 +73,12 @@ class Delivery:
 
     @property
     def is_offloaded(self) -> bool:
-        """Whether the body only names an object in S3."""
+        """Whether the body is only a pointer to an object in S3."""
         return _OFFLOADED in self.attributes
 
     @property
     def is_run(self) -> bool:
-        """Whether it asks for a whole run."""
+        """Whether it requests a whole run."""
         return self.task_name in (TASK_EXECUTE_RUN, TASK_RESUME_RUN)
 
     @property
@@ -88,7 +88,7 @@ class Delivery:
 
     @property
     def attempt(self) -> int:
-        """Total attempt of the step; 0 where the sender does not say."""
+        """Total attempt of the step; 0 if the sender did not set it."""
         text = str(self.labels.get("attempt", ""))
         return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else 0
 
@@ -101,7 +101,7 @@ class Delivery:
         return str(packed.get("pipeline_run_id", "")), None if self.is_run else keys[0]
 
     def decode(self, text: str) -> None:
-        """Take in the message's text.
+        """Decode the message's text.
 
         Raises:
             NotATask: it is not a Taskiq message.
@@ -127,7 +127,7 @@ def s3_object(body: str, only: str | None) -> tuple[str, str]:
 
     Args:
         body: the message's own body.
-        only: the one bucket that is read from, where one is configured.
+        only: the one bucket that may be read, if one is configured.
 
     Raises:
         NotATask: it names no object, or one in another bucket.

@@ -1,7 +1,7 @@
 """The processes that do the work, shared with the ``dagster-taskiq-tui`` worker.
 
-``_dagster_taskiq_host`` holds the delivery rules: claims, what a redelivered message means, how a
-cancelled or dead step ends. A step host forks a process per step or run; a ledger speaks to
+``_dagster_taskiq_host`` contains the delivery rules: claims, the handling of a redelivered message,
+the end of a cancelled or dead step. A step host forks a process per step or run; a ledger accesses
 Dagster's storage. Both are other processes that answer frames on a socket, so that neither user
 code nor a slow database can stop this one from renewing its leases.
 """
@@ -29,15 +29,16 @@ _LOG = logging.getLogger("dagster_taskiq")
 Frame = dict[str, Any]
 
 _LIBRARY = str(Path(__file__).parent.parent.parent)
-#: Importing Dagster takes some seconds, on a busy machine many.
+#: Timeout of the start: importing Dagster takes some seconds, on a busy machine many.
 _READY_SECONDS = 120.0
-#: For a look-up or report: longer than the busy timeout that Dagster gives SQLite.
+#: Timeout of a look-up or report: longer than the busy timeout that Dagster gives SQLite.
 _ANSWER_SECONDS = 90.0
-#: For a heartbeat or the status of runs: longer than Dagster tries to connect to a server that
-#: refuses, and with a restart short enough for no worker to look lost.
+#: Timeout of a heartbeat or a query for the status of runs: longer than Dagster tries to connect to
+#: a server that refuses, and with a restart short enough that no worker looks lost.
 _PULSE_SECONDS = 15.0
 _END_SECONDS = 10.0
-#: A task that found its host dead or outdated before it was started is given to a fresh one.
+#: Number of tries for a task that finds its host dead or outdated before it is started; each takes
+#: a fresh host.
 _TRIES = 3
 
 
@@ -50,7 +51,7 @@ class HostDied(Exception):
 
 
 class HostUnusable(Exception):
-    """The process cannot do its work; the text says why, secrets hidden."""
+    """The process cannot do its work; the text contains the reason, secrets hidden."""
 
     def __init__(self, text: str):
         super().__init__(redact(text))
@@ -84,7 +85,7 @@ class _Link:
 
         """
         ours, theirs = socket.socketpair()
-        # The empty first argument leaves the path as it is: this package is installed there.
+        # The empty first argument leaves the path unchanged: this package is installed there.
         command = [sys.executable, "-c", BOOTSTRAP, "", _LIBRARY, mode, str(os.getpid())]
         with theirs:
             process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)
@@ -100,12 +101,12 @@ class _Link:
 
     def send(self, frame: Frame) -> None:
         if self.is_open:
-            # Escaped, a body could be three times as long, and too long for a frame.
+            # Escaped, a body could be three times as long, and exceed a frame.
             body = json.dumps(frame, ensure_ascii=False).encode("utf-8", "surrogatepass")
             self._writer.write(HEADER.pack(len(body)) + body)
 
     def expect(self, key: str | int) -> "asyncio.Future[Frame]":
-        """What will be answered under a key.
+        """The future answer for a key.
 
         Raises:
             HostDied: the process is gone.
@@ -116,12 +117,12 @@ class _Link:
         return self.answers.setdefault(key, asyncio.get_running_loop().create_future())
 
     async def kill(self) -> None:
-        """End a process that hangs; its death is told to whoever waits for it."""
+        """End a process that hangs; its death is reported to the waiting callers."""
         self.process.kill()
         await self._task
 
     async def close(self) -> None:
-        """End the process, and with it whatever it runs."""
+        """End the process and all of its tasks."""
         self._writer.close()
         try:
             await asyncio.to_thread(self.process.wait, _END_SECONDS)
@@ -143,7 +144,7 @@ class _Link:
         for future in waiting:
             if not future.done():
                 future.set_exception(died)
-                future.exception()  # told to whoever waits; nobody may
+                future.exception()  # reported to waiting callers, of which there may be none
         self.answers.clear()
         await asyncio.to_thread(self.process.wait)
 
@@ -181,7 +182,7 @@ class _Keeper:
         self._lock = asyncio.Lock()
 
     async def link(self) -> _Link:
-        """The process; a new one where there is none.
+        """The process; a new one if there is none.
 
         Raises:
             HostUnusable: it cannot be started.
@@ -211,11 +212,11 @@ class Ledger(_Keeper):
         self._pulse, self._look_ups = asyncio.Lock(), asyncio.Lock()
 
     async def ask(self, kind: str, **fields: Any) -> Any:
-        """Make a request. Each looks before it writes, so one without an answer is made again.
+        """Send a request. Each checks the state before it writes, so an unanswered one is repeated.
 
-        Heartbeats and the look for cancelled runs do not wait for what takes long; of the others
-        each waits for its turn before its time runs. What does not answer in time is killed: it, or
-        its connection, hangs.
+        Heartbeats and the query for cancelled runs do not wait for slow requests. Of the others,
+        each waits for its turn before its timeout starts. A process that does not answer in time is
+        killed: it, or its connection, hangs.
 
         Raises:
             HostUnusable: the storage, or the process, does not answer.
@@ -246,12 +247,12 @@ class Ledger(_Keeper):
 
 
 class StepHost(_Keeper):
-    """Forks a process for each step and run; it has loaded no user code, the processes do."""
+    """Forks a process for each step and run. It has loaded no user code; its children load it."""
 
     mode = "step"
 
     async def run(self, frame: Mapping[str, Any]) -> Frame:
-        """Do the work of a ``step`` or ``run`` frame; returns how its process ended.
+        """Execute a ``step`` or ``run`` frame; returns how its process ended.
 
         Raises:
             HostDied: the host died meanwhile, and the process with it.
@@ -274,7 +275,7 @@ class StepHost(_Keeper):
                 raise HostUnusable(answer["reason"])
             if answer["kind"] != "stale":
                 return answer
-            # Drained: what it runs goes on, new work gets a new host.
+            # Drained: its tasks continue, new work gets a new host.
             if self._link is link:
                 self._link = None
                 self._former = [*(old for old in self._former if old.is_open), link]
@@ -282,7 +283,7 @@ class StepHost(_Keeper):
         raise HostUnusable(f"The step host ended {_TRIES} times before the task began.")
 
     def cancel(self, task_id: str, grace: float) -> None:
-        """SIGINT to a task's processes now, SIGTERM after ``grace`` seconds, then SIGKILL."""
+        """Send SIGINT to a task's processes now, SIGTERM after ``grace`` seconds, then SIGKILL."""
         for link in (self._link, *self._former):
             if link is not None and task_id in link.answers:
                 link.send({"kind": "cancel", "id": task_id, "grace_ms": round(grace * 1000)})

@@ -1,8 +1,8 @@
-"""What becomes of a task and of its message: the delivery rules, seen from the worker.
+"""Outcome of a task and of its message: the delivery rules, seen from the worker.
 
 Whether and how an attempt runs is decided in its own process (``_dagster_taskiq_host``), under its
-claim. Here its end is turned into a settlement of the message: its effect is in Dagster's event log
-before it is deleted, and a sender that waits for a result gets it before that.
+claim. Here its end is turned into a settlement of the message. A message is deleted only after its
+effect is in Dagster's event log and a waiting sender has its result.
 """
 
 import asyncio
@@ -21,11 +21,12 @@ from dagster_taskiq.python_worker.hosts import Frame, HostDied, HostUnusable, Le
 
 _LOG = logging.getLogger("dagster_taskiq")
 
-#: Lost workers that a step may have before it fails; the worker binary's default.
+#: Maximum number of lost workers of a step before it fails; the worker binary's default.
 MAX_WORKER_LOST_RETRIES = 2
-#: Executions without an end after which a message is put away; the worker binary's default.
+#: Maximum number of executions without an end before a message is dead-lettered; the worker
+#: binary's default.
 MAX_DELIVERIES = 10
-#: A dead process's claim: on Postgres the server may take 15 s to notice.
+#: Tries to take a dead process's claim: on Postgres the server may take 15 s to notice.
 _CLAIM_TRIES = 80
 _CLAIM_PAUSE = 0.25
 _INTERRUPTED_AT_ONCE = 2
@@ -33,7 +34,7 @@ _INTERRUPTED_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Settlement:
-    """What becomes of a message: ``delete``, ``hide`` for some seconds, or ``dead_letter``."""
+    """Settlement of a message: ``delete``, ``hide`` for some seconds, or ``dead_letter``."""
 
     kind: str
     reason: str
@@ -50,7 +51,7 @@ def back_off(receive_count: int) -> float:
 
 
 class Rules:
-    """Runs tasks on a step host and judges how they end."""
+    """Runs tasks on a step host and determines their outcomes."""
 
     def __init__(self, steps: StepHost, ledger: Ledger, visibility: float):
         self._steps = steps
@@ -104,7 +105,7 @@ class Rules:
         if said is None and not (ended["begun"] or ended["canceled"]):
             return self._not_started(task, f"its process {how} before it began")
         if not (task.is_step or ended["canceled"] or said is not None):
-            # Nothing of the run is lost with its process: the next one goes on with it.
+            # A lost process loses nothing of the run: the next one resumes it.
             return await self._interrupted(task, f"the run's process {how}", ended["pid"])
         retry = (not ended["canceled"] and ended["retry"]) or {}
         what = "step" if task.is_step else "run"
@@ -151,7 +152,7 @@ class Rules:
 
     async def _interrupted(self, task: messages.Task, reason: str, pid: int) -> Settlement:
         _LOG.info("%s was interrupted (%s) and goes on elsewhere.", _name(task), reason)
-        # So that the next worker need not find it out by the silence of this one.
+        # The next worker then need not wait for the silence of this one.
         try:
             await self._ledger.ask("release", run_id=task.run_id, worker=task.worker, pid=pid)
         except HostUnusable as error:
@@ -166,7 +167,7 @@ class Rules:
     async def _report(
         self, task: messages.Task, mode: str, reason: str, **retry: Any
     ) -> Settlement:
-        """Have the end of an attempt written that its process did not write."""
+        """Write the end of an attempt whose process did not write it."""
         report = {
             "run_id": task.run_id,
             "step_key": task.step_key,
@@ -191,7 +192,7 @@ class Rules:
         return Settlement("delete", reason)
 
     async def _end_unrunnable(self, task: messages.Task, settlement: Settlement) -> Settlement:
-        """Write the reason into the run's log, so that nobody waits for the task."""
+        """Write the reason into the run's log, so that no sender waits for the task."""
         _LOG.error("%s cannot be run: %s", _name(task), settlement.reason)
         written = await self._report(task, "unstarted", settlement.reason)
         return written if written.kind == "hide" else settlement
@@ -233,7 +234,9 @@ def _how(ended: Frame, said: Frame | None) -> str:
 
 
 def _ended(events: list[str] | None, delivery: Delivery) -> dict[str, Any]:
-    """As taskiq writes a TaskiqResult; a step that failed has its STEP_FAILURE among the events."""
+    """Build a TaskiqResult as taskiq does; a step that failed has its STEP_FAILURE among the
+    events.
+    """
     return {
         "is_err": False,
         "log": None,

@@ -1,4 +1,4 @@
-"""The worker: it runs what a broker holds, reports itself, and notices cancelled runs."""
+"""The worker: it runs the broker's messages, reports itself, and detects cancelled runs."""
 
 import asyncio
 import logging
@@ -52,7 +52,7 @@ class Worker:
         ]
 
     async def shutdown(self, _state: Any) -> None:
-        """End what runs: the next worker finds it lost, and has it tried again."""
+        """End running tasks: the next worker finds them lost, and retries them."""
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -64,7 +64,7 @@ class Worker:
         await self._ledger.close()
 
     async def perform(self, task_id: str) -> str:
-        """Do a task that the broker holds, and settle its message; returns what came of it."""
+        """Execute a task of the broker, and settle its message; returns the outcome."""
         delivery = self._broker.held(task_id)
         if delivery is None:
             raise RuntimeError(f"Task {task_id} did not come through this broker.")
@@ -86,7 +86,7 @@ class Worker:
         return settlement.reason
 
     async def _answer(self, delivery: Delivery, settlement: Settlement) -> Settlement:
-        """Put the result for a sender that waits for one, before the message goes."""
+        """Store the result for a sender that waits for one, before the message is deleted."""
         if delivery.is_ours or settlement.kind == "hide":
             return settlement
         try:
@@ -109,7 +109,7 @@ class Worker:
             except HostUnusable as error:
                 _LOG.warning("%s", error)
             except Exception:
-                # Without these loops it looks dead, or steps of cancelled runs go on.
+                # Without these loops it looks dead, or steps of cancelled runs continue.
                 _LOG.exception("Trying again in %.1f s.", seconds)
             await asyncio.sleep(seconds)
 
@@ -135,7 +135,7 @@ class Worker:
         await self._ledger.ask("heartbeat", worker=self._identity["id"], body=body)
 
     async def _look_for_cancelled_runs(self) -> None:
-        """Interrupt what belongs to runs that are being cancelled, were cancelled or failed."""
+        """Interrupt tasks of runs that are being cancelled, were cancelled or failed."""
         tasks = {
             delivery.task_id: delivery.place[0]
             for delivery in self._broker.deliveries
@@ -145,7 +145,7 @@ class Worker:
             return
         run_ids = sorted({run_id for run_id in tasks.values() if run_id})
         ending = await self._ledger.ask("ending_runs", run_ids=run_ids)
-        # A run's own process writes FAILURE shortly before it ends: looked at once more.
+        # A run's own process writes FAILURE shortly before it ends: it is checked once more.
         failed = {run_id for run_id, status in ending.items() if status == "FAILURE"}
         fresh, self._failed_before = failed - self._failed_before, failed
         for task_id, run_id in tasks.items():
