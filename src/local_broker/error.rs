@@ -50,7 +50,7 @@ pub enum ErrorKind {
     InvalidAction,
     /// A JSON body that cannot be read as the action's input.
     Serialization,
-    /// The request is not allowed to do this, whoever signed it.
+    /// The request is not allowed to do this, with any signature.
     AccessDenied,
     /// The request's signature is absent.
     MissingAuthenticationToken,
