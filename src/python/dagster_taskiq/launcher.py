@@ -169,8 +169,8 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         try:
             is_ours = claim.acquire()
         except Exception as error:
-            # This may not be a worker's host, or another user's process. Then a worker that begins
-            # the run at this moment may end it too.
+            # Perhaps this is not a worker's host, or it is another user's process. Then a worker
+            # that begins the run at this moment may end it too.
             _logger.warning("cannot take the claim of run %s: %s", run_id, redact(str(error)))
             is_ours = True
         if not is_ours:
