@@ -104,7 +104,7 @@ impl Guard {
         }
     }
 
-    /// The same, of a server that encrypts.
+    /// The guard of a server that encrypts.
     #[must_use]
     pub fn over_https(self, is_https: bool) -> Self {
         Self { is_https, ..self }

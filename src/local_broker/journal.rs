@@ -82,11 +82,11 @@ const VACUUM_STEP: i64 = 256;
 const CHECKPOINT_AFTER: usize = 2_000;
 /// Pages of log at which the writer copies what the checkpointer left; a page has 4 KiB.
 const LOG_LIMIT: i64 = 16_384;
-/// Pages kept in memory, in KiB. What is received next and what was sent last is enough: the system
-/// caches the files besides.
+/// Maximum size of the page cache, in KiB. It needs only the messages received next and sent last,
+/// because the system caches the files as well.
 const CACHE_KIB: i64 = 4_096;
 
-/// The database and what is left to clean up in it.
+/// The database and its garbage that is still to be removed.
 #[derive(Debug)]
 pub struct Journal {
     db: Connection,
