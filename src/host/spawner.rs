@@ -94,7 +94,7 @@ impl Recipe {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(&self.python);
-        // Not for steps: what they are is no matter of systemd's.
+        // Steps must not see these variables: systemd supervises only the worker.
         for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
             command.env_remove(variable);
         }

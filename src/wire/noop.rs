@@ -22,10 +22,10 @@ impl Noop {
     /// The `task_name`.
     pub const TASK_NAME: &str = "dagster_taskiq.noop";
 
-    /// Reads an SQS body; `None` where it asks for another task, or for none.
+    /// Reads an SQS body; `None` if it requests another task, or no task.
     ///
     /// # Errors
-    /// [`DecodeError::BadName`]: the task id is not a UUID. A result is put into S3 under it.
+    /// [`DecodeError::BadName`]: the task id is not a UUID. Its result is stored in S3 under it.
     pub fn decode(body: &str) -> Result<Option<Self>, DecodeError> {
         // Every message of a queue comes by here, and most are large.
         if !body.contains(Self::TASK_NAME) {
