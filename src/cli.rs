@@ -7,6 +7,8 @@ mod arguments;
 mod attach;
 mod broker;
 mod child;
+mod complete;
+mod config;
 mod connection;
 mod console;
 mod control;
@@ -67,6 +69,13 @@ enum Verb {
     Doctor(Box<doctor::DoctorArgs>),
     /// Open the console over the workers of other hosts, through ssh
     Attach(Box<attach::AttachArgs>),
+    /// Show, begin and check the settings
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
+    /// Print the completions of a shell
+    Completions(complete::CompletionsArgs),
+    /// Print the manual page
+    Man(complete::ManualArgs),
     #[command(subcommand, hide = true)]
     Control(control::ControlVerb),
     #[command(hide = true)]
@@ -109,6 +118,9 @@ pub fn main() -> ExitCode {
         Some(Verb::Doctor(args)) => outcome(doctor::run(&args)),
         Some(Verb::Demo(args)) => outcome(demo::run(&args)),
         Some(Verb::Attach(args)) => outcome(attach::run(*args)),
+        Some(Verb::Config(verb)) => outcome(config::run(verb)),
+        Some(Verb::Completions(args)) => outcome(complete::completions(&args)),
+        Some(Verb::Man(args)) => outcome(complete::manual(&args)),
         Some(Verb::Control(verb)) => outcome(control::run(verb)),
         Some(Verb::Guard(args)) => outcome(guard::run(&args)),
         None if no_ui => outcome(worker::run(worker::WorkerVerb::Start(Box::new(

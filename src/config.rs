@@ -1,17 +1,28 @@
 //! Layered settings: defaults < YAML file < environment < flags. Each value knows where it came
-//! from, so that an error can name the line, the variable or the flag to change.
+//! from, so that an error can name the line, the variable or the flag to change. `table` has a row
+//! for each setting.
 
+mod check;
+mod document;
+mod error;
 mod file;
 mod folders;
-mod partial;
+mod merge;
 mod region;
-mod settings;
+mod rows;
+mod table;
+mod values;
+pub mod yaml;
 
-pub use file::{ConfigError, parse_yaml, read_file};
+pub use document::{flow, reference, sample, schema};
+pub use error::{ConfigError, Problem};
+pub use file::{File, parse, parse_yaml, read_file};
 pub use folders::state_folder;
-pub use partial::{Band, Partial, WorkerLost};
+pub use merge::{Layer, Origin, Setting};
 pub use region::{is_loopback, region_of_queue_url};
-pub use settings::{Origin, Setting, Settings, from_environment};
+pub use rows::Row;
+pub use table::{Partial, ROWS, Settings};
+pub use values::{Band, WorkerLost};
 
 /// Where the embedded broker listens when nobody says otherwise.
 pub const EMBEDDED_ENDPOINT: &str = "http://127.0.0.1:9324";

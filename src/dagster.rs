@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::domain::secrets::redact_text;
 
 pub use error::DagsterError;
-pub use job_detail::{PartitionDetail, nearest};
+pub use job_detail::PartitionDetail;
 pub use jobs::{Job, Location};
 pub use launch::{Launched, Reexecution, Termination, TerminationPolicy};
 pub use runs::{PlanStep, RunDetail, RunFilter, RunPage, RunStats, StepStats};

@@ -33,7 +33,7 @@ pub use message::{
     Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,
     RedrivePolicy,
 };
-pub use plain::{plain, reason};
+pub use plain::{nearest, plain, reason};
 pub use query::{
     Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent, RunStep,
     RunSteps,

@@ -73,7 +73,7 @@ impl Broker {
             .value
             .clone()
             .or_else(|| endpoint_of_queue_url(&settings.queue_url.value));
-        let region = settings.region.value.clone();
+        let region = settings.region_name.value.clone();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.clone()))
             .retry_config(RetryConfig::standard())

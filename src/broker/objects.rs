@@ -93,8 +93,8 @@ impl Objects {
     pub fn new(settings: &Settings, credentials: Option<SharedCredentialsProvider>) -> Self {
         let shared = Shared {
             endpoint: settings.s3_endpoint_url.value.clone(),
-            region: settings.region.value.clone(),
-            results: settings.s3_bucket.value.clone(),
+            region: settings.region_name.value.clone(),
+            results: settings.s3_bucket_name.value.clone(),
             credentials,
             buckets: Mutex::default(),
         };

@@ -174,11 +174,11 @@ pub fn sibling_url(base: &str, suffix: &str) -> String {
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
     use super::*;
-    use crate::config::{Origin, Partial};
+    use crate::config::parse;
 
     fn set(yaml: &str) -> QueueSet {
-        let partial: Partial = serde_yaml::from_str(yaml).unwrap();
-        QueueSet::configured(&Settings::merge(&[(Origin::Flags, partial)], false).unwrap())
+        let file = parse(std::path::Path::new("c.yaml"), yaml).unwrap();
+        QueueSet::configured(&Settings::merge(&[file.layer], false).unwrap())
     }
 
     fn names(set: &QueueSet) -> Vec<&str> {

@@ -10,15 +10,14 @@ use std::process::{Command, ExitCode};
 
 use super::broker::SECRET_KEY_VARIABLE;
 use super::output::note;
+use crate::config::ROWS;
 use crate::domain::secrets::redact_text;
 
-/// Flags whose values are secrets, or URLs that may hold one; and the variables that mean the same.
-const FLAGS: [(&str, &str); 4] = [
-    ("--secret-key", SECRET_KEY_VARIABLE),
-    ("--queue-url", "DAGSTER_TASKIQ_SQS_QUEUE_URL"),
-    ("--endpoint-url", "DAGSTER_TASKIQ_SQS_ENDPOINT_URL"),
-    ("--webserver-url", "DAGSTER_TASKIQ_WEBSERVER_URL"),
-];
+/// Flags whose values are secrets, or may hold one; and the variables that mean the same.
+fn flags() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let settings = ROWS.iter().filter_map(|row| row.flag.zip(row.env));
+    settings.chain([("--secret-key", SECRET_KEY_VARIABLE)])
+}
 
 /// Arguments without secrets, and the variables that have them instead.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,8 +35,8 @@ pub(super) fn hide_secrets() {
     if moved.flags.is_empty() {
         return;
     }
-    for (flag, variable) in FLAGS.iter().filter(|(flag, _)| moved.flags.contains(flag)) {
-        let file = if *flag == "--secret-key" {
+    for (flag, variable) in flags().filter(|(flag, _)| moved.flags.contains(flag)) {
+        let file = if flag == "--secret-key" {
             " or --secret-key-file"
         } else {
             ""
@@ -63,14 +62,14 @@ fn without_secrets(arguments: impl Iterator<Item = OsString>) -> Moved {
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
         let (name, value) = split(&argument);
-        let known = FLAGS.iter().find(|(flag, _)| name == OsStr::new(flag));
+        let known = flags().find(|(flag, _)| name == OsStr::new(flag));
         let value = value.or_else(|| arguments.peek().cloned());
         let (Some((flag, variable)), Some(value)) = (known, value) else {
             moved.arguments.push(argument);
             continue;
         };
         let is_next = name.len() == argument.len();
-        if *flag == "--secret-key" || holds_a_secret(&value) {
+        if flag == "--secret-key" || holds_a_secret(&value) {
             moved.variables.push((variable, value));
             moved.flags.push(flag);
             if is_next {

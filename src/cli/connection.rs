@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{ConfigError, Origin, Partial, Settings, from_environment, read_file};
+use super::output::note;
+use crate::config::{ConfigError, Layer, Partial, Settings, read_file};
 
 /// Where the queue is.
 #[derive(Clone, Debug, Default, Args)]
@@ -35,16 +36,25 @@ impl ConnectionArgs {
     pub fn settings(&self, flags: Partial, local_broker: bool) -> Result<Settings, ConfigError> {
         let mut layers = Vec::with_capacity(3);
         if let Some(path) = &self.config_yaml {
-            layers.push((Origin::File(path.clone()), read_file(path)?));
+            let file = read_file(path)?;
+            for ignored in &file.ignored {
+                note!("note: {}, {ignored}", path.display());
+            }
+            layers.push(file.layer);
         }
-        layers.push((Origin::Environment, from_environment()));
-        let flags = Partial {
+        layers.push(Layer::environment()?);
+        layers.push(Layer::flags(self.add_to(flags)));
+        Settings::merge(&layers, local_broker || self.local_broker)
+    }
+
+    /// These flags with others.
+    #[must_use]
+    pub fn add_to(&self, flags: Partial) -> Partial {
+        Partial {
             queue_url: self.queue_url.clone(),
             endpoint_url: self.endpoint_url.clone(),
             region_name: self.region_name.clone(),
             ..flags
-        };
-        layers.push((Origin::Flags, flags));
-        Settings::merge(&layers, local_broker || self.local_broker)
+        }
     }
 }

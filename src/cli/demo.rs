@@ -51,8 +51,8 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
     steps: u32,
     /// Steps that run at once.
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=256))]
-    workers: u32,
+    #[arg(long, alias = "workers", value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=256))]
+    slots: u32,
     #[command(flatten)]
     look: LookArgs,
 }

@@ -46,6 +46,7 @@ pub enum WorkerVerb {
     /// Interrupt a step, or a run with its steps
     Cancel(CancelArgs),
     /// Finish what runs, give the rest back, end
+    #[command(alias = "terminate")]
     Drain(DrainArgs),
     /// Kill what has not ended within its grace period (it goes on elsewhere), end
     Stop(EndArgs),
@@ -73,8 +74,8 @@ pub struct StartArgs {
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// Steps that may run at once [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub workers: Option<u32>,
+    #[arg(long, alias = "workers", value_name = "N")]
+    pub slots: Option<u32>,
     /// Run workers that may run at once [default: 4]
     #[arg(long, value_name = "N")]
     pub run_slots: Option<u32>,
@@ -147,55 +148,42 @@ impl StartArgs {
         more: Partial,
         local_broker: bool,
     ) -> Result<Settings, ConfigError> {
-        let flags = Partial {
-            workers: self.workers,
+        self.connection.settings(self.add_to(more), local_broker)
+    }
+
+    /// These flags with others, but for those of the connection.
+    fn add_to(&self, flags: Partial) -> Partial {
+        Partial {
+            slots: self.slots,
             run_slots: self.run_slots,
             subscribe: (!self.queues.is_empty()).then(|| self.queues.clone()),
             python: self.python.clone(),
             dagster_home: self.dagster_home.clone(),
-            isolation: self.isolation.map(|mode| mode.to_string()),
+            isolation: self.isolation,
             name: self.name.clone(),
-            ..more
-        };
-        self.connection.settings(flags, local_broker)
+            ..flags
+        }
     }
 
     /// The same flags as words for a process that is to be a worker named `name`.
     #[must_use]
     pub fn to_words(&self, name: Option<&str>, local_broker: bool) -> Vec<OsString> {
-        let mut words: Vec<OsString> = Vec::new();
-        let mut add = |flag: &str, value: Option<OsString>| {
-            if let Some(value) = value {
-                words.extend([flag.into(), value]);
+        let connection = &self.connection;
+        let flags = Partial {
+            name: name.map(str::to_owned),
+            ..self.add_to(connection.add_to(Partial::default()))
+        };
+        let mut words = flags.to_words();
+        let mut add = |flag: &str, path: &Option<PathBuf>| {
+            if let Some(path) = path {
+                words.extend([flag.into(), path.into()]);
             }
         };
-        add("--name", name.map(Into::into));
-        let connection = &self.connection;
-        add(
-            "--config-yaml",
-            connection.config_yaml.clone().map(Into::into),
-        );
-        add("--queue-url", connection.queue_url.clone().map(Into::into));
-        add(
-            "--endpoint-url",
-            connection.endpoint_url.clone().map(Into::into),
-        );
-        add(
-            "--region-name",
-            connection.region_name.clone().map(Into::into),
-        );
-        add("--workers", self.workers.map(|n| n.to_string().into()));
-        add("--run-slots", self.run_slots.map(|n| n.to_string().into()));
-        add("--python", self.python.clone().map(Into::into));
-        add("--dagster-home", self.dagster_home.clone().map(Into::into));
-        add("--isolation", self.isolation.map(|mode| mode.word().into()));
-        add("--runtime-dir", self.runtime_dir.clone().map(Into::into));
-        add("--log-dir", self.log_dir.clone().map(Into::into));
-        for queue in &self.queues {
-            add("--queue", Some(queue.into()));
-        }
+        add("--config-yaml", &connection.config_yaml);
+        add("--runtime-dir", &self.runtime_dir);
+        add("--log-dir", &self.log_dir);
         if self.log_format == LogFormat::Json {
-            add("--log-format", Some("json".into()));
+            words.extend(["--log-format".into(), "json".into()]);
         }
         if local_broker || connection.local_broker {
             words.push("--local-broker".into());

@@ -14,6 +14,7 @@ use super::command::{COMMANDS, CommandRow, Scope};
 use super::key::{self, Key};
 use super::options::ConsoleError;
 use super::view::View;
+use crate::config::yaml;
 use crate::domain::Danger;
 
 /// Where a binding was written.
@@ -94,11 +95,11 @@ impl Keymap {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let file: Option<BTreeMap<String, OneOrMany>> =
-            serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        let file: Option<BTreeMap<String, OneOrMany>> = yaml::read(text)?;
+        let lines = yaml::Node::parse(text).map_err(|mistake| mistake.text)?;
         let mut map = Self::default();
         for (name, keys) in file.unwrap_or_default() {
-            let line = line_of(text, &name);
+            let line = lines.line_of(&name);
             let row = COMMANDS.iter().find(|row| row.name == name);
             let row = row.ok_or_else(|| format!("line {line}: there is no command `{name}`"))?;
             let keys = match keys {
@@ -206,18 +207,6 @@ pub(super) fn shown(keys: &[Key]) -> String {
         let _ = text.write_str(&shown);
     }
     text
-}
-
-/// The line, from 1, on which the key of a mapping stands.
-fn line_of(text: &str, name: &str) -> usize {
-    let at = text.lines().position(|line| {
-        let line = line.trim_start().trim_start_matches(['"', '\'']);
-        let rest = line
-            .strip_prefix(name)
-            .map(|rest| rest.trim_start_matches(['"', '\'']));
-        rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
-    });
-    at.map_or(1, |at| at + 1)
 }
 
 #[cfg(test)]

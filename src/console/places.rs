@@ -1,8 +1,7 @@
 //! Where in a run configuration a mistake is: from the path that Dagster's validation names to the
 //! line of the text that an operator edits.
 
-use saphyr::{LoadableYamlNode, MarkedYaml, YamlData};
-
+use crate::config::yaml::{self, Node};
 use crate::domain::ConfigProblem;
 
 /// What is wrong with a line of a text.
@@ -21,10 +20,10 @@ pub fn marks(text: &str, problems: &[ConfigProblem]) -> Vec<Mark> {
     if let Some(mistake) = mistake(text) {
         return vec![mistake];
     }
-    let document = MarkedYaml::load_from_str(text).ok();
-    let root = document.as_ref().and_then(|documents| documents.first());
+    let root = Node::parse(text).ok();
+    let line_of = |path: &str| root.as_ref().map_or(1, |root| root.line_of(path));
     let mark = |problem: &ConfigProblem| Mark {
-        line: root.map_or(0, |root| line_of(root, &problem.path)),
+        line: line_of(&problem.path).saturating_sub(1),
         text: problem.message.clone(),
     };
     let mut marks: Vec<Mark> = problems.iter().map(mark).collect();
@@ -32,63 +31,17 @@ pub fn marks(text: &str, problems: &[ConfigProblem]) -> Vec<Mark> {
     marks
 }
 
-/// Where a text is no YAML, and why. The judge is libyaml, whose grammar is that of Dagster's parser.
+/// Where a text is no YAML, and why.
 #[must_use]
 pub fn mistake(text: &str) -> Option<Mark> {
-    let error = serde_yaml::from_str::<serde_yaml::Value>(text).err()?;
+    let mistake = yaml::mistake(text)?;
     let last = text.lines().count().saturating_sub(1);
-    let line = error.location().map_or(last, |at| at.line());
     Some(Mark {
-        line: line.saturating_sub(1).min(last),
-        text: format!("This is no YAML: {error}"),
+        line: mistake
+            .line
+            .map_or(last, |line| line.saturating_sub(1).min(last)),
+        text: format!("This is no YAML: {}", mistake.text),
     })
-}
-
-/// The line of the last part of a path that is in the text: a missing entry is missing there.
-fn line_of(root: &MarkedYaml, path: &str) -> usize {
-    let (mut node, mut rest, mut line) = (root, path, root.span.start.line());
-    while !rest.is_empty() {
-        let Some((next, at, after)) = step(node, rest) else {
-            break;
-        };
-        (node, line, rest) = (next, at, after);
-    }
-    line.saturating_sub(1)
-}
-
-/// One part of a path: the node it leads to, the line of its key or item, and what is left. A key may
-/// have dots of its own.
-fn step<'n, 'y, 'p>(
-    node: &'n MarkedYaml<'y>,
-    path: &'p str,
-) -> Option<(&'n MarkedYaml<'y>, usize, &'p str)> {
-    match &node.data {
-        YamlData::Mapping(entries) => entries.iter().find_map(|(key, value)| {
-            let rest = path.strip_prefix(name(key)?.as_str())?;
-            let rest = match rest.strip_prefix('.') {
-                Some(rest) => rest,
-                None if rest.is_empty() || rest.starts_with('[') => rest,
-                None => return None,
-            };
-            Some((value, key.span.start.line(), rest))
-        }),
-        YamlData::Sequence(items) => {
-            let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
-            let item = items.get(index.parse::<usize>().ok()?)?;
-            let line = item.span.start.line();
-            Some((item, line, rest.strip_prefix('.').unwrap_or(rest)))
-        }
-        _ => None,
-    }
-}
-
-/// A key as Dagster writes it in a path.
-fn name(key: &MarkedYaml) -> Option<String> {
-    if let Some(text) = key.data.as_str() {
-        return Some(text.to_owned());
-    }
-    let number = key.data.as_integer().map(|number| number.to_string());
-    number.or_else(|| key.data.as_bool().map(|value| value.to_string()))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub use color::Depth;
 use file::ThemeFile;
 
 use super::options::ConsoleError;
+use crate::config::yaml;
 
 /// The built-in themes: name and YAML.
 pub const BUILT_IN: [(&str, &str); 6] = [
@@ -163,8 +164,7 @@ fn roles_of(name: &str, depth: Depth, extends_left: usize) -> Result<Roles, Cons
             )));
         }
     };
-    let file: ThemeFile =
-        serde_yaml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    let file: ThemeFile = yaml::read(&text).map_err(invalid)?;
     let mut roles = match &file.extends {
         None => Roles::default(),
         Some(_) if extends_left == 0 => {

@@ -9,7 +9,7 @@ use super::jobs::Tag;
 use super::launch::{asset_input, run_config, selector};
 use super::{Client, DagsterError, answer};
 use crate::domain::secrets::redact_text;
-use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef, Launch};
+use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef, Launch, nearest};
 
 /// Dagster's data of one partition of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,14 +244,6 @@ fn no_such_partition(job: &JobRef, partition: &str, keys: &[String]) -> DagsterE
         kind: "PartitionNotFound".to_owned(),
         reason,
     }
-}
-
-/// The name that is most similar to the typed one.
-pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    names.max_by(|one, other| {
-        let like = |name| strsim::jaro_winkler(typed, name);
-        like(one).total_cmp(&like(other))
-    })
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Client, DagsterError, answer};
+use crate::config::yaml;
 use crate::domain::{AssetKey, JobRef, Launch, RunStatus};
 
 /// A run that was launched.
@@ -174,10 +175,10 @@ fn launched(answer: Value) -> Result<Launched, DagsterError> {
 
 /// `RunConfigData` takes YAML text or an object. An empty text, or one of comments alone, is null
 /// in YAML, which `RunConfigData` refuses: it is sent as an empty configuration.
-pub(super) fn run_config(yaml: &str) -> Value {
-    match serde_yaml::from_str(yaml) {
-        Ok(serde_yaml::Value::Null) => json!({}),
-        _ => json!(yaml),
+pub(super) fn run_config(text: &str) -> Value {
+    match yaml::read(text) {
+        Ok(Value::Null) => json!({}),
+        _ => json!(text),
     }
 }
 

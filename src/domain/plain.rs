@@ -40,6 +40,14 @@ pub fn reason(text: &str) -> String {
     line
 }
 
+/// The name that is most similar to the typed one.
+pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names.max_by(|one, other| {
+        let like = |name| strsim::jaro_winkler(typed, name);
+        like(one).total_cmp(&like(other))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

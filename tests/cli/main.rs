@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod config;
 mod container;
 mod demo;
 mod deploy;

@@ -51,15 +51,38 @@ fn the_reference_of_the_command_line_is_the_programs() {
         .show_table_of_contents(false);
     let command = dagster_taskiq_tui::cli::command();
     let page = clap_markdown::help_markdown_command_custom(&command, &options);
-    let path = root().join("docs/reference/commands.md");
+    is_generated("docs/reference/commands.md", &page);
+}
+
+/// Holds a document that the program makes; `UPDATE_DOCS=1` writes it.
+fn is_generated(path: &str, made: &str) {
+    let file = root().join(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
+        fs::write(&file, made).unwrap();
     }
-    let written = fs::read_to_string(&path).unwrap_or_default();
+    let written = fs::read_to_string(&file).unwrap_or_default();
     assert!(
-        written == page,
-        "make it anew: UPDATE_DOCS=1 cargo test --test cli"
+        written == made,
+        "{path} is not what the program makes: UPDATE_DOCS=1 cargo test --test cli"
     );
+}
+
+#[test]
+fn the_reference_of_the_settings_is_the_programs_table() {
+    const BEGIN: &str = "<!-- The tables are made from src/config/table.rs. -->\n";
+    const END: &str = "<!-- End of the tables. -->\n";
+    let path = "docs/reference/settings.md";
+    let page = text(path);
+    let (before, rest) = page.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    let tables = dagster_taskiq_tui::config::reference();
+    is_generated(path, &format!("{before}{BEGIN}{tables}\n{END}{after}"));
+}
+
+#[test]
+fn the_schema_of_the_settings_is_the_programs() {
+    let schema = dagster_taskiq_tui::config::schema();
+    is_generated("docs/settings.schema.json", &format!("{schema:#}\n"));
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Services<'_> {
             .await?;
         self.progress.say(&format!("Dagster is at {webserver}"));
         worker_is_ready(supervisor).await?;
-        let text = format!("The worker {name} runs {} steps at once", self.args.workers);
+        let text = format!("The worker {name} runs {} steps at once", self.args.slots);
         self.progress.say(&text);
         Ok(Up {
             webserver,
@@ -193,8 +193,8 @@ impl Services<'_> {
         let args = vec![
             "worker".into(),
             "start".into(),
-            "--workers".into(),
-            self.args.workers.to_string().into(),
+            "--slots".into(),
+            self.args.slots.to_string().into(),
             "--run-slots".into(),
             "4".into(),
             "--python".into(),

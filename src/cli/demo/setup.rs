@@ -85,6 +85,7 @@ load_from:
 #[expect(clippy::unwrap_used, reason = "a failing test may panic")]
 mod tests {
     use super::*;
+    use crate::config::yaml;
 
     #[test]
     fn the_files_are_yaml_and_the_sample_is_whole() {
@@ -99,10 +100,10 @@ mod tests {
             &state.home().join("dagster.yaml"),
         ] {
             let text = std::fs::read_to_string(path).unwrap();
-            serde_yaml::from_str::<serde_yaml::Value>(&text).unwrap();
+            assert_eq!(yaml::mistake(&text), None);
         }
         let workspace = std::fs::read_to_string(&files.workspace).unwrap();
-        let workspace: serde_yaml::Value = serde_yaml::from_str(&workspace).unwrap();
+        let workspace: serde_json::Value = yaml::read(&workspace).unwrap();
         let written = &workspace["load_from"][0]["python_module"]["working_directory"];
         assert_eq!(written.as_str().unwrap(), files.project.to_str().unwrap());
         assert!(files.project.join("demo_project/definitions.py").is_file());

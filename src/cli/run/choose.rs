@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::RunError;
-use crate::dagster::{Client, Location, nearest};
-use crate::domain::{AssetKey, JobRef};
+use crate::dagster::{Client, Location};
+use crate::domain::{AssetKey, JobRef, nearest};
 
 /// What names a job on the command line.
 pub(super) struct Wanted<'a> {

@@ -136,14 +136,14 @@ async fn assemble(
     info!(
         "worker {} ready: {} step slots, {} run slots, queues {}, control socket {}",
         identity.id,
-        settings.workers.value,
+        settings.slots.value,
         settings.run_slots.value,
         names.join(" "),
         server.path().display()
     );
     let options = PoolOptions {
         worker: identity.id,
-        steps: settings.workers.value,
+        steps: settings.slots.value,
         runs: settings.run_slots.value,
         prefetch: settings.prefetch.value,
         grace: settings.cancel_grace.value,
@@ -230,7 +230,7 @@ pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> Wo
         version: identity.version.clone(),
         state: WorkerState::Starting,
         steps: Slots {
-            target: settings.workers.value,
+            target: settings.slots.value,
             busy: 0,
         },
         runs: Slots {

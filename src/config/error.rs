@@ -1,0 +1,84 @@
+//! What can be wrong with the settings.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// One thing that is wrong with a file, or ignored in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Line, from 1.
+    pub line: usize,
+    /// The key and those above it, as in `priority_bands[1].min`; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong, after the key. No value is quoted: it may be a secret.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        if self.key.is_empty() {
+            return f.write_str(&self.text);
+        }
+        write!(f, "`{}` {}", self.key, self.text)
+    }
+}
+
+/// Why settings could not be used. One sentence each: what was tried, on what, what to do.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}; check the path given with -y")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration file {path} cannot be used: {}", first(.problems, .path))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong with it, at least one; from the top.
+        problems: Vec<Problem>,
+    },
+    /// A value, wherever it came from, is not usable.
+    #[error("{name} from {origin} cannot be used: {problem}")]
+    BadValue {
+        /// The setting.
+        name: &'static str,
+        /// Where it came from.
+        origin: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A worker without a queue would idle silently.
+    #[error(
+        "no queue is configured: set queue_url in the file given with -y, \
+         DAGSTER_TASKIQ_SQS_QUEUE_URL or --queue-url, or pass --local-broker to use the embedded \
+         broker at {embedded}"
+    )]
+    NoQueue {
+        /// Endpoint of the embedded broker.
+        embedded: &'static str,
+    },
+    /// A value fits its schema and not its type: an error in the program.
+    #[error("cannot use a setting: {0}; please report this")]
+    Unexpected(String),
+}
+
+fn first(problems: &[Problem], path: &std::path::Path) -> String {
+    let Some((first, others)) = problems.split_first() else {
+        return String::from("it cannot be read");
+    };
+    match others.len() {
+        0 => first.to_string(),
+        more => format!(
+            "{first} (and {more} more: see `dagster-taskiq-tui config check {}`)",
+            path.display()
+        ),
+    }
+}

@@ -1,0 +1,177 @@
+//! What a row of the table of settings holds, and the macro that makes rows, [`super::Partial`] and
+//! [`super::Settings`] from the table.
+
+use serde_json::Value;
+
+/// Says what is wrong with a value.
+pub(super) type Check = fn(&Value) -> Result<(), &'static str>;
+
+/// What is known of a setting besides its type.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Key in the file.
+    pub key: &'static str,
+    /// Its older name, which is taken as well.
+    pub alias: Option<&'static str>,
+    /// Environment variable.
+    pub env: Option<&'static str>,
+    /// Flag of the command line.
+    pub flag: Option<&'static str>,
+    /// Heading of the settings that begin here.
+    pub section: Option<&'static str>,
+    pub(super) doc: &'static str,
+    pub(super) schema: fn() -> Value,
+    pub(super) default: fn() -> Option<Value>,
+    /// Words for a default that is no constant.
+    pub(super) computed: Option<&'static str>,
+    /// What a value may look like, where the default does not show it.
+    pub(super) example: Option<&'static str>,
+    /// Smallest and largest number.
+    pub(super) range: Option<(u32, u32)>,
+    /// What a schema cannot say.
+    pub(super) check: Option<Check>,
+    /// Why nothing here uses it.
+    pub(super) unused: Option<&'static str>,
+}
+
+impl Row {
+    pub(super) const NONE: Self = Self {
+        key: "",
+        alias: None,
+        env: None,
+        flag: None,
+        section: None,
+        doc: "",
+        schema: || Value::Null,
+        default: || None,
+        computed: None,
+        example: None,
+        range: None,
+        check: None,
+        unused: None,
+    };
+
+    /// What the setting means: one line.
+    #[must_use]
+    pub fn doc(&self) -> &'static str {
+        self.doc.trim()
+    }
+
+    /// The default as it is written in a file; none where there is none, or where it is worked out.
+    #[must_use]
+    pub fn default_value(&self) -> Option<Value> {
+        (self.default)().filter(|_| self.computed.is_none())
+    }
+
+    /// Whether a key of a file names it.
+    pub(super) fn is_named(&self, key: &str) -> bool {
+        self.key == key || self.alias == Some(key)
+    }
+
+    /// JSON schema of the value.
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        let mut schema = (self.schema)();
+        if let Some((least, most)) = self.range {
+            schema["minimum"] = least.into();
+            schema["maximum"] = most.into();
+        }
+        schema
+    }
+
+    /// Whether its value counts seconds.
+    pub(super) fn is_seconds(&self) -> bool {
+        self.schema()["format"] == "seconds"
+    }
+}
+
+/// Makes [`super::Partial`], [`super::Settings`] and [`super::ROWS`]. A row is
+/// `/// meaning`, `key: Type = default, member of Row: value …;`. Without a default the setting may
+/// be absent: its value is an `Option`.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $key:ident: $type:ty $(= $default:expr)? $(, $meta:ident: $value:expr)*;)+) => {
+        /// One layer of settings: every value may be absent. The field names are the keys of the
+        /// file. `Debug` shows nothing of it: URLs and `config_source` may hold secrets.
+        #[derive(Clone, Default, PartialEq)]
+        pub struct Partial {
+            $($(#[doc = $doc])+ pub $key: Option<$type>,)+
+        }
+
+        impl Partial {
+            /// From values that fit the rows' schemas.
+            pub(super) fn from_json(mut values: Map<String, Value>) -> Result<Self, String> {
+                Ok(Self {
+                    $($key: match values.remove(stringify!($key)) {
+                        Some(value) => Some(SettingValue::from_json(value)?),
+                        None => None,
+                    },)+
+                })
+            }
+
+            /// The values that have a flag, as words of a command line.
+            #[must_use]
+            pub fn to_words(&self) -> Vec<OsString> {
+                let mut words = Vec::new();
+                let flag = |key| ROWS.iter().find(|row| row.key == key).and_then(|row| row.flag);
+                $(if let (Some(value), Some(flag)) = (&self.$key, flag(stringify!($key))) {
+                    value.add_to(flag, &mut words);
+                })+
+                words
+            }
+        }
+
+        /// What a worker, a console or a command needs to know.
+        #[derive(Clone, Debug)]
+        pub struct Settings {
+            $($(#[doc = $doc])+ pub $key: Setting<settings!(@type $type $(, $default)?)>,)+
+        }
+
+        impl Settings {
+            /// The topmost layer's values, and the defaults.
+            pub(super) fn topmost(layers: &[Layer]) -> Self {
+                Self {
+                    $($key: {
+                        let given = topmost(layers, stringify!($key), |layer| layer.$key.clone());
+                        settings!(@or given $(, $default)?)
+                    },)+
+                }
+            }
+
+            /// Every setting with its value as it is written in a file, null where there is none, in
+            /// the table's order.
+            pub fn shown(&self) -> impl Iterator<Item = (&'static Row, Value, &Origin)> {
+                let values = [$((settings!(@shown self.$key.value $(, $default)?), &self.$key.origin)),+];
+                ROWS.iter().zip(values).map(|(row, (value, origin))| (row, value, origin))
+            }
+        }
+
+        /// Every setting.
+        pub const ROWS: &[Row] = &[$(Row {
+            key: stringify!($key),
+            doc: concat!($($doc),+),
+            schema: <$type as SettingValue>::schema,
+            default: || settings!(@default $type $(, $default)?),
+            $($meta: Some($value),)*
+            ..Row::NONE
+        }),+];
+    };
+    (@type $type:ty) => { Option<$type> };
+    (@type $type:ty, $default:expr) => { $type };
+    (@or $given:ident) => {
+        match $given {
+            Some(Setting { value, origin }) => Setting { value: Some(value), origin },
+            None => Setting { value: None, origin: Origin::Default },
+        }
+    };
+    (@or $given:ident, $default:expr) => {
+        $given.unwrap_or_else(|| Setting { value: $default, origin: Origin::Default })
+    };
+    (@shown $value:expr) => { $value.as_ref().map_or(Value::Null, SettingValue::to_json) };
+    (@shown $value:expr, $default:expr) => { SettingValue::to_json(&$value) };
+    (@default $type:ty) => { None };
+    (@default $type:ty, $default:expr) => {{
+        let value: $type = $default;
+        Some(SettingValue::to_json(&value))
+    }};
+}
+pub(super) use settings;

@@ -1,0 +1,177 @@
+//! What the value of a setting can be, and the JSON schema of each kind.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::domain::{AlarmKind, Isolation, Ring};
+
+/// A priority band: steps of at least `min` travel on a queue of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Band {
+    /// Name; the queue is `<base>-<name>`, and the band named `normal` is the base queue.
+    pub name: String,
+    /// Lowest priority (run plus step) that travels on it; the last band has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<i64>,
+}
+
+/// What happens to a step whose worker is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerLost {
+    /// The next attempt is started, whatever the step's own retry policy.
+    #[default]
+    Retry,
+    /// The step fails.
+    Fail,
+}
+
+/// A type that a setting's value can have.
+pub(super) trait SettingValue: Serialize + DeserializeOwned {
+    /// Its JSON schema, of which [`super::check`] knows the keywords that are used here.
+    fn schema() -> Value;
+
+    /// From JSON that fits the schema.
+    ///
+    /// # Errors
+    /// Why it does not fit.
+    fn from_json(value: Value) -> Result<Self, String> {
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    /// As it is written in a file.
+    fn to_json(&self) -> Value {
+        // Plain data: it always serializes.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// Adds it to a command line; the items of a list each by itself.
+    fn add_to(&self, flag: &str, words: &mut Vec<OsString>) {
+        let mut add = |value: &Value| {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            words.extend([flag.into(), text.into()]);
+        };
+        match self.to_json() {
+            Value::Bool(false) => {}
+            Value::Bool(true) => words.push(flag.into()),
+            Value::Array(items) => items.iter().for_each(add),
+            value => add(&value),
+        }
+    }
+}
+
+impl SettingValue for bool {
+    fn schema() -> Value {
+        json!({"type": "boolean"})
+    }
+}
+
+impl SettingValue for u32 {
+    fn schema() -> Value {
+        json!({"type": "integer", "minimum": 0, "maximum": Self::MAX})
+    }
+}
+
+/// Whole seconds.
+impl SettingValue for Duration {
+    fn schema() -> Value {
+        json!({"type": "integer", "format": "seconds", "minimum": 0, "maximum": u32::MAX})
+    }
+
+    fn from_json(value: Value) -> Result<Self, String> {
+        u32::from_json(value).map(|seconds| Self::from_secs(seconds.into()))
+    }
+
+    fn to_json(&self) -> Value {
+        self.as_secs().into()
+    }
+}
+
+/// Dagster's `StringSource`: a text, or `{env: NAME}`.
+impl SettingValue for String {
+    fn schema() -> Value {
+        json!({
+            "type": ["string", "object"],
+            "properties": {"env": {"type": "string"}},
+            "required": ["env"],
+            "additionalProperties": false,
+        })
+    }
+}
+
+impl SettingValue for PathBuf {
+    fn schema() -> Value {
+        String::schema()
+    }
+
+    fn add_to(&self, flag: &str, words: &mut Vec<OsString>) {
+        words.extend([flag.into(), self.into()]);
+    }
+}
+
+impl<T: SettingValue> SettingValue for Vec<T> {
+    fn schema() -> Value {
+        json!({"type": "array", "items": T::schema()})
+    }
+}
+
+impl<T: SettingValue> SettingValue for BTreeMap<String, T> {
+    fn schema() -> Value {
+        json!({"type": "object", "additionalProperties": T::schema()})
+    }
+}
+
+/// Free-form.
+impl SettingValue for Map<String, Value> {
+    fn schema() -> Value {
+        json!({"type": "object"})
+    }
+}
+
+impl SettingValue for Band {
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "min": {"type": "integer"}},
+            "required": ["name"],
+            "additionalProperties": false,
+        })
+    }
+}
+
+fn one_of<T: Serialize>(words: &[T]) -> Value {
+    json!({"type": "string", "enum": words})
+}
+
+impl SettingValue for WorkerLost {
+    fn schema() -> Value {
+        one_of(&[Self::Retry, Self::Fail])
+    }
+}
+
+impl SettingValue for Isolation {
+    fn schema() -> Value {
+        one_of(&Self::ALL)
+    }
+}
+
+impl SettingValue for Ring {
+    fn schema() -> Value {
+        one_of(&[Self::Bell, Self::Desktop])
+    }
+}
+
+impl SettingValue for AlarmKind {
+    fn schema() -> Value {
+        one_of(&Self::ALL)
+    }
+}

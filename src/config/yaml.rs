@@ -1,0 +1,208 @@
+//! YAML. The only module that knows the crates that read it: `serde_yaml` decides what is YAML, as
+//! its grammar is that of Dagster's parser, and reads into types; `serde-saphyr` knows the line of
+//! every value.
+
+use std::fmt;
+
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
+
+/// Where a text is not YAML, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line, from 1; none where the parser does not know it.
+    pub line: Option<usize>,
+    /// The parser's words.
+    pub text: String,
+}
+
+/// A value with its line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Line on which it begins, from 1.
+    pub line: usize,
+    /// What it is.
+    pub data: Data,
+}
+
+/// What a node is. A mapping keeps its keys' lines, order and repetitions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// Null, a boolean, a number or a text.
+    Scalar(Value),
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping.
+    Map(Vec<(Node, Node)>),
+}
+
+/// Reads a text into a type; an empty text is null.
+///
+/// # Errors
+/// The parser's words, with line and column. They may quote a value.
+pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_yaml::from_str(text).map_err(|error| error.to_string())
+}
+
+/// Where a text is not YAML, if anywhere. A key that is given twice is a mistake, too.
+#[must_use]
+pub fn mistake(text: &str) -> Option<Mistake> {
+    let error = serde_yaml::from_str::<serde_yaml::Value>(text).err()?;
+    Some(Mistake::new(&error))
+}
+
+impl Mistake {
+    fn new(error: &serde_yaml::Error) -> Self {
+        Self {
+            line: error.location().map(|at| at.line()),
+            text: error.to_string(),
+        }
+    }
+}
+
+impl Node {
+    /// Reads a text. Keys that are given twice are kept, and no scalar of YAML 1.1 is a boolean but
+    /// `true` and `false`.
+    ///
+    /// # Errors
+    /// [`Mistake`]
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        serde_yaml::from_str::<IgnoredAny>(text).map_err(|error| Mistake::new(&error))?;
+        let options = serde_saphyr::options! {
+            duplicate_keys: DuplicateKeyPolicy::PassThrough,
+            merge_keys: MergeKeyPolicy::AsOrdinary,
+            strict_booleans: true,
+            leading_zero_numbers_as_strings: true,
+            with_snippet: false,
+        };
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| Mistake {
+            line: error.location().and_then(|at| at.line().try_into().ok()),
+            text: error.to_string(),
+        })
+    }
+
+    /// The text of a key; none for one that is no scalar.
+    #[must_use]
+    pub fn as_key(&self) -> Option<String> {
+        match &self.data {
+            Data::Scalar(Value::String(text)) => Some(text.clone()),
+            Data::Scalar(value) => Some(value.to_string()),
+            Data::List(_) | Data::Map(_) => None,
+        }
+    }
+
+    /// The line of the last part of a path that is there: a missing entry is missing there. Parts are
+    /// written as Dagster writes them, `ops.score.config.days[1].from`.
+    #[must_use]
+    pub fn line_of(&self, path: &str) -> usize {
+        let (mut node, mut rest, mut line) = (self, path, self.line);
+        while !rest.is_empty() {
+            let Some((next, at, after)) = node.step(rest) else {
+                break;
+            };
+            (node, line, rest) = (next, at, after);
+        }
+        line
+    }
+
+    /// One part of a path: the node it leads to, the line of its key or item, and what is left. A key
+    /// may have dots of its own.
+    fn step<'p>(&self, path: &'p str) -> Option<(&Self, usize, &'p str)> {
+        match &self.data {
+            Data::Map(entries) => entries.iter().find_map(|(key, value)| {
+                let rest = path.strip_prefix(key.as_key()?.as_str())?;
+                let rest = match rest.strip_prefix('.') {
+                    Some(rest) => rest,
+                    None if rest.is_empty() || rest.starts_with('[') => rest,
+                    None => return None,
+                };
+                Some((value, key.line, rest))
+            }),
+            Data::List(items) => {
+                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+                let item = items.get(index.parse::<usize>().ok()?)?;
+                Some((item, item.line, rest.strip_prefix('.').unwrap_or(rest)))
+            }
+            Data::Scalar(_) => None,
+        }
+    }
+
+    /// Without the lines; of a key that is given twice the last one is kept.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match &self.data {
+            Data::Scalar(value) => value.clone(),
+            Data::List(items) => items.iter().map(Self::to_json).collect(),
+            Data::Map(entries) => {
+                let entry = |(key, value): &(Self, Self)| Some((key.as_key()?, value.to_json()));
+                Value::Object(entries.iter().filter_map(entry).collect::<Map<_, _>>())
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Data>::deserialize(deserializer)?;
+        Ok(Self {
+            line: spanned.referenced.line().try_into().unwrap_or(usize::MAX),
+            data: spanned.value,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Data;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_unit<E>(self) -> Result<Data, E> {
+                Ok(Data::Scalar(Value::Null))
+            }
+            fn visit_none<E: serde::de::Error>(self) -> Result<Data, E> {
+                self.visit_unit()
+            }
+            fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Data, D::Error> {
+                Data::deserialize(deserializer)
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Data, E> {
+                Ok(Data::Scalar(value.into()))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Data, E> {
+                Ok(Data::Scalar(value.into()))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Data, E> {
+                Ok(Data::Scalar(value.into()))
+            }
+            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Data, E> {
+                let number = Number::from_f64(value);
+                let number = number.ok_or_else(|| E::custom("a number that is not finite"))?;
+                Ok(Data::Scalar(number.into()))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Data, E> {
+                Ok(Data::Scalar(text.into()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Data, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Data::List(list))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Data, A::Error> {
+                let mut map = Vec::new();
+                while let Some(entry) = entries.next_entry()? {
+                    map.push(entry);
+                }
+                Ok(Data::Map(map))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}

@@ -1,0 +1,369 @@
+//! `config`: what the settings are and where they come from, a file to begin with, and what is wrong
+//! with one. `completions` and `man`, which follow from the command line as well.
+
+use crate::support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use support::{Broker, command, python};
+use tempfile::TempDir;
+
+/// The binary with a folder of its own and no settings from outside.
+fn program(words: &[&str]) -> Command {
+    let mut command = command();
+    for name in ["DAGSTER_HOME", "AWS_REGION", "AWS_DEFAULT_REGION"] {
+        command.env_remove(name);
+    }
+    command.args(words);
+    command
+}
+
+fn written(folder: &TempDir, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.path().join("c.yaml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn shown(command: &mut Command) -> Value {
+    let output = command.args(["--json"]).output().unwrap();
+    let (text, errors) = texts(&output);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn config_show_says_where_each_value_comes_from_and_hides_secrets() {
+    let folder = TempDir::new().unwrap();
+    let file = written(
+        &folder,
+        "# mine\nslots: 3\nqueue_url: 'https://u:s3cr3t@sqs.eu-west-1.amazonaws.com/1/q'\n\
+         prefetch: 1\nconfig_source: {aws_secret_access_key: s3cr3t}\nrun_slots:\n",
+    );
+    let show = || {
+        let mut command = program(&["config", "show", "--origin", "--slots", "7", "-y"]);
+        command.arg(&file);
+        command.env("DAGSTER_TASKIQ_ISOLATION", "reuse");
+        command.env("DAGSTER_TASKIQ_ALLOW_LOCATIONS", "etl.*, shop");
+        command
+    };
+    let settings = shown(&mut show());
+    let is = |key: &str, value: Value, origin: Value| {
+        let expected = serde_json::json!({"value": value, "origin": origin});
+        assert_eq!(settings[key], expected, "{key}");
+    };
+    let line = |line| serde_json::json!({"kind": "file", "file": file.to_str(), "line": line});
+    let variable = |name| serde_json::json!({"kind": "environment", "variable": name});
+    is(
+        "slots",
+        7.into(),
+        serde_json::json!({"kind": "flag", "flag": "--slots"}),
+    );
+    is("prefetch", 1.into(), line(4));
+    is(
+        "isolation",
+        "reuse".into(),
+        variable("DAGSTER_TASKIQ_ISOLATION"),
+    );
+    is(
+        "allow_locations",
+        serde_json::json!(["etl.*", "shop"]),
+        variable("DAGSTER_TASKIQ_ALLOW_LOCATIONS"),
+    );
+    is(
+        "region_name",
+        "eu-west-1".into(),
+        serde_json::json!({"kind": "derived"}),
+    );
+    is(
+        "run_slots",
+        4.into(),
+        serde_json::json!({"kind": "default"}),
+    );
+    assert_eq!(settings["queue_url"]["origin"], line(3));
+    assert!(!settings.to_string().contains("s3cr3t"), "{settings}");
+
+    let (text, _) = texts(&show().output().unwrap());
+    assert!(!text.contains("s3cr3t"), "{text}");
+    for (key, words) in [
+        ("slots", "7 --slots on the command line"),
+        ("prefetch", &*format!("1 {}, line 4", file.display())),
+        ("cancel_grace", "10 the defaults"),
+        ("theme", "default the defaults"),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        let line: Vec<&str> = line.split_whitespace().skip(1).collect();
+        assert_eq!(line.join(" "), words);
+    }
+}
+
+#[test]
+fn config_init_writes_the_defaults_and_never_over_a_file_unless_forced() {
+    let folder = TempDir::new().unwrap();
+    let init = |words: &[&str]| {
+        let mut command = program(&["config", "init"]);
+        command.current_dir(folder.path()).args(words);
+        command.output().unwrap()
+    };
+    assert!(init(&[]).status.success());
+    let path = folder.path().join("dagster-taskiq.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+
+    fs::write(&path, "slots: 1\n").unwrap();
+    let refused = init(&[]);
+    let (_, errors) = texts(&refused);
+    assert!(
+        !refused.status.success() && errors.contains("--force"),
+        "{errors}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), "slots: 1\n");
+    assert!(init(&["--force"]).status.success());
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    let (_, errors) = texts(&init(&["nowhere/c.yaml"]));
+    assert!(errors.contains("cannot write nowhere/c.yaml"), "{errors}");
+
+    // As it is, and with each default in force, it changes nothing; every example can be used.
+    let defaults = shown(&mut program(&["config", "show"]));
+    let with = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let check = program(&["config", "check"]).arg(&path).output().unwrap();
+        assert!(check.status.success(), "{}", texts(&check).0);
+        shown(program(&["config", "show", "-y"]).arg(&path))
+    };
+    assert_eq!(with(&text), defaults);
+    let is_setting = |line: &str| {
+        let key = line
+            .strip_prefix('#')
+            .and_then(|line| line.split_once(": "));
+        key.is_some_and(|(key, _)| defaults.get(key).is_some())
+    };
+    let (mut of_defaults, mut all) = (vec![], vec![]);
+    let mut before = "";
+    for line in text.lines() {
+        if is_setting(line) {
+            all.push(&line[1..]);
+            if !before.starts_with("# Default: ") {
+                of_defaults.push(&line[1..]);
+            }
+        }
+        before = line;
+    }
+    assert_eq!(all.len(), defaults.as_object().unwrap().len());
+    assert_eq!(with(&of_defaults.join("\n")), defaults);
+    assert_ne!(with(&all.join("\n")), defaults);
+}
+
+#[test]
+fn config_check_says_all_that_is_wrong_at_once() {
+    let folder = TempDir::new().unwrap();
+    let check = |text: &[u8]| {
+        let file = written(&folder, text);
+        let output = program(&["config", "check"]).arg(&file).output().unwrap();
+        let (text, errors) = texts(&output);
+        assert!(errors.is_empty(), "{errors}");
+        let file = format!("{}, ", file.display());
+        (output.status.code(), text.replace(&file, ""))
+    };
+    let (code, text) = check(
+        b"slotz: 3\nqueue_url: tasks\nrun_slots: many\npriority_bands: [{name: a}, {name: b}]\n",
+    );
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(code, Some(1));
+    assert!(
+        lines[0]
+            .starts_with("line 1: `slotz` is not a known key; the nearest known key is `slots`")
+    );
+    assert!(lines[1].starts_with("line 2: `queue_url` cannot be used: it is not a URL"));
+    assert_eq!(
+        lines[2],
+        "line 3: `run_slots` must be a whole number, not a text"
+    );
+    assert!(lines[3].contains("line 4: `priority_bands` cannot be used: every band but the last"));
+    assert_eq!(lines.len(), 4);
+    for (text, says) in [
+        (
+            &b"queue_url: tasks\n"[..],
+            "line 1: `queue_url` cannot be used",
+        ),
+        (
+            b"slots: 2\nname: caf\xe9\n",
+            "line 2: byte 0xE9 is not UTF-8",
+        ),
+        (b"slots: 2\nslots: 2\n", "line 2: `slots` is given twice"),
+        (b"queues:\n\ta: b\n", "line 2: a tab indents this line"),
+    ] {
+        let (code, text) = check(text);
+        assert!(code == Some(1) && text.starts_with(says), "{text}");
+    }
+    for text in [
+        &b""[..],
+        b"# none\n",
+        b"\xef\xbb\xbfslots: 2\r\nrun_slots: 2\r\n",
+    ] {
+        let (code, text) = check(text);
+        assert!(code == Some(0) && text.contains("can be used"), "{text}");
+    }
+    for path in [folder.path(), &folder.path().join("missing.yaml")] {
+        let output = program(&["config", "check"]).arg(path).output().unwrap();
+        let (_, errors) = texts(&output);
+        assert_eq!(output.status.code(), Some(1));
+        let says = format!("cannot read the configuration file {}", path.display());
+        assert!(errors.contains(&says), "{errors}");
+    }
+    let mut command = program(&["config", "check"]);
+    let output = command
+        .env("DAGSTER_TASKIQ_ISOLATION", "spoon")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        texts(&output).0,
+        "isolation from DAGSTER_TASKIQ_ISOLATION in the environment cannot be used: it must be one \
+         of auto, fork, reuse, fresh\n"
+    );
+}
+
+#[test]
+fn a_fragment_of_run_configuration_is_taken_with_a_note_on_what_is_ignored() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let queue = broker.queue_url("tasks");
+    let file = written(
+        &folder,
+        format!(
+            "execution:\n  config:\n    queue_url: \"{queue}\"\n    region_name: \"us-east-1\"\n    \
+             endpoint_url: \"{}\"\n    retries: {{enabled: {{}}}}\n",
+            broker.endpoint
+        ),
+    );
+    for verb in ["create", "list"] {
+        let output = program(&["queue", verb, "-y"]).arg(&file).output().unwrap();
+        let (text, errors) = texts(&output);
+        assert!(
+            output.status.success() && text.contains("tasks"),
+            "{text}{errors}"
+        );
+        let note = format!(
+            "note: {}, line 6: `execution.config.retries` is ignored",
+            file.display()
+        );
+        assert!(errors.contains(&note), "{errors}");
+    }
+}
+
+#[test]
+fn slots_are_also_called_workers() {
+    for flag in ["--slots", "--workers"] {
+        assert_eq!(
+            shown(&mut program(&["config", "show", flag, "3"]))["slots"],
+            3
+        );
+    }
+    let help = program(&["worker", "start", "--help"]).output().unwrap();
+    let (text, _) = texts(&help);
+    assert!(
+        text.contains("--slots") && !text.contains("--workers"),
+        "{text}"
+    );
+}
+
+/// Verdicts of Python's jsonschema, as an editor's.
+const VALIDATE: &str = "
+import json, sys, jsonschema, yaml
+schema, texts = json.load(sys.stdin)
+jsonschema.Draft7Validator.check_schema(schema)
+validator = jsonschema.Draft7Validator(schema)
+print(json.dumps([validator.is_valid(yaml.safe_load(text)) for text in texts]))
+";
+
+#[test]
+fn the_schema_takes_what_the_program_takes_and_describes_every_setting() {
+    let (schema, _) = texts(&program(&["config", "schema"]).output().unwrap());
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let defaults = shown(&mut program(&["config", "show"]));
+    for key in defaults.as_object().unwrap().keys() {
+        assert!(schema["else"]["properties"].get(key).is_some(), "{key}");
+        let described = &schema["definitions"][key]["description"];
+        assert!(
+            described.as_str().is_some_and(|text| text.len() > 10),
+            "{key}"
+        );
+    }
+    let files = [
+        "",
+        "slots: 3\nworkers_: 2\n",
+        "workers: 3\nqueues: {a: 'http://h/1/a', b: {env: HOME}}\n",
+        "visibility_timeout: 9\n",
+        "ring_for: [backlog, dead-letters]\nring: [bell]\n",
+        "ring: [gong]\n",
+        "priority_bands: [{name: high, min: 8}, {name: normal}]\n",
+        "priority_bands: [{min: 8}, {name: normal}]\n",
+        "run_slots: '3'\n",
+        "execution: {config: {slots: 2, retries: {}}}\nops: {}\n",
+        "execution: {config: {slots: two}}\n",
+        "execution: {config: {}}\nslots: 2\n",
+        "config_source: {a: [1, {b: c}]}\nread_only: true\n",
+        "name: {env: HOME, or: x}\n",
+        "- slots\n",
+    ];
+    let folder = TempDir::new().unwrap();
+    let verdicts = files.map(|text| {
+        let file = written(&folder, text);
+        let check = program(&["config", "check"]).arg(file).output().unwrap();
+        check.status.success()
+    });
+    assert!(verdicts.contains(&true) && verdicts.contains(&false));
+    let mut python = Command::new(python());
+    let python = python
+        .args(["-c", VALIDATE])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut python = python.spawn().unwrap();
+    serde_json::to_writer(python.stdin.take().unwrap(), &(schema, files)).unwrap();
+    let output = python.wait_with_output().unwrap();
+    let theirs: Vec<bool> = serde_json::from_slice(&output.stdout).unwrap();
+    for ((file, ours), theirs) in files.iter().zip(verdicts).zip(theirs) {
+        assert_eq!(ours, theirs, "{file}");
+    }
+}
+
+#[test]
+fn bash_loads_the_completions_and_the_manual_page_is_one() {
+    let script = "source <(\"$0\" completions bash) && complete -p dagster-taskiq-tui";
+    let mut bash = Command::new("bash");
+    let output = bash
+        .args(["-c", script])
+        .arg(support::binary())
+        .output()
+        .unwrap();
+    let (text, errors) = texts(&output);
+    assert!(
+        text.contains("-F _dagster") && text.contains("dagster-taskiq-tui"),
+        "{text}{errors}"
+    );
+    for shell in ["zsh", "fish"] {
+        let output = program(&["completions", shell]).output().unwrap();
+        assert!(texts(&output).0.contains("config"));
+    }
+    let (page, _) = texts(&program(&["man"]).output().unwrap());
+    assert!(page.contains(".TH dagster-taskiq-tui 1"), "{page}");
+    let folder = TempDir::new().unwrap();
+    let output = program(&["man", "--dir"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert!(
+        folder
+            .path()
+            .join("dagster-taskiq-tui-worker-start.1")
+            .is_file()
+    );
+}
