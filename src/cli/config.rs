@@ -66,7 +66,7 @@ pub struct CheckArgs {
     file: Option<PathBuf>,
 }
 
-/// What a config command can fail with.
+/// Errors of the config commands.
 #[derive(Debug, Error)]
 pub enum ConfigCommandError {
     /// The settings.

@@ -33,7 +33,7 @@ impl Checker {
     /// The value of a variable: a text, or the items of a list with commas between them.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The problem, as the rest of a sentence that begins with `it`.
     pub fn text(row: &Row, text: &str) -> Result<Value, String> {
         let schema = row.schema();
         let node = |text: &str| Node {
@@ -208,7 +208,7 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// What a schema takes, in words.
+/// Names the value that a schema takes.
 fn wanted(schema: &Value) -> &'static str {
     let words = [
         ("string", "a text"),
@@ -221,7 +221,7 @@ fn wanted(schema: &Value) -> &'static str {
     word.map_or("something else", |(_, word)| word)
 }
 
-/// What a node is, in words.
+/// Names the kind of a node.
 fn given(data: &Data) -> &'static str {
     match data {
         Data::List(_) => "a list",

@@ -1,4 +1,4 @@
-//! What the table of settings says of itself: a reference page, a commented file, a JSON schema.
+//! Documents made from the table of settings: a reference page, a commented file, a JSON schema.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What can be wrong with the settings.
+//! Errors in settings.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ pub struct Problem {
     pub line: usize,
     /// The key and those above it, as in `priority_bands[1].min`; empty for the file as a whole.
     pub key: String,
-    /// What is wrong, after the key. No value is quoted: it may be a secret.
+    /// The problem, as the words after the key. No value is quoted: it may be a secret.
     pub text: String,
 }
 
@@ -50,9 +50,9 @@ pub enum ConfigError {
     BadValue {
         /// The setting.
         name: &'static str,
-        /// Where it came from.
+        /// Its origin.
         origin: String,
-        /// What is wrong and what to do.
+        /// The problem and its remedy.
         problem: String,
     },
     /// A worker without a queue would idle silently.

@@ -15,12 +15,12 @@ use super::table::{Partial, ROWS};
 use super::yaml::{self, Data, Node};
 use crate::domain::secrets::redact_text;
 
-/// What a file says.
+/// A settings file that was read.
 #[derive(Debug)]
 pub struct File {
     /// Its settings.
     pub layer: Layer,
-    /// What is in it and not used here.
+    /// Its keys that are not used here.
     pub ignored: Vec<Problem>,
     /// Values that are refused unless a variable or a flag replaces them.
     pub unusable: Vec<Problem>,
@@ -231,7 +231,7 @@ impl Reader {
     }
 }
 
-/// What the parser says, without the value it does not like: that may be a secret.
+/// Removes the value that a parser complains about from its message: it may be a secret.
 fn without_values(problem: &str) -> String {
     static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(r#"(?s)(invalid (?:type|value): \w[\w -]*?|unknown variant) (?:"(?:[^"\\]|\\.)*"|`.*?`)"#).ok()

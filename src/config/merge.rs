@@ -15,7 +15,7 @@ use super::table::{Partial, ROWS, Settings};
 use super::{EMBEDDED_ENDPOINT, EMBEDDED_QUEUE};
 use crate::domain::secrets::redact_text;
 
-/// Where a value came from.
+/// The place that a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// It was not given.
@@ -91,7 +91,7 @@ enum Place {
 }
 
 impl Layer {
-    /// What a file says, and the lines of its keys.
+    /// The layer of a file, with the lines of its keys.
     pub(super) fn file(
         path: PathBuf,
         values: Partial,
@@ -101,14 +101,14 @@ impl Layer {
         Self { values, place }
     }
 
-    /// What the command line says.
+    /// The layer of the command line.
     #[must_use]
     pub fn flags(values: Partial) -> Self {
         let place = Place::Flags;
         Self { values, place }
     }
 
-    /// What the environment says.
+    /// The layer of the environment.
     ///
     /// # Errors
     /// [`ConfigError::BadValue`]
@@ -127,7 +127,7 @@ impl Layer {
         Ok(Self { values, place })
     }
 
-    /// Where a value of this layer came from.
+    /// The origin of a value of this layer.
     fn origin(&self, row: &Row) -> Origin {
         match &self.place {
             Place::File(path, lines) => {
@@ -193,7 +193,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What is wrong with the values, as far as a row's own check can tell.
+    /// Applies each row's own check to its value; returns the problems.
     #[must_use]
     pub fn problems(&self) -> Vec<ConfigError> {
         let checked = self.shown().filter_map(|(row, value, origin)| {
@@ -212,8 +212,8 @@ fn bad(row: &Row, origin: &Origin, problem: &str) -> ConfigError {
     }
 }
 
-/// Where none is named: the region in the queue URL, `AWS_REGION`, `AWS_DEFAULT_REGION`, the default:
-/// the same order as on the Python side.
+/// The region that applies if none is configured: that of the queue URL, `AWS_REGION`,
+/// `AWS_DEFAULT_REGION`, the default. The Python side uses the same order.
 fn region(queue_url: &str, default: Setting<String>) -> Setting<String> {
     if let Some(region) = region_of_queue_url(queue_url) {
         return Setting {

@@ -1,4 +1,4 @@
-//! What a row of the table of settings holds, and the macro that makes rows, [`super::Partial`] and
+//! A row of the table of settings, and the macro that makes rows, [`super::Partial`] and
 //! [`super::Settings`] from the table.
 
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 /// Says what is wrong with a value.
 pub(super) type Check = fn(&Value) -> Result<(), &'static str>;
 
-/// What is known of a setting besides its type.
+/// Properties of a setting besides its type.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// Key in the file.
@@ -24,11 +24,11 @@ pub struct Row {
     pub(super) default: fn() -> Option<Value>,
     /// Words for a default that is no constant.
     pub(super) computed: Option<&'static str>,
-    /// What a value may look like, where the default does not show it.
+    /// An example of a value, for settings whose default does not show one.
     pub(super) example: Option<&'static str>,
     /// Smallest and largest number.
     pub(super) range: Option<(u32, u32)>,
-    /// What a schema cannot say.
+    /// A check that a schema cannot express.
     pub(super) check: Option<Check>,
     /// Why nothing here uses it.
     pub(super) unused: Option<&'static str>,
@@ -51,7 +51,7 @@ impl Row {
         unused: None,
     };
 
-    /// What the setting means: one line.
+    /// The meaning of the setting, in one line.
     #[must_use]
     pub fn doc(&self) -> &'static str {
         self.doc.trim()
@@ -120,7 +120,7 @@ macro_rules! settings {
             }
         }
 
-        /// What a worker, a console or a command needs to know.
+        /// The settings of a worker, a console or a command.
         #[derive(Clone, Debug)]
         pub struct Settings {
             $($(#[doc = $doc])+ pub $key: Setting<settings!(@type $type $(, $default)?)>,)+

@@ -1,4 +1,4 @@
-//! What the value of a setting can be, and the JSON schema of each kind.
+//! Types of settings, and the JSON schema of each.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ pub struct Band {
     pub min: Option<i64>,
 }
 
-/// What happens to a step whose worker is lost.
+/// The policy for a step whose worker is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerLost {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
 
-/// Where a text is not YAML, and why.
+/// The place where a text is not YAML, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// The line, from 1; none where the parser does not know it.
@@ -23,11 +23,11 @@ pub struct Mistake {
 pub struct Node {
     /// Line on which it begins, from 1.
     pub line: usize,
-    /// What it is.
+    /// Its value.
     pub data: Data,
 }
 
-/// What a node is. A mapping keeps its keys' lines, order and repetitions.
+/// The value of a node. A mapping keeps its keys' lines, order and repetitions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     /// Null, a boolean, a number or a text.
@@ -46,7 +46,7 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }
 
-/// Where a text is not YAML, if anywhere. A key that is given twice is a mistake, too.
+/// Finds the place where a text is not YAML. A key that is given twice is a mistake, too.
 #[must_use]
 pub fn mistake(text: &str) -> Option<Mistake> {
     let error = serde_yaml::from_str::<serde_yaml::Value>(text).err()?;
