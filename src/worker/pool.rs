@@ -428,7 +428,7 @@ impl Pool {
     fn become_state(&mut self, state: WorkerState, time: Option<Duration>) {
         info!("worker {} is {}", self.options.worker, state.word());
         self.state = state;
-        self.service.report(state);
+        Service::report(state);
         self.ends_in(time);
         if !state.receives() {
             let held: Vec<Task> = self

@@ -27,7 +27,7 @@ impl Service {
     }
 
     /// Reports a change of the pool's state.
-    pub fn report(&self, state: WorkerState) {
+    pub fn report(state: WorkerState) {
         let word = format!("worker is {}", state.word());
         let status = NotifyState::Status(&word);
         match state {

@@ -160,7 +160,7 @@ fn the_cloud_examples_are_well_formed_and_grant_what_the_guide_grants() {
     assert_is_read_by("terraform", &["fmt", "-check", "."]);
     let guide = std::fs::read_to_string(root().join("docs/guide/aws.md")).unwrap();
     let actions = |text: &str| -> BTreeSet<String> {
-        let policy = text.split("sqs:").skip(1);
+        let policy = text.split("\"sqs:").skip(1);
         policy
             .filter_map(|part| Some(part.split('"').next()?.to_owned()))
             .collect()
