@@ -8,6 +8,7 @@ pub mod audit;
 pub mod client;
 pub mod desk;
 mod error;
+pub mod exporter;
 pub mod hub;
 pub mod logs;
 mod pace;

@@ -28,7 +28,7 @@ pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};
 pub use fleet::FleetWorker;
 pub use isolation::Isolation;
-pub use log::{LogLevel, LogLine};
+pub use log::{LOG_FILES, LogFormat, LogLevel, LogLine};
 pub use message::{
     Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,
     RedrivePolicy,

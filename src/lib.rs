@@ -2,7 +2,7 @@
 //!
 //! A layer is a folder; imports point downward only:
 //! `cli → console → control → {worker, broker, dagster}`, `worker → {host, broker}`,
-//! all of them → `{wire, domain, config, environment}`. `local_broker` is used by `cli` alone and
+//! all of them → `{telemetry, wire, domain, config, environment}`. `local_broker` is used by `cli` alone and
 //! speaks to the rest through HTTP; `console` is a client of `control` and never imports `worker`,
 //! `broker` or `host`. `tests/cli/layers.rs` reads the `use` lines and holds this.
 

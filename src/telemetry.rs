@@ -1,8 +1,11 @@
-//! Tracing: to one file a day, to standard error unless a console owns the terminal, and as
-//! [`LogLine`](crate::domain::LogLine) events for display.
+//! Metrics, vital signs and tracing of the process. Tracing goes to one file a day, to standard error
+//! unless a console owns the terminal, and as [`LogLine`](crate::domain::LogLine) events for display.
 
+pub mod exposition;
 mod lines;
+pub mod metrics;
 mod redacting;
+pub mod vitals;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -13,18 +16,16 @@ use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
 
-use crate::domain::EventSink;
+use crate::domain::{EventSink, LOG_FILES, LogFormat};
 use redacting::Redacting;
 
 /// The default filter: libraries log only warnings and errors.
 const FILTER: &str = "warn,dagster_taskiq_tui=info";
-
-/// Maximum number of daily log files that are kept.
-const MAX_FILES: usize = 14;
 
 /// Maximum number of lines waiting for the disk; further lines are dropped and counted. At 200
 /// bytes a line some 3 MB.
@@ -32,29 +33,34 @@ const BUFFERED_LINES: usize = 16_384;
 
 const PROGRAM: &str = "dagster-taskiq-tui";
 
-/// Format of standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stderr {
-    /// Nothing: a console owns the terminal.
-    #[default]
-    Off,
-    /// One line per event, for people.
-    Human,
-    /// One JSON object per event (`--log-format json`).
-    Json,
-}
-
 /// Options of logging.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The filter, in the notation of tracing's `EnvFilter` (`debug`, `warn,aws_config=trace`).
     pub filter: Option<String>,
     /// Folder of the log files; `None` writes none. [`default_folder`] is the user's own.
     pub folder: Option<PathBuf>,
-    /// Format of standard error.
-    pub stderr: Stderr,
+    /// Maximum number of log files, one a day; at least 1.
+    pub files: u32,
+    /// Format of the lines, on standard error and in the files.
+    pub format: LogFormat,
+    /// Also write to standard error; off where a console owns the terminal.
+    pub stderr: bool,
     /// Receiver of the lines for display.
     pub sink: Option<EventSink>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            filter: None,
+            folder: None,
+            files: LOG_FILES,
+            format: LogFormat::Text,
+            stderr: false,
+            sink: None,
+        }
+    }
 }
 
 /// Error in setting up logging.
@@ -130,35 +136,50 @@ pub fn subscriber(
     let Options {
         filter,
         folder,
+        files,
+        format,
         stderr,
         sink,
     } = options;
     let filter = parse(filter.as_deref().unwrap_or(FILTER))?;
-    let file = folder.as_deref().map(open).transpose()?;
-    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = Vec::new();
+    let file = folder.as_deref().map(|folder| open(folder, files));
+    let file = file.transpose()?;
+    let mut layers: Vec<BoxedLayer> = Vec::new();
     let mut guard = Guard { file: None };
     if let Some((writer, worker)) = file {
         guard.file = Some((worker, writer.error_counter()));
-        let writer = Redacting(writer);
-        layers.push(fmt::layer().with_ansi(false).with_writer(writer).boxed());
+        layers.push(layer(format, false, writer));
     }
-    match stderr {
-        Stderr::Off => {}
-        Stderr::Human => {
-            let ansi = io::IsTerminal::is_terminal(&io::stderr())
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let writer = Redacting(io::stderr);
-            layers.push(fmt::layer().with_ansi(ansi).with_writer(writer).boxed());
-        }
-        Stderr::Json => {
-            let json = fmt::layer().json().flatten_event(true);
-            layers.push(json.with_writer(Redacting(io::stderr)).boxed());
-        }
+    if stderr {
+        let ansi = io::IsTerminal::is_terminal(&io::stderr())
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        layers.push(layer(format, ansi, io::stderr));
     }
     if let Some(sink) = sink {
         layers.push(lines::LineLayer::new(sink).boxed());
     }
     Ok((Registry::default().with(layers).with(filter), guard))
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Writes lines without their secrets. In JSON the fields of the spans around an event (the run, step
+/// and attempt of a task) stand beside its own.
+fn layer<W>(format: LogFormat, ansi: bool, writer: W) -> BoxedLayer
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let writer = Redacting(writer);
+    match format {
+        LogFormat::Text => fmt::layer().with_ansi(ansi).with_writer(writer).boxed(),
+        LogFormat::Json => json_subscriber::fmt::layer()
+            .flatten_event(true)
+            .flatten_span_list_on_top_level(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(writer)
+            .boxed(),
+    }
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
@@ -172,7 +193,7 @@ fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
 
 /// Opens one file a day, named by its date, in a folder that only its owner can enter: messages may
 /// contain a step's output.
-fn open(folder: &Path) -> Result<(NonBlocking, WorkerGuard), TelemetryError> {
+fn open(folder: &Path, files: u32) -> Result<(NonBlocking, WorkerGuard), TelemetryError> {
     let failed = |reason: String| TelemetryError::Folder {
         folder: folder.to_owned(),
         reason,
@@ -183,7 +204,7 @@ fn open(folder: &Path) -> Result<(NonBlocking, WorkerGuard), TelemetryError> {
         .rotation(Rotation::DAILY)
         .filename_prefix(PROGRAM)
         .filename_suffix("log")
-        .max_log_files(MAX_FILES)
+        .max_log_files(files.max(1) as usize)
         .build(folder)
         .map_err(|error| failed(error.to_string()))?;
     Ok(NonBlockingBuilder::default()

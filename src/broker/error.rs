@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::refusal::is_final;
 use crate::domain::secrets::redact_text;
+use crate::telemetry::metrics::metrics;
 
 /// A failed call to SQS.
 #[derive(Debug, Error)]
@@ -108,8 +109,31 @@ const BAD_CREDENTIALS: [&str; 6] = [
 ];
 
 impl BrokerError {
-    /// Classifies an SDK error. `attempt` reads after "cannot": "receive from tasks".
+    /// Classifies and counts an SDK error. `attempt` reads after "cannot": "receive from tasks".
     pub(super) fn new<E, R>(attempt: &str, endpoint: &str, error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+        R: std::fmt::Debug + 'static,
+    {
+        let error = Self::classify(attempt, endpoint, error);
+        metrics().broker_failed(error.kind());
+        error
+    }
+
+    /// In a word, for metrics.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::NoSuchQueue { .. } => "no_such_queue",
+            Self::Credentials { .. } => "credentials",
+            Self::Denied { .. } => "denied",
+            Self::Refused { .. } => "refused",
+            Self::Store { .. } => "store",
+            Self::Offloaded { .. } | Self::Archive { .. } => "other",
+        }
+    }
+
+    fn classify<E, R>(attempt: &str, endpoint: &str, error: &SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + StdError + 'static,
         R: std::fmt::Debug + 'static,

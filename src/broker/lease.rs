@@ -15,12 +15,13 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, warn};
+use tracing::{Span, error, warn};
 
 use super::client::{Broker, Refused};
 use super::delivery::Delivery;
 use super::error::BrokerError;
 use super::queue_set::Queue;
+use crate::telemetry::metrics::metrics;
 
 /// Number of leases that SQS renews in one call.
 const BATCH: usize = 10;
@@ -49,6 +50,8 @@ struct Lease {
     queue: Arc<Queue>,
     message_id: String,
     due: Instant,
+    /// That of the task, where it was known.
+    span: Span,
 }
 
 impl Leases {
@@ -68,12 +71,13 @@ impl Leases {
         }
     }
 
-    /// Starts renewing this delivery's lease.
+    /// Starts renewing this delivery's lease. Later log lines about it carry the current span.
     pub fn register(&self, delivery: &Delivery) {
         let lease = Lease {
             queue: Arc::clone(&delivery.queue),
             message_id: delivery.message_id.clone(),
             due: Instant::now() + self.shared.period(),
+            span: Span::current(),
         };
         self.shared.held().insert(delivery.receipt.handle(), lease);
         self.shared.registered.notify_one();
@@ -154,13 +158,9 @@ impl Shared {
         }
     }
 
-    async fn renew_batch(&self, queue: &Queue, handles: &[String]) {
-        let asked = Instant::now();
-        let (period, refused) = match self
-            .broker
-            .extend(queue, handles, self.broker.visibility())
-            .await
-        {
+    /// When leases that were asked for are to be renewed next, and which of them were refused.
+    fn judged(&self, answer: Result<Vec<Refused>, BrokerError>) -> (Duration, Vec<Refused>) {
+        match answer {
             Ok(refused) => (self.period(), refused),
             Err(problem @ BrokerError::Denied { .. }) => {
                 error!(
@@ -174,7 +174,17 @@ impl Shared {
                 // Retry soon, but not in a hot loop.
                 (self.period() / 4, Vec::new())
             }
-        };
+        }
+    }
+
+    async fn renew_batch(&self, queue: &Queue, handles: &[String]) {
+        let asked = Instant::now();
+        let time = self.broker.visibility();
+        let answer = self.broker.extend(queue, handles, time).await;
+        if let Ok(refused) = &answer {
+            metrics().leases_extended(&queue.name, handles.len() - refused.len());
+        }
+        let (period, refused) = self.judged(answer);
         let mut held = self.held();
         for handle in handles {
             if let Some(lease) = held.get_mut(handle) {
@@ -187,11 +197,14 @@ impl Shared {
                 if let Some(lease) = held.get_mut(handle) {
                     lease.due = asked + self.period() / 4;
                     let (id, name) = (&lease.message_id, &queue.name);
+                    let _entered = lease.span.enter();
                     warn!(
                         "cannot renew the lease of message {id} on {name} ({reason}); trying again"
                     );
                 }
             } else if let Some(lease) = held.remove(handle) {
+                metrics().lease_lost(&queue.name);
+                let _entered = lease.span.enter();
                 warn!(
                     "the lease of message {} on {} cannot be renewed ({reason}); it comes \
                      back, and this worker or another that finds its claim held keeps it",

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::delivery::Delivery;
 use super::error::{BrokerError, shown};
 use crate::config::Settings;
+use crate::telemetry::metrics::metrics;
 
 /// Maximum size of a fetched body, in bytes: the limit of a frame to a Python host, less room for
 /// the rest.
@@ -205,6 +206,7 @@ impl Objects {
 
     fn error(&self, attempt: String, error: &object_store::Error) -> BrokerError {
         let aws = || format!("s3.{}.amazonaws.com", self.shared.region);
+        metrics().broker_failed("store");
         BrokerError::Store {
             attempt,
             endpoint: self.shared.endpoint.as_deref().map_or_else(aws, shown),

@@ -20,7 +20,7 @@ use crate::local_broker::guard::address::{Host, Origin};
 use crate::local_broker::journal::Durability;
 use crate::local_broker::tls::TlsFiles;
 use crate::local_broker::{LocalBroker, LocalBrokerConfig, LocalBrokerError};
-use crate::telemetry::{self, Stderr, TelemetryError};
+use crate::telemetry::{self, TelemetryError};
 pub(super) use keys::SECRET_KEY_VARIABLE;
 use running::RunningBroker;
 
@@ -158,7 +158,7 @@ impl Serve {
         let shutdown = shutdown_signal().map_err(BrokerError::Signals)?;
         // What goes wrong later, a full disk say, is said on standard error.
         let _log = telemetry::init(telemetry::Options {
-            stderr: Stderr::Human,
+            stderr: true,
             ..telemetry::Options::default()
         })?;
         let declared = self.config.map(declared_in).transpose()?;

@@ -217,6 +217,8 @@ pub(super) fn prepare(
     )?;
     let log = telemetry::init(telemetry::Options {
         folder: start.log_dir.clone().or_else(telemetry::default_folder),
+        files: settings.log_files.value,
+        format: settings.log_format.value,
         ..telemetry::Options::default()
     })?;
     Ok((settings, log))

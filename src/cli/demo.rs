@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::console::{LookArgs, desk};
 use crate::cli::output::out;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Listen};
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit};
 use crate::control::{Hub, HubOptions};
 use crate::environment::{managed, packages};
@@ -53,6 +53,10 @@ pub struct DemoArgs {
     /// Steps that run at once.
     #[arg(long, alias = "workers", value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=256))]
     slots: u32,
+    /// Have the demo's worker serve metrics and health over HTTP: an address and port, or a port of
+    /// loopback.
+    #[arg(long, value_name = "ADDR")]
+    metrics_listen: Option<Listen>,
     #[command(flatten)]
     look: LookArgs,
 }

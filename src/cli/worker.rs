@@ -21,12 +21,13 @@ use super::block_on;
 use super::child::ChildError;
 use super::connection::ConnectionArgs;
 use crate::broker::BrokerError;
-use crate::config::{ConfigError, Partial, Settings};
+use crate::config::{ConfigError, Listen, Partial, Settings};
 use crate::control::ControlError;
-use crate::domain::Isolation;
+use crate::control::exporter::ListenError;
+use crate::domain::{Isolation, LogFormat};
 use crate::environment::packages::UnpackError;
 use crate::host::HostError;
-use crate::telemetry::{Stderr, TelemetryError};
+use crate::telemetry::TelemetryError;
 
 /// Verbs of `worker`.
 #[derive(Debug, Subcommand)]
@@ -100,9 +101,12 @@ pub struct StartArgs {
     /// Folder of the log files [default: the user's state folder]
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
-    /// Form of the log on standard error
-    #[arg(long, value_enum, default_value_t)]
-    pub log_format: LogFormat,
+    /// Serve metrics and health over HTTP: an address and port, or a port of loopback [default: off]
+    #[arg(long, value_name = "ADDR")]
+    pub metrics_listen: Option<Listen>,
+    /// Form of the log, on standard error and in its files: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
 }
 
 /// `worker start`.
@@ -161,6 +165,8 @@ impl StartArgs {
             dagster_home: self.dagster_home.clone(),
             isolation: self.isolation,
             name: self.name.clone(),
+            log_format: self.log_format,
+            metrics_listen: self.metrics_listen,
             ..flags
         }
     }
@@ -182,32 +188,10 @@ impl StartArgs {
         add("--config-yaml", &connection.config_yaml);
         add("--runtime-dir", &self.runtime_dir);
         add("--log-dir", &self.log_dir);
-        if self.log_format == LogFormat::Json {
-            words.extend(["--log-format".into(), "json".into()]);
-        }
         if local_broker || connection.local_broker {
             words.push("--local-broker".into());
         }
         words
-    }
-}
-
-/// Form of the log on standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// One line a record, for people
-    #[default]
-    Text,
-    /// One JSON object a record, for log collectors
-    Json,
-}
-
-impl From<LogFormat> for Stderr {
-    fn from(format: LogFormat) -> Self {
-        match format {
-            LogFormat::Text => Self::Human,
-            LogFormat::Json => Self::Json,
-        }
     }
 }
 
@@ -274,6 +258,9 @@ pub enum WorkerError {
     /// The log files.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The address for metrics.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The process in the background.
     #[error(transparent)]
     Child(#[from] ChildError),

@@ -10,10 +10,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::STARVATION_GUARD;
+use super::listen::{Listen, check_listen};
 use super::merge::{Layer, Origin, Setting, check_bands, check_queue_url, topmost};
 use super::rows::{Row, settings};
 use super::values::{Band, SettingValue, WorkerLost};
-use crate::domain::{AlarmKind, Isolation, Ring};
+use crate::domain::{AlarmKind, Isolation, LOG_FILES, LogFormat, Ring};
 
 /// One for each core of this host.
 fn cores() -> u32 {
@@ -104,6 +105,15 @@ settings! {
     on_worker_lost: WorkerLost = WorkerLost::Retry;
     /// Attempts of a step that may be lost with their worker.
     max_worker_lost_retries: u32 = 2;
+
+    /// Form of the log, on standard error and in its files: `text` or `json`.
+    log_format: LogFormat = LogFormat::Text, section: "Logs and metrics", flag: "--log-format";
+    /// Log files, one a day, that are kept.
+    log_files: u32 = LOG_FILES, range: (1, u32::MAX);
+    /// Address that serves metrics and health over HTTP: an address and port, a port of loopback, or
+    /// `off`.
+    metrics_listen: Listen = Listen::default(),
+        flag: "--metrics-listen", check: check_listen, example: "127.0.0.1:9400";
 
     /// URL of Dagster's webserver.
     webserver_url: String,

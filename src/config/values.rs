@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::domain::{AlarmKind, Isolation, Ring};
+use super::listen::Listen;
+use crate::domain::{AlarmKind, Isolation, LogFormat, Ring};
 
 /// A priority band: steps of at least `min` travel on a queue of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +162,18 @@ impl SettingValue for WorkerLost {
 impl SettingValue for Isolation {
     fn schema() -> Value {
         one_of(&Self::ALL)
+    }
+}
+
+impl SettingValue for LogFormat {
+    fn schema() -> Value {
+        one_of(&[Self::Text, Self::Json])
+    }
+}
+
+impl SettingValue for Listen {
+    fn schema() -> Value {
+        json!({"type": ["string", "integer"]})
     }
 }
 

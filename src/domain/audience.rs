@@ -19,6 +19,7 @@ pub struct Audience {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Viewers {
     count: usize,
+    glances: usize,
     left_at: Option<Instant>,
 }
 
@@ -27,12 +28,19 @@ pub struct Viewers {
 #[must_use = "the viewer leaves when this is dropped"]
 pub struct Viewer {
     viewers: watch::Sender<Viewers>,
+    is_glance: bool,
 }
 
 impl Viewers {
     /// Whether there is a viewer, or was one moments ago.
     #[must_use]
     pub fn are_present(&self) -> bool {
+        self.glances > 0 || self.stay()
+    }
+
+    /// Whether anybody looks, or has done so moments ago, for whom more than the counts is made.
+    #[must_use]
+    pub fn stay(&self) -> bool {
         self.count > 0 || self.left_at.is_some_and(|at| at.elapsed() < LINGER)
     }
 }
@@ -43,6 +51,17 @@ impl Audience {
         self.viewers.send_modify(|viewers| viewers.count += 1);
         Viewer {
             viewers: self.viewers.clone(),
+            is_glance: false,
+        }
+    }
+
+    /// Lets a viewer in who is not expected to stay: a scrape asks for one look at the queues, and
+    /// comes back after a time that is not ours to guess.
+    pub fn glance(&self) -> Viewer {
+        self.viewers.send_modify(|viewers| viewers.glances += 1);
+        Viewer {
+            viewers: self.viewers.clone(),
+            is_glance: true,
         }
     }
 
@@ -62,6 +81,10 @@ impl Audience {
 impl Drop for Viewer {
     fn drop(&mut self) {
         self.viewers.send_modify(|viewers| {
+            if self.is_glance {
+                viewers.glances = viewers.glances.saturating_sub(1);
+                return;
+            }
             viewers.count = viewers.count.saturating_sub(1);
             viewers.left_at = Some(Instant::now());
         });
@@ -85,6 +108,15 @@ mod tests {
         drop(second);
         assert!(audience.is_present(), "who asks often looks");
         audience.viewers.send_modify(earlier);
+        assert!(!audience.is_present());
+    }
+
+    #[test]
+    fn a_glance_is_over_with_its_viewer_and_is_no_stay() {
+        let audience = Audience::default();
+        let glance = audience.glance();
+        assert!(audience.is_present() && !audience.viewers.borrow().stay());
+        drop(glance);
         assert!(!audience.is_present());
     }
 }

@@ -1,5 +1,8 @@
 //! Log lines: the worker's own, and the output of steps.
 
+use std::fmt;
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -44,4 +47,45 @@ pub struct LogLine {
     pub worker: Option<String>,
     /// The text, without its line end.
     pub message: String,
+}
+
+/// Log files, one a day, that are kept unless told otherwise.
+pub const LOG_FILES: u32 = 14;
+
+/// Form of the log, on standard error and in files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line a record, for people.
+    #[default]
+    Text,
+    /// One JSON object a record, for log collectors.
+    Json,
+}
+
+impl LogFormat {
+    /// The word in settings and flags.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut all = [Self::Text, Self::Json].into_iter();
+        all.find(|format| format.word() == text)
+            .ok_or_else(|| String::from("give text or json"))
+    }
 }

@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tracing::{Instrument, Span, info};
+
 use super::api::HostNotice;
 use super::supervisor::Supervisor;
 use super::sync::lock;
@@ -58,13 +60,18 @@ async fn look(supervisor: &Arc<Supervisor>, failed_before: &HashSet<String>) -> 
                 continue;
             }
             let status = status.clone();
+            let span = lock(&supervisor.tasks)
+                .get(&task_id)
+                .map_or_else(Span::none, |running| running.span.clone());
+            span.in_scope(|| info!("it is interrupted: its run is {status}"));
             let _ = supervisor.notices.try_send(HostNotice::Canceling {
                 task_id: task_id.clone(),
                 status,
             });
             // A host that does not read must not delay the cancellation of other hosts' tasks.
             let supervisor = Arc::clone(supervisor);
-            tokio::spawn(async move { supervisor.cancel(&task_id).await });
+            let cancel = async move { supervisor.cancel(&task_id).await };
+            tokio::spawn(cancel.instrument(span));
         }
     }
     failed

@@ -21,6 +21,7 @@ use super::protocol::{FromHost, Manner, PROTOCOL, Policy, ReportBody, RunCode, T
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 use crate::domain::FleetWorker;
+use crate::telemetry::metrics::metrics;
 
 /// Timeout of the start. Importing dagster takes 2-3 s; on a loaded machine several times that.
 const START: Duration = Duration::from_mins(2);
@@ -311,6 +312,7 @@ impl Ledger {
             match tokio::time::timeout(lane.budget, answered).await {
                 Ok(Ok(Ok(value))) => return Ok(value),
                 Ok(Ok(Err(reason))) => {
+                    metrics().storage_failed(true);
                     return Err(HostError::Request {
                         request: name,
                         reason,
@@ -329,6 +331,7 @@ impl Ledger {
                 }
             }
         }
+        metrics().storage_failed(false);
         Err(HostError::NoAnswer {
             request: name,
             reason,

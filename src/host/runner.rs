@@ -16,6 +16,7 @@ use super::protocol::{Exit, FromHost, Job, PROTOCOL, ToHost};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 use crate::domain::{HostPhase, Isolation, TaskKind, Timestamp};
+use crate::telemetry::metrics::metrics;
 
 /// Timeout of loading. User code may query databases and import a great deal.
 const LOAD: Duration = Duration::from_mins(10);
@@ -417,6 +418,7 @@ impl Inner {
             }
             FromHost::Exit(exit) => {
                 self.dropped_there.store(exit.dropped, Ordering::Relaxed);
+                metrics().host_task(&self.location);
                 let id = exit.id.clone();
                 self.end(&id, Ended::Exit(exit));
             }

@@ -26,6 +26,7 @@ use super::spawner::Spawner;
 use super::sync::lock;
 use super::{descriptors, memory, resolve};
 use crate::domain::{FleetWorker, HostPhase, TaskKind};
+use crate::telemetry::metrics::metrics;
 use loading::{LoadFailure, Loaded};
 
 /// Number of tries for a task that finds its host dead or outdated before it is started; each takes
@@ -46,6 +47,8 @@ pub(super) struct Running {
     pub instance: Option<String>,
     pub runner: Option<Arc<Runner>>,
     pub canceled: bool,
+    /// Span of the task, for log lines written elsewhere.
+    pub span: tracing::Span,
     /// Its process was stopped so that another worker resumes it.
     pub handed_over: bool,
 }
@@ -139,6 +142,7 @@ impl Supervisor {
                 instance: instance.clone(),
                 runner: None,
                 canceled: false,
+                span: tracing::Span::current(),
                 handed_over: false,
             },
         );
@@ -376,6 +380,7 @@ impl Supervisor {
                 return;
             };
             running.canceled = true;
+            metrics().task_cancelled(task_id);
             running.runner.clone()
         };
         if let Some(runner) = runner {

@@ -22,6 +22,7 @@ use super::guard::Reach;
 use super::http::App;
 use super::protocol::query;
 use super::state::queue::Counts;
+use crate::telemetry::exposition::CONTENT_TYPE;
 pub use reset::{Gone, RESET, Reset};
 
 /// The name by which the server identifies itself at `GET /`.
@@ -103,8 +104,7 @@ async fn metrics(app: &App) -> Response<Body> {
         .text(&queues, app.folder.disk_bytes())
         .unwrap_or_default();
     let mut response = Response::new(Body::from(text));
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let kind = HeaderValue::from_static(kind);
+    let kind = HeaderValue::from_static(CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

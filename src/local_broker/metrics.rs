@@ -1,6 +1,6 @@
-//! Counters for Prometheus, in the `OpenMetrics` text format.
+//! Counters for Prometheus.
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,6 +11,7 @@ use super::actions::ACTIONS;
 use super::error::SqsError;
 use super::faults::Effect;
 use super::state::queue::Counts;
+use crate::telemetry::exposition::render;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -133,9 +134,7 @@ impl Metrics {
             "Faults that befell requests",
             self.faults.clone(),
         );
-        let mut out = String::new();
-        text::encode(&mut out, &registry)?;
-        Ok(out)
+        render(&registry)
     }
 }
 

@@ -125,6 +125,76 @@ fn neither_the_file_nor_the_lines_hold_a_secret_that_was_logged() {
 }
 
 #[test]
+fn a_json_line_has_the_fields_of_its_task_beside_its_own_and_stays_json_without_its_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        folder: Some(folder.path().to_owned()),
+        format: LogFormat::Json,
+        ..Options::default()
+    };
+    let (subscriber, guard) = super::subscriber(options).unwrap();
+    with_default(subscriber, || {
+        let step: Option<&str> = Some("a");
+        let task = tracing::info_span!("task", run_id = "r1", step_key = step, attempt = 2);
+        let _entered = task.entered();
+        tracing::info!(
+            run_id = "r1",
+            count = 3,
+            "said \"password\": \"hunter2\", and so on"
+        );
+        let error = io::Error::other("{\"token\": \"hunter2\"}");
+        tracing::warn!(
+            password = "hunter2",
+            "postgresql://u:hunter2@db/x: {error:?}"
+        );
+    });
+    drop(guard);
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert_eq!(text.matches("\"run_id\"").count(), 2, "{text}");
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    for line in &lines {
+        assert_eq!(line["run_id"], "r1");
+        assert_eq!(line["step_key"], "a");
+        assert_eq!(line["attempt"], 2);
+    }
+    assert_eq!(lines[0]["count"], 3);
+    assert_eq!(lines[0]["level"], "INFO");
+    let message = lines[1]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("postgresql://u:(redacted)@db/x"),
+        "{message}"
+    );
+}
+
+#[test]
+fn no_more_files_are_kept_than_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for day in 1..=5 {
+        let name = format!("{PROGRAM}.2026-01-0{day}.log");
+        std::fs::write(folder.path().join(name), "old").unwrap();
+    }
+    let options = Options {
+        folder: Some(folder.path().to_owned()),
+        files: 3,
+        ..Options::default()
+    };
+    let (subscriber, guard) = super::subscriber(options).unwrap();
+    with_default(subscriber, || tracing::info!("today"));
+    drop(guard);
+    let files = std::fs::read_dir(&folder).unwrap().count();
+    assert!(files <= 3, "{files}");
+    let texts = std::fs::read_dir(&folder).unwrap();
+    let mut texts = texts.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    assert!(texts.any(|text| text.contains("today")));
+}
+
+#[test]
 fn a_bad_filter_or_folder_is_a_sentence() {
     let (options, _events) = to_sink(Some("no=such=filter"));
     let refusal = super::subscriber(options)

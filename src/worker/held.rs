@@ -4,8 +4,10 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::{Span, info_span};
 
 use crate::broker::Delivery;
+use crate::telemetry::metrics::{TaskLabels, metrics};
 use crate::wire::TaskMessage;
 
 /// A decoded message in hand.
@@ -24,6 +26,25 @@ impl Task {
     pub fn name(&self) -> &str {
         let kind = self.message.kind.task_name();
         self.message.step_key.as_deref().unwrap_or(kind)
+    }
+
+    /// What every line that is logged about it carries.
+    pub fn span(&self) -> Span {
+        let message = &self.message;
+        info_span!(
+            "task",
+            run_id = %message.run_id,
+            step_key = message.step_key.as_deref(),
+            attempt = message.attempt,
+            task_id = %message.task_id,
+        )
+    }
+
+    /// What it is counted under.
+    pub fn labels(&self) -> TaskLabels {
+        let (queue, message) = (&self.delivery.queue.name, &self.message);
+        let job = message.job.as_deref();
+        metrics().labels(queue, job, message.priority, message.kind)
     }
 
     /// What starts first is the least.

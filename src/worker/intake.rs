@@ -11,6 +11,7 @@ use super::noops::Noops;
 use super::settle::{back_off, given_back};
 use crate::broker::Delivery;
 use crate::domain::{self, Event, Phase, TaskKind, TaskOutcome, TaskView};
+use crate::telemetry::metrics::metrics;
 use crate::wire::{Noop, TaskMessage};
 
 /// What became of a received message.
@@ -45,20 +46,26 @@ impl Intake {
             self.noops.take(delivery, noop);
             return None;
         }
-        context.leases.register(&delivery);
         let (context, worker) = (context.clone(), self.worker.clone());
         if delivery.offloaded {
+            context.leases.register(&delivery);
             self.coming
                 .spawn(async move { fetch(&context, delivery, ahead, &worker).await });
             return None;
         }
         match noop.and_then(|_| TaskMessage::decode(&delivery.body)) {
-            Ok(message) => Some(Task {
-                delivery,
-                message,
-                ahead,
-            }),
+            Ok(message) => {
+                let task = Task {
+                    delivery,
+                    message,
+                    ahead,
+                };
+                let register = || context.leases.register(&task.delivery);
+                task.span().in_scope(register);
+                Some(task)
+            }
             Err(problem) => {
+                context.leases.register(&delivery);
                 self.coming.spawn(async move {
                     poison(&context, &delivery, &worker, &problem.to_string()).await;
                     Taken::Settled
@@ -168,6 +175,7 @@ async fn poison(context: &Context, delivery: &Delivery, worker: &str, reason: &s
 
 /// Shows a message that never became a task among the tasks that ended.
 fn show(context: &Context, delivery: &Delivery, worker: &str, outcome: TaskOutcome) {
+    metrics().unreadable_ended(&delivery.queue.name, &outcome);
     let task = unread(delivery, worker);
     let task_id = task.task_id.clone();
     context.events.send(Event::Received {

@@ -20,6 +20,7 @@ use super::words::{crash, ended_for_it, finished, skipped};
 use crate::broker::{Broker, Leases};
 use crate::domain::{self, Event, EventSink, LogLine, TaskOutcome};
 use crate::host::{Execution, HostError, Hosts, Outcome, Progress, Stream};
+use crate::telemetry::metrics::{Loss, metrics};
 
 /// What a life needs; cloned into each.
 #[derive(Clone)]
@@ -44,6 +45,8 @@ impl Context {
     pub async fn live(self, task: Arc<Task>) {
         let task_id = task.message.task_id.clone();
         let at = Timestamp::now();
+        let wait = task.delivery.sent_at.map(|sent| since(sent, at));
+        metrics().task_started(&task_id, &task.labels(), wait);
         self.events.send(Event::Started { task_id, at });
         let (progress, notes) = mpsc::channel(PROGRESS);
         let execution = execution(&task);
@@ -51,14 +54,19 @@ impl Context {
             self.hosts.execute(execution, progress),
             self.forward(notes, &task)
         );
-        self.note(&result);
+        self.note(&task, &result);
         let (outcome, settlement) = self.judge(&task, result);
         self.finish(&task, outcome, settlement).await;
     }
 
-    /// Counts tasks that cannot be started here.
-    fn note(&self, result: &Result<Outcome, HostError>) {
+    /// Counts tasks that were lost, or cannot be started here.
+    fn note(&self, task: &Task, result: &Result<Outcome, HostError>) {
         let now = tokio::time::Instant::now();
+        match result {
+            Ok(Outcome::Lost { .. }) => metrics().task_lost(&task.labels(), Loss::Worker),
+            Ok(Outcome::Crashed { .. }) => metrics().task_lost(&task.labels(), Loss::Process),
+            _ => {}
+        }
         match result {
             // The code is to blame, and other code may do.
             Ok(Outcome::NotStarted { by_code: true, .. } | Outcome::Unrunnable { .. })
@@ -72,9 +80,11 @@ impl Context {
     /// A life ended without settling its message: it comes back soon, and what became of the task
     /// is found out then.
     pub async fn abandoned(&self, task: &Task, panic: &str) {
-        let run = &task.message.run_id;
-        error!(run_id = %run, "the supervision of {} failed ({panic}): its message comes back \
-            and its state is looked up", task.name());
+        error!(
+            "the supervision of {} failed ({panic}): its message comes back \
+            and its state is looked up",
+            task.name()
+        );
         let pause = Settlement::Hide(back_off(task.delivery.receive_count));
         let outcome = given_back(&format!("its supervision failed: {panic}"));
         self.finish(task, outcome, pause).await;
@@ -82,42 +92,43 @@ impl Context {
 
     fn judge(&self, task: &Task, result: Result<Outcome, HostError>) -> (TaskOutcome, Settlement) {
         let name = task.name();
-        let run = &task.message.run_id;
         match result {
             Ok(Outcome::Finished { status, reason, .. }) => {
                 (finished(status, reason), Settlement::Delete)
             }
             Ok(Outcome::AlreadyFinished { event }) => {
-                info!(run_id = %run, "{name} had ended before ({event}): not run again");
+                info!("{name} had ended before ({event}): not run again");
                 (skipped("it had finished before"), Settlement::Delete)
             }
             Ok(Outcome::RunFinished { status }) => {
-                info!(run_id = %run, "{name} not run: its run is {status}");
+                info!("{name} not run: its run is {status}");
                 (skipped(&format!("its run is {status}")), Settlement::Delete)
             }
             Ok(Outcome::ClaimHeld) => {
-                info!(run_id = %run, "{name} is run by another process: its message goes back");
+                info!("{name} is run by another process: its message goes back");
                 let wait = Settlement::Hide(self.held_pause(&task.delivery));
                 (given_back("another process runs it"), wait)
             }
             Ok(Outcome::OwnerSilent { again }) => {
-                info!(run_id = %run, "{name} may be run by another process, which is silent: its \
-                    message goes back");
+                info!(
+                    "{name} may be run by another process, which is silent: its \
+                    message goes back"
+                );
                 let wait = Settlement::Hide(again.min(self.broker.visibility()));
                 (given_back("another process may run it"), wait)
             }
             Ok(Outcome::Lost { reported }) => {
-                warn!(run_id = %run, "{name}: its worker was lost; wrote {reported}");
+                warn!("{name}: its worker was lost; wrote {reported}");
                 let outcome = ended_for_it(&reported, "its worker was lost");
                 (outcome, Settlement::Delete)
             }
             Ok(Outcome::Crashed { exit, reported }) => {
                 let how = crash(&exit);
-                warn!(run_id = %run, "{name}: {how}; wrote {reported}");
+                warn!("{name}: {how}; wrote {reported}");
                 (ended_for_it(&reported, &how), Settlement::Delete)
             }
             Ok(Outcome::Interrupted { reason }) => {
-                info!(run_id = %run, "{name} was interrupted ({reason}) and goes on elsewhere");
+                info!("{name} was interrupted ({reason}) and goes on elsewhere");
                 let count = task.delivery.receive_count;
                 let pause = if count <= INTERRUPTED_AT_ONCE {
                     Duration::ZERO
@@ -127,24 +138,24 @@ impl Context {
                 (TaskOutcome::GivenBack { reason }, Settlement::Hide(pause))
             }
             Ok(Outcome::NotStarted { reason, .. }) => {
-                warn!(run_id = %run, "{name} was not started: {reason}; its message goes back");
+                warn!("{name} was not started: {reason}; its message goes back");
                 let pause = Settlement::Hide(back_off(task.delivery.receive_count));
                 (TaskOutcome::GivenBack { reason }, pause)
             }
             Ok(Outcome::HandedOver { reason }) => {
-                info!(run_id = %run, "{name} is handed over to another worker ({reason})");
+                info!("{name} is handed over to another worker ({reason})");
                 (TaskOutcome::GivenBack { reason }, Settlement::HandOver)
             }
             Ok(Outcome::Unrunnable { reason }) => {
                 let reason = domain::reason(&reason);
-                error!(run_id = %run, "{name} cannot be run: {reason}");
+                error!("{name} cannot be run: {reason}");
                 let outcome = TaskOutcome::DeadLettered {
                     reason: reason.clone(),
                 };
                 (outcome, Settlement::DeadLetter(reason))
             }
             Err(problem) => {
-                warn!(run_id = %run, "{name}: {problem}; its message goes back to the queue");
+                warn!("{name}: {problem}; its message goes back to the queue");
                 let pause = Settlement::Hide(back_off(task.delivery.receive_count));
                 (given_back(&problem.to_string()), pause)
             }
@@ -193,6 +204,9 @@ impl Context {
                     ..
                 } => {
                     self.breaker.started();
+                    let received = task.delivery.received_at;
+                    metrics()
+                        .task_told(&task.message.task_id, || since(received, Timestamp::now()));
                     ("dagster", reader.event(&event_type, &message))
                 }
                 Progress::Log { stream, line } => {
@@ -219,6 +233,11 @@ impl Context {
             events.send(Event::Log { line });
         }
     }
+}
+
+/// Time that has passed, as two hosts' clocks may say it.
+fn since(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).try_into().unwrap_or_default()
 }
 
 fn execution(task: &Task) -> Execution {

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::turns::Turns;
 use crate::broker::{Broker, BrokerError, Delivery, LONG_POLL, Queue, QueueSet};
+use crate::telemetry::vitals::vitals;
 
 /// What one receive brought.
 pub(super) struct Polled {
@@ -77,6 +78,7 @@ impl Source {
     }
 
     fn note(&mut self, polled: &Polled) {
+        vitals().received(&self.queue.name, polled.result.is_ok());
         self.state = match &polled.result {
             Ok(messages) if messages.is_empty() && polled.wait < LONG_POLL => State::Empty,
             Ok(_) => State::Closed,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
 use super::held::{Held, Task};
 use super::intake::{Intake, Taken};
@@ -24,6 +24,8 @@ use super::settle::{back_off, jitter};
 use crate::broker::{Broker, LONG_POLL, Leases, QueueSet};
 use crate::domain::{Event, EventSink, Slots, WorkerState};
 use crate::host::Hosts;
+use crate::telemetry::metrics::metrics;
+use crate::telemetry::vitals::vitals;
 
 /// What a pool is made of.
 #[derive(Debug)]
@@ -167,6 +169,7 @@ impl Pool {
                 break;
             }
             let rests_until = self.rests_until();
+            vitals().turned(self.state, rests_until.is_some(), self.polls.open() > 0);
             let retry = rests_until.or_else(|| self.polls.next_retry());
             tokio::select! {
                 polled = self.polls.next() => self.polled(polled),
@@ -199,6 +202,7 @@ impl Pool {
             .shutdown(self.options.grace)
             .await;
         self.become_state(WorkerState::Stopped, None);
+        vitals().turned(self.state, false, false);
     }
 
     /// Tells the deployment that this worker ends, so that nobody counts on it for another half
@@ -320,6 +324,7 @@ impl Pool {
         self.in_hand
             .insert(task.message.task_id.clone(), Arc::clone(&task));
         let life = self.context.clone().live(Arc::clone(&task));
+        let life = life.instrument(task.span());
         self.lives.spawn(task, life);
     }
 
@@ -335,8 +340,9 @@ impl Pool {
         slots.busy = slots.busy.saturating_sub(1);
         if let Some(panic) = panic {
             let (context, task, panic) = (self.context.clone(), Arc::clone(task), panic.clone());
-            self.chores
-                .spawn(async move { context.abandoned(&task, &panic).await });
+            let span = task.span();
+            let found_out = async move { context.abandoned(&task, &panic).await };
+            self.chores.spawn(found_out.instrument(span));
         } else if self.context.leases.holds(&task.delivery) {
             // It came again while it was being settled: it comes back, and is recognised then.
             let (context, task) = (self.context.clone(), Arc::clone(task));
@@ -360,6 +366,9 @@ impl Pool {
     }
 
     fn receive(&mut self, task: Task) {
+        let span = task.span();
+        let _entered = span.enter();
+        metrics().task_received(&task.labels(), task.delivery.receive_count > 1);
         if let Some(known) = self.in_hand(&task.message.task_id) {
             let is_fresh = !task.delivery.is_nearly_used_up();
             if is_fresh && self.context.leases.adopt(&known.delivery, &task.delivery) {
@@ -374,8 +383,8 @@ impl Pool {
                     self.context.leases.lapse(&known.delivery);
                 }
                 let (context, pause) = (self.context.clone(), self.context.broker.visibility());
-                self.chores
-                    .spawn(async move { context.put_back(&task.delivery, pause).await });
+                let put_back = async move { context.put_back(&task.delivery, pause).await };
+                self.chores.spawn(put_back.in_current_span());
             }
             return;
         }
@@ -419,9 +428,9 @@ impl Pool {
     }
 
     fn give_back(&mut self, task: Task, after: Duration, reason: &'static str) {
-        let context = self.context.clone();
-        self.chores
-            .spawn(async move { context.give_back(&task, after, reason).await });
+        let (context, span) = (self.context.clone(), task.span());
+        let given_back = async move { context.give_back(&task, after, reason).await };
+        self.chores.spawn(given_back.instrument(span));
     }
 
     /// `time`: how long what runs still has, of a state that has an end.

@@ -16,6 +16,8 @@ use super::life::Context;
 use crate::broker::QueueSet;
 use crate::domain::{Event, HostView, Slots, Viewers, WorkerState};
 use crate::host::HostState;
+use crate::telemetry::metrics::metrics;
+use crate::telemetry::vitals::vitals;
 
 /// What the pool lets the reporter know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +138,7 @@ async fn tell(
 /// Reads the deployment's heartbeats while somebody looks.
 async fn read_fleet(context: &Context) {
     let mut viewers = context.events.audience().watch();
-    while viewers.wait_for(Viewers::are_present).await.is_ok() {
+    while viewers.wait_for(Viewers::stay).await.is_ok() {
         match context.hosts.fleet().await {
             Ok(workers) => context.events.send(Event::Fleet { workers }),
             Err(problem) => warn!("{problem}"),
@@ -163,6 +165,8 @@ pub(super) async fn heartbeat(context: &Context, queues: &QueueSet, standing: St
         "version": env!("CARGO_PKG_VERSION"),
     });
     let written = context.hosts.heartbeat(body).await;
+    metrics().heartbeat(written.is_ok());
+    vitals().heartbeat(written.is_ok());
     context.breaker.heartbeat(written.is_ok());
     if let Err(problem) = written {
         warn!("{problem}");

@@ -14,6 +14,7 @@ use super::words::skipped;
 use crate::broker::{BrokerError, Delivery, Receives};
 use crate::domain::{Event, Reply, TaskOutcome};
 use crate::host::{HostError, Report, ReportKind, Reported};
+use crate::telemetry::metrics::metrics;
 use crate::wire::TaskiqResult;
 
 /// What becomes of the message.
@@ -38,7 +39,9 @@ const KEEP_HIDDEN: Duration = Duration::from_mins(15);
 impl Context {
     /// Settles a task's message and reports the task as finished.
     pub async fn finish(&self, task: &Task, outcome: TaskOutcome, settlement: Settlement) {
+        let run = metrics().run_time(&task.message.task_id);
         let outcome = self.settle(task, outcome, settlement).await;
+        metrics().task_ended(&task.message.task_id, &task.labels(), &outcome, run);
         self.events.send(Event::Finished {
             task_id: task.message.task_id.clone(),
             at: Timestamp::now(),
@@ -90,8 +93,7 @@ impl Context {
         let reason = "It was cancelled by an operator before it started.";
         let (outcome, settlement) = match self.report(task, reason, ReportKind::Canceled).await {
             Ok(Reported::Written { event }) => {
-                let run = &task.message.run_id;
-                info!(run_id = %run, "{} was cancelled before it started: {event}", task.name());
+                info!("{} was cancelled before it started: {event}", task.name());
                 (TaskOutcome::Canceled, Settlement::Delete)
             }
             Ok(Reported::Over) => (skipped("it had ended before"), Settlement::Delete),

@@ -111,6 +111,24 @@ fn a_python_without_dagster_is_named() {
 }
 
 #[test]
+fn an_address_for_metrics_that_cannot_be_had_ends_the_worker_at_its_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let queue = "http://127.0.0.1:1/000000000000/tasks";
+    let text = sentence(worker(&folder).args(["--queue-url", queue, "--metrics-listen", &address]));
+    contains(&text, &["metrics", &address, "in use", "--metrics-listen"]);
+    let mut wrong = worker(&folder);
+    wrong.args(["--queue-url", queue, "--metrics-listen", "example.org:80"]);
+    let output = wrong.output().unwrap();
+    assert!(!output.status.success());
+    contains(
+        &String::from_utf8_lossy(&output.stderr),
+        &["example.org:80", "an IP address"],
+    );
+}
+
+#[test]
 fn a_dagster_yaml_that_does_not_load_is_named() {
     let broker = Broker::start();
     let project = Project::new(&broker, "tasks", "");

@@ -14,6 +14,7 @@ mod hostile_messages;
 #[path = "../local_broker/http.rs"]
 mod http;
 mod life;
+mod metrics;
 mod queue_operations;
 mod queues;
 mod receives;

@@ -15,7 +15,7 @@ use super::super::child::{ChildError, READY, last_line, make_folder, spawn, term
 use super::super::worker::StartArgs;
 use crate::broker::Broker;
 use crate::cli::output::note;
-use crate::config::{Origin, Settings, state_folder};
+use crate::config::{Listen, Origin, Settings, state_folder};
 use crate::console::Startup;
 use crate::control::{Request, client, runtime, wait_for_socket};
 use crate::domain::{Command as Order, Reply};
@@ -131,15 +131,20 @@ impl<'a> Background<'a> {
             return Err(ChildError::Left);
         }
         self.working(String::from("Starting a worker: it imports Dagster"));
+        let mut args = self.args.clone();
         let name = match self.workers.len() {
             0 => format!("console-{}", std::process::id()),
             others => format!("console-{}-{}", std::process::id(), others + 1),
         };
+        if !self.is_own || !self.workers.is_empty() {
+            // An address is for one worker: that of the pool which has it by now.
+            args.metrics_listen = Some(Listen::default());
+        }
         let runtime_folder = self.args.runtime_dir.clone();
         let socket = runtime::socket_path(&runtime_folder.unwrap_or_else(runtime::folder), &name);
         let log = folder.join(format!("{name}.err"));
         let mut words = vec!["worker".into(), "start".into()];
-        words.extend(self.args.to_words(Some(&name), embedded));
+        words.extend(args.to_words(Some(&name), embedded));
         let mut started = Started {
             name: name.clone(),
             socket,

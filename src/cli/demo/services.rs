@@ -190,7 +190,7 @@ impl Services<'_> {
     }
 
     fn worker(&self, name: &str, files: &Files, env: Env) -> Program {
-        let args = vec![
+        let mut args = vec![
             "worker".into(),
             "start".into(),
             "--slots".into(),
@@ -208,6 +208,9 @@ impl Services<'_> {
             "--log-dir".into(),
             self.state.logs().join("worker").into(),
         ];
+        if let Some(listen) = self.args.metrics_listen {
+            args.extend(["--metrics-listen".into(), listen.to_string().into()]);
+        }
         self.own("worker", args, env)
     }
 

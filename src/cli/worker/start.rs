@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use super::signals::Signals;
@@ -11,8 +12,9 @@ use super::{RunArgs, StartArgs, WorkerError};
 use crate::broker::{Broker, QueueSet};
 use crate::config::{Settings, WorkerLost, state_folder};
 use crate::control::audit::AuditLog;
+use crate::control::exporter::Exporter;
 use crate::control::server::{Server, ServerOptions};
-use crate::control::store::{self, Store};
+use crate::control::store::{self, Published, Store};
 use crate::control::{Request, runtime};
 use crate::domain::{EventSink, HostView, Slots, Timestamp, WorkerState, WorkerView};
 use crate::environment::packages;
@@ -37,7 +39,9 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     let (events, received) = EventSink::channel();
     let _log = telemetry::init(telemetry::Options {
         folder: args.log_dir.clone().or_else(telemetry::default_folder),
-        stderr: args.log_format.into(),
+        files: settings.log_files.value,
+        format: settings.log_format.value,
+        stderr: true,
         sink: Some(events.clone()),
         ..telemetry::Options::default()
     })?;
@@ -71,6 +75,7 @@ struct Worker {
     requests: mpsc::Receiver<Request>,
     server: Server,
     store: tokio::task::JoinHandle<()>,
+    _exporter: Option<AbortOnDropHandle<()>>,
 }
 
 impl Worker {
@@ -81,6 +86,7 @@ impl Worker {
             mut requests,
             server,
             store,
+            _exporter,
         } = self;
         let forward = {
             let send = send.clone();
@@ -112,17 +118,18 @@ async fn assemble(
     received: mpsc::Receiver<crate::domain::Event>,
 ) -> Result<Worker, WorkerError> {
     let identity = identity(settings);
-    let broker = Broker::connect(settings).await;
-    let queues = broker.resolve(QueueSet::configured(settings)).await?;
-    let (notices, heard) = mpsc::channel(NOTICES);
-    tokio::spawn(log_notices(heard));
-    let hosts = Hosts::start(host_settings(settings, &identity)?, notices).await?;
     let (published, store) = store::spawn(
         Store::new(view(&identity, settings)),
         received,
         events.drop_counter(),
         events.audience(),
     );
+    let exporter = export(settings, &published).await?;
+    let broker = Broker::connect(settings).await;
+    let queues = broker.resolve(QueueSet::configured(settings)).await?;
+    let (notices, heard) = mpsc::channel(NOTICES);
+    tokio::spawn(log_notices(heard));
+    let hosts = Hosts::start(host_settings(settings, &identity)?, notices).await?;
     let (requests_in, requests) = mpsc::channel(ORDERS);
     let options = ServerOptions {
         folder: args.runtime_dir.clone().unwrap_or_else(runtime::folder),
@@ -157,7 +164,22 @@ async fn assemble(
         requests,
         server,
         store,
+        _exporter: exporter,
     })
+}
+
+/// Serves metrics and health, where the settings ask for it: from the start on, since a worker that
+/// loads a large project takes a while to be ready.
+async fn export(
+    settings: &Settings,
+    published: &Published,
+) -> Result<Option<AbortOnDropHandle<()>>, WorkerError> {
+    let Some(listen) = settings.metrics_listen.value.0 else {
+        return Ok(None);
+    };
+    let exporter = Exporter::bind(listen).await?;
+    info!("metrics and health at http://{}", exporter.address());
+    Ok(Some(exporter.serve(published.clone())))
 }
 
 pub(in crate::cli) fn identity(settings: &Settings) -> WorkerIdentity {
@@ -279,9 +301,8 @@ async fn log_notices(mut notices: mpsc::Receiver<HostNotice>) {
                 "{location}: the Python package dagster_taskiq is {installed}, this binary is {}",
                 env!("CARGO_PKG_VERSION")
             ),
-            Notice::Canceling { task_id, status } => {
-                info!("task {task_id} is interrupted: its run is {status}");
-            }
+            // The host logs it with the task's own fields.
+            Notice::Canceling { .. } => {}
             Notice::LedgerError { reason } => warn!("{reason}"),
         }
     }

@@ -44,7 +44,19 @@ pub struct Look {
 impl Published {
     /// Subscribes. The snapshot is current, and counts as seen.
     pub async fn look(&self) -> Look {
-        let mut look = self.look_on();
+        self.shown(self.look_on()).await
+    }
+
+    /// Looks once: as [`Published::look`], by a viewer who is not expected to stay.
+    pub async fn glance(&self) -> Look {
+        let look = Look {
+            snapshot: self.snapshot.clone(),
+            _viewer: self.audience.glance(),
+        };
+        self.shown(look).await
+    }
+
+    async fn shown(&self, mut look: Look) -> Look {
         let (shown, published) = oneshot::channel();
         // A store that has ended has published its last state.
         if self.looks.send(shown).await.is_ok() {

@@ -14,6 +14,8 @@ use crate::host::location::LocationKey;
 use crate::host::protocol::{Manner, RunOrigin, ToHost};
 use crate::host::runner::{NotLoaded, Runner};
 use crate::host::sync::lock;
+use crate::telemetry::metrics::metrics;
+use crate::telemetry::vitals::vitals;
 
 /// Time for which a location that failed to load is not retried: long enough not to spin on a queue
 /// full of its messages, short enough to pick up a fixed file.
@@ -107,6 +109,7 @@ impl Supervisor {
         let failed = match runner.loaded().await {
             Ok(()) => {
                 lock(&self.failures).remove(key);
+                note_loaded(&code.location, true);
                 return Ok(Ok(runner));
             }
             Err(failed) => failed,
@@ -184,6 +187,7 @@ impl Supervisor {
         };
         failures.insert(key.clone(), failure);
         drop(failures);
+        note_loaded(&location, false);
         let _ = self.notices.try_send(HostNotice::LoadFailed {
             location,
             reason: reason.to_owned(),
@@ -205,6 +209,11 @@ impl LoadFailure {
             isolation: None,
         }
     }
+}
+
+fn note_loaded(location: &str, loaded: bool) {
+    metrics().location_loaded(location, loaded);
+    vitals().location(location, loaded);
 }
 
 fn sentence(location: &str, reason: &str) -> String {

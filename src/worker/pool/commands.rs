@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 use super::Pool;
 use crate::domain::{Answer, Command, Query, Reply, WorkerState};
+use crate::telemetry::vitals::vitals;
 use crate::wire::redact::redact;
 use crate::worker::operations::Operator;
 use crate::worker::orders::Order;
@@ -32,6 +34,7 @@ impl Pool {
             }
             Command::Reload => {
                 self.context.hosts.reload().await;
+                vitals().forget_locations();
                 Reply::Done("user code is loaded again for new work".to_owned())
             }
             Command::Ask(Query::Payload { task_id }) => self.payload(&task_id),
@@ -117,11 +120,12 @@ impl Pool {
     fn cancel(&mut self, task_id: &str, reply: oneshot::Sender<Reply>) {
         let held = self.held_steps.remove(task_id);
         if let Some(task) = held.or_else(|| self.held_runs.remove(task_id)) {
-            let context = self.context.clone();
-            self.chores.spawn(async move {
+            let (context, span) = (self.context.clone(), task.span());
+            let cancel = async move {
                 let done = context.cancel_held(&task).await;
                 let _ = reply.send(done);
-            });
+            };
+            self.chores.spawn(cancel.instrument(span));
             return;
         }
         if !self.running.contains_key(task_id) {

@@ -1,0 +1,230 @@
+//! Shows a worker to the outside over HTTP: metrics for Prometheus, health and readiness for whatever
+//! supervises it.
+//!
+//! It changes nothing and asks for no secret, so everything that reaches it is a stranger: a request
+//! has a bounded head and no body, a connection one answer and a few seconds, and however many ask for
+//! metrics, they are made a few times a second at most. Answers hold names and numbers, never addresses
+//! with passwords, folders, or the words of others.
+
+mod gauges;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, warn};
+
+use super::store::Published;
+use crate::domain::{Source, SourceKind, Timestamp, WorkerSnapshot};
+use crate::telemetry::exposition::{CONTENT_TYPE, render};
+use crate::telemetry::metrics::metrics;
+use crate::telemetry::vitals::vitals;
+
+/// Connections at a time; more wait until one of them ends.
+const CONNECTIONS: usize = 32;
+
+/// The largest request head: hyper takes no smaller bound.
+const MAX_HEAD: usize = 8 * 1024;
+const MAX_HEADERS: usize = 64;
+
+/// How long a client may take to send its request.
+const HEAD_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a connection lasts at most: an answer is made within a second or two.
+const CONNECTION: Duration = Duration::from_secs(10);
+
+/// How long the same text is given to everybody who asks.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// How old counts of queues may be without being read again.
+const COUNTED: Duration = Duration::from_secs(2);
+
+/// How long a scrape waits for counts. A broker that takes longer is shown with what was counted last.
+const COUNTS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long to wait when the system has no more descriptors.
+const RECOVERY: Duration = Duration::from_millis(100);
+
+/// Why metrics are not served.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot serve metrics on {listen}: {source}; stop what listens there, or give another address with \
+     --metrics-listen or metrics_listen"
+)]
+pub struct ListenError {
+    /// The address.
+    listen: SocketAddr,
+    /// What the system says.
+    source: std::io::Error,
+}
+
+/// A bound address. Nothing is answered yet.
+#[derive(Debug)]
+pub struct Exporter {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// What the answers are made from.
+#[derive(Debug)]
+struct Scene {
+    published: Published,
+    /// The last text, and when it was made; held while it is made.
+    text: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Exporter {
+    /// Takes an address.
+    ///
+    /// # Errors
+    /// When it is taken or not this host's.
+    pub async fn bind(listen: SocketAddr) -> Result<Self, ListenError> {
+        let refuse = |source| ListenError { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(refuse)?;
+        let address = listener.local_addr().map_err(refuse)?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address, with the port that was chosen for port 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers from what a worker's store publishes, until the handle is dropped.
+    #[must_use = "dropping it ends the server"]
+    pub fn serve(self, published: Published) -> AbortOnDropHandle<()> {
+        let scene = Arc::new(Scene {
+            published,
+            text: Mutex::default(),
+        });
+        AbortOnDropHandle::new(tokio::spawn(accept(self.listener, scene)))
+    }
+}
+
+async fn accept(listener: TcpListener, scene: Arc<Scene>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, Arc::clone(&scene), place));
+            }
+            Err(error) => {
+                warn!(%error, "a connection for metrics could not be accepted");
+                tokio::time::sleep(RECOVERY).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, scene: Arc<Scene>, _place: OwnedSemaphorePermit) {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let scene = Arc::clone(&scene);
+        async move { Ok::<_, Infallible>(answer(&scene, request.method(), request.uri().path()).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a connection for metrics ended"),
+        Err(_) => debug!("a connection for metrics took too long"),
+    }
+}
+
+async fn answer(scene: &Scene, method: &Method, path: &str) -> Response<Body> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "give GET or HEAD\n");
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        refusal.headers_mut().insert(header::ALLOW, allowed);
+        return refusal;
+    }
+    match path {
+        "/metrics" => respond(StatusCode::OK, CONTENT_TYPE, scene.metrics().await),
+        "/healthz" => verdict(vitals().health(Instant::now())),
+        "/readyz" => verdict(vitals().readiness(Instant::now())),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz and /readyz\n",
+        ),
+    }
+}
+
+fn verdict(found: Result<(), String>) -> Response<Body> {
+    match found {
+        Ok(()) => text(StatusCode::OK, "ok\n"),
+        Err(problem) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    respond(status, "text/plain; charset=utf-8", body)
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Scene {
+    /// The metrics, as they are now or were a moment ago.
+    async fn metrics(&self) -> Bytes {
+        let mut last = self.text.lock().await;
+        if let Some((at, text)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return text.clone();
+        }
+        let text = Bytes::from(self.render().await);
+        *last = Some((Instant::now(), text.clone()));
+        text
+    }
+
+    async fn render(&self) -> String {
+        let mut look = self.published.glance().await;
+        // The worker counts its queues once for each look; that it has, the broker's entry says.
+        let since = Timestamp::now() - COUNTED;
+        let before = broker(&look.snapshot.borrow()).cloned();
+        let is_counted = |snapshot: &Arc<WorkerSnapshot>| {
+            let now = broker(snapshot);
+            let seen_at = now.and_then(|broker| broker.seen_at);
+            now != before.as_ref() || seen_at.is_some_and(|at| at >= since)
+        };
+        let _ = timeout(COUNTS_WITHIN, look.snapshot.wait_for(is_counted)).await;
+        let snapshot = Arc::clone(&look.snapshot.borrow());
+        drop(look);
+        let mut registry = Registry::default();
+        metrics().register(&mut registry);
+        for gauges in gauges::of(&snapshot, Timestamp::now()) {
+            gauges.register(&mut registry);
+        }
+        render(&registry).unwrap_or_default()
+    }
+}
+
+/// How the worker's broker fares.
+fn broker(snapshot: &WorkerSnapshot) -> Option<&Source> {
+    let mut sources = snapshot.sources.iter();
+    sources.find(|source| source.kind == SourceKind::Broker)
+}

@@ -1,0 +1,308 @@
+//! What a worker counts for Prometheus. As tracing's subscriber, it is one for the whole process: a
+//! process runs one worker, and what is counted happens in all of its layers.
+
+pub mod catalogue;
+mod labels;
+mod series;
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+
+use crate::domain::{TaskKind, TaskOutcome};
+use catalogue as names;
+pub use labels::TaskLabels;
+pub(super) use labels::short;
+pub use series::Gauges;
+use series::{Counters, Histograms};
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::default);
+
+/// The metrics of this process.
+#[must_use]
+pub fn metrics() -> &'static Metrics {
+    &METRICS
+}
+
+/// A task between its start and its end.
+#[derive(Debug)]
+struct Running {
+    labels: TaskLabels,
+    started: Instant,
+    begun: bool,
+    cancelled: bool,
+}
+
+/// What is counted from the start of the process on.
+#[derive(Debug)]
+pub struct Metrics {
+    seen: labels::Seen,
+    running: Mutex<HashMap<String, Running>>,
+    received: Counters,
+    redelivered: Counters,
+    started: Counters,
+    ended: Counters,
+    cancelled: Counters,
+    lost: Counters,
+    wait: Histograms,
+    startup: Histograms,
+    run: Histograms,
+    leases_extended: Counters,
+    leases_lost: Counters,
+    broker_errors: Counters,
+    storage_errors: Counters,
+    heartbeats: Counters,
+    heartbeat_failures: Counters,
+    host_loads: Counters,
+    host_load_failures: Counters,
+    host_tasks: Counters,
+}
+
+/// What became of an attempt that was found without an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Its worker or step host was lost.
+    Worker,
+    /// Its own process died.
+    Process,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            seen: labels::Seen::default(),
+            running: Mutex::default(),
+            received: Counters::new(&names::TASKS_RECEIVED),
+            redelivered: Counters::new(&names::TASKS_REDELIVERED),
+            started: Counters::new(&names::TASKS_STARTED),
+            ended: Counters::new(&names::TASKS_ENDED),
+            cancelled: Counters::new(&names::TASKS_CANCELLED),
+            lost: Counters::new(&names::TASKS_LOST),
+            wait: Histograms::new(&names::TASK_WAIT),
+            startup: Histograms::new(&names::TASK_STARTUP),
+            run: Histograms::new(&names::TASK_RUN),
+            leases_extended: Counters::new(&names::LEASES_EXTENDED),
+            leases_lost: Counters::new(&names::LEASES_LOST),
+            broker_errors: Counters::new(&names::BROKER_ERRORS),
+            storage_errors: Counters::new(&names::STORAGE_ERRORS),
+            heartbeats: Counters::new(&names::HEARTBEATS),
+            heartbeat_failures: Counters::new(&names::HEARTBEAT_FAILURES),
+            host_loads: Counters::new(&names::HOST_LOADS),
+            host_load_failures: Counters::new(&names::HOST_LOAD_FAILURES),
+            host_tasks: Counters::new(&names::HOST_TASKS),
+        };
+        // A counter that appears with its first event has no increase at it.
+        metrics.heartbeats.add(&[], 0);
+        metrics.heartbeat_failures.add(&[], 0);
+        for reason in ["refused", "no_answer"] {
+            metrics.storage_errors.add(&[reason], 0);
+        }
+        for reason in ["unreachable", "credentials", "denied", "refused", "store"] {
+            metrics.broker_errors.add(&[reason], 0);
+        }
+        metrics
+    }
+}
+
+impl Metrics {
+    /// The labels of a task.
+    #[must_use]
+    pub fn labels(
+        &self,
+        queue: &str,
+        job: Option<&str>,
+        priority: i64,
+        kind: TaskKind,
+    ) -> TaskLabels {
+        self.seen.task(queue, job, priority, kind)
+    }
+
+    /// A task was received; `again`: SQS had delivered it before.
+    pub fn task_received(&self, labels: &TaskLabels, again: bool) {
+        self.received.add(&labels.values(), 1);
+        if again {
+            self.redelivered.add(&labels.values(), 1);
+        }
+    }
+
+    /// A task was given to a host, so long after its message was sent.
+    pub fn task_started(&self, task_id: &str, labels: &TaskLabels, wait: Option<Duration>) {
+        self.started.add(&labels.values(), 1);
+        if let Some(wait) = wait {
+            self.wait.observe(&[&labels.queue, &labels.priority], wait);
+        }
+        let running = Running {
+            labels: labels.clone(),
+            started: Instant::now(),
+            begun: false,
+            cancelled: false,
+        };
+        self.running().insert(task_id.to_owned(), running);
+    }
+
+    /// A task's process told of an event, so long after its message was received.
+    pub fn task_told(&self, task_id: &str, since_receipt: impl FnOnce() -> Duration) {
+        let mut running = self.running();
+        let Some(task) = running.get_mut(task_id).filter(|task| !task.begun) else {
+            return;
+        };
+        task.begun = true;
+        let labels = [task.labels.queue.as_str(), task.labels.kind];
+        self.startup.observe(&labels, since_receipt());
+    }
+
+    /// A running task is interrupted; counted once.
+    pub fn task_cancelled(&self, task_id: &str) {
+        let mut running = self.running();
+        if let Some(task) = running.get_mut(task_id).filter(|task| !task.cancelled) {
+            task.cancelled = true;
+            self.cancelled.add(&task.labels.values(), 1);
+        }
+    }
+
+    /// An attempt was found without an end.
+    pub fn task_lost(&self, labels: &TaskLabels, loss: Loss) {
+        let [queue, job, priority, kind] = labels.values();
+        let cause = match loss {
+            Loss::Worker => "worker",
+            Loss::Process => "process",
+        };
+        self.lost.add(&[queue, job, priority, kind, cause], 1);
+    }
+
+    /// How long a task has run: `None` of one that has not started here.
+    #[must_use]
+    pub fn run_time(&self, task_id: &str) -> Option<Duration> {
+        let running = self.running();
+        running.get(task_id).map(|task| task.started.elapsed())
+    }
+
+    /// A task is over for this worker, after it ran for `run` (see [`Metrics::run_time`]).
+    pub fn task_ended(
+        &self,
+        task_id: &str,
+        labels: &TaskLabels,
+        outcome: &TaskOutcome,
+        run: Option<Duration>,
+    ) {
+        let was_cancelled = run
+            .and_then(|_| self.running().remove(task_id))
+            .is_some_and(|task| task.cancelled);
+        if *outcome == TaskOutcome::Canceled && !was_cancelled {
+            self.cancelled.add(&labels.values(), 1);
+        }
+        self.count_end(labels, outcome);
+        let ran = matches!(
+            outcome,
+            TaskOutcome::Success
+                | TaskOutcome::Failure { .. }
+                | TaskOutcome::UpForRetry { .. }
+                | TaskOutcome::Canceled
+        );
+        if let Some(run) = run.filter(|_| ran) {
+            self.run.observe(&[&labels.job, labels.kind], run);
+        }
+    }
+
+    /// A message that could not be read was put away or given back.
+    pub fn unreadable_ended(&self, queue: &str, outcome: &TaskOutcome) {
+        self.count_end(&labels::unreadable(queue), outcome);
+    }
+
+    fn count_end(&self, labels: &TaskLabels, outcome: &TaskOutcome) {
+        let [queue, job, priority, kind] = labels.values();
+        let outcome = outcome.word().replace(' ', "_");
+        self.ended.add(&[queue, job, priority, kind, &outcome], 1);
+    }
+
+    /// Leases were renewed.
+    pub fn leases_extended(&self, queue: &str, leases: usize) {
+        self.leases_extended.add(&[queue], leases as u64);
+    }
+
+    /// A lease cannot be renewed any more.
+    pub fn lease_lost(&self, queue: &str) {
+        self.leases_lost.add(&[queue], 1);
+    }
+
+    /// A call to SQS or S3 failed; `reason` is one of the catalogue's.
+    pub fn broker_failed(&self, reason: &'static str) {
+        self.broker_errors.add(&[reason], 1);
+    }
+
+    /// A request to Dagster's storage was refused, or was not answered.
+    pub fn storage_failed(&self, answered: bool) {
+        let reason = if answered { "refused" } else { "no_answer" };
+        self.storage_errors.add(&[reason], 1);
+    }
+
+    /// A heartbeat was written, or was not.
+    pub fn heartbeat(&self, written: bool) {
+        let counter = if written {
+            &self.heartbeats
+        } else {
+            &self.heartbeat_failures
+        };
+        counter.add(&[], 1);
+    }
+
+    /// A code location was loaded, or was not.
+    pub fn location_loaded(&self, location: &str, loaded: bool) {
+        let counter = if loaded {
+            &self.host_loads
+        } else {
+            &self.host_load_failures
+        };
+        counter.add(&[&self.location(location)], 1);
+    }
+
+    /// The process of a step or run of a code location has ended.
+    pub fn host_task(&self, location: &str) {
+        self.host_tasks.add(&[&self.location(location)], 1);
+    }
+
+    /// A code location's label.
+    #[must_use]
+    pub fn location(&self, location: &str) -> String {
+        self.seen.location(location)
+    }
+
+    /// Puts everything into a registry, to be rendered.
+    pub fn register(&self, registry: &mut Registry) {
+        for counters in [
+            &self.received,
+            &self.redelivered,
+            &self.started,
+            &self.ended,
+            &self.cancelled,
+            &self.lost,
+        ] {
+            counters.register(registry);
+        }
+        for histograms in [&self.wait, &self.startup, &self.run] {
+            histograms.register(registry);
+        }
+        for counters in [
+            &self.leases_extended,
+            &self.leases_lost,
+            &self.broker_errors,
+            &self.storage_errors,
+            &self.heartbeats,
+            &self.heartbeat_failures,
+            &self.host_loads,
+            &self.host_load_failures,
+            &self.host_tasks,
+        ] {
+            counters.register(registry);
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
