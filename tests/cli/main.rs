@@ -15,6 +15,7 @@ mod environment;
 mod errors;
 mod guard;
 mod layers;
+mod metrics;
 mod readme;
 mod secrets;
 #[path = "../support/mod.rs"]
