@@ -49,6 +49,8 @@ pub struct Census {
     /// How often those are counted.
     others_every: Duration,
     others_at: Option<Instant>,
+    /// Somebody looked when the present round began. A scrape may be gone before it ends.
+    is_watched: bool,
     seen_at: Option<Timestamp>,
 }
 
@@ -74,12 +76,14 @@ impl Census {
             others: BTreeSet::new(),
             others_every,
             others_at: None,
+            is_watched: false,
             seen_at: None,
         }
     }
 
     /// Counts every queue of a set and their dead-letter queues, and says how the broker fares.
     pub async fn take(&mut self, queues: &QueueSet) {
+        self.is_watched = self.events.audience().is_present();
         let mut health = SourceHealth::Up;
         for queue in queues.all() {
             match self.count(queue).await {
@@ -166,7 +170,7 @@ impl Census {
         let counted_at = counts.map(|_| Timestamp::now());
         self.seen_at = counted_at.or(self.seen_at);
         let waiting = match counts {
-            Some(_) if self.events.audience().is_present() => self.broker.waiting(queue).await,
+            Some(_) if self.is_watched => self.broker.waiting(queue).await,
             _ => None,
         };
         let view = QueueView {
