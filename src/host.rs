@@ -34,7 +34,7 @@ pub use api::{
 };
 pub use error::HostError;
 
-use crate::domain::{FleetWorker, TaskKind};
+use crate::domain::{Explanation, FleetWorker, TaskKind};
 use supervisor::Supervisor;
 
 /// Handle to the Python hosts of this worker; clones share them.
@@ -155,6 +155,28 @@ impl Hosts {
     /// The instance cannot be queried.
     pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {
         self.supervisor.capture(run_id, file_key).await
+    }
+
+    /// Why a run (given by the beginning of its id, too) or one of its steps does not start, as far
+    /// as Dagster's storage tells.
+    ///
+    /// # Errors
+    /// When there is no such run or step, or Dagster's storage cannot be asked.
+    pub async fn explain(
+        &self,
+        run_id: &str,
+        step_key: Option<&str>,
+    ) -> Result<Explanation, HostError> {
+        self.supervisor.explain(run_id, step_key).await
+    }
+
+    /// Gives back the concurrency pool's slot of a step that does not need it any more; says so in
+    /// one sentence.
+    ///
+    /// # Errors
+    /// When the step may need it, or Dagster's storage cannot be asked.
+    pub async fn free_slot(&self, run_id: &str, step_key: &str) -> Result<String, HostError> {
+        self.supervisor.free_slot(run_id, step_key).await
     }
 
     /// State of the hosts and the ledger.

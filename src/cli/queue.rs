@@ -5,7 +5,7 @@ mod confirm;
 mod look;
 mod set;
 
-pub(super) use act::tellers;
+pub(super) use act::{operator, tellers};
 
 use std::path::PathBuf;
 use std::process::ExitCode;

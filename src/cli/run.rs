@@ -1,8 +1,9 @@
-//! `run jobs|launch|list|show|terminate|reexecute|reload`: Dagster's runs from a shell or a script, through
-//! its webserver. What the console's views do, with the same refusals and the same audit log.
+//! `run jobs|launch|list|show|explain|free-slot|terminate|reexecute|reload`: Dagster's runs from a
+//! shell or a script. What the console's views do, with the same refusals and the same audit log.
 
 mod choose;
 mod desk;
+mod explain;
 mod launch;
 mod list;
 mod terminate;
@@ -32,6 +33,10 @@ pub enum RunVerb {
     List(list::ListArgs),
     /// Print a run with its steps and its configuration
     Show(list::ShowArgs),
+    /// Say why a run or one of its steps does not start
+    Explain(Box<explain::ExplainArgs>),
+    /// Give back the pool slot of a step that does not need it any more
+    FreeSlot(Box<explain::FreeSlotArgs>),
     /// Terminate runs, by id or by status and job
     Terminate(terminate::TerminateArgs),
     /// Run a run's job again, whole or from where it failed
@@ -68,6 +73,11 @@ pub enum RunError {
         "no Dagster webserver is configured: give --webserver-url, set DAGSTER_TASKIQ_WEBSERVER_URL or webserver_url in the settings file"
     )]
     NoWebserver,
+    /// Nothing that could be asked.
+    #[error(
+        "Dagster's storage is not known here: set DAGSTER_HOME, give --dagster-home, or ask on a host where a worker runs; `run explain` also takes --webserver-url, for what the webserver knows"
+    )]
+    NoStorage,
     /// Dagster.
     #[error(transparent)]
     Dagster(#[from] DagsterError),
@@ -142,6 +152,8 @@ pub fn run(verb: RunVerb) -> Result<ExitCode, RunError> {
             RunVerb::Launch(args) => launch::launch(args).await?,
             RunVerb::List(args) => list::list(args).await?,
             RunVerb::Show(args) => list::show(args).await?,
+            RunVerb::Explain(args) => Box::pin(explain::explain(*args)).await?,
+            RunVerb::FreeSlot(args) => Box::pin(explain::free_slot(*args)).await?,
             RunVerb::Terminate(args) => terminate::terminate(args).await?,
             RunVerb::Reexecute(args) => launch::reexecute(args).await?,
             RunVerb::Reload(args) => launch::reload(args).await?,

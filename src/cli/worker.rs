@@ -16,6 +16,7 @@ use clap::{Args, Subcommand};
 use thiserror::Error;
 
 pub(super) use start::{host_settings, identity, view};
+pub(super) use verbs::sockets_in;
 
 use super::block_on;
 use super::child::ChildError;

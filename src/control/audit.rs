@@ -77,6 +77,7 @@ fn target(worker: &str, command: &Command) -> String {
             let how = if *force { "marked as canceled: " } else { "" };
             format!("{how}runs {}", run_ids.join(", "))
         }
+        Command::FreeSlot { run_id, step_key } => format!("step {step_key} of run {run_id}"),
         Command::ReloadLocation { location } => format!("code location {location}"),
         Command::Pause
         | Command::Resume

@@ -134,6 +134,13 @@ pub enum Command {
         /// Its name.
         location: String,
     },
+    /// Give back the pool slot of a step that does not need it any more.
+    FreeSlot {
+        /// The step's run.
+        run_id: String,
+        /// The step.
+        step_key: String,
+    },
     /// Answer a query; changes nothing.
     Ask(Query),
 }
@@ -188,7 +195,8 @@ impl Command {
             | Self::RestoreArchive { .. }
             | Self::LaunchRun(_)
             | Self::ReexecuteRun { .. }
-            | Self::ReloadLocation { .. } => Danger::Disruptive,
+            | Self::ReloadLocation { .. }
+            | Self::FreeSlot { .. } => Danger::Disruptive,
             Self::Stop
             | Self::Kill
             | Self::CancelTask { .. }
@@ -235,6 +243,7 @@ impl Command {
             Self::ReexecuteRun { .. } => "re-execute run",
             Self::TerminateRuns { .. } => "terminate runs",
             Self::ReloadLocation { .. } => "reload code location",
+            Self::FreeSlot { .. } => "free slot",
             Self::Ask(query) => query.verb(),
         }
     }
@@ -257,6 +266,15 @@ impl Command {
     #[must_use]
     pub fn is_about_queues(&self) -> bool {
         self.queue().is_some() || matches!(self, Self::RestoreArchive { .. })
+    }
+
+    /// Whether any one worker carries it out, by asking Dagster's storage.
+    #[must_use]
+    pub fn is_about_storage(&self) -> bool {
+        matches!(
+            self,
+            Self::FreeSlot { .. } | Self::Ask(Query::Explain { .. })
+        )
     }
 
     /// Whether its duration grows with the size of a queue.

@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{JobRef, Launch, Peek, QueueDetail, RunStatus};
+use super::{Explanation, JobRef, Launch, Peek, QueueDetail, RunStatus};
 
 /// An asset's key, by its parts.
 pub type AssetKey = Vec<String>;
@@ -94,6 +94,13 @@ pub enum Query {
         /// Only the message with this SQS message id.
         message_id: Option<String>,
     },
+    /// Why a run or one of its steps does not start.
+    Explain {
+        /// The run, or the beginning of its id.
+        run_id: String,
+        /// The step; absent for the run itself.
+        step_key: Option<String>,
+    },
 }
 
 impl Query {
@@ -111,6 +118,7 @@ impl Query {
             Self::Payload { .. } => "show message",
             Self::Queue { .. } => "describe queue",
             Self::Peek { .. } => "peek",
+            Self::Explain { .. } => "explain",
         }
     }
 
@@ -128,7 +136,8 @@ impl Query {
             Self::OutputFiles { .. }
             | Self::Payload { .. }
             | Self::Queue { .. }
-            | Self::Peek { .. } => false,
+            | Self::Peek { .. }
+            | Self::Explain { .. } => false,
         }
     }
 
@@ -174,6 +183,8 @@ pub enum Answer {
     /// Of [`Query::Peek`], if the broker can show the messages of this queue only by receiving
     /// them.
     OnlyByReceiving(String),
+    /// Of [`Query::Explain`].
+    Explanation(Explanation),
 }
 
 /// The data needed to launch a job.

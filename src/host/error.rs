@@ -35,6 +35,12 @@ pub enum HostError {
         /// The exception.
         reason: String,
     },
+    /// What was asked for cannot be done, or is not there.
+    #[error("{reason}")]
+    Refused {
+        /// One sentence.
+        reason: String,
+    },
     /// The ledger died or did not answer in time.
     #[error("the ledger did not answer {request} ({reason}); it is being restarted")]
     NoAnswer {

@@ -17,10 +17,12 @@ use super::api::{About, AttemptEvents, Capture, HostNotice, HostSettings, LostRu
 use super::error::HostError;
 use super::link::{Link, News};
 use super::location::Subject;
-use super::protocol::{FromHost, Manner, PROTOCOL, Policy, ReportBody, RunCode, ToHost, Worker};
+use super::protocol::{
+    Explained, Freed, FromHost, Manner, PROTOCOL, Policy, ReportBody, RunCode, ToHost, Worker,
+};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
-use crate::domain::FleetWorker;
+use crate::domain::{Explanation, FleetWorker};
 use crate::telemetry::metrics::metrics;
 
 /// Timeout of the start. Importing dagster takes 2-3 s; on a loaded machine several times that.
@@ -206,6 +208,46 @@ impl Ledger {
             request,
             reason: error.to_string(),
         })
+    }
+
+    /// Why a run or step does not start, as far as Dagster's storage tells.
+    pub async fn explain(
+        &self,
+        run_id: &str,
+        step_key: Option<&str>,
+    ) -> Result<Explanation, HostError> {
+        let ask = |id| ToHost::Explain {
+            id,
+            run_id: run_id.to_owned(),
+            step_key: step_key.map(str::to_owned),
+        };
+        let request = "why it does not start";
+        match serde_json::from_value(self.request(request, ask).await?) {
+            Ok(Explained::Found(found)) => Ok(*found),
+            Ok(Explained::Missing { missing }) => Err(HostError::Refused { reason: missing }),
+            Err(error) => Err(HostError::Request {
+                request,
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// Gives back the pool slot of a step that does not need it any more.
+    pub async fn free_slot(&self, run_id: &str, step_key: &str) -> Result<String, HostError> {
+        let ask = |id| ToHost::FreeSlot {
+            id,
+            run_id: run_id.to_owned(),
+            step_key: step_key.to_owned(),
+        };
+        let request = "freeing a pool slot";
+        match serde_json::from_value(self.request(request, ask).await?) {
+            Ok(Freed::Done(text)) => Ok(text),
+            Ok(Freed::Refused(reason)) => Err(HostError::Refused { reason }),
+            Err(error) => Err(HostError::Request {
+                request,
+                reason: error.to_string(),
+            }),
+        }
     }
 
     /// Writes this worker's heartbeat.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::Isolation;
 use crate::domain::secrets::redact_in_place;
+use crate::domain::{Explanation, Isolation};
 
 /// Version of the protocol on both sides; they come from the same binary.
 pub(super) const PROTOCOL: u32 = 1;
@@ -170,6 +170,32 @@ pub(super) enum ToHost {
         step_key: String,
         attempt: u32,
     },
+    Explain {
+        id: u64,
+        run_id: String,
+        step_key: Option<String>,
+    },
+    FreeSlot {
+        id: u64,
+        run_id: String,
+        step_key: String,
+    },
+}
+
+/// What the ledger says to a question about something that may not be there.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Explained {
+    Missing { missing: String },
+    Found(Box<Explanation>),
+}
+
+/// What came of freeing a pool slot.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Freed {
+    Done(String),
+    Refused(String),
 }
 
 /// Whether a crashed step's own `RetryPolicy` has an attempt left.

@@ -25,7 +25,7 @@ use super::runner::{Ended, NotLoaded, Runner};
 use super::spawner::Spawner;
 use super::sync::lock;
 use super::{descriptors, memory, resolve};
-use crate::domain::{FleetWorker, HostPhase, TaskKind};
+use crate::domain::{Explanation, FleetWorker, HostPhase, TaskKind};
 use crate::telemetry::metrics::metrics;
 use loading::{LoadFailure, Loaded};
 
@@ -427,6 +427,18 @@ impl Supervisor {
 
     pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {
         self.own_ledger.capture(run_id, file_key).await
+    }
+
+    pub async fn explain(
+        &self,
+        run_id: &str,
+        step_key: Option<&str>,
+    ) -> Result<Explanation, HostError> {
+        self.own_ledger.explain(run_id, step_key).await
+    }
+
+    pub async fn free_slot(&self, run_id: &str, step_key: &str) -> Result<String, HostError> {
+        self.own_ledger.free_slot(run_id, step_key).await
     }
 
     pub async fn about(&self) -> Result<About, HostError> {

@@ -4,6 +4,7 @@
 //! of every step is one in which dying loses nothing: what is sent is sent before the old message is
 //! deleted, and what is deleted is archived and told to Dagster before.
 
+mod explain;
 mod look;
 mod redrive;
 mod remove;
@@ -186,6 +187,13 @@ impl Operator {
                 let queue = self.queue(&queue).await?;
                 let detail = self.broker.describe(&queue).await?;
                 Reply::Answer(Box::new(Answer::Queue(detail)))
+            }
+            Command::Ask(Query::Explain { run_id, step_key }) => {
+                let found = self.explain(&run_id, step_key.as_deref()).await?;
+                Reply::Answer(Box::new(Answer::Explanation(found)))
+            }
+            Command::FreeSlot { run_id, step_key } => {
+                Reply::Done(self.free_slot(&run_id, &step_key).await?)
             }
             Command::Ask(Query::Peek {
                 queue,

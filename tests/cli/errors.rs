@@ -75,6 +75,28 @@ fn a_worker_without_a_queue_says_how_to_name_one() {
 }
 
 #[test]
+fn a_run_that_nobody_can_explain_names_who_could() {
+    let folder = tempfile::tempdir().unwrap();
+    for verb in [
+        ["explain", "4f0c81aa"].as_slice(),
+        &["free-slot", "4f0c81aa", "load"],
+    ] {
+        let mut command = command();
+        command.arg("run").args(verb);
+        command.env_remove("DAGSTER_HOME").arg("--runtime-dir");
+        let text = sentence(command.arg(folder.path()));
+        contains(
+            &text,
+            &[
+                "DAGSTER_HOME",
+                "a host where a worker runs",
+                "--webserver-url",
+            ],
+        );
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");

@@ -8,14 +8,13 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::broker::{Broker, QueueSet};
-use crate::cli::queue::tellers;
+use crate::cli::queue::{operator, tellers};
 use crate::cli::worker::{identity, view};
-use crate::config::{Settings, state_folder};
+use crate::config::Settings;
 use crate::control::store::{self, Look, Store};
 use crate::control::{Desk, Request};
 use crate::domain::{Command, EventSink, Reply};
 use crate::worker::census::{COUNTS, Census};
-use crate::worker::operations::Operator;
 
 /// Commands that wait: more than a person gives before an answer.
 const REQUESTS: usize = 16;
@@ -94,16 +93,17 @@ impl Clerk {
 
     async fn obey(&self, command: Command) -> Reply {
         // Whoever removes messages tells Dagster, or the steps would wait for them.
-        let tells = matches!(
-            command,
-            Command::DrainQueue {
-                keep_waiting: false,
-                ..
-            } | Command::PurgeQueue {
-                keep_waiting: false,
-                ..
-            }
-        );
+        let tells = command.is_about_storage()
+            || matches!(
+                command,
+                Command::DrainQueue {
+                    keep_waiting: false,
+                    ..
+                } | Command::PurgeQueue {
+                    keep_waiting: false,
+                    ..
+                }
+            );
         let hosts = if tells {
             match tellers(&self.settings).await {
                 Ok(hosts) => Some(hosts),
@@ -112,13 +112,7 @@ impl Clerk {
         } else {
             None
         };
-        let queues = QueueSet::looked_at(&self.settings);
-        let named = QueueSet {
-            steps: queues.all().chain(&queues.others).cloned().collect(),
-            ..QueueSet::default()
-        };
-        let archives = state_folder().join("archive");
-        let operator = Operator::new(self.broker().await, &named, hosts.clone(), archives);
+        let operator = operator(&self.settings, self.broker().await, hosts.clone());
         let reply = operator.obey(command).await;
         drop(operator);
         if let Some(hosts) = hosts {

@@ -205,6 +205,20 @@ pub(in crate::cli) async fn tellers(settings: &Settings) -> Result<Hosts, QueueE
     Ok(Hosts::start(host_settings, notices).await?)
 }
 
+/// Carries out commands for a process without a pool, which may name every configured queue.
+pub(in crate::cli) fn operator(
+    settings: &Settings,
+    broker: Broker,
+    hosts: Option<Hosts>,
+) -> Operator {
+    let queues = QueueSet::looked_at(settings);
+    let named = QueueSet {
+        steps: queues.all().chain(&queues.others).cloned().collect(),
+        ..QueueSet::default()
+    };
+    Operator::new(broker, &named, hosts, state_folder().join("archive"))
+}
+
 /// Does it, unless this is read-only; either way it is recorded.
 async fn act(
     settings: &Settings,

@@ -35,7 +35,7 @@ pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
     }
 }
 
-pub(super) async fn sockets_in(folder: Option<&PathBuf>) -> Vec<WorkerSocket> {
+pub(in crate::cli) async fn sockets_in(folder: Option<&PathBuf>) -> Vec<WorkerSocket> {
     match folder {
         Some(folder) => discover_in(std::slice::from_ref(folder)).await,
         None => client::discover().await,

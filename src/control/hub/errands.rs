@@ -70,7 +70,8 @@ async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterErr
         | Query::OutputFiles { .. }
         | Query::Payload { .. }
         | Query::Queue { .. }
-        | Query::Peek { .. } => return Ok(None),
+        | Query::Peek { .. }
+        | Query::Explain { .. } => return Ok(None),
     };
     Ok(Some(answer))
 }

@@ -105,11 +105,11 @@ impl Router {
         }
         match addressees(worker, &command, state) {
             Ok(addressees) => ask_workers(addressees, command).boxed(),
-            Err(Nobody::ForQueues(_)) if self.desk.is_some() => {
+            Err(Nobody::ForDesk(_)) if self.desk.is_some() => {
                 let done = ask_desk(self.desk.clone(), command.clone()).boxed();
                 self.recorded(worker, command, done)
             }
-            Err(Nobody::ForQueues(reason) | Nobody::Named(reason)) => {
+            Err(Nobody::ForDesk(reason) | Nobody::Named(reason)) => {
                 async move { Reply::Failed(format!("{verb} was not sent: {reason}")) }.boxed()
             }
         }
@@ -167,8 +167,8 @@ const BY_HAND: &str =
 /// Reason why a command has no addressee.
 #[derive(Debug)]
 enum Nobody {
-    /// It refers to queues, and no linked worker can carry it out.
-    ForQueues(String),
+    /// No linked worker can do it, and the console itself may.
+    ForDesk(String),
     /// Its target is missing.
     Named(String),
 }
@@ -204,7 +204,7 @@ fn addressees(
             return Err(Nobody::Named(format!("worker {id} is not linked")));
         }
     }
-    if matches!(command, Command::RestoreArchive { .. }) {
+    if matches!(command, Command::RestoreArchive { .. }) || command.is_about_storage() {
         linked.truncate(1);
     }
     if let Some(queue) = command.queue().filter(|_| !linked.is_empty()) {
@@ -213,15 +213,17 @@ fn addressees(
             known.is_some_and(|last| last.queues.iter().any(|view| view.name == queue))
         });
         let Some(first) = subscribed else {
-            return Err(Nobody::ForQueues(format!(
+            return Err(Nobody::ForDesk(format!(
                 "no linked worker is subscribed to queue {queue}; {BY_HAND}"
             )));
         };
         linked = vec![linked.swap_remove(first)];
     }
     if linked.is_empty() {
-        return Err(if command.is_about_queues() {
-            Nobody::ForQueues(format!("no worker is linked; {BY_HAND}"))
+        return Err(if command.is_about_storage() {
+            Nobody::ForDesk("no worker is linked; start one".to_owned())
+        } else if command.is_about_queues() {
+            Nobody::ForDesk(format!("no worker is linked; {BY_HAND}"))
         } else {
             Nobody::Named("no worker is linked; start one".to_owned())
         });

@@ -49,7 +49,13 @@ class Attempt:
     """One attempt of one step in the log."""
 
     number: int
+    sent: DagsterEvent | None = None
+    """With which the executor said that it sends the attempt."""
+    sent_at: float = 0.0
+    """When, in Unix seconds."""
     start: DagsterEvent | None = None
+    started_at: float = 0.0
+    """When it began, in Unix seconds."""
     terminal: DagsterEvent | None = None
     owner: dict[str, str] | None = None
     executions: int = 0
@@ -216,8 +222,10 @@ def _fold(history: StepHistory, ends: _Ends, entry: EventLogEntry) -> None:
         attempt.terminal = event
         if is_worker_lost(event):
             history.lost += 1
+    elif event.event_type == DagsterEventType.STEP_WORKER_STARTING:
+        attempt.sent, attempt.sent_at = event, entry.timestamp
     elif event.event_type in STARTS:
-        attempt.start = event
+        attempt.start, attempt.started_at = event, entry.timestamp
     elif owner is not None:
         attempt.owner = owner
         attempt.executions += 1

@@ -18,7 +18,16 @@ from typing import Any
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._serdes import serialize_value
 
-from . import about, code_origin, compute_logs, history, liveness, lost_runs, reports, storage_away
+from . import (
+    about,
+    code_origin,
+    compute_logs,
+    history,
+    liveness,
+    lost_runs,
+    reports,
+    storage_away,
+)
 from .frames import Channel, Closed, Frame
 from .redaction import print_exc, redact
 
@@ -174,6 +183,13 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return reports.cancel_run(instance, frame["run_id"])
     if kind == "attempt_events":
         return _attempt_events(instance, frame["run_id"], frame["step_key"], frame["attempt"])
+    if kind in ("explain", "free_slot"):
+        # What is not public of Dagster's and needed there alone is not to keep a ledger from
+        # starting.
+        from . import explain, explain_pools
+
+        answer = explain.explain if kind == "explain" else explain_pools.free
+        return answer(instance, frame["run_id"], frame["step_key"])
     if kind == "capture":
         return compute_logs.whereabouts(instance, frame["run_id"], frame["file_key"])
     raise ValueError(f"unknown request {kind}")

@@ -65,7 +65,7 @@ def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> Non
     if name not in _written:
         # Another process of this worker may have written the last one.
         last = _heartbeat(instance, worker_id, incarnation)
-        _written[name] = (_time_of(last), _time_of(last, "since") or now)
+        _written[name] = (time_of(last), time_of(last, "since") or now)
     written, since = _written[name]
     since = since if now - written <= STALE_AFTER else now
     body = {**body, "host": socket.gethostname(), "id": worker_id, "time": now, "since": since}
@@ -90,7 +90,7 @@ def _former(
     """Returns those of the names that are earlier incarnations of a worker, long silent."""
     own = {name for name in names if name == worker_id or name.startswith(f"{worker_id}/")}
     beats = _heartbeats(instance, own)
-    return {n for n in own if now - _time_of(beats.get(n, {})) > FORGET_FORMER_AFTER}
+    return {n for n in own if now - time_of(beats.get(n, {})) > FORGET_FORMER_AFTER}
 
 
 def _delete(instance: DagsterInstance, names: set[str]) -> None:
@@ -112,7 +112,8 @@ def _heartbeats(instance: DagsterInstance, names: Iterable[str]) -> dict[str, di
     return {key.removeprefix(WORKER): _load(text) for key, text in found.items()}
 
 
-def _time_of(body: dict[str, Any], key: str = "time") -> float:
+def time_of(body: dict[str, Any], key: str = "time") -> float:
+    """When a report was written, in Unix seconds; 0 where it does not say."""
     try:
         return float(body.get(key, 0.0))
     except (TypeError, ValueError):
@@ -125,19 +126,30 @@ def fleet(instance: DagsterInstance) -> list[dict[str, Any]]:
     Workers that ended in good order (``stopped``) are left out, and silent ones whose id has been
     taken over.
     """
+    told = [_told(body["id"], body) for body in reports(instance)]
+    return [worker for worker in told if worker is not None]
+
+
+def reports(instance: DagsterInstance) -> list[dict[str, Any]]:
+    """The same as the workers wrote them, each with its ``id``."""
     index = _load(instance.run_storage.get_cursor_values({INDEX}).get(INDEX))
     beats = _heartbeats(instance, index)
     newest: dict[str, float] = {}
     for name, body in beats.items():
         worker_id = _id_of(name, body)
-        newest[worker_id] = max(newest.get(worker_id, 0.0), _time_of(body))
+        newest[worker_id] = max(newest.get(worker_id, 0.0), time_of(body))
     now = time.time()
-    told = [
-        _told(_id_of(name, body), body)
+    return [
+        {**body, "id": _id_of(name, body)}
         for name, body in sorted(beats.items())
-        if _time_of(body) >= min(newest[_id_of(name, body)], now - STALE_AFTER)
+        if body.get("state") != STOPPED
+        and time_of(body) >= min(newest[_id_of(name, body)], now - STALE_AFTER)
     ]
-    return [worker for worker in told if worker is not None and worker["state"] != STOPPED]
+
+
+def report_of(instance: DagsterInstance, owner: dict[str, str]) -> dict[str, Any]:
+    """The last report of the worker of a process that announced itself; empty without one."""
+    return _heartbeat(instance, owner["id"], owner.get("incarnation"))
 
 
 def listed_runs(instance: DagsterInstance) -> set[str]:
@@ -146,7 +158,7 @@ def listed_runs(instance: DagsterInstance) -> set[str]:
     return {
         str(flight.get("run_id"))
         for body in _heartbeats(instance, index).values()
-        if body.get("state") != STOPPED and time.time() - _time_of(body) < ALIVE
+        if body.get("state") != STOPPED and time.time() - time_of(body) < ALIVE
         for flight in body.get("in_flight", ())
         if isinstance(flight, dict) and flight.get("step_key") is None
     }
@@ -260,13 +272,13 @@ def _silence(
     After an outage of the storage all heartbeats are as old as the outage.
     """
     # The first heartbeat may not be written yet when the first step is announced.
-    silence = time.time() - (_time_of(heartbeat) if heartbeat else seen)
+    silence = time.time() - (time_of(heartbeat) if heartbeat else seen)
     if observer is None or silence <= STALE_AFTER:
         return silence
     own = _heartbeat(instance, observer["id"], observer.get("incarnation"))
-    if time.time() - _time_of(own) > STALE_AFTER:
+    if time.time() - time_of(own) > STALE_AFTER:
         return 0.0
-    return min(silence, time.time() - _time_of(own, "since"))
+    return min(silence, time.time() - time_of(own, "since"))
 
 
 def _heartbeat(

@@ -47,7 +47,7 @@ def free_run(instance: DagsterInstance, run: DagsterRun) -> None:
     if run.is_success or not _sends_steps(instance, run.run_id):
         storage.free_concurrency_slots_for_run(run.run_id)
         return
-    for step_key in _steps_with_slots(instance, run.run_id):
+    for step_key in steps_with_slots(instance, run.run_id):
         attempts = history.read(instance, run.run_id, step_key, whole=True).attempts
         free_unclaimed_step(instance, run.run_id, step_key, max(1, len(attempts)))
 
@@ -62,7 +62,7 @@ def _sends_steps(instance: DagsterInstance, run_id: str) -> bool:
     return any(event.engine_event_data.metadata for event in events)
 
 
-def _steps_with_slots(instance: DagsterInstance, run_id: str) -> set[str]:
+def steps_with_slots(instance: DagsterInstance, run_id: str) -> set[str]:
     """Returns the steps of a run that hold a slot or wait for one."""
     storage = instance.event_log_storage
     pools = [storage.get_concurrency_info(key) for key in storage.get_concurrency_keys()]

@@ -52,7 +52,9 @@ impl Pool {
                 return;
             }
             Command::CancelTask { task_id } => return self.cancel(&task_id, reply),
-            command if command.is_about_queues() => return self.operate(command, reply),
+            command if command.is_about_queues() || command.is_about_storage() => {
+                return self.operate(command, reply);
+            }
             command => {
                 let verb = command.verb();
                 Reply::Failed(format!(

@@ -30,6 +30,7 @@ impl Shell {
             .args(line.split_whitespace())
             .env("HOME", self.home.path())
             .env_remove("XDG_STATE_HOME")
+            .env_remove("DAGSTER_HOME")
             .env("DAGSTER_TASKIQ_WEBSERVER_URL", &self.url)
             .stdin(Stdio::null());
         command
@@ -117,6 +118,13 @@ async fn a_script_lists_jobs_launches_one_with_its_configuration_and_waits() {
         .swap_remove(0);
     assert_eq!(shown["steps"][0]["key"], "greet");
     assert!(text(&shown["config"]).contains("operator"), "{shown}");
+    // Where nothing else is known the webserver tells what it knows.
+    let empty = shell.home.path().display();
+    let line = format!("explain {run_id} greet --runtime-dir {empty}");
+    let explained = shell.json(&line).await.swap_remove(0);
+    assert_eq!(explained["reasons"][0]["kind"], "step_status");
+    assert_eq!(explained["waits"], false);
+    assert!(text(&explained["unknown"][0]).contains("DAGSTER_HOME"));
     let audit = shell.audit();
     assert_eq!(audit.len(), 1, "{audit:?}");
     assert_eq!(audit[0]["verb"], "launch run");

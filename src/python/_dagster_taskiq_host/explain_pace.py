@@ -1,0 +1,54 @@
+"""Is it slow? How long a step that runs has run, beside how long it usually takes."""
+
+import math
+import statistics
+import time
+
+from dagster import DagsterInstance, DagsterRun, RunsFilter
+
+from .explain_words import Explanation, Reason, lasted
+
+RUNS = 30
+"""The newest runs of the job that are looked at: each costs a query."""
+
+FEWEST = 3
+"""Ends without which nothing is said to be usual."""
+
+
+def explain(
+    found: Explanation, instance: DagsterInstance, run: DagsterRun, key: str, since: float
+) -> None:
+    """Adds how long the step takes in other runs of its job. ``since``: when it began."""
+    took = sorted(_took(instance, run, key))
+    if len(took) < FEWEST:
+        times = {0: "never", 1: "once", 2: "twice"}[len(took)]
+        found.unknown.append(
+            f"how long it usually takes: it succeeded {times} in the newest {RUNS} runs of the job"
+        )
+        return
+    elapsed = time.time() - since
+    median, late = statistics.median(took), took[math.ceil(0.95 * len(took)) - 1]
+    text = (
+        f"It has run for {lasted(elapsed)}; the last {len(took)} times it took {_brief(median)}"
+        f" (median), {_brief(late)} (p95), {_brief(took[-1])} at most."
+    )
+    found.reasons.append(Reason("slow" if elapsed > late else "pace", text))
+
+
+def _brief(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else lasted(seconds)
+
+
+def _took(instance: DagsterInstance, run: DagsterRun, key: str) -> list[float]:
+    """Seconds that the step's last attempts took where it succeeded."""
+    found = []
+    for other in instance.get_runs(RunsFilter(job_name=run.job_name), limit=RUNS):
+        if other.run_id == run.run_id:
+            continue
+        for stat in instance.get_run_step_stats(other.run_id, step_keys=[key]):
+            last = stat.attempts_list[-1] if stat.attempts_list else stat
+            if stat.status is None or stat.status.value != "SUCCESS":
+                continue
+            if last.start_time is not None and last.end_time is not None:
+                found.append(max(last.end_time - last.start_time, 0.0))
+    return found

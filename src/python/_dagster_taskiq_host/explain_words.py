@@ -1,0 +1,130 @@
+"""The parts of an explanation, and the words that its sentences share."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+SHORT = 8
+"""Characters of a run's id that tell it from others on a screen."""
+
+_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+
+
+@dataclass
+class Holder:
+    """A run or step that has what another one waits for."""
+
+    run_id: str
+    step_key: str | None
+    text: str
+    """What is known of it, in one sentence."""
+    job: str = ""
+    since: float | None = None
+    """When it got it, in Unix seconds, where that is known."""
+    state: str = "running"
+    """``running``, ``waiting`` (sent, not begun), ``silent`` (its worker does not report),
+    ``gone`` (its process is not there any more) or ``over`` (it has ended)."""
+    can_free: bool = False
+    """Whether it is worth an attempt to free what it has; see ``explain_pools.free``."""
+
+    def told(self) -> dict[str, Any]:
+        return {**vars(self), "since": _moment(self.since)}
+
+
+@dataclass
+class Reason:
+    """One reason why something does not start."""
+
+    kind: str
+    text: str
+    """One sentence."""
+    until: float | None = None
+    """When it ends by itself, in Unix seconds, where that is known."""
+    holders: list[Holder] = field(default_factory=list)
+    pool: str | None = None
+
+    def told(self) -> dict[str, Any]:
+        holders = [holder.told() for holder in self.holders]
+        return {**vars(self), "until": _moment(self.until), "holders": holders}
+
+
+@dataclass
+class Sent:
+    """The newest message of a step or run, as its sender logged it."""
+
+    queue: str
+    task_id: str
+    at: float
+    """Unix seconds."""
+    priority: int | None = None
+    attempt: int = 1
+
+    def told(self) -> dict[str, Any]:
+        return {**vars(self), "at": _moment(self.at)}
+
+
+@dataclass
+class Explanation:
+    """Why a run or step does not start."""
+
+    run_id: str
+    job: str
+    status: str
+    step_key: str | None = None
+    waits: bool = True
+    """Whether it has still to start; if not, the reasons say what it does."""
+    reasons: list[Reason] = field(default_factory=list)
+    """The most important first."""
+    unknown: list[str] = field(default_factory=list)
+    """What could not be asked, each as the object of "Not known: "."""
+    sent: Sent | None = None
+    steps: list[dict[str, str]] = field(default_factory=list)
+    """Of a run that goes on: its waiting steps, each with its first reason."""
+
+    def told(self) -> dict[str, Any]:
+        return {
+            **vars(self),
+            "reasons": [reason.told() for reason in self.reasons],
+            "sent": self.sent.told() if self.sent else None,
+        }
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, timezone.utc).isoformat()
+
+
+def short(run_id: str) -> str:
+    """The beginning of a run's id."""
+    return run_id[:SHORT]
+
+
+def lasted(seconds: float) -> str:
+    """How long something took, in its largest unit."""
+    for size, unit in _UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0.0):.0f} s"
+
+
+def ago(at: float) -> str:
+    """How long ago a moment was."""
+    return f"{lasted(time.time() - at)} ago"
+
+
+def clock(at: float) -> str:
+    """A moment, with its date where that is not today's."""
+    moment, now = (datetime.fromtimestamp(when, timezone.utc) for when in (at, time.time()))
+    pattern = "%H:%M:%S UTC" if moment.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC"
+    return moment.strftime(pattern)
+
+
+def listed(texts: list[str], most: int = 5) -> str:
+    """Some of the texts, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """A number and what it counts."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
