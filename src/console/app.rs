@@ -5,6 +5,7 @@
 
 mod alarming;
 mod dispatch;
+mod explaining;
 mod following;
 mod hearing;
 mod launching;
@@ -45,6 +46,7 @@ use super::view::View;
 pub use super::render::Caret;
 pub(super) use alarming::Standing;
 pub use alarming::{AlarmKey, AlarmPlace};
+pub use explaining::{Explained, Subject};
 pub use list::List;
 pub use messages::Messages;
 pub use mouse::Mouse;
@@ -214,6 +216,8 @@ pub struct App {
     wanted_slots: BTreeMap<String, u32>,
     /// What is followed while a task's details are open.
     pub(super) followed: Option<Follow>,
+    /// What is explained while its page or its details are open.
+    pub(super) explained: Option<Explained>,
     /// What is shown is the last that is ever heard.
     pub(super) is_cut_off: bool,
     /// How many of the snapshot's runs are not over: counted once, and not in every frame.
@@ -265,6 +269,7 @@ impl App {
             mouse: false,
             wanted_slots: BTreeMap::new(),
             followed: None,
+            explained: None,
             is_cut_off: false,
             unfinished_runs: 0,
             loading_runs: None,
@@ -305,6 +310,7 @@ impl App {
                 if !self.queue_reply(request, &reply, now, &mut effects)
                     && !self.form_reply(request, &reply, now, &mut effects)
                     && !self.follow_reply(request, &reply, now)
+                    && !self.explain_reply(request, &reply, now)
                 {
                     self.take_reply(request, reply, now);
                 }
@@ -326,6 +332,7 @@ impl App {
         self.toasts.retain(|toast| toast.until > now);
         self.settle();
         self.follow(now, &mut effects);
+        self.keep_explaining(now, &mut effects);
         effects
     }
 
@@ -336,6 +343,7 @@ impl App {
         let just_ended = |at: &Timestamp| now.duration_since(*at) < super::throughput::WINDOW;
         let follows = self.followed.as_ref();
         let moving = follows.is_some_and(|follow| !follow.is_over())
+            || self.explained.is_some()
             || !snapshot.tasks.is_empty()
             || !self.toasts.is_empty()
             || self.ringing.is_waiting()

@@ -86,6 +86,8 @@ pub enum Verb {
     StepsOfRun,
     /// The log lines of the step or run under the cursor.
     LogsOf,
+    /// Why the step or run under the cursor does not start.
+    Explain,
     /// How log lines tell their time.
     LogTimes,
     /// Have Dagster load a code location again.

@@ -1,6 +1,6 @@
 //! What can lie over a view, one at a time: input lines, dialogs, lists, details.
 
-use super::app::AlarmPlace;
+use super::app::{AlarmPlace, Subject};
 use super::key::Key;
 use super::launch::{LaunchForm, Part};
 pub use super::line::Input;
@@ -20,6 +20,13 @@ pub enum Overlay {
     Detail {
         /// Lines scrolled off the top.
         scroll: u16,
+    },
+    /// Why a run or step does not start.
+    Explain {
+        /// Lines scrolled off the top.
+        scroll: u16,
+        /// The run or step.
+        subject: Subject,
     },
     /// `:` and a command.
     Palette {
@@ -82,6 +89,7 @@ impl Overlay {
             Self::Help { .. }
             | Self::Alarms(_)
             | Self::Detail { .. }
+            | Self::Explain { .. }
             | Self::Columns { .. }
             | Self::Quit => false,
         }

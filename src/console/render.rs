@@ -162,6 +162,9 @@ impl App {
             Some(Overlay::Help { scroll }) => help::render(ctx, *scroll, screen.body, buf),
             Some(Overlay::Alarms(place)) => alarms::render(ctx, place, screen.body, buf),
             Some(Overlay::Detail { scroll }) => detail::render(ctx, *scroll, screen.body, buf),
+            Some(Overlay::Explain { scroll, .. }) => {
+                detail::explain::render(ctx, *scroll, screen.body, buf);
+            }
             Some(Overlay::Palette { input, choice, .. }) => {
                 prompt::palette(ctx, input, *choice, screen, buf);
             }
@@ -285,6 +288,7 @@ pub(super) fn overlay_overflow(app: &App, overlay: &Overlay) -> u16 {
     match overlay {
         Overlay::Help { .. } => help::overflow(app, body),
         Overlay::Detail { .. } => detail::overflow(app, body),
+        Overlay::Explain { .. } => detail::explain::overflow(app, body),
         _ => 0,
     }
 }

@@ -106,6 +106,7 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             let more = flag(run_ids.len() > IDS, "…");
             format!("run terminate{ids}{more}{}", flag(*force, "--force"))
         }
+        Command::FreeSlot { run_id, step_key } => format!("run free-slot {run_id} '{step_key}'"),
         _ => return None,
     };
     Some(format!("{PROGRAM} {words}"))

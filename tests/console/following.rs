@@ -7,9 +7,13 @@ use jiff::SignedDuration;
 use super::fixture;
 use super::harness::{Harness, Options};
 
-/// The questions among the effects, with their numbers.
+/// The questions among the effects, with their numbers; without the one how long a step usually takes.
 fn asked(effects: &[Effect]) -> Vec<(u64, Query)> {
     let asked = |effect: &Effect| match effect {
+        Effect::Request {
+            command: Command::Ask(Query::Explain { .. }),
+            ..
+        } => None,
         Effect::Request {
             request,
             command: Command::Ask(query),

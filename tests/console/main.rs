@@ -10,6 +10,7 @@ mod alarms;
 mod alone;
 mod clocks;
 mod dead_letters;
+mod explaining;
 mod fixture;
 mod following;
 mod harness;

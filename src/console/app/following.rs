@@ -24,6 +24,7 @@ impl App {
         if let Some(follow) = &mut self.followed {
             follow.move_deadlines(moved);
         }
+        self.move_explanation(moved);
         self.ringing.move_deadlines(moved);
     }
 

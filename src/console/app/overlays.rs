@@ -88,6 +88,9 @@ impl App {
                     effects,
                 );
             }
+            Overlay::Explain { scroll, subject } => {
+                self.explain_key(key, (scroll, subject), now, effects);
+            }
             Overlay::Palette {
                 input,
                 choice,
@@ -109,11 +112,11 @@ impl App {
 
     /// Help and details: movements scroll, Esc, `q` and Enter close, another command closes it and is
     /// carried out.
-    fn scroll_key(
+    pub(super) fn scroll_key(
         &mut self,
         key: Key,
         scroll: u16,
-        with: fn(u16) -> Overlay,
+        with: impl Fn(u16) -> Overlay,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {

@@ -173,6 +173,11 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::LogsOf, "logs-of", &["L"])
         .within(&[Steps, Runs])
         .help("the log lines of the step or run; Esc comes back"),
+    row(Verb::Explain, "explain", &["w"])
+        .within(&[Overview, Steps, Runs, DeadLetters])
+        .aka(&["why"])
+        .takes("[RUN [STEP]]")
+        .help("why the step or run does not start: limits, pools, workers, queues, what it needs"),
     row(Verb::ReloadLocation, "reload-location", &[])
         .risk(Disruptive)
         .takes("[NAME]")

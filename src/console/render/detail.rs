@@ -22,6 +22,7 @@ use crate::domain::{AuditEntry, FleetWorker, LogLine, QueueView, WorkerState, Wo
 /// Log lines shown at most: the newest.
 const LOG_LINES: usize = 200;
 
+pub(super) mod explain;
 mod messages;
 mod run;
 mod task;

@@ -53,7 +53,7 @@ impl Page<'_> {
         }
     }
 
-    fn say(&mut self, words: &str) {
+    pub(super) fn say(&mut self, words: &str) {
         for part in text::wrap(words, self.width.max(8)) {
             self.lines
                 .push(Line::from(span(part.to_owned(), self.ctx.roles.dim)));

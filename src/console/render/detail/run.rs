@@ -30,6 +30,7 @@ impl Page<'_> {
         self.time("started at", run.started_at);
         self.time("ended at", run.ended_at);
         self.field("duration", &runs::duration(self.ctx, run));
+        self.waits_for(&run.run_id, None);
         let snapshot = self.ctx.snapshot;
         let tasks: Vec<&TaskView> = snapshot
             .tasks

@@ -46,6 +46,11 @@ impl Page<'_> {
         self.time("ended at", ended);
         self.state("elapsed", self.ctx.elapsed(task));
         self.state("waited", self.ctx.waited(task));
+        match task.phase {
+            Phase::Held => self.waits_for(&task.run_id, task.step_key.as_deref()),
+            Phase::Running { .. } => self.usual_time(&task.run_id, task.step_key.as_deref()),
+            Phase::Done { .. } => {}
+        }
         self.field("worker", &task.worker);
         if let Some(pid) = pid {
             self.field("pid", &pid.to_string());

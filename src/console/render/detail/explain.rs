@@ -1,0 +1,134 @@
+//! Why something does not start: all the reasons, and what could not be asked.
+
+use std::cell::Cell;
+
+use jiff::Timestamp;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use super::super::Ctx;
+use super::super::dialog::{box_area, box_inner, boxed};
+use super::super::paint::{self, span};
+use super::{Page, size};
+use crate::console::app::{App, Explained};
+use crate::console::format;
+use crate::domain::Explanation;
+
+/// How far the page can be scrolled.
+pub(in crate::console::render) fn overflow(app: &App, body: Rect) -> u16 {
+    let ctx = Ctx {
+        app,
+        snapshot: &app.snapshot,
+        roles: &app.theme.roles,
+        glyphs: app.setup.glyphs,
+        now: Timestamp::UNIX_EPOCH,
+        caret: &Cell::new(None),
+    };
+    let inner = box_inner(box_area(body, size(body)));
+    let lines = u16::try_from(content(ctx, inner.width).1.len()).unwrap_or(u16::MAX);
+    lines.saturating_sub(inner.height)
+}
+
+pub(in crate::console::render) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
+    let width = box_inner(box_area(body, size(body))).width;
+    let (title, lines) = content(ctx, width);
+    let inner = boxed(ctx, buf, body, &title, size(body));
+    let skip = usize::from(scroll).min(lines.len());
+    paint::lines(ctx, buf, inner, &lines[skip..]);
+}
+
+fn content(ctx: Ctx, width: u16) -> (String, Vec<Line<'static>>) {
+    let mut page = Page {
+        ctx,
+        width,
+        lines: Vec::new(),
+    };
+    let Some(explained) = &ctx.app.explained else {
+        return (String::from("Explain"), page.lines);
+    };
+    let Explained {
+        subject, answer, ..
+    } = explained;
+    match answer {
+        None => page.say("Dagster's storage is asked ..."),
+        Some(Err(reason)) => page.field("not known", reason),
+        Some(Ok(found)) => page.explanation(found),
+    }
+    let run = format::short_id(&subject.run_id);
+    let title = match &subject.step_key {
+        Some(step) => format!("Explain {step} of run {run}"),
+        None => format!("Explain run {run}"),
+    };
+    (title, page.lines)
+}
+
+impl Page<'_> {
+    /// What something waits for, in the line that its details have for that.
+    pub(super) fn waits_for(&mut self, run_id: &str, step_key: Option<&str>) {
+        let found = self.ctx.app.explanation_of(run_id, step_key);
+        if let Some(first) = found.and_then(|found| found.reasons.first()) {
+            self.field("waits for", &format!("{} (w: all)", first.text));
+        }
+    }
+
+    /// How long a step that runs takes otherwise, and whether it is late.
+    pub(super) fn usual_time(&mut self, run_id: &str, step_key: Option<&str>) {
+        let found = self.ctx.app.explanation_of(run_id, step_key);
+        let reasons = found.map(|found| found.reasons.as_slice());
+        let mut reasons = reasons.unwrap_or_default().iter();
+        if let Some(pace) = reasons.find(|reason| ["pace", "slow"].contains(&reason.kind.as_str()))
+        {
+            let label = if pace.kind == "slow" {
+                "slow"
+            } else {
+                "usual time"
+            };
+            self.field(label, &pace.text);
+        }
+    }
+
+    fn explanation(&mut self, found: &Explanation) {
+        self.field("run", &found.run_id);
+        self.field("job", &found.job);
+        self.field("status", &found.status);
+        if let Some(step) = &found.step_key {
+            self.field("step", step);
+        }
+        self.heading(String::from(if found.waits {
+            "Why it does not start"
+        } else {
+            "It does not wait"
+        }));
+        let bullet = |page: &Self| span(format!("{} ", page.ctx.glyphs.arrow), page.ctx.roles.dim);
+        for reason in &found.reasons {
+            let head = vec![bullet(self)];
+            self.said(head, &reason.text);
+            for holder in &reason.holders {
+                let head = vec![span("    ", self.ctx.roles.dim)];
+                self.said(head, &holder.text);
+            }
+        }
+        if let Some(holder) = found.freeable().next() {
+            let step = holder.step_key.as_deref().unwrap_or_default();
+            self.say(&format!(
+                "F gives back the pool slot of {step}; it asks first."
+            ));
+        }
+        if !found.steps.is_empty() {
+            self.heading(String::from("Steps that wait"));
+            for step in &found.steps {
+                let head = vec![span(format!("{}  ", step.step_key), self.ctx.roles.strong)];
+                self.said(head, &step.reason);
+            }
+            self.say(":explain RUN STEP tells all of a step.");
+        }
+        if !found.unknown.is_empty() {
+            self.heading(String::from("Not known"));
+            for unknown in &found.unknown {
+                let head = vec![bullet(self)];
+                self.said(head, unknown);
+            }
+        }
+    }
+}
