@@ -26,7 +26,9 @@ impl fmt::Display for Listen {
 
 /// Holds a value that fits the schema against the forms of an address.
 pub(super) fn check_listen(value: &Value) -> Result<(), &'static str> {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
     text.parse::<Listen>().map(drop)
 }
 
