@@ -1,13 +1,14 @@
-//! What systemd is told of a worker that is its service (`Type=notify`, `WatchdogSec`): ready,
-//! stopping, and that the pool's loop still turns. Does nothing where systemd does not ask for it.
+//! Notifications to systemd of a worker that is its service (`Type=notify`, `WatchdogSec`): ready,
+//! stopping, and that all of its loops turn. Does nothing where systemd does not ask for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tokio::time::{Interval, MissedTickBehavior, interval};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::domain::WorkerState;
+use crate::telemetry::vitals::vitals;
 
 /// The service manager's side of a pool.
 pub(super) struct Service {
@@ -39,14 +40,16 @@ impl Service {
         }
     }
 
-    /// Completes when the watchdog is due, which is then fed. Pending for ever without one.
+    /// Completes when the watchdog is due, which is then fed unless a part of the worker hangs.
+    /// Pending for ever without a watchdog.
     pub async fn watched(&mut self) {
-        match &mut self.watchdog {
-            Some(watchdog) => {
-                watchdog.tick().await;
-                notify(&[NotifyState::Watchdog]);
-            }
-            None => std::future::pending().await,
+        let Some(watchdog) = &mut self.watchdog else {
+            return std::future::pending().await;
+        };
+        watchdog.tick().await;
+        match vitals().health(Instant::now()) {
+            Ok(()) => notify(&[NotifyState::Watchdog]),
+            Err(problem) => error!("systemd's watchdog is not fed: {problem}"),
         }
     }
 }
