@@ -205,9 +205,9 @@ impl Stage {
             self.verb(words);
         }
         for words in [
-            &["worker", "status", "--json"][..],
-            &["worker", "status"],
-            &["worker", "scale", "3"],
+            &["worker", "status", "marked", "--json"][..],
+            &["worker", "status", "marked"],
+            &["worker", "scale", "3", "marked"],
             &["--once", "--json"],
         ] {
             let mut command = self.command(words);
@@ -352,8 +352,9 @@ fn no_output_of_a_worker_and_its_tools_holds_a_secret() {
     stage.run_verbs();
     let drained = stage.verb("queue drain marked-dead --yes --json");
     assert_eq!(drained.0, Some(0), "{}", drained.1);
-    let mut stop = stage.command(&["worker", "stop"]);
-    stage.places.run("worker stop", &mut stop);
+    let mut stop = stage.command(&["worker", "stop", "marked"]);
+    let stopped = stage.places.run("worker stop", &mut stop);
+    assert_eq!(stopped.0, Some(0), "{}", stopped.1);
     wait_until("the worker's end", PATIENCE, || {
         (!support::side::alive(worker.0)).then_some(())
     });
@@ -372,7 +373,7 @@ fn no_output_of_a_worker_and_its_tools_holds_a_secret() {
         ("events of ours", "postgresql://u:(redacted)@h"),
         ("doctor", "http://127.0.0.1:9"),
         ("--once", "(redacted)"),
-        ("worker status --json", "(redacted)"),
+        ("worker status marked --json", "(redacted)"),
         ("state folder", "drain queue"),
     ] {
         assert!(stage.places.holds(place, words), "{place} lacks {words}");
