@@ -1,6 +1,6 @@
 //! The pool: scheduling, task life cycle, drain and shutdown.
 //!
-//! One actor ([`Pool`]) owns every decision: what to receive, what to start, when to end. The life
+//! One actor ([`Pool`]) makes every decision: what to receive, what to start, when to end. The life
 //! of one task ([`life`]) is a future of its own; it ends with the message deleted, given back or
 //! dead-lettered, never in between.
 

@@ -1,5 +1,5 @@
-//! Keeps a worker from taking what it cannot start. Failing is faster than working: one sick machine
-//! would go through a whole queue.
+//! Stops a worker from taking tasks that it cannot start. Failing is faster than working: one
+//! broken machine would go through a whole queue.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,25 +8,25 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-/// Tasks in a row that could not be started before the worker takes no more for a while.
+/// Consecutive start failures after which the worker takes no more tasks for a while.
 const TOLERATED: u32 = 3;
 
-/// The first pause, doubled up to [`LONGEST`] each time that nothing could be started after one.
+/// First pause; it doubles up to [`LONGEST`] each time that nothing could be started after a pause.
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Failures in a row, before the first pause.
+    /// Consecutive failures before the first pause.
     failures: u32,
-    /// Pauses in a row.
+    /// Consecutive pauses.
     pauses: u32,
     until: Option<Instant>,
-    /// Whether Dagster's storage did not take the last heartbeat.
+    /// Whether Dagster's storage refused the last heartbeat.
     storage_is_away: bool,
 }
 
-/// Shared by the pool and the lives of its tasks.
+/// Circuit breaker shared by the pool and the lives of its tasks.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     state: Mutex<State>,
@@ -34,7 +34,7 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// A task was started here.
+    /// Records that a task was started here.
     pub fn started(&self) {
         let mut state = self.state();
         if state.pauses > 0 {
@@ -46,7 +46,7 @@ impl Breaker {
         };
     }
 
-    /// A heartbeat was written, or was not: a storage that is back ends a pause.
+    /// Records whether a heartbeat was written: a storage that is back ends a pause.
     pub fn heartbeat(&self, written: bool) {
         let mut state = self.state();
         if written && state.storage_is_away {
@@ -56,12 +56,12 @@ impl Breaker {
         state.storage_is_away = !written;
     }
 
-    /// Waits until a pause has ended before its time.
+    /// Waits until a pause is ended early.
     pub async fn recovered(&self) {
         self.recovered.notified().await;
     }
 
-    /// A task could not be started, for a reason that lies with this worker or what it depends on.
+    /// Records that a task could not be started because of this worker or one of its dependencies.
     pub fn failed(&self, now: Instant, reason: &str) {
         let mut state = self.state();
         if state.until.is_some_and(|until| now < until) {
@@ -83,7 +83,7 @@ impl Breaker {
         );
     }
 
-    /// Until when nothing is to be taken.
+    /// End of the current pause; `None` if tasks may be taken.
     pub fn rests_until(&self, now: Instant) -> Option<Instant> {
         self.state().until.filter(|until| now < *until)
     }
@@ -108,7 +108,7 @@ mod tests {
         for pause in [5, 10, 20, 40, 60, 60].map(Duration::from_secs) {
             breaker.failed(now, "no");
             assert_eq!(breaker.rests_until(now), Some(now + pause));
-            // Those that were under way meanwhile do not count.
+            // Failures of tasks that were under way meanwhile do not count.
             breaker.failed(now, "no");
             now += pause;
             assert_eq!(breaker.rests_until(now), None);
@@ -127,7 +127,7 @@ mod tests {
         assert!(breaker.rests_until(now).is_some());
         breaker.heartbeat(true);
         assert_eq!(breaker.rests_until(now), None);
-        // Where the storage was there all the time, it is not what is in the way.
+        // A storage that was available all the time is not the cause.
         (0..TOLERATED).for_each(|_| breaker.failed(now, "no"));
         breaker.heartbeat(true);
         assert!(breaker.rests_until(now).is_some());

@@ -1,5 +1,5 @@
-//! How full the queues are, read at intervals and told as events: by a worker, and by a console that
-//! has none.
+//! Queue depths, read at intervals and published as events: by a worker, and by a console without
+//! one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use crate::domain::{
     Event, EventSink, QueueCounts, QueueRole, QueueView, Source, SourceHealth, SourceKind, Trend,
 };
 
-/// Counts are a request per queue: every two seconds costs little and looks alive.
+/// Interval of the counts, one request per queue: every two seconds costs little and looks live.
 pub const COUNTS: Duration = Duration::from_secs(2);
 
-/// How often a worker counts that nobody looks at: often enough for a trend to have no gaps when
-/// somebody comes, seldom beside the three long polls a minute that a queue costs anyway.
+/// Interval of a worker's counts without viewers: short enough for a trend without gaps when a
+/// viewer comes, and rare compared to the three long polls a minute of each queue.
 pub const UNSEEN: Duration = Duration::from_mins(2);
 
-/// How often a worker counts queues that others serve: they are looked at only so that somebody
-/// notices when nobody serves them.
+/// Interval of a worker's counts of queues that others serve: they are counted only to show that no
+/// worker serves them.
 pub const RARELY: Duration = Duration::from_secs(20);
 
-/// A broker that has not answered by then is told as down. The client itself is more patient, since
-/// what it does for a step must not be given up; counts are asked for again anyway.
+/// Time after which a silent broker is reported as down. The client itself waits longer, because
+/// calls for a step must not be given up; counts are repeated anyway.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 
-/// Why a queue could not be counted.
+/// Reason why a queue could not be counted.
 enum Uncounted {
-    /// The broker, or the way to it, refused.
+    /// The broker, or the connection to it, refused.
     Refused(String),
-    /// No answer came: the other queues would be waited for in vain, too.
+    /// No answer came: waiting for the other queues would be useless, too.
     Silence,
 }
 
@@ -42,14 +42,15 @@ enum Uncounted {
 pub struct Census {
     broker: Broker,
     events: EventSink,
-    /// Dead-letter queues by the URL of the queue whose they are.
+    /// Dead-letter queues by the URL of their source queue.
     pairs: HashMap<String, Pair>,
-    /// Queues of others that exist and may be counted, by URL.
+    /// Other workers' queues that exist and may be counted, by URL.
     others: BTreeSet<String>,
-    /// How often those are counted.
+    /// Interval of the counts of those.
     others_every: Duration,
     others_at: Option<Instant>,
-    /// Somebody looked when the present round began. A scrape may be gone before it ends.
+    /// Whether there was a viewer when the current round began. A scrape may be gone before it
+    /// ends.
     is_watched: bool,
     seen_at: Option<Timestamp>,
 }
@@ -57,7 +58,7 @@ pub struct Census {
 /// Counts, and the name of the dead-letter queue.
 type Counted = Result<(QueueCounts, Option<String>), BrokerError>;
 
-/// A dead-letter queue as a redrive policy names it, and its URL where that could be had.
+/// A dead-letter queue by its name in a redrive policy, with its URL if known.
 #[derive(Debug)]
 struct Pair {
     name: String,
@@ -65,8 +66,8 @@ struct Pair {
 }
 
 impl Census {
-    /// A census that has not begun; queues of others are counted with the others' when that is
-    /// `others_every` ago.
+    /// Creates a census that has not begun. Other workers' queues are counted together with the
+    /// served ones once `others_every` has passed.
     #[must_use]
     pub fn new(broker: Broker, events: EventSink, others_every: Duration) -> Self {
         Self {
@@ -81,7 +82,7 @@ impl Census {
         }
     }
 
-    /// Counts every queue of a set and their dead-letter queues, and says how the broker fares.
+    /// Counts every queue of a set and their dead-letter queues, and reports the broker's state.
     pub async fn take(&mut self, queues: &QueueSet) {
         self.is_watched = self.events.audience().is_present();
         let mut health = SourceHealth::Up;
@@ -103,7 +104,7 @@ impl Census {
         }
         let dead = self.dead_letter_queues(queues);
         for queue in &dead {
-            // One that may not be asked is no reason to call the broker down.
+            // A queue that may not be read does not mean that the broker is down.
             if let Err(Uncounted::Silence) = self.count(queue).await {
                 return self.tell_of_the_broker(silence());
             }
@@ -131,7 +132,7 @@ impl Census {
         });
     }
 
-    /// Counts a queue and tells of it.
+    /// Counts a queue and publishes the result.
     async fn count(&mut self, queue: &Arc<Queue>) -> Result<(), Uncounted> {
         let counted = async {
             let counted = self.broker.count(queue).await;
@@ -144,7 +145,7 @@ impl Census {
         }
     }
 
-    /// Counts a queue that this worker does not serve, if it exists and may be asked.
+    /// Counts a queue that this worker does not serve, if it exists and may be read.
     async fn count_other(&mut self, queue: &Arc<Queue>) -> Result<(), Elapsed> {
         timeout(ANSWERS_WITHIN, async {
             let counted = self.broker.count(queue).await;
@@ -158,7 +159,7 @@ impl Census {
         .await
     }
 
-    /// Tells what counting a queue gave; says why it gave nothing.
+    /// Publishes the result of a count; returns the error, if any.
     async fn tell(&mut self, queue: &Queue, counted: Counted) -> Option<String> {
         let (counts, error) = match counted {
             Ok((counts, dead)) => {
@@ -191,7 +192,8 @@ impl Census {
         error
     }
 
-    /// Notes which dead-letter queue a queue has now: one may have been given to it since.
+    /// Records the current dead-letter queue of a queue, which may have been assigned in the
+    /// meantime.
     async fn pair(&mut self, queue: &Queue, dead: Option<String>) {
         let Some(name) = dead else {
             self.pairs.remove(&queue.url);
@@ -204,7 +206,7 @@ impl Census {
         }
     }
 
-    /// The dead-letter queues of a set's queues, each once, without those that are in it themselves.
+    /// The dead-letter queues of a set's queues, each once, without those that are part of the set.
     fn dead_letter_queues(&self, queues: &QueueSet) -> Vec<Arc<Queue>> {
         let paired = queues.all().chain(&queues.others);
         let urls: BTreeSet<&String> = paired

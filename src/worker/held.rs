@@ -1,4 +1,4 @@
-//! Tasks in hand that wait for a slot: highest priority first, then oldest, and no starvation.
+//! Received tasks that wait for a slot: highest priority first, then oldest, without starvation.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use crate::broker::Delivery;
 use crate::telemetry::metrics::{TaskLabels, metrics};
 use crate::wire::TaskMessage;
 
-/// A decoded message in hand.
+/// A decoded message that this worker holds.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
-    /// The message as it was received.
+    /// The received message.
     pub delivery: Delivery,
-    /// What it says.
+    /// Its decoded body.
     pub message: TaskMessage,
-    /// Whether its queue had waited so long for a turn that it goes before all others.
+    /// Whether its queue waited so long for a turn that the task goes before all others.
     pub ahead: bool,
 }
 
 impl Task {
-    /// What a person calls it: the step key, or the kind of run task.
+    /// Display name: the step key, or the kind of run task.
     pub fn name(&self) -> &str {
         let kind = self.message.kind.task_name();
         self.message.step_key.as_deref().unwrap_or(kind)
     }
 
-    /// What every line that is logged about it carries.
+    /// Span whose fields are added to every log line about the task.
     pub fn span(&self) -> Span {
         let message = &self.message;
         info_span!(
@@ -40,33 +40,34 @@ impl Task {
         )
     }
 
-    /// What it is counted under.
+    /// Labels of its metrics.
     pub fn labels(&self) -> TaskLabels {
         let (queue, message) = (&self.delivery.queue.name, &self.message);
         let job = message.job.as_deref();
         metrics().labels(queue, job, message.priority, message.kind)
     }
 
-    /// What starts first is the least.
+    /// Sort key: the smallest starts first.
     fn turn(&self) -> (Reverse<bool>, Reverse<i64>, Timestamp) {
         let priority = Reverse(self.message.priority);
         (Reverse(self.ahead), priority, self.waiting_since())
     }
 
-    /// When it began to wait: when it was sent, or received where SQS does not tell.
+    /// Start of its wait: when it was sent, or received if SQS does not report that.
     fn waiting_since(&self) -> Timestamp {
         self.delivery.sent_at.unwrap_or(self.delivery.received_at)
     }
 }
 
-/// A message older than this may go ahead of its turn …
+/// Age in the queue beyond which a message may be started out of turn.
 const AGED: Duration = Duration::from_mins(1);
 
-/// … but only at one start in this many, so that priority means something under a backlog.
+/// Only one start in this many may be out of turn, so that priority keeps its meaning under a
+/// backlog.
 const TURN: u32 = 8;
 
-/// The waiting tasks of one kind of slot. They are few (the prefetch and what came at once), so
-/// they are searched, not sorted.
+/// The waiting tasks of one kind of slot. They are few (the prefetch and the last batches), so they
+/// are searched, not sorted.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     tasks: Vec<Task>,
@@ -108,12 +109,12 @@ impl Held {
         Some(self.tasks.swap_remove(index))
     }
 
-    /// Takes all of them.
+    /// Takes all tasks.
     pub fn take_all(&mut self) -> Vec<Task> {
         std::mem::take(&mut self.tasks)
     }
 
-    /// The tasks beyond `room`, last in turn first.
+    /// Takes the tasks beyond `room`, last in turn first.
     pub fn take_excess(&mut self, room: usize) -> Vec<Task> {
         self.tasks.sort_by_key(Task::turn);
         self.tasks.split_off(room.min(self.tasks.len()))
@@ -123,7 +124,7 @@ impl Held {
         (0..self.tasks.len()).min_by_key(|&index| self.tasks[index].turn())
     }
 
-    /// The oldest task, where it is its turn to go ahead.
+    /// Index of the oldest task if it may now be started out of turn.
     fn aged(&self, now: Timestamp) -> Option<usize> {
         if self.starts_since_aged + 1 < TURN {
             return None;

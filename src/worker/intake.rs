@@ -1,5 +1,5 @@
-//! From a received message to a task in hand: the body is fetched where it lies in S3, then
-//! decoded. What is no task of ours is put away here, with the reason, and shown.
+//! From a received message to a held task: the body is fetched from S3 if it lies there, then
+//! decoded. A message that is not a valid task is dead-lettered here with the reason, and shown.
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
@@ -14,14 +14,14 @@ use crate::domain::{self, Event, Phase, TaskKind, TaskOutcome, TaskView};
 use crate::telemetry::metrics::metrics;
 use crate::wire::{Noop, TaskMessage};
 
-/// What became of a received message.
+/// Result of handling a received message.
 pub(super) enum Taken {
     Task(Box<Task>),
-    /// It was put away or given back.
+    /// The message was dead-lettered or given back.
     Settled,
 }
 
-/// Messages on their way to becoming tasks.
+/// Messages that are becoming tasks.
 pub(super) struct Intake {
     worker: String,
     coming: JoinSet<Taken>,
@@ -37,9 +37,9 @@ impl Intake {
         }
     }
 
-    /// Takes charge of a message: its lease is renewed from here on. `None`: it is fetched from S3
-    /// or put away first, see [`Intake::next`]. Others are tasks at once, so that a batch is
-    /// ordered as a whole. `ahead` as in [`Task::ahead`].
+    /// Takes charge of a message: its lease is renewed from here on. Returns `None` if the message
+    /// is fetched from S3 or dead-lettered first, see [`Intake::next`]. Other messages become tasks
+    /// at once, so that a batch is ordered as a whole. For `ahead`, see [`Task::ahead`].
     pub fn take(&mut self, context: &Context, delivery: Delivery, ahead: bool) -> Option<Task> {
         let noop = Noop::decode(&delivery.body);
         if let Ok(Some(noop)) = noop {
@@ -75,17 +75,17 @@ impl Intake {
         }
     }
 
-    /// Has no-op tasks acknowledged.
+    /// Starts to acknowledge no-op tasks.
     pub fn settle_noops(&mut self, context: &Context) {
         self.noops.settle(context);
     }
 
-    /// Whether so much is to be settled that no more should be received.
+    /// Whether so many messages are to be settled that no more should be received.
     pub fn is_full(&self) -> bool {
         self.noops.is_full()
     }
 
-    /// How many may become tasks.
+    /// Number of messages that may become tasks.
     pub fn len(&self) -> usize {
         self.coming.len()
     }
@@ -94,7 +94,7 @@ impl Intake {
         self.coming.is_empty() && self.noops.is_empty()
     }
 
-    /// The next message that is ready; `None` when none is on its way.
+    /// Waits for the next message that is ready; `None` if none is being fetched.
     pub async fn next(&mut self) -> Option<Taken> {
         let joined = tokio::select! {
             Some(joined) = self.coming.join_next() => joined,
@@ -110,7 +110,7 @@ impl Intake {
         }
     }
 
-    /// A task as the console shows it.
+    /// Returns a task as the console shows it.
     pub fn view(&self, task: &Task) -> TaskView {
         TaskView {
             task_id: task.message.task_id.clone(),
@@ -157,7 +157,7 @@ async fn fetch(context: &Context, delivery: Delivery, ahead: bool, worker: &str)
     }
 }
 
-/// Deals with a body that is no task of ours: dead-letter queue, or kept and shown.
+/// Handles a body that is not a valid task: dead-letters it, or keeps and shows it.
 async fn poison(context: &Context, delivery: &Delivery, worker: &str, reason: &str) {
     let reason = &domain::reason(reason);
     let (id, queue) = (&delivery.message_id, &delivery.queue.name);
@@ -173,7 +173,7 @@ async fn poison(context: &Context, delivery: &Delivery, worker: &str, reason: &s
     );
 }
 
-/// Shows a message that never became a task among the tasks that ended.
+/// Shows a message that never became a task among the finished tasks.
 fn show(context: &Context, delivery: &Delivery, worker: &str, outcome: TaskOutcome) {
     metrics().unreadable_ended(&delivery.queue.name, &outcome);
     let task = unread(delivery, worker);
@@ -188,7 +188,7 @@ fn show(context: &Context, delivery: &Delivery, worker: &str, outcome: TaskOutco
     });
 }
 
-/// What is known of a message that was not read: SQS's part of it.
+/// View of an undecoded message: only SQS's fields.
 fn unread(delivery: &Delivery, worker: &str) -> TaskView {
     TaskView {
         task_id: delivery.message_id.clone(),

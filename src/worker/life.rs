@@ -1,8 +1,8 @@
-//! The life of one task: run on a host, then settle the message.
+//! The life of one task: it runs on a step host, then its message is settled.
 //!
-//! If this process dies anywhere in here, the lease ends and the message comes back; the host's
-//! rules then find out what happened (the claim, the event log). Nothing is deleted before its
-//! effect is in Dagster's event log.
+//! If this process dies anywhere in here, the lease ends and the message returns; the host's rules
+//! (the claim, the event log) then determine what happened. Nothing is deleted before its effect is
+//! in Dagster's event log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::domain::{self, Event, EventSink, LogLine, TaskOutcome};
 use crate::host::{Execution, HostError, Hosts, Outcome, Progress, Stream};
 use crate::telemetry::metrics::{Loss, metrics};
 
-/// What a life needs; cloned into each.
+/// Dependencies of a life; cloned into each.
 #[derive(Clone)]
 pub(super) struct Context {
     pub broker: Broker,
@@ -32,12 +32,12 @@ pub(super) struct Context {
     pub breaker: Arc<Breaker>,
 }
 
-/// Progress notes that may wait to be folded into events: a chatty step's burst, not its whole
-/// output (which is in the compute log files whatever happens here).
+/// Capacity of the channel of progress notes that wait to become events: a burst of a verbose step,
+/// not its whole output (which is in the compute log files in any case).
 const PROGRESS: usize = 1024;
 
-/// A run that was interrupted goes back at once, but not for ever: one whose worker dies each time
-/// would spin.
+/// Number of times an interrupted run is returned at once. The number is limited because a run
+/// whose worker dies each time would loop.
 const INTERRUPTED_AT_ONCE: u32 = 2;
 
 impl Context {
@@ -59,7 +59,7 @@ impl Context {
         self.finish(&task, outcome, settlement).await;
     }
 
-    /// Counts tasks that were lost, or cannot be started here.
+    /// Counts tasks that were lost or cannot be started here.
     fn note(&self, task: &Task, result: &Result<Outcome, HostError>) {
         let now = tokio::time::Instant::now();
         match result {
@@ -68,7 +68,7 @@ impl Context {
             _ => {}
         }
         match result {
-            // The code is to blame, and other code may do.
+            // The code is the cause, and other code may work.
             Ok(Outcome::NotStarted { by_code: true, .. } | Outcome::Unrunnable { .. })
             | Err(HostError::ShuttingDown) => {}
             Ok(Outcome::NotStarted { reason, .. }) => self.breaker.failed(now, reason),
@@ -77,8 +77,8 @@ impl Context {
         }
     }
 
-    /// A life ended without settling its message: it comes back soon, and what became of the task
-    /// is found out then.
+    /// Handles a life that ended without settling its message: the message returns soon, and the
+    /// task's state is determined then.
     pub async fn abandoned(&self, task: &Task, panic: &str) {
         error!(
             "the supervision of {} failed ({panic}): its message comes back \
@@ -194,7 +194,8 @@ impl Context {
                     looks.reset();
                     continue;
                 }
-                // A run worker reads its steps' events from Dagster's log; their own workers tell them.
+                // A run worker reads its steps' events from Dagster's log; the steps' own workers
+                // publish them.
                 Progress::Event {
                     step_key: Some(_), ..
                 } if task.message.step_key.is_none() => continue,
@@ -235,7 +236,7 @@ impl Context {
     }
 }
 
-/// Time that has passed, as two hosts' clocks may say it.
+/// Duration between two times, which may come from the clocks of two machines.
 fn since(from: Timestamp, to: Timestamp) -> Duration {
     to.duration_since(from).try_into().unwrap_or_default()
 }

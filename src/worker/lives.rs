@@ -1,5 +1,5 @@
-//! The task lives of a worker, each a future of its own. A life that panics costs its own task's
-//! supervision, never a slot.
+//! The task lives of a worker, each a future of its own. A life that panics loses the supervision
+//! of its own task, never a slot.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -9,10 +9,10 @@ use tokio::task::{Id, JoinSet};
 
 use super::held::Task;
 
-/// A life that is over.
+/// A life that has ended.
 pub(super) struct Ended {
     pub task: Arc<Task>,
-    /// What the panic said, where it ended with one: its message is not settled.
+    /// Message of the panic, if the life ended with one: its SQS message is not settled.
     pub panic: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl Lives {
         self.running.is_empty()
     }
 
-    /// The next one to end; `None` when there is none.
+    /// Waits for the next one to end; `None` if none is running.
     pub async fn next(&mut self) -> Option<Ended> {
         loop {
             let (id, panic) = match self.running.join_next_with_id().await? {

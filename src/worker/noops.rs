@@ -1,5 +1,5 @@
 //! No-op tasks take no slot and are deleted ten at a time. Each is idempotent: one that is not
-//! deleted, because SQS or this process is gone, comes back and is acknowledged then.
+//! deleted, because SQS or this process is gone, returns and is acknowledged then.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::life::Context;
 use crate::broker::Delivery;
 use crate::wire::{Noop, TaskiqResult};
 
-/// SQS deletes ten messages in a call.
+/// Maximum number of messages that SQS deletes in a call.
 const BATCH: usize = 10;
 
-/// Calls at a time.
+/// Maximum number of concurrent calls.
 const AT_ONCE: usize = 4;
 
-/// How often the log says how many there were.
+/// Interval of the log lines with their number.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Received no-op tasks that are to be acknowledged.
@@ -25,19 +25,19 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Noops {
     waiting: Vec<(Delivery, Noop)>,
     going: JoinSet<usize>,
-    /// Acknowledged since the log last said so, and when that was.
+    /// Number acknowledged since the last log line, and the time of that line.
     unsaid: usize,
     said: Option<Instant>,
 }
 
 impl Noops {
-    /// Takes charge of one. No lease is renewed: it is gone before its visibility ends, or comes
-    /// again.
+    /// Takes charge of a no-op task. No lease is renewed: the message is deleted before its
+    /// visibility ends, or returns.
     pub fn take(&mut self, delivery: Delivery, noop: Noop) {
         self.waiting.push((delivery, noop));
     }
 
-    /// Begins to acknowledge what waits.
+    /// Starts to acknowledge the waiting ones.
     pub fn settle(&mut self, context: &Context) {
         while !self.waiting.is_empty() && self.going.len() < AT_ONCE {
             let queue = self.waiting[0].0.queue.url.clone();
@@ -55,7 +55,7 @@ impl Noops {
         }
     }
 
-    /// Whether so many wait that no more should be received.
+    /// Whether so many are waiting that no more should be received.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= AT_ONCE * BATCH
     }
@@ -64,7 +64,7 @@ impl Noops {
         self.waiting.is_empty() && self.going.is_empty()
     }
 
-    /// Waits until some were acknowledged; `None` when none are on their way.
+    /// Waits until some were acknowledged; `None` if no call is under way.
     pub async fn next(&mut self) -> Option<()> {
         let count = self.going.join_next().await?.unwrap_or_default();
         self.unsaid += count;
@@ -78,7 +78,7 @@ impl Noops {
     }
 }
 
-/// Puts the results, where somebody can look for them, then deletes; returns how many.
+/// Puts the results of senders that wait for them, then deletes the messages; returns their number.
 async fn acknowledge(context: &Context, batch: &[(Delivery, Noop)]) -> usize {
     let mut done = Vec::with_capacity(batch.len());
     for (delivery, noop) in batch {

@@ -1,8 +1,8 @@
-//! What an operator does with a queue's messages: look, remove, send back, send again.
+//! An operator's operations on a queue's messages: peek, remove, redrive, resend.
 //!
-//! One [`Operator`] serves a pool's control socket, and the command line without any pool. The order
-//! of every step is one in which dying loses nothing: what is sent is sent before the old message is
-//! deleted, and what is deleted is archived and told to Dagster before.
+//! One [`Operator`] serves a pool's control socket, and the command line without a pool. The order
+//! of the steps is such that dying between any two loses nothing: a copy is sent before the old
+//! message is deleted, and a message is archived and reported to Dagster before it is deleted.
 
 mod explain;
 mod look;
@@ -24,19 +24,19 @@ use crate::domain::{Answer, Command, EventSink, Query, Reply};
 use crate::host::{HostError, Hosts};
 use crate::wire::redact::NotRestored;
 
-/// What came of an operation on messages.
+/// Result of an operation on messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Operated {
-    /// Messages it was done to.
+    /// Number of messages that were processed.
     pub messages: usize,
-    /// Messages that are left as they were.
+    /// Number of messages that were left unchanged.
     pub left: usize,
-    /// The archive, where one was written or read.
+    /// The archive that was written or read, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<PathBuf>,
-    /// All of it in one sentence.
+    /// Summary in one sentence.
     pub text: String,
-    /// Whether it ended before its end, or left something that was meant.
+    /// Whether it stopped early, or left a message that it should have processed.
     pub failed: bool,
 }
 
@@ -50,19 +50,19 @@ impl From<Operated> for Reply {
     }
 }
 
-/// Why an operation did not begin, or could not go on.
+/// Reason why an operation did not begin, or could not continue.
 #[derive(Debug, thiserror::Error)]
 pub enum OperateError {
-    /// SQS.
+    /// SQS failed.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// Dagster's log.
+    /// Dagster's log could not be read or written.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// An edited body.
+    /// An edited body could not be restored.
     #[error(transparent)]
     Edit(#[from] NotRestored),
-    /// A peek that was not to count.
+    /// A peek was required not to raise receive counts.
     #[error(
         "SQS can show the messages of {queue} only by receiving them, which raises their receive \
          counts: ask for that explicitly"
@@ -71,7 +71,7 @@ pub enum OperateError {
         /// The queue's name.
         queue: String,
     },
-    /// Something the operator can do something about, in one sentence.
+    /// A problem that the operator can solve, in one sentence.
     #[error("{0}")]
     Refused(String),
 }
@@ -85,21 +85,22 @@ impl From<AnswerError> for OperateError {
     }
 }
 
-/// Carries out an operator's wishes about queues.
+/// Carries out operators' commands on queues.
 #[derive(Clone)]
 pub struct Operator {
     broker: Broker,
     leases: Leases,
-    /// How the end of a step or run is told; without it only what keeps them waiting can be done.
+    /// Reports the end of a step or run; without it only operations that keep them waiting are
+    /// possible.
     ending: Option<Context>,
-    /// Queues by name; others are looked up, once.
+    /// Queues by name; others are looked up once.
     known: Arc<Mutex<HashMap<String, Arc<Queue>>>>,
     archives: PathBuf,
 }
 
 impl Operator {
-    /// Without a pool. `hosts` tell Dagster of steps whose messages are removed; `archives` is the
-    /// folder for drained messages.
+    /// Creates an operator without a pool. `hosts` report steps whose messages are removed to
+    /// Dagster; `archives` is the folder for drained messages.
     #[must_use]
     pub fn new(broker: Broker, queues: &QueueSet, hosts: Option<Hosts>, archives: PathBuf) -> Self {
         let leases = Leases::start(broker.clone());
@@ -107,7 +108,7 @@ impl Operator {
             broker: broker.clone(),
             leases: leases.clone(),
             hosts,
-            // Nobody shows a task of this process: nothing here makes one.
+            // No event has a viewer: this process makes no tasks.
             events: EventSink::channel().0,
             breaker: Arc::default(),
         });
@@ -139,13 +140,13 @@ impl Operator {
         }
     }
 
-    /// The broker it works on.
+    /// The broker of the queues.
     #[must_use]
     pub fn broker(&self) -> &Broker {
         &self.broker
     }
 
-    /// A queue by its name or URL.
+    /// Returns a queue by its name or URL.
     ///
     /// # Errors
     /// [`BrokerError`]
@@ -159,7 +160,7 @@ impl Operator {
         Ok(queue)
     }
 
-    /// Carries out a command that is about queues.
+    /// Carries out a command on queues.
     pub async fn obey(&self, command: Command) -> Reply {
         let verb = command.verb();
         self.carry_out(command)

@@ -1,14 +1,14 @@
-//! What the pool is asked to do from outside.
+//! Commands to the pool from outside.
 
 use tokio::sync::oneshot;
 
 use crate::domain::{Command, Reply};
 
-/// A command with the place for its outcome.
+/// A command with the channel for its outcome.
 #[derive(Debug)]
 pub struct Order {
-    /// What to do.
+    /// The command.
     pub command: Command,
-    /// Where the outcome goes; nobody need be listening.
+    /// Receiver of the outcome, which may be gone.
     pub reply: oneshot::Sender<Reply>,
 }

@@ -1,5 +1,5 @@
-//! What a step printed, read from the files on this host: for consoles whose webserver runs on
-//! another one and cannot read them.
+//! A step's output, read from the files on this host: for consoles whose webserver runs on another
+//! host and cannot read them.
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -8,10 +8,10 @@ use crate::domain::OutputPage;
 use crate::domain::secrets::redact_text;
 use crate::host::{Capture, Hosts};
 
-/// The next part of both streams, from `after` on, or from near their ends.
+/// Reads the next part of both streams, from `after` on, or from near their ends.
 ///
 /// # Errors
-/// One sentence: the files are not here, or cannot be read.
+/// One sentence: the files are not on this host, or cannot be read.
 pub(super) async fn read(
     hosts: &Hosts,
     run_id: &str,
@@ -49,7 +49,7 @@ fn page(
     let missing = out.is_none() && err.is_none();
     let (out, out_end) = out.unwrap_or_default();
     let (err, err_end) = err.unwrap_or_default();
-    // The files are the user's, and stay as they are; what is shown of them is not.
+    // The files are the user's and stay unchanged; only the shown text is sanitised.
     Ok(OutputPage {
         stdout: redact_text(&out).into_owned(),
         stderr: redact_text(&err).into_owned(),
@@ -58,7 +58,7 @@ fn page(
     })
 }
 
-/// Some of a file and where that ends; `None` where there is no such file.
+/// Reads a part of a file and returns it with its end offset; `None` if there is no such file.
 fn part(path: &Path, from: Option<u64>) -> Result<Option<(String, u64)>, String> {
     let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
     let mut file = match std::fs::File::open(path) {
@@ -77,10 +77,10 @@ fn part(path: &Path, from: Option<u64>) -> Result<Option<(String, u64)>, String>
     Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), end)))
 }
 
-/// Bytes up to a character that is not written to its end yet.
+/// Number of bytes up to a character that is not completely written yet.
 fn whole(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
-        // What is no text at all is shown as such, not waited for.
+        // Invalid text is shown as such, not waited for.
         Err(error) if error.error_len().is_none() => error.valid_up_to(),
         _ => bytes.len(),
     }

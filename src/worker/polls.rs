@@ -1,14 +1,15 @@
-//! Receiving: which queue is asked, for how many, for how long.
+//! Receiving: which queue is polled, for how many messages, for how long.
 //!
-//! A queue with an open long poll is known to be empty. Of the others the one whose turn it is is
-//! asked briefly; if it has nothing, a long poll is opened on it and the next one is asked. So an
-//! idle worker waits on all of its queues at once, and a busy one asks the highest band first.
+//! A queue with an open long poll is known to be empty. Of the others, the one whose turn it is
+//! gets a short poll; if it is empty, a long poll is opened on it and the next one is polled. So an
+//! idle worker waits on all of its queues at once, and a busy one polls the highest band first.
 //!
-//! Each of several open polls may bring a message for the one slot that is free, and what is given
-//! back has spent a receive. So a worker that has become full leaves its open polls where that hides
-//! no message: the embedded broker gives back what it cannot deliver, without counting it. On AWS
-//! they stay open for up to 20 s; what they bring goes back at once, for a worker that is idle, and
-//! from its second receive on only after that time: the polls of full workers are over by then.
+//! Several open polls may each bring a message for a single free slot, and a message that is given
+//! back has spent a receive. So a worker that has become full abandons its open polls if that hides
+//! no message: the embedded broker takes back messages that it cannot deliver, without counting the
+//! receive. On AWS the polls stay open for up to 20 s. Their messages go back at once, for an idle
+//! worker, and from the second receive on only after that time: the polls of full workers are over
+//! by then.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,19 +25,20 @@ use super::turns::Turns;
 use crate::broker::{Broker, BrokerError, Delivery, LONG_POLL, Queue, QueueSet};
 use crate::telemetry::vitals::vitals;
 
-/// What one receive brought.
+/// Result of one receive.
 pub(super) struct Polled {
     /// URL of the step queue; `None` is the runs queue.
     source: Option<String>,
-    /// How long it waited for messages.
+    /// Time for which the receive waited for messages.
     wait: Duration,
-    /// Whether the queue had waited so long that its message goes before others.
+    /// Whether the queue waited so long that its message goes before others.
     pub ahead: bool,
-    /// The messages, or why there are none.
+    /// The messages, or the error.
     pub result: Result<Vec<Delivery>, BrokerError>,
 }
 
-/// A short receive on AWS: one second lets SQS ask all of its hosts, zero would miss messages.
+/// Duration of a short receive on AWS: one second lets SQS query all of its servers, zero would
+/// miss messages.
 const SHORT_POLL: Duration = Duration::from_secs(1);
 
 /// First pause after a failed receive, doubled up to [`MAX_PAUSE`].
@@ -45,7 +47,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Not asked.
+    /// Not polled.
     Closed,
     /// The last short receive found nothing.
     Empty,
@@ -57,13 +59,13 @@ enum State {
     Paused { until: Instant },
 }
 
-/// A queue and how asking it goes.
+/// A queue and the state of its polling.
 struct Source {
     queue: Arc<Queue>,
     state: State,
-    /// Receives that failed in a row.
+    /// Consecutive failed receives.
     failures: u32,
-    /// Dropped, it ends the receive that is under way.
+    /// Dropping it cancels the receive that is under way.
     going: Option<oneshot::Sender<()>>,
 }
 
@@ -111,12 +113,13 @@ pub(super) struct Polls {
     guard: Duration,
     steps: Vec<Source>,
     runs: Option<Source>,
-    /// Those that were left give nothing.
+    /// Cancelled receives return `None`.
     open: FuturesUnordered<Pin<Box<dyn Future<Output = Option<Polled>> + Send>>>,
 }
 
 impl Polls {
-    /// `guard`: how long other queues may have the turns before one that waits has the next.
+    /// Creates the receiver. `guard` is the time for which other queues may have the turns before a
+    /// waiting one gets the next.
     pub fn new(broker: Broker, queues: &QueueSet, guard: Duration) -> Self {
         Self {
             broker,
@@ -128,7 +131,7 @@ impl Polls {
         }
     }
 
-    /// Takes up the queues of a set that has grown; open receives go on.
+    /// Adds the queues of a set that has grown; open receives continue.
     pub fn serve(&mut self, queues: &QueueSet) {
         self.turns = turns(queues, self.guard);
         for (index, queue) in queues.steps.iter().enumerate() {
@@ -145,12 +148,12 @@ impl Polls {
         }
     }
 
-    /// How many receives are open.
+    /// Number of open receives.
     pub fn open(&self) -> usize {
         self.open.len()
     }
 
-    /// Opens what is worth opening for `steps` step messages and `runs` run messages.
+    /// Opens the receives needed for `steps` step messages and `runs` run messages.
     pub fn demand(&mut self, steps: usize, runs: usize) {
         self.steps
             .iter_mut()
@@ -160,7 +163,7 @@ impl Polls {
         if steps > 0 {
             self.demand_steps(steps);
         } else {
-            // By the time a slot is free this will be old knowledge.
+            // This result is outdated by the time a slot is free.
             let leaves = self.broker.is_embedded();
             for source in &mut self.steps {
                 match source.state {
@@ -188,10 +191,10 @@ impl Polls {
     }
 
     fn demand_steps(&mut self, steps: usize) {
-        // One queue needs no asking around: a long poll answers at once where there is something.
+        // A single queue needs no rotation: a long poll answers at once if there is a message.
         let single = self.steps.len() == 1;
         if self.steps.iter().any(|source| source.state == State::Asked) {
-            // The next queue is asked when this one has answered.
+            // The next queue is polled when this one has answered.
             return;
         }
         let short = if self.broker.is_embedded() {
@@ -220,7 +223,7 @@ impl Polls {
         }
     }
 
-    /// When a queue whose receive failed may be asked again.
+    /// Time at which a queue whose receive failed may be polled again.
     pub fn next_retry(&self) -> Option<Instant> {
         let until = |source: &Source| match source.state {
             State::Paused { until } => Some(until),
@@ -229,7 +232,7 @@ impl Polls {
         self.steps.iter().chain(&self.runs).filter_map(until).min()
     }
 
-    /// The next answer; pending while nothing is open.
+    /// Waits for the next answer; pending while nothing is open.
     pub async fn next(&mut self) -> Polled {
         let polled = loop {
             match self.open.next().await {
@@ -258,15 +261,15 @@ impl Polls {
         polled
     }
 
-    /// A message of a step queue was started.
+    /// Records that a message of a step queue was started.
     pub fn started(&mut self, queue: &Queue) {
         if let Some(index) = self.steps.iter().position(|s| s.queue.url == queue.url) {
             self.turns.served(index);
         }
     }
 
-    /// Abandons open receives where that can hide no message: the embedded broker gives back what
-    /// it cannot deliver, AWS may not.
+    /// Abandons open receives if that can hide no message: the embedded broker takes back messages
+    /// that it cannot deliver, AWS may not.
     pub fn abandon(&mut self) {
         if self.broker.is_embedded() {
             self.open.clear();

@@ -1,4 +1,4 @@
-//! The actor that owns every decision of a worker.
+//! The actor that makes every decision of a worker.
 
 mod commands;
 
@@ -27,7 +27,7 @@ use crate::host::Hosts;
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::vitals::vitals;
 
-/// What a pool is made of.
+/// Options of a pool.
 #[derive(Debug)]
 pub struct PoolOptions {
     /// This worker's id.
@@ -38,15 +38,15 @@ pub struct PoolOptions {
     pub runs: u32,
     /// Messages held beyond the free slots.
     pub prefetch: u32,
-    /// How long a stop waits for interrupted children.
+    /// Time limit for interrupted children during a stop.
     pub grace: Duration,
     /// Folder for the archives of drained queues.
     pub archives: std::path::PathBuf,
-    /// How long higher bands may keep a queue from being asked.
+    /// Time for which higher bands may keep a queue from being polled.
     pub starvation_guard: Duration,
 }
 
-/// A worker's pool. [`Pool::run`] is its whole life.
+/// A worker's pool, driven by [`Pool::run`].
 pub struct Pool {
     options: PoolOptions,
     context: Context,
@@ -57,40 +57,41 @@ pub struct Pool {
     held_steps: Held,
     held_runs: Held,
     running: HashMap<String, InFlight>,
-    /// The messages of what runs.
+    /// The messages of running tasks.
     in_hand: HashMap<String, Arc<Task>>,
     polls: Polls,
     intake: Intake,
     lives: Lives,
-    /// When a drain becomes a stop.
+    /// Time at which a drain becomes a stop.
     stop_at: Option<tokio::time::Instant>,
     /// When a draining worker next hands over its run workers.
     hand_over_at: Option<tokio::time::Instant>,
-    /// Small jobs whose end nobody waits for but the shutdown: giving back, dead-lettering, drains.
+    /// Small jobs that only the shutdown waits for: giving back, dead-lettering, drains.
     chores: JoinSet<()>,
-    /// A look at whether missing queues exist by now; at most one.
+    /// A check whether missing queues exist by now; at most one.
     lookups: JoinSet<QueueSet>,
     standing: watch::Sender<Standing>,
     service: Service,
 }
 
-/// How often queues that did not exist are looked for: a request for each that is missing.
+/// Interval of the checks for missing queues, one request each.
 const LOOK_FOR_MISSING: Duration = Duration::from_secs(30);
 
-/// How often a draining worker looks for run workers that can be handed over.
+/// Interval at which a draining worker checks for run workers that can be handed over.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the end of a worker may wait for its last heartbeat to be written.
+/// Time limit for writing a worker's last heartbeat at shutdown.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A run message that finds no run slot and came by a queue it shares with steps goes back for
-/// 10 to 30 seconds: long enough to be no hot loop, jittered so that workers do not move together.
+/// Pause of a run message that finds no run slot and came by a queue it shares with steps: 10 to 30
+/// seconds. That is long enough to avoid a hot loop, and jittered so that workers do not move
+/// together.
 fn misplaced_run_pause() -> Duration {
     Duration::from_secs(10).mul_f64(1.0 + 2.0 * jitter())
 }
 
-/// A step that finds no slot goes back at once, for a worker that is idle. From its second receive on
-/// it may go round from one full worker to the next: it rests until their open polls are over.
+/// Pause of a step that finds no slot: zero, for an idle worker. From its second receive on it may
+/// go round from one full worker to the next, so it waits until their open polls are over.
 fn no_slot_pause(task: &Task) -> Duration {
     if task.delivery.receive_count < 2 {
         return Duration::ZERO;
@@ -99,7 +100,7 @@ fn no_slot_pause(task: &Task) -> Duration {
 }
 
 impl Pool {
-    /// A pool over a connected broker, its resolved queues and started hosts.
+    /// Creates a pool over a connected broker, its resolved queues and started hosts.
     #[must_use]
     pub fn new(
         options: PoolOptions,
@@ -205,7 +206,7 @@ impl Pool {
         vitals().turned(self.state, false, false);
     }
 
-    /// Tells the deployment that this worker ends, so that nobody counts on it for another half
+    /// Reports this worker's end to the deployment, so that it is not counted on for another half
     /// minute. A storage that does not answer is not waited for.
     async fn say_farewell(&self) {
         let standing = Standing {
@@ -227,9 +228,9 @@ impl Pool {
             && self.polls.open() == 0
     }
 
-    /// A draining worker whose own steps are done stops its run workers: those of its runs wait for
-    /// steps that it takes no more, perhaps for ever, and another worker goes on with them. One that
-    /// is not ready for that, or whose executor loses its steps with it, is asked again.
+    /// Stops the run workers of a draining worker whose own steps are done: its runs wait for steps
+    /// that it no longer takes, perhaps for ever, and another worker continues them. A run worker
+    /// that is not ready for that, or whose executor would lose its steps, is retried later.
     fn hand_over_runs(&mut self) {
         let runs = self
             .in_hand
@@ -242,7 +243,7 @@ impl Pool {
         self.hand_over_at = Some(tokio::time::Instant::now() + HAND_OVER_EVERY);
     }
 
-    /// Starts what can start, then asks for what could start next.
+    /// Starts all tasks that can start, then requests messages for the free slots.
     fn schedule(&mut self) {
         self.intake.settle_noops(&self.context);
         if self.rests_until().is_some() {
@@ -287,13 +288,13 @@ impl Pool {
         });
     }
 
-    /// Until when nothing is taken, because nothing could be started.
+    /// End of the pause in which nothing is taken, because nothing could be started.
     fn rests_until(&self) -> Option<tokio::time::Instant> {
         let now = tokio::time::Instant::now();
         self.context.breaker.rests_until(now)
     }
 
-    /// What is in hand goes to workers that can start it.
+    /// Gives the held tasks back to workers that can start them.
     fn rest(&mut self) {
         let held = self.held_steps.take_all().into_iter();
         let held: Vec<Task> = held.chain(self.held_runs.take_all()).collect();
@@ -304,8 +305,8 @@ impl Pool {
         self.polls.abandon();
     }
 
-    /// Several queues may answer at once: what cannot start soon goes back, for a worker that is
-    /// idle.
+    /// Gives back tasks that cannot start soon, for an idle worker: several queues may answer at
+    /// once.
     fn give_back_excess(&mut self) {
         for task in self.held_steps.take_excess(self.options.prefetch as usize) {
             let pause = no_slot_pause(&task);
@@ -344,7 +345,7 @@ impl Pool {
             let found_out = async move { context.abandoned(&task, &panic).await };
             self.chores.spawn(found_out.instrument(span));
         } else if self.context.leases.holds(&task.delivery) {
-            // It came again while it was being settled: it comes back, and is recognised then.
+            // It was received again while it was being settled: it returns, and is recognised then.
             let (context, task) = (self.context.clone(), Arc::clone(task));
             self.chores
                 .spawn(async move { context.leases.release(&task.delivery).await });
@@ -377,8 +378,9 @@ impl Pool {
                     task.name()
                 );
             } else {
-                // A copy of what is in hand waits its time out, and what comes then is recognised. The
-                // last receive but one of it is sent anew, and that copy is soon adopted.
+                // A copy of a held message waits until its visibility ends, and the next receive is
+                // recognised. At the last receive but one it is sent anew, and that copy is soon
+                // adopted.
                 if (known.delivery.receipt).is_of_message_of(&task.delivery.receipt) {
                     self.context.leases.lapse(&known.delivery);
                 }
@@ -399,8 +401,8 @@ impl Pool {
         }
     }
 
-    /// A band or runs queue that did not exist when the worker started is served as soon as it
-    /// does: senders use it from then on.
+    /// Looks for missing queues: a band or runs queue that did not exist when the worker started is
+    /// served as soon as it exists, because senders use it from then on.
     fn look_for_missing(&mut self) {
         let known = self.queues.borrow().clone();
         if !known.missing.is_empty() && self.lookups.is_empty() && self.state.receives() {
@@ -417,7 +419,7 @@ impl Pool {
         }
     }
 
-    /// What runs or waits here of this task.
+    /// The running or waiting task with this id.
     fn in_hand(&self, task_id: &str) -> Option<&Task> {
         let running = self.in_hand.get(task_id).map(|task| &**task);
         let held = || {
@@ -433,7 +435,8 @@ impl Pool {
         self.chores.spawn(given_back.instrument(span));
     }
 
-    /// `time`: how long what runs still has, of a state that has an end.
+    /// Sets the worker's state. `time` is the time left to running tasks, in a state that has an
+    /// end.
     fn become_state(&mut self, state: WorkerState, time: Option<Duration>) {
         info!("worker {} is {}", self.options.worker, state.word());
         self.state = state;
@@ -453,7 +456,7 @@ impl Pool {
         }
     }
 
-    /// Notes, and tells with the state, when what still runs is interrupted or killed.
+    /// Records and publishes, with the state, when running tasks are interrupted or killed.
     fn ends_in(&mut self, time: Option<Duration>) {
         let draining = time.filter(|_| self.state == WorkerState::Draining);
         self.stop_at = draining.map(|time| tokio::time::Instant::now() + time);

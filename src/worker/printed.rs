@@ -1,35 +1,35 @@
-//! What a task tells, as log lines: the events its host passes on, and what its process prints.
+//! A task's log lines: the events that its host passes on, and the output of its process.
 //!
-//! Lines of Dagster's console logger are taken apart: their time, run and process are known already,
-//! and their level is the one that counts. That logger prints the events too; each is told once,
-//! whichever way it comes first.
+//! Lines of Dagster's console logger are parsed: their time, run and process are known already, and
+//! their level is used. That logger prints the events too; each event is logged once, whichever
+//! copy arrives first.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::domain::{LogLevel, plain};
 
-/// Events that wait for their other telling. One that comes later than so many others is told twice.
+/// Number of events kept until their second copy arrives. A copy that arrives after this many
+/// others is logged again.
 const REMEMBERED: usize = 64;
 
 /// Reads one task's notes, in order.
 pub(super) struct Reader<'a> {
     run_id: &'a str,
     step: Option<&'a str>,
-    /// Events told so far, without the ones that came both ways: whether each was printed, and its
-    /// words.
+    /// Events of which only one copy has arrived: whether it was printed, and its text.
     told: VecDeque<(bool, String)>,
     trace: Trace,
 }
 
-/// Where in an error's lines the output is: Dagster's logger prints them after the line they belong
+/// Position within the lines of an error: Dagster's logger prints them after the line they belong
 /// to, in one record.
 #[derive(Clone, Copy)]
 enum Trace {
     /// The last line was Dagster's, of this level.
     Head(LogLevel),
-    /// Inside; whether the last line was empty or "... the following exception:", after which an
-    /// exception's own words come.
+    /// Inside an error; whether the last line was empty or "... the following exception:", after
+    /// which an exception's own message comes.
     Inside(LogLevel, bool),
     Outside,
 }
@@ -44,14 +44,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An event that the host passed on; `None` where it was printed before.
+    /// Returns the log line of an event that the host passed on; `None` if it was printed before.
     pub fn event(&mut self, event_type: &str, message: &str) -> Option<(LogLevel, String)> {
         let words = format!("{event_type} {message}");
         self.is_new(false, &words)
             .then(|| (level_of(event_type, LogLevel::Debug), words))
     }
 
-    /// A line that was printed; `None` for an event that was told before.
+    /// Returns the log line of a printed line; `None` for an event that was logged before.
     pub fn line(&mut self, line: &str) -> Option<(LogLevel, String)> {
         let Some((level, message)) = dagster_line(line, self.run_id, self.step) else {
             return Some((self.level_of_other(line), shown(line).into_owned()));
@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
         self.is_new(true, &words).then_some((level, words))
     }
 
-    /// A line that is not Dagster's own has the level of the record it goes on with.
+    /// Level of a line that is not Dagster's own: that of the record it continues.
     fn level_of_other(&mut self, line: &str) -> LogLevel {
         let blank = line.trim().is_empty();
         let indented = line.starts_with(' ');
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
     }
 
     fn is_new(&mut self, printed: bool, words: &str) -> bool {
-        // The host cuts an event's words; the logger prints them line by line.
+        // The host truncates an event's text; the logger prints it line by line.
         let words: String = words
             .lines()
             .next()
@@ -105,11 +105,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Type and message of a line that tells an event.
+/// Splits a line about an event into type and message.
 fn event_of(message: &str) -> Option<(&str, &str)> {
     let (event_type, rest) = match message.split_once(SEPARATOR) {
         Some(parts) => parts,
-        // An event without words of its own.
+        // An event without text of its own.
         None => (message.trim_end_matches(" -"), ""),
     };
     let is_type = event_type.contains('_')
@@ -119,7 +119,7 @@ fn event_of(message: &str) -> Option<(&str, &str)> {
     is_type.then_some((event_type, rest))
 }
 
-/// Dagster logs a retry at DEBUG; who looks for trouble looks for it at WARN.
+/// Level of an event. Dagster logs a retry at DEBUG, but troubleshooters look for it at WARN.
 fn level_of(event_type: &str, level: LogLevel) -> LogLevel {
     match event_type {
         "STEP_FAILURE" | "PIPELINE_FAILURE" | "RUN_FAILURE" => LogLevel::Error,
@@ -128,8 +128,8 @@ fn level_of(event_type: &str, level: LogLevel) -> LogLevel {
     }
 }
 
-/// Level and message of a line as Dagster's logger prints it for this run and step; `None` for a line
-/// that something else printed.
+/// Parses a line as Dagster's logger prints it for this run and step into level and message; `None`
+/// for a line from another source.
 ///
 /// ```text
 /// 2026-03-14 02:17:30 +0000 - dagster - DEBUG - job - run - 4242 - step - STEP_START - Started ...
@@ -168,7 +168,7 @@ fn dagster_line(line: &str, run_id: &str, step: Option<&str>) -> Option<(LogLeve
 
 const SEPARATOR: &str = " - ";
 
-/// `2026-03-14 02:17:30`, and what follows it.
+/// Parses a time such as `2026-03-14 02:17:30`, and returns the rest.
 fn is_time(text: &str) -> bool {
     text.len() >= 19
         && text
@@ -183,8 +183,8 @@ fn is_time(text: &str) -> bool {
             })
 }
 
-/// The line as a terminal would show it, without its colours: of a progress bar, which goes back to the
-/// beginning of its line again and again, what it said last.
+/// The line as a terminal would show it, without colours: of a progress bar, which returns to the
+/// beginning of its line repeatedly, only the last state.
 fn shown(line: &str) -> Cow<'_, str> {
     let line = line.trim_end_matches('\r');
     plain(line.rsplit('\r').next().unwrap_or(line))

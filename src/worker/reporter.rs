@@ -1,5 +1,4 @@
-//! What a worker tells of itself at intervals: queue counts, hosts, its heartbeat in Dagster's
-//! storage.
+//! Periodic reports of a worker: queue counts, hosts, its heartbeat in Dagster's storage.
 
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::host::HostState;
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::vitals::vitals;
 
-/// What the pool lets the reporter know.
+/// The pool's state for the reporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub state: WorkerState,
@@ -28,7 +27,7 @@ pub(super) struct Standing {
     pub in_flight: Vec<InFlight>,
 }
 
-/// A running task, as the executor and the launcher look for it in the heartbeat.
+/// A running task, in the form that the executor and the launcher look for in the heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct InFlight {
     task_id: String,
@@ -48,11 +47,12 @@ impl InFlight {
     }
 }
 
-/// Dagster's own daemons beat every 30 s; a lost worker should be noticed sooner.
+/// Interval of the heartbeat. Dagster's own daemons use 30 s; a lost worker should be noticed
+/// sooner.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// A worker that is looked at reads every worker's heartbeat: half as often as they change is often
-/// enough.
+/// Interval at which a worker with viewers reads every worker's heartbeat: half as often as they
+/// change is enough.
 const FLEET: Duration = Duration::from_secs(10);
 
 /// Starts reporting; it ends when the handles are dropped.
@@ -79,7 +79,7 @@ async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
             hosts: context.hosts.states().into_iter().map(host_view).collect(),
         });
         sleep(COUNTS).await;
-        // Whoever comes is not shown counts of minutes ago.
+        // A new viewer is not shown counts of minutes ago.
         let _ = timeout(UNSEEN, viewers.wait_for(Viewers::are_present)).await;
     }
 }
@@ -98,8 +98,8 @@ fn host_view(state: HostState) -> HostView {
     }
 }
 
-/// Beats, and reads the others' heartbeats after the first of its own, so that a worker is always
-/// part of what it reads.
+/// Writes heartbeats, and reads those of the others after the first of its own, so that a worker is
+/// always part of the result.
 async fn beat(
     context: Context,
     queues: watch::Receiver<QueueSet>,
@@ -111,8 +111,8 @@ async fn beat(
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         ticks.reset();
         loop {
-            // A new state is told at once: a worker that runs or is paused should not look otherwise
-            // to the rest of the fleet until the next heartbeat is due.
+            // A new state is written at once: a worker that runs or is paused should not look
+            // otherwise to the rest of the fleet until the next heartbeat is due.
             tokio::select! {
                 _ = ticks.tick() => {}
                 Ok(_) = standing.wait_for(|now| now.state != told) => ticks.reset(),
@@ -123,7 +123,7 @@ async fn beat(
     tokio::join!(beats, read_fleet(&context));
 }
 
-/// Beats once; the state that was told.
+/// Writes one heartbeat; returns the state in it.
 async fn tell(
     context: &Context,
     queues: &watch::Receiver<QueueSet>,
@@ -135,7 +135,7 @@ async fn tell(
     state
 }
 
-/// Reads the deployment's heartbeats while somebody looks.
+/// Reads the deployment's heartbeats while there are viewers.
 async fn read_fleet(context: &Context) {
     let mut viewers = context.events.audience().watch();
     while viewers.wait_for(Viewers::stay).await.is_ok() {
@@ -147,7 +147,7 @@ async fn read_fleet(context: &Context) {
     }
 }
 
-/// Writes one heartbeat. The last one of a worker that ends in good order says `stopped`.
+/// Writes one heartbeat. The last one of a worker that ends in good order has the state `stopped`.
 pub(super) async fn heartbeat(context: &Context, queues: &QueueSet, standing: Standing) {
     let Standing {
         state,

@@ -1,7 +1,8 @@
-//! The second net for runs: one whose message was moved, purged or has expired, and whose worker is
-//! gone, is sent again by a worker that has a free run slot. (Steps have the executor for that.)
+//! The safety net for runs: a run whose message was moved, purged or has expired, and whose worker
+//! is gone, is sent again by a worker that has a free run slot. (For steps, the executor does
+//! this.)
 //!
-//! Dying between the look and the send costs a quarter of an hour: the run is sent again then.
+//! Dying between the check and the send costs a quarter of an hour: the run is sent again then.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::settle::jitter;
 use crate::broker::{Outgoing, QueueSet};
 use crate::domain::WorkerState;
 
-/// Starts looking; it ends when the handle is dropped.
+/// Starts the checks; they end when the handle is dropped.
 pub(super) fn start(
     context: &Context,
     queues: watch::Receiver<QueueSet>,
@@ -30,7 +31,7 @@ async fn watch(
     standing: watch::Receiver<Standing>,
 ) {
     loop {
-        // Three looks take longer than a message needs to come back by itself.
+        // Three checks take longer than a message needs to return by itself.
         let pause = context.broker.visibility().min(Duration::from_mins(1));
         tokio::time::sleep(pause.mul_f64(1.0 + 0.2 * jitter())).await;
         let now = standing.borrow().clone();

@@ -1,4 +1,4 @@
-//! What becomes of a message once its task is over here: deleted, given back, or put away.
+//! Settlement of a message once its task has ended here: deleted, given back, or dead-lettered.
 //!
 //! The order is always: effect in Dagster's event log, result for a sender that waits for one, then
 //! the message. Dying in between brings the message back, and its end is found in the log.
@@ -17,23 +17,25 @@ use crate::host::{HostError, Report, ReportKind, Reported};
 use crate::telemetry::metrics::metrics;
 use crate::wire::TaskiqResult;
 
-/// What becomes of the message.
+/// Settlement of a message.
 pub(super) enum Settlement {
-    /// Its effect is in the log.
+    /// Delete it: its effect is in the log.
     Delete,
-    /// Somebody may try later.
+    /// Hide it for this time; a worker may then retry.
     Hide(Duration),
-    /// Another worker goes on with it at once. That it was begun here is held against nobody.
+    /// Return it at once for another worker to continue. The started attempt does not count against
+    /// it.
     HandOver,
-    /// Nobody can run it.
+    /// Dead-letter it with this reason: no worker can run it.
     DeadLetter(String),
 }
 
-/// A message whose claim is held is looked at again at most this much later: by then its owner has
-/// either ended it or is gone.
+/// Maximum time until a message whose claim is held is checked again: by then the owner has either
+/// ended it or is gone.
 const HELD_AT_MOST: Duration = Duration::from_mins(15);
 
-/// For how long a message that nobody can run, and that has no dead-letter queue, stays hidden.
+/// Time for which a message that no worker can run, and that has no dead-letter queue, stays
+/// hidden.
 const KEEP_HIDDEN: Duration = Duration::from_mins(15);
 
 impl Context {
@@ -55,16 +57,16 @@ impl Context {
         self.finish(task, outcome, Settlement::Hide(after)).await;
     }
 
-    /// How long a message stays hidden whose claim is held: the visibility timeout, and twice as
-    /// long each time, since each look costs a receive.
+    /// Time for which a message whose claim is held stays hidden: the visibility timeout, doubled
+    /// each time, since each check costs a receive.
     pub fn held_pause(&self, delivery: &Delivery) -> Duration {
         let doublings = delivery.receive_count.saturating_sub(2).min(8);
         let pause = self.broker.visibility().saturating_mul(1 << doublings);
         pause.min(HELD_AT_MOST.max(self.broker.visibility()))
     }
 
-    /// Hides a message for a while. One whose receives are nearly used up is replaced by a copy,
-    /// which has all of them before it: a dead-letter queue is for what cannot be run.
+    /// Hides a message for a while. A message whose receives are nearly used up is replaced by a
+    /// copy, which has all of them again: a dead-letter queue is for messages that cannot be run.
     pub async fn put_back(&self, delivery: &Delivery, time: Duration) {
         if delivery.is_nearly_used_up() {
             self.replace_or_hide(delivery, time, Receives::Counted)
@@ -76,7 +78,8 @@ impl Context {
     }
 
     async fn replace_or_hide(&self, delivery: &Delivery, time: Duration, receives: Receives) {
-        // The lease is kept until the copy is there: what comes again meanwhile is one too many.
+        // The lease is kept until the copy exists: the same message received meanwhile would be one
+        // too many.
         let replaced = self.broker.replace(delivery, time, receives).await;
         self.leases.release(delivery).await;
         match replaced {
@@ -87,7 +90,7 @@ impl Context {
         say(self.broker.hide(delivery, time).await);
     }
 
-    /// Ends a task that is held and has not started, as an operator asked: its end is written into
+    /// Ends a held task that has not started, at an operator's request: its end is written into
     /// Dagster's log, then its message is deleted.
     pub async fn cancel_held(&self, task: &Task) -> Reply {
         let reason = "It was cancelled by an operator before it started.";
@@ -139,8 +142,8 @@ impl Context {
                 if let Err(problem) = self.answer(task, &outcome).await {
                     return self.unanswered(task, &problem).await;
                 }
-                // The lease is kept while the delete is tried: a message that came back in between
-                // would be acknowledged all the same, but at the price of a look-up.
+                // The lease is kept while the delete is tried: a message that returned in between
+                // would be acknowledged all the same, but at the cost of a look-up.
                 let result = self.delete(delivery).await;
                 self.leases.release(delivery).await;
                 say(result);
@@ -157,8 +160,8 @@ impl Context {
         outcome
     }
 
-    /// Writes the reason into the run's log, so that nobody waits for the task, and only then puts
-    /// the message away.
+    /// Writes the reason into the run's log, so that nothing waits for the task, and only then
+    /// dead-letters the message.
     async fn end_unrunnable(&self, task: &Task, outcome: TaskOutcome, reason: &str) -> TaskOutcome {
         match self.report(task, reason, ReportKind::Removed).await {
             Ok(Reported::Held) => {
@@ -182,7 +185,7 @@ impl Context {
         outcome
     }
 
-    /// Has the end of a task that was not run written into Dagster's log.
+    /// Writes the end of a task that was not run into Dagster's log.
     pub async fn report(
         &self,
         task: &Task,
@@ -235,7 +238,8 @@ impl Context {
         Ok(())
     }
 
-    /// The result could not be put: the message comes back later, and its end is found in the log.
+    /// Handles a result that could not be put: the message returns later, and its end is found in
+    /// the log.
     async fn unanswered(&self, task: &Task, problem: &AnswerError) -> TaskOutcome {
         let pause = back_off(task.delivery.receive_count);
         error!("{problem}; trying again in {} s", pause.as_secs());
@@ -243,7 +247,7 @@ impl Context {
         given_back(&problem.to_string())
     }
 
-    /// Puts a message away, or hides it for a while where that fails: it is tried again then.
+    /// Dead-letters a message, or hides it for a while if that fails: it is retried then.
     pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) {
         if let Err(problem) = self.put_away(delivery, reason).await {
             let pause = back_off(delivery.receive_count);
@@ -268,7 +272,7 @@ impl Context {
         self.broker.hide(delivery, KEEP_HIDDEN).await
     }
 
-    /// Deletes, trying for about half a minute where SQS does not answer.
+    /// Deletes a message, retrying for about half a minute if SQS does not answer.
     async fn delete(&self, delivery: &Delivery) -> Result<(), BrokerError> {
         let mut pause = Duration::from_millis(250);
         loop {
@@ -284,18 +288,18 @@ impl Context {
     }
 }
 
-/// Why a sender's result could not be put.
+/// Reason why a sender's result could not be put.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AnswerError {
-    /// The events are not to be had.
+    /// The events cannot be read.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The bucket does not take it.
+    /// The bucket refuses it.
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }
 
-/// What an operator must repair is an error, what will pass a warning.
+/// Logs a failure: an error if an operator must act, a warning if it is transient.
 fn say(result: Result<(), BrokerError>) {
     match result {
         Ok(()) => {}
@@ -306,22 +310,22 @@ fn say(result: Result<(), BrokerError>) {
     }
 }
 
-/// The message went back to the queue.
+/// Outcome of a task whose message went back to the queue.
 pub(super) fn given_back(reason: &str) -> TaskOutcome {
     TaskOutcome::GivenBack {
         reason: reason.to_owned(),
     }
 }
 
-/// 2, 4, 8 … 60 seconds by receive count, less a fifth at random: many messages that failed
-/// together come back apart.
+/// Back-off of 2, 4, 8 … 60 seconds by receive count, less up to a fifth at random: many messages
+/// that failed together return at different times.
 pub(super) fn back_off(receive_count: u32) -> Duration {
     let whole = Duration::from_secs(2 << receive_count.saturating_sub(1).min(5));
     let whole = whole.min(Duration::from_mins(1));
     whole.mul_f64(1.0 - 0.2 * jitter())
 }
 
-/// A number in [0, 1).
+/// A random number in [0, 1).
 pub(super) fn jitter() -> f64 {
     f64::from(uuid::Uuid::new_v4().as_fields().0) / (f64::from(u32::MAX) + 1.0)
 }

@@ -1,9 +1,9 @@
-//! Which queue to ask first. Bands weigh 8:3:1: a band that has had its weight of messages lets
-//! the next one have a turn, so that a low band still moves under endless high load; a band that
-//! had nothing to send keeps its credit, so that its next message goes first.
+//! Order in which the queues are polled. Bands weigh 8:3:1: a band that has had its weight of
+//! messages lets the next one have a turn, so that a low band still moves under endless high load;
+//! an empty band keeps its credit, so that its next message goes first.
 //!
-//! Weights count messages, and those of long steps are few an hour. So a queue that waited while
-//! others had the turns for as long as the starvation guard has the next one, for one message.
+//! Weights count messages, and long steps are few an hour. So a queue that waited while others had
+//! the turns for as long as the starvation guard gets the next turn, for one message.
 
 use std::time::Duration;
 
@@ -13,15 +13,16 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Turns {
     weights: Vec<u32>,
-    /// Messages each may still send before the next one has a turn.
+    /// Number of messages that each queue may still receive before the next one has a turn.
     credits: Vec<u32>,
-    /// Since when each waits while others have the turns.
+    /// Time since which each queue waits while others have the turns.
     waiting: Vec<Option<Instant>>,
     guard: Duration,
 }
 
 impl Turns {
-    /// `guard`: how long others may have the turns before one that waits has the next.
+    /// Creates the turns. `guard` is the time for which others may have the turns before a waiting
+    /// queue gets the next.
     pub fn new(weights: Vec<u32>, guard: Duration) -> Self {
         Self {
             credits: weights.clone(),
@@ -31,8 +32,8 @@ impl Turns {
         }
     }
 
-    /// The queues in the order in which to ask them: those that waited too long, longest first,
-    /// then those with credit, highest first.
+    /// The queues in polling order: those that waited too long, longest first, then those with
+    /// credit, highest first.
     pub fn order(&self, now: Instant) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.weights.len()).collect();
         order.sort_by_key(|&queue| {
@@ -42,13 +43,13 @@ impl Turns {
         order
     }
 
-    /// Whether others had the turns for so long that this queue has the next one.
+    /// Whether others had the turns for so long that this queue gets the next one.
     pub fn is_overdue(&self, queue: usize, now: Instant) -> bool {
         self.waiting[queue].is_some_and(|since| now.duration_since(since) >= self.guard)
     }
 
-    /// Counts messages received from a queue; the others wait from here on. When it has no credit
-    /// left, all others with credit had nothing to send: everybody starts afresh.
+    /// Counts messages received from a queue; the others wait from here on. If it has no credit
+    /// left, all queues with credit were empty: all credits are reset.
     pub fn received(&mut self, queue: usize, messages: u32, now: Instant) {
         if self.credits[queue] == 0 {
             self.credits.clone_from(&self.weights);
@@ -64,8 +65,8 @@ impl Turns {
         }
     }
 
-    /// A queue had nothing to send, or what it sent was started: it waits no longer. What was
-    /// received and went back for want of a slot leaves it waiting.
+    /// Records that a queue was empty, or that its message was started: it waits no longer. A queue
+    /// whose message went back for want of a slot keeps waiting.
     pub fn served(&mut self, queue: usize) {
         self.waiting[queue] = None;
     }
@@ -85,7 +86,7 @@ mod tests {
         Turns::new(vec![8, 3, 1], STARVATION_GUARD)
     }
 
-    /// Takes one message from the first queue in order that has any, as a worker with one free slot
+    /// Takes one message from the first non-empty queue in order, as a worker with one free slot
     /// does: those before it are found empty.
     fn take(turns: &mut Turns, backlog: &mut [u32], now: Instant) -> usize {
         for queue in turns.order(now) {
@@ -152,7 +153,8 @@ mod tests {
             ..ProptestConfig::default()
         })]
 
-        /// One worker of up to eight slots, endless high and normal load, steps of up to half a minute.
+        /// One worker of up to eight slots, endless high and normal load, steps of up to half a
+        /// minute.
         #[test]
         fn a_low_step_starts_within_two_minutes_under_endless_load(
             slots in 1..=8_usize,

@@ -1,4 +1,4 @@
-//! What a task's processes use, from `/proc`.
+//! Resource usage of a task's processes, from `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::domain::Usage;
 
-/// How often a task is looked at: a few small files per process.
+/// Interval of the samples of a task: a few small files per process.
 pub(super) const EVERY: Duration = Duration::from_secs(2);
 
-/// Processes of one task that are looked at: a step that starts more is told too little of.
+/// Maximum number of processes sampled per task: the usage of a step with more is understated.
 const MAX_PROCESSES: usize = 128;
 
-/// Looks at one process and its descendants.
+/// Samples one process and its descendants.
 #[derive(Debug)]
 pub(super) struct Sampler {
     root: u32,
-    /// Clock ticks each process had used at the last look.
+    /// Clock ticks each process had used at the last sample.
     used: HashMap<u32, u64>,
     looked_at: Instant,
 }
@@ -30,7 +30,7 @@ impl Sampler {
         }
     }
 
-    /// What they use; `None` once they are gone, or where there is no `/proc`.
+    /// Takes a sample; `None` once the processes are gone, or if there is no `/proc`.
     pub(super) fn look(&mut self) -> Option<Usage> {
         let mut pids = vec![self.root];
         let mut next = 0;
@@ -65,7 +65,7 @@ impl Sampler {
     }
 }
 
-/// The processes that a process's threads have started.
+/// The child processes of a process's threads.
 fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
@@ -87,7 +87,7 @@ fn children(pid: u32) -> Vec<u32> {
 /// User and system time, in clock ticks.
 fn cpu_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may hold anything.
+    // The name is in parentheses and may contain any character.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
@@ -95,8 +95,8 @@ fn cpu_ticks(pid: u32) -> Option<u64> {
     Some(user + system)
 }
 
-/// Resident pages that are no file's and not shared memory. Pages that a fork still shares with its
-/// host are among them where the kernel counts so.
+/// Resident pages that belong to no file and are not shared memory. Pages that a fork still shares
+/// with its host are included if the kernel counts so.
 fn own_pages(pid: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let mut fields = statm.split_ascii_whitespace().skip(1);

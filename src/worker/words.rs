@@ -1,4 +1,4 @@
-//! How a task's end reads, on the screen and in the log.
+//! Wording of a task's end, on the screen and in the log.
 
 use crate::domain::TaskOutcome;
 use crate::host::{ExitKind, StepStatus};
@@ -26,7 +26,7 @@ pub(super) fn finished(status: StepStatus, reason: Option<String>) -> TaskOutcom
     }
 }
 
-/// What the event that was written on a dead process's behalf means for its task.
+/// Outcome of a task whose process died, from the event that was written on the process's behalf.
 pub(super) fn ended_for_it(event: &str, reason: &str) -> TaskOutcome {
     let reason = reason.to_owned();
     if event == "STEP_UP_FOR_RETRY" {

@@ -1,5 +1,5 @@
-//! Why does it not start: to what Dagster's storage tells, what lies in the queues and how this
-//! worker does are added.
+//! Explains why a run or step does not start: adds the queues' messages and this worker's state to
+//! the findings from Dagster's storage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +12,28 @@ use crate::domain::{Explanation, MessageStage, QueueRole, Reason};
 use crate::host::Hosts;
 use crate::wire::TaskMessage;
 
-/// How long the broker may take; a person waits for the answer.
+/// Time limit for the broker; a user waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Messages of a queue that are looked through.
+/// Maximum number of messages of a queue that are searched.
 const LOOKED_THROUGH: usize = 1_000;
 
-/// Where a message is.
+/// Position of a message.
 enum Place {
     /// The broker shows messages only to those that receive them.
     NotShown,
-    /// Not among those of the queue; `false`: there are more than were looked through.
+    /// Not among the searched messages of the queue; `false`: the queue has more.
     Absent { all_seen: bool },
-    /// There, behind so many that can be received.
+    /// Found, behind this number of receivable messages.
     Found { message: Delivery, before: usize },
 }
 
 impl Operator {
-    /// Why a run or step does not start.
+    /// Explains why a run or step does not start.
     ///
     /// # Errors
-    /// [`OperateError`] when there is no such run or step, or Dagster's storage cannot be asked.
-    /// What the broker does not tell is said to be unknown.
+    /// [`OperateError`] if there is no such run or step, or Dagster's storage cannot be read. Data
+    /// that the broker does not provide are reported as unknown.
     pub async fn explain(
         &self,
         run_id: &str,
@@ -50,7 +50,7 @@ impl Operator {
     /// Gives back the pool slot of a step that does not need it any more.
     ///
     /// # Errors
-    /// [`OperateError`] when the step may need it, or Dagster's storage cannot be asked.
+    /// [`OperateError`] if the step may need it, or Dagster's storage cannot be read.
     pub async fn free_slot(&self, run_id: &str, step_key: &str) -> Result<String, OperateError> {
         Ok(self.hosts()?.free_slot(run_id, step_key).await?)
     }
@@ -61,7 +61,7 @@ impl Operator {
         hosts.ok_or_else(|| OperateError::Refused("no Dagster storage is known here".to_owned()))
     }
 
-    /// Of a worker that could not start tasks and takes none for a while.
+    /// Adds the pause of a worker that could not start tasks and takes none for a while.
     fn add_rest(&self, found: &mut Explanation) {
         let now = Instant::now();
         let breaker = self.ending.as_ref().map(|context| &context.breaker);
@@ -147,7 +147,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Where the newest message of a run or step is in a queue.
+    /// Finds the newest message of a run or step in a queue.
     async fn place(&self, found: &Explanation, queue: &Arc<Queue>) -> Result<Place, BrokerError> {
         let Some(looked) = self.broker.peek(queue, LOOKED_THROUGH, None).await? else {
             return Ok(Place::NotShown);
@@ -155,7 +155,7 @@ impl Operator {
         let mut before = 0;
         let mut all_seen = !looked.more;
         for message in looked.messages {
-            // What is in S3 is not fetched for this.
+            // Bodies in S3 are not fetched for this.
             all_seen &= !message.offloaded;
             if is_of(found, &message) {
                 return Ok(Place::Found { message, before });
@@ -165,7 +165,7 @@ impl Operator {
         Ok(Place::Absent { all_seen })
     }
 
-    /// What waits in bands that are received from first.
+    /// Adds the messages waiting in bands that are received from first.
     async fn add_higher_bands(&self, found: &mut Explanation, own: &Queue) {
         let is_band = |queue: &Queue| matches!(queue.role, QueueRole::Base | QueueRole::Band(_));
         let known: Vec<Arc<Queue>> = self.known.lock().await.values().cloned().collect();
@@ -181,7 +181,7 @@ impl Operator {
             .collect();
         bands.sort_by_key(|queue| std::cmp::Reverse(queue.weight));
         for band in bands {
-            // A band that cannot be counted, or is not there, has nothing to say.
+            // A band that does not exist or cannot be counted adds nothing.
             if let Ok(counts) = self.broker.counts(band).await
                 && counts.visible > 0
             {

@@ -1,4 +1,4 @@
-//! Looking at messages, secrets hidden.
+//! Shows messages, with secrets redacted.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::wire::TaskMessage;
 use crate::wire::redact::{redact, redact_text};
 
 impl Operator {
-    /// Shows up to `limit` messages of a queue. Where the broker cannot show them as they lie, they
-    /// are received and given back, if `receive` allows it.
+    /// Shows up to `limit` messages of a queue. If the broker cannot show them in place, they are
+    /// received and given back, provided that `receive` allows it.
     ///
     /// # Errors
     /// [`OperateError`]

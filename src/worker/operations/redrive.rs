@@ -1,4 +1,4 @@
-//! Sending messages back to where they came from, as they are or edited: sent first, deleted after.
+//! Sends messages back to their source queue, unchanged or edited: sent first, deleted after.
 //!
 //! Dying in between leaves a message on both queues, never on none. On a FIFO queue the second
 //! attempt of a redrive has the deduplication id of the first, which SQS recognises for five
@@ -16,31 +16,31 @@ use crate::broker::{
 use crate::wire::TaskMessage;
 use crate::wire::redact::restore_secrets;
 
-/// Where dead letters go.
+/// Destination of the dead letters.
 struct Way {
-    /// The one queue that all go to.
+    /// The single queue that receives all of them.
     to: Option<Arc<Queue>>,
     /// Names of the queues this is the dead-letter queue of.
     sources: Vec<String>,
-    /// The only one of them.
+    /// The only source queue, if there is exactly one.
     only_source: Option<Arc<Queue>>,
     from: String,
 }
 
-/// What was done so far.
+/// Progress so far.
 #[derive(Default)]
 struct Moved {
     count: usize,
     left: Vec<Delivery>,
-    /// Why the first of them was left.
+    /// Reason why the first of them was left.
     problem: Option<String>,
 }
 
 impl Operator {
-    /// Sends dead letters back: those with these ids, or all where none is given.
+    /// Sends dead letters back: those with the given ids, or all if none is given.
     ///
     /// # Errors
-    /// [`OperateError`] when nothing was done.
+    /// [`OperateError`] if nothing was done.
     pub async fn redrive(
         &self,
         queue: &Arc<Queue>,
@@ -72,11 +72,11 @@ impl Operator {
         Ok(moved.operated(queue, missing, result.err()))
     }
 
-    /// Sends a message again with another body, in which what a peek redacted stands for the old
-    /// value, and deletes the old one.
+    /// Sends a message again with another body, in which redacted values stand for the old ones,
+    /// and deletes the old message.
     ///
     /// # Errors
-    /// [`OperateError`]; the old message is where it was.
+    /// [`OperateError`]; the old message is unchanged.
     pub async fn resend(
         &self,
         queue: &Arc<Queue>,
@@ -123,7 +123,8 @@ impl Operator {
                 .map_err(OperateError::Refused)?
         };
         let mut outgoing = outgoing(delivery, uuid::Uuid::new_v4().simple().to_string());
-        // What was fetched from S3 for editing travels inline: SQS says if it is too large.
+        // A body that was fetched from S3 for editing is sent inline; SQS reports it if it is too
+        // large.
         outgoing.attributes.remove(OFFLOADED);
         outgoing.body = body;
         let attempt = format!("send the edited message to {}", target.name);
@@ -155,7 +156,7 @@ impl Operator {
         })
     }
 
-    /// `None` where SQS does not do it: it may not be allowed, or the server has no such action.
+    /// `None` if SQS does not do it: it may not be allowed, or the server lacks the action.
     async fn moved_by_sqs(
         &self,
         queue: &Arc<Queue>,
@@ -178,8 +179,8 @@ impl Operator {
         }
     }
 
-    /// Those that were there when it began: one that nobody can run dies again at once, and would go
-    /// round for ever.
+    /// Redrives the messages that were present at the start: one that no worker can run is
+    /// dead-lettered again at once, and would go round for ever.
     async fn redrive_all(&self, queue: &Arc<Queue>, way: &Way) -> Result<Operated, OperateError> {
         let begun = Timestamp::now();
         let mut moved = Moved::default();
@@ -200,7 +201,7 @@ impl Operator {
                 break Err(problem);
             }
         };
-        // Those that are left were kept hidden, so that no receive found them again.
+        // The remaining messages were kept hidden, so that no receive found them again.
         for delivery in &moved.left {
             self.leases.release(delivery).await;
         }
@@ -237,7 +238,7 @@ impl Operator {
     }
 
     async fn redrive_one(&self, delivery: &Delivery, target: &Queue) -> Result<(), BrokerError> {
-        // The old message's id is nobody else's, and the same when this is tried again.
+        // The old message's id is unique, and the same when this is tried again.
         let outgoing = outgoing(delivery, format!("redrive-{}", delivery.message_id));
         let attempt = format!("send message {} to {}", delivery.message_id, target.name);
         self.broker.send(&target.url, &outgoing, &attempt).await?;
@@ -248,7 +249,7 @@ impl Operator {
         if let Some(queue) = &way.to {
             return Ok(Arc::clone(queue));
         }
-        // Its sender may have written that, too: it counts where the queues themselves agree.
+        // The sender may have written that, too: it counts only if the queues themselves agree.
         let source = delivery.source.as_ref();
         if let Some(name) = source.filter(|name| way.sources.contains(name)) {
             return self.queue(name).await.map_err(|error| error.to_string());
@@ -256,7 +257,8 @@ impl Operator {
         if let Some(queue) = &way.only_source {
             return Ok(Arc::clone(queue));
         }
-        // Where its sender put it, which it may have left on no way that says so.
+        // Fall back to the queue that the sender addressed: the message may have left it on a path
+        // that is not recorded.
         let addressed = TaskMessage::addressed_to(&delivery.body);
         if let Some(name) = addressed.filter(|name| way.sources.contains(name)) {
             return self.queue(&name).await.map_err(|error| error.to_string());

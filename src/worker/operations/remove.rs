@@ -1,4 +1,5 @@
-//! Removing a queue's waiting messages: archive (for a drain), tell Dagster, delete, in this order.
+//! Removes a queue's waiting messages: archive (for a drain), report to Dagster, delete, in this
+//! order.
 //!
 //! Dying after the archive leaves the message in the queue; dying after the report leaves a message
 //! whose step has ended, which the next receive acknowledges.
@@ -16,22 +17,22 @@ use crate::wire::TaskMessage;
 use crate::worker::held::Task;
 use crate::worker::life::Context;
 
-/// How messages are removed.
+/// Settings and progress of a removal.
 struct Removal {
     archive: Option<Archive>,
     /// Ends their steps and runs.
     ending: Option<Context>,
     removed: usize,
-    /// Another process runs what they ask for.
+    /// Number of messages whose step or run is running in another process.
     held: usize,
 }
 
 impl Operator {
-    /// Archives and deletes every waiting message of a queue; its step or run ends with the reason in
-    /// the run's log, so that nobody waits for a message that is gone, unless `keep_waiting`.
+    /// Archives and deletes every waiting message of a queue. Unless `keep_waiting`, its step or
+    /// run ends with the reason in the run's log, so that nothing waits for a removed message.
     ///
     /// # Errors
-    /// [`OperateError`] when nothing was done.
+    /// [`OperateError`] if nothing was done.
     pub async fn drain(
         &self,
         queue: &Arc<Queue>,
@@ -61,11 +62,12 @@ impl Operator {
         Ok(operated)
     }
 
-    /// Deletes every waiting message of a queue after its step or run was ended. With `keep_waiting`
-    /// it is SQS's own purge: delayed messages and those in flight go too, and nobody is told.
+    /// Deletes every waiting message of a queue after its step or run was ended. With
+    /// `keep_waiting` it is SQS's own purge: it also removes delayed messages and those in flight,
+    /// and reports nothing.
     ///
     /// # Errors
-    /// [`OperateError`] when nothing was done.
+    /// [`OperateError`] if nothing was done.
     pub async fn purge(
         &self,
         queue: &Arc<Queue>,
@@ -105,7 +107,7 @@ impl Operator {
     /// Ends at the first receive that finds nothing; messages in flight elsewhere stay.
     async fn remove(&self, queue: &Arc<Queue>, removal: &mut Removal) -> Result<(), OperateError> {
         loop {
-            // One second lets SQS ask all of its hosts; zero could miss messages.
+            // One second lets SQS query all of its servers; zero could miss messages.
             let batch = self
                 .broker
                 .receive(queue, 10, Duration::from_secs(1))
@@ -189,13 +191,13 @@ impl Removal {
     }
 }
 
-/// Ends the step or run; whether its message may go. It may not while another process runs what
-/// it asks for: should that one die, the message is what brings the step back.
+/// Ends the step or run; returns whether its message may be deleted. It may not while another
+/// process runs the step or run: if that process dies, the message is what brings it back.
 async fn end(context: &Context, delivery: &Delivery, reason: &str) -> Result<bool, OperateError> {
     let text = match context.broker.text(delivery).await {
         Ok(text) => text,
         Err(problem) if problem.is_passing() => return Err(problem.into()),
-        // It names a body that is gone: nobody can be told.
+        // The message refers to a body that is gone, so there is no one to notify.
         Err(_) => return Ok(true),
     };
     let Ok(message) = TaskMessage::decode(&text) else {

@@ -1,8 +1,8 @@
-//! Sending an archive's messages again.
+//! Sends an archive's messages again.
 //!
-//! Which of them were sent is kept beside the archive (`FILE.restored`), one id a line, each on disk
-//! before the next is sent. Dying in between and being run again, a restore goes on where it was; the
-//! one message that was sent and not yet noted is sent twice, which a FIFO queue's deduplication
+//! The ids of sent messages are kept beside the archive (`FILE.restored`), one a line, each on disk
+//! before the next message is sent. A restore that died and is run again continues there. The one
+//! message that was sent and not yet recorded is sent twice, which a FIFO queue's deduplication
 //! (within five minutes) and the step's claim make harmless.
 
 use std::collections::HashSet;
@@ -16,10 +16,10 @@ use super::{OperateError, Operated, Operator, messages};
 use crate::broker::{Archived, Attribute, OFFLOADED, Outgoing, read_archive};
 
 impl Operator {
-    /// Sends the messages of an archive again: to the queue named, or each to its own.
+    /// Sends the messages of an archive again: to the given queue, or each to its own.
     ///
     /// # Errors
-    /// [`OperateError`] when nothing was sent.
+    /// [`OperateError`] if nothing was sent.
     pub async fn restore(
         &self,
         file: &Path,
@@ -99,7 +99,7 @@ impl Operator {
     }
 }
 
-/// Which messages of an archive were sent. Locked: two restores of one file do not run at once.
+/// Record of an archive's sent messages. It is locked: two restores of one file do not run at once.
 struct Progress {
     path: PathBuf,
     file: File,
@@ -133,7 +133,7 @@ impl Progress {
         let (file, text) = open().map_err(|error| {
             format!("cannot keep in {shown} what was restored: {error}; nothing was sent")
         })?;
-        // Half a line is a message that was not noted.
+        // A partial line is a message that was not recorded.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let done: HashSet<String> = whole.lines().map(str::to_owned).collect();
         let mut file = file;

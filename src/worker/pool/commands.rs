@@ -1,4 +1,4 @@
-//! What operators ask of a pool.
+//! Operators' commands to a pool.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::worker::operations::Operator;
 use crate::worker::orders::Order;
 use crate::worker::output;
 
-/// Bytes of a message that are shown: what a person reads, and the beginning of what none does.
+/// Maximum number of body bytes returned for display; longer bodies are truncated.
 const MAX_PAYLOAD: usize = 64 * 1024;
 
 impl Pool {
@@ -62,11 +62,11 @@ impl Pool {
                 ))
             }
         };
-        // Whoever asked may have gone.
+        // The caller may be gone.
         let _ = reply.send(answer);
     }
 
-    /// The message of a task in hand, as people may see it.
+    /// Returns the message of a held task, sanitised for display.
     fn payload(&self, task_id: &str) -> Reply {
         let Some(task) = self.in_hand(task_id) else {
             return Reply::Failed(format!("no task {task_id} is in hand here"));
@@ -144,12 +144,12 @@ impl Pool {
         });
     }
 
-    /// Queues are worked on beside the pool's own decisions.
+    /// Starts an operation on a queue, which runs concurrently with the pool's own decisions.
     fn operate(&mut self, command: Command, reply: oneshot::Sender<Reply>) {
         let archives = self.options.archives.clone();
         let operator = Operator::of(&self.context, &self.queues.borrow(), archives);
         self.chores.spawn(async move {
-            // Whoever asked may have gone.
+            // The caller may be gone.
             let _ = reply.send(operator.obey(command).await);
         });
     }
