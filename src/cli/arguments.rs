@@ -1,6 +1,6 @@
 //! Secrets on the command line. Every user of a machine can read the arguments of every process
-//! (`ps`); the environment only its owner can. So a process that was given a secret as an argument
-//! replaces itself by one that has it in its environment, and its children inherit that.
+//! (`ps`), but only the owner can read the environment. So a process that received a secret as an
+//! argument replaces itself by one that has it in its environment, and its children inherit that.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -13,13 +13,13 @@ use super::output::note;
 use crate::config::ROWS;
 use crate::domain::secrets::redact_text;
 
-/// Flags whose values are secrets, or may hold one; and the variables that mean the same.
+/// Flags whose values are or may contain secrets, with the equivalent variables.
 fn flags() -> impl Iterator<Item = (&'static str, &'static str)> {
     let settings = ROWS.iter().filter_map(|row| row.flag.zip(row.env));
     settings.chain([("--secret-key", SECRET_KEY_VARIABLE)])
 }
 
-/// Arguments without secrets, and the variables that have them instead.
+/// Arguments without secrets, and the variables that hold the secrets instead.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Moved {
     arguments: Vec<OsString>,
@@ -27,7 +27,7 @@ struct Moved {
     flags: Vec<&'static str>,
 }
 
-/// Takes secrets off this process's arguments, by starting the program again in its place.
+/// Removes secrets from this process's arguments, by executing the program again in its place.
 pub(super) fn hide_secrets() {
     let mut arguments = std::env::args_os();
     let name = arguments.next();
@@ -85,7 +85,7 @@ fn without_secrets(arguments: impl Iterator<Item = OsString>) -> Moved {
     moved
 }
 
-/// `--name=value` in its two parts.
+/// Splits `--name=value` into its two parts.
 fn split(argument: &OsStr) -> (&OsStr, Option<OsString>) {
     let bytes = argument.as_bytes();
     match bytes.iter().position(|byte| *byte == b'=') {
@@ -101,13 +101,13 @@ fn holds_a_secret(value: &OsStr) -> bool {
     matches!(redact_text(&value.to_string_lossy()), Cow::Owned(_))
 }
 
-/// Says what is wrong with the arguments, as clap does, without a secret that it quotes.
+/// Prints the error in the arguments, as clap does, with secrets redacted.
 pub(super) fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match redact_text(&text) {
         Cow::Owned(hidden) if error.use_stderr() => note!("{}", hidden.trim_end()),
         _ => {
-            // Where nobody reads it, there is nothing to be said.
+            // A closed standard error has no reader, so the failure is ignored.
             let _ = error.print();
         }
     }

@@ -1,5 +1,5 @@
 //! `attach`: the console over the workers of other hosts, each reached through the user's own ssh.
-//! Nothing is started over there but the bridge to the control sockets, which ends with the console.
+//! Nothing is started there but the bridge to the control sockets, which ends with the console.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

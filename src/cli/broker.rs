@@ -154,9 +154,9 @@ impl Broker {
 
 impl Serve {
     async fn run(self) -> Result<(), BrokerError> {
-        // Before anything is announced: a signal must never find the default action.
+        // Before the announcement: a signal must never meet the default action.
         let shutdown = shutdown_signal().map_err(BrokerError::Signals)?;
-        // What goes wrong later, a full disk say, is said on standard error.
+        // Later errors, such as a full disk, are logged to standard error.
         let _log = telemetry::init(telemetry::Options {
             stderr: true,
             ..telemetry::Options::default()
@@ -201,7 +201,7 @@ impl Serve {
     }
 }
 
-/// What a configuration file declares.
+/// Reads the declarations of a configuration file.
 fn declared_in(path: PathBuf) -> Result<Declared, BrokerError> {
     match std::fs::read_to_string(&path) {
         Err(source) => Err(BrokerError::Config { path, source }),
@@ -209,8 +209,8 @@ fn declared_in(path: PathBuf) -> Result<Declared, BrokerError> {
     }
 }
 
-/// The endpoint as this machine reaches it: a server that listens on every address has none of
-/// its own.
+/// The endpoint from this machine's point of view: a server that listens on every address has no
+/// single one of its own.
 fn endpoint_here(scheme: &str, mut address: SocketAddr) -> String {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -220,7 +220,7 @@ fn endpoint_here(scheme: &str, mut address: SocketAddr) -> String {
     format!("{scheme}://{address}")
 }
 
-/// Prints what a client needs; `account` is that of the broker's keys, if it has any.
+/// Prints the client's settings; `account` is that of the broker's keys, if it has any.
 fn announce(endpoint: &str, account: Option<&str>) -> std::io::Result<()> {
     let is_open = account.is_none();
     let account = account.unwrap_or(account::DEFAULT);

@@ -1,5 +1,5 @@
-//! Processes of this binary that live in sessions of their own: Ctrl-Z, a hang-up and the end of
-//! whoever starts them do not reach them.
+//! Processes of this binary in sessions of their own: Ctrl-Z, a hang-up and the end of their parent
+//! do not reach them.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -13,34 +13,34 @@ use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 use tokio::process::{Child, Command};
 
-/// How long a process may take to be ready: importing Dagster takes seconds on a busy machine.
+/// Time limit until a process is ready: importing Dagster takes seconds on a busy machine.
 pub(super) const READY: Duration = Duration::from_mins(1);
 
-/// Why a process of our own did not start.
+/// Reason why a process of ours did not start.
 #[derive(Debug, Error)]
 pub enum ChildError {
-    /// A file or process of our own.
+    /// A file or a process of ours failed.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// On what.
+        /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// It ended before it was ready. Its own sentence says why.
+    /// It ended before it was ready.
     #[error("the {what} ended at its start: {reason}")]
     Ended {
         /// `worker` or `broker`.
         what: &'static str,
-        /// Its last line.
+        /// Its last line, which contains the reason.
         reason: String,
     },
     /// The operator left before it was started.
     #[error("the console was left")]
     Left,
-    /// It is not ready in time.
+    /// It was not ready in time.
     #[error("the {what} is not ready after {} s; see {}", READY.as_secs(), log.display())]
     Late {
         /// `worker` or `broker`.
@@ -50,7 +50,8 @@ pub enum ChildError {
     },
 }
 
-/// Starts this binary in a session of its own, its output in a log for its owner alone.
+/// Starts this binary in a session of its own; its output goes to a log that only its owner can
+/// read.
 pub(super) fn spawn(
     words: &[OsString],
     log: &Path,
@@ -81,8 +82,9 @@ fn create(log: &Path) -> std::io::Result<File> {
         .open(log)
 }
 
-/// Makes a folder for its owner alone. One that is there must be this user's: where everybody may make
-/// folders, somebody else may have made it first, with links in it to files of this user's.
+/// Makes a folder that only its owner can enter. An existing one must belong to this user: where
+/// all users may make folders, another user may have made it first, with links in it to files of
+/// this user's.
 pub(super) fn make_folder(folder: &Path) -> Result<(), ChildError> {
     let failed = |source| file_error("make", folder, source);
     if let Some(parent) = folder.parent() {
@@ -94,7 +96,8 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), ChildError> {
     }
 }
 
-/// Root may use everybody's folder: `sudo` keeps the home folder in some configurations.
+/// Checks a folder's owner. Root may use every user's folder: `sudo` keeps the home folder in some
+/// configurations.
 fn check_owner(folder: &Path, own: u32) -> Result<(), ChildError> {
     let failed = |source| file_error("use", folder, source);
     let link = std::fs::symlink_metadata(folder).map_err(failed)?;
@@ -117,15 +120,15 @@ fn file_error(action: &'static str, path: &Path, source: std::io::Error) -> Chil
     }
 }
 
-/// Asks a process to end.
+/// Sends SIGTERM to a process.
 pub(super) fn terminate(child: &Child) {
     if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-        // One that has ended is what was wanted.
+        // An error means that it has already ended.
         let _ = kill_process(pid, Signal::TERM);
     }
 }
 
-/// The sentence a program of ours ended with.
+/// The last line of a log, which contains the reason for the program's end.
 pub(super) fn last_line(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let line = text

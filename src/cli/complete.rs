@@ -1,4 +1,5 @@
-//! `completions` and `man`: what clap makes of the command line for shells and for `man`.
+//! `completions` and `man`: the command line as shell completions and as manual pages, made by
+//! clap.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -49,7 +50,7 @@ pub(super) fn manual(args: &ManualArgs) -> io::Result<ExitCode> {
     print(&text)
 }
 
-/// Prints bytes as they are. A reader that has left is no failure.
+/// Prints bytes unchanged. A reader that has left is not an error.
 fn print(text: &[u8]) -> io::Result<ExitCode> {
     match io::stdout().write_all(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),

@@ -1,5 +1,4 @@
-//! `config`: what the settings are and where they come from, a file to begin with, what is wrong
-//! with a file.
+//! `config`: shows the settings with their origins, writes an initial file, and checks a file.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -72,7 +71,7 @@ pub enum ConfigCommandError {
     /// The settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The file is there.
+    /// The file exists.
     #[error("{0} exists: give another path, or --force to write over it")]
     Exists(PathBuf),
     /// The file cannot be written.
@@ -80,7 +79,7 @@ pub enum ConfigCommandError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
 }

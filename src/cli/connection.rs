@@ -1,5 +1,4 @@
-//! The flags that say which queue, endpoint and instance: shared by workers, queue commands and
-//! the console.
+//! The flags for queue, endpoint and instance: shared by workers, queue commands and the console.
 
 use std::path::PathBuf;
 
@@ -47,7 +46,7 @@ impl ConnectionArgs {
         Settings::merge(&layers, local_broker || self.local_broker)
     }
 
-    /// These flags with others.
+    /// Adds these flags to others.
     #[must_use]
     pub fn add_to(&self, flags: Partial) -> Partial {
         Partial {

@@ -1,6 +1,6 @@
-//! The console without a subcommand: attaches to the workers of this host; where there is none,
-//! starts a worker and, where no queue is configured, the embedded broker, each in a session of its
-//! own, so that Ctrl-Z, a hang-up and a crash act on the console alone.
+//! The console without a subcommand: attaches to the workers of this host. If there is none, it
+//! starts a worker and, if no queue is configured, the embedded broker. Each runs in a session of
+//! its own, so that Ctrl-Z, a hang-up and a crash affect the console alone.
 
 mod background;
 pub(super) mod desk;
@@ -56,7 +56,7 @@ pub struct LookArgs {
 }
 
 impl LookArgs {
-    /// Those that are settings, too.
+    /// The flags that are also settings.
     pub(super) fn settings(&self) -> Partial {
         Partial {
             theme: self.theme.clone(),
@@ -67,7 +67,7 @@ impl LookArgs {
         }
     }
 
-    /// Looks for what is wrong with theme and keys, before anything is started for the console.
+    /// Checks theme and keys before anything is started for the console.
     ///
     /// # Errors
     /// [`ConsoleError`]
@@ -81,7 +81,7 @@ impl LookArgs {
         Ok(())
     }
 
-    /// The console that these flags and the settings describe.
+    /// Options of the console from these flags and the settings.
     pub(super) fn options(&self, settings: &Settings) -> ConsoleOptions {
         ConsoleOptions {
             read_only: settings.read_only.value,
@@ -98,7 +98,7 @@ impl LookArgs {
     }
 }
 
-/// Workers that are asked for and wait for an earlier one's start.
+/// Maximum number of requested workers that wait for an earlier one's start.
 const STARTS: usize = 4;
 
 /// Flags of the console.
@@ -124,13 +124,13 @@ impl ConsoleArgs {
     }
 }
 
-/// What the console command can fail with.
+/// Error of the console command.
 #[derive(Debug, Error)]
 pub enum CommandError {
     /// The settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A host that ssh cannot be given.
+    /// An invalid host name for ssh.
     #[error("cannot attach: {0}")]
     Host(String),
     /// The console.
@@ -152,7 +152,7 @@ pub fn run(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandError
     refused(block_on(open(start, args)))
 }
 
-/// A terminal that cannot show a console is a wrong use, and told with its exit code.
+/// A terminal that cannot show a console is a usage error, with its exit code.
 pub(super) fn refused(outcome: Result<ExitCode, CommandError>) -> Result<ExitCode, CommandError> {
     match outcome {
         Err(CommandError::Console(error @ ConsoleError::NoCursor { .. })) => {
@@ -175,7 +175,7 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     }
     let (tell, startup) = watch::channel(Startup::None);
     let left = CancellationToken::new();
-    // The first screen waits for nothing: not for an answer on a socket, not for a worker.
+    // The first screen waits for nothing: neither for an answer on a socket nor for a worker.
     let (starter, asked) = mpsc::channel(STARTS);
     let mut background = Background::new(&start, &settings, &tell, &left);
     let pool = async {
@@ -200,7 +200,7 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the flags, the file and the environment say together, and the log of this process.
+/// Merges flags, file and environment, and starts this process's log.
 ///
 /// # Errors
 /// [`CommandError`]
@@ -224,12 +224,12 @@ pub(super) fn prepare(
     Ok((settings, log))
 }
 
-/// How long the sources may take to answer before what is known is printed.
+/// Time limit of the sources' answers before the available data are printed.
 const ONCE: Duration = Duration::from_secs(5);
 
-/// Prints how things stand as JSON.
+/// Prints the current state as JSON.
 pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandError> {
-    // A worker that nobody looked at counts its queues when somebody comes.
+    // A worker without viewers counts its queues when one connects.
     let begin = Timestamp::now() - COUNTS;
     let counted = |snapshot: &Snapshot| {
         let served: HashSet<&String> = snapshot.workers.iter().flat_map(|w| &w.queues).collect();
@@ -241,7 +241,7 @@ pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandE
     };
     let handle = Hub::start(options);
     let mut snapshots = handle.watch();
-    // A worker that greets has not told how it stands yet.
+    // A worker that has only greeted has not sent its state yet.
     let answered = |snapshot: &Arc<Snapshot>| {
         let sources = &snapshot.sources;
         let up = |source: &&Source| {
@@ -253,7 +253,7 @@ pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandE
             && sources.iter().filter(up).count() <= snapshot.workers.len()
             && counted(snapshot)
     };
-    // Late sources are in the snapshot as what they are: connecting.
+    // Late sources are in the snapshot with their state: connecting.
     let _ = tokio::time::timeout(ONCE, snapshots.wait_for(answered)).await;
     let snapshot = Arc::clone(&snapshots.borrow());
     let text = serde_json::to_string_pretty(&*snapshot).map_err(std::io::Error::other)?;
@@ -270,7 +270,7 @@ pub(super) fn hub_options(settings: &Settings, discover: Vec<PathBuf>) -> HubOpt
     }
 }
 
-/// Opens the console over what `hub` links; `context` is shown beside the product's name.
+/// Opens the console over the sources of `hub`; `context` is shown beside the product's name.
 pub(super) async fn show(
     settings: &Settings,
     args: &ConsoleArgs,

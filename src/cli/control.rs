@@ -1,4 +1,5 @@
-//! `control proxy`: what `attach` runs on the other host. Not for people: it speaks frames.
+//! `control proxy`: the command that `attach` runs on the other host. It is not for users: it
+//! speaks frames.
 
 use std::fs::File;
 use std::io;
@@ -43,7 +44,7 @@ pub fn run(verb: ControlVerb) -> Result<ExitCode, ControlCommandError> {
         Some(folder) => vec![folder],
         None => every_folder(),
     };
-    // sshd gives pipes or sockets, by its build: both are read and written as files are.
+    // Depending on its build, sshd provides pipes or sockets: both are read and written like files.
     let input = own(io::stdin().as_fd())?;
     let output = own(io::stdout().as_fd())?;
     block_on(async {
@@ -58,8 +59,8 @@ fn own(stream: BorrowedFd<'_>) -> io::Result<tokio::fs::File> {
     Ok(tokio::fs::File::from_std(file))
 }
 
-/// A command that ssh runs has no session of its own: the variable that names the session's folder
-/// may be missing where a log-in of the same user has it.
+/// All runtime folders of this user. A command that ssh runs has no session of its own, so the
+/// variable with the session's folder may be missing although a login of the same user has it.
 fn every_folder() -> Vec<PathBuf> {
     let mut folders = runtime::folders();
     let uid = rustix::process::geteuid().as_raw();

@@ -1,4 +1,4 @@
-//! `demo`: everything on one machine, for a look at it and as an end-to-end check.
+//! `demo`: everything on one machine, for trying it out and as an end-to-end check.
 //!
 //! Makes the managed Python environment if there is none, then starts the embedded broker, a
 //! headless worker, Dagster's webserver and daemon as child processes with a `DAGSTER_HOME` of
@@ -32,7 +32,7 @@ use services::{Services, Up};
 use state::State;
 use supervisor::Supervisor;
 
-/// A run that ended badly, or an interrupted demo that was to wait for its runs.
+/// Exit code for a failed run, or for an interrupted demo that had to wait for its runs.
 const UNFINISHED: u8 = 1;
 
 /// Runs a sample project on this machine.
@@ -61,7 +61,7 @@ pub struct DemoArgs {
     look: LookArgs,
 }
 
-/// Why the demo did not run.
+/// Reason why the demo did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// No Python environment.
@@ -82,21 +82,21 @@ pub enum DemoError {
     /// Dagster refused something.
     #[error(transparent)]
     Dagster(#[from] crate::dagster::DagsterError),
-    /// The runs do not get on.
+    /// The runs make no progress.
     #[error(transparent)]
     Runs(#[from] runs::RunsError),
     /// The console failed.
     #[error(transparent)]
     Console(#[from] ConsoleError),
-    /// The settings that the flags make.
+    /// Invalid settings from the flags.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The system refused a runtime, a signal handler or a port.
     #[error("the demo cannot {action}: {source}")]
     System {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -175,7 +175,7 @@ async fn show(services: &Services<'_>, supervisor: &mut Supervisor) -> Result<Ex
     })
 }
 
-/// Shows the console until the operator leaves it. It remembers nothing: its filters are about runs
+/// Shows the console until the operator leaves it. No state is saved: its filters are about runs
 /// that the next demo does not have.
 async fn open_console(
     services: &Services<'_>,
@@ -203,7 +203,7 @@ async fn open_console(
         let mut console = std::pin::pin!(console::run(handle, options));
         tokio::select! {
             exit = &mut console => exit,
-            // No hub is left to ask: the console is about to end.
+            // The hub is gone: the console is about to end.
             () = services.start_workers(supervisor, up, asked) => console.await,
         }
     };

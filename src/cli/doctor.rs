@@ -1,5 +1,5 @@
-//! `doctor`: looks at everything a worker on this host would use, without changing anything, and
-//! says for each part whether it works, and what to do where it does not.
+//! `doctor`: checks everything that a worker on this host would use, without changing anything. It
+//! prints for each part whether it works, and otherwise the remedy.
 
 mod isolation;
 mod queues;
@@ -37,15 +37,15 @@ pub struct DoctorArgs {
     json: bool,
 }
 
-/// How a check came out.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     /// It works.
     Ok,
-    /// It works, but not as one would want it.
+    /// It works, but could be better.
     Warning,
-    /// Something would not work.
+    /// It would not work.
     Failed,
 }
 
@@ -59,17 +59,17 @@ impl Verdict {
     }
 }
 
-/// One line of the answer.
+/// One line of the report.
 #[derive(Debug, Serialize)]
 struct Line {
-    /// What was looked at.
+    /// The checked part.
     check: String,
     verdict: Verdict,
-    /// What was found, and what to do about it.
+    /// The finding, and the remedy.
     message: String,
 }
 
-/// Prints checks as they are made.
+/// Printer of check results.
 struct Report {
     json: bool,
     worst: Verdict,
@@ -98,7 +98,7 @@ impl Report {
             message,
         };
         let text = if self.json {
-            // Plain text and an enum: it always serializes.
+            // Plain text and an enum always serialize.
             serde_json::to_string(&line).unwrap_or_default()
         } else {
             format!("{:8} {:24} {}", verdict.word(), line.check, line.message)
@@ -107,10 +107,10 @@ impl Report {
     }
 }
 
-/// Makes every check; fails where something would not work.
+/// Makes every check; fails if a part would not work.
 ///
 /// # Errors
-/// [`WorkerError`] where the settings cannot be read, or this process cannot be set up.
+/// [`WorkerError`] if the settings cannot be read, or this process cannot be set up.
 pub fn run(args: &DoctorArgs) -> Result<ExitCode, WorkerError> {
     block_on(examine(args))
 }

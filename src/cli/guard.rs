@@ -1,10 +1,10 @@
-//! `guard -- PROGRAM ARGS`: runs a program that must not outlive whoever started it.
+//! `guard -- PROGRAM ARGS`: runs a program that must not outlive its parent.
 //!
-//! Whoever starts the guard holds the other end of its standard input. When that closes (the
-//! owner asked for it, or died, by whatever signal), or on SIGTERM, the program's process group
-//! gets SIGTERM, after the grace period SIGKILL; then everything the program left behind is ended
-//! too, sessions of its own included: on Linux orphans of a subreaper become its children. What a
-//! program left that was ended by a signal is killed without a word.
+//! The owner of the guard holds the other end of its standard input. When that closes (at the
+//! owner's request or at its death, by any signal), or on SIGTERM, the program's process group gets
+//! SIGTERM, and SIGKILL after the grace period. Then all processes the program left behind are
+//! ended too, those in sessions of their own included: on Linux orphans of a subreaper become its
+//! children. The leftovers of a program that was ended by a signal are killed at once.
 
 mod descendants;
 
@@ -17,10 +17,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long leftovers may take to end after SIGTERM.
+/// Time for which leftovers may end after SIGTERM.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 
-/// How often a process that is not our child is looked at while it ends.
+/// Interval of the checks whether a process that is not our child has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs a program and ends it, with all its descendants, when standard input closes.
@@ -34,15 +34,15 @@ pub struct GuardArgs {
     command: Vec<OsString>,
 }
 
-/// Why the program could not be guarded.
+/// Reason why the program could not be guarded.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
     /// It did not start.
     #[error("cannot start {program}: {source}; check that it is installed and executable")]
     Start {
-        /// What was started.
+        /// The program.
         program: String,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The runtime or a signal handler could not be set up.
@@ -50,7 +50,7 @@ pub enum GuardError {
     Setup(#[from] std::io::Error),
 }
 
-/// Runs the program; its exit code is the guard's (128 + signal where a signal ended it).
+/// Runs the program; its exit code is the guard's (128 + signal if a signal ended it).
 ///
 /// # Errors
 /// [`GuardError`]
@@ -64,7 +64,7 @@ pub fn run(args: &GuardArgs) -> Result<ExitCode, GuardError> {
 async fn watch(args: &GuardArgs) -> Result<ExitCode, GuardError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // A closed terminal closes standard input too, where the owner is gone with it.
+    // A closed terminal also closes standard input if the owner is gone with it.
     let mut hangup = signal(SignalKind::hangup())?;
     descendants::adopt_orphans()?;
     let mut child = start(&args.command)?;
@@ -79,7 +79,7 @@ async fn watch(args: &GuardArgs) -> Result<ExitCode, GuardError> {
         Some(status) => status,
         None => end(&mut child, Duration::from_secs(args.grace)).await?,
     };
-    // A worker that was killed has lost its steps: a SIGTERM would make failures of them.
+    // A worker that was killed has lost its steps: a SIGTERM would turn them into failures.
     let grace = status.signal().is_none().then_some(LEFTOVER_GRACE);
     descendants::end_all(grace, LOOK).await;
     Ok(exit_code(status))
@@ -99,18 +99,19 @@ fn start(command: &[OsString]) -> Result<Child, GuardError> {
         })
 }
 
-/// Standard input is read on a thread of its own, which ends with the process.
+/// Waits for the end of standard input, which is read on a thread of its own that ends with the
+/// process.
 async fn end_of_input() {
     let (closed, seen) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        // Whatever it says, its end is what counts; so is an error.
+        // Only its end matters, not its content; an error counts as the end.
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         let _ = closed.send(());
     });
     let _ = seen.await;
 }
 
-/// SIGTERM to the group, SIGKILL after the grace period.
+/// Sends SIGTERM to the group, and SIGKILL after the grace period.
 async fn end(child: &mut Child, grace: Duration) -> std::io::Result<ExitStatus> {
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     signal_group(group, Signal::TERM);
@@ -121,7 +122,7 @@ async fn end(child: &mut Child, grace: Duration) -> std::io::Result<ExitStatus> 
     child.wait().await
 }
 
-/// A group that is gone already is what was wanted.
+/// Sends a signal to a group; one that is already gone is not an error.
 fn signal_group(group: Option<Pid>, signal: Signal) {
     if let Some(group) = group {
         let _ = kill_process_group(group, signal);

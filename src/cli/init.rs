@@ -1,7 +1,7 @@
 //! Process 1 of a container. The kernel gives it every orphan and expects it to reap them, and does
 //! not end it by a signal without a handler. So process 1 runs the program as its child, passes
-//! signals on, reaps whatever falls to it, and ends with the program's exit code. Its end ends
-//! everything else in the container.
+//! signals on, reaps all orphans, and ends with the program's exit code. Its end ends everything
+//! else in the container.
 
 use std::io::{Error, IsTerminal as _};
 use std::os::unix::process::CommandExt as _;
@@ -26,7 +26,7 @@ pub(super) fn is_first() -> bool {
     std::process::id() == 1
 }
 
-/// Runs this program with the same arguments as a child, until that ends.
+/// Runs this program with the same arguments as a child, until the child ends.
 ///
 /// # Errors
 /// The child cannot be started, or signals cannot be received.
@@ -45,14 +45,14 @@ pub(super) fn run() -> Result<ExitCode, Error> {
                         return Ok(status);
                     }
                 }
-                // One that has just ended needs it no more.
+                // A child that has just ended needs no signal.
                 Some(signal) = passed.recv() => drop(kill_process(child, signal)),
             }
         }
     })
 }
 
-/// The signals that this process receives.
+/// Receives the signals that are passed on.
 fn passed() -> Result<mpsc::UnboundedReceiver<Signal>, Error> {
     let (sender, receiver) = mpsc::unbounded_channel();
     for kind in PASSED {
@@ -65,8 +65,8 @@ fn passed() -> Result<mpsc::UnboundedReceiver<Signal>, Error> {
     Ok(receiver)
 }
 
-/// The child has a process group of its own, in the terminal's foreground where there is one: keys
-/// that interrupt reach it from the terminal, and not once more from here.
+/// Starts the child in a process group of its own, in the terminal's foreground if there is one:
+/// keys that interrupt reach it from the terminal, and not once more from here.
 fn start() -> Result<Pid, Error> {
     let program = std::env::current_exe()?;
     let mut arguments = std::env::args_os();
@@ -74,17 +74,17 @@ fn start() -> Result<Pid, Error> {
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    // Waited for below, with all others.
+    // Reaped below, with all others.
     let child = command.args(arguments).process_group(0).spawn()?.id();
     let child = Pid::from_raw(child.cast_signed()).ok_or_else(|| Error::other("no process id"))?;
     if std::io::stdin().is_terminal() {
-        // Without job control there is no foreground to give.
+        // Without job control there is no foreground process group to set.
         let _ = rustix::termios::tcsetpgrp(std::io::stdin(), child);
     }
     Ok(child)
 }
 
-/// Reaps all that have ended; the exit code of the child once it is among them.
+/// Reaps all ended processes; returns the exit code of the child if it is among them.
 fn reap(child: Pid) -> Option<ExitCode> {
     let mut code = None;
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
@@ -95,7 +95,7 @@ fn reap(child: Pid) -> Option<ExitCode> {
     code
 }
 
-/// As a shell has it: 128 and the signal's number for a process that a signal ended.
+/// Exit code as in a shell: 128 and the signal's number for a process that a signal ended.
 fn exit_code(status: WaitStatus) -> ExitCode {
     let code = status
         .exit_status()

@@ -1,4 +1,4 @@
-//! What commands print. `println!` panics where nobody reads any more.
+//! Output of commands. `println!` panics if the reader is gone.
 
 use std::borrow::Cow;
 use std::fmt::Arguments;
@@ -8,23 +8,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::domain::plain;
 use crate::domain::secrets::{redact, redact_text};
 
-/// Something could not be written to standard output.
+/// Whether something could not be written to standard output.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Prints a line, as `println!` does. The command goes on whatever becomes of it: a reader that has
-/// left (`... | head`) wants no more, and any other failure is said once and ends in [`has_failed`].
+/// Prints a line, as `println!` does. The command continues after a failure: a reader that has left
+/// (`... | head`) needs no more, and any other failure is reported once and recorded for
+/// [`has_failed`].
 macro_rules! out {
     ($($text:tt)*) => { $crate::cli::output::line(format_args!($($text)*)) };
 }
 
-/// Prints a line for people to standard error, as `eprintln!` does, if it can be.
+/// Prints a line for the user to standard error, as `eprintln!` does; failures are ignored.
 macro_rules! note {
     ($($text:tt)*) => { $crate::cli::output::aside(format_args!($($text)*)) };
 }
 
 pub(super) use {note, out};
 
-/// A panic is printed as ever, unless what it says holds a secret.
+/// Redacts secrets in the messages of panics, which are printed as usual otherwise.
 pub(super) fn hide_secrets_of_panics() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| match redact_text(&info.to_string()) {
@@ -46,7 +47,8 @@ pub(super) fn aside(text: Arguments<'_>) {
     let _ = write(io::stderr(), text);
 }
 
-/// The words are often somebody else's: they may hold secrets, and a terminal obeys what it prints.
+/// Writes text that often comes from elsewhere: it may contain secrets, and a terminal obeys
+/// control characters.
 fn write(mut output: impl Write + IsTerminal, text: Arguments<'_>) -> io::Result<()> {
     let text = text.to_string();
     let text = redact(&text);
@@ -57,7 +59,7 @@ fn write(mut output: impl Write + IsTerminal, text: Arguments<'_>) -> io::Result
     }
 }
 
-/// Whether output was lost for another reason than that nobody reads it.
+/// Whether output was lost for another reason than a reader that has left.
 pub(super) fn has_failed() -> bool {
     FAILED.load(Ordering::Relaxed)
 }

@@ -1,4 +1,4 @@
-//! `queue …`: what the console does with queues, for scripts and for hosts without a worker.
+//! `queue …`: the console's queue operations, for scripts and for hosts without a worker.
 
 mod act;
 mod confirm;
@@ -190,7 +190,7 @@ pub struct ResendArgs {
     to: Option<String>,
 }
 
-/// What a queue command can fail with.
+/// Error of a queue command.
 #[derive(Debug, Error)]
 pub enum QueueError {
     /// The settings.
@@ -199,16 +199,16 @@ pub enum QueueError {
     /// SQS.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// An operation.
+    /// A failed operation.
     #[error(transparent)]
     Operate(#[from] OperateError),
-    /// What it takes to tell Dagster.
+    /// The process that reports to Dagster did not start.
     #[error("{0}; or leave the steps waiting with --keep-waiting")]
     Ending(#[source] Box<WorkerError>),
     /// The runtime.
     #[error("cannot start the asynchronous runtime: {0}; check this process's limits (ulimit -a)")]
     Runtime(#[from] std::io::Error),
-    /// Refused, in one sentence.
+    /// Refused, with the reason in one sentence.
     #[error("{0}")]
     Refused(String),
 }
@@ -249,13 +249,13 @@ impl QueueArgs {
     }
 }
 
-/// What a queue is called on the command line: its own name, its name in `queues:`, or its URL.
+/// Resolves a queue's name on the command line: its own name, its name in `queues:`, or its URL.
 fn meant(settings: &Settings, name: &str) -> String {
     let named = settings.queues.value.iter().find(|(key, _)| *key == name);
     named.map_or_else(|| name.to_owned(), |(_, url)| url.clone())
 }
 
-/// The one queue, or the dead-letter queues of all configured ones.
+/// The given queue, or the dead-letter queues of all configured ones.
 async fn queues_meant(
     settings: &Settings,
     broker: &Broker,

@@ -1,5 +1,6 @@
 //! `run jobs|launch|list|show|explain|free-slot|terminate|reexecute|reload`: Dagster's runs from a
-//! shell or a script. What the console's views do, with the same refusals and the same audit log.
+//! shell or a script. The same operations as in the console's views, with the same refusals and the
+//! same audit log.
 
 mod choose;
 mod desk;
@@ -62,7 +63,7 @@ pub struct CommonArgs {
     json: bool,
 }
 
-/// What a run command can fail with: one sentence each.
+/// Error of a run command: one sentence each.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The settings.
@@ -73,7 +74,7 @@ pub enum RunError {
         "no Dagster webserver is configured: give --webserver-url, set DAGSTER_TASKIQ_WEBSERVER_URL or webserver_url in the settings file"
     )]
     NoWebserver,
-    /// Nothing that could be asked.
+    /// No source that could be queried.
     #[error(
         "Dagster's storage is not known here: set DAGSTER_HOME, give --dagster-home, or ask on a host where a worker runs; `run explain` also takes --webserver-url, for what the webserver knows"
     )]
@@ -86,18 +87,18 @@ pub enum RunError {
         "{verb} was refused: this program is read-only (--read-only, or read_only in the settings)"
     )]
     ReadOnly {
-        /// What was asked.
+        /// The refused verb.
         verb: &'static str,
     },
-    /// The job, asset or run cannot be told.
+    /// The job, asset or run is ambiguous.
     #[error("{0}")]
     Unclear(String),
-    /// The configuration does not fit.
+    /// Invalid run configuration.
     #[error("{job} was not launched: Dagster refused its configuration: {problems}")]
     BadConfig {
         /// The job.
         job: String,
-        /// Each with its place.
+        /// The errors, each with its place.
         problems: String,
     },
     /// A file.
@@ -105,10 +106,10 @@ pub enum RunError {
     File {
         /// The file, or `standard input`.
         path: String,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A dry run.
+    /// A dry run, which changes nothing.
     #[error("{count} would be {what}; nothing was done: add --yes to do it")]
     DryRun {
         /// `3 runs`.
@@ -116,24 +117,24 @@ pub enum RunError {
         /// `terminated`.
         what: &'static str,
     },
-    /// Some of several.
+    /// Only some of several succeeded.
     #[error("{failed} of {all} were not terminated: {reasons}{way}")]
     Partly {
-        /// How many were not.
+        /// Number of failures.
         failed: usize,
-        /// How many were asked for.
+        /// Number of requests.
         all: usize,
-        /// Dagster's words.
+        /// Dagster's reasons.
         reasons: String,
-        /// What else can be done.
+        /// The remedy.
         way: &'static str,
     },
-    /// A run that was waited for.
+    /// A run that was waited for did not succeed.
     #[error("run {run_id} ended with {}; `run show {run_id}` tells of its steps", status.word())]
     NotSuccessful {
         /// The run.
         run_id: String,
-        /// How it ended.
+        /// Its final status.
         status: RunStatus,
     },
     /// The runtime.
@@ -178,7 +179,7 @@ impl CommonArgs {
     }
 }
 
-/// A run status, in Dagster's words, in any case.
+/// Parses a run status, by Dagster's names, in any case.
 fn status(text: &str) -> Result<RunStatus, String> {
     let known = RunStatus::ALL
         .iter()

@@ -136,7 +136,7 @@ impl From<StartArgs> for RunArgs {
 }
 
 impl StartArgs {
-    /// The settings these flags make with file and environment.
+    /// Merges these flags with file and environment.
     ///
     /// # Errors
     /// [`ConfigError`]
@@ -144,7 +144,7 @@ impl StartArgs {
         self.settings_with(Partial::default(), false)
     }
 
-    /// The same, with `more` flags; `local_broker` as in [`Settings::merge`].
+    /// As [`StartArgs::settings`], with `more` flags; `local_broker` as in [`Settings::merge`].
     ///
     /// # Errors
     /// [`ConfigError`]
@@ -156,7 +156,7 @@ impl StartArgs {
         self.connection.settings(self.add_to(more), local_broker)
     }
 
-    /// These flags with others, but for those of the connection.
+    /// Adds these flags to others, except for those of the connection.
     fn add_to(&self, flags: Partial) -> Partial {
         Partial {
             slots: self.slots,
@@ -172,7 +172,7 @@ impl StartArgs {
         }
     }
 
-    /// The same flags as words for a process that is to be a worker named `name`.
+    /// The same flags as command-line words for a new process of a worker named `name`.
     #[must_use]
     pub fn to_words(&self, name: Option<&str>, local_broker: bool) -> Vec<OsString> {
         let connection = &self.connection;
@@ -238,7 +238,7 @@ pub struct ScaleArgs {
     pub target: TargetArgs,
 }
 
-/// What a worker command can fail with.
+/// Error of a worker command.
 #[derive(Debug, Error)]
 pub enum WorkerError {
     /// The settings.
@@ -272,7 +272,7 @@ pub enum WorkerError {
         worker: String,
         /// Its process.
         pid: u32,
-        /// The system's answer.
+        /// The system's error.
         source: rustix::io::Errno,
     },
     /// Signals or the runtime.
@@ -284,7 +284,7 @@ pub enum WorkerError {
          has dagster and your code, or set python: in the file given with -y"
     )]
     NoPython,
-    /// The verb's worker is not here.
+    /// The verb's worker does not run on this host.
     #[error(
         "no worker{named} runs on this host ({folder}); start one with `dagster-taskiq-tui worker start`"
     )]
@@ -294,18 +294,18 @@ pub enum WorkerError {
         /// The runtime folder.
         folder: String,
     },
-    /// The verb fits several.
+    /// Several workers match.
     #[error("several workers run on this host: name one of {names}")]
     WhichWorker {
         /// Their names.
         names: String,
     },
-    /// The worker said no.
+    /// The worker refused the command.
     #[error("worker {worker} refused: {reason}")]
     Refused {
         /// Its name.
         worker: String,
-        /// Its words.
+        /// Its reason.
         reason: String,
     },
 }

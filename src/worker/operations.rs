@@ -248,8 +248,7 @@ impl Operator {
     }
 }
 
-/// `1 message`, `5 messages`.
-/// "1 message stays", "2 messages stay"
+/// Formats a count as "1 message stays" or "2 messages stay".
 fn stay(count: usize) -> String {
     let ending = if count == 1 { "s" } else { "" };
     format!("{} stay{ending}", messages(count))

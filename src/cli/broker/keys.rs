@@ -11,10 +11,10 @@ use crate::local_broker::protocol::sigv4::KeyPair;
 
 const ACCESS_KEY_VARIABLE: &str = "DAGSTER_TASKIQ_BROKER_ACCESS_KEY";
 
-/// Holds the secret, for those who do not want it in a file.
+/// Variable with the secret, for users who do not want it in a file.
 pub(in crate::cli) const SECRET_KEY_VARIABLE: &str = "DAGSTER_TASKIQ_BROKER_SECRET_KEY";
 
-/// Why there is no pair of keys.
+/// Reason why there is no pair of keys.
 #[derive(Debug, Error)]
 pub(super) enum KeyError {
     #[error(
@@ -49,7 +49,7 @@ pub(super) struct KeyArgs {
 }
 
 impl KeyArgs {
-    /// The keys that flags, file and environment make; nothing where none are set.
+    /// Returns the key pair from flags, file and environment; `None` if none is set.
     pub fn pair(self) -> Result<Option<KeyPair>, KeyError> {
         let secret = match self.secret_key_file {
             Some(path) => Some(read(path)?),

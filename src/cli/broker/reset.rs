@@ -1,4 +1,4 @@
-//! `broker reset`: a running broker as if it had just been started.
+//! `broker reset`: returns a running broker to its initial state.
 
 use axum::http::Request;
 use clap::Args;
@@ -25,7 +25,7 @@ pub(super) struct ResetArgs {
 }
 
 impl ResetArgs {
-    /// Resets it and says what went.
+    /// Resets the broker and prints what was removed.
     pub async fn run(self) -> Result<(), BrokerError> {
         let keys = self.keys.pair()?;
         let (client, endpoint, _) = self.broker.ask().await?;

@@ -1,4 +1,4 @@
-//! A broker that runs: how it stands, and its end.
+//! State and end of a running broker.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::BrokerError;
 use crate::cli::output::out;
 use crate::local_broker::admin::{Refusal, SERVER_NAME, Status};
 
-/// It answers the requests it has, flushes its log and ends.
+/// Time limit of a broker's end: it answers the pending requests, flushes its log and ends.
 pub(super) const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Which broker is meant.
@@ -33,7 +33,8 @@ impl RunningBroker {
     pub async fn stop(self) -> Result<(), BrokerError> {
         let (_, endpoint, status) = self.ask().await?;
         let pid = status.pid;
-        // What answers here may lie behind a tunnel: its process id means another process then.
+        // The answering broker may be behind a tunnel: its process id then belongs to another
+        // process.
         let process = Pid::from_raw(pid.cast_signed())
             .filter(|_| is_broker(pid))
             .ok_or_else(|| BrokerError::Elsewhere {
@@ -56,7 +57,7 @@ impl RunningBroker {
         Ok(())
     }
 
-    /// Its state, the client that asked for it, and the endpoint.
+    /// Queries its state; also returns the client and the endpoint.
     pub async fn ask(self) -> Result<(reqwest::Client, String, Status), BrokerError> {
         let endpoint = self.endpoint.trim_end_matches('/').to_owned();
         let unreachable = |error: reqwest::Error| BrokerError::Unreachable {
@@ -131,7 +132,7 @@ fn print(status: &Status) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What is at the bottom of a chain of errors: "connection refused" says more than "error
+/// The root cause of a chain of errors: "connection refused" is more informative than "error
 /// sending request".
 pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;

@@ -1,5 +1,5 @@
-//! The worker and the embedded broker that a console starts where none runs, and the workers that it
-//! starts when the operator asks for one.
+//! The worker and the embedded broker that a console starts if none is running, and the workers
+//! that it starts at the operator's request.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -36,30 +36,30 @@ impl Started {
             if self.socket.exists() {
                 note!("dagster-taskiq-tui: {problem}");
             }
-            // Not ready to be told yet: SIGTERM means the same as a drain.
+            // It cannot take commands yet: SIGTERM means the same as a drain.
             terminate(&self.worker);
         }
     }
 }
 
-/// What a console has started, and starts when it is asked to.
+/// Starter of workers, and the processes that a console has started.
 pub(super) struct Background<'a> {
     args: &'a StartArgs,
     settings: &'a Settings,
-    /// Where news of the console's own pool go.
+    /// Receiver of the startup state of the console's own pool.
     tell: &'a watch::Sender<Startup>,
-    /// Once the operator has left, nothing is waited for any more.
+    /// Cancelled once the operator has left; nothing is waited for any more.
     left: &'a CancellationToken,
-    /// Whether the pool is this console's own, to be ended with it.
+    /// Whether the pool belongs to this console, to be ended with it.
     is_own: bool,
     workers: Vec<Started>,
     broker: Option<Child>,
-    /// Whether the embedded broker ran before, and is not this console's to end.
+    /// Whether the embedded broker ran before, so that this console must not end it.
     found_broker: bool,
 }
 
 impl<'a> Background<'a> {
-    /// With nothing started yet.
+    /// Creates a starter that has started nothing yet.
     pub fn new(
         args: &'a StartArgs,
         settings: &'a Settings,
@@ -84,7 +84,7 @@ impl<'a> Background<'a> {
         let _ = self.start().await;
     }
 
-    /// Starts workers when the console asks for it, until the operator has left.
+    /// Starts workers at the console's request, until the operator has left.
     pub async fn serve(&mut self, mut asked: mpsc::Receiver<Request>) {
         loop {
             let request = tokio::select! {
@@ -94,7 +94,7 @@ impl<'a> Background<'a> {
             let Some(Request { reply, .. }) = request else {
                 return;
             };
-            // Whoever asked may have gone.
+            // The caller may be gone.
             let _ = reply.send(match self.start().await {
                 Ok(name) => Reply::Done(format!("worker {name} was started")),
                 Err(reason) => Reply::Failed(format!("no worker was started: {reason}")),
@@ -102,7 +102,7 @@ impl<'a> Background<'a> {
         }
     }
 
-    /// Starts a worker; its name, or why there is none.
+    /// Starts a worker; returns its name, or the reason for the failure.
     async fn start(&mut self) -> Result<String, String> {
         let started = self.start_worker().await.map_err(|error| error.to_string());
         if self.is_beginning() {
@@ -114,8 +114,8 @@ impl<'a> Background<'a> {
         started
     }
 
-    /// Starts a worker, and the broker if that is missing, and waits until it is ready, or until the
-    /// operator leaves.
+    /// Starts a worker, and the broker if that is missing, and waits until it is ready, or until
+    /// the operator leaves.
     async fn start_worker(&mut self) -> Result<String, ChildError> {
         let folder = state_folder();
         make_folder(&folder)?;
@@ -137,7 +137,7 @@ impl<'a> Background<'a> {
             others => format!("console-{}-{}", std::process::id(), others + 1),
         };
         if !self.is_own || !self.workers.is_empty() {
-            // An address is for one worker: that of the pool which has it by now.
+            // Only one worker can use the address, and an existing one already does.
             args.metrics_listen = Some(Listen::default());
         }
         let runtime_folder = self.args.runtime_dir.clone();
@@ -157,7 +157,7 @@ impl<'a> Background<'a> {
         if self.workers.is_empty()
             && let Some(broker) = self.broker.take()
         {
-            // Without its worker nobody asked for the broker.
+            // Without its worker the broker is not needed.
             terminate(&broker);
         }
         Err(ChildError::Ended {
@@ -166,19 +166,19 @@ impl<'a> Background<'a> {
         })
     }
 
-    /// Whether the console's own pool is not there yet.
+    /// Whether the console's own pool does not exist yet.
     fn is_beginning(&self) -> bool {
         self.is_own && *self.tell.borrow() != Startup::Ready
     }
 
-    /// Says how the console's own pool comes to be; what is started later has a toast.
+    /// Reports the startup state of the console's own pool; later starts have a toast.
     fn working(&self, text: String) {
         if self.is_beginning() {
             self.tell.send_replace(Startup::Working(text));
         }
     }
 
-    /// Waits until the worker greets, or the operator leaves; false if it ended instead.
+    /// Waits until the worker greets, or the operator leaves; returns false if it ended instead.
     async fn is_up(&self, started: &mut Started, log: &Path) -> bool {
         loop {
             tokio::select! {
@@ -188,7 +188,7 @@ impl<'a> Background<'a> {
                 () = self.left.cancelled() => return true,
                 _ = started.worker.wait() => return false,
             }
-            // A large project on a busy machine: it may still come.
+            // With a large project on a busy machine it may still become ready.
             let (seconds, log) = (READY.as_secs(), log.display());
             let text = format!("The worker is not ready after {seconds} s; see {log}");
             self.working(text);
@@ -196,8 +196,9 @@ impl<'a> Background<'a> {
         }
     }
 
-    /// Does what the operator chose; without a choice (a signal, the terminal is gone, the console
-    /// failed) everything runs on. So does what was started beside somebody else's pool.
+    /// Carries out the operator's choice. Without a choice (a signal, the terminal is gone, the
+    /// console failed) everything keeps running. So do processes that were started beside an
+    /// existing pool.
     pub async fn leave(mut self, exit: Option<crate::console::Exit>) {
         use crate::console::Exit;
         if self.workers.is_empty() {
@@ -249,7 +250,8 @@ impl<'a> Background<'a> {
     }
 }
 
-/// Until Ctrl-C, SIGTERM or SIGHUP: the console has caught them all, and nobody else would.
+/// Waits for Ctrl-C, SIGTERM or SIGHUP: the console has caught them all, so they must be handled
+/// here.
 async fn told_to_end() {
     let told = async |kind| match signal(kind) {
         Ok(mut signal) => drop(signal.recv().await),

@@ -1,4 +1,4 @@
-//! The console's own way to the queues, for while no worker is linked: what `queue …` does.
+//! The console's own access to the queues while no worker is linked: the operations of `queue …`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::control::{Desk, Request};
 use crate::domain::{Command, EventSink, Reply};
 use crate::worker::census::{COUNTS, Census};
 
-/// Commands that wait: more than a person gives before an answer.
+/// Maximum number of waiting commands: more than a user sends before an answer.
 const REQUESTS: usize = 16;
 
-/// A desk that connects to the broker when it is first needed.
+/// Starts a desk that connects to the broker when it is first needed.
 pub(in crate::cli) fn start(settings: &Settings) -> Desk {
     let (requests, asked) = mpsc::channel(REQUESTS);
     let (wanted, wants) = watch::channel(false);
@@ -42,7 +42,7 @@ pub(in crate::cli) fn start(settings: &Settings) -> Desk {
     }
 }
 
-/// Who does the work. Cloning is cheap.
+/// Executor of the commands. Cloning is cheap.
 #[derive(Clone)]
 struct Clerk {
     settings: Arc<Settings>,
@@ -55,7 +55,7 @@ impl Clerk {
         self.broker.get_or_init(connect).await.clone()
     }
 
-    /// Counts the queues while that is wanted, until the console is gone.
+    /// Counts the queues while that is requested, until the console is gone.
     async fn count(self, events: EventSink, _look: Look, mut wanted: watch::Receiver<bool>) {
         let queues = QueueSet::looked_at(&self.settings);
         let mut ticks = interval(COUNTS);
@@ -72,7 +72,7 @@ impl Clerk {
         }
     }
 
-    /// Does what is asked, each beside the others, until the console is gone.
+    /// Carries out commands concurrently, until the console is gone.
     async fn serve(self, mut asked: mpsc::Receiver<Request>) {
         let mut under_way: JoinSet<()> = JoinSet::new();
         loop {
@@ -81,7 +81,7 @@ impl Clerk {
                     let Some(Request { command, reply, .. }) = request else { break };
                     let clerk = self.clone();
                     under_way.spawn(async move {
-                        // Whoever asked may have gone.
+                        // The caller may be gone.
                         let _ = reply.send(clerk.obey(command).await);
                     });
                 }
@@ -92,7 +92,7 @@ impl Clerk {
     }
 
     async fn obey(&self, command: Command) -> Reply {
-        // Whoever removes messages tells Dagster, or the steps would wait for them.
+        // Removed messages must be reported to Dagster, or the steps would wait for them.
         let tells = command.is_about_storage()
             || matches!(
                 command,

@@ -3,10 +3,10 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
-/// The wanted port where nobody listens on it, else a free one.
+/// Returns the wanted port if it is free, else another free one.
 ///
-/// Another process may take it before the server does; the server then says so and the demo ends
-/// with its sentence.
+/// Another process may take it before the server does; the server then reports that and the demo
+/// ends with its error.
 pub(super) fn free(wanted: u16) -> io::Result<u16> {
     if TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).is_ok() {
         return Ok(wanted);

@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use serde_json::json;
 
-/// Where the others' dead letters go, after as many receives as `queue create` gives them.
+/// Dead-letter queue of the others, after as many receives as `queue create` configures.
 const DEAD: &str = "dagster-tasks-dead";
 const MAX_RECEIVES: u32 = 100;
 
-/// The base queue, the other bands, and the queue that runs travel on.
+/// The base queue, the other bands, and the queue of runs.
 const NAMES: [&str; 4] = [
     "dagster-tasks",
     "dagster-tasks-high",
@@ -30,9 +30,9 @@ struct Created {
     queue_url: String,
 }
 
-/// Creates the queues; the base queue's URL.
+/// Creates the queues; returns the base queue's URL.
 pub(super) async fn create(endpoint: &str) -> Result<String, QueueError> {
-    // A proxy has no business on loopback.
+    // A proxy must not be used on loopback.
     let client = reqwest::Client::builder().no_proxy().build();
     let client = client.map_err(|error| failed(NAMES[0], endpoint, &error))?;
     let mut base = None;

@@ -1,4 +1,4 @@
-//! The sample project's runs: launched through Dagster's GraphQL, and followed there.
+//! The sample project's runs, launched and followed through Dagster's GraphQL.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,20 +21,20 @@ const LAUNCHES: [(&str, Option<&str>); 4] = [
 
 const RUN_PRIORITY_TAG: &str = "dagster-taskiq/run_priority";
 
-/// How often Dagster is asked.
+/// Interval of the queries to Dagster.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// The longest step of the sample takes seconds: without any change for this long, something is
-/// wrong.
+/// Time without any change after which the demo fails: the longest step of the sample takes
+/// seconds.
 const STALLED: Duration = Duration::from_mins(4);
 
-/// Loading the sample's code location takes seconds.
+/// Time limit for loading the sample's code location, which takes seconds.
 const LOADING: Duration = Duration::from_mins(2);
 
 /// The runs cannot be launched or do not end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunsError {
-    /// The sample's jobs are not there.
+    /// The sample's jobs are not loaded.
     #[error("Dagster did not load the sample project: {0}")]
     NotLoaded(String),
     /// No change for too long.
@@ -44,7 +44,7 @@ pub enum RunsError {
     Stalled { waiting: String, logs: String },
 }
 
-/// Launches the runs; their ids.
+/// Launches the runs; returns their ids.
 pub(super) async fn launch(client: &Client, progress: Progress) -> Result<Vec<String>, DemoError> {
     let jobs = jobs(client).await?;
     let mut launches = Vec::new();
@@ -89,10 +89,10 @@ async fn jobs(client: &Client) -> Result<Vec<JobRef>, DemoError> {
     }
 }
 
-/// What is said of a run.
+/// Status of a run and a count of its steps.
 type Standing = (RunStatus, u32);
 
-/// Says how the runs get on until all are over; whether all succeeded.
+/// Prints the runs' progress until all are over; returns whether all succeeded.
 pub(super) async fn follow(
     client: &Client,
     ids: &[String],

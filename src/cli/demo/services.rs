@@ -1,4 +1,4 @@
-//! What the demo consists of: how each process is started, and when it is ready.
+//! The demo's processes: how each is started, and when it is ready.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,42 +19,45 @@ use super::state::State;
 use super::supervisor::{Program, Supervisor, SupervisorError};
 use super::{DemoArgs, DemoError, Progress, ports, queues, system};
 
-/// Where the embedded broker and Dagster's webserver listen if nobody else does.
+/// Default ports of the embedded broker and Dagster's webserver, unless they are taken.
 const BROKER_PORT: u16 = 9324;
 const WEBSERVER_PORT: u16 = 3000;
 
-/// Rust programs are ready in milliseconds; a busy disk may take longer.
+/// Time limit for the start of Rust programs, which are ready in milliseconds; a busy disk may
+/// delay them.
 const PATIENCE_BROKER: Duration = Duration::from_secs(20);
 
-/// Dagster's programs import for some seconds, on a slow machine for many.
+/// Time limit for the start of Dagster's programs, whose imports take some seconds, on a slow
+/// machine many.
 const PATIENCE_DAGSTER: Duration = Duration::from_mins(3);
 
-/// Nothing here is worth waiting for once the operator has asked for the end.
+/// Grace period: short, because nothing here is worth waiting for once the operator has requested
+/// the end.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// What the demo is made from.
+/// Inputs of the demo.
 pub(super) struct Services<'a> {
     pub args: &'a DemoArgs,
     pub state: &'a State,
     pub python: &'a ManagedPython,
-    /// Holds the package `dagster_taskiq`.
+    /// Folder of the package `dagster_taskiq`.
     pub library: &'a Path,
     pub progress: Progress,
-    /// Set while the console has the terminal, and the signals with it.
+    /// Whether the console has the terminal, and handles the signals.
     pub console_is_open: &'a AtomicBool,
 }
 
 /// Environment variables.
 type Env = Vec<(&'static str, OsString)>;
 
-/// Addresses of what was started.
+/// Addresses of the started services.
 #[derive(Clone, Debug)]
 pub(super) struct Up {
     /// Dagster's webserver.
     pub webserver: String,
     /// The worker's control socket.
     pub socket: PathBuf,
-    /// The worker, for when it is to be started again.
+    /// The worker's program, for restarting it.
     worker: Program,
     /// Its name.
     name: String,
@@ -75,7 +78,8 @@ impl Services<'_> {
         let files = setup::write(self.state, &endpoint, &queue_url)?;
         let env = self.environment(&endpoint, &queue_url, &files);
 
-        // The first to open an empty home makes its databases; two at once get in each other's way.
+        // The first process to open an empty home creates its databases; two at once would
+        // conflict.
         supervisor.start(self.home(env.clone()))?;
         supervisor.finished("home", PATIENCE_DAGSTER).await?;
 
@@ -86,7 +90,7 @@ impl Services<'_> {
         let socket = runtime::socket_path(&runtime::folder(), &name);
         supervisor.start(self.webserver(port, &files, env.clone()))?;
         let mut of_worker = env.clone();
-        // Consoles that attach to it learn the webserver from it.
+        // Consoles that attach to the worker learn the webserver from it.
         of_worker.push(("DAGSTER_TASKIQ_WEBSERVER_URL", webserver.clone().into()));
         let worker = self.worker(&name, &files, of_worker);
         supervisor.start(worker.clone())?;
@@ -112,7 +116,7 @@ impl Services<'_> {
         })
     }
 
-    /// Does what the console asks for, which is only ever that its worker is started again.
+    /// Handles the console's requests, which are only ever to start its worker again.
     pub async fn start_workers(
         &self,
         supervisor: &mut Supervisor,
@@ -131,7 +135,7 @@ impl Services<'_> {
                     Err(problem) => Reply::Failed(format!("no worker was started: {problem}")),
                 }
             };
-            // The console may have been left.
+            // The console may be gone.
             let _ = request.reply.send(reply);
         }
     }
@@ -146,7 +150,8 @@ impl Services<'_> {
         worker_is_ready(supervisor).await
     }
 
-    /// What the console is told: its flags, and where everything is for while the worker has ended.
+    /// The console's settings: its flags, and all addresses for the time after the worker has
+    /// ended.
     pub fn console_settings(&self, up: &Up) -> Result<Settings, ConfigError> {
         let start = StartArgs {
             connection: ConnectionArgs {
@@ -244,7 +249,7 @@ impl Services<'_> {
         self.python("daemon", args, env)
     }
 
-    /// A subcommand of this binary.
+    /// Describes a subcommand of this binary.
     fn own(&self, name: &'static str, args: Vec<OsString>, env: Env) -> Program {
         self.program(name, None, args, env)
     }
@@ -270,8 +275,8 @@ impl Services<'_> {
         }
     }
 
-    /// What every process that knows of Dagster or SQS is told. The credentials are made up: the
-    /// embedded broker takes any, and the user's own have no business here.
+    /// Environment of every process that uses Dagster or SQS. The credentials are made up: the
+    /// embedded broker accepts any, and the user's own must not be used here.
     fn environment(&self, endpoint: &str, queue_url: &str, files: &Files) -> Env {
         let mut path = vec![self.python.bin.clone()];
         path.extend(std::env::split_paths(
@@ -310,7 +315,7 @@ async fn worker_is_ready(supervisor: &mut Supervisor) -> Result<(), SupervisorEr
     supervisor.ready("worker", PATIENCE_DAGSTER, ready).await
 }
 
-/// The first line of a log that holds these words.
+/// The first line of a log that contains these words.
 fn line_with(log: &Path, words: &str) -> Option<String> {
     let text = std::fs::read(log).ok()?;
     let text = String::from_utf8_lossy(&text);

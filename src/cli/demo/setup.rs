@@ -16,12 +16,12 @@ priority_bands:
   - {name: low}
 ";
 
-/// Where things are once they are written.
+/// Paths of the written files.
 #[derive(Debug)]
 pub(super) struct Files {
-    /// Holds the package `demo_project`: a copy that may be edited while the demo runs.
+    /// Folder of the package `demo_project`: a copy that may be edited while the demo runs.
     pub project: PathBuf,
-    /// What webserver and daemon load.
+    /// The workspace file of webserver and daemon.
     pub workspace: PathBuf,
     /// The worker's configuration.
     pub worker_config: PathBuf,
@@ -67,7 +67,7 @@ telemetry:
     )
 }
 
-/// A path in JSON's quotes is one in YAML's, whatever characters it has.
+/// Writes the workspace file. A path quoted for JSON is valid in YAML, whatever characters it has.
 fn workspace_yaml(project: &std::path::Path) -> String {
     let folder = serde_json::Value::from(project.to_string_lossy());
     format!(

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 /// Marks a folder as the demo's own, which it may empty.
 const MARKER: &str = ".dagster-taskiq-demo";
 
-/// How many demos of one user may run side by side without being given a folder each.
+/// Maximum number of demos that a user may run side by side without naming a folder for each.
 const SIDE_BY_SIDE: u32 = 8;
 
-/// Why there is no folder for the demo.
+/// Reason why there is no folder for the demo.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A file operation failed.
@@ -20,12 +20,12 @@ pub enum StateError {
         path: PathBuf,
         source: io::Error,
     },
-    /// It holds something else.
+    /// It contains something else.
     #[error(
         "{} is not empty and not a demo's folder: name a new or empty one with --dir", .0.display()
     )]
     NotOurs(PathBuf),
-    /// Another demo runs there.
+    /// Another demo is running in it.
     #[error("another demo is using {}: end it, or name another folder with --dir", .0.display())]
     InUse(PathBuf),
 }
@@ -39,7 +39,7 @@ pub(super) struct State {
 
 impl State {
     /// Takes the named folder, or the first unused one of `demo`, `demo-2`, … in the cache folder,
-    /// and empties it: what the last demo left behind can be looked at until the next one starts.
+    /// and empties it: the last demo's files can be inspected until the next one starts.
     pub fn take(named: Option<&Path>, cache: &Path) -> Result<Self, StateError> {
         if let Some(folder) = named {
             return Self::take_folder(folder);
@@ -59,7 +59,7 @@ impl State {
 
     fn take_folder(folder: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(folder).map_err(file("create", folder))?;
-        // Absolute: it is handed to processes with working directories of their own.
+        // Absolute, because processes with other working directories use it.
         let folder = folder.canonicalize().map_err(file("find", folder))?;
         let marker = folder.join(MARKER);
         if !marker.exists() {

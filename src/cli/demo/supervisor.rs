@@ -1,5 +1,5 @@
-//! The demo's child processes: each in a process group of its own, under a guard that ends it when
-//! the demo asks or dies, with a log file, and ready when a condition says so.
+//! The demo's child processes. Each has a log file and a process group of its own, under a guard
+//! that ends it when the demo asks or dies. It is ready when its condition holds.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-/// Variables of the user's that children do not get: they are meant for other Pythons or another
-/// SQS, or ruinous here (without cached byte code every process would compile dagster again).
+/// Variables of the user's that are removed for children: they are meant for other Pythons or
+/// another SQS, or are ruinous here (without cached byte code every process would compile dagster
+/// again).
 const UNWANTED: [&str; 9] = [
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONHOME",
@@ -25,19 +26,19 @@ const UNWANTED: [&str; 9] = [
     "DAGSTER_TASKIQ_S3_ENDPOINT_URL",
 ];
 
-/// How often a readiness condition is tried.
+/// Interval at which a readiness condition is tried.
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
-/// How much longer than its grace period a guard may take to end everything.
+/// Time beyond its grace period that a guard may take to end everything.
 const GUARD_MARGIN: Duration = Duration::from_secs(5);
 
-/// How many of a failed program's last log lines are quoted.
+/// Number of a failed program's last log lines that are quoted.
 const QUOTED_LINES: usize = 3;
 
-/// Why a child process is not there.
+/// Failure of a child process.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
-    /// Its log file cannot be made.
+    /// Its log file cannot be created.
     #[error("cannot create {}: {source}", path.display())]
     Log { path: PathBuf, source: io::Error },
     /// The guard did not start.
@@ -54,7 +55,7 @@ pub enum SupervisorError {
         last_lines: String,
         log: PathBuf,
     },
-    /// It is there but does not become ready.
+    /// It is running but does not become ready.
     #[error("{name} was not ready after {} s; its log is {}", patience.as_secs(), log.display())]
     NotReady {
         name: &'static str,
@@ -63,10 +64,10 @@ pub enum SupervisorError {
     },
 }
 
-/// What to start.
+/// A program to start.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
-    /// For people, and the name of its log file.
+    /// Display name, also the name of its log file.
     pub name: &'static str,
     /// `None`: this program itself.
     pub executable: Option<PathBuf>,
@@ -74,7 +75,7 @@ pub(super) struct Program {
     pub env: Vec<(&'static str, OsString)>,
     /// Working directory.
     pub folder: PathBuf,
-    /// From SIGTERM to SIGKILL.
+    /// Time from SIGTERM to SIGKILL.
     pub grace: Duration,
 }
 
@@ -105,7 +106,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// `guard` is this program's own binary; log files go to `logs`.
+    /// Creates a supervisor. `guard` is this program's own binary; log files go to `logs`.
     pub fn new(guard: PathBuf, logs: PathBuf) -> Self {
         Self {
             guard,
@@ -163,7 +164,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Waits until `probe` gives a value, or any child ends, or patience does.
+    /// Waits until `probe` returns a value, any child ends, or the time limit passes.
     pub async fn ready<T>(
         &mut self,
         name: &'static str,
@@ -188,7 +189,7 @@ impl Supervisor {
         }
     }
 
-    /// Waits until a child that is to end has done so, with exit code 0.
+    /// Waits until a child that is expected to end has done so with exit code 0.
     pub async fn finished(
         &mut self,
         name: &'static str,
@@ -215,7 +216,7 @@ impl Supervisor {
         }
     }
 
-    /// An error if any child has ended by itself.
+    /// Returns an error if any child has ended by itself.
     pub fn check(&mut self) -> Result<(), SupervisorError> {
         for child in &mut self.running {
             if let Ok(Some(status)) = child.guard.try_wait() {
@@ -225,7 +226,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Whether a child of this name runs.
+    /// Whether a child of this name is running.
     pub fn runs(&mut self, name: &str) -> bool {
         let mut named = self.running.iter_mut().filter(|child| child.name == name);
         named.any(|child| matches!(child.guard.try_wait(), Ok(None)))
@@ -252,7 +253,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends all children: the later ones first depend on the earlier ones, so the first one
+    /// Ends all children in reverse order, because later ones depend on earlier ones: the first one
     /// started (the broker) is ended last.
     pub async fn stop_all(&mut self) {
         let names: Vec<_> = self.running.iter().map(|child| child.name).collect();
@@ -263,7 +264,7 @@ impl Supervisor {
     }
 }
 
-/// The last lines of a log that say something, as one.
+/// The last non-empty lines of a log, joined into one.
 fn last_lines(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -283,10 +284,10 @@ fn last_lines(log: &Path) -> String {
 mod tests {
     use super::*;
 
-    /// Unit tests have no binary of the project: a shell stands in for the guard. Its first word,
-    /// `guard`, is the script it reads, which drops the other three. The script is read and not
-    /// executed: a file this process has just written may still be open for writing in a child that
-    /// another test forks, and the kernel refuses to execute such a file ("text file busy").
+    /// Unit tests have no binary of the project, so a shell takes the guard's place. Its first
+    /// word, `guard`, is the script it reads, which drops the other three. The script is read and
+    /// not executed: a file this process has just written may still be open for writing in a child
+    /// that another test forks, and the kernel refuses to execute such a file ("text file busy").
     fn supervisor(folder: &Path) -> Supervisor {
         fs::write(folder.join("guard"), "shift 3\nexec \"$@\"\n").unwrap();
         Supervisor::new("/bin/sh".into(), folder.to_owned())

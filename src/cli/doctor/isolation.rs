@@ -1,4 +1,4 @@
-//! Which kind of process steps get, as the workers that run on this host have found out. `doctor`
+//! The kind of process that steps get, as determined by the workers running on this host. `doctor`
 //! loads no code itself: importing it may do anything.
 
 use super::Report;
@@ -35,7 +35,7 @@ pub(super) async fn examine(report: &mut Report, settings: &Settings) {
 fn say(report: &mut Report, worker: &str, host: &HostView, mode: Isolation, configured: Isolation) {
     let reason = host.isolation_reason.as_deref().unwrap_or_default();
     let message = format!("{} on worker {worker}: {mode}; {reason}", host.location);
-    // What was left to the worker and is slower than it could be.
+    // The worker chose it, and it is slower than it could be.
     if configured == Isolation::Auto && mode == Isolation::Reuse {
         report.warning("isolation", message);
     } else {

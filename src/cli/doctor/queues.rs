@@ -1,5 +1,5 @@
-//! The broker's side: reachable, queues there, permissions granted, dead letters kept, clocks
-//! together, bucket readable.
+//! The broker's side: it is reachable, queues exist, permissions are granted, dead letters are
+//! kept, clocks agree, the bucket is readable.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use crate::broker::{Broker, BrokerError, Permission, Queue, QueueSet};
 use crate::config::Settings;
 use crate::domain::{QueueDetail, QueueRole};
 
-/// Receives beyond `max_deliveries` that restarts, lost workers and full ones may use up, which are
-/// no fault of the message's.
+/// Receives beyond `max_deliveries` that restarts, lost workers and full workers may use up, for
+/// which the message is not to blame.
 const SPARE_RECEIVES: u32 = 10;
 
-/// Seconds between two clocks beyond which ages and heartbeats are told wrong.
+/// Clock difference in seconds beyond which ages and heartbeats are wrong.
 const CLOCKS_APART: i64 = 10;
-/// Seconds beyond which SQS refuses signatures.
+/// Clock difference in seconds beyond which SQS refuses signatures.
 const CLOCKS_TOO_FAR: i64 = 300;
 
-/// What a worker does with every queue it serves. It sends what would else be moved to the dead-letter
-/// queue although it can be run.
+/// Permissions that a worker uses on every queue it serves. It sends messages anew that can be run,
+/// but would otherwise be moved to the dead-letter queue.
 const NEEDED: [Permission; 4] = [
     Permission::Receive,
     Permission::Delete,
@@ -54,7 +54,7 @@ pub(super) async fn examine(
             }
             Err(problem) if problem.is_no_such_queue() => missing(report, broker, queue, &problem),
             Err(problem @ (BrokerError::Unreachable { .. } | BrokerError::Credentials { .. })) => {
-                // The other queues would only say the same.
+                // The other queues would only report the same error.
                 report.failed("broker", problem.to_string());
                 return served;
             }
@@ -138,7 +138,7 @@ async fn dead_letters(
         }
         Err(problem) => return report.failed(&check, problem.to_string()),
     };
-    // A FIFO queue needs a group; that it lacks one is another thing SQS refuses.
+    // A FIFO queue needs a group; without one, SQS refuses for another reason.
     match broker.probe(&target, Permission::Send).await {
         Ok(()) => report.ok(&subject(&target), "takes dead letters"),
         Err(problem) => report.failed(&subject(&target), problem.to_string()),

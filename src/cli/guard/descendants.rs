@@ -1,4 +1,4 @@
-//! Finding and ending what a program left behind.
+//! Finds and ends the processes that a program left behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,15 +13,15 @@ pub(super) fn adopt_orphans() -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(getpid())).map_err(io::Error::from)
 }
 
-/// Elsewhere only the process group is ended.
+/// Does nothing: on other systems only the process group is ended.
 #[cfg(not(target_os = "linux"))]
 #[expect(clippy::unnecessary_wraps, reason = "the other platform can fail")]
 pub(super) fn adopt_orphans() -> io::Result<()> {
     Ok(())
 }
 
-/// SIGTERM to every living descendant, SIGKILL to those that remain after the grace period; without
-/// one SIGKILL at once.
+/// Sends SIGTERM to every living descendant, and SIGKILL to those that remain after the grace
+/// period; without a grace period SIGKILL at once.
 pub(super) async fn end_all(grace: Option<Duration>, look: Duration) {
     if let Some(grace) = grace {
         signal_all(&living(), Signal::TERM);
@@ -30,7 +30,7 @@ pub(super) async fn end_all(grace: Option<Duration>, look: Duration) {
             tokio::time::sleep(look).await;
         }
     }
-    // What is killed may leave children of its own behind, which come to us.
+    // Killed processes may leave children of their own behind, which are reparented to us.
     loop {
         let left = living();
         if left.is_empty() {
@@ -48,7 +48,7 @@ fn signal_all(pids: &[Pid], signal: Signal) {
     }
 }
 
-/// Descendants that are not zombies. Empty where there is no `/proc`.
+/// Descendants that are not zombies. Empty if there is no `/proc`.
 fn living() -> Vec<Pid> {
     let mut children: BTreeMap<i32, Vec<(i32, bool)>> = BTreeMap::new();
     let Ok(entries) = fs::read_dir("/proc") else {
@@ -77,7 +77,8 @@ fn living() -> Vec<Pid> {
     found
 }
 
-/// (is a zombie, parent) of a `/proc/<pid>/stat` line. The name in parentheses may hold anything.
+/// Parses a `/proc/<pid>/stat` line into (is a zombie, parent). The name in parentheses may contain
+/// any character.
 fn parse_stat(stat: &str) -> Option<(bool, i32)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;

@@ -20,14 +20,15 @@ use crate::domain::{Command, Reply};
 use crate::host::Hosts;
 use crate::worker::operations::{Operated, Operator};
 
-/// How messages are removed.
+/// Kind of removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Removal {
     Drain,
     Purge,
 }
 
-/// Notices of a Python process that only writes to Dagster's log; they are let go.
+/// Capacity of the channel of notices from a Python process that only writes to Dagster's log; they
+/// are dropped.
 const NOTICES: usize = 16;
 
 pub(super) async fn remove(args: RemoveArgs, removal: Removal) -> Result<ExitCode, QueueError> {
@@ -197,7 +198,7 @@ async fn plain_operator(settings: &Settings) -> Operator {
     Operator::new(broker, &QueueSet::default(), None, state_folder())
 }
 
-/// The Python process that writes the end of steps and runs into Dagster's log.
+/// Starts the Python process that writes the end of steps and runs into Dagster's log.
 pub(in crate::cli) async fn tellers(settings: &Settings) -> Result<Hosts, QueueError> {
     let (notices, mut heard) = mpsc::channel(NOTICES);
     tokio::spawn(async move { while heard.recv().await.is_some() {} });
@@ -205,7 +206,7 @@ pub(in crate::cli) async fn tellers(settings: &Settings) -> Result<Hosts, QueueE
     Ok(Hosts::start(host_settings, notices).await?)
 }
 
-/// Carries out commands for a process without a pool, which may name every configured queue.
+/// Executor of commands for a process without a pool; the commands may name every configured queue.
 pub(in crate::cli) fn operator(
     settings: &Settings,
     broker: Broker,
@@ -219,7 +220,7 @@ pub(in crate::cli) fn operator(
     Operator::new(broker, &named, hosts, state_folder().join("archive"))
 }
 
-/// Does it, unless this is read-only; either way it is recorded.
+/// Carries out a command, unless this process is read-only; both outcomes are recorded.
 async fn act(
     settings: &Settings,
     command: &Command,
@@ -262,7 +263,7 @@ fn dry_run(args: &QueueArgs, verb: &str, queue: &str, messages: u64) -> ExitCode
 
 fn finished(args: &QueueArgs, verb: &str, queue: &str, done: &Operated) -> ExitCode {
     if args.json {
-        // Plain data: it always serializes.
+        // Plain data always serialize.
         let mut value = serde_json::to_value(done).unwrap_or_default();
         value["verb"] = json!(verb);
         value["queue"] = json!(queue);

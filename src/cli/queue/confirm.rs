@@ -1,14 +1,14 @@
-//! Asking before messages are removed.
+//! Confirmation before messages are removed.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use super::QueueError;
 use crate::domain::QueueCounts;
 
-/// Has the queue's name typed.
+/// Requires the user to type the queue's name.
 ///
 /// # Errors
-/// [`QueueError::Refused`] when anything else was.
+/// [`QueueError::Refused`] if anything else was typed.
 pub(super) fn typed_name(verb: &str, queue: &str, counts: QueueCounts) -> Result<(), QueueError> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {

@@ -19,7 +19,7 @@ pub(super) async fn show(args: ShowArgs) -> Result<ExitCode, QueueError> {
     let counts = broker.counts(&queue).await?;
     let waiting = broker.waiting(&queue).await;
     if args.common.json {
-        // Plain data: it always serializes.
+        // Plain data always serialize.
         let mut value = serde_json::to_value(&detail).unwrap_or_default();
         value["counts"] = json!(counts);
         value["waiting_by_priority"] = json!(waiting.as_ref().map(|waiting| &waiting.counts));
@@ -93,7 +93,7 @@ pub(super) async fn peek(args: PeekArgs) -> Result<ExitCode, QueueError> {
         }
         for message in &peek.messages {
             if args.common.json {
-                // Plain data: it always serializes.
+                // Plain data always serialize.
                 out!("{}", serde_json::to_string(message).unwrap_or_default());
             } else {
                 print(message, args.body);
@@ -106,7 +106,7 @@ pub(super) async fn peek(args: PeekArgs) -> Result<ExitCode, QueueError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A peek that counts is recorded like everything that changes something.
+/// Records a peek that raises receive counts, like every command that changes something.
 async fn record(args: &PeekArgs, queue: &str) {
     let command = Command::PeekByReceiving {
         queue: queue.to_owned(),

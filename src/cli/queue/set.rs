@@ -65,7 +65,7 @@ pub(super) async fn list(args: QueueArgs) -> Result<ExitCode, QueueError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a queue; false if there is none.
+/// Prints a queue; returns false if it does not exist.
 async fn one(
     args: &QueueArgs,
     settings: &Settings,

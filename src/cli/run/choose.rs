@@ -1,4 +1,4 @@
-//! Which job or assets are meant.
+//! Choice of the job or assets.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,15 @@ use super::RunError;
 use crate::dagster::{Client, Location};
 use crate::domain::{AssetKey, JobRef, nearest};
 
-/// What names a job on the command line.
+/// The flags that select a job.
 pub(super) struct Wanted<'a> {
     pub(super) job: Option<&'a str>,
     pub(super) location: Option<&'a str>,
     pub(super) assets: &'a [AssetKey],
 }
 
-/// The one job that is meant. Without a name it is Dagster's own job over the assets of the code
-/// location that has the wanted ones.
+/// Finds the selected job. Without a name it is Dagster's own job over the assets of the code
+/// location that has the given ones.
 pub(super) async fn job(client: &Client, wanted: &Wanted<'_>) -> Result<JobRef, RunError> {
     let locations = in_scope(client.locations().await?, wanted.location)?;
     let name = match wanted.job {

@@ -1,4 +1,4 @@
-//! Where a run command goes through: the webserver's client, read-only mode, the audit log.
+//! Context of a run command: the webserver's client, read-only mode, the audit log.
 
 use serde_json::Value;
 
@@ -9,10 +9,10 @@ use crate::control::audit::{self, AuditLog};
 use crate::dagster::{Client, DagsterError, RunFilter};
 use crate::domain::{Command, Danger, Reply};
 
-/// How far back a run is looked for by the beginning of its id.
+/// Number of recent runs that are searched for a shortened id.
 const LOOK_BACK: u32 = 500;
 
-/// See the module.
+/// Client, read-only mode and audit log of a run command.
 pub(super) struct Desk {
     pub(super) client: Client,
     read_only: bool,
@@ -31,7 +31,7 @@ impl Desk {
         })
     }
 
-    /// Prints a value, or what it is in words.
+    /// Prints a value as JSON, or its text.
     pub(super) fn say(&self, value: &Value, words: &str) {
         if self.json {
             out!("{value}");
@@ -40,12 +40,12 @@ impl Desk {
         }
     }
 
-    /// Whether to speak JSON.
+    /// Whether to print JSON.
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Refuses a command in read-only mode; the refusal is recorded too.
+    /// Refuses a command in read-only mode; the refusal is recorded, too.
     pub(super) async fn allow(&self, command: &Command) -> Result<(), RunError> {
         if !self.read_only || command.danger() == Danger::Safe {
             return Ok(());
@@ -58,7 +58,7 @@ impl Desk {
         Err(refusal)
     }
 
-    /// Records what came of a command.
+    /// Records the outcome of a command.
     pub(super) async fn record(&self, command: &Command, reply: Reply) {
         let entry = audit::own_entry("dagster", command, &reply);
         if let (Some(audit), Some(entry)) = (&self.audit, entry) {
@@ -66,7 +66,7 @@ impl Desk {
         }
     }
 
-    /// Records what came of a command that is one call.
+    /// Records the outcome of a command that is one call.
     pub(super) async fn recorded<T>(
         &self,
         command: &Command,
@@ -81,7 +81,7 @@ impl Desk {
         Ok(outcome?)
     }
 
-    /// The whole id of a run of which the beginning is given, as the console shows it.
+    /// Expands the beginning of a run's id, as the console shows it, to the whole id.
     pub(super) async fn run_id(&self, given: &str) -> Result<String, RunError> {
         if given.len() >= 36 {
             return Ok(given.to_owned());

@@ -1,5 +1,5 @@
-//! `run explain` and `run free-slot`: through Dagster's storage where `DAGSTER_HOME` is known,
-//! otherwise through a worker of this host, otherwise what the webserver knows.
+//! `run explain` and `run free-slot`: through Dagster's storage if `DAGSTER_HOME` is known,
+//! otherwise through a worker of this host, otherwise with the webserver's data.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl StorageArgs {
             python: self.python.clone(),
             ..flags
         };
-        // Without a queue it is asked at the embedded broker, which may not be there.
+        // Without a configured queue the embedded broker is queried, which may not be running.
         Ok(self.connection.settings(flags, true)?)
     }
 }
@@ -103,7 +103,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<(), RunError> {
     };
     add_workers(&mut found, &sockets).await;
     if args.common.json {
-        // Plain data: it always serializes.
+        // Plain data always serialize.
         out!("{}", serde_json::to_string(&found).unwrap_or_default());
     } else {
         print(&found);
@@ -142,7 +142,8 @@ pub(super) async fn free_slot(args: FreeSlotArgs) -> Result<(), RunError> {
     Ok(())
 }
 
-/// What the storage says, asked here or by a worker of this host; `None` where neither is known.
+/// Queries Dagster's storage, from here or through a worker of this host; `None` if neither is
+/// known.
 async fn ask(
     settings: &Settings,
     sockets: &[WorkerSocket],
@@ -168,7 +169,7 @@ async fn ask(
     Ok(Some(reply))
 }
 
-/// What the workers of this host have in their hands.
+/// Adds the tasks that the workers of this host hold.
 async fn add_workers(found: &mut Explanation, sockets: &[WorkerSocket]) {
     if !found.is_in_queue() {
         return;
@@ -181,7 +182,7 @@ async fn add_workers(found: &mut Explanation, sockets: &[WorkerSocket]) {
     found.note_tasks(tasks, recent);
 }
 
-/// What the webserver knows: the run's status and which steps have ended.
+/// Data of the webserver: the run's status and which steps have ended.
 async fn of_webserver(settings: &Settings, args: &ExplainArgs) -> Result<Explanation, RunError> {
     let url = settings.webserver_url.value.as_deref();
     let client = Client::new(url.ok_or(RunError::NoStorage)?)?;

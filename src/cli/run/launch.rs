@@ -115,7 +115,7 @@ pub(super) async fn launch(args: LaunchArgs) -> Result<(), RunError> {
     follow(&desk, &args.wait, &launched.run_id).await
 }
 
-/// Has Dagster check assets and configuration, so that each mistake is told with its place.
+/// Validates assets and configuration in Dagster, so that each mistake is reported with its place.
 async fn check(desk: &Desk, launch: &Launch) -> Result<(), RunError> {
     let Launch { job, assets, .. } = launch;
     if !assets.is_empty() {

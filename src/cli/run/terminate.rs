@@ -9,7 +9,7 @@ use crate::cli::output::out;
 use crate::dagster::{RunFilter, Termination, TerminationPolicy};
 use crate::domain::{Command, Reply, RunStatus, RunView};
 
-/// Runs terminated by one call: Dagster asks the launcher for each, one after the other.
+/// Number of runs terminated by one call: Dagster sends them to the launcher one after the other.
 const AT_ONCE: usize = 25;
 
 /// Flags of `run terminate`.
@@ -80,7 +80,7 @@ pub(super) async fn terminate(args: TerminateArgs) -> Result<(), RunError> {
     result
 }
 
-/// The unfinished runs that the filter means.
+/// The unfinished runs that match the filter.
 async fn chosen(desk: &Desk, args: &TerminateArgs) -> Result<Vec<RunView>, RunError> {
     const PAGE: u32 = 200;
     let unfinished = RunStatus::ALL

@@ -1,4 +1,4 @@
-//! `--wait`: until a run is over.
+//! `--wait`: waits until a run is over.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::RunError;
 use super::desk::Desk;
 use crate::domain::RunStatus;
 
-/// How often Dagster is asked.
+/// Interval of the queries to Dagster.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// A webserver that restarts is waited for; one that is gone for longer is an error.
+/// Time for which an unreachable webserver may restart; a longer outage is an error.
 const GONE: Duration = Duration::from_mins(1);
 
 /// The flag.
@@ -24,7 +24,7 @@ pub struct WaitArgs {
     wait: bool,
 }
 
-/// Waits for a run's end where that is wanted. A Ctrl-C ends the waiting, not the run.
+/// Waits for a run's end if requested. Ctrl-C ends the waiting, not the run.
 pub(super) async fn follow(desk: &Desk, args: &WaitArgs, run_id: &str) -> Result<(), RunError> {
     if !args.wait {
         return Ok(());

@@ -1,4 +1,5 @@
-//! `worker start --background`: a worker in a session of its own, waited for until it is ready.
+//! `worker start --background`: starts a worker in a session of its own and waits until it is
+//! ready.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ use crate::control::protocol::own_host;
 use crate::control::server::is_live;
 use crate::control::{ControlError, runtime, wait_for_socket};
 
-/// Starts the worker, waits until it greets, and says where its pid and its log are.
+/// Starts the worker, waits until it greets, and prints the paths of its pid file and its log.
 pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     let RunArgs {
         start: args, json, ..
@@ -27,7 +28,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     let name = settings.name.value.clone();
     if let Some(name) = &name {
         let path = runtime::socket_path(&runtime_folder, name);
-        // Its log is not to be written over.
+        // Its log must not be overwritten.
         if is_live(&path) {
             let worker = name.clone();
             return Err(ControlError::Taken { worker, path }.into());
@@ -36,7 +37,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     let mut words = vec!["worker".into(), "start".into()];
     words.extend(args.to_words(name.as_deref(), false));
     words.extend(["--pid-file".into(), folder.clone().into()]);
-    // Without a name it has one of its own from its pid, which is not known yet.
+    // Without a name the worker makes one from its pid, which is not known yet.
     let starting = || format!("starting-{}", std::process::id());
     let first = Files::of(&folder, &name.clone().unwrap_or_else(starting)).log;
     let mut worker = child::spawn(&words, &first, "worker")?;
@@ -65,7 +66,8 @@ struct Files {
 }
 
 impl Files {
-    /// Named as the control socket is: whatever the id, it is a file name.
+    /// Paths of a worker's files. They are named like the control socket, so any id is a valid file
+    /// name.
     fn of(folder: &Path, id: &str) -> Self {
         let socket = runtime::socket_path(folder, id);
         Self {
@@ -75,7 +77,7 @@ impl Files {
     }
 }
 
-/// Waits until the worker greets and its pid is written. One that is late goes on.
+/// Waits until the worker greets and its pid is written. A late worker keeps running.
 async fn ready(worker: &mut Child, socket: &Path, files: &Files) -> Result<(), ChildError> {
     let log = &files.log;
     let late = || ChildError::Late {
@@ -84,7 +86,7 @@ async fn ready(worker: &mut Child, socket: &Path, files: &Files) -> Result<(), C
     };
     let up = async {
         wait_for_socket(socket, READY).await.map_err(|_| late())?;
-        // It is written a moment later.
+        // The pid is written a moment later.
         while !files.pid.exists() {
             sleep(Duration::from_millis(10)).await;
         }

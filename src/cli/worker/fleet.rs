@@ -1,6 +1,6 @@
-//! `worker list`: every worker of the deployment. Those of this host tell of themselves on their
-//! sockets; the others are known from their heartbeats in Dagster's storage, which a ledger of our
-//! own reads where `DAGSTER_HOME` is known, and otherwise the workers of this host have read.
+//! `worker list`: every worker of the deployment. Those of this host answer on their sockets; the
+//! others are known from their heartbeats in Dagster's storage. The heartbeats are read by a ledger
+//! of our own if `DAGSTER_HOME` is known, and otherwise by the workers of this host.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -48,11 +48,11 @@ pub struct ListArgs {
 struct Row {
     #[serde(flatten)]
     worker: FleetWorker,
-    /// Whole seconds since its last heartbeat in Dagster's storage; none where that has none.
+    /// Whole seconds since its last heartbeat in Dagster's storage; `None` without a heartbeat.
     heartbeat_age_s: Option<u64>,
-    /// It does not answer here, and should have written another heartbeat by now.
+    /// Whether it does not answer here, and its next heartbeat is overdue.
     silent: bool,
-    /// Its control socket, where it runs on this host as this user.
+    /// Its control socket, if it runs on this host as this user.
     #[serde(skip_serializing_if = "Option::is_none")]
     socket: Option<PathBuf>,
 }
@@ -64,7 +64,7 @@ pub(super) async fn list(args: &ListArgs) -> Result<ExitCode, WorkerError> {
     let (fleet, failure) = if known {
         match registry(&settings).await {
             Ok(fleet) => (fleet, None),
-            // This host's workers are printed all the same: the storage may be what is wrong.
+            // This host's workers are printed all the same: the storage may be the problem.
             Err(problem) => (Vec::new(), Some(problem)),
         }
     } else {
@@ -80,7 +80,7 @@ pub(super) async fn list(args: &ListArgs) -> Result<ExitCode, WorkerError> {
         };
         note!("no worker runs on this host; {more}");
     }
-    // A reader that has seen enough, such as `head`, is no failure.
+    // A reader that has left, such as `head`, is not an error.
     let _ = print(&rows, args.json);
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }
@@ -100,7 +100,7 @@ impl ListArgs {
     }
 }
 
-/// The workers that answer on this host, with what they tell.
+/// The workers that answer on this host, with their snapshots.
 async fn local(args: &ListArgs) -> Vec<(PathBuf, Arc<WorkerSnapshot>)> {
     let sockets = sockets_in(args.runtime_dir.as_ref()).await;
     let asked = sockets.into_iter().map(|socket| async move {
@@ -111,7 +111,7 @@ async fn local(args: &ListArgs) -> Vec<(PathBuf, Arc<WorkerSnapshot>)> {
     answers.into_iter().flatten().collect()
 }
 
-/// What Dagster's storage has, read by a ledger that ends with this.
+/// Heartbeats in Dagster's storage, read by a ledger that ends with this call.
 async fn registry(settings: &Settings) -> Result<Vec<FleetWorker>, WorkerError> {
     let (notices, _unheard) = mpsc::channel(1);
     let hosts = Hosts::start(host_settings(settings, &identity(settings))?, notices).await?;
@@ -120,7 +120,7 @@ async fn registry(settings: &Settings) -> Result<Vec<FleetWorker>, WorkerError> 
     Ok(fleet?)
 }
 
-/// One row a worker, by id: what it tells itself goes before what it wrote.
+/// One row a worker, by id: a worker's own snapshot takes precedence over its heartbeat.
 fn rows(
     fleet: Vec<FleetWorker>,
     local: Vec<(PathBuf, Arc<WorkerSnapshot>)>,

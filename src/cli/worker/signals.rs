@@ -14,7 +14,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes over both signals from now on.
+    /// Handles both signals from now on.
     pub fn install() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
@@ -24,7 +24,7 @@ impl Signals {
         })
     }
 
-    /// Completes at the next of them.
+    /// Completes at the next signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -32,7 +32,7 @@ impl Signals {
         }
     }
 
-    /// Turns them into orders for as long as the pool lives.
+    /// Turns the signals into orders for as long as the pool lives.
     pub async fn into_orders(mut self, orders: mpsc::Sender<Order>) {
         self.next().await;
         info!("signal: finishing what runs, giving the rest back; a second signal stops it");
@@ -48,6 +48,6 @@ impl Signals {
 
 async fn order(orders: &mpsc::Sender<Order>, command: Command) {
     let (reply, _) = oneshot::channel();
-    // A pool that is gone has done what was asked.
+    // A pool that is gone has already ended.
     let _ = orders.send(Order { command, reply }).await;
 }

@@ -1,4 +1,4 @@
-//! Puts a worker together: settings, log, queues, Python hosts, control socket, pool.
+//! Assembles a worker: settings, log, queues, Python hosts, control socket, pool.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,10 +22,10 @@ use crate::host::{HostNotice, HostSettings, Hosts, IsolationSettings, LostPolicy
 use crate::telemetry;
 use crate::worker::{Order, Pool, PoolOptions};
 
-/// Commands that may wait for the pool: it answers each within a turn of its loop.
+/// Maximum number of commands waiting for the pool, which answers each within a turn of its loop.
 const ORDERS: usize = 64;
 
-/// Notices that may wait to be logged.
+/// Maximum number of notices waiting to be logged.
 const NOTICES: usize = 256;
 
 pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
@@ -47,7 +47,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     })?;
     let worker = tokio::select! {
         worker = assemble(&args, &settings, events, received) => worker?,
-        // Nothing was received yet: there is nothing to finish.
+        // Nothing was received yet, so there is nothing to finish.
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     let pid_file = pid_file.map(|path| {
@@ -62,7 +62,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     }
     worker.run(signals).await;
     if let Some(path) = pid_file {
-        // One that somebody else removed is gone all the same.
+        // A file that is already gone is not an error.
         let _ = std::fs::remove_file(path);
     }
     Ok(ExitCode::SUCCESS)
@@ -104,7 +104,7 @@ impl Worker {
             () = signals.into_orders(send) => {}
             () = forward => {}
         }
-        // The pool held the last sink but the log's: the store may fold what is left, but is not
+        // The pool held the last sink but the log's: the store may process the rest, but is not
         // waited for beyond the socket's own time.
         server.close().await;
         store.abort();
@@ -168,7 +168,7 @@ async fn assemble(
     })
 }
 
-/// Serves metrics and health, where the settings ask for it: from the start on, since a worker that
+/// Serves metrics and health if the settings request it: from the start on, since a worker that
 /// loads a large project takes a while to be ready.
 async fn export(
     settings: &Settings,
@@ -232,7 +232,7 @@ pub(in crate::cli) fn host_settings(
     })
 }
 
-/// `$VIRTUAL_ENV`, then PATH.
+/// Looks for Python in `$VIRTUAL_ENV`, then on PATH.
 fn find_python() -> Option<PathBuf> {
     let bin = std::env::var_os("VIRTUAL_ENV").map(|folder| PathBuf::from(folder).join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -242,7 +242,7 @@ fn find_python() -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// A worker that has done nothing yet.
+/// View of a worker that has done nothing yet.
 pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
     let now = Timestamp::now();
     WorkerView {

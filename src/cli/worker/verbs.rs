@@ -1,4 +1,4 @@
-//! Verbs for a worker that runs on this host: they speak to its control socket.
+//! Verbs for a worker that runs on this host, through its control socket.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::control::client::{self, WorkerSocket, discover_in};
 use crate::control::runtime;
 use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
 
-/// How long a worker that is to be killed may take to answer.
+/// Time limit for the answer of a worker that is to be killed.
 const ANSWER: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
@@ -42,7 +42,7 @@ pub(in crate::cli) async fn sockets_in(folder: Option<&PathBuf>) -> Vec<WorkerSo
     }
 }
 
-/// The one worker that is meant.
+/// Finds the one worker that the flags select.
 async fn the_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
     let mut found = sockets_in(target.runtime_dir.as_ref()).await;
     if let Some(name) = &target.worker {
@@ -69,7 +69,7 @@ async fn the_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
     })
 }
 
-/// Sends what ends the worker, and waits for the end if that is wanted.
+/// Sends a command that ends the worker, and waits for the end if requested.
 async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> {
     let socket = the_worker(&args.target).await?.path;
     let code = send(&args.target, command).await?;
@@ -79,7 +79,8 @@ async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> 
     Ok(code)
 }
 
-/// Asks the worker to kill itself, which records who asked; one that does not answer is killed.
+/// Sends the worker the command to kill itself, which records the caller; a silent worker is killed
+/// from here.
 async fn kill(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
     let socket = the_worker(target).await?;
     let (worker, pid) = (socket.worker.clone(), socket.pid);
@@ -119,7 +120,7 @@ async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerE
             );
         }
         Reply::Done(text) => out!("{}: {text}", socket.worker),
-        // No verb here asks for one.
+        // No verb here sends a query.
         Reply::Answer(_) => {}
         Reply::Failed(reason) => {
             return Err(WorkerError::Refused {
@@ -131,7 +132,7 @@ async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerE
     Ok(ExitCode::SUCCESS)
 }
 
-/// Interrupts the one task in the worker's hands that is meant.
+/// Interrupts the one held task that the arguments select.
 async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
     let socket = the_worker(&args.target).await?;
     let snapshot = client::status(&socket.path).await?;
@@ -157,7 +158,7 @@ async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
     let socket = the_worker(target).await?;
     let snapshot = client::status(&socket.path).await?;
     if target.json {
-        // A snapshot is plain data: it always serializes.
+        // A snapshot is plain data, which always serialize.
         out!("{}", serde_json::to_string(&*snapshot).unwrap_or_default());
     } else {
         print_status(&snapshot);

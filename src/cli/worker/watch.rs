@@ -1,5 +1,5 @@
-//! `--wait`: follows a worker that was told to end until its process is gone, with what is still to
-//! come and when.
+//! `--wait`: follows an ending worker until its process is gone, and prints the remaining tasks and
+//! the deadline.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -8,11 +8,11 @@ use crate::control::client::{Connection, Wants};
 use crate::control::protocol::{LogStart, ServerFrame};
 use crate::domain::{Timestamp, WorkerSnapshot};
 
-/// How often the countdown moves.
+/// Interval of the countdown.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Returns when the worker has closed its socket. On a terminal one line on standard error counts
-/// down in place; elsewhere each new state is a line.
+/// down in place; otherwise each new state is a line.
 pub(super) async fn until_gone(socket: &Path) {
     let wants = Wants {
         read_only: true,
@@ -44,7 +44,8 @@ pub(super) async fn until_gone(socket: &Path) {
     line.end();
 }
 
-/// What changes apart from time. A drain that is under way may be given another deadline.
+/// The state apart from time, to detect changes. A drain that is under way may be given another
+/// deadline.
 fn key(snapshot: &WorkerSnapshot) -> String {
     let worker = &snapshot.worker;
     let (state, deadline) = (worker.state.word(), worker.deadline);
@@ -55,7 +56,7 @@ fn in_flight(snapshot: &WorkerSnapshot) -> u32 {
     snapshot.worker.steps.busy + snapshot.worker.runs.busy
 }
 
-/// `etl-1 is draining: 3 running, interrupts them in 42 s`.
+/// Formats a line such as `etl-1 is draining: 3 running, interrupts them in 42 s`.
 fn sentence(snapshot: &WorkerSnapshot, now: Timestamp) -> String {
     let worker = &snapshot.worker;
     let running = in_flight(snapshot);
@@ -82,7 +83,7 @@ impl StatusLine {
 
     fn show(&mut self, text: &str, key: &str) {
         let mut output = std::io::stderr();
-        // Nobody may be reading; the worker ends all the same.
+        // The reader may be gone; the worker ends all the same.
         let _ = if self.terminal {
             write!(output, "\r\x1b[K{text}").and_then(|()| output.flush())
         } else if self.shown != key {
