@@ -1,8 +1,8 @@
 //! The operator's terminal console: a client of [`crate::control`].
 //!
-//! [`app::App`] is the model: it takes messages, answers with effects and draws itself, without I/O.
-//! The runtime owns the terminal and a thread of its own, so that neither a stalled terminal nor
-//! a panic in drawing reaches the pool.
+//! [`app::App`] is the model: it takes messages, returns effects and draws itself, without I/O. The
+//! runtime owns the terminal and a thread of its own, so that neither a stalled terminal nor a
+//! panic in drawing reaches the pool.
 
 pub mod alarms;
 pub mod app;

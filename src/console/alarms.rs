@@ -1,4 +1,4 @@
-//! What needs an operator: derived from the snapshot, worst first.
+//! Conditions that need an operator: derived from the snapshot, worst first.
 
 mod consumers;
 
@@ -18,35 +18,36 @@ use super::words;
 
 pub use consumers::NO_WORKER;
 
-/// How bad it is.
+/// Severity of an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Work stands still, or will.
     Critical,
-    /// Worth a look.
+    /// Should be looked at.
     Warning,
 }
 
-/// Something that needs an operator.
+/// A condition that needs an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alarm {
-    /// How bad.
+    /// Its severity.
     pub severity: Severity,
-    /// What about.
+    /// Its kind.
     pub kind: AlarmKind,
-    /// Whom or what it is about: of one kind, each has one alarm.
+    /// Its subject: there is one alarm for each kind and subject.
     pub about: String,
-    /// One sentence, with what to do where that is known.
+    /// One sentence, with the remedy if it is known.
     pub text: String,
 }
 
-/// A worker that told nothing for this many seconds is late: three of its heartbeats.
+/// Age in seconds of a worker's last message beyond which the worker is late: three of its
+/// heartbeats.
 pub const HEARTBEAT_LATE: u64 = 15;
 
-/// A held message that waits this many seconds for a slot is worth telling.
+/// Time in seconds that a held message may wait for a slot before it raises an alarm.
 const HELD_LONG: u64 = 300;
 
-/// The alarms while they are gathered.
+/// The alarms while they are collected.
 #[derive(Default)]
 struct Found(Vec<Alarm>);
 
@@ -69,12 +70,12 @@ impl Found {
     }
 }
 
-/// All alarms, worst first.
+/// Returns all alarms, worst first.
 #[must_use]
 pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
     let mut found = Found::default();
     if snapshot.revision == 0 {
-        // Nothing was heard yet: nothing is wrong yet.
+        // No data has arrived yet, so nothing is wrong yet.
         return Vec::new();
     }
     sources(snapshot, now, &mut found);
@@ -128,8 +129,8 @@ fn workers(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     }
 }
 
-/// A worker of another host that ended without a word is told for this long, in seconds; its last
-/// heartbeat stays in Dagster's storage for a day.
+/// Time in seconds for which a worker of another host that ended without a report raises an alarm;
+/// its last heartbeat stays in Dagster's storage for a day.
 const SILENCE_TOLD: u64 = 3600;
 
 fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
@@ -162,10 +163,11 @@ fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     clocks(snapshot, found);
 }
 
-/// A difference of clocks in seconds that is worth telling.
+/// Clock difference in seconds that raises an alarm.
 const CLOCKS_DIFFER: u64 = 5;
 
-/// Hosts whose clock is not ours: the times they write to Dagster's event log are off by as much.
+/// Finds hosts whose clock differs from ours: the times they write to Dagster's event log are off
+/// by as much.
 fn clocks(snapshot: &Snapshot, found: &mut Found) {
     let mut told = BTreeSet::new();
     for worker in snapshot.workers.iter() {
@@ -184,7 +186,8 @@ fn clocks(snapshot: &Snapshot, found: &mut Found) {
     }
 }
 
-/// Workers of one name write the same heartbeat: the deployment counts them as one.
+/// Finds workers with the same name: they write the same heartbeat, so the deployment counts them
+/// as one.
 fn same_names(snapshot: &Snapshot, found: &mut Found) {
     let mut hosts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for worker in snapshot.workers.iter() {

@@ -1,7 +1,7 @@
-//! The console's model: what is looked at, how, and what lies on top.
+//! The console's model: the view, its presentation, and the overlay.
 //!
-//! [`App::update`] takes a message and answers with effects, without I/O; [`App::render`] draws the
-//! model as it stands. The terminal, the clock and the control layer are [`super::runtime`]'s.
+//! [`App::update`] takes a message and returns effects, without I/O; [`App::render`] draws the
+//! current model. [`super::runtime`] owns the terminal, the clock and the control layer.
 
 mod alarming;
 mod dispatch;
@@ -52,33 +52,33 @@ pub use messages::Messages;
 pub use mouse::Mouse;
 pub use trail::Place;
 
-/// What the model is told.
+/// Input of the model.
 #[derive(Clone, Debug)]
 pub enum Message {
     /// A key was pressed.
     Key(Key),
     /// Text was pasted.
     Paste(String),
-    /// The mouse did something.
+    /// A mouse event.
     Mouse(Mouse),
-    /// The terminal has this many columns and rows.
+    /// The terminal's size in columns and rows.
     Resize(u16, u16),
-    /// How things stand now.
+    /// The current state.
     Snapshot(Arc<Snapshot>),
-    /// What came of a command.
+    /// The outcome of a command.
     Reply {
         /// The request's number, from its effect.
         request: u64,
         /// The outcome.
         reply: Reply,
     },
-    /// How the start of the pool goes.
+    /// The state of the pool's start.
     Startup(Startup),
-    /// What came of writing a file: one sentence either way.
+    /// The outcome of writing a file: one sentence in both cases.
     Written(Result<String, String>),
-    /// What came of `$EDITOR`: the text, or one sentence.
+    /// The outcome of `$EDITOR`: the text, or one sentence.
     Edited(Result<String, String>),
-    /// Nothing will be heard any more: what gathers it has ended.
+    /// No more data will arrive, because their collector has ended.
     CutOff,
     /// Time has passed.
     Tick,
@@ -86,81 +86,81 @@ pub enum Message {
     BackgroundPanic(String),
 }
 
-/// What the model wants done.
+/// Action requested by the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send a command.
     Request {
         /// Number for the reply.
         request: u64,
-        /// The worker it is for; `None` is all of them, or Dagster.
+        /// The addressed worker; `None` is all of them, or Dagster.
         worker: Option<String>,
         /// The command.
         command: Command,
     },
-    /// Put text on the clipboard of the operator's terminal.
+    /// Copy text to the clipboard of the operator's terminal.
     Copy(String),
     /// Write a new file.
     Write {
         /// Its path; a file that exists is not overwritten.
         path: PathBuf,
-        /// What it is to hold.
+        /// Its content.
         text: String,
     },
-    /// Have text edited in `$EDITOR`; the terminal is its own meanwhile.
+    /// Edit text in `$EDITOR`, which has the terminal meanwhile.
     Edit(String),
-    /// Have the terminal tell of the mouse, or no longer.
+    /// Turn the terminal's mouse reports on or off.
     Mouse(bool),
     /// Call an operator who looks elsewhere: BEL, a notification with this text (OSC 9), or both.
     Ring {
         /// Whether BEL is sent.
         bell: bool,
-        /// What the notification says.
+        /// Text of the notification, if one is sent.
         notification: Option<String>,
     },
     /// Draw every cell again.
     Redraw,
     /// Stop this process group until `fg`.
     Suspend,
-    /// Leave.
+    /// End the console.
     Exit(Exit),
 }
 
-/// What does not change while the console runs.
+/// Settings that are constant while the console runs.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Refuse what changes something.
+    /// Whether commands that change something are refused.
     pub read_only: bool,
     /// Shown beside the product's name.
     pub context: String,
-    /// What `q` does.
+    /// Behaviour of `q`.
     pub quit: QuitPolicy,
-    /// The signs to draw with.
+    /// The glyphs to draw with.
     pub glyphs: &'static Glyphs,
-    /// Colours of the terminal.
+    /// Colour depth of the terminal.
     pub depth: Depth,
-    /// Zone of the times shown.
+    /// Time zone of the times shown.
     pub zone: TimeZone,
-    /// Time moves on in steps of ten seconds: no figure ticks by itself.
+    /// Whether times move on in steps of ten seconds, so that no figure ticks by itself.
     pub reduced_motion: bool,
-    /// How and for which alarms the terminal rings.
+    /// Ways of ringing the terminal, and the alarms that ring.
     pub ring: RingSettings,
 }
 
-/// How the log view shows lines.
+/// Display settings of the log view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogSettings {
     /// Lowest level shown.
     pub level: LogLevel,
-    /// Stay at the newest line.
+    /// Whether it stays at the newest line.
     pub follow: bool,
-    /// Break long lines.
+    /// Whether long lines are broken.
     pub wrap: bool,
-    /// How they tell their time.
+    /// Form of the times.
     pub times: LogTimes,
 }
 
-/// What stands before a log line.
+/// Text before a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogTimes {
     /// The time of day, to the second.
@@ -186,7 +186,7 @@ impl LogTimes {
 #[derive(Clone, Debug)]
 pub struct App {
     pub(super) setup: Setup,
-    /// The zone of the times before it was switched.
+    /// The time zone before it was switched.
     own_zone: TimeZone,
     pub(super) theme: Theme,
     pub(super) snapshot: Arc<Snapshot>,
@@ -197,7 +197,7 @@ pub struct App {
     pub(super) overlay: Option<Overlay>,
     pub(super) logs: LogSettings,
     pub(super) toasts: Vec<Toast>,
-    /// Names typed after `:`, oldest first.
+    /// Command lines entered after `:`, oldest first.
     pub(super) history: Vec<String>,
     /// Filters that were set, oldest first.
     pub(super) filters: Vec<String>,
@@ -205,41 +205,42 @@ pub struct App {
     /// Keys of a sequence that is not complete yet.
     pub(super) pending: Vec<Key>,
     pub(super) startup: Startup,
-    /// The alarms that stand.
+    /// The current alarms.
     pub(super) standing: Standing,
-    /// What waited over the last day.
+    /// Waiting messages over the last day.
     pub(super) waiting: Days,
     pub(super) size: (u16, u16),
     /// Whether the mouse is used.
     pub(super) mouse: bool,
-    /// Slot targets asked for and not yet seen in a snapshot, by worker: quick presses of `+` add up.
+    /// Requested slot targets that have not appeared in a snapshot yet, by worker: quick presses of
+    /// `+` add up.
     wanted_slots: BTreeMap<String, u32>,
-    /// What is followed while a task's details are open.
+    /// The followed item, while the details of a task or run are open.
     pub(super) followed: Option<Follow>,
-    /// What is explained while its page or its details are open.
+    /// The explained item, while its page or its details are open.
     pub(super) explained: Option<Explained>,
-    /// What is shown is the last that is ever heard.
+    /// Whether the data shown are final, because no more will arrive.
     pub(super) is_cut_off: bool,
-    /// How many of the snapshot's runs are not over: counted once, and not in every frame.
+    /// Number of the snapshot's unfinished runs: counted once, and not in every frame.
     pub(super) unfinished_runs: usize,
     /// The request that loads older runs, while it is under way.
     loading_runs: Option<u64>,
     next_request: u64,
-    /// What was told of queues and messages beyond the snapshot.
+    /// Data about queues and messages beyond the snapshot.
     pub(super) messages: Messages,
     /// The alarms that the terminal rings for.
     ringing: Ringing,
-    /// The moment of the last message.
+    /// Time of the last message.
     told_at: Timestamp,
 }
 
-/// With nothing moving on the screen, ages and heartbeats are looked at this often.
+/// Interval at which ages and heartbeats are checked while nothing on the screen moves.
 const STALE_CHECK: Duration = Duration::from_secs(5);
-/// With something moving, once a second.
+/// Interval while something on the screen moves.
 const MOVING: Duration = Duration::from_secs(1);
 
 impl App {
-    /// A console that has seen nothing yet.
+    /// Creates a console without data.
     #[must_use]
     pub fn new(setup: Setup, theme: Theme) -> Self {
         Self {
@@ -280,7 +281,7 @@ impl App {
         }
     }
 
-    /// Takes a message; says what is to be done.
+    /// Handles a message; returns the effects to carry out.
     #[must_use = "what is not done is waited for without end"]
     pub fn update(&mut self, message: Message, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -336,7 +337,7 @@ impl App {
         effects
     }
 
-    /// How long nothing on the screen changes by time alone.
+    /// Time during which nothing on the screen changes by itself.
     #[must_use]
     pub fn next_tick(&self, now: Timestamp) -> Duration {
         let snapshot = &self.snapshot;
@@ -364,7 +365,7 @@ impl App {
         self.view
     }
 
-    /// What lies on top of it.
+    /// The overlay on top of the view.
     #[must_use]
     pub fn overlay(&self) -> Option<&Overlay> {
         self.overlay.as_ref()
@@ -384,7 +385,7 @@ impl App {
         &mut self.lists[self.view.index()]
     }
 
-    /// Why the worker that this console was to start is not there.
+    /// The reason why the worker that this console had to start is missing.
     #[must_use]
     pub fn startup_problem(&self) -> Option<&str> {
         match &self.startup {
@@ -393,13 +394,13 @@ impl App {
         }
     }
 
-    /// With the operator's own keys.
+    /// Uses the operator's own keys.
     #[must_use]
     pub fn with_keys(self, keymap: Keymap) -> Self {
         Self { keymap, ..self }
     }
 
-    /// Brings rows, cursor and offset of the view on the screen in line with everything else.
+    /// Updates rows, cursor and offset of the current view after other changes.
     fn settle(&mut self) {
         let page = super::render::page_rows(self);
         let (view, logs) = (self.view, self.logs);

@@ -1,7 +1,7 @@
 //! The command table: every key, `:` name, hint and help line of the console is a row here.
 //!
 //! A key that is not in the table does not exist, except inside an input line, a dialog or a list
-//! that lies over the view, which say themselves what they take.
+//! that lies over the view, which show their own keys.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ mod table;
 
 pub use table::COMMANDS;
 
-/// What a command does; [`super::app::App`] carries it out.
+/// Function of a command; [`super::app::App`] carries it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// Show a view.
@@ -34,7 +34,7 @@ pub enum Verb {
     Palette,
     /// All alarms.
     Alarms,
-    /// What the keys do here.
+    /// Show the keys.
     Help,
     /// Pause, or resume what is paused.
     PauseOrResume,
@@ -80,15 +80,15 @@ pub enum Verb {
     Reexecute,
     /// The same, from where it failed.
     ReexecuteFromFailure,
-    /// The next status to show runs of.
+    /// Show runs of the next status.
     RunStatus,
     /// The steps of the run under the cursor.
     StepsOfRun,
     /// The log lines of the step or run under the cursor.
     LogsOf,
-    /// Why the step or run under the cursor does not start.
+    /// Explain why the step or run under the cursor does not start.
     Explain,
-    /// How log lines tell their time.
+    /// Change the form of the times of log lines.
     LogTimes,
     /// Have Dagster load a code location again.
     ReloadLocation,
@@ -142,7 +142,7 @@ pub enum Motion {
     Bottom,
 }
 
-/// Where a command can be used.
+/// Views in which a command can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// In every view.
@@ -152,7 +152,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether it holds in `view`.
+    /// Whether it includes `view`.
     #[must_use]
     pub fn covers(self, view: View) -> bool {
         match self {
@@ -165,7 +165,7 @@ impl Scope {
 /// One command.
 #[derive(Debug)]
 pub struct CommandRow {
-    /// What it does.
+    /// Its function.
     pub verb: Verb,
     /// Its name after `:`.
     pub name: &'static str,
@@ -173,15 +173,15 @@ pub struct CommandRow {
     pub aliases: &'static [&'static str],
     /// Its keys, as [`key::parse`] reads them.
     pub keys: &'static [&'static str],
-    /// Where it can be used.
+    /// The views in which it can be used.
     pub scope: Scope,
-    /// How much it can hurt. Destructive ones have an upper-case key and are confirmed by typing.
+    /// Its danger. Destructive commands have an upper-case key and are confirmed by typing.
     pub danger: Danger,
     /// A word for the hint bar; empty for commands that are not shown there.
     pub hint: &'static str,
-    /// What it does, for help and palette.
+    /// Its description, for help and palette.
     pub help: &'static str,
-    /// What may follow its name after `:`.
+    /// Arguments after its name in `:`.
     pub argument: &'static str,
 }
 
@@ -191,7 +191,7 @@ impl CommandRow {
         self.keys.iter().flat_map(|keys| key::parse(keys))
     }
 
-    /// Where it can be used, in words.
+    /// The views in which it can be used, as text.
     #[must_use]
     pub fn shown_scope(&self) -> String {
         match self.scope {
@@ -204,8 +204,8 @@ impl CommandRow {
     }
 }
 
-/// The command of a name or alias. Where several views give one name to different commands, the
-/// one of `view` is meant.
+/// The command of a name or alias. If several views give one name to different commands, the one of
+/// `view` is returned.
 #[must_use]
 pub fn by_name(name: &str, view: View) -> Option<&'static CommandRow> {
     let named = |row: &&CommandRow| row.name == name || row.aliases.contains(&name);
@@ -235,7 +235,7 @@ pub fn key_table() -> String {
             table,
             "| {} | `{}` | {} | {} |",
             keys.join(" "),
-            // A bar would end the cell, in code too.
+            // A bar would end the cell, even in code.
             name.trim_end().replace('|', "\\|"),
             row.shown_scope(),
             row.help,

@@ -1,4 +1,4 @@
-//! How many messages waited in each queue over the last day, for a console's next one too.
+//! Number of waiting messages in each queue over the last day, kept for the next console, too.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Snapshot;
 
-/// Minutes that a figure stands for.
+/// Minutes per figure.
 const MINUTES: i64 = 10;
 
 /// Figures of a day.
 pub const DAY: usize = 24 * 6;
 
-/// The most messages that waited in each ten minutes of the last day, by queue. Where no console was
-/// open there is none.
+/// The maximum number of waiting messages in each ten minutes of the last day, by queue. Times
+/// without an open console have no figure.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Days {
@@ -27,7 +27,7 @@ fn slot(at: Timestamp) -> i64 {
 }
 
 impl Days {
-    /// Notes the counts of a snapshot.
+    /// Records the counts of a snapshot.
     pub(super) fn note(&mut self, snapshot: &Snapshot, now: Timestamp) {
         let present = slot(now);
         for queue in snapshot.queues.iter() {

@@ -1,4 +1,4 @@
-//! Writing down what the console shows: the screen as text, a table as CSV or JSON.
+//! Files with the console's content: the screen as text, a table as CSV or JSON.
 
 use std::borrow::Cow;
 
@@ -12,19 +12,19 @@ use super::rows::{task_at, worker_at};
 use super::text;
 use super::view::View;
 
-/// What is written.
+/// Content and format of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// The screen as it stands.
+    /// The current screen.
     Screen,
     /// The view's rows after filter and order, their shown columns.
     Csv,
-    /// The same rows, everything that is known of each.
+    /// The same rows with all known data.
     Json,
 }
 
 impl Form {
-    /// The form of a word, and the ending of its file.
+    /// The form for a word, which is also its file's extension.
     #[must_use]
     pub fn named(word: &str) -> Option<Self> {
         match word {
@@ -35,7 +35,7 @@ impl Form {
         }
     }
 
-    /// The ending of its file's name.
+    /// The extension of its file's name.
     #[must_use]
     pub fn ending(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ pub fn lines(buffer: &Buffer) -> String {
 }
 
 impl App {
-    /// What the console shows, in a form. `None` where the view has no rows to write.
+    /// The console's content in a form; `None` if the view has no rows to write.
     #[must_use]
     pub fn dump(&self, form: Form, now: Timestamp) -> Option<String> {
         match form {
@@ -91,7 +91,7 @@ impl App {
         }
     }
 
-    /// All that is known of the row at a position of the view's list.
+    /// All known data of the row at a position of the view's list.
     fn value_at(&self, at: usize) -> Option<serde_json::Value> {
         let snapshot = &self.snapshot;
         let value = match self.view() {
@@ -107,7 +107,7 @@ impl App {
     }
 }
 
-/// A cell as RFC 4180 wants it.
+/// A cell quoted according to RFC 4180.
 fn quoted(cell: &str) -> Cow<'_, str> {
     if cell.contains(['"', ',', '\r', '\n']) {
         Cow::Owned(format!("\"{}\"", cell.replace('"', "\"\"")))

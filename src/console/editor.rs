@@ -1,22 +1,22 @@
-//! The operator's own editor, in a file of its own.
+//! The operator's own editor, on a temporary file.
 
 use std::env;
 use std::io::{self, Write};
 
 use tokio::process::Command;
 
-/// What sh says of a command that is not there.
+/// Exit code of sh for a command that does not exist.
 const NOT_FOUND: i32 = 127;
 
-/// Has text edited in `$VISUAL`, `$EDITOR` (both may carry arguments) or vi; the text, or one
-/// sentence why there is none. The editor ends with the future.
+/// Opens text in `$VISUAL`, `$EDITOR` (both may carry arguments) or vi; returns the edited text, or
+/// the reason for its absence in one sentence. The editor ends with the future.
 pub(super) async fn edit(text: &str) -> Result<String, String> {
     let named = |name| {
         env::var(name)
             .ok()
             .filter(|editor| !editor.trim().is_empty())
     };
-    // Where neither is set everybody means vi, which POSIX has.
+    // If neither is set, vi is the convention, and POSIX requires it.
     let editor = named("VISUAL")
         .or_else(|| named("EDITOR"))
         .unwrap_or_else(|| String::from("vi"));
@@ -27,7 +27,7 @@ pub(super) async fn edit(text: &str) -> Result<String, String> {
         .tempfile()
         .map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
-    // As git does it: the variable is a piece of shell.
+    // The variable is a shell fragment, as in git.
     let status = Command::new("sh")
         .args(["-c", &format!("{editor} \"$1\""), "editor"])
         .arg(file.path())

@@ -10,11 +10,11 @@ use regex::{Regex, RegexBuilder};
 
 use super::fuzzy;
 
-/// Something that can be filtered: its fields by name, and all its text.
+/// An item that can be filtered: its fields by name, and all its text.
 pub trait Searchable {
     /// The value of a field; `None` if it has no such field.
     fn field(&self, name: &str) -> Option<Cow<'_, str>>;
-    /// Everything that a bare term is looked for in.
+    /// The text that a bare term is searched in.
     fn haystack(&self) -> String;
 }
 
@@ -58,8 +58,8 @@ const FIELDS: [(&str, &str); 10] = [
 ];
 
 impl Filter {
-    /// Reads a filter. With a regular expression that does not parse it lets nothing pass, and
-    /// [`Filter::error`] tells why.
+    /// Parses a filter. With an invalid regular expression it matches nothing, and
+    /// [`Filter::error`] returns the reason.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut filter = Self {
@@ -75,25 +75,25 @@ impl Filter {
         filter
     }
 
-    /// As it was typed.
+    /// The typed text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether it lets everything pass.
+    /// Whether it matches everything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty() && self.error.is_none()
     }
 
-    /// What is wrong with it, in one sentence.
+    /// The error in one sentence, if any.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
-    /// A field that it looks at and that is not among these: no row has it.
+    /// A field of the filter that is not among these, so that no row has it.
     #[must_use]
     pub fn foreign_field(&self, fields: &[&str]) -> Option<&str> {
         let named = self.terms.iter().filter_map(|term| term.field.as_deref());
@@ -101,14 +101,14 @@ impl Filter {
         foreign.next()
     }
 
-    /// Whether a row passes.
+    /// Whether a row matches.
     #[must_use]
     pub fn matches(&self, row: &impl Searchable) -> bool {
         self.error.is_none() && self.terms.iter().all(|term| term.holds(row))
     }
 }
 
-/// The words of a filter; blanks between quotation marks part none.
+/// The words of a filter; blanks between quotation marks do not separate words.
 fn words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     for c in text.chars() {
@@ -124,7 +124,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 impl Term {
-    /// `None` for a term that is still being typed, such as `queue:`.
+    /// Parses a term; `None` for one that is still being typed, such as `queue:`.
     fn parse(word: &str) -> Result<Option<Self>, String> {
         let (inverse, word) = match word.strip_prefix('!') {
             Some(rest) => (true, rest),
@@ -180,7 +180,8 @@ impl Test {
             (Some(comparison), _) if field.is_some() => comparison,
             (_, Some(fuzzy)) => Self::Fuzzy(fuzzy.to_owned()),
             _ => match value.parse() {
-                // Priority 1 is not 10, but a run is named by a part of its id.
+                // A priority must match whole, because 1 is not 10, but a part of a run's id
+                // suffices.
                 Ok(number) if field == Some("prio") => Self::Exactly(number),
                 _ => Self::Substring(value.to_lowercase()),
             },

@@ -1,5 +1,5 @@
-//! What is followed while the details of a task or a run are open: Dagster's events of it, a task's
-//! output and message, a run's steps.
+//! Data for the open details of a task or a run: Dagster's events of it, a task's output and
+//! message, a run's steps.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,34 +7,34 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{Answer, OutputPage, Query, RunEvent, RunSteps, RunView, TaskView};
 
-/// Events that are kept: the newest.
+/// Maximum number of kept events: the newest.
 const MAX_EVENTS: usize = 500;
 
-/// Bytes of each stream that are kept: the newest.
+/// Maximum size of each kept stream in bytes: the newest.
 const MAX_OUTPUT: usize = 64 * 1024;
 
-/// How long to wait after an answer that had it all.
+/// Pause after an answer that was complete.
 const PAUSE: SignedDuration = SignedDuration::from_secs(2);
 
-/// Pages of a run's log that are asked for without a pause: 20,000 events.
+/// Number of pages of a run's log that are read without a pause: 20,000 events.
 const PAGES_AT_ONCE: usize = 40;
 
-/// See the module.
+/// The followed task or run, with its data.
 #[derive(Clone, Debug)]
 pub struct Follow {
     /// Taskiq's id of the task, or the run's.
     pub id: String,
-    /// Dagster's events of it, oldest first; of a run its own and those with an error.
+    /// Dagster's events of it, oldest first; for a run, its own and those with an error.
     pub events: VecDeque<RunEvent>,
     /// The end of its standard output.
     pub stdout: String,
     /// The end of its standard error.
     pub stderr: String,
-    /// Its message, secrets hidden, or why it cannot be shown.
+    /// Its message, secrets redacted, or the reason why it cannot be shown.
     pub message: Option<Result<String, String>>,
-    /// Why events or steps cannot be read.
+    /// Reason why events or steps cannot be read.
     pub problem: Option<String>,
-    /// Why the output cannot be read.
+    /// Reason why the output cannot be read.
     pub output_problem: Option<String>,
     /// A run's steps.
     pub run: Option<RunSteps>,
@@ -42,14 +42,14 @@ pub struct Follow {
     events_after: Option<String>,
     pages: usize,
     output: Output,
-    /// What is asked at the moment, by the numbers of the requests.
+    /// The pending queries, by the numbers of the requests.
     asked: BTreeMap<u64, Slot>,
     due: Timestamp,
-    /// Nothing will be added any more.
+    /// Whether nothing will be added any more.
     over: bool,
 }
 
-/// What is followed.
+/// The followed item.
 #[derive(Clone, Debug)]
 enum Subject {
     Task {
@@ -63,18 +63,18 @@ enum Subject {
     },
 }
 
-/// Where the output is read.
+/// Source of the output.
 #[derive(Clone, Debug, Default)]
 struct Output {
     /// Dagster's key of the capture.
     key: Option<String>,
     after: Option<String>,
-    /// The webserver does not have it: the worker that ran the step is asked for its files.
+    /// The webserver does not have it: the worker that ran the step is queried for its files.
     at_worker: bool,
     due: Timestamp,
 }
 
-/// A kind of question; one of each is asked at a time.
+/// A kind of query; at most one of each is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slot {
     Events,
@@ -83,11 +83,11 @@ pub(super) enum Slot {
     Message,
 }
 
-/// A question, and the worker it is for; `None` is Dagster.
+/// A query, and the worker it is for; `None` is Dagster.
 pub(super) type Question = (Slot, Option<String>, Query);
 
 impl Follow {
-    /// Nothing is known of the task yet.
+    /// Follows a task of which nothing is known yet.
     #[must_use]
     pub fn task(task: &TaskView, now: Timestamp) -> Self {
         let subject = Subject::Task {
@@ -98,7 +98,7 @@ impl Follow {
         Self::new(task.task_id.clone(), subject, now)
     }
 
-    /// Nothing is known of the run yet.
+    /// Follows a run of which nothing is known yet.
     #[must_use]
     pub fn run(run: &RunView, now: Timestamp) -> Self {
         let subject = Subject::Run {
@@ -128,30 +128,30 @@ impl Follow {
         }
     }
 
-    /// Whether anything is still to come.
+    /// Whether no more data will arrive.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Notes that the run is over: what is asked from now on is the last there is.
+    /// Records that the run is over: the next queries return its final data.
     pub(super) fn run_finished(&mut self) {
         if let Subject::Run { finished, .. } = &mut self.subject
             && !*finished
         {
             *finished = true;
-            // An answer on its way may be from before.
+            // A pending answer may be from before.
             self.asked.clear();
         }
     }
 
-    /// Moves what is due, as the clock was.
+    /// Moves deadlines after a change of the clock.
     pub(super) fn move_deadlines(&mut self, moved: impl Fn(Timestamp) -> Timestamp) {
         self.due = moved(self.due);
         self.output.due = moved(self.output.due);
     }
 
-    /// What to ask a task's worker once.
+    /// The query that a task's worker gets once.
     pub(super) fn first_question(&self) -> Option<Question> {
         match &self.subject {
             Subject::Task { worker, .. } => {
@@ -163,7 +163,7 @@ impl Follow {
         }
     }
 
-    /// What to ask now.
+    /// The queries that are due now.
     pub(super) fn questions(&self, now: Timestamp) -> Vec<Question> {
         let free = |slot: Slot| !self.asked.values().any(|of| *of == slot);
         let mut questions = Vec::new();
@@ -196,7 +196,7 @@ impl Follow {
         questions
     }
 
-    /// What to ask for its output, once Dagster told its key.
+    /// The query for its output, once Dagster has returned its key.
     fn output_question(&self) -> Option<Question> {
         let file_key = self.output.key.clone()?;
         let Subject::Task { run_id, worker, .. } = &self.subject else {
@@ -220,12 +220,12 @@ impl Follow {
         })
     }
 
-    /// Notes the number of a request.
+    /// Records the number of a request.
     pub(super) fn note(&mut self, request: u64, slot: Slot) {
         self.asked.insert(request, slot);
     }
 
-    /// What a request of this number was about, if it was about this.
+    /// The subject of the request with this number, if it belongs to this item.
     pub(super) fn answered(&mut self, request: u64) -> Option<Slot> {
         self.asked.remove(&request)
     }
@@ -259,7 +259,7 @@ impl Follow {
         }
     }
 
-    /// Looks for the key of the task's output among new events.
+    /// Searches new events for the key of the task's output.
     fn find_output(&mut self, page: &crate::domain::EventPage, now: Timestamp) {
         let Subject::Task { step_key, .. } = &self.subject else {
             return;
@@ -268,7 +268,7 @@ impl Follow {
         if let Some(key) = page.file_key(step)
             && self.output.key.as_deref() != Some(key)
         {
-            // Another attempt, another capture.
+            // Another attempt has another capture.
             self.output = Output {
                 key: Some(key.to_owned()),
                 due: now,
@@ -296,7 +296,7 @@ impl Follow {
         self.output_problem = None;
     }
 
-    /// The webserver's place and the worker's are looked at in turn: at the worker's at once.
+    /// Switches between the webserver and the worker as the source: the worker is queried at once.
     fn look_elsewhere(&mut self, now: Timestamp) {
         self.output.due = if self.output.at_worker {
             now + PAUSE
@@ -307,7 +307,7 @@ impl Follow {
         self.output.after = None;
     }
 
-    /// A question was not answered; it is asked again later.
+    /// Records that a query failed; it is repeated later.
     pub(super) fn failed(&mut self, slot: Slot, reason: &str, now: Timestamp) {
         match slot {
             Slot::Message => self.message = Some(Err(reason.to_owned())),

@@ -1,8 +1,8 @@
-//! Figures as people read them: durations, ages, sizes, counts.
+//! Human-readable figures: durations, ages, sizes, counts.
 
 use jiff::{Timestamp, tz::TimeZone};
 
-/// Whole seconds from `since` to `now`; 0 where the clocks disagree.
+/// Whole seconds from `since` to `now`; 0 if the clocks disagree.
 #[must_use]
 pub fn seconds_between(since: Timestamp, now: Timestamp) -> u64 {
     u64::try_from(now.as_second() - since.as_second()).unwrap_or(0)
@@ -34,10 +34,10 @@ pub fn coarse_age(seconds: u64) -> String {
     }
 }
 
-/// When something is tried again, in steps of ten seconds: `retry <10s`, `retry <20s`.
+/// Time of the next retry, in steps of ten seconds: `retry <10s`, `retry <20s`.
 #[must_use]
 pub fn retry(at: Timestamp, now: Timestamp) -> String {
-    // A try takes a moment itself; one that takes long is told of.
+    // A retry itself takes a moment; a long one is shown.
     const LONG: u64 = 5;
     if seconds_between(at, now) >= LONG {
         return String::from("trying");
@@ -46,7 +46,7 @@ pub fn retry(at: Timestamp, now: Timestamp) -> String {
     format!("retry <{}s", steps * 10)
 }
 
-/// A duration between two moments with tenths where it is short: `0.4s`, `12.3s`, `3m 07s`.
+/// A duration between two times, with tenths if it is short: `0.4s`, `12.3s`, `3m 07s`.
 #[must_use]
 pub fn span(since: Timestamp, until: Timestamp) -> String {
     let millis = u64::try_from(until.as_millisecond() - since.as_millisecond()).unwrap_or(0);
@@ -98,7 +98,7 @@ pub fn date(at: Timestamp, zone: &TimeZone) -> String {
         .to_string()
 }
 
-/// Date and time of day in `zone`, to the millisecond, with what it is away from UTC.
+/// Date and time of day in `zone`, to the millisecond, with the offset from UTC.
 #[must_use]
 pub fn date_millis(at: Timestamp, zone: &TimeZone) -> String {
     let format = if *zone == TimeZone::UTC {

@@ -1,7 +1,7 @@
 //! Fuzzy matching for the palette and the job picker: the letters of the query in order.
 
-/// How well `text` matches `query` (higher is better); `None` if it does not. Consecutive letters
-/// and beginnings of words count more, so `fan` prefers `fan_out` to `refine_all_names`.
+/// Score of `text` for `query` (higher is better); `None` without a match. Consecutive letters and
+/// beginnings of words count more, so `fan` prefers `fan_out` to `refine_all_names`.
 #[must_use]
 pub fn score(query: &str, text: &str) -> Option<i32> {
     let wanted: Vec<char> = query

@@ -1,8 +1,8 @@
-//! The signs the console draws with: one set for UTF-8 terminals, one of plain ASCII.
+//! The glyphs of the console: one set for UTF-8 terminals, one of plain ASCII.
 
 use ratatui::symbols::border;
 
-/// A set of signs. Every state has a sign of its own, so that nothing depends on colour alone.
+/// A set of glyphs. Every state has one of its own, so that nothing depends on colour alone.
 #[derive(Debug)]
 pub struct Glyphs {
     /// Answers; running pool.
@@ -11,7 +11,7 @@ pub struct Glyphs {
     pub down: &'static str,
     /// No answer yet; starting.
     pub pending: &'static str,
-    /// Needs a look.
+    /// Needs attention.
     pub warn: &'static str,
     /// Ended well.
     pub done: &'static str,
@@ -25,9 +25,9 @@ pub struct Glyphs {
     pub retry: &'static str,
     /// Skipped, given back or cancelled.
     pub skipped: &'static str,
-    /// A figure that cannot be known.
+    /// An unknown figure.
     pub unknown: &'static str,
-    /// What truncation leaves behind.
+    /// End of truncated text.
     pub ellipsis: &'static str,
     /// Left of the row under the cursor.
     pub cursor: &'static str,
@@ -53,7 +53,7 @@ pub struct Glyphs {
     pub border: border::Set<'static>,
     /// The text cursor in an input line.
     pub caret: &'static str,
-    /// Leads from a place to a place.
+    /// Between the source and the target of a path.
     pub arrow: &'static str,
 }
 
@@ -142,15 +142,16 @@ impl Glyphs {
     }
 }
 
-/// Whether the terminal is likely to have the signs: the console of Linux has 512 of its own, and the
-/// terminals of DEC have none.
+/// Whether the terminal is likely to have the glyphs: the console of Linux has 512 of its own, and
+/// the terminals of DEC have none.
 fn terminal_has_signs() -> bool {
     let term = std::env::var("TERM").unwrap_or_default();
     let without = ["linux", "vt", "ansi", "cons25", "sun", "wy"];
     !without.iter().any(|name| term.starts_with(name))
 }
 
-/// POSIX: the first of these that is set and not empty decides.
+/// Whether the locale is UTF-8. By POSIX the first of these variables that is set and not empty
+/// decides.
 fn locale_is_utf8() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()

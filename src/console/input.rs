@@ -1,8 +1,8 @@
-//! What comes from the terminal: bytes become keys, pasted text and the mouse.
+//! Terminal input: bytes become keys, pasted text and mouse events.
 //!
-//! crossterm's own event stream is not used: a terminal also sends replies that nobody asked for
-//! (colours, modes, capabilities, late or through tmux), splits sequences over reads, and pastes
-//! without brackets. None of that may run a command or swallow a later key.
+//! crossterm's own event stream is not used: a terminal also sends unrequested replies (colours,
+//! modes, capabilities, late or through tmux), splits sequences over reads, and pastes without
+//! brackets. None of that may run a command or swallow a later key.
 
 mod burst;
 mod parser;
@@ -21,28 +21,28 @@ pub use parser::Parser;
 use tty::Tty;
 pub(super) use tty::{Access, open_tty};
 
-/// What the terminal told.
+/// An input event of the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// A key was pressed.
     Key(Key),
     /// Text was pasted, with brackets or as a burst of keys.
     Paste(String),
-    /// The mouse did something.
+    /// A mouse event.
     Mouse(Mouse),
 }
 
 /// Bytes of one read.
 const READ: usize = 4096;
 
-/// The terminal's input, read as long as this lives.
+/// The terminal's input, read until this value is dropped.
 pub(super) struct Reader {
     tty: Tty,
     parser: Parser,
     bursts: Bursts,
-    /// What was read and may be the first part of a paste.
+    /// Input that may be the first part of a paste.
     part: Vec<Heard>,
-    /// Until when the next part of it may come.
+    /// Time until which the next part of it may come.
     part_until: Option<Instant>,
 }
 
@@ -58,7 +58,8 @@ impl Reader {
         })
     }
 
-    /// The next things told, at least one. May be dropped and called again: nothing is lost.
+    /// Waits for the next events, at least one. The future may be dropped and called again: nothing
+    /// is lost.
     ///
     /// # Errors
     /// The terminal is gone.
@@ -69,7 +70,7 @@ impl Reader {
             let read = match due.into_iter().flatten().min() {
                 None => Some(self.tty.read(&mut bytes).await?),
                 Some(due) => tokio::select! {
-                    // What is there comes before what is overdue: a busy loop may look late.
+                    // Available input comes before expired deadlines: a busy loop may poll late.
                     biased;
                     read = self.tty.read(&mut bytes) => Some(read?),
                     () = sleep_until(due.into()) => None,
@@ -89,7 +90,7 @@ impl Reader {
         }
     }
 
-    /// Throws away what was typed or sent until now: it was for another program.
+    /// Discards what was typed or sent until now: it was for another program.
     pub(super) fn flush(&mut self) {
         self.tty.flush();
         self.parser = Parser::default();
@@ -99,10 +100,10 @@ impl Reader {
     }
 }
 
-/// How long after a read of a few keys more may come that were pasted with them. Nobody types that
-/// fast, and a single key is never waited for.
+/// Time after a read of a few keys within which more keys of the same paste may come. It is shorter
+/// than any typing, and a single key is never delayed by it.
 const PART: Duration = Duration::from_millis(10);
 
-/// How long after a lone Esc its rest may still come. Longer than any terminal takes, and shorter than
-/// a person notices.
+/// Time after a lone Esc within which the rest of its sequence may come. It is longer than any
+/// terminal needs, and too short to notice.
 pub const ESC_WAITS: Duration = Duration::from_millis(80);

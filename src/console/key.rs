@@ -1,4 +1,4 @@
-//! Keys: how they are written in the command table (`<c-d>`, `G`), parsed and shown.
+//! Keys: their notation in the command table (`<c-d>`, `G`), parsing and display.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 /// One key press. A character carries its own case, so Shift is not kept beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// What was pressed.
+    /// The key itself.
     pub code: KeyCode,
     /// With Control.
     pub ctrl: bool,
@@ -48,7 +48,7 @@ impl Key {
         }
     }
 
-    /// The key of a terminal event; releases are none.
+    /// Converts a key event of the terminal; `None` for releases.
     #[must_use]
     pub fn from_event(event: KeyEvent) -> Option<Self> {
         if event.kind == KeyEventKind::Release {
@@ -72,7 +72,7 @@ impl Key {
         }
     }
 
-    /// Whether it is an upper-case letter, as destructive commands want it.
+    /// Whether it is an upper-case letter, as required for destructive commands.
     #[must_use]
     pub fn is_uppercase(self) -> bool {
         self.typed().is_some_and(char::is_uppercase)
@@ -100,8 +100,8 @@ impl Key {
     }
 }
 
-/// The keys of a string such as `3j<enter>`: characters stand for themselves, names are in angle
-/// brackets; a bracket that opens no known name is itself.
+/// Parses a string such as `3j<enter>`: characters stand for themselves, names are in angle
+/// brackets; a bracket without a known name is itself.
 #[must_use]
 pub fn parse(keys: &str) -> Vec<Key> {
     let mut parsed = Vec::new();

@@ -1,8 +1,8 @@
-//! Which keys, or sequences of keys, mean which command: the command table's, with the operator's
-//! own in their place.
+//! Key bindings, of single keys and sequences: the command table's, with the operator's own
+//! replacing them.
 //!
-//! The file maps a command's name to a key or a list of them, `terminate: ["<c-x>T"]`; an empty list
-//! takes a command's keys away.
+//! The file maps a command's name to a key or a list of them, `terminate: ["<c-x>T"]`; an empty
+//! list removes a command's keys.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -17,7 +17,7 @@ use super::view::View;
 use crate::config::yaml;
 use crate::domain::Danger;
 
-/// Where a binding was written.
+/// Place in which a binding was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     BuiltIn,
@@ -46,7 +46,7 @@ pub struct Keymap {
     bindings: Vec<Binding>,
 }
 
-/// What keys mean.
+/// Meaning of keys.
 #[derive(Clone, Copy, Debug)]
 pub enum Meaning {
     /// This command.
@@ -80,11 +80,11 @@ fn built_in(row: &'static CommandRow) -> impl Iterator<Item = Binding> {
 }
 
 impl Keymap {
-    /// The built-in keys with those of a file in their place.
+    /// Loads the built-in keys, with those of a file replacing them.
     ///
     /// # Errors
     /// The file cannot be read, names no known command, gives a destructive command a key that is
-    /// not upper-case, or two bindings exclude each other; both places are told.
+    /// not upper-case, or two bindings conflict; the message names both places.
     pub fn load(path: &Path) -> Result<Self, ConsoleError> {
         let failed = |reason| ConsoleError::Keys {
             path: PathBuf::from(path),
@@ -128,8 +128,8 @@ impl Keymap {
         Ok(map)
     }
 
-    /// No key may mean two things in one view, nor be the beginning of a sequence that means
-    /// something else.
+    /// Checks for conflicts: no key may have two meanings in one view, nor be the beginning of a
+    /// sequence with another meaning.
     fn check(&self) -> Result<(), String> {
         for (index, one) in self.bindings.iter().enumerate() {
             for other in &self.bindings[index + 1..] {
@@ -154,7 +154,7 @@ impl Keymap {
         Ok(())
     }
 
-    /// What these keys mean in a view.
+    /// Meaning of these keys in a view.
     #[must_use]
     pub fn meaning(&self, keys: &[Key], view: View) -> Meaning {
         let here = |binding: &&Binding| binding.row.scope.covers(view);
@@ -170,7 +170,7 @@ impl Keymap {
         begun
     }
 
-    /// The keys of a command as people read them, each binding by itself.
+    /// The keys of a command in readable form, each binding by itself.
     pub fn keys_of(&self, row: &CommandRow) -> impl Iterator<Item = String> {
         let name = row.name;
         let of = self
@@ -193,7 +193,7 @@ fn meet(one: Scope, other: Scope) -> bool {
         .any(|view| one.covers(view) && other.covers(view))
 }
 
-/// A sequence as people read it: letters side by side, names apart.
+/// A sequence in readable form: letters side by side, names separated.
 pub(super) fn shown(keys: &[Key]) -> String {
     let mut text = String::new();
     for key in keys {

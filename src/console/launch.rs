@@ -1,4 +1,4 @@
-//! The form in which a run is put together before it is launched.
+//! The form that describes a run before it is launched.
 
 use std::collections::BTreeSet;
 
@@ -8,55 +8,55 @@ use super::overlay::Input;
 use super::places::{self, Mark};
 use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef, Launch};
 
-/// What is being put together.
+/// State of the launch form.
 #[derive(Clone, Debug)]
 pub struct LaunchForm {
     /// The job.
     pub job: JobRef,
-    /// What Dagster tells of it.
+    /// The job's data from Dagster.
     pub detail: Told,
     /// The run configuration as edited; `None` is the job's (or the partition's) own.
     pub config: Option<String>,
     /// The partition.
     pub partition: Option<String>,
-    /// What is known of its configuration.
+    /// Configuration of the chosen partition, if known.
     pub partition_config: PartitionConfig,
-    /// The assets; none means all.
+    /// The assets; an empty set means all.
     pub assets: BTreeSet<AssetKey>,
     /// Run tags, as `key=value` words.
     pub tags: Input,
     /// The row under the cursor.
     pub field: Field,
-    /// What lies over the form.
+    /// The part that takes the keys.
     pub part: Part,
-    /// What Dagster found wrong with the configuration.
+    /// Errors that Dagster found in the configuration.
     pub problems: Vec<ConfigProblem>,
-    /// The number of the request that asks again, for the chosen assets.
+    /// Number of the pending request for the chosen assets' data.
     pub renewing: Option<u64>,
-    /// The number of the request that checks the configuration, while it is under way.
+    /// Number of the pending request that validates the configuration.
     pub checking: Option<u64>,
 }
 
-/// What is known of the job.
+/// The job's data, as far as known.
 #[derive(Clone, Debug)]
 pub enum Told {
-    /// Asked for, by the request of this number.
+    /// Requested, with this request number.
     Asked(u64),
-    /// Told.
+    /// Received.
     Known(JobDetail),
     /// Refused, with the reason.
     Failed(String),
 }
 
-/// What is known of the configuration that Dagster has for the chosen partition.
+/// The configuration that Dagster has for the chosen partition, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PartitionConfig {
-    /// No partition is chosen, or Dagster did not tell: the job's own is shown.
+    /// No partition is chosen, or Dagster did not answer: the job's own is shown.
     #[default]
     Unknown,
-    /// Asked for, by the request of this number.
+    /// Requested, with this request number.
     Asked(u64),
-    /// Told.
+    /// Received.
     Known(String),
 }
 
@@ -71,30 +71,30 @@ pub enum Field {
     Assets,
     /// The run tags.
     Tags,
-    /// Do it.
+    /// The launch button.
     Launch,
 }
 
-/// What takes the keys.
+/// The part that takes the keys.
 #[derive(Clone, Debug)]
 pub enum Part {
     /// The form's rows.
     Rows,
     /// The built-in editor.
     Editor(Box<TextArea<'static>>),
-    /// A list to pick from.
+    /// A list of choices.
     Pick {
-        /// What is typed.
+        /// The typed text.
         input: Input,
         /// The chosen row.
         choice: usize,
     },
-    /// The tags are being typed; those before, for Esc.
+    /// The input line of the tags, with the previous tags for Esc.
     Tags(Input),
 }
 
 impl LaunchForm {
-    /// A form for a job whose details were asked for.
+    /// Creates a form for a job whose details were requested.
     #[must_use]
     pub fn new(job: JobRef, asked: u64) -> Self {
         Self {
@@ -117,7 +117,7 @@ impl LaunchForm {
         }
     }
 
-    /// What Dagster told of the job.
+    /// The job's data from Dagster, if received.
     #[must_use]
     pub fn known(&self) -> Option<&JobDetail> {
         match &self.detail {
@@ -147,7 +147,7 @@ impl LaunchForm {
         self.config.as_deref().unwrap_or_else(|| self.own())
     }
 
-    /// The configuration that it has where none is written: the partition's, or the job's.
+    /// The configuration without an edit: the partition's, or the job's.
     #[must_use]
     pub fn own(&self) -> &str {
         match &self.partition_config {
@@ -156,19 +156,19 @@ impl LaunchForm {
         }
     }
 
-    /// The lines of a text that something is wrong with, as far as Dagster said or YAML wants.
+    /// The lines of a text with errors, found by Dagster or by the YAML parser.
     #[must_use]
     pub fn marks(&self, text: &str) -> Vec<Mark> {
         places::marks(text, &self.problems)
     }
 
-    /// Whether the job is Dagster's own over every asset, which is launched for chosen ones only.
+    /// Whether the job is Dagster's own over every asset, which is launched for chosen assets only.
     #[must_use]
     pub fn is_assets_only(&self) -> bool {
         self.job.is_all_assets()
     }
 
-    /// What there is to pick from in the field under the cursor, as it is shown.
+    /// The choices of the field under the cursor, as displayed.
     #[must_use]
     pub fn choices(&self) -> Vec<String> {
         let Some(detail) = self.known() else {
@@ -181,7 +181,7 @@ impl LaunchForm {
         }
     }
 
-    /// The choices that match what was typed, best first, by their position.
+    /// The choices that match the typed text, best first, by their position.
     #[must_use]
     pub fn matching(&self, query: &str) -> Vec<usize> {
         let choices = self.choices();
@@ -191,7 +191,7 @@ impl LaunchForm {
     /// The launch that the form describes.
     ///
     /// # Errors
-    /// A tag that is none, or assets that must be chosen: one sentence.
+    /// One sentence: a tag is invalid, or assets must be chosen.
     pub fn launch(&self) -> Result<Launch, String> {
         if self.is_assets_only() && self.assets.is_empty() {
             return Err(String::from("Choose the assets first"));
@@ -199,7 +199,7 @@ impl LaunchForm {
         let tags = self.run_tags()?;
         Ok(Launch {
             job: self.job.clone(),
-            // A text from which everything was taken is no configuration, not the job's own.
+            // An emptied text is an empty configuration, not the job's own.
             run_config: match &self.config {
                 Some(text) if text.trim().is_empty() => String::from("{}"),
                 Some(text) => text.clone(),
@@ -214,7 +214,7 @@ impl LaunchForm {
     /// The run tags.
     ///
     /// # Errors
-    /// A word that is none: one sentence.
+    /// One sentence: a word is not `key=value`.
     pub fn run_tags(&self) -> Result<Vec<(String, String)>, String> {
         let words = self.tags.text().split_whitespace();
         let tag = |word: &str| match word.split_once('=') {
@@ -224,7 +224,7 @@ impl LaunchForm {
         words.map(tag).collect()
     }
 
-    /// The command line that does the same.
+    /// The command line with the same effect.
     #[must_use]
     pub fn command_line(&self) -> String {
         let mut line = String::from("run launch");

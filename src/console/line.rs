@@ -1,33 +1,33 @@
-//! A line of text being typed, edited where its caret stands, by what people see as one character.
+//! An input line, edited at its caret in units of user-perceived characters.
 
 use crossterm::event::KeyCode;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::key::Key;
 
-/// What became of a key in an input line.
+/// Result of a key in an input line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Typed {
     /// It changed the text.
     Edited,
-    /// Enter.
+    /// Enter: the text is submitted.
     Given,
     /// Esc, or Backspace in an empty line.
     Left,
-    /// Something else, or it moved the caret only.
+    /// Another key, or one that moved the caret only.
     Other,
 }
 
-/// See the module.
+/// An input line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Input {
     text: String,
-    /// Where the next character goes, in bytes.
+    /// Position of the caret, in bytes.
     caret: usize,
 }
 
 impl Input {
-    /// A line with the caret at its end.
+    /// Creates a line with the caret at its end.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
@@ -35,7 +35,7 @@ impl Input {
         Self { text, caret }
     }
 
-    /// What was typed so far.
+    /// The typed text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -47,7 +47,7 @@ impl Input {
         self.text.split_at(self.caret)
     }
 
-    /// Puts pasted text at the caret. It is one line: what breaks it becomes a blank.
+    /// Inserts pasted text at the caret. It is one line: line breaks become blanks.
     pub fn paste(&mut self, text: &str) {
         let lines = text.split(['\n', '\r', '\t']).map(str::trim);
         let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
@@ -61,7 +61,7 @@ impl Input {
         self.caret += text.len();
     }
 
-    /// Takes a key of the line editor: those of a shell's.
+    /// Handles a key of the line editor, as in a shell.
     pub fn key(&mut self, key: Key) -> Typed {
         let (before, after) = self.parts();
         let back = before.graphemes(true).next_back().map_or(0, str::len);
@@ -105,7 +105,7 @@ impl Input {
         }
     }
 
-    /// Whether a chord with Alt means something here.
+    /// Whether a chord with Alt has a meaning here.
     #[must_use]
     pub fn takes_chord(key: Key) -> bool {
         let words = [
@@ -134,12 +134,12 @@ impl Input {
     }
 }
 
-/// Where the last word of a text begins.
+/// Position at which the last word of a text begins.
 fn word_begin(text: &str) -> usize {
     text.trim_end().rfind(' ').map_or(0, |at| at + 1)
 }
 
-/// Where the first word of a text ends.
+/// Position at which the first word of a text ends.
 fn word_end(text: &str) -> usize {
     let begin = text.len() - text.trim_start().len();
     text[begin..].find(' ').map_or(text.len(), |at| begin + at)
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_people_see_as_one_character_is_one() {
-        // A flag, a family of joined people, a letter with an accent of its own.
+        // A flag, a family of joined people, a letter with a combining accent.
         for one in ["🇩🇪", "👩‍👩‍👧", "e\u{301}", "日", "⚠️"] {
             assert_eq!(typed(&format!("a{one}"), "<bs>"), "a|");
             assert_eq!(

@@ -1,5 +1,4 @@
-//! What a console remembers for the next one: order, columns, filters, what was typed, and a day of
-//! counts.
+//! State saved for the next console: order, columns, filters, entered lines, and a day of counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -16,10 +15,10 @@ use super::rows::{Sort, columns};
 use super::view::View;
 use crate::domain::LogLevel;
 
-/// Lines of the palette's history kept.
+/// Maximum number of kept lines of the palette's history.
 const LINES: usize = 100;
 
-/// What is kept of one view.
+/// Saved state of one view.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ViewMemory {
@@ -30,7 +29,7 @@ pub struct ViewMemory {
     narrow: bool,
 }
 
-/// What is kept, as its file holds it.
+/// Saved state, as in its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
@@ -42,10 +41,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Reads the file; nothing is remembered where there is none.
+    /// Reads the file; a missing file gives an empty state.
     ///
     /// # Errors
-    /// It cannot be read, or is not what a console wrote.
+    /// The file cannot be read, or was not written by a console.
     pub fn load(path: &Path) -> io::Result<Self> {
         match fs::read(path) {
             Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other),
@@ -54,15 +53,15 @@ impl Memory {
         }
     }
 
-    /// Writes the file, for its owner alone, whole or not at all.
+    /// Writes the file atomically; only its owner can read it.
     ///
     /// # Errors
-    /// The folder cannot be made, or the file not written.
+    /// The folder cannot be created, or the file cannot be written.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        // One of several consoles on a host: they must not write the same file at once.
+        // Several consoles on a host must not write the same file at once.
         let beside = path.with_extension(format!("{}.new", std::process::id()));
         let text = serde_json::to_vec(self).map_err(io::Error::other)?;
         let mut options = OpenOptions::new();
@@ -78,7 +77,7 @@ impl Memory {
 }
 
 impl App {
-    /// What the next console should know.
+    /// The state to save for the next console.
     #[must_use]
     pub fn memory(&self) -> Memory {
         let views = View::ALL.into_iter().map(|view| {
@@ -89,7 +88,7 @@ impl App {
                     sort.descending,
                 ))
             };
-            // Not the one for a single run or step.
+            // The filter of the view itself, not the one for a single run or step.
             let way_in = self.trail().iter().find(|place| place.entered == view);
             let filter = way_in.map_or(&list.filter, |place| &place.filter);
             let memory = ViewMemory {
@@ -110,7 +109,7 @@ impl App {
         }
     }
 
-    /// Takes up what an earlier console remembered. What does not exist any more is left out.
+    /// Restores an earlier console's saved state. Parts that no longer exist are ignored.
     #[must_use]
     pub fn with_memory(mut self, memory: Memory) -> Self {
         self.mouse = memory.mouse;

@@ -1,4 +1,4 @@
-//! What a caller asks of the console, and what the console tells it at the end.
+//! Options of the console, and its result for the caller.
 
 use std::path::PathBuf;
 
@@ -8,17 +8,17 @@ use tokio::sync::watch;
 use super::ringing::RingSettings;
 use super::theme::Depth;
 
-/// What `q` does while steps are in flight.
+/// Behaviour of `q` while steps are in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QuitPolicy {
-    /// The pool belongs to somebody else: just leave.
+    /// The pool does not belong to the caller: just leave.
     #[default]
     Leave,
     /// The caller started the pool: ask whether to drain, leave it running or stop it.
     Ask,
 }
 
-/// How the operator left.
+/// Way in which the operator left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// `q`, with nothing to decide: the pool is not the console's, or nothing was in flight.
@@ -29,16 +29,17 @@ pub enum Exit {
     LeaveRunning,
     /// Interrupt what runs and end the pool.
     Stop,
-    /// SIGTERM or SIGINT asked the process to end.
+    /// SIGTERM or SIGINT ended the process.
     Terminated,
     /// The terminal went away (SIGHUP).
     HungUp,
 }
 
-/// How the start of what the caller starts beside the console goes: the screen does not wait for it.
+/// State of the processes that the caller starts beside the console; the screen does not wait for
+/// them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Startup {
-    /// Nothing is started: the pool is somebody else's.
+    /// Nothing is started: the pool does not belong to the caller.
     #[default]
     None,
     /// Under way: one sentence.
@@ -49,34 +50,35 @@ pub enum Startup {
     Failed(String),
 }
 
-/// How the console is set up.
+/// Options of the console.
 #[derive(Clone, Debug)]
 pub struct ConsoleOptions {
     /// Refuse every command that changes something.
     pub read_only: bool,
     /// Theme: a built-in name or the path of a YAML file.
     pub theme: String,
-    /// What the console looks at, shown beside the product's name (`demo`, a host name).
+    /// Name of the console's source, shown beside the product's name (`demo`, a host name).
     pub context: String,
-    /// What `q` does while steps are in flight.
+    /// Behaviour of `q` while steps are in flight.
     pub quit: QuitPolicy,
-    /// Frames per second at most; `None` is 30, or 10 under ssh.
+    /// Maximum frames per second; `None` is 30, or 10 under ssh.
     pub max_fps: Option<u32>,
     /// Draw with ASCII only; `None` follows the locale.
     pub ascii: Option<bool>,
     /// Colours to use; `None` follows `NO_COLOR`, `COLORTERM` and `TERM`.
     pub depth: Option<Depth>,
-    /// Let no figure tick by itself: elapsed times and the sparkline move on every ten seconds.
+    /// Whether no figure ticks by itself: elapsed times and the sparkline move on every ten
+    /// seconds.
     pub reduced_motion: bool,
-    /// What the caller starts meanwhile. While it is under way and after it, `q` asks as
-    /// [`QuitPolicy::Ask`] does.
+    /// State of the processes that the caller starts meanwhile. While they start and afterwards,
+    /// `q` behaves as with [`QuitPolicy::Ask`].
     pub startup: Option<watch::Receiver<Startup>>,
-    /// Where order, columns, filters and the history of counts are kept between two consoles; `None`
-    /// keeps nothing.
+    /// File that keeps order, columns, filters and the history of counts between two consoles;
+    /// `None` keeps nothing.
     pub memory: Option<PathBuf>,
     /// The operator's keys, a YAML file; `None` are the built-in ones.
     pub keys: Option<PathBuf>,
-    /// How and for which alarms the terminal rings.
+    /// Ways of ringing the terminal, and the alarms that ring.
     pub ring: RingSettings,
 }
 
@@ -99,7 +101,7 @@ impl Default for ConsoleOptions {
     }
 }
 
-/// Why the console could not run, in one sentence.
+/// Reason why the console could not run, in one sentence.
 #[derive(Debug, Error)]
 pub enum ConsoleError {
     /// Standard input or output is a pipe or a file.
@@ -110,7 +112,7 @@ pub enum ConsoleError {
         /// `standard input` or `standard output`.
         stream: &'static str,
     },
-    /// A terminal that prints lines only, or none that is known.
+    /// A terminal that prints lines only, or an unknown one.
     #[error(
         "the console needs a terminal that can move its cursor, and {}: set TERM to what it is, or use --no-ui",
         if term.is_empty() { String::from("TERM is not set") } else { format!("TERM is {term}") }
@@ -122,9 +124,9 @@ pub enum ConsoleError {
     /// The terminal refused a mode.
     #[error("could not {action}: {source}")]
     Terminal {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// The terminal's answer.
+        /// The terminal's error.
         source: std::io::Error,
     },
     /// A theme file could not be read.
@@ -132,7 +134,7 @@ pub enum ConsoleError {
     ThemeFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A theme's text is not a theme.
@@ -143,12 +145,12 @@ pub enum ConsoleError {
         /// Line and reason.
         reason: String,
     },
-    /// The file of keys could not be read, or two of its keys exclude each other.
+    /// The file of keys could not be read, or two of its keys conflict.
     #[error("the keys of {path} cannot be used: {reason}", path = path.display())]
     Keys {
         /// The file.
         path: PathBuf,
-        /// Why, with the line.
+        /// The reason, with the line.
         reason: String,
     },
     /// The console's thread panicked; the pool is not affected.

@@ -1,4 +1,4 @@
-//! What can lie over a view, one at a time: input lines, dialogs, lists, details.
+//! The overlays of a view, one at a time: input lines, dialogs, lists, details.
 
 use super::app::{AlarmPlace, Subject};
 use super::key::Key;
@@ -6,10 +6,10 @@ use super::launch::{LaunchForm, Part};
 pub use super::line::Input;
 use crate::domain::Command;
 
-/// The thing on top.
+/// The current overlay.
 #[derive(Clone, Debug)]
 pub enum Overlay {
-    /// Keys and what they do in this view.
+    /// The keys of this view and their commands.
     Help {
         /// Lines scrolled off the top.
         scroll: u16,
@@ -21,7 +21,7 @@ pub enum Overlay {
         /// Lines scrolled off the top.
         scroll: u16,
     },
-    /// Why a run or step does not start.
+    /// Explanation why a run or step does not start.
     Explain {
         /// Lines scrolled off the top.
         scroll: u16,
@@ -30,25 +30,25 @@ pub enum Overlay {
     },
     /// `:` and a command.
     Palette {
-        /// What was typed.
+        /// The typed text.
         input: Input,
         /// The chosen completion.
         choice: usize,
-        /// How far back in the history, 0 for not at all.
+        /// Position in the history from its end, 0 outside of it.
         back: usize,
     },
     /// `/` and a filter; it applies while it is typed.
     Filter {
-        /// What was typed.
+        /// The typed text.
         input: Input,
-        /// The filter before, for Esc.
+        /// The previous filter, for Esc.
         before: String,
-        /// How far back in the history, 0 for not at all.
+        /// Position in the history from its end, 0 outside of it.
         back: usize,
     },
     /// The job picker.
     Launch {
-        /// What was typed.
+        /// The typed text.
         input: Input,
         /// The chosen row.
         choice: usize,
@@ -60,19 +60,19 @@ pub enum Overlay {
         /// The chosen row.
         choice: usize,
     },
-    /// How many slots.
+    /// The dialog for the number of slots.
     Scale {
-        /// What was typed.
+        /// The typed text.
         input: Input,
     },
-    /// Do it?
+    /// A confirmation.
     Confirm(Confirm),
-    /// What to do with what is in flight.
+    /// The dialog for tasks in flight when quitting.
     Quit,
 }
 
 impl Overlay {
-    /// Whether a chord with Alt means something to it.
+    /// Whether a chord with Alt has a meaning for it.
     #[must_use]
     pub fn takes_chord(&self, key: Key) -> bool {
         match self {
@@ -96,26 +96,26 @@ impl Overlay {
     }
 }
 
-/// A question before a command.
+/// A confirmation of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirm {
-    /// What is about to be done.
+    /// The action to confirm.
     pub title: String,
-    /// What it means: the dry run's counts, one sentence a line.
+    /// Its effect: the dry run's counts, one sentence a line.
     pub body: Vec<String>,
-    /// What must be typed; `None` asks for `y`.
+    /// The text that must be typed; `None` requires `y`.
     pub typed: Option<String>,
-    /// What was typed.
+    /// The typed text.
     pub input: Input,
-    /// Whether Enter was pressed on something else than what was asked for, and nothing typed since.
+    /// Whether Enter was pressed on a wrong text, and nothing was typed since.
     pub is_refused: bool,
-    /// What is sent then, and to which worker.
+    /// The commands to send, each with its worker.
     pub requests: Vec<(Option<String>, Command)>,
 }
 
 impl Confirm {
-    /// Whether what was asked for was typed. A run whose short id is asked for may be named in full, as
-    /// the console copies it.
+    /// Whether the required text was typed. A run whose short id is required may be named in full,
+    /// as the console copies it.
     #[must_use]
     pub fn is_given(&self) -> bool {
         let given = self.input.text().trim();

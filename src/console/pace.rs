@@ -1,19 +1,19 @@
-//! How often frames are drawn: on the average no more often than the limit, but a key is answered at
-//! once, as long as only few were pressed lately, and before news that cost much to show.
+//! Frame rate: on average no more frames than the limit, but a key is answered at once, as long as
+//! only few were pressed recently, and before data that are slow to show.
 
 use std::env;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Frames that keys may be ahead of the limit.
+/// Number of frames that keys may be ahead of the limit.
 const AHEAD: u32 = 3;
 
-/// The account of frames: each one drawn moves the moment on at which the next may follow.
+/// Frame budget: each drawn frame delays the next one.
 #[derive(Debug)]
 pub(super) struct Pace {
     frame: Duration,
-    /// When the next frame may be drawn for something that can wait.
+    /// Time from which the next frame may be drawn for input that can wait.
     pub(super) due: Instant,
 }
 
@@ -23,7 +23,7 @@ impl Pace {
         Self { frame, due }
     }
 
-    /// Whether a frame may be drawn now, which it then counts; `typed` if a key asks for it.
+    /// Whether a frame may be drawn now, which is then counted; `typed` if a key requires it.
     pub(super) fn takes(&mut self, now: Instant, typed: bool) -> bool {
         let ahead = self.due.saturating_duration_since(now);
         let most = if typed {
@@ -39,7 +39,7 @@ impl Pace {
     }
 }
 
-/// The least time between two frames. Under ssh every frame is a packet.
+/// Minimum time between two frames. Under ssh every frame is a packet.
 pub(super) fn frame_time(max_fps: Option<u32>) -> Duration {
     let usual = if env::var_os("SSH_CONNECTION").is_some() {
         10
@@ -49,20 +49,20 @@ pub(super) fn frame_time(max_fps: Option<u32>) -> Duration {
     Duration::from_secs(1) / max_fps.unwrap_or(usual).max(1)
 }
 
-/// A snapshot that waits for its frame. One that takes long to show, since it renews a list of many
-/// thousand rows, does not hold up the answer to a key.
+/// A snapshot that waits for its frame. A snapshot that takes long to show, because it renews a
+/// list of many thousand rows, does not delay the answer to a key.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// Since when it waits.
+    /// Start of the wait.
     since: Option<Instant>,
-    /// What it took to show the last one.
+    /// Time that showing the last one took.
     cost: Duration,
 }
 
 impl News {
-    /// The answer to a key may be later by so much.
+    /// Acceptable delay of the answer to a key.
     const CHEAP: Duration = Duration::from_millis(3);
-    /// A key that is held down does not keep news back for longer.
+    /// Maximum delay of data by a key that is held down.
     const AT_MOST: Duration = Duration::from_millis(500);
 
     pub(super) fn came(&mut self, now: Instant) {
@@ -73,8 +73,8 @@ impl News {
         self.since.is_some()
     }
 
-    /// Whether they are shown with this frame, which a key asked for if `typed`; they wait no more
-    /// then.
+    /// Whether the waiting data are shown with this frame, which a key required if `typed`; if so,
+    /// they no longer wait.
     pub(super) fn are_taken(&mut self, now: Instant, typed: bool) -> bool {
         let wait = |since: Instant| {
             let waited = now.saturating_duration_since(since);
@@ -86,7 +86,7 @@ impl News {
         }
     }
 
-    /// What it took to show those that were taken.
+    /// Records the time that showing the data took.
     pub(super) fn cost(&mut self, cost: Duration) {
         self.cost = cost;
     }

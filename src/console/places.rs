@@ -1,10 +1,10 @@
-//! Where in a run configuration a mistake is: from the path that Dagster's validation names to the
-//! line of the text that an operator edits.
+//! Places of errors in a run configuration: from the path in Dagster's validation error to the line
+//! of the edited text.
 
 use crate::config::yaml::{self, Node};
 use crate::domain::ConfigProblem;
 
-/// What is wrong with a line of a text.
+/// An error in a line of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The line, from 0.
@@ -13,8 +13,8 @@ pub struct Mark {
     pub text: String,
 }
 
-/// The lines that the problems are about, from the top; several may be about one line. A text that
-/// is no YAML has one: where it stops being any.
+/// The lines with errors, from the top; one line may have several. Invalid YAML has one error: at
+/// the line where parsing stops.
 #[must_use]
 pub fn marks(text: &str, problems: &[ConfigProblem]) -> Vec<Mark> {
     if let Some(mistake) = mistake(text) {
@@ -31,7 +31,7 @@ pub fn marks(text: &str, problems: &[ConfigProblem]) -> Vec<Mark> {
     marks
 }
 
-/// Where a text is no YAML, and why.
+/// The YAML error in a text, if any.
 #[must_use]
 pub fn mistake(text: &str) -> Option<Mark> {
     let mistake = yaml::mistake(text)?;

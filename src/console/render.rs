@@ -46,7 +46,7 @@ use super::theme::Roles;
 use super::view::View;
 use super::words;
 
-/// What every region draws from.
+/// Inputs of every region's drawing.
 #[derive(Clone, Copy)]
 struct Ctx<'a> {
     app: &'a App,
@@ -57,7 +57,7 @@ struct Ctx<'a> {
     caret: &'a Cell<Option<Caret>>,
 }
 
-/// Where the cursor of the terminal belongs, at a column and a row from 0: input methods, screen readers
+/// Position of the terminal's cursor, at a column and a row from 0: input methods, screen readers
 /// and braille follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caret {
@@ -65,11 +65,11 @@ pub struct Caret {
     pub x: u16,
     /// Row.
     pub y: u16,
-    /// Whether it is seen: text is typed there. On a chosen row it is not.
+    /// Whether it is visible: it is where text is typed, and is not on a chosen row.
     pub is_shown: bool,
 }
 
-/// The regions of the screen. On a very low screen only the body is left.
+/// The regions of the screen. A very low screen has only the body.
 #[derive(Clone, Copy, Debug)]
 struct Screen {
     header: Rect,
@@ -104,7 +104,7 @@ impl Screen {
     }
 }
 
-/// The moment, to the last ten seconds.
+/// The time, rounded down to ten seconds.
 fn calm(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second().div_euclid(10) * 10).unwrap_or(now)
 }
@@ -125,7 +125,7 @@ impl App {
         }
     }
 
-    /// Draws the model as of `now` into a buffer. Gives where the cursor of the terminal belongs.
+    /// Draws the model as of `now` into a buffer. Returns the position of the terminal's cursor.
     pub fn render_to(&self, buf: &mut Buffer, now: Timestamp) -> Option<Caret> {
         let area = buf.area;
         let caret = Cell::new(None);
@@ -186,8 +186,8 @@ impl App {
     }
 }
 
-/// The titles of the shown columns of the view on the screen, then the cells of all its rows; `None`
-/// if it is no table.
+/// The titles of the shown columns of the current view, then the cells of all its rows; `None` if
+/// the view is not a table.
 pub(super) fn cells_of_all(app: &App, now: Timestamp) -> Option<Vec<Vec<String>>> {
     let sheet = sheet::of(app.view)?;
     let ctx = Ctx {
@@ -217,14 +217,14 @@ pub(super) fn cells_of_all(app: &App, now: Timestamp) -> Option<Vec<Vec<String>>
         let Some(position) = list.rows.get(row) else {
             continue;
         };
-        // Of no width: where a wide cell has a bar beside its figure, only the figure is wanted.
+        // Zero width: for a wide cell with a bar beside its figure, only the figure is needed.
         let cells = (sheet.cells)(ctx, position, 0);
         rows.push(pick(cells.iter().map(ToString::to_string).collect()));
     }
     Some(rows)
 }
 
-/// How many rows of the view on the screen are visible at once.
+/// Number of rows of the current view that are visible at once.
 pub(super) fn page_rows(app: &App) -> usize {
     let area = Rect::new(0, 0, app.size.0, app.size.1);
     let body = Screen::of(area).body;
@@ -238,7 +238,7 @@ pub(super) fn page_rows(app: &App) -> usize {
     usize::from(rows)
 }
 
-/// What lies under a point of the screen.
+/// The item at a point of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spot {
     /// A view's tab.
@@ -247,7 +247,7 @@ pub(super) enum Spot {
     Row(usize),
 }
 
-/// What a click at a column and a row is meant for.
+/// The target of a click at a column and a row.
 pub(super) fn spot(app: &App, x: u16, y: u16) -> Option<Spot> {
     let screen = Screen::of(Rect::new(0, 0, app.size.0, app.size.1));
     if screen.tabs.contains((x, y).into()) {
@@ -269,19 +269,19 @@ pub(super) fn spot(app: &App, x: u16, y: u16) -> Option<Spot> {
         // Its lines may take several rows each.
         View::Logs => return None,
     };
-    // The head is no row.
+    // The header is not a row.
     let row = y.checked_sub(inner.y + 1)?;
     let visible = inner.contains((x, y).into());
     visible.then(|| Spot::Row(app.list().offset + usize::from(row)))
 }
 
-/// Lines that an alarm has more than the list of alarms has room for.
+/// Number of lines of an alarm that do not fit into the list of alarms.
 pub(super) fn alarm_overflow(app: &App, alarm: &Alarm) -> u16 {
     let area = Rect::new(0, 0, app.size.0, app.size.1);
     alarms::overflow(alarm, Screen::of(area).body)
 }
 
-/// How far help or details can be scrolled at most.
+/// Maximum scroll offset of help or details.
 pub(super) fn overlay_overflow(app: &App, overlay: &Overlay) -> u16 {
     let area = Rect::new(0, 0, app.size.0, app.size.1);
     let body = Screen::of(area).body;

@@ -1,5 +1,5 @@
-//! Which alarms the terminal rings for, and when: once for each that stands for some seconds, and no
-//! more often than once a minute for one that comes and goes.
+//! Decides which alarms the terminal rings for, and when: once for each that lasts some seconds,
+//! and at most once a minute for an intermittent one.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,23 @@ use jiff::{SignedDuration, Timestamp};
 use super::alarms::Alarm;
 use crate::domain::{AlarmKind, Ring};
 
-/// How the operator wants to be called. By default not at all.
+/// Ringing settings. By default the terminal does not ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RingSettings {
-    /// How.
+    /// The ways of ringing.
     pub how: Vec<Ring>,
-    /// For what.
+    /// The kinds of alarms that ring.
     pub kinds: Vec<AlarmKind>,
 }
 
-/// An alarm that is gone sooner called nobody: a worker that starts, a lost packet.
+/// Time that an alarm must last before it rings: a shorter one is a starting worker or a lost
+/// packet.
 const STANDS: SignedDuration = SignedDuration::from_secs(5);
 
-/// One that comes back within this time has been heard.
+/// Time within which a returning alarm does not ring again.
 const HEARD: SignedDuration = SignedDuration::from_mins(1);
 
-/// The alarms that were seen lately.
+/// The recent alarms.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ringing {
     known: BTreeMap<(AlarmKind, String), Known>,
@@ -37,7 +38,7 @@ struct Known {
 }
 
 impl Ringing {
-    /// Takes in the alarms as they stand; gives what is to be rung for now: one sentence.
+    /// Takes the current alarms; returns the text to ring for now, as one sentence.
     pub(super) fn note(
         &mut self,
         settings: &RingSettings,
@@ -72,7 +73,7 @@ impl Ringing {
         })
     }
 
-    /// Moves what was seen when, as the clock was.
+    /// Moves the recorded times after a change of the clock.
     pub(super) fn move_deadlines(&mut self, moved: impl Fn(Timestamp) -> Timestamp) {
         for known in self.known.values_mut() {
             known.since = moved(known.since);
@@ -80,7 +81,7 @@ impl Ringing {
         }
     }
 
-    /// Whether an alarm waits to have stood long enough.
+    /// Whether an alarm has not lasted long enough yet.
     pub(super) fn is_waiting(&self) -> bool {
         self.known.values().any(|known| !known.rang)
     }

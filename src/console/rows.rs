@@ -1,4 +1,4 @@
-//! Which rows a view shows: the snapshot's lists after filter, level and order.
+//! The rows that a view shows: the snapshot's lists after filter, level and order.
 //!
 //! Without filter and order nothing is computed: the rows are the list itself, however long.
 
@@ -33,8 +33,8 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// The rows of `view`; `before` is what they were, which the result does not depend on: a list
-    /// that has changed a little is put in order faster from there.
+    /// The rows of `view`. `before` is only a hint: sorting from the previous order is faster when
+    /// little has changed.
     #[must_use]
     pub fn of(
         before: &Self,
@@ -86,7 +86,7 @@ impl Rows {
         Self::Picked(picked)
     }
 
-    /// How many.
+    /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -95,7 +95,7 @@ impl Rows {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -111,7 +111,7 @@ impl Rows {
     }
 }
 
-/// How many rows a view has before its filter.
+/// Number of rows of a view before its filter.
 #[must_use]
 pub fn total(view: View, snapshot: &Snapshot) -> usize {
     match view {
@@ -126,7 +126,7 @@ pub fn total(view: View, snapshot: &Snapshot) -> usize {
     }
 }
 
-/// Whether a view's list is the very same in both: then its rows need not be computed again.
+/// Whether a view's list is identical in both: then its rows need not be computed again.
 #[must_use]
 pub fn is_same(view: View, one: &Snapshot, other: &Snapshot) -> bool {
     match view {
@@ -152,7 +152,7 @@ pub fn task_at(snapshot: &Snapshot, index: usize) -> Option<&TaskView> {
     snapshot.tasks.get(index).or_else(ended)
 }
 
-/// What a row is, apart from its place: the cursor stays on it when the list changes.
+/// Identity of a row, independent of its position: the cursor stays on it when the list changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowKey {
     /// A task, queue, run, worker or dead letter by its id.

@@ -1,5 +1,5 @@
-//! The loop: terminal events, snapshots, replies, signals and time become messages; effects are
-//! carried out; frames are drawn when something changed, never faster than the limit.
+//! The event loop: terminal events, snapshots, replies, signals and time become messages; effects
+//! are carried out; frames are drawn when something changed, never faster than the limit.
 
 mod lending;
 mod signals;
@@ -37,8 +37,8 @@ use super::terminal::{self, PanicHook, Panics, Screen};
 use super::theme::{Depth, Theme};
 use signals::{Ends, Signals};
 
-/// How long a file may take to be written before the console ends without it: home folders are on
-/// networks, too.
+/// Time limit for writing a file before the console ends without it: home folders may be on
+/// networks.
 const FILES_TAKE: Duration = Duration::from_secs(2);
 
 /// Opens the console and gives the terminal back when the operator leaves.
@@ -46,8 +46,8 @@ const FILES_TAKE: Duration = Duration::from_secs(2);
 /// It runs on a thread of its own: a terminal that does not take bytes stalls nothing else.
 ///
 /// # Errors
-/// Standard input or output is no terminal, the theme is not one, the terminal refuses a mode, or the
-/// console's thread panicked (the terminal is restored then too).
+/// Standard input or output is not a terminal, the theme is invalid, the terminal refuses a mode,
+/// or the console's thread panicked (the terminal is restored then too).
 pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, ConsoleError> {
     terminal::check()?;
     let depth = options.depth.unwrap_or_else(Depth::from_environment);
@@ -69,7 +69,7 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
     if let Some(path) = &options.memory {
         match Memory::load(path) {
             Ok(memory) => app = app.with_memory(memory),
-            // Nothing that would keep anybody from working.
+            // The problem does not prevent work.
             Err(error) => tracing::warn!("cannot read {}: {error}", path.display()),
         }
     }
@@ -82,7 +82,7 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
     let (sender, ended) = oneshot::channel();
     let own = Arc::clone(&panic);
     let console = move || {
-        // Nobody to tell means that the caller was dropped: the terminal is restored all the same.
+        // An error means that the caller was dropped: the terminal is restored all the same.
         let _ = sender.send(console_thread(app, &handle, files, frame, own));
     };
     let spawned = thread::Builder::new()
@@ -130,13 +130,13 @@ fn console_thread(
         came_back: false,
     };
     let exit = runtime.block_on(console.run(signals, panics));
-    // What is still being written to a file system that hangs is not waited for.
+    // A write to a file system that hangs is not waited for.
     runtime.shutdown_timeout(FILES_TAKE);
     Ok(exit)
 }
 
-/// Sees, outside the console's thread, that the process is asked to end: a terminal that takes no
-/// bytes keeps that thread in a write, where it hears nothing.
+/// Watches, outside the console's thread, for signals that end the process: a terminal that takes
+/// no bytes keeps that thread in a write, where it receives nothing.
 fn watch_for_the_end() -> Result<AbortOnDrop<()>, ConsoleError> {
     let mut signals = Ends::listen().map_err(|source| ConsoleError::Terminal {
         action: "listen for signals",
@@ -148,30 +148,30 @@ fn watch_for_the_end() -> Result<AbortOnDrop<()>, ConsoleError> {
     })))
 }
 
-/// What the loop woke for.
+/// Event that woke the loop.
 enum Wake {
     Inputs(io::Result<Vec<Heard>>),
     Resized,
     Snapshot,
-    /// What came of an effect.
+    /// The outcome of an effect.
     Outcome(Message),
     Panic(String),
     Startup(Startup),
-    /// Another process wants this one to stop.
+    /// Another process requests this one to stop.
     Stop,
     Resumed,
     Leave(Exit),
     Time,
 }
 
-/// What the console has besides its terminal and its handle.
+/// The console's files, and the state of the start.
 struct Files {
     memory: Option<PathBuf>,
     startup: Option<watch::Receiver<Startup>>,
 }
 
 impl Files {
-    /// The next news of the start, or never.
+    /// Waits for the next state of the start; pending without one.
     async fn news(&mut self) -> Startup {
         if let Some(startup) = &mut self.startup {
             if startup.changed().await.is_ok() {
@@ -183,7 +183,7 @@ impl Files {
     }
 }
 
-/// How often what the next console should know is written down: a lost host costs this much of it.
+/// Interval of saving the state for the next console: a lost host loses this much of it.
 const REMEMBER_EVERY: Duration = Duration::from_mins(5);
 
 struct Console<'a> {
@@ -191,12 +191,12 @@ struct Console<'a> {
     files: Files,
     handle: &'a Handle,
     screen: Screen,
-    /// What comes of effects; the handle's own queue bounds the answers among them.
+    /// Pending outcomes of effects; the handle's own queue bounds the answers among them.
     outcomes: FuturesUnordered<BoxFuture<'static, Message>>,
     frame: Duration,
-    /// What waits to be edited: the loop must let go of the terminal's events first.
+    /// Text to be edited: the loop must release the terminal's events first.
     to_edit: Option<String>,
-    /// The terminal was somebody else's for a while, and may have another size.
+    /// Whether another program had the terminal for a while, so that it may have another size.
     came_back: bool,
 }
 
@@ -216,7 +216,7 @@ impl Console<'_> {
         exit
     }
 
-    /// Has written down what the next console should know.
+    /// Saves the state for the next console.
     fn remember(&self) -> impl Future<Output = ()> + use<> {
         let writing = self.files.memory.clone().map(|path| {
             let memory = self.app.memory();
@@ -228,13 +228,13 @@ impl Console<'_> {
         });
         async move {
             if let Some(writing) = writing {
-                // A panic in it is logged as any other.
+                // A panic in it is logged like any other.
                 let _ = writing.await;
             }
         }
     }
 
-    /// The loop.
+    /// Runs the event loop.
     async fn serve(&mut self, mut signals: Signals, mut panics: Panics) -> Exit {
         let Ok(mut reader) = input::Reader::open() else {
             return Exit::HungUp;
@@ -278,7 +278,7 @@ impl Console<'_> {
             let typed = matches!(wake, Wake::Inputs(_));
             let flow = match wake {
                 Wake::Inputs(Ok(inputs)) => self.inputs(inputs, &mut signals).await,
-                // Nothing more to read: the terminal is gone.
+                // An error means that the terminal is gone.
                 Wake::Inputs(Err(_)) => ControlFlow::Break(Exit::HungUp),
                 Wake::Resized => self.tell_size(&mut signals).await,
                 Wake::Stop => self.stop(&mut signals).await,
@@ -301,7 +301,7 @@ impl Console<'_> {
                 return exit;
             }
             if let Some(text) = self.to_edit.take() {
-                // Nothing is read meanwhile: the terminal is the editor's.
+                // Nothing is read meanwhile: the editor has the terminal.
                 let flow = self.edit(&text, &mut signals).await;
                 if let ControlFlow::Break(exit) = flow {
                     return exit;
@@ -347,7 +347,7 @@ impl Console<'_> {
         gone(self.screen.draw(&self.app, Timestamp::now()))
     }
 
-    /// Tells the model how large the terminal is now.
+    /// Passes the terminal's current size to the model.
     async fn tell_size(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
         match self.screen.size() {
             Ok((columns, rows)) => self.tell(Message::Resize(columns, rows), signals).await,
@@ -364,14 +364,14 @@ impl Console<'_> {
             };
             self.tell(message, signals).await?;
             if self.to_edit.is_some() || self.came_back {
-                // What was typed ahead was not for what is there now.
+                // Keys typed ahead were not meant for the current screen.
                 break;
             }
         }
         ControlFlow::Continue(())
     }
 
-    /// Tells the model, and does what it asks for.
+    /// Passes a message to the model, and carries out its effects.
     async fn tell(&mut self, message: Message, signals: &mut Signals) -> ControlFlow<Exit> {
         for effect in self.app.update(message, Timestamp::now()) {
             match effect {
@@ -414,7 +414,7 @@ impl Console<'_> {
     }
 }
 
-/// Writes a file that does not exist yet, for its owner alone: rows hold run ids and error texts.
+/// Writes a new file that only its owner can read: rows contain run ids and error texts.
 fn write_new(path: &Path, text: &str) -> Result<String, String> {
     let mut options = OpenOptions::new();
     let opened = options.create_new(true).write(true).mode(0o600).open(path);
@@ -425,7 +425,7 @@ fn write_new(path: &Path, text: &str) -> Result<String, String> {
     }
 }
 
-/// A terminal that takes no bytes any more has hung up.
+/// Ends the console if a write failed: a terminal that takes no bytes any more has hung up.
 fn gone(result: io::Result<()>) -> ControlFlow<Exit> {
     result.map_or_else(|_| ControlFlow::Break(Exit::HungUp), ControlFlow::Continue)
 }

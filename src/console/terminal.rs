@@ -1,4 +1,4 @@
-//! The terminal: entered, left, drawn to and, when the console's thread panics, restored.
+//! The terminal: entering, leaving, drawing and, when the console's thread panics, restoring.
 
 mod output;
 
@@ -36,16 +36,16 @@ use crate::domain::secrets::redact_text;
 use output::Output;
 pub(super) use output::ask_to_end;
 
-/// Whether the terminal is ours at the moment; there is one terminal per process.
+/// Whether the console has the terminal at the moment; there is one terminal per process.
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
-/// Panics of other threads that wait to be shown; more than these say nothing new.
+/// Maximum number of other threads' panics that wait to be shown; further ones add no information.
 const PANICS: usize = 8;
 
-/// The size of a terminal that has none to tell, as a serial line.
+/// Size of a terminal that reports none, such as a serial line.
 const USUAL: (u16, u16) = (80, 24);
 
-/// Refuses anything but a terminal on both ends that knows how to move its cursor.
+/// Requires a terminal on both ends that can move its cursor.
 ///
 /// # Errors
 /// [`ConsoleError::NotATerminal`], [`ConsoleError::NoCursor`]
@@ -64,7 +64,7 @@ pub fn check() -> Result<(), ConsoleError> {
     Err(ConsoleError::NotATerminal { stream })
 }
 
-/// Columns and rows. A terminal that tells none has those of the environment, or the usual ones.
+/// Columns and rows. A terminal that reports none has those of the environment, or the usual ones.
 fn size() -> io::Result<(u16, u16)> {
     let told = tcgetwinsize(io::stdout())?;
     if told.ws_col > 0 && told.ws_row > 0 {
@@ -78,8 +78,8 @@ fn size() -> io::Result<(u16, u16)> {
     Ok((named("COLUMNS", USUAL.0), named("LINES", USUAL.1)))
 }
 
-/// Whether nobody is at the other end of the terminal any more. SIGHUP tells of that, but not where
-/// the session's leader ignores it.
+/// Whether the other end of the terminal is gone. SIGHUP reports that, unless the session's leader
+/// ignores it.
 fn is_hung_up() -> bool {
     let stdin = io::stdin();
     let mut terminal = [PollFd::new(&stdin, PollFlags::empty())];
@@ -87,8 +87,8 @@ fn is_hung_up() -> bool {
     poll(&mut terminal, Some(&now)).is_ok() && terminal[0].revents().contains(PollFlags::HUP)
 }
 
-/// Gives the terminal back as it was. Does nothing if it is not ours; errors are of no use to
-/// anybody any more (the terminal may be gone).
+/// Restores the terminal. Does nothing if the console does not have it; errors are ignored, because
+/// the terminal may be gone.
 pub(super) fn restore() {
     if ENTERED.swap(false, Ordering::SeqCst) {
         let _ = execute!(
@@ -103,25 +103,26 @@ pub(super) fn restore() {
     }
 }
 
-/// The modes of a terminal that is lent to another program, for when that ends without giving it back.
+/// The modes of a terminal that is lent to another program, for the case that it ends without
+/// restoring them.
 pub(super) struct Lent(Option<Termios>);
 
 impl Lent {
-    /// Gives the terminal to whoever comes next.
+    /// Gives the terminal to another program.
     pub(super) fn out() -> Self {
         restore();
         Self(tcgetattr(io::stdin()).ok())
     }
 
-    /// Puts the modes as they were, whatever the other program made of them: those are what the terminal
-    /// is left with in the end.
+    /// Restores the modes after any changes by the other program: the terminal keeps these in the
+    /// end.
     pub(super) fn restore_modes(&self) {
         if let Some(modes) = &self.0 {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
         }
     }
 
-    /// Puts the terminal as it was, after a program that could not do so.
+    /// Restores the terminal after a program that could not do so.
     pub(super) fn take_back(&self) {
         let _ = execute!(
             Output,
@@ -136,11 +137,11 @@ impl Lent {
 
 /// The terminal, entered; leaves it when dropped.
 pub(super) struct Screen {
-    /// Never dropped: it would write to the terminal once more, which may be gone.
+    /// Never dropped: that would write to the terminal once more, which may be gone.
     backend: ManuallyDrop<CrosstermBackend<BufWriter<Output>>>,
-    /// What the terminal shows; `None` if that is not known.
+    /// Content of the terminal; `None` if unknown.
     shown: Option<Buffer>,
-    /// Where its cursor stands, as far as that is known.
+    /// Position of its cursor, if known.
     caret: Option<Caret>,
 }
 
@@ -168,8 +169,8 @@ impl Screen {
         size()
     }
 
-    /// Draws the model. Writes nothing, not one byte, if the screen would not change; fails where
-    /// the terminal is gone.
+    /// Draws the model. Writes nothing, not one byte, if the screen would not change; fails if the
+    /// terminal is gone.
     pub(super) fn draw(&mut self, app: &App, now: Timestamp) -> io::Result<()> {
         if is_hung_up() {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -208,24 +209,24 @@ impl Screen {
         Ok(())
     }
 
-    /// Forgets what is shown: the next frame writes every cell.
+    /// Discards the known content: the next frame writes every cell.
     pub(super) fn forget(&mut self) {
         self.shown = None;
     }
 
-    /// Enters the terminal again after [`restore`], or after a stop that came without asking: then a
-    /// shell has changed the modes, and raw mode, believed to be on, would not be set again.
+    /// Enters the terminal again after [`restore`], or after an unexpected stop: then a shell has
+    /// changed the modes, and raw mode, believed to be on, would not be set again.
     pub(super) fn enter_again(&mut self) -> io::Result<()> {
         disable_raw_mode()?;
         enter_modes()?;
-        // What came meanwhile was for another program.
+        // Input received meanwhile was for another program.
         let _ = tcflush(io::stdin(), QueueSelector::IFlush);
         self.caret = None;
         self.forget();
         Ok(())
     }
 
-    /// Has the terminal tell of the mouse, or no longer.
+    /// Turns the terminal's mouse reports on or off.
     pub(super) fn mouse(&mut self, used: bool) -> io::Result<()> {
         if used {
             execute!(&mut *self.backend, EnableMouseCapture)
@@ -234,7 +235,7 @@ impl Screen {
         }
     }
 
-    /// Puts text on the clipboard of the terminal the operator sits at (OSC 52), through tmux too.
+    /// Puts text on the clipboard of the operator's terminal (OSC 52), also through tmux.
     pub(super) fn copy(&mut self, text: &str) -> io::Result<()> {
         self.command(&format!("52;c;{}", STANDARD.encode(text)))
     }
@@ -243,7 +244,7 @@ impl Screen {
     /// (OSC 9). tmux passes BEL on by itself.
     pub(super) fn ring(&mut self, bell: bool, notification: Option<&str>) -> io::Result<()> {
         if let Some(text) = notification {
-            // A control character would end the sequence, and what follows would be obeyed.
+            // A control character would end the sequence, and the rest would be interpreted.
             let text: String = text.chars().filter(|c| !c.is_control()).collect();
             self.command(&format!("9;dagster-taskiq: {text}"))?;
         }
@@ -254,7 +255,7 @@ impl Screen {
         io::Write::flush(backend)
     }
 
-    /// An operating system command for the terminal the operator sits at, through tmux too.
+    /// Sends an operating system command to the operator's terminal, also through tmux.
     fn command(&mut self, words: &str) -> io::Result<()> {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let around = if is_set("TMUX") {
@@ -270,7 +271,7 @@ impl Screen {
     }
 }
 
-/// What stands between the console and the operator's terminal.
+/// The multiplexer between the console and the operator's terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Around {
     Nothing,
@@ -278,17 +279,17 @@ enum Around {
     Screen,
 }
 
-/// What GNU screen takes of a string to pass on at once: 768 bytes, with some room.
+/// Maximum length of a string that GNU screen passes on at once: 768 bytes, with some room.
 const SCREEN_PASSES: usize = 760;
 
 impl Around {
-    /// An operating system command as it is to be written.
+    /// An operating system command in its wrapped form.
     fn wrapped(self, words: &str) -> String {
         let osc = format!("\x1b]{words}\x07");
         match self {
             Self::Nothing => osc,
-            // As it is, too: tmux takes a clipboard itself where `set-clipboard` says so, and lets
-            // nothing through where `allow-passthrough` is off, as it is unless set.
+            // Unwrapped, too: tmux itself handles a clipboard if `set-clipboard` is on, and passes
+            // nothing on if `allow-passthrough` is off, which is the default.
             Self::Tmux => format!("{osc}\x1bPtmux;\x1b{osc}\x1b\\"),
             Self::Screen => {
                 let mut passed = String::new();
@@ -314,18 +315,18 @@ impl Drop for Screen {
 fn enter_modes() -> io::Result<()> {
     enable_raw_mode()?;
     ENTERED.store(true, Ordering::SeqCst);
-    // Without bracketed paste, pasted text would be obeyed as commands.
+    // Without bracketed paste, pasted text would be interpreted as commands.
     execute!(Output, EnterAlternateScreen, EnableBracketedPaste, Hide).inspect_err(|_| restore())
 }
 
-/// The process's panic hook while the console is open; the one before it is put back when dropped.
+/// The process's panic hook while the console is open; the previous one is restored on drop.
 pub(super) struct PanicHook {
     previous: Arc<dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync>,
 }
 
-/// What the hook leaves behind.
+/// Panics recorded by the hook.
 pub(super) struct Panics {
-    /// Those of other threads.
+    /// Panics of other threads.
     pub(super) others: mpsc::Receiver<String>,
 }
 
@@ -357,8 +358,8 @@ impl PanicHook {
 
 impl Drop for PanicHook {
     fn drop(&mut self) {
-        // A panicking thread may not change the hook; the process then keeps this one, which calls the
-        // one before it.
+        // A panicking thread may not change the hook; the process then keeps this one, which calls
+        // the previous one.
         if !thread::panicking() {
             let previous = Arc::clone(&self.previous);
             panic::set_hook(Box::new(move |info| previous(info)));

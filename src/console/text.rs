@@ -1,5 +1,5 @@
-//! Text that fits: display width, truncation with an ellipsis, and removal of what a terminal would
-//! obey (escape sequences in log lines).
+//! Text that fits: display width, truncation with an ellipsis, and removal of control sequences
+//! that a terminal would interpret (in log lines).
 
 use std::borrow::Cow;
 
@@ -8,8 +8,8 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::domain::plain;
 
-/// Columns a text takes; more than a screen can hold is `u16::MAX`. Counted by what people see as one
-/// character, as it is drawn: an emoji of several code points is one cell or two.
+/// Columns a text takes; more than a screen can hold is `u16::MAX`. Counted by user-perceived
+/// characters, as drawn: an emoji of several code points is one cell or two.
 #[must_use]
 pub fn width(text: &str) -> u16 {
     let columns = if is_plain(text) {
@@ -67,14 +67,14 @@ pub fn suffix(text: &str, max: u16) -> &str {
     text
 }
 
-/// What people see as its first character; `None` if it is empty.
+/// The first user-perceived character; `None` if the text is empty.
 #[must_use]
 pub fn first(text: &str) -> Option<&str> {
     text.graphemes(true).next()
 }
 
-/// The text without escape sequences and control characters, on one line: a tab becomes two spaces, and
-/// what breaks a line a blank. Of a line that was written over, the last state is left.
+/// The text without escape sequences and control characters, on one line: a tab becomes two spaces,
+/// and a line break a blank. Of a line that was overwritten, the last state is left.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
     let text = last_states(text);
@@ -89,7 +89,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.replace('\t', "  ").replace('\n', " "))
 }
 
-/// Every line as a terminal leaves it after its carriage returns: what was written over is gone.
+/// Every line as a terminal shows it after its carriage returns: overwritten text is gone.
 fn last_states(text: &str) -> Cow<'_, str> {
     if !text.contains('\r') {
         return Cow::Borrowed(text);
@@ -126,7 +126,7 @@ pub fn wrap(text: &str, max: u16) -> Vec<&str> {
     lines
 }
 
-/// JSON over several lines, as people read and edit it; anything else as it is.
+/// JSON over several lines for reading and editing; other text unchanged.
 #[must_use]
 pub fn pretty(text: &str) -> String {
     serde_json::from_str::<serde_json::Value>(text)

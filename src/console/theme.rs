@@ -1,4 +1,4 @@
-//! Themes: one style per role, read from YAML, reduced to the colours the terminal has.
+//! Themes: one style per role, read from YAML, reduced to the terminal's colours.
 //!
 //! The built-in themes are the files of `themes/`, embedded. A theme may extend another and name
 //! only the roles it changes; an unknown key is an error with its line.
@@ -32,12 +32,12 @@ pub const BUILT_IN: [(&str, &str); 6] = [
     ),
 ];
 
-/// How often a theme may extend another; more is a circle.
+/// Maximum depth of themes that extend another; more is a cycle.
 const MAX_EXTENDS: usize = 8;
 
 macro_rules! roles {
     ($($(#[$doc:meta])* $role:ident,)+) => {
-        /// What can be drawn, and how.
+        /// Styles of everything that is drawn, by role.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Roles {
             $($(#[$doc])* pub $role: Style,)+
@@ -66,9 +66,9 @@ macro_rules! roles {
 roles! {
     /// Ordinary text, and the screen's background.
     text,
-    /// What can wait: units, labels, old things.
+    /// Less important text: units, labels, old items.
     dim,
-    /// What stands out in a line.
+    /// The important part of a line.
     strong,
     /// The product's name.
     product,
@@ -86,7 +86,7 @@ roles! {
     cursor,
     /// A key in hints and help.
     key,
-    /// What the key does.
+    /// A description of the key in hints and help.
     hint,
     /// Well.
     ok,
@@ -182,7 +182,7 @@ fn looks_like_path(name: &str) -> bool {
     name.contains('/') || Path::new(name).extension().is_some()
 }
 
-/// `style`, and bold beside it.
+/// `style` with bold added.
 #[must_use]
 pub fn bold(style: Style) -> Style {
     style.add_modifier(Modifier::BOLD)

@@ -1,22 +1,22 @@
-//! Tasks that ended per stretch of time, from the recent ones.
+//! Tasks that ended per interval, from the recent ones.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{MAX_RECENT_TASKS, Phase, Snapshot, TaskOutcome, TaskView};
 
-/// What one column of the sparkline stands for, in seconds.
+/// Seconds per column of the sparkline.
 pub const BUCKET_SECONDS: i64 = 5;
 
-/// How far back the sparkline goes.
+/// Time span of the sparkline.
 pub const WINDOW: SignedDuration = SignedDuration::from_secs(BUCKET_SECONDS * 120);
 
-/// When the newest of the recent tasks ended.
+/// End of the newest of the recent tasks.
 #[must_use]
 pub fn last_end(snapshot: &Snapshot) -> Option<Timestamp> {
     snapshot.recent.first().and_then(ended_at)
 }
 
-/// When a task ended, if it did.
+/// End of a task, if it has ended.
 #[must_use]
 pub fn ended_at(task: &TaskView) -> Option<Timestamp> {
     match task.phase {
@@ -25,8 +25,8 @@ pub fn ended_at(task: &TaskView) -> Option<Timestamp> {
     }
 }
 
-/// Tasks that ran to an end in each of the last `buckets` stretches, oldest first. `None` where it
-/// is not known: before the oldest task that is still remembered.
+/// Tasks that ran to an end in each of the last `buckets` intervals, oldest first. `None` if
+/// unknown: before the oldest task that is still kept.
 #[must_use]
 pub fn buckets(snapshot: &Snapshot, now: Timestamp, buckets: usize) -> Vec<Option<u64>> {
     let bucket_of = |at: Timestamp| at.as_second().div_euclid(BUCKET_SECONDS);

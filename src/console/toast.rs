@@ -1,15 +1,15 @@
-//! Toasts: what came of a command, shown for a few seconds over the hint bar.
+//! Toasts: outcomes of commands, shown for a few seconds over the hint bar.
 
 use crate::domain::Timestamp;
 
-/// How a toast is meant.
+/// Kind of a toast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// A command is on its way.
     Sent,
     /// Done.
     Done,
-    /// Worth knowing.
+    /// Information.
     Note,
     /// Refused or failed.
     Failed,
@@ -18,22 +18,22 @@ pub enum Tone {
 /// A toast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toast {
-    /// How it is meant.
+    /// Its kind.
     pub tone: Tone,
     /// One sentence.
     pub text: String,
-    /// When it goes.
+    /// Time at which it disappears.
     pub until: Timestamp,
-    /// The request it tells of, so that the answer takes its place.
+    /// The request it reports, so that the answer replaces it.
     pub request: Option<u64>,
 }
 
-/// How many are kept; more answers than this at once are not read anyway.
+/// Maximum number of kept toasts; more at once could not be read.
 pub const MAX_TOASTS: usize = 4;
 
 impl Tone {
-    /// How long a toast of this tone stays, in seconds. A command that is on its way is told until
-    /// its answer, or until nobody expects one any more.
+    /// Display time of a toast of this tone, in seconds. A pending command is shown until its
+    /// answer, or until the answer can no longer be expected.
     #[must_use]
     pub fn seconds(self) -> i64 {
         match self {

@@ -1,14 +1,14 @@
-//! The command line that does what a dialog is about to do: what an operator may put into a script.
+//! The command line equivalent to a dialog's action, for use in a script.
 
 use crate::domain::Command;
 
 /// The program, as it is called.
 const PROGRAM: &str = "dagster-taskiq-tui";
 
-/// Ids that are written out; of more only how many there are.
+/// Number of ids that are written out; a longer list is shown as its length.
 const IDS: usize = 3;
 
-/// Lines for a dialog: the first command's twin, and that there are more.
+/// Lines for a dialog: the first command's equivalent, and a note if there are more.
 pub(super) fn twins<'a>(
     commands: impl Iterator<Item = (Option<&'a str>, &'a Command)>,
 ) -> Vec<String> {
@@ -22,7 +22,7 @@ pub(super) fn twins<'a>(
     }
 }
 
-/// The command line of a command to a worker, or to nobody in particular, if it has one.
+/// The command line of a command to a worker, or to no particular one, if it has one.
 fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
     let name = worker.map_or_else(String::new, |worker| format!(" {worker}"));
     let flag = |set: bool, name: &str| {

@@ -3,7 +3,7 @@
 /// One view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum View {
-    /// Is anything stuck, and where.
+    /// Shows whether and where anything is stuck.
     Overview,
     /// Queues with counts, bands and dead letters.
     Queues,
@@ -15,9 +15,9 @@ pub enum View {
     Workers,
     /// Log lines of workers and steps.
     Logs,
-    /// Messages that nobody could run.
+    /// Messages that no worker could run.
     DeadLetters,
-    /// What was asked on this host, by whom.
+    /// Commands on this host, with their users.
     Audit,
 }
 
@@ -49,7 +49,7 @@ impl View {
         }
     }
 
-    /// Its title where the tabs have little room.
+    /// Its title for narrow tabs.
     #[must_use]
     pub fn short_title(self) -> &'static str {
         match self {

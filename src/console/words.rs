@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::domain::{HostPhase, JobRef, LogLevel, Phase, QueueRole, RunStatus, SourceKind};
 
-/// Why there is nothing of Dagster's to show, and what to do.
+/// Text for missing data of Dagster's, with the remedy.
 pub const NO_WEBSERVER: &str =
     "No Dagster webserver is configured: start the console with --webserver-url URL.";
 
@@ -19,7 +19,7 @@ pub fn phase(phase: &Phase) -> &'static str {
     }
 }
 
-/// Why a task ended as it did.
+/// Reason for a task's end.
 #[must_use]
 pub fn reason(phase: &Phase) -> Option<&str> {
     match phase {
@@ -44,7 +44,7 @@ pub fn run_status(status: RunStatus) -> &'static str {
     }
 }
 
-/// A queue's part in the set.
+/// A queue's role in the set.
 #[must_use]
 pub fn queue_role(role: &QueueRole) -> Cow<'_, str> {
     match role {
@@ -100,7 +100,7 @@ pub fn plural(n: usize, noun: &str) -> String {
     }
 }
 
-/// What a person calls a job: Dagster's own over every asset has a name nobody knows.
+/// Display name of a job: Dagster's own over every asset has an unfamiliar name.
 #[must_use]
 pub fn job(job: &JobRef) -> &str {
     if job.is_all_assets() {
@@ -110,7 +110,7 @@ pub fn job(job: &JobRef) -> &str {
     }
 }
 
-/// A path as people type it: `~` is their home folder.
+/// A path as typed by a user: `~` is the home folder.
 #[must_use]
 pub fn path(typed: &str) -> PathBuf {
     let rest = typed.strip_prefix('~');

@@ -78,8 +78,8 @@ impl Noops {
     }
 }
 
-/// Puts the results, for senders that look for them, then deletes the messages; returns the number of
-/// deleted ones.
+/// Puts the results, for senders that look for them, then deletes the messages; returns the number
+/// of deleted ones.
 async fn acknowledge(context: &Context, batch: &[(Delivery, Noop)]) -> usize {
     let mut done = Vec::with_capacity(batch.len());
     for (delivery, noop) in batch {

@@ -1,5 +1,5 @@
-//! Messages that nobody comes for: a queue with waiting messages and no live worker of the fleet, on
-//! whatever host, that receives from it.
+//! Messages without a consumer: a queue with waiting messages and no live worker of the fleet, on
+//! any host, that receives from it.
 
 use jiff::Timestamp;
 
@@ -11,10 +11,10 @@ use crate::domain::{
     AlarmKind, QueueRole, QueueView, Snapshot, Source, SourceHealth, SourceKind, WorkerState,
 };
 
-/// How the alarm begins that there is nobody to do anything.
+/// Beginning of the alarm text if no worker is linked.
 pub const NO_WORKER: &str = "No worker is linked";
 
-/// What the alarm of no one queue is about.
+/// Subject of the alarm that concerns every queue.
 const ALL: &str = "all queues";
 
 pub(super) fn alarms(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
@@ -67,7 +67,7 @@ pub(super) fn alarms(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     }
 }
 
-/// Messages that wait for a worker.
+/// Number of messages that wait for a worker.
 fn waiting(queue: &QueueView) -> u64 {
     match (&queue.role, queue.counts) {
         (QueueRole::DeadLetter, _) | (_, None) => 0,
@@ -75,13 +75,13 @@ fn waiting(queue: &QueueView) -> u64 {
     }
 }
 
-/// The workers that receive and were heard of lately.
+/// The workers that receive and have sent a recent report.
 fn live(snapshot: &Snapshot, now: Timestamp) -> Vec<WorkerRow<'_>> {
     let is_live = |worker: &WorkerRow| match worker {
         WorkerRow::Linked(view) => {
             view.state.receives() && seconds_between(view.heartbeat_at, now) < HEARTBEAT_LATE
         }
-        // One that does not say what it does is given the benefit of the doubt.
+        // A worker with an unknown state is assumed to receive.
         WorkerRow::Reported(view) => {
             view.state.is_none_or(WorkerState::receives) && !view.is_silent(now)
         }
@@ -92,8 +92,8 @@ fn live(snapshot: &Snapshot, now: Timestamp) -> Vec<WorkerRow<'_>> {
         .collect()
 }
 
-/// Why nobody comes for a queue's messages, if that is so. A worker that does not say which queues it
-/// receives from may receive from this one.
+/// Returns the reason why no worker receives a queue's messages, if there is none. A worker with an
+/// unknown list of queues may receive from this one.
 fn unserved(queue: &QueueView, live: &[WorkerRow]) -> Option<String> {
     let count = waiting(queue);
     let messages = if count == 1 {

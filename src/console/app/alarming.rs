@@ -1,5 +1,5 @@
-//! Alarms: what the snapshot and the console itself tell, when the operator is called, and the list of
-//! all of them: since when each stands, the cursor in it, and the view that one is about.
+//! Alarms: from the snapshot and the console itself, ringing, and the list of all alarms with their
+//! times, the cursor in it, and the view of each alarm's subject.
 
 use std::collections::BTreeMap;
 
@@ -18,25 +18,25 @@ use crate::console::view::View;
 use crate::console::words;
 use crate::domain::{AlarmKind, Ring, SourceKind};
 
-/// Which alarm: of one kind, each is about something else.
+/// Identity of an alarm: its kind and subject.
 pub type AlarmKey = (AlarmKind, String);
 
-/// Since when this console has seen each alarm that stands.
+/// Time at which this console first saw each current alarm.
 pub(in crate::console) type Standing = BTreeMap<AlarmKey, Timestamp>;
 
-/// Where the cursor is in the list of alarms.
+/// Position of the cursor in the list of alarms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AlarmPlace {
     /// The alarm under the cursor; `None` before it was moved.
     chosen: Option<AlarmKey>,
-    /// Its row, for when it is gone.
+    /// Its row, for when the alarm is gone.
     row: usize,
-    /// Lines of it that are scrolled off the top, where it has more than there is room for.
+    /// Number of its lines that are scrolled off the top, if it has more than fit.
     pub(in crate::console) scroll: u16,
 }
 
 impl AlarmPlace {
-    /// The row of the alarm under the cursor; where it is gone, of the one in its place.
+    /// The row of the alarm under the cursor; if it is gone, of the one in its place.
     pub(in crate::console) fn row_in(&self, alarms: &[Alarm]) -> usize {
         let is_chosen = |alarm: &Alarm| Some(&key_of(alarm)) == self.chosen.as_ref();
         let known = alarms.iter().position(is_chosen);
@@ -49,7 +49,7 @@ fn key_of(alarm: &Alarm) -> AlarmKey {
 }
 
 impl App {
-    /// What needs an operator, worst first.
+    /// Conditions that need an operator, worst first.
     #[must_use]
     pub fn alarms(&self, now: Timestamp) -> Vec<Alarm> {
         let mut alarms = alarms::alarms(&self.snapshot, now);
@@ -59,7 +59,7 @@ impl App {
             Startup::None | Startup::Ready => None,
         };
         if let Some((severity, text)) = own {
-            // That no worker is linked is no news then.
+            // A missing worker is expected then.
             alarms.retain(|alarm| !alarm.text.starts_with(alarms::NO_WORKER));
             let alarm = Alarm {
                 severity,
@@ -83,7 +83,7 @@ impl App {
         alarms
     }
 
-    /// Calls the operator for alarms that stand.
+    /// Rings for current alarms.
     pub(super) fn ring(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.setup.ring.how.is_empty() {
             return;
@@ -98,7 +98,7 @@ impl App {
         }
     }
 
-    /// Notes which alarms stand.
+    /// Records the current alarms.
     pub(super) fn note_alarms(&mut self, now: Timestamp) {
         let known = std::mem::take(&mut self.standing);
         let keys = self.alarms(now).into_iter().map(|alarm| key_of(&alarm));
@@ -110,7 +110,7 @@ impl App {
             .collect();
     }
 
-    /// Since when this console has seen an alarm.
+    /// Time at which this console first saw an alarm.
     pub(in crate::console) fn stands_since(&self, alarm: &Alarm) -> Option<Timestamp> {
         self.standing.get(&key_of(alarm)).copied()
     }
@@ -137,7 +137,8 @@ impl App {
             Meaning::Begun | Meaning::Nothing => None,
         };
         let moved = match command.map(|command| command.verb) {
-            // First through what the alarm under the cursor has more than there is room for.
+            // First scroll through the lines of the alarm under the cursor, if it has more than
+            // fit.
             Some(Verb::Move(Motion::Down)) if place.scroll < overflow => {
                 scroll = place.scroll + 1;
                 row
@@ -181,7 +182,7 @@ impl App {
         self.overlay = Some(Overlay::Alarms(place));
     }
 
-    /// Shows the view that an alarm is about, with the cursor on what it names. Esc comes back.
+    /// Shows the view of an alarm's subject, with the cursor on it. Esc returns.
     fn go_to_alarm(&mut self, alarm: &Alarm, effects: &mut Vec<Effect>) {
         let view = view_of(alarm);
         if view != self.view {
@@ -203,7 +204,7 @@ impl App {
     }
 }
 
-/// Where an alarm can be looked into.
+/// The view in which an alarm can be investigated.
 fn view_of(alarm: &Alarm) -> View {
     let of = |kind| alarm.about.starts_with(words::source(kind));
     match alarm.kind {

@@ -1,4 +1,4 @@
-//! From a key or a `:` line to a command of the table, and what the safe ones do.
+//! From a key or a `:` line to a command of the table, and the functions of the safe commands.
 
 use crossterm::event::KeyCode;
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use crate::domain::{Danger, LogLevel};
 impl App {
     pub(super) fn key(&mut self, key: Key, now: Timestamp, effects: &mut Vec<Effect>) {
         if key.alt && !self.knows_chord(key) {
-            // Esc and a key in quick succession are the same bytes.
+            // Esc followed quickly by a key has the same bytes as Alt with that key.
             let plain = Key { alt: false, ..key };
             for key in [Key::plain(KeyCode::Esc), plain] {
                 self.key(key, now, effects);
@@ -40,11 +40,11 @@ impl App {
                 self.pending = keys;
                 return;
             }
-            // Esc, or a key that goes nowhere, gives a sequence up; it does nothing else.
+            // Esc, or a key without a meaning, cancels a sequence and does nothing else.
             _ if waited => return,
             _ => None,
         };
-        // These two must work whatever lies on top.
+        // These two must work under any overlay.
         let always = command.filter(|row| matches!(row.verb, Verb::Suspend | Verb::Redraw));
         if let Some(row) = always {
             self.perform(row, "", now, effects);
@@ -206,7 +206,7 @@ impl App {
         if !self.list().marks.is_empty() {
             self.list_mut().marks.clear();
         } else if self.came_back(effects) {
-            // With the filter that was there before.
+            // It restored the previous filter.
         } else if !self.list().filter.text().is_empty() {
             self.set_filter("");
         } else if !self.toasts.is_empty() {
@@ -316,7 +316,7 @@ impl App {
             Some(rows::RowKey::Line(_, line)) => line,
             None => return,
         };
-        // A task's run is what people paste into Dagster's pages.
+        // For a task, copy its run's id, because users paste that into Dagster's pages.
         let task = matches!(self.view, View::Overview | View::Steps)
             .then(|| index.and_then(|index| rows::task_at(&self.snapshot, index)))
             .flatten();

@@ -1,4 +1,5 @@
-//! Why something does not start: asked while its page is open, and for the details of what waits.
+//! Explanations why something does not start: requested while the page is open, and for the details
+//! of waiting items.
 
 use crossterm::event::KeyCode;
 use jiff::{SignedDuration, Timestamp};
@@ -11,27 +12,27 @@ use crate::console::toast::Tone;
 use crate::console::view::View;
 use crate::domain::{Answer, Command, Explanation, Phase, Query, Reply, RunStatus};
 
-/// How long an answer is good: what it tells changes with every step that ends.
+/// Time after which an answer is outdated: it changes with every step that ends.
 const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
-/// The same of what runs, or where a process of its own has to be started for the answer.
+/// The same for running items, or if the answer needs a process of its own.
 const LATER: SignedDuration = SignedDuration::from_secs(60);
 
 /// A run, or one of its steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The run; where an operator typed it, perhaps only its beginning.
+    /// The run's id; if an operator typed it, perhaps only its beginning.
     pub run_id: String,
     /// The step; absent for the run itself.
     pub step_key: Option<String>,
 }
 
-/// What was asked about one subject.
+/// Explanation of one subject.
 #[derive(Clone, Debug)]
 pub struct Explained {
-    /// What it is about.
+    /// Its subject.
     pub subject: Subject,
-    /// The newest answer, or why there is none.
+    /// The newest answer, or the reason for its absence.
     pub answer: Option<Result<Explanation, String>>,
     asked: Option<u64>,
     due: Timestamp,
@@ -54,8 +55,8 @@ impl App {
         known.answer.as_ref()?.as_ref().ok().filter(|_| is_it)
     }
 
-    /// `w`: opens the page. `argument`: a run and a step, where others are meant than those under the
-    /// cursor.
+    /// Opens the page (`w`). `argument` names a run and a step, if others than those under the
+    /// cursor are meant.
     pub(super) fn explain(&mut self, argument: &str, now: Timestamp) {
         let mut words = argument.split_whitespace();
         let subject = match words.next() {
@@ -90,11 +91,12 @@ impl App {
         })
     }
 
-    /// What is to be explained on the screen as it is.
+    /// The subject of an explanation on the current screen.
     fn subject_shown(&self) -> Option<Subject> {
         match &self.overlay {
             Some(Overlay::Explain { subject, .. }) => Some(subject.clone()),
-            // Where no worker is linked a process of its own would answer, which nobody asked for.
+            // Without a linked worker, a process of its own would have to answer, which the
+            // operator has not requested.
             Some(Overlay::Detail { .. }) if !self.snapshot.workers.is_empty() => {
                 let waits = match self.view {
                     View::Overview | View::Steps => {
@@ -106,13 +108,13 @@ impl App {
                 };
                 self.subject_here().filter(|_| waits)
             }
-            // A question about a slot lies over the page.
+            // A confirmation about a slot lies over the page.
             Some(Overlay::Confirm(_)) => self.explained.as_ref().map(|known| known.subject.clone()),
             _ => None,
         }
     }
 
-    /// Asks what is to be asked, and forgets what is not shown any more.
+    /// Sends the queries that are due, and drops data that are not shown any more.
     pub(super) fn keep_explaining(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(subject) = self.subject_shown() else {
             self.explained = None;
@@ -134,7 +136,7 @@ impl App {
         self.explained = Some(explained);
     }
 
-    /// Takes an answer about what is explained; `false` if it is for somebody else.
+    /// Takes an answer about the explained subject; `false` if it belongs to something else.
     pub(super) fn explain_reply(&mut self, request: u64, reply: &Reply, now: Timestamp) -> bool {
         let Some(known) = &mut self.explained else {
             return false;
@@ -167,7 +169,7 @@ impl App {
         }
     }
 
-    /// A key on the page, which was taken: `F` frees a pool's slot.
+    /// Handles a key on the page, which was taken: `F` frees a pool's slot.
     pub(super) fn explain_key(
         &mut self,
         key: Key,

@@ -1,4 +1,4 @@
-//! Asks for what is followed while the details of a task or a run are open, and for nothing else.
+//! Queries for the item whose details (of a task or a run) are open, and for nothing else.
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::console::words;
 use crate::domain::{Command, Reply, SourceHealth};
 
 impl App {
-    /// Deadlines are moments of the wall clock, which may be set back: they move with it.
+    /// Moves deadlines with the wall clock, which may be set back.
     pub(super) fn follow_clock(&mut self, now: Timestamp) {
         let before = std::mem::replace(&mut self.told_at, now);
         let step = now.duration_since(before);
@@ -28,7 +28,7 @@ impl App {
         self.ringing.move_deadlines(moved);
     }
 
-    /// Follows the task or run whose details are open; forgets what was followed when they are not.
+    /// Follows the task or run whose details are open; stops following when they are closed.
     pub(super) fn follow(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let known = self.followed.take();
         let Some((mut follow, is_new)) = self.follow_of_selected(known, now) else {
@@ -48,7 +48,7 @@ impl App {
         self.followed = Some(follow);
     }
 
-    /// What is known of the row whose details are open, and whether that is nothing yet.
+    /// Follow state of the row whose details are open, and whether it is new.
     fn follow_of_selected(&self, known: Option<Follow>, now: Timestamp) -> Option<(Follow, bool)> {
         if !matches!(self.overlay, Some(Overlay::Detail { .. })) {
             return None;
@@ -91,7 +91,7 @@ impl App {
         });
     }
 
-    /// Takes an answer for what is followed; `false` if it is for somebody else.
+    /// Takes an answer for the followed item; `false` if it belongs to something else.
     pub(super) fn follow_reply(&mut self, request: u64, reply: &Reply, now: Timestamp) -> bool {
         let Some(follow) = &mut self.followed else {
             return false;

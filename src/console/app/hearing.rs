@@ -1,4 +1,4 @@
-//! What the console is told: how things stand, and what came of what it asked for.
+//! Incoming data of the console: snapshots, and replies to its commands.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl App {
     ) {
         self.waiting.note(&snapshot, now);
         if !self.snapshot.dead_letters.is_empty() {
-            // The console's own part: nobody else looks at messages.
+            // Only the console fills this part, because no other source reads messages.
             Arc::make_mut(&mut snapshot).dead_letters = Arc::clone(&self.snapshot.dead_letters);
         }
         let same = rows::is_same(self.view, &self.snapshot, &snapshot);
@@ -73,7 +73,7 @@ impl App {
     pub(super) fn toast(&mut self, tone: Tone, text: impl Into<String>, now: Timestamp) {
         let until = now + SignedDuration::from_secs(tone.seconds());
         if self.toasts.len() == MAX_TOASTS {
-            // Of many answers the failures are what somebody must read.
+            // Of many answers, the operator must read the failures.
             let mut toasts = self.toasts.iter();
             let least = toasts.position(|toast| toast.tone != Tone::Failed);
             self.toasts.remove(least.unwrap_or(0));
@@ -87,12 +87,13 @@ impl App {
     }
 }
 
-/// To free the lists of a large snapshot takes longer than a key may wait.
+/// Frees a snapshot on a thread, because freeing the lists of a large one takes longer than a key
+/// may wait.
 fn forget(snapshot: Arc<Snapshot>) {
     const MANY: usize = 10_000;
     let lists = View::ALL.map(|view| rows::total(view, &snapshot));
     if lists.into_iter().any(|rows| rows > MANY) {
-        // Where no thread is to be had it is freed here.
+        // If no thread can be started, it is freed here.
         drop(std::thread::Builder::new().spawn(move || drop(snapshot)));
     }
 }

@@ -1,4 +1,4 @@
-//! Keys and answers for the form in which a run is put together.
+//! Keys and answers of the launch form.
 
 use crossterm::event::KeyCode;
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use crate::console::toast::Tone;
 use crate::domain::{Answer, AssetKey, Command, ConfigProblem, JobRef, Query, Reply};
 
 impl App {
-    /// Opens the form for a job, and asks Dagster what it takes.
+    /// Opens the form for a job, and queries Dagster for its parameters.
     pub(super) fn open_form(&mut self, job: JobRef, effects: &mut Vec<Effect>) {
         let query = Query::Job {
             job: job.clone(),
@@ -25,7 +25,7 @@ impl App {
         self.overlay = Some(Overlay::LaunchForm(Box::new(LaunchForm::new(job, asked))));
     }
 
-    /// Asks for data; the answer comes as a reply to the request of this number.
+    /// Sends a query; the answer comes as a reply to the request of the returned number.
     pub(super) fn query(&mut self, query: Query, effects: &mut Vec<Effect>) -> u64 {
         self.next_request += 1;
         effects.push(Effect::Request {
@@ -36,7 +36,7 @@ impl App {
         self.next_request
     }
 
-    /// A key in the form; the overlay was taken.
+    /// Handles a key in the form; the overlay was taken.
     pub(super) fn form_key(
         &mut self,
         key: Key,
@@ -73,7 +73,7 @@ impl App {
         }
     }
 
-    /// A key on the form's rows; whether the form stays.
+    /// Handles a key on the form's rows; returns whether the form stays.
     fn row_key(
         &mut self,
         key: Key,
@@ -150,7 +150,7 @@ impl App {
             form.partition = picked.and_then(|at| form.choices().get(at).cloned());
             self.ask_partition(form, effects);
         } else if form.assets.is_empty() {
-            // Whoever marks nothing means the one under the cursor.
+            // Without marks, the row under the cursor is meant.
             toggle(form, picked);
         }
         if form.field == Field::Assets {
@@ -165,7 +165,7 @@ impl App {
         form.field = Field::Launch;
     }
 
-    /// Asks for the configuration that Dagster has for the chosen partition.
+    /// Queries Dagster for the configuration of the chosen partition.
     fn ask_partition(&mut self, form: &mut LaunchForm, effects: &mut Vec<Effect>) {
         form.partition_config = match &form.partition {
             None => PartitionConfig::Unknown,
@@ -180,7 +180,7 @@ impl App {
         };
     }
 
-    /// Has Dagster check the form; its answer launches.
+    /// Has Dagster validate the form; a positive answer launches it.
     fn check_form(&mut self, form: &mut LaunchForm, now: Timestamp, effects: &mut Vec<Effect>) {
         if form.checking.is_some() {
             return;
@@ -189,7 +189,7 @@ impl App {
             Ok(launch) => launch,
             Err(reason) => return self.toast(Tone::Failed, reason, now),
         };
-        // Dagster would take a text that is no YAML for an empty one, or tell no line.
+        // Dagster would treat invalid YAML as an empty text, or report no line.
         if let Some(mistake) = places::mistake(&launch.run_config) {
             let line = mistake.line + 1;
             form.problems = vec![ConfigProblem {
@@ -203,7 +203,7 @@ impl App {
         form.checking = Some(self.query(query, effects));
     }
 
-    /// Takes an answer (or a refusal) for the form that is open; `false` if it is for nobody there.
+    /// Takes an answer (or a refusal) for the open form; `false` if it belongs to nothing in it.
     pub(super) fn form_reply(
         &mut self,
         request: u64,
@@ -262,7 +262,7 @@ impl App {
         }
     }
 
-    /// What came of `$EDITOR`.
+    /// Takes the outcome of `$EDITOR`.
     pub(super) fn edited(&mut self, edited: Result<String, String>, now: Timestamp) {
         match edited {
             Err(reason) => self.toast(Tone::Failed, reason, now),
@@ -274,7 +274,7 @@ impl App {
         }
     }
 
-    /// Text was pasted while the form is open.
+    /// Inserts text that was pasted while the form is open.
     pub(super) fn paste_into_form(form: &mut LaunchForm, text: &str) {
         match &mut form.part {
             Part::Editor(editor) => drop(editor.insert_str(text)),
@@ -297,7 +297,7 @@ fn toggle(form: &mut LaunchForm, picked: Option<usize>) {
     }
 }
 
-/// The text in an editor, the cursor on the first line that something is wrong with, or at its end.
+/// An editor with the text, and the cursor on the first line with an error, or at the end.
 fn editor(form: &LaunchForm) -> TextArea<'static> {
     let mut editor = TextArea::from(form.text().lines());
     editor.set_tab_length(2);
@@ -311,7 +311,7 @@ fn editor(form: &LaunchForm) -> TextArea<'static> {
     editor
 }
 
-/// Esc keeps what was typed, Ctrl-C does not.
+/// Handles a key in the editor: Esc keeps the typed text, Ctrl-C discards it.
 fn editor_key(key: Key, form: &mut LaunchForm, mut editor: Box<TextArea<'static>>) {
     match key.code {
         KeyCode::Esc => take_text(form, editor.lines().join("\n")),
@@ -348,7 +348,7 @@ fn editor_code(code: KeyCode) -> ratatui_textarea::Key {
     }
 }
 
-/// Text that was not changed is still the job's own, and follows the partition.
+/// Takes the edited text. Unchanged text remains the job's own, and follows the partition.
 fn take_text(form: &mut LaunchForm, text: String) {
     form.problems.clear();
     let is_own = form.own().trim() == text.trim();

@@ -28,14 +28,14 @@ pub struct List {
     pub hidden: BTreeSet<String>,
     /// Only the most important columns.
     pub narrow: bool,
-    /// The row marked last: where a range begins.
+    /// The row that was marked last: the beginning of a range.
     anchor: Option<String>,
     key: Option<RowKey>,
     /// The row whose details are open.
     opened: Option<Opened>,
 }
 
-/// A row whose details are open: they stay its own, also when the filter lets it pass no longer.
+/// A row whose details are open: they stay open even if the filter no longer matches it.
 #[derive(Clone, Debug)]
 struct Opened {
     key: RowKey,
@@ -44,8 +44,8 @@ struct Opened {
 }
 
 impl List {
-    /// Computes the rows again if something changed, and keeps the cursor on the row it was on: an
-    /// operator about to press a key means that row, wherever it has moved.
+    /// Computes the rows again if something changed, and keeps the cursor on its row: an operator
+    /// about to press a key means that row, even if it has moved.
     pub(super) fn refresh(&mut self, view: View, snapshot: &Snapshot, level: LogLevel) {
         if !self.stale {
             return;
@@ -82,9 +82,9 @@ impl List {
         }
     }
 
-    /// Holds on to the row under the cursor, whose details are open, wherever it goes.
+    /// Keeps the row under the cursor, whose details are open, even if it moves.
     pub(super) fn hold(&mut self, view: View, snapshot: &Snapshot) {
-        // A task of the overview that ends is among the recent ones.
+        // A task of the overview that ends moves to the recent ones.
         let all = match view {
             View::Overview => View::Steps,
             view => view,
@@ -103,7 +103,7 @@ impl List {
         });
     }
 
-    /// Lets go of the row whose details were open.
+    /// Releases the row whose details were open.
     pub(super) fn let_go(&mut self) {
         self.opened = None;
     }
@@ -113,14 +113,15 @@ impl List {
         self.cursor = row.min(self.rows.len().saturating_sub(1));
     }
 
-    /// Notes which row the cursor is on.
+    /// Records the row under the cursor.
     pub(super) fn remember(&mut self, view: View, snapshot: &Snapshot) {
         self.key = self
             .selected()
             .and_then(|index| RowKey::at(view, snapshot, index));
     }
 
-    /// Scrolls as little as shows the cursor on a page of `page` rows, without a gap at the end.
+    /// Scrolls by the least that shows the cursor on a page of `page` rows, without a gap at the
+    /// end.
     pub(super) fn scroll(&mut self, page: usize) {
         let last_offset = self.rows.len().saturating_sub(page);
         let lowest = (self.cursor + 1).saturating_sub(page);
@@ -137,7 +138,7 @@ impl List {
             && rows::id_at(view, snapshot, position).is_some_and(|id| self.marks.contains(id))
     }
 
-    /// Marks the row under the cursor, or takes its mark away.
+    /// Marks the row under the cursor, or removes its mark.
     pub(super) fn toggle_mark(&mut self, view: View, snapshot: &Snapshot) {
         let Some(id) = self
             .selected()
@@ -161,7 +162,7 @@ impl List {
         self.marks.extend(ids);
     }
 
-    /// Marks every row that the filter lets pass; takes all marks away if all of them are marked.
+    /// Marks every row that matches the filter; removes all marks if all of them are marked.
     pub(super) fn mark_all(&mut self, view: View, snapshot: &Snapshot) {
         let ids = (0..self.rows.len()).filter_map(|row| self.rows.get(row));
         let ids: BTreeSet<String> = ids
@@ -175,8 +176,8 @@ impl List {
         }
     }
 
-    /// The positions in the snapshot's list that a command is for: the marked rows, or the one under
-    /// the cursor where none is marked.
+    /// The positions in the snapshot's list that a command applies to: the marked rows, or the one
+    /// under the cursor if none is marked.
     #[must_use]
     pub fn targets(&self, view: View, snapshot: &Snapshot) -> Vec<usize> {
         if self.marks.is_empty() {
@@ -187,7 +188,7 @@ impl List {
             .collect()
     }
 
-    /// A row that is gone cannot be acted on.
+    /// Removes the marks of rows that are gone: they cannot be acted on.
     fn drop_lost_marks(&mut self, view: View, snapshot: &Snapshot) {
         if self.marks.is_empty() {
             return;

@@ -15,7 +15,7 @@ use crate::console::words::plural;
 use crossterm::event::KeyCode;
 
 impl App {
-    /// Marks the row under the cursor and goes to the next, so that a held key marks a stretch.
+    /// Marks the row under the cursor and moves to the next, so that a held key marks several rows.
     pub(super) fn mark(&mut self) {
         let (view, snapshot) = (self.view, Arc::clone(&self.snapshot));
         self.list_mut().toggle_mark(view, &snapshot);
@@ -62,7 +62,7 @@ impl App {
         }
     }
 
-    /// A key in the column chooser.
+    /// Handles a key in the column chooser.
     pub(super) fn columns_key(&mut self, key: Key, choice: usize) {
         let titles: Vec<&str> = sheet::of(self.view)
             .map(|sheet| sheet.optional_columns().collect())

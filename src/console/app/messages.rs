@@ -1,5 +1,5 @@
-//! What was told of queues and messages beyond the snapshot: asked for when a view shows it, and
-//! again when the counts say that it has changed.
+//! Data about queues and messages beyond the snapshot: requested when a view shows them, and again
+//! when the counts indicate a change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::domain::{
     Reply, Snapshot,
 };
 
-/// What was told so far.
+/// Data received so far.
 #[derive(Clone, Debug, Default)]
 pub struct Messages {
     /// Attributes and pairing, by queue.
@@ -24,12 +24,12 @@ pub struct Messages {
     pub peeks: BTreeMap<String, Peek>,
     /// Queues whose messages can be seen only by receiving them.
     pub only_by_receiving: BTreeSet<String>,
-    /// Why the last look at a queue failed.
+    /// Reasons why the last peek at a queue failed.
     pub problems: BTreeMap<String, String>,
     /// A message in the operator's editor.
     editing: Option<Editing>,
-    /// The id and the text of the message that was edited last: if it is not sent, be it that its
-    /// target was not found, the next edit goes on from there.
+    /// The id and the text of the message that was edited last. If it is not sent, for example
+    /// because its target was not found, the next edit continues with it.
     edited: Option<(String, String)>,
     asked: BTreeMap<u64, Asked>,
 }
@@ -38,26 +38,26 @@ pub struct Messages {
 struct Editing {
     queue: String,
     message_id: String,
-    /// The queue it shall go to; empty for where it came from.
+    /// The target queue; empty for the source queue.
     to: String,
     shown: String,
 }
 
-/// What a request on its way is about.
+/// Subject of a pending request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Asked {
     Detail(String),
-    /// Asked by the operator, not by a view that is shown.
+    /// Requested by the operator, not by a view that is shown.
     Peek {
         queue: String,
         asked: bool,
     },
-    /// Something that changes a queue's messages.
+    /// A command that changes a queue's messages.
     Change(String),
 }
 
 impl App {
-    /// What was told of queues and messages.
+    /// The data about queues and messages.
     #[must_use]
     pub fn messages(&self) -> &Messages {
         &self.messages
@@ -69,14 +69,14 @@ impl App {
         queues.filter(|queue| queue.role == QueueRole::DeadLetter)
     }
 
-    /// Asks without a word on the screen.
+    /// Sends a query without showing it on the screen.
     fn ask_quietly(&mut self, query: Query, asked: Asked, effects: &mut Vec<Effect>) {
         let request = self.query(query, effects);
         self.messages.asked.insert(request, asked);
     }
 
-    /// Looks at a queue's messages as they lie; `asked` by the operator, who is then offered to
-    /// receive them where that is the only way.
+    /// Peeks at a queue's messages in place. With `asked`, the operator requested it and is offered
+    /// to receive them if that is the only way.
     pub(super) fn peek(&mut self, queue: &str, asked: bool, effects: &mut Vec<Effect>) {
         let under_way = |one: &Asked| matches!(one, Asked::Peek { queue: of, .. } if of == queue);
         if !asked && self.messages.asked.values().any(under_way) {
@@ -91,7 +91,7 @@ impl App {
         self.ask_quietly(query, Asked::Peek { queue, asked }, effects);
     }
 
-    /// Asks for what the details of the queue under the cursor show.
+    /// Requests the data for the details of the queue under the cursor.
     pub(super) fn look_at_queue(&mut self, effects: &mut Vec<Effect>) {
         let selected = self.list().selected();
         let Some(queue) = selected.and_then(|at| self.snapshot.queues.get(at)) else {
@@ -107,7 +107,7 @@ impl App {
         }
     }
 
-    /// Looks at all dead letters that can be seen without receiving them.
+    /// Peeks at all dead letters that can be seen without receiving them.
     pub(super) fn look_at_dead_letters(&mut self, effects: &mut Vec<Effect>) {
         let names: Vec<String> = self
             .dead_letter_queues()
@@ -119,7 +119,7 @@ impl App {
         }
     }
 
-    /// While dead letters are on the screen, a queue whose counts changed is looked at again.
+    /// Peeks again at queues whose counts changed, while dead letters are on the screen.
     pub(super) fn look_again(&mut self, before: &Snapshot, effects: &mut Vec<Effect>) {
         if self.view != View::DeadLetters {
             return;
@@ -137,7 +137,7 @@ impl App {
         }
     }
 
-    /// Notes what a command that is sent will answer, or change.
+    /// Records the subject of a command that is sent.
     pub(super) fn note_request(&mut self, request: u64, command: &Command) {
         let Some(queue) = command.queue().map(str::to_owned) else {
             return;
@@ -149,7 +149,7 @@ impl App {
         self.messages.asked.insert(request, asked);
     }
 
-    /// Takes an answer that is about a queue; whether that was all there was to it.
+    /// Takes an answer about a queue; returns whether it needs no further handling.
     pub(super) fn queue_reply(
         &mut self,
         request: u64,
@@ -207,7 +207,7 @@ impl App {
         }
     }
 
-    /// `m`: looks at the messages of the queue under the cursor, or of that of the dead letter there.
+    /// Peeks at the queue under the cursor, or at that of the dead letter there (`m`).
     pub(super) fn peek_here(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let names = self.queues_here();
         let Some(name) = names.first().cloned() else {
@@ -229,8 +229,9 @@ impl App {
         }
     }
 
-    /// Names of the queues that a command is for: in the queues' view the marked ones or the one
-    /// under the cursor; among dead letters theirs, or all dead-letter queues where none is shown.
+    /// Names of the queues that a command applies to: in the queues view the marked ones or the one
+    /// under the cursor; among dead letters their queues, or all dead-letter queues if none is
+    /// shown.
     pub(super) fn queues_here(&self) -> Vec<String> {
         let rows = self.target_rows();
         let names: BTreeSet<String> = match self.view {
@@ -256,8 +257,8 @@ impl App {
         self.snapshot.dead_letters.get(self.list().selected()?)
     }
 
-    /// `e`: has the message under the cursor edited, to be sent to the named queue or to where it came
-    /// from.
+    /// Opens the message under the cursor in the editor (`e`), to be sent to the named queue or to
+    /// its source queue.
     pub(super) fn edit_message(&mut self, to: &str, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(letter) = self.selected_letter().cloned() else {
             return self.toast(Tone::Failed, "No dead letter is under the cursor", now);
@@ -279,7 +280,7 @@ impl App {
         });
     }
 
-    /// Takes what came of `$EDITOR`, if it was a message that was edited.
+    /// Takes the outcome of `$EDITOR`, if a message was edited.
     pub(super) fn message_edited(
         &mut self,
         edited: Result<String, String>,
@@ -302,7 +303,7 @@ impl App {
         None
     }
 
-    /// Puts what is known of dead letters into the snapshot, as the list of their view.
+    /// Puts the known dead letters into the snapshot, as the list of their view.
     pub(super) fn show_dead_letters(&mut self) {
         let letters: Vec<PeekedMessage> = self
             .dead_letter_queues()

@@ -1,4 +1,5 @@
-//! The mouse, for those who turn it on: a click shows a view or moves the cursor, the wheel moves it.
+//! The mouse, for users who turn it on: a click shows a view or moves the cursor, and so does the
+//! wheel.
 
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 
@@ -9,7 +10,7 @@ use crate::console::render::{self, Spot};
 /// Rows per notch of the wheel.
 const NOTCH: usize = 3;
 
-/// What the mouse did.
+/// A mouse event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mouse {
     /// The left button was pressed, at a column and a row from 0.
@@ -21,7 +22,7 @@ pub enum Mouse {
 }
 
 impl Mouse {
-    /// What the console takes of a terminal's mouse.
+    /// Converts an event of the terminal's mouse; `None` if the console does not use it.
     #[must_use]
     pub fn from_event(event: MouseEvent) -> Option<Self> {
         match event.kind {
@@ -34,7 +35,7 @@ impl Mouse {
 }
 
 impl App {
-    /// What lies on top of a view is for the keys.
+    /// Handles a mouse event; overlays only take keys.
     pub(super) fn take_mouse(&mut self, mouse: Mouse, effects: &mut Vec<Effect>) {
         if !self.mouse || self.overlay.is_some() {
             return;
@@ -58,7 +59,7 @@ impl App {
         }
     }
 
-    /// Whether the terminal should tell of the mouse; its own selection of text needs Shift then.
+    /// Whether the terminal should report the mouse; its own selection of text needs Shift then.
     #[must_use]
     pub fn wants_mouse(&self) -> bool {
         self.mouse

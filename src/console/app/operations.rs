@@ -1,4 +1,4 @@
-//! The commands that change something: whom they are for, and what is asked first.
+//! The commands that change something: their targets and confirmations.
 
 use jiff::Timestamp;
 
@@ -15,7 +15,7 @@ use crate::console::view::View;
 use crate::console::words::{self, plural};
 use crate::domain::{Command, JobRef, RunView, SourceHealth, TaskView, WorkerState, WorkerView};
 
-/// More slots than any host runs processes: a slip of the finger.
+/// Maximum number of slots, more than any host runs processes: guards against typing errors.
 const MAX_SLOTS: u32 = 1024;
 
 impl App {
@@ -59,7 +59,7 @@ impl App {
         }
     }
 
-    /// Sends a command and says so; the answer takes the toast's place.
+    /// Sends a command and shows a toast; the answer replaces the toast.
     pub(super) fn send(
         &mut self,
         worker: Option<String>,
@@ -89,12 +89,13 @@ impl App {
         });
     }
 
-    /// The positions of the rows a command is for: the marked ones, or the one under the cursor.
+    /// The positions of the rows a command applies to: the marked ones, or the one under the
+    /// cursor.
     pub(super) fn target_rows(&self) -> Vec<usize> {
         self.list().targets(self.view, &self.snapshot)
     }
 
-    /// The workers a command is for: in the workers' view the marked ones or the one under the
+    /// The workers a command applies to: in the workers view the marked ones or the one under the
     /// cursor, else all that have not ended.
     fn targets(&self) -> Vec<WorkerView> {
         let alive = |worker: &&WorkerView| !worker.state.is_over();
@@ -122,7 +123,7 @@ impl App {
         targets
     }
 
-    /// Why a command has no worker to go to.
+    /// Reason why a command has no target worker.
     fn why_nobody(&self) -> String {
         let first = self.target_rows().first().copied();
         let row = first.filter(|_| self.view == View::Workers);
@@ -194,8 +195,8 @@ impl App {
         self.order("Reload", &targets, |_| Command::Reload, now, effects);
     }
 
-    /// Sends a command to a worker. Where it goes to several, which the view on the screen may not
-    /// show, that is asked first.
+    /// Sends a command to a worker. If it goes to several, which the current view may not show, it
+    /// is confirmed first.
     fn order(
         &mut self,
         verb: &str,
@@ -218,7 +219,7 @@ impl App {
         self.ask(title, vec![names], None, requests);
     }
 
-    /// The jobs that match what was typed, best first.
+    /// The jobs that match the typed text, best first.
     pub(in crate::console) fn matching_jobs(&self, query: &str) -> Vec<&JobRef> {
         let jobs = &self.snapshot.jobs;
         let names: Vec<String> = jobs

@@ -1,4 +1,4 @@
-//! Keys for what lies over the view.
+//! Keys of the overlays.
 
 use crossterm::event::KeyCode;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use crate::console::options::Exit;
 use crate::console::overlay::{Confirm, Overlay};
 use crate::console::toast::Tone;
 
-/// Up and down in a list beside an input line, where letters are text.
+/// Moves up and down in a list beside an input line, where letters are text.
 pub(super) fn choose(key: Key, choice: usize, len: usize) -> usize {
     let down = matches!(
         (key.code, key.ctrl),
@@ -31,13 +31,13 @@ pub(super) fn choose(key: Key, choice: usize, len: usize) -> usize {
 }
 
 impl App {
-    /// Pasted text goes into an input line, and nowhere else: it is never obeyed as keys. What must be
-    /// typed to confirm must be typed.
+    /// Inserts pasted text into an input line only: it is never interpreted as keys. A confirmation
+    /// must be typed.
     pub(super) fn paste(&mut self, text: &str, now: Timestamp) {
         if text.is_empty() {
             return;
         }
-        // The keys of a sequence that has begun were not of the paste.
+        // Earlier keys of a sequence are not part of the paste.
         self.pending.clear();
         match &mut self.overlay {
             Some(Overlay::Filter { input, .. }) => {
@@ -67,7 +67,7 @@ impl App {
         let Some(overlay) = self.overlay.take() else {
             return;
         };
-        // Everywhere but in the form, where Esc goes back by one step only.
+        // Ctrl-C leaves every overlay but the form, where it goes back by one step, like Esc.
         let leaves = key.ctrl && key.code == KeyCode::Char('c');
         let key = if leaves && !matches!(overlay, Overlay::LaunchForm(_)) {
             Key::plain(KeyCode::Esc)
@@ -110,8 +110,8 @@ impl App {
         }
     }
 
-    /// Help and details: movements scroll, Esc, `q` and Enter close, another command closes it and is
-    /// carried out.
+    /// Handles a key in help and details: movements scroll; Esc, `q` and Enter close; another
+    /// command closes them and is carried out.
     pub(super) fn scroll_key(
         &mut self,
         key: Key,
@@ -200,7 +200,7 @@ impl App {
     }
 
     fn scale_key(&mut self, key: Key, mut input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
-        // Letters would be an error at Enter; they are not taken in the first place.
+        // Letters would be an error at Enter, so they are not accepted at all.
         if key.typed().is_some_and(|c| !c.is_ascii_digit()) {
             self.overlay = Some(Overlay::Scale { input });
             return;

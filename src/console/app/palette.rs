@@ -1,4 +1,4 @@
-//! The palette of `:`: names of commands, and what may follow them.
+//! The palette of `:`: command names and their arguments.
 
 use crossterm::event::KeyCode;
 use jiff::Timestamp;
@@ -17,17 +17,17 @@ use crate::console::theme::BUILT_IN;
 use crate::console::words;
 use crate::domain::{AuditEntry, LogLevel, QueueRole};
 
-/// A line that the palette offers.
+/// A suggestion of the palette.
 #[derive(Clone, Debug)]
 pub(in crate::console) struct Offer {
     /// The command.
     pub row: &'static CommandRow,
-    /// What follows its name; `None` where only the name is offered.
+    /// An argument; `None` if only the name is suggested.
     pub value: Option<String>,
 }
 
 impl Offer {
-    /// The line as Tab writes it: followed by a space where more may follow.
+    /// The line that Tab completes: followed by a space if an argument may follow.
     fn completed(&self) -> String {
         match &self.value {
             Some(value) => format!("{} {value}", self.row.name),
@@ -37,7 +37,7 @@ impl Offer {
     }
 }
 
-/// The commands whose names are meant by what was typed, best first.
+/// The commands whose names match the typed text, best first.
 fn commands(name: &str) -> Vec<&'static CommandRow> {
     let all_names = |row: &'static CommandRow| {
         let names = [row.name].into_iter().chain(row.aliases.iter().copied());
@@ -51,7 +51,7 @@ fn commands(name: &str) -> Vec<&'static CommandRow> {
             ranked.push(row);
         }
     }
-    // Someone who types an alias means its command.
+    // An alias selects its command.
     if let Some(row) = COMMANDS.iter().find(|row| row.aliases.contains(&name)) {
         ranked.retain(|other| other.name != row.name);
         ranked.insert(0, row);
@@ -60,7 +60,7 @@ fn commands(name: &str) -> Vec<&'static CommandRow> {
 }
 
 impl App {
-    /// What `:` offers for what was typed, best first.
+    /// Suggestions of `:` for the typed text, best first.
     pub(in crate::console) fn offers(&self, text: &str) -> Vec<Offer> {
         let named = |row| Offer { row, value: None };
         let Some((name, typed)) = text.split_once(' ') else {
@@ -75,12 +75,12 @@ impl App {
             row,
             value: Some(values[index].clone()),
         });
-        // The name alone means something, too, and says what may follow.
+        // The name alone is valid, too, and shows the possible arguments.
         let bare = values.is_empty() || (typed.is_empty() && row.argument.starts_with('['));
         bare.then(|| named(row)).into_iter().chain(offers).collect()
     }
 
-    /// What may follow the name of a command, where that is known.
+    /// Possible arguments of a command, if they are known.
     fn values(&self, verb: Verb) -> Vec<String> {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let lower = |word: &str| word.to_lowercase();
@@ -122,7 +122,8 @@ impl App {
                 let alive = queues.filter(|queue| queue.role != QueueRole::DeadLetter);
                 alive.map(|queue| queue.name.clone()).collect()
             }
-            // Those of other hosts, too: a home folder may be shared, and a wrong path is told.
+            // Archives of other hosts, too: a home folder may be shared, and a wrong path is
+            // reported.
             Verb::Restore => {
                 let archives = self.snapshot.audit.iter().filter_map(AuditEntry::archive);
                 archives.map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! What is asked before work is interrupted or messages are removed.
+//! Confirmations before work is interrupted or messages are removed.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use crate::console::twin::twins;
 use crate::console::words::plural;
 use crate::domain::{Command, TaskView, WorkerView};
 
-/// Columns of a name that is typed whole; of a longer one its beginning is.
+/// Maximum columns of a name that must be typed whole; of a longer one the beginning suffices.
 const TYPED_WHOLE: u16 = 48;
 
-/// Columns of a longer name that are typed.
+/// Columns of a longer name that must be typed.
 const TYPED_OF_LONG: u16 = 12;
 
 impl App {
-    /// Asks, showing the command line that does the same.
+    /// Asks for confirmation, and shows the command line with the same effect.
     pub(super) fn ask(
         &mut self,
         title: String,
@@ -43,7 +43,7 @@ impl App {
         }));
     }
 
-    /// What is typed for a name: as much of it as a person types, in what the screen can show.
+    /// The part of a name that must be typed: as much as is reasonable, and as the screen can show.
     fn handle(&self, name: &str) -> String {
         let name = if text::width(name) > TYPED_WHOLE {
             text::prefix(name, TYPED_OF_LONG)
@@ -66,7 +66,8 @@ impl App {
         self.ask(String::from("Start a worker?"), body, None, requests);
     }
 
-    /// `argument`: seconds after which what still runs is interrupted.
+    /// Confirms a drain. `argument` is the time in seconds after which running tasks are
+    /// interrupted.
     pub(super) fn ask_drain_worker(&mut self, argument: &str, now: Timestamp) {
         let within: Option<u64> = argument.parse().ok();
         if within.is_none() && !argument.is_empty() {
@@ -172,7 +173,7 @@ impl App {
                     format!("Its process on {} will be interrupted.", task.worker),
                     format!("Run {}, attempt {}.", short_id(&task.run_id), task.attempt),
                 ];
-                // A run's own task has no step to name.
+                // A run's own task has no step key.
                 let run_id = short_id(&task.run_id);
                 let (what, typed) = match &task.step_key {
                     Some(step) => (step.clone(), step.as_str()),
@@ -197,7 +198,7 @@ impl App {
         }
     }
 
-    /// How many tasks these workers run and hold.
+    /// Number of tasks that these workers run and hold.
     fn load_of(&self, workers: &[WorkerView]) -> (usize, usize) {
         let theirs = |task: &&TaskView| workers.iter().any(|worker| worker.id == task.worker);
         let tasks = self.snapshot.tasks.iter().filter(theirs);
@@ -213,7 +214,7 @@ fn name_of(workers: &[WorkerView]) -> String {
     }
 }
 
-/// What is typed to end these workers: a worker's name, or how many there are.
+/// The text to type for ending these workers: a worker's name, or their number.
 fn typed_for(workers: &[WorkerView]) -> String {
     match workers {
         [worker] => worker.id.clone(),
@@ -221,7 +222,7 @@ fn typed_for(workers: &[WorkerView]) -> String {
     }
 }
 
-/// The first of several names, each once, and how many more there are.
+/// The first of several names, each once, and the number of the others.
 pub(super) fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 4;
     let distinct: BTreeSet<&str> = all.collect();

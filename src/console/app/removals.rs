@@ -1,4 +1,4 @@
-//! What is asked before messages are removed, sent back or sent again.
+//! Confirmations before messages are removed, redriven or resent.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::console::toast::Tone;
 use crate::console::words::{self, plural};
 use crate::domain::{Command, MAX_PEEKED, QueueCounts, QueueRole, QueueView};
 
-/// How messages are removed.
+/// Kind of removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Removal {
-    /// To an archive.
+    /// Into an archive.
     Drain,
-    /// For good.
+    /// Permanently.
     Purge,
 }
 
 impl App {
-    /// Asks for the name of the queue whose messages are to go.
+    /// Confirms the removal of a queue's messages with the queue's name.
     pub(super) fn ask_remove(&mut self, removal: Removal, argument: &str, now: Timestamp) {
         let keep_waiting = match argument {
             "" => false,
@@ -86,8 +86,8 @@ impl App {
         self.ask(format!("{verb} {name}?"), body, Some(&typed), requests);
     }
 
-    /// The dead letters that are marked, or the one under the cursor; to the named queue, or to where
-    /// they came from.
+    /// Redrives the marked dead letters, or the one under the cursor, to the named queue or to
+    /// their source queues.
     pub(super) fn ask_redrive(&mut self, to: &str, now: Timestamp) {
         let mut by_queue: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for at in self.target_rows() {
@@ -123,7 +123,8 @@ impl App {
         self.ask(format!("Redrive {letters}?"), body, None, requests);
     }
 
-    /// All messages of the dead-letter queues here; to the named queue, or to where they came from.
+    /// Redrives all messages of the selected dead-letter queues, to the named queue or to their
+    /// source queues.
     pub(super) fn ask_redrive_all(&mut self, to: &str, now: Timestamp) {
         let mut queues = self.known_queues(&self.queues_here());
         queues.retain(|queue| queue.role == QueueRole::DeadLetter);
@@ -174,7 +175,7 @@ impl App {
         self.ask(title, text, None, vec![(None, command)]);
     }
 
-    /// `:restore FILE [again]`
+    /// Confirms `:restore FILE [again]`.
     pub(super) fn ask_restore(&mut self, argument: &str, now: Timestamp) {
         let again = argument.strip_suffix(" again");
         let file = words::path(again.unwrap_or(argument).trim());
@@ -200,7 +201,7 @@ impl App {
         self.ask(title, body, None, vec![(None, command)]);
     }
 
-    /// Peeking that counts.
+    /// Confirms a peek that raises receive counts.
     pub(super) fn ask_to_receive(&mut self, queue: &str, now: Timestamp) {
         if self.setup.read_only {
             let text = format!(
@@ -233,7 +234,7 @@ impl App {
     }
 }
 
-/// Where messages go, as a sentence says it: to the queue that was named, or else `back`.
+/// Destination of messages for a sentence: the named queue, or else `back`.
 fn whither(to: &str, back: &str) -> String {
     if to.is_empty() {
         back.to_owned()
@@ -246,7 +247,7 @@ fn named(to: &str) -> Option<String> {
     (!to.is_empty()).then(|| to.to_owned())
 }
 
-/// Waiting and in-flight messages of queues, as a sentence says them.
+/// Waiting and in-flight messages of queues, for a sentence.
 fn messages_of(queues: &[QueueView]) -> (String, String) {
     let counts: Option<Vec<QueueCounts>> = queues.iter().map(|queue| queue.counts).collect();
     let Some(counts) = counts else {

@@ -1,4 +1,4 @@
-//! What an operator does with runs: terminate, run again, look at older ones.
+//! Operations on runs: terminate, re-execute, load older ones.
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use crate::console::view::View;
 use crate::console::words::plural;
 use crate::domain::{Command, Query, RunStatus, RunView, TaskView};
 
-/// What the status key goes through: a word for the filter, and the statuses it stands for.
+/// Choices of the status key: a word for the filter, and the statuses it stands for.
 pub(super) const STATUSES: [(&str, &[RunStatus]); 4] = [
     ("unfinished", &[]),
     ("failure", &[RunStatus::Failure]),
@@ -21,7 +21,7 @@ pub(super) const STATUSES: [(&str, &[RunStatus]); 4] = [
 ];
 
 impl App {
-    /// The runs a command is for: the marked ones, or the one under the cursor.
+    /// The runs a command applies to: the marked ones, or the one under the cursor.
     fn target_runs(&mut self, now: Timestamp) -> Vec<RunView> {
         let rows = self.target_rows();
         let runs: Vec<RunView> = rows
@@ -34,7 +34,7 @@ impl App {
         runs
     }
 
-    /// Asks before runs are terminated. Dagster terminates those that wait in its own queue or have
+    /// Confirms the termination of runs. Dagster terminates runs that wait in its own queue or have
     /// started; the others, which may wait in SQS, can only be marked.
     pub(super) fn ask_terminate(&mut self, mark_all: bool, now: Timestamp) {
         let runs = self.target_runs(now);
@@ -106,7 +106,7 @@ impl App {
         body
     }
 
-    /// Asks before runs are run again.
+    /// Confirms the re-execution of runs.
     pub(super) fn ask_reexecute(&mut self, from_failure: bool, now: Timestamp) {
         let runs = self.target_runs(now);
         if runs.is_empty() {
@@ -175,7 +175,7 @@ impl App {
         known.dedup();
         let location = match known.as_slice() {
             [only] if name.is_empty() => (*only).to_owned(),
-            // One that does not load has no jobs, and is the one that is meant most of all.
+            // A location that does not load has no jobs, but is the most likely target.
             _ if !name.is_empty() => name.to_owned(),
             _ => {
                 let text = format!("Name the code location: {}", known.join(", "));
@@ -205,7 +205,7 @@ impl App {
         match status {
             Some((word, statuses)) => {
                 self.set_filter(&format!("status:{word}"));
-                // The unfinished ones are all known.
+                // All unfinished runs are already known.
                 if !statuses.is_empty() {
                     self.settle();
                     self.load_older(now, effects);
@@ -238,8 +238,8 @@ impl App {
             .iter()
             .find(|(word, _)| shown == format!("status:{word}"));
         let statuses = status.map_or(&[][..], |(_, statuses)| *statuses);
-        // Of one status those after the last that is shown; of all, those after what is known:
-        // unfinished ones from long ago come in between.
+        // With a status filter, load those after the last run shown; without one, those after the
+        // known runs, because unfinished ones from long ago come in between.
         let before = (!statuses.is_empty())
             .then(|| self.oldest_shown())
             .flatten();
@@ -260,7 +260,7 @@ impl App {
         Some(oldest.run_id.clone())
     }
 
-    /// Older runs were loaded.
+    /// Records that older runs were loaded.
     pub(super) fn older_loaded(&mut self, request: u64, count: usize, last: bool, now: Timestamp) {
         if self.loading_runs != Some(request) {
             return;

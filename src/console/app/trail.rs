@@ -1,5 +1,5 @@
-//! The way into a view through a row of another one, and back: from a run to its steps, from a step to
-//! its log lines.
+//! Navigation into a view through a row of another one, and back: from a run to its steps, from a
+//! step to its log lines.
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use crate::console::view::View;
 pub struct Place {
     /// The view.
     pub view: View,
-    /// What the row is called.
+    /// Display name of the row.
     pub name: String,
     /// The view that was entered through it.
     pub(in crate::console) entered: View,
@@ -23,19 +23,19 @@ pub struct Place {
 }
 
 impl App {
-    /// Shows a view by its own name: there is no way back but to the overview.
+    /// Shows a view by its own name: Esc then leads to the overview only.
     pub(super) fn go_to(&mut self, view: View, effects: &mut Vec<Effect>) {
         while self.came_back(effects) {}
         self.show(view, effects);
     }
 
-    /// Where Esc leads, the last place last.
+    /// The path that Esc goes back, the last place last.
     #[must_use]
     pub fn trail(&self) -> &[Place] {
         &self.trail
     }
 
-    /// Enters a view with a filter for what was under the cursor.
+    /// Enters a view with a filter for the row under the cursor.
     pub(super) fn enter(
         &mut self,
         view: View,
@@ -54,7 +54,7 @@ impl App {
         self.set_filter(filter);
     }
 
-    /// Goes back to the view that this one was entered from, if there is one.
+    /// Returns to the view that this one was entered from, if there is one.
     pub(super) fn came_back(&mut self, effects: &mut Vec<Effect>) -> bool {
         let Some(place) = self.trail.pop() else {
             return false;

@@ -8,7 +8,7 @@ use crate::domain::Danger::{self, Destructive, Disruptive, Safe};
 
 const TABLES: Scope = Scope::In(&[Queues, Steps, Runs, Workers, DeadLetters, Audit]);
 
-/// Tables whose rows something can be done with.
+/// Tables whose rows commands can apply to.
 const MARKABLE: Scope = Scope::In(&[Queues, Steps, Runs, Workers, DeadLetters]);
 
 const fn row(verb: Verb, name: &'static str, keys: &'static [&'static str]) -> CommandRow {

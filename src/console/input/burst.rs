@@ -1,4 +1,4 @@
-//! Text pasted by a terminal that knows no bracketed paste: many keys in one read.
+//! Text pasted by a terminal without bracketed paste: many keys in one read.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,22 @@ use crossterm::event::KeyCode;
 use super::Heard;
 use crate::console::key::Key;
 
-/// So many different keys after one another in one read were typed by nobody. A key that is held down
-/// counts once.
+/// Number of different consecutive keys in one read that cannot have been typed. A key that is held
+/// down counts once.
 const MANY: usize = 5;
 
-/// What comes this soon after such a read is the rest of the same paste.
+/// Time after such a read within which further input belongs to the same paste.
 const REST: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// Detector of pastes without brackets.
 #[derive(Debug, Default)]
 pub(super) struct Bursts {
-    /// When the last part of a paste was read.
+    /// Time at which the last part of a paste was read.
     last: Option<Instant>,
 }
 
 impl Bursts {
-    /// Puts text in the place of the keys of a paste, in what one read told.
+    /// Replaces the keys of a paste in one read's input by text.
     pub(super) fn sift(&mut self, inputs: Vec<Heard>, now: Instant) -> Vec<Heard> {
         let goes_on = self
             .last
@@ -48,7 +48,7 @@ impl Bursts {
     }
 }
 
-/// Whether what was read may be the beginning of a paste, too short to be known as one.
+/// Whether the input may be the beginning of a paste that is too short to be recognised.
 pub(super) fn may_go_on(inputs: &[Heard]) -> bool {
     let keys = inputs.iter().rev().map_while(|input| match input {
         Heard::Key(key) => text(*key).is_some().then_some(*key),
@@ -59,7 +59,7 @@ pub(super) fn may_go_on(inputs: &[Heard]) -> bool {
     (2..MANY).contains(&keys.len())
 }
 
-/// Moves keys on, as text if they are a paste; whether they were.
+/// Passes keys on, as text if they are a paste; returns whether they were.
 fn flush(keys: &mut Vec<Key>, goes_on: bool, sifted: &mut Vec<Heard>) -> bool {
     let mut changes: Vec<Key> = keys.clone();
     changes.retain(|key| key.typed().is_some());
@@ -74,7 +74,7 @@ fn flush(keys: &mut Vec<Key>, goes_on: bool, sifted: &mut Vec<Heard>) -> bool {
     is_paste
 }
 
-/// The character of a pasted text that came as this key.
+/// The character of a pasted text that arrived as this key.
 fn text(key: Key) -> Option<char> {
     match key.code {
         KeyCode::Enter => Some('\n'),

@@ -1,5 +1,5 @@
-//! Bytes of a terminal to keys: a state machine that knows where a sequence ends even if it does not
-//! know what it says, and that never waits for an end without a limit.
+//! Parses a terminal's bytes into keys: a state machine that finds the end of a sequence even if it
+//! does not know its meaning, and that never waits for an end without a limit.
 
 use std::time::{Duration, Instant};
 
@@ -9,26 +9,26 @@ use super::sequence::{self, Told};
 use super::{ESC_WAITS, Heard};
 use crate::console::key::Key;
 
-/// How long the rest of a sequence that has begun may take: half of one is no key, and over a slow
-/// line its bytes come apart.
+/// Time limit for the rest of a sequence that has begun: half a sequence is not a key, and over a
+/// slow line its bytes arrive separately.
 const REST_WAITS: Duration = Duration::from_millis(500);
 
-/// How long an unfinished report may go on, however quickly its bytes come.
+/// Maximum duration of an unfinished report, however quickly its bytes come.
 const REPORT_TAKES: Duration = Duration::from_secs(3);
 
-/// Bytes of a sequence that are looked at; of a longer one only the end is looked for.
+/// Maximum number of bytes of a sequence that are parsed; of a longer one only the end is detected.
 const MAX_SEQUENCE: usize = 64;
 
-/// Bytes of a paste that are kept.
+/// Maximum number of bytes of a paste that are kept.
 const MAX_PASTE: usize = 1 << 20;
 
-/// What ends a bracketed paste.
+/// End marker of a bracketed paste.
 const PASTE_END: &[u8] = b"\x1b[201~";
 
 const ESC: u8 = 0x1b;
 const BEL: u8 = 0x07;
 
-/// What the bytes so far have begun.
+/// State after the bytes so far.
 #[derive(Clone, Debug, Default)]
 enum State {
     /// Nothing.
@@ -48,8 +48,8 @@ enum State {
     Linux { alt: bool },
     /// `ESC [ M` and three bytes of the oldest mouse report.
     OldMouse { left: u8 },
-    /// An answer to somebody's question, up to its terminator: OSC (which BEL ends, too), DCS, APC, PM
-    /// or SOS by their second byte.
+    /// A terminal's reply, up to its terminator: OSC (which BEL ends, too), DCS, APC, PM or SOS by
+    /// their second byte.
     Report { kind: u8, len: usize },
     /// Esc within it, the first byte of its terminator.
     ReportEsc { kind: u8, len: usize },
@@ -57,13 +57,13 @@ enum State {
     Paste { bytes: Vec<u8> },
 }
 
-/// See the module.
+/// Parser of a terminal's bytes.
 #[derive(Debug, Default)]
 pub struct Parser {
     state: State,
-    /// When the state began, and when its last byte came.
+    /// Times at which the state began, and at which its last byte came.
     since: Option<(Instant, Instant)>,
-    /// When a lone Esc was taken for the key.
+    /// Time at which a lone Esc was taken for the key.
     esc_at: Option<Instant>,
     told: Vec<Heard>,
 }
@@ -73,11 +73,12 @@ fn is_printed(byte: u8) -> bool {
 }
 
 impl Parser {
-    /// Takes the bytes of one read; gives what they tell. What is unfinished is kept.
+    /// Parses the bytes of one read; returns the input events. Unfinished sequences are kept.
     pub fn feed(&mut self, bytes: &[u8], now: Instant) -> Vec<Heard> {
         self.expire_into(now);
         let mut bytes = bytes;
-        // The rest of a sequence whose Esc came too early: nobody types these in one read.
+        // The rest of a sequence whose Esc came too early: it cannot have been typed within one
+        // read.
         let late = self.esc_at.take();
         if matches!(self.state, State::Ground)
             && late.is_some_and(|at| now.duration_since(at) < REST_WAITS)
@@ -97,7 +98,7 @@ impl Parser {
         std::mem::take(&mut self.told)
     }
 
-    /// When [`Self::expire`] is due; `None` while nothing is unfinished.
+    /// Time at which [`Self::expire`] is due; `None` while nothing is unfinished.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let (began, last) = self.since?;
@@ -106,7 +107,7 @@ impl Parser {
             State::Escape | State::Twice => last + ESC_WAITS,
             _ => last + REST_WAITS,
         };
-        // Pasted text is as long as it is.
+        // The duration of a paste is not limited.
         let is_report = matches!(self.state, State::Report { .. } | State::ReportEsc { .. });
         Some(if is_report {
             quiet.min(began + REPORT_TAKES)
@@ -115,7 +116,7 @@ impl Parser {
         })
     }
 
-    /// Decides what did not go on in time.
+    /// Ends a sequence that did not continue in time.
     pub fn expire(&mut self, now: Instant) -> Vec<Heard> {
         self.expire_into(now);
         std::mem::take(&mut self.told)
@@ -153,7 +154,7 @@ impl Parser {
         }
     }
 
-    /// A sequence that never ended. An Esc before it was a key.
+    /// Handles a sequence that never ended. An Esc before it was a key.
     fn broken(&mut self, alt: bool, is_chord: bool, c: char) {
         if alt {
             self.key(KeyCode::Esc, false);
@@ -211,7 +212,7 @@ impl Parser {
             State::ReportEsc { kind, len } => match byte {
                 b'\\' => {}
                 ESC => self.state = State::ReportEsc { kind, len },
-                // It broke off, and something else has begun.
+                // The sequence broke off, and another has begun.
                 _ => self.escape(byte, false),
             },
             State::Paste { mut bytes } => {
@@ -249,7 +250,7 @@ impl Parser {
         }
     }
 
-    /// The bytes of a character so far.
+    /// Handles the bytes of a character so far.
     fn char(&mut self, bytes: Vec<u8>, alt: bool) {
         match std::str::from_utf8(&bytes) {
             Ok(text) => {
@@ -257,14 +258,14 @@ impl Parser {
                     self.key(KeyCode::Char(c), alt);
                 }
             }
-            // Not yet.
+            // Incomplete so far.
             Err(error) if error.error_len().is_none() => self.state = State::Char { bytes, alt },
             // A terminal of another encoding.
             Err(_) => {}
         }
     }
 
-    /// The byte after Esc; `alt`: after a second one.
+    /// Handles the byte after Esc; `alt`: after a second one.
     fn escape(&mut self, byte: u8, alt: bool) {
         match byte {
             b'[' => {
@@ -275,7 +276,7 @@ impl Parser {
             b']' | b'P' | b'_' | b'^' | b'X' => {
                 self.state = State::Report { kind: byte, len: 0 };
             }
-            // The end of a report whose beginning went elsewhere.
+            // The end of a report whose beginning was read elsewhere.
             b'\\' => {}
             _ => self.ground(byte, true),
         }
@@ -286,7 +287,7 @@ impl Parser {
         match byte {
             b'[' if is_first => self.state = State::Linux { alt },
             b'M' if is_first => self.state = State::OldMouse { left: 3 },
-            // rxvt ends some keys with it; elsewhere it is in the middle of a report.
+            // rxvt ends some keys with it; otherwise it is in the middle of a report.
             b'$' if sequence::is_number(&bytes) => {
                 bytes.push(byte);
                 self.tell(sequence::csi(&bytes), alt);
@@ -302,7 +303,7 @@ impl Parser {
                     self.state = State::Paste { bytes: Vec::new() };
                     return;
                 }
-                // One that was cut says nothing.
+                // A truncated sequence has no meaning.
                 let told = if bytes.len() < MAX_SEQUENCE {
                     bytes.push(byte);
                     sequence::csi(&bytes)
@@ -311,7 +312,7 @@ impl Parser {
                 };
                 self.tell(told, alt);
             }
-            // It broke off.
+            // The sequence broke off.
             _ => {
                 self.broken(alt, false, '[');
                 self.ground(byte, false);
@@ -323,7 +324,7 @@ impl Parser {
         match byte {
             BEL if kind == b']' => {}
             ESC => self.state = State::ReportEsc { kind, len },
-            // Ctrl-C gets through whatever has begun; CAN and SUB end it by the book.
+            // Ctrl-C ends any sequence; so do CAN and SUB, by the standard.
             0x03 => self.ground(byte, false),
             0x18 | 0x1a => {}
             _ => {
@@ -340,7 +341,7 @@ impl Parser {
                 let alt = alt || modifiers.contains(KeyModifiers::ALT);
                 self.told.push(Heard::Key(Key { code, ctrl, alt }));
             }
-            // What follows is no key: the Esc before it was one.
+            // What follows is not a key, so the Esc before it was one.
             Told::Mouse(_) | Told::Nothing if alt => self.key(KeyCode::Esc, false),
             Told::Mouse(_) | Told::Nothing => {}
         }

@@ -1,10 +1,10 @@
-//! What a whole sequence says: a key, something of the mouse, or nothing for the console.
+//! Meaning of a whole sequence: a key, a mouse event, or nothing for the console.
 
 use crossterm::event::{KeyCode, KeyModifiers};
 
 use crate::console::app::Mouse;
 
-/// See the module.
+/// Meaning of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Key(KeyCode, KeyModifiers),
@@ -12,14 +12,14 @@ pub(super) enum Told {
     Nothing,
 }
 
-/// Of an event of kitty's protocol: the key was let go.
+/// Event type of a key release in kitty's protocol.
 const RELEASED: u32 = 3;
 
 fn key(code: KeyCode) -> Told {
     Told::Key(code, KeyModifiers::empty())
 }
 
-/// `ESC O` and this byte.
+/// Decodes `ESC O` and this byte.
 pub(super) fn ss3(byte: u8) -> Told {
     match byte {
         b'M' => key(KeyCode::Enter),
@@ -34,7 +34,7 @@ pub(super) fn ss3(byte: u8) -> Told {
     }
 }
 
-/// `ESC [ [` and this byte.
+/// Decodes `ESC [ [` and this byte.
 pub(super) fn linux(byte: u8) -> Told {
     match byte {
         b'A'..=b'E' => key(KeyCode::F(byte - b'A' + 1)),
@@ -47,7 +47,7 @@ pub(super) fn is_number(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit)
 }
 
-/// `ESC [` and these bytes, the last of which is the final one.
+/// Decodes `ESC [` and these bytes, the last of which is the final one.
 pub(super) fn csi(bytes: &[u8]) -> Told {
     let Some((&last, parameters)) = bytes.split_last() else {
         return Told::Nothing;
@@ -81,7 +81,7 @@ pub(super) fn csi(bytes: &[u8]) -> Told {
     let number = part(0, 0);
     let none = KeyModifiers::empty();
     match last {
-        // The cursor's place is told with the same letter as F3.
+        // The report of the cursor's position has the same letter as F3.
         b'A'..=b'F' | b'H' | b'P' | b'Q' | b'S' if number.is_none_or(|number| number == 1) => {
             let code = match last {
                 b'P' | b'Q' | b'S' => Some(KeyCode::F(last - b'P' + 1)),
@@ -152,8 +152,8 @@ fn modifiers(field: u32) -> KeyModifiers {
     modifiers
 }
 
-/// A key by its character, as kitty's protocol and xterm's `modifyOtherKeys` tell it; `shifted` is the
-/// character with Shift, where that was told.
+/// Decodes a key from its character, as in kitty's protocol and xterm's `modifyOtherKeys`;
+/// `shifted` is the character with Shift, if reported.
 fn unicode(code: u32, shifted: Option<u32>, modifiers: KeyModifiers) -> Told {
     let code = match code {
         8 | 127 => KeyCode::Backspace,
@@ -200,7 +200,7 @@ fn digit(number: u32) -> KeyCode {
     char::from_digit(number, 10).map_or(KeyCode::Null, KeyCode::Char)
 }
 
-/// `ESC [ <` and these numbers: the mouse.
+/// Decodes a mouse report, `ESC [ <` and these numbers.
 fn mouse(text: &str, last: u8) -> Told {
     let mut numbers = text.split(';').map(str::parse::<u16>);
     let (Some(Ok(button)), Some(Ok(x)), Some(Ok(y)), None) = (
@@ -211,7 +211,7 @@ fn mouse(text: &str, last: u8) -> Told {
     ) else {
         return Told::Nothing;
     };
-    // Shift, Alt and Control do not matter; what moves is no click.
+    // Shift, Alt and Control are ignored; a movement is not a click.
     let mouse = match (button & !0b1_1100, last) {
         (0, b'M') => Mouse::Click(x.saturating_sub(1), y.saturating_sub(1)),
         (64, b'M') => Mouse::WheelUp,

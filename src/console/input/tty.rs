@@ -1,5 +1,5 @@
 //! The terminal as a source of bytes: a file description of our own, so that reads do not block the
-//! console and the shell's own is left as it is.
+//! console, and the shell's own stays unchanged.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -24,8 +24,8 @@ pub(super) struct Tty {
 impl Tty {
     pub(super) fn open() -> io::Result<Self> {
         let fd = open_tty(io::stdin(), Access::Read)?;
-        // SAFETY: an `OwnedFd` is open, and the same, for as long as it is registered: nothing takes it
-        // out, and dropping it takes it off the register first.
+        // SAFETY: an `OwnedFd` is open, and the same, for as long as it is registered: nothing
+        // takes it out, and dropping it takes it off the register first.
         #[expect(
             unsafe_code,
             reason = "there is no safe way to register a file descriptor"
@@ -36,13 +36,15 @@ impl Tty {
         })
     }
 
-    /// Reads what is there, at least one byte. Where another process has the terminal, nothing is.
+    /// Reads the available bytes, at least one. While another process has the terminal, none is
+    /// available.
     pub(super) async fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut guard = self.fd.readable().await?;
             let read = guard.try_io(|fd| {
                 let fd = fd.get_ref();
-                // The description may be a blocking one, and the bytes another process's by now.
+                // The description may be a blocking one, and the bytes may belong to another
+                // process by now.
                 if !is_readable(fd) || !is_foreground(fd) {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
@@ -58,9 +60,9 @@ impl Tty {
         }
     }
 
-    /// Throws away what has come and was not read.
+    /// Discards input that was not read yet.
     pub(super) fn flush(&self) {
-        // A terminal that is gone has nothing to throw away.
+        // An error means that the terminal is gone, with its input.
         let _ = tcflush(self.fd.get_ref(), QueueSelector::IFlush);
     }
 }
@@ -71,19 +73,19 @@ fn is_readable(fd: &OwnedFd) -> bool {
     poll(&mut source, Some(&now)).is_ok() && !source[0].revents().is_empty()
 }
 
-/// A read by a process in the background would stop it.
+/// Whether this process is in the foreground: a read by a background process would stop it.
 fn is_foreground(fd: impl AsFd) -> bool {
     tcgetpgrp(fd).map_or(true, |group| group == getpgrp())
 }
 
-/// What a terminal is opened for.
+/// Direction in which a terminal is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::console) enum Access {
     Read,
     Write,
 }
 
-/// Opens the terminal of a standard stream again, without blocking: by the name that works even where
+/// Opens the terminal of a standard stream again, without blocking: by the name that works even if
 /// the device is another user's, then by its own, then as it is.
 pub(in crate::console) fn open_tty(stream: impl AsFd, access: Access) -> io::Result<OwnedFd> {
     let is_controlling = tcgetpgrp(&stream).is_ok();

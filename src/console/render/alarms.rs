@@ -27,13 +27,13 @@ const SIGNS: u16 = 4;
 const KIND: u16 = 15;
 const AGE: u16 = 5;
 
-/// Rows from which on the last one says what the keys do.
+/// Minimum height in rows for a last row with the keys.
 const FOOTED: u16 = 8;
 
-/// Narrower than this, the text has lines of its own.
+/// Minimum width for the text beside the other columns; below it, the text has lines of its own.
 const WIDE: u16 = 56;
 
-/// The box, and the part of it in which the alarms are.
+/// The box, and the part of it with the alarms.
 fn regions(body: Rect) -> (Rect, Rect) {
     let inner = box_inner(box_area(body, size(body)));
     let list = Rect {
@@ -47,7 +47,7 @@ fn size(body: Rect) -> (u16, u16) {
     (body.width.min(150), body.height)
 }
 
-/// Lines that an alarm has more than there is room for.
+/// Number of lines of an alarm that do not fit.
 pub(super) fn overflow(alarm: &Alarm, body: Rect) -> u16 {
     let list = regions(body).1;
     let lines = text::wrap(&text::clean(&alarm.text), room(list.width)).len();
@@ -95,7 +95,7 @@ pub(super) fn render(ctx: Ctx, place: &AlarmPlace, body: Rect, buf: &mut Buffer)
         }
     }
     let height = usize::from(list.height);
-    // The whole alarm under the cursor, or as much of it as there is room for.
+    // The whole alarm under the cursor, or as much of it as fits.
     let scroll = place.scroll.min(overflow(&alarms[here], body));
     let skip = end.saturating_sub(height).min(begin) + usize::from(scroll);
     paint::lines(ctx, buf, list, &lines[skip..]);

@@ -1,4 +1,4 @@
-//! What was asked on this host and on those attached, by whom, and what came of it: newest first.
+//! The commands on this host and on attached ones, with their users and outcomes: newest first.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

@@ -1,4 +1,4 @@
-//! What surrounds every view: header, tabs, hint bar, toasts.
+//! The surroundings of every view: header, tabs, hint bar, toasts.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -44,12 +44,12 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     paint::line(ctx, buf, area, &left, Align::Left);
 }
 
-/// What badges have room for, most first.
+/// Content of the badges by available room, most first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Room {
     /// Addresses.
     Wide,
-    /// When a source that is down is asked again.
+    /// Time of the next retry of a source that is down.
     Retries,
     /// Words.
     Words,
@@ -57,7 +57,7 @@ enum Room {
     Letters,
 }
 
-/// The sources: sign, word, and how long one has been silent.
+/// The sources: sign, word, and the age of a silent source's data.
 fn badges(ctx: Ctx, room: Room) -> Line<'static> {
     let (words, addresses) = (room <= Room::Words, room == Room::Wide);
     let retries = room <= Room::Retries;
@@ -105,8 +105,8 @@ fn badges(ctx: Ctx, room: Room) -> Line<'static> {
     Line::from(line)
 }
 
-/// Where there is room for no badges: which source fares ill, and how many more. What is shown is old
-/// then.
+/// The source in the worst state, and the number of other bad ones, if there is no room for badges.
+/// The data shown are old then.
 fn trouble(ctx: Ctx) -> Line<'static> {
     let sources = ctx.snapshot.sources.iter();
     let mut ill = sources.filter(|source| source.health.problem().is_some());
@@ -162,7 +162,7 @@ fn badge(ctx: Ctx, line: &mut Vec<Span>, source: &Source, name: String, retries:
     }
 }
 
-/// The views, with what is in them; on a narrow screen only the present one has its name.
+/// The views, with their counts; on a narrow screen only the current one has its name.
 pub(super) fn tabs(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     paint::line(ctx, buf, area, &tabs_for(ctx, area.width), Align::Left);
 }
@@ -174,7 +174,7 @@ pub(super) fn tab_at(ctx: Ctx, area: Rect, x: u16) -> Option<View> {
     let mut here = None;
     for span in tabs_for(ctx, area.width).spans {
         end = end.saturating_add(text::width(&span.content));
-        // A tab begins with a blank and its digit; a figure beside one does not.
+        // A tab begins with a blank and its digit; a figure beside a tab does not.
         let digit = span
             .content
             .strip_prefix(' ')
@@ -221,7 +221,7 @@ fn tab_line(
     Line::from(line)
 }
 
-/// The figure beside a tab: what is alive in it.
+/// The figure beside a tab: the number of its live items.
 fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
     let (snapshot, roles) = (ctx.snapshot, ctx.roles);
     match view {
@@ -310,7 +310,8 @@ fn hint(ctx: Ctx, row: &CommandRow) -> [Span<'static>; 2] {
     ]
 }
 
-/// Lines of one toast: a sentence with a path in it has room, and the view is still seen.
+/// Maximum number of lines of a toast: enough for a sentence with a path, and the view stays
+/// visible.
 const TOAST_LINES: usize = 4;
 
 /// The toasts, over the end of the body.

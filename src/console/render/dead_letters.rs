@@ -1,4 +1,4 @@
-//! Messages that nobody could run: why, since when, and what they asked for.
+//! Messages that no worker could run: the reason, the time, and the task.
 //!
 //! ```text
 //! dead letters of all queues, as they were looked at last
@@ -101,7 +101,7 @@ fn cells<'a>(ctx: Ctx<'a>, letter: &'a PeekedMessage) -> Vec<Line<'a>> {
     ]
 }
 
-/// Why it is here, as far as anybody said.
+/// Reason why it was dead-lettered, as far as recorded.
 fn reason(letter: &PeekedMessage) -> &str {
     let said = letter.reason.as_deref().or(letter.problem.as_deref());
     said.unwrap_or(if letter.source.is_some() {
@@ -143,7 +143,7 @@ fn about(ctx: Ctx, letter: &PeekedMessage, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-/// How each dead-letter queue was looked at, and what hides.
+/// State of the last peek at each dead-letter queue, and hidden messages.
 fn of_queues(ctx: Ctx) -> Vec<Line<'static>> {
     let (roles, messages) = (ctx.roles, ctx.app.messages());
     let mut lines = Vec::new();

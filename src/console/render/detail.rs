@@ -1,4 +1,4 @@
-//! Details of the row under the cursor: all that is known of it, and the log lines that are its own.
+//! Details of the row under the cursor: all its data, and its own log lines.
 
 use std::cell::Cell;
 
@@ -19,7 +19,7 @@ use crate::console::words::{self, plural};
 use crate::console::{format, text};
 use crate::domain::{AuditEntry, FleetWorker, LogLine, QueueView, WorkerState, WorkerView};
 
-/// Log lines shown at most: the newest.
+/// Maximum number of log lines shown: the newest.
 const LOG_LINES: usize = 200;
 
 pub(super) mod explain;
@@ -31,14 +31,14 @@ fn size(body: Rect) -> (u16, u16) {
     (body.width.min(130), body.height)
 }
 
-/// How far the text can be scrolled.
+/// Maximum scroll offset of the text.
 pub(super) fn overflow(app: &App, body: Rect) -> u16 {
     let ctx = Ctx {
         app,
         snapshot: &app.snapshot,
         roles: &app.theme.roles,
         glyphs: app.setup.glyphs,
-        // Times change what the lines say, not how many there are.
+        // Times change the content of the lines, not their number.
         now: Timestamp::UNIX_EPOCH,
         caret: &Cell::new(None),
     };
@@ -55,7 +55,7 @@ pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
         let gone = Line::from(span("It is gone. Esc goes back.", ctx.roles.dim));
         (String::from("Details"), vec![gone])
     });
-    // The way here, which Esc goes back.
+    // The path to this view, which Esc goes back.
     let place = ctx.app.view().title();
     let filter = ctx.app.list().filter.text();
     let filter = if filter.is_empty() {
@@ -91,7 +91,7 @@ fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
     Some((title, page.lines))
 }
 
-/// Lines being put together.
+/// The lines of a page during its construction.
 struct Page<'a> {
     ctx: Ctx<'a>,
     width: u16,
@@ -102,7 +102,7 @@ struct Page<'a> {
 const LABEL: u16 = 12;
 
 impl Page<'_> {
-    /// A label and its value, broken to the width.
+    /// Adds a label and its value, broken to the width.
     fn field(&mut self, label: &str, value: &str) {
         let value = text::clean(value);
         let room = self.width.saturating_sub(LABEL).max(8);
@@ -119,8 +119,8 @@ impl Page<'_> {
         }
     }
 
-    /// Somebody's words behind a head: all of them, each line broken to the width. Where the head
-    /// leaves too little room they begin below it.
+    /// Adds a whole external text after a head, each line broken to the width. If the head leaves
+    /// too little room, the text begins below it.
     fn said(&mut self, head: Vec<Span<'static>>, text: &str) {
         const ROOM: u16 = 20;
         let head = Line::from(head);
@@ -192,7 +192,7 @@ impl Page<'_> {
         queue.name.clone()
     }
 
-    /// What waited over the last day, as a sparkline.
+    /// Adds the waiting messages over the last day, as a sparkline.
     fn day(&mut self, queue: &QueueView) {
         let app = self.ctx.app;
         if !app.waiting.knows(&queue.name) {
@@ -301,7 +301,7 @@ impl Page<'_> {
         String::from("Log line")
     }
 
-    /// The newest log lines that `wanted` takes.
+    /// Adds the newest log lines that match `wanted`.
     fn logs(&mut self, wanted: impl Fn(&LogLine) -> bool) {
         let snapshot = self.ctx.snapshot;
         let mut lines: Vec<&LogLine> = snapshot

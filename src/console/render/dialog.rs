@@ -1,4 +1,4 @@
-//! Boxes over the view: a question, the job picker, what to do on leaving.
+//! Boxes over the view: a confirmation, the job picker, the choice on leaving.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::console::overlay::{Confirm, Input};
 use crate::console::text;
 use crate::console::words::{self, plural};
 
-/// Draws an empty box in the middle of the body; gives the area inside.
+/// Draws an empty box in the middle of the body; returns the area inside.
 pub(super) fn boxed(ctx: Ctx, buf: &mut Buffer, body: Rect, title: &str, size: (u16, u16)) -> Rect {
     let area = box_area(body, size);
     if area.is_empty() {
@@ -38,7 +38,7 @@ pub(super) fn boxed(ctx: Ctx, buf: &mut Buffer, body: Rect, title: &str, size: (
     box_inner(area)
 }
 
-/// Where a box of this size lies.
+/// Area of a box of this size.
 pub(super) fn box_area(body: Rect, (width, height): (u16, u16)) -> Rect {
     let (width, height) = (width.min(body.width), height.min(body.height));
     Rect {
@@ -82,11 +82,11 @@ pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer)
         sentences.flat_map(|sentence| text::wrap(sentence, width))
     };
     let hint = hint(ctx, confirm, width);
-    // The frame, and what is to be pressed or typed.
+    // The frame, and the key or text to enter.
     let rest = 2 + hint.len();
-    // What it means before how a script does it.
+    // The effect is shown before the command line.
     let twins = parts(true).count() + rest <= usize::from(body.height);
-    // What is counted is said first, and stays where there is little room.
+    // The counts come first, and stay if there is little room.
     let room = usize::from(body.height).saturating_sub(rest);
     let more = ctx.glyphs.ellipsis;
     let is_cut = parts(twins).count() > room;
@@ -106,12 +106,12 @@ pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer)
     lines.extend(hint);
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
     let inner = boxed(ctx, buf, body, &confirm.title, (width + 4, height + 2));
-    // Where the box is too low, the end matters: what must be typed.
+    // In a box that is too low the end matters: the text to type.
     let skip = usize::from(height.saturating_sub(inner.height));
     paint::lines(ctx, buf, inner, &lines[skip.min(lines.len())..]);
 }
 
-/// What is to be pressed, or typed: all of it, however narrow the terminal.
+/// The key or text to enter: all of it, even on a narrow terminal.
 fn hint<'a>(ctx: Ctx, confirm: &'a Confirm, width: u16) -> Vec<Line<'a>> {
     let roles = ctx.roles;
     let Some(expected) = &confirm.typed else {

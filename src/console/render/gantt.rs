@@ -1,4 +1,4 @@
-//! A run's steps over time: how long each waited for its start, and how long it ran.
+//! A run's steps over time: each step's wait for its start, and its duration.
 //!
 //! ```text
 //! extract   ██████
@@ -25,19 +25,19 @@ const NAME: u16 = 26;
 /// Columns of state and elapsed time.
 const FIGURES: u16 = 24;
 
-/// Less room than this shows no bars.
+/// Minimum columns for bars.
 const LEAST: u16 = 12;
 
-/// One line of the picture.
+/// One line of the chart.
 struct Bar {
     name: String,
     sign: &'static str,
     style: Style,
     sent: Option<Timestamp>,
     started: Option<Timestamp>,
-    /// `None` while it goes on.
+    /// `None` while it is running.
     ended: Option<Timestamp>,
-    /// What there is to say of it besides.
+    /// A further remark.
     note: String,
 }
 
@@ -60,7 +60,8 @@ impl Bar {
         }
     }
 
-    /// `task` is its last message in a worker's hands; `run_ended` ends what never told its own end.
+    /// Bar of a step. `task` is its last message held by a worker; `run_ended` is the end of steps
+    /// without a recorded end.
     fn of_step(
         ctx: Ctx,
         step: &RunStep,
@@ -72,7 +73,7 @@ impl Bar {
         if step.status.is_none()
             && let Some(known) = known
         {
-            // It has not begun for Dagster.
+            // It has not begun in Dagster.
             return known;
         }
         let sent = step.sent_at.or(known.and_then(|known| known.sent));
@@ -129,14 +130,13 @@ impl Bar {
     }
 }
 
-/// A line per task, in the order in which they were sent, and a legend.
+/// A line per task, in the order of sending, and a legend.
 pub(super) fn of_tasks(ctx: Ctx, tasks: &[&TaskView], width: u16) -> Vec<Line<'static>> {
     let bars = tasks.iter().map(|task| Bar::of_task(ctx, task));
     lines(ctx, bars.collect(), width)
 }
 
-/// A line per step of a run, those that were not sent last; before them its run worker, where that
-/// is in a worker's hands.
+/// A line per step of a run, unsent steps last; before them its run worker, if a worker holds that.
 pub(super) fn of_run(
     ctx: Ctx,
     steps: &[RunStep],
@@ -192,7 +192,7 @@ struct Scale {
 }
 
 impl Scale {
-    /// The column of a moment.
+    /// The column of a point in time.
     fn column(&self, at: Timestamp) -> usize {
         let span = (self.last.as_millisecond() - self.first.as_millisecond()).max(1);
         let from = (at.as_millisecond() - self.first.as_millisecond()).clamp(0, span);
@@ -233,13 +233,13 @@ fn line(ctx: Ctx, bar: &Bar, scale: &Scale) -> Line<'static> {
     Line::from(spans)
 }
 
-/// Blanks, the wait, the run, blanks.
+/// Draws blanks, the wait, the run, blanks.
 fn drawn(ctx: Ctx, bar: &Bar, scale: &Scale) -> [Span<'static>; 4] {
     let begin = scale.column(bar.first().unwrap_or(scale.first));
     let end = scale.column(bar.ended.unwrap_or(ctx.now));
     let end = end.max(begin + 1).min(usize::from(scale.bar));
     let started = match bar.started {
-        // What ran is never drawn as nothing.
+        // A step that ran has at least one column.
         Some(at) => scale.column(at).clamp(begin, end).min(end - 1).max(begin),
         None => end,
     };

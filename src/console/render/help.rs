@@ -21,7 +21,7 @@ fn size(body: Rect) -> (u16, u16) {
     (body.width.min(118), body.height)
 }
 
-/// How far the text can be scrolled.
+/// Maximum scroll offset of the text.
 pub(super) fn overflow(app: &App, body: Rect) -> u16 {
     let inner = box_inner(box_area(body, size(body)));
     let lines = rows(app.view())
@@ -33,7 +33,7 @@ pub(super) fn overflow(app: &App, body: Rect) -> u16 {
         .saturating_sub(inner.height)
 }
 
-/// The view's own commands first, then those that hold everywhere.
+/// The view's own commands first, then those of every view.
 fn rows(view: View) -> impl Iterator<Item = &'static CommandRow> {
     let own = COMMANDS
         .iter()
@@ -45,7 +45,7 @@ fn is_wide(width: u16) -> bool {
     width >= 60
 }
 
-/// A row's name with its argument, where the name has room.
+/// A row's name with its argument, if the name leaves room.
 fn name_of(row: &CommandRow, width: u16) -> String {
     if !is_wide(width) {
         return String::new();
@@ -55,7 +55,7 @@ fn name_of(row: &CommandRow, width: u16) -> String {
         .to_owned()
 }
 
-/// The help text of a row in the lines it takes: beside the name, or (an empty first line) below it.
+/// The help text of a row as lines: beside the name, or (an empty first line) below it.
 fn lines_of(row: &CommandRow, width: u16) -> Vec<&str> {
     let left = if is_wide(width) { KEYS + NAME } else { 9 };
     let below = name_of(row, width).len() >= usize::from(NAME);

@@ -1,4 +1,4 @@
-//! The form in which a run is put together.
+//! The form that describes a run.
 //!
 //! ```text
 //! ┌ Launch nightly_etl of shop.py ──────────────┐
@@ -157,8 +157,8 @@ fn rows(ctx: Ctx, form: &LaunchForm, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// The rows that fit, the one under the cursor among them; where there is room for little else, it
-/// alone stays above what Dagster found.
+/// The rows that fit, including the one under the cursor; if there is room for little else, that
+/// row alone stays above Dagster's errors.
 fn shown_fields(form: &LaunchForm, height: u16) -> Vec<Field> {
     let fields = form.fields();
     let height = usize::from(height);
@@ -239,7 +239,7 @@ fn row<'a>(ctx: Ctx<'a>, form: &'a LaunchForm, field: Field) -> (&'static str, L
     }
 }
 
-/// What Dagster found, each under its path.
+/// Dagster's errors, each under its path.
 fn problems(ctx: Ctx, form: &LaunchForm, width: u16) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     for problem in &form.problems {

@@ -11,7 +11,7 @@ use crate::console::app::LogTimes;
 use crate::console::{format, text, words};
 use crate::domain::LogLine;
 
-/// Columns of a line's target where the screen is wide.
+/// Columns of a line's target on a wide screen.
 const TARGET: u16 = 22;
 
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
@@ -87,11 +87,11 @@ fn cut(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     }
 }
 
-/// Lines broken to the width, upwards from the cursor's line or the end of the page.
+/// Draws lines broken to the width, upwards from the cursor's line or the end of the page.
 fn wrapped(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     let list = ctx.app.list();
     let mut bottom = area.height;
-    // From the cursor up; a short log starts at the top nevertheless.
+    // Upwards from the cursor; a short log starts at the top nevertheless.
     let lowest = list.cursor.max(
         usize::from(area.height)
             .min(list.rows.len())
@@ -125,7 +125,7 @@ fn wrapped(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     }
 }
 
-/// A line's head and message on as many rows as it takes; the rows after the first are indented.
+/// A line's head and message on as many rows as needed; the rows after the first are indented.
 fn block<'a>(ctx: Ctx<'a>, line: &'a LogLine, width: u16) -> Vec<Line<'a>> {
     let head = head(ctx, line, width);
     let indent = paint::line_width(&head);

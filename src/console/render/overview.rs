@@ -18,8 +18,8 @@ use super::{Ctx, ROOMY, is_roomy, panel};
 use crate::console::app::App;
 use crate::domain::Snapshot;
 
-/// Where everything is. Heights follow the number of alarms, queues and workers only, so that nothing
-/// jumps while figures change.
+/// Layout of the overview. Heights depend on the number of alarms, queues and workers only, so that
+/// nothing jumps while figures change.
 struct Regions {
     framed: bool,
     status: Rect,
@@ -31,7 +31,7 @@ struct Regions {
     failures: Rect,
 }
 
-/// Rows of content that each band of panels asks for.
+/// Desired rows of content in each band of panels.
 fn wanted(snapshot: &Snapshot) -> (u16, u16) {
     let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
     let queues = count(snapshot.queues.len()).clamp(3, 8) + 1;
@@ -47,7 +47,7 @@ impl Regions {
         let chrome = if framed { 2 } else { 1 };
         let alarms = u16::try_from(app.standing.len()).unwrap_or(u16::MAX);
         let heights = if framed {
-            // A row in three of what a tall screen has more.
+            // One row in three of the additional height of a tall screen.
             let most = 3 + (body.height - ROOMY) / 3;
             let alarms = alarms.clamp(3, most);
             [
@@ -130,12 +130,12 @@ fn above(area: Rect, height: u16) -> (Rect, Rect) {
     )
 }
 
-/// How many rows the list of tasks in flight shows.
+/// Number of rows of the list of tasks in flight.
 pub(super) fn in_flight_rows(app: &App, body: Rect) -> u16 {
     in_flight(app, body).height.saturating_sub(1)
 }
 
-/// The table of what is in flight, with its head.
+/// The area of the table of tasks in flight, with its header.
 pub(super) fn in_flight(app: &App, body: Rect) -> Rect {
     let regions = Regions::of(app, body);
     panel::within(regions.in_flight, regions.framed)

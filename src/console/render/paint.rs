@@ -8,10 +8,10 @@ use ratatui::text::{Line, Span};
 use super::{Caret, Ctx};
 use crate::console::text;
 
-/// Marks the span on which a person types. It is not drawn: the cursor of the terminal stands there.
+/// Marks the span in which text is typed. It is not drawn: the terminal's cursor stands there.
 pub(super) const CARET: Modifier = Modifier::RAPID_BLINK;
 
-/// Where a line stands in its area.
+/// Alignment of a line in its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
     Left,
@@ -34,8 +34,8 @@ pub(super) fn line_width(line: &Line) -> u16 {
     line.spans.iter().map(width).fold(0, u16::saturating_add)
 }
 
-/// Paints a line on the first row of an area; what does not fit ends in an ellipsis. Gives the
-/// columns used.
+/// Paints a line on the first row of an area; a line that does not fit ends in an ellipsis. Returns
+/// the columns used.
 pub(super) fn line(ctx: Ctx, buf: &mut Buffer, area: Rect, line: &Line, align: Align) -> u16 {
     let area = area.intersection(buf.area);
     if area.is_empty() {
@@ -69,7 +69,7 @@ pub(super) fn line(ctx: Ctx, buf: &mut Buffer, area: Rect, line: &Line, align: A
                 .0;
             continue;
         }
-        // The ellipsis belongs to the span that is cut, whether within it or right behind it.
+        // The ellipsis belongs to the truncated span, whether within it or right behind it.
         let wanted = format!("{}{}", span.content, if rest { "  " } else { "" });
         let cut = text::fit(&wanted, room, ctx.glyphs.ellipsis);
         x = buf.set_stringn(x, area.y, cut, usize::from(room), style).0;
@@ -85,11 +85,11 @@ pub(super) fn lines(ctx: Ctx, buf: &mut Buffer, area: Rect, lines: &[Line]) {
     }
 }
 
-/// Marks a row as the one under the cursor. Where the theme reverses it, single colours would leave
-/// patches of them as backgrounds, so they go.
+/// Marks a row as the one under the cursor. If the theme reverses it, single colours would leave
+/// patches of background, so they are removed.
 pub(super) fn cursor_row(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     let style = ctx.roles.cursor;
-    // Where a person types goes before where a row is chosen.
+    // An input line takes precedence over a chosen row.
     if !area.is_empty() && ctx.caret.get().is_none_or(|caret| !caret.is_shown) {
         ctx.caret.set(Some(Caret {
             x: area.x,
@@ -120,7 +120,7 @@ pub(super) fn clear(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     buf.set_style(area, ctx.roles.text);
 }
 
-/// Replaces whatever an ASCII terminal cannot show: names and messages are not ours to choose.
+/// Replaces characters that an ASCII terminal cannot show: names and messages come from elsewhere.
 pub(super) fn to_ascii(buf: &mut Buffer) {
     for cell in &mut buf.content {
         if !cell.symbol().is_ascii() {

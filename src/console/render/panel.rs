@@ -1,4 +1,4 @@
-//! Panels: a titled frame where there is room, a titled rule where there is not.
+//! Panels: a titled frame if there is room, else a titled rule.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -9,7 +9,7 @@ use super::paint::{self, Align, span};
 use super::{Ctx, is_roomy};
 use crate::console::text;
 
-/// Draws a panel with a title, and something at its right end; gives the area inside. `framed` is
+/// Draws a panel with a title, and a note at its right end; returns the area inside. `framed` is
 /// the same for all panels of a screen.
 pub(super) fn panel(
     ctx: Ctx,
@@ -51,7 +51,7 @@ pub(super) fn panel(
     within(area, framed)
 }
 
-/// Where the title stands.
+/// Area of the title.
 fn top(area: Rect, framed: bool) -> Rect {
     let edge = u16::from(framed) + 1;
     Rect {
@@ -61,9 +61,9 @@ fn top(area: Rect, framed: bool) -> Rect {
     }
 }
 
-/// Columns for what stands at the right end of a title.
+/// Columns for the note at the right end of a title.
 pub(super) fn room_beside(title: &str, area: Rect, framed: bool) -> u16 {
-    // The title has a blank on either side, and what is at the right has, and a bit of the rule.
+    // The title and the note each have a blank on either side, and a bit of the rule stays.
     let taken = text::width(title).saturating_add(6);
     top(area, framed).width.saturating_sub(taken)
 }
@@ -86,7 +86,8 @@ pub(super) fn within(area: Rect, framed: bool) -> Rect {
     }
 }
 
-/// Text in a panel stands under the panel's title; the column before it is the cursor's in tables.
+/// Area of a panel's text, which stands under the title; in tables the column before it is the
+/// cursor's.
 pub(super) fn indent(inner: Rect) -> Rect {
     Rect {
         x: inner.x + 1.min(inner.width),

@@ -1,4 +1,4 @@
-//! Input lines in the place of the hint bar, and the palette's completions above it.
+//! Input lines in place of the hint bar, and the palette's completions above it.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -10,7 +10,7 @@ use super::{Ctx, Screen};
 use crate::console::overlay::Input;
 use crate::console::{rows, text};
 
-/// How many completions are shown at once.
+/// Maximum number of completions shown at once.
 const COMPLETIONS: u16 = 10;
 
 /// Draws an input line: a sign, the text, the caret, and a note at the right.
@@ -23,7 +23,7 @@ fn input_line(
     note: impl Into<Line<'static>>,
 ) {
     let note = note.into();
-    // On a screen without a hint bar the body's last line is the input's.
+    // On a screen without a hint bar the input has the body's last line.
     let area = if screen.hints.height > 0 {
         screen.hints
     } else {
@@ -41,7 +41,7 @@ fn input_line(
     }
 }
 
-/// A sign, the text and the caret; of a text that is too long the part around the caret.
+/// A sign, the text and the caret; of a text that is too long, the part around the caret.
 pub(super) fn typed(ctx: Ctx, sign: &str, input: &Input, width: u16) -> Line<'static> {
     let room = width.saturating_sub(text::width(sign) + 2);
     let (before, after) = input.parts();
@@ -118,7 +118,7 @@ pub(super) fn palette(ctx: Ctx, input: &Input, choice: usize, screen: Screen, bu
     }
 }
 
-/// The title of a view, after the way that led into it.
+/// The title of a view, after the path that led into it.
 pub(super) fn place(ctx: Ctx, title: &str) -> String {
     let arrow = ctx.glyphs.arrow;
     let places = ctx.app.trail().iter();
@@ -143,7 +143,7 @@ fn matching(ctx: Ctx) -> String {
     format!("{shown} of {total}")
 }
 
-/// The filter and what it lets pass, for the right of a title; without a filter, the count.
+/// The filter and the number of matches, for the right of a title; without a filter, the count.
 pub(super) fn filter_note(ctx: Ctx) -> Line<'static> {
     let list = ctx.app.list();
     if list.filter.text().is_empty() {
@@ -156,8 +156,8 @@ pub(super) fn filter_note(ctx: Ctx) -> Line<'static> {
     ])
 }
 
-/// What an empty list says: that the filter hides everything and what it may ask for, or what to do
-/// next.
+/// Text of an empty list: that the filter hides everything and its available fields, or the next
+/// action.
 pub(super) fn nothing(ctx: Ctx, text: &'static str) -> Line<'static> {
     let filter = &ctx.app.list().filter;
     if filter.text().is_empty() {

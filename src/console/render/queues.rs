@@ -1,4 +1,4 @@
-//! The queues: SQS's counts, what this side holds and runs of each, and why a reading failed.
+//! The queues: SQS's counts, the tasks held and running of each, and errors of readings.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -28,11 +28,11 @@ const COLUMNS: [Column; 11] = [
     column("STATE", 7, 4).grow(60),
 ];
 
-/// Counts older than this are shown with their age; younger ones are the last reading or the one
-/// before it.
+/// Age in seconds beyond which counts are shown with their age; younger ones are from the last
+/// reading or the one before it.
 const FRESH_SECONDS: u64 = 15;
 
-/// The table, and below it the queue under the cursor where there is room.
+/// The table, and below it the queue under the cursor if there is room.
 pub(super) fn regions(body: Rect) -> (Rect, Rect) {
     let lower = if body.height >= 30 {
         14
@@ -143,7 +143,7 @@ pub(super) fn name<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
     Line::from(span(queue.name.as_str(), style))
 }
 
-/// How long the oldest message has waited, where the broker tells.
+/// Age of the oldest message, if the broker reports it.
 pub(super) fn oldest(ctx: Ctx, queue: &QueueView) -> Line<'static> {
     match queue.oldest.map(|at| seconds_between(at, ctx.now)) {
         None => Line::from(span(ctx.glyphs.unknown, ctx.roles.dim)),
@@ -151,7 +151,7 @@ pub(super) fn oldest(ctx: Ctx, queue: &QueueView) -> Line<'static> {
     }
 }
 
-/// How old a queue's counts are: `now` while they are read regularly, then in coarse steps.
+/// Age of a queue's counts: `now` while they are read regularly, then in coarse steps.
 pub(super) fn as_of(ctx: Ctx, queue: &QueueView) -> Line<'static> {
     match queue.counted_at.map(|at| seconds_between(at, ctx.now)) {
         None => Line::from(span(ctx.glyphs.unknown, ctx.roles.dim)),

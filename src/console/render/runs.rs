@@ -45,7 +45,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     sheet::render(ctx, &sheet, body, is_roomy(body), buf);
 }
 
-/// Why there are no runs: Dagster has none, or nobody was asked.
+/// Reason why there are no runs: Dagster has none, or was not queried.
 fn empty(ctx: Ctx) -> &'static str {
     match ctx.snapshot.webserver().map(|source| &source.health) {
         None | Some(SourceHealth::Absent) => words::NO_WEBSERVER,
@@ -77,7 +77,7 @@ fn cells<'a>(ctx: Ctx<'a>, run: &'a RunView, width: u16) -> Vec<Line<'a>> {
     ]
 }
 
-/// Finished steps of all, as a bar where the table is wide.
+/// Finished steps of all, as a bar if the table is wide.
 fn progress(ctx: Ctx, run: &RunView, width: u16) -> Line<'static> {
     let roles = ctx.roles;
     let ended = run.steps_succeeded + run.steps_failed;
@@ -106,7 +106,7 @@ fn progress(ctx: Ctx, run: &RunView, width: u16) -> Line<'static> {
     bar
 }
 
-/// From start to end, or to now.
+/// Duration from start to end, or to now.
 pub(super) fn duration(ctx: Ctx, run: &RunView) -> String {
     match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) => format::span(started, ended),

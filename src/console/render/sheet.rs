@@ -1,5 +1,5 @@
-//! The table that most views are: a panel with a note, what an empty one says, columns that can be
-//! chosen, and the visible rows. A view is its [`Sheet`] and what it draws beside it.
+//! The table of most views: a panel with a note, a text for an empty list, selectable columns, and
+//! the visible rows. A view is its [`Sheet`] and its further drawing.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -16,7 +16,7 @@ use crate::console::view::View;
 pub(in crate::console) struct Sheet {
     /// Title of its panel.
     pub(super) title: &'static str,
-    /// What it says while it has no rows: why, and what to do.
+    /// Text while it has no rows: the reason, and the next action.
     pub(super) empty: &'static str,
     /// Its columns.
     pub(super) columns: &'static [Column],
@@ -46,12 +46,12 @@ impl Sheet {
     }
 }
 
-/// Draws the sheet over `area`; whether it has rows.
+/// Draws the sheet over `area`; returns whether it has rows.
 pub(super) fn render(ctx: Ctx, sheet: &Sheet, area: Rect, framed: bool, buf: &mut Buffer) -> bool {
     let list = ctx.app.list();
     let title = prompt::place(ctx, sheet.title);
     let mut note = note(ctx);
-    // What stands last in it is left out first, so that how much is marked is always seen.
+    // The last parts are left out first, so that the number of marks is always visible.
     while paint::line_width(&note) > panel::room_beside(&title, area, framed) {
         note.spans.pop();
     }

@@ -1,4 +1,4 @@
-//! States as a sign and a word, bars and gauges: the small parts that several views share.
+//! States as a sign and a word, bars and gauges: small parts shared by several views.
 
 use jiff::Timestamp;
 use ratatui::style::Style;
@@ -104,7 +104,7 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    /// How long a task has run, or ran, or waits.
+    /// Duration of a task's run, or of its wait.
     pub(super) fn elapsed(self, task: &TaskView) -> Line<'static> {
         let roles = self.roles;
         match &task.phase {
@@ -123,7 +123,7 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    /// How long a task waited for its start, in queue and worker; of a held one, until now.
+    /// Time that a task waited for its start, in queue and worker; for a held one, until now.
     pub(super) fn waited(self, task: &TaskView) -> Line<'static> {
         let sent = task.sent_at.unwrap_or(task.received_at);
         let text = match &task.phase {
@@ -147,7 +147,7 @@ impl<'a> Ctx<'a> {
         format::clock(at, &self.app.setup.zone)
     }
 
-    /// A figure SQS only estimates, or the sign for an unknown one.
+    /// A figure that SQS only estimates, or the sign for an unknown one.
     pub(super) fn about(self, n: Option<u64>, style: Style) -> Line<'static> {
         match n {
             None => Line::from(span(self.glyphs.unknown, self.roles.dim)),
@@ -172,7 +172,7 @@ impl<'a> Ctx<'a> {
             .saturating_mul(eighths)
             .checked_div(max)
             .unwrap_or(0);
-        // Something is never drawn as nothing.
+        // A value above zero has at least one cell.
         let filled = if value > 0 { filled.max(1) } else { 0 };
         let (full, part) = (filled / 8, filled % 8);
         let mut bar = self
@@ -188,7 +188,7 @@ impl<'a> Ctx<'a> {
         Line::from(span(bar, style))
     }
 
-    /// Slots as signs where they fit in `width`, and as a figure.
+    /// Slots as signs if they fit in `width`, else as a figure.
     pub(super) fn slots(self, slots: Slots, width: u16) -> Line<'static> {
         let roles = self.roles;
         let figure = format!("{}/{}", slots.busy, slots.target);
@@ -213,7 +213,7 @@ impl<'a> Ctx<'a> {
         Line::from(spans)
     }
 
-    /// A queue's short name, by its part in the set.
+    /// A queue's short name, by its role in the set.
     pub(super) fn queue_label(self, queue: &str) -> &'a str {
         let view = self.snapshot.queues.iter().find(|view| view.name == queue);
         match view.map(|view| &view.role) {

@@ -1,4 +1,4 @@
-//! Tables that draw only the rows on the screen: 100,000 rows cost what the visible ones cost.
+//! Tables that draw only the visible rows: 100,000 rows cost no more than those.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -9,7 +9,8 @@ use super::{Ctx, panel};
 use crate::console::app::List;
 use crate::console::text;
 
-/// A column. Widths come from here and not from the rows, so that columns stay put while scrolling.
+/// A column. Widths are defined here and do not depend on the rows, so that columns stay in place
+/// while scrolling.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     title: &'static str,
@@ -19,7 +20,7 @@ pub(super) struct Column {
     rank: u8,
 }
 
-/// A column of fixed width. Where the screen is narrow, the columns of the highest rank go first.
+/// A column of fixed width. On a narrow screen, the columns of the highest rank are left out first.
 pub(super) const fn column(title: &'static str, width: u16, rank: u8) -> Column {
     Column {
         title,
@@ -35,12 +36,12 @@ impl Column {
         self.title
     }
 
-    /// May grow up to `max` columns.
+    /// Lets the column grow up to `max` columns.
     pub(super) const fn grow(self, max: u16) -> Self {
         Self { max, ..self }
     }
 
-    /// Stands at the right, as figures do.
+    /// Aligns the column to the right, as for figures.
     pub(super) const fn right(self) -> Self {
         let align = Align::Right;
         Self { align, ..self }
@@ -55,8 +56,8 @@ fn gap(width: u16) -> u16 {
 /// Columns of a higher rank are left out of a narrow table.
 const NARROW_RANK: u8 = 2;
 
-/// The width of each column in `width`; `None` for those that are left out, of which the operator
-/// has chosen those that are not `wanted`.
+/// The width of each column in `width`; `None` for those that are left out, including those that
+/// the operator has hidden (not `wanted`).
 fn solve(columns: &[Column], width: u16, wanted: impl Fn(&Column) -> bool) -> Vec<Option<u16>> {
     let gap = gap(width);
     let mut shown: Vec<bool> = columns.iter().map(wanted).collect();
@@ -78,8 +79,8 @@ fn solve(columns: &[Column], width: u16, wanted: impl Fn(&Column) -> bool) -> Ve
     }
     let mut spare = width.saturating_sub(needed(&shown));
     let mut widths: Vec<u16> = columns.iter().map(|column| column.width).collect();
-    // One column at a time to each that may grow, the most important ones not before the others:
-    // all get their fair share, and what one cannot use goes to the rest.
+    // One column at a time to each that may grow, without precedence of the most important ones:
+    // all get an equal share, and what one cannot use goes to the rest.
     while spare > 0 {
         let mut grown = false;
         for (index, column) in columns.iter().enumerate() {
@@ -97,13 +98,13 @@ fn solve(columns: &[Column], width: u16, wanted: impl Fn(&Column) -> bool) -> Ve
     widths.into_iter().enumerate().map(shown_width).collect()
 }
 
-/// How many rows a table that fills a panel over `area` shows.
+/// Number of rows of a table that fills a panel over `area`.
 pub(super) fn body_rows(area: Rect) -> u16 {
     panel::inner(area).height.saturating_sub(1)
 }
 
-/// Draws the head and the visible rows of a list. `cells` gives the cells of the row at a position
-/// of the snapshot's list, one per column.
+/// Draws the header and the visible rows of a list. `cells` returns the cells of the row at a
+/// position of the snapshot's list, one per column.
 pub(super) fn table<'a>(
     ctx: Ctx,
     buf: &mut Buffer,
@@ -131,7 +132,7 @@ pub(super) fn table<'a>(
         .map(|(column, width)| match sorted {
             Some((title, descending)) if title == column.title => {
                 let sign = if descending { "v" } else { "^" };
-                // The direction matters more than the title's last letter.
+                // The direction is more important than the title's last letter.
                 let title = text::prefix(title, width.unwrap_or(0).saturating_sub(1));
                 Line::from(span(format!("{title}{sign}"), ctx.roles.strong))
             }

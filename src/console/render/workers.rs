@@ -112,7 +112,7 @@ fn cells<'a>(ctx: Ctx<'a>, worker: WorkerRow<'a>, width: u16) -> Vec<Line<'a>> {
     ]
 }
 
-/// A worker that should have reported again is not said to run.
+/// State of a worker. A worker whose report is overdue is not shown as running.
 pub(super) fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     match (worker, worker.state()) {
         (_, state) if is_silent(ctx, worker) && !state.is_some_and(WorkerState::is_over) => {
@@ -136,7 +136,7 @@ pub(super) fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     }
 }
 
-/// Time that is left: to the second only where seconds count.
+/// Remaining time: to the second only if it is short.
 fn countdown(seconds: i64) -> String {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     if seconds < 100 {
@@ -146,7 +146,7 @@ fn countdown(seconds: i64) -> String {
     }
 }
 
-/// A version other than this console's own stands out: mixed versions are how upgrades go wrong.
+/// A version other than this console's own stands out: mixed versions cause failed upgrades.
 fn version(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     if worker.is_other_version() {
         let text = format!("{} {}", ctx.glyphs.warn, worker.version());
@@ -155,7 +155,7 @@ fn version(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     Line::from(span(worker.version().to_owned(), ctx.roles.dim))
 }
 
-/// Whether it should have reported again by now.
+/// Whether its next report is overdue.
 fn is_silent(ctx: Ctx, worker: WorkerRow) -> bool {
     match worker {
         WorkerRow::Linked(_) => seconds_between(worker.heartbeat_at(), ctx.now) >= HEARTBEAT_LATE,
@@ -178,7 +178,7 @@ fn heartbeat(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     Line::from(span("now", ctx.roles.dim))
 }
 
-/// What is known of a worker that this console is not linked to.
+/// Data of a worker that this console is not linked to.
 fn elsewhere(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &FleetWorker, framed: bool) {
     if area.is_empty() {
         return;
@@ -251,8 +251,7 @@ fn hosts(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &WorkerView, framed: bo
     paint::lines(ctx, buf, panel::indent(below), &lines);
 }
 
-/// Why a host does not load, or does not fork: a sentence, below the table, where it has the whole
-/// width.
+/// Reason why a host does not load or does not fork: a sentence below the table, at full width.
 fn remark(ctx: Ctx, host: &HostView) -> Option<Line<'static>> {
     let location = &host.location;
     if let HostPhase::Failed(reason) = &host.phase {

@@ -1,4 +1,4 @@
-//! What the filter sees of each kind of row.
+//! Filter fields of each kind of row.
 
 use std::borrow::Cow;
 
@@ -56,7 +56,7 @@ impl Searchable for RunView {
         match name {
             "status" => {
                 let word = words::run_status(self.status);
-                // Two words for it, so that all of them can be asked for at once.
+                // Two words for it, so that all of them can be selected at once.
                 Some(if self.status.is_finished() {
                     Cow::Borrowed(word)
                 } else {

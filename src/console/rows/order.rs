@@ -20,7 +20,7 @@ pub struct Sort {
     pub descending: bool,
 }
 
-/// The columns a view can be sorted by, as they are titled.
+/// The columns a view can be sorted by, by title.
 #[must_use]
 pub fn columns(view: View) -> &'static [&'static str] {
     match view {
@@ -49,14 +49,14 @@ pub fn columns(view: View) -> &'static [&'static str] {
 }
 
 impl Sort {
-    /// What has run longest comes first, then what is held.
+    /// Running tasks by duration, longest first, then held ones.
     pub(super) const LONGEST_FIRST: Self = Self {
         column: 0,
         descending: false,
     };
 
-    /// Puts positions of the view's list in this order; equal rows stand as in the list. The less is
-    /// out of order before, the faster it is.
+    /// Sorts positions of the view's list in this order; equal rows keep the list's order.
+    /// Positions that are nearly sorted are faster.
     pub(super) fn apply(self, view: View, snapshot: &Snapshot, picked: &mut [usize]) {
         picked.sort_by(|a, b| {
             let ordering = compare(view, snapshot, self.column, *a, *b);
@@ -140,7 +140,7 @@ fn compare_runs(column: usize, a: &RunView, b: &RunView) -> Ordering {
         5 => ended(a).cmp(&ended(b)),
         6 => a.steps_failed.cmp(&b.steps_failed),
         _ => {
-            // What goes on has the longest duration of all, the longer the earlier it began.
+            // Running items have the longest durations of all, the longer the earlier they began.
             let key = |run: &RunView| match (run.started_at, run.ended_at) {
                 (Some(from), Some(to)) => (1, to.as_millisecond() - from.as_millisecond()),
                 (Some(from), None) => (2, -from.as_millisecond()),
@@ -183,7 +183,7 @@ fn compare_tasks(column: usize, a: &TaskView, b: &TaskView) -> Ordering {
     }
 }
 
-/// How long a task ran; one that runs has run longest, the longer the earlier it began.
+/// Duration of a task; running ones have the longest, the longer the earlier they began.
 fn elapsed(task: &TaskView) -> (u8, i64) {
     match &task.phase {
         Phase::Running { since, .. } => (2, -since.as_millisecond()),
@@ -196,7 +196,7 @@ fn elapsed(task: &TaskView) -> (u8, i64) {
     }
 }
 
-/// How long a task waited for its start, likewise.
+/// Time that a task waited for its start, likewise.
 fn waited(task: &TaskView) -> (u8, i64) {
     let sent = task.sent_at.unwrap_or(task.received_at).as_millisecond();
     match &task.phase {
@@ -210,7 +210,7 @@ fn waited(task: &TaskView) -> (u8, i64) {
     }
 }
 
-/// What only a running task has.
+/// Process id of a task; only a running one has it.
 fn pid(task: &TaskView) -> Option<u32> {
     match task.phase {
         Phase::Running { pid, .. } => pid,

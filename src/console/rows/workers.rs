@@ -1,5 +1,5 @@
-//! The rows of the workers' view: those this console is linked to, then those that only Dagster's
-//! storage tells of, because they are on other hosts or another user's.
+//! The rows of the workers view: those this console is linked to, then those known only from
+//! Dagster's storage, because they are on other hosts or another user's.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::domain::{FleetWorker, Slots, Snapshot, Timestamp, WorkerState, Worker
 pub enum WorkerRow<'a> {
     /// This console is linked to it.
     Linked(&'a WorkerView),
-    /// Its heartbeat in Dagster's storage is all that is known.
+    /// Only its heartbeat in Dagster's storage is known.
     Reported(&'a FleetWorker),
 }
 
@@ -49,7 +49,7 @@ impl<'a> WorkerRow<'a> {
         }
     }
 
-    /// Process id on that host, where it is known.
+    /// Process id on that host, if known.
     #[must_use]
     pub fn pid(self) -> Option<u32> {
         match self {
@@ -73,7 +73,7 @@ impl<'a> WorkerRow<'a> {
         self.version() != env!("CARGO_PKG_VERSION")
     }
 
-    /// State of the pool, where it says.
+    /// State of the pool, if reported.
     #[must_use]
     pub fn state(self) -> Option<WorkerState> {
         match self {
@@ -82,7 +82,7 @@ impl<'a> WorkerRow<'a> {
         }
     }
 
-    /// One word for it.
+    /// The state in one word.
     #[must_use]
     pub fn state_word(self) -> &'static str {
         self.state().map_or("unknown", WorkerState::word)
@@ -106,7 +106,7 @@ impl<'a> WorkerRow<'a> {
         }
     }
 
-    /// Names of the queues it receives from; none where it does not say.
+    /// Names of the queues it receives from; empty if not reported.
     #[must_use]
     pub fn queues(self) -> &'a [String] {
         match self {
@@ -115,7 +115,7 @@ impl<'a> WorkerRow<'a> {
         }
     }
 
-    /// When it last said that it lives.
+    /// Time of its last heartbeat.
     #[must_use]
     pub fn heartbeat_at(self) -> Timestamp {
         match self {
@@ -124,7 +124,7 @@ impl<'a> WorkerRow<'a> {
         }
     }
 
-    /// Steps that ended in a failure since its start; known of linked workers alone.
+    /// Steps that ended in a failure since its start; `None` for workers that are not linked.
     #[must_use]
     pub fn failed(self) -> Option<u64> {
         match self {
@@ -133,7 +133,7 @@ impl<'a> WorkerRow<'a> {
         }
     }
 
-    /// Everything that is known, as JSON.
+    /// All known data as JSON.
     #[must_use]
     pub fn to_json(self) -> Option<serde_json::Value> {
         match self {

@@ -1,4 +1,4 @@
-//! The terminal in other hands: an editor's, and the shell's after Ctrl-Z.
+//! The terminal lent to other programs: to an editor, and to the shell after Ctrl-Z.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -13,7 +13,8 @@ use crate::console::app::Message;
 use crate::console::options::Exit;
 use crate::console::{editor, terminal};
 
-/// How long a stop after Ctrl-Z may take to arrive. In an orphaned process group it never does.
+/// Time limit for the arrival of a stop after Ctrl-Z. In an orphaned process group it never
+/// arrives.
 const STOP_ARRIVES: Duration = Duration::from_millis(200);
 
 impl Console<'_> {
@@ -29,12 +30,12 @@ impl Console<'_> {
         let edited = match cut_off {
             Ok(edited) => edited,
             Err(exit) => {
-                // The editor was killed, and could not put the terminal as it was.
+                // The editor was killed, and could not restore the terminal.
                 lent.take_back();
                 return ControlFlow::Break(exit);
             }
         };
-        // A Ctrl-C was the editor's, and so was a Ctrl-Z that stopped both.
+        // A Ctrl-C was for the editor, and so was a Ctrl-Z that stopped both.
         let theirs = [
             &mut signals.ends.interrupt,
             &mut signals.ends.quit,
@@ -68,7 +69,7 @@ impl Console<'_> {
         self.stop(signals).await
     }
 
-    /// Gives the terminal back, stops this process, and returns when it goes on.
+    /// Gives the terminal back, stops this process, and returns when it is continued.
     pub(super) async fn stop(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
         terminal::restore();
         if may_stop() {
@@ -83,8 +84,8 @@ impl Console<'_> {
     }
 }
 
-/// Whether somebody is there who lets a stopped process go on: a shell with job control gives every job
-/// a process group that is not its own. The kernel, too, does not stop an orphaned one.
+/// Whether a parent can continue a stopped process: a shell with job control gives every job a
+/// process group that is not its own. The kernel, too, does not stop an orphaned one.
 fn may_stop() -> bool {
     getsid(None).is_ok_and(|session| session != getpgrp())
 }

@@ -1,4 +1,4 @@
-//! The signals of the process, heard on the console's own thread.
+//! The signals of the process, received on the console's own thread.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 use crate::console::options::Exit;
 
-/// The signals the console answers to.
+/// The signals that the console handles.
 pub(super) struct Signals {
     pub(super) ends: Ends,
     pub(super) resized: SignalStream,
-    /// To stop: of Ctrl-Z, or from another process.
+    /// Stop signal of Ctrl-Z, or from another process.
     pub(super) stop: SignalStream,
-    /// To stop, as the kernel tells who reads in the background.
+    /// Stop signal from the kernel to a process that reads in the background.
     pub(super) stop_input: SignalStream,
     pub(super) resumed: SignalStream,
 }
@@ -30,7 +30,7 @@ impl Signals {
     }
 }
 
-/// Those that ask the process to end.
+/// The signals that end the process.
 pub(super) struct Ends {
     pub(super) terminate: SignalStream,
     pub(super) interrupt: SignalStream,
@@ -50,7 +50,7 @@ impl Ends {
         })
     }
 
-    /// Waits until one comes.
+    /// Waits for the next of them.
     pub(super) async fn next(&mut self) -> Exit {
         tokio::select! {
             _ = self.terminate.recv() => Exit::Terminated,

@@ -1,5 +1,5 @@
-//! The terminal as a sink of bytes that does not keep the console for ever: a terminal may take none,
-//! and the process may be asked to end meanwhile.
+//! The terminal as a sink of bytes that does not block the console for ever: a terminal may take
+//! none, and the process may be ended meanwhile.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -11,19 +11,19 @@ use rustix::io::Errno;
 
 use crate::console::input::{Access, open_tty};
 
-/// A file description of our own, which does not block; there is one terminal per process.
+/// A non-blocking file description of our own; there is one terminal per process.
 static OPENED: OnceLock<OwnedFd> = OnceLock::new();
 
-/// Whether the process was asked to end.
+/// Whether the end of the process was requested.
 static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
 
-/// How often a write that waits looks whether it still should, in nanoseconds.
+/// Interval in nanoseconds at which a waiting write checks whether it should continue.
 const LOOKS: i64 = 100_000_000;
 
-/// How often it looks once the process was asked to end: a slow terminal gets a second.
+/// Maximum number of checks once the end was requested: a slow terminal gets a second.
 const LAST_LOOKS: u32 = 10;
 
-/// Writes that wait for the terminal give up soon.
+/// Makes writes that wait for the terminal give up soon.
 pub(in crate::console) fn ask_to_end() {
     ASKED_TO_END.store(true, Ordering::SeqCst);
 }
@@ -33,13 +33,13 @@ pub(super) fn open() -> io::Result<()> {
     ASKED_TO_END.store(false, Ordering::SeqCst);
     if OPENED.get().is_none() {
         let opened = open_tty(io::stdout(), Access::Write)?;
-        // Another thread cannot have been first: there is one console.
+        // This cannot have been set before: there is one console.
         let _ = OPENED.set(opened);
     }
     Ok(())
 }
 
-/// See the module.
+/// Writer to the terminal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output;
 

@@ -1,4 +1,4 @@
-//! Colours: their names in theme files, and their reduction to what a terminal has.
+//! Colours: their names in theme files, and their reduction to the terminal's colours.
 
 use std::env;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ratatui::style::Color;
 use serde::{Deserialize, Deserializer, de};
 
-/// How many colours the terminal has.
+/// Number of colours of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
     /// None: bold, dim, underline and reverse only.
@@ -21,7 +21,7 @@ pub enum Depth {
 }
 
 impl Depth {
-    /// What the environment says: `NO_COLOR`, then `COLORTERM`, then `TERM`.
+    /// Depth from the environment: `NO_COLOR`, then `COLORTERM`, then `TERM`.
     #[must_use]
     pub fn from_environment() -> Self {
         let value = |name| env::var(name).unwrap_or_default();
@@ -41,7 +41,7 @@ impl Depth {
     }
 }
 
-/// Terminals whose name does not say that they have 256 colours.
+/// Terminals with 256 colours whose name does not show it.
 const KNOWS_256: [&str; 11] = [
     "alacritty",
     "contour",
@@ -56,13 +56,13 @@ const KNOWS_256: [&str; 11] = [
     "wezterm",
 ];
 
-/// The name of a terminal without `xterm-` before it and its variant behind.
+/// The name of a terminal without the prefix `xterm-` and its variant.
 fn base(term: &str) -> &str {
     let term = term.strip_prefix("xterm-").unwrap_or(term);
     term.split('-').next().unwrap_or(term)
 }
 
-/// Terminals of DEC and others that have none.
+/// Whether it is a terminal without colours, such as those of DEC.
 fn is_without_colours(term: &str) -> bool {
     let names = [
         "dumb",

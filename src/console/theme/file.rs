@@ -6,11 +6,11 @@ use serde::Deserialize;
 use super::RolesPatch;
 use super::color::{Depth, Paint};
 
-/// A theme file: what it extends, and the roles it changes.
+/// A theme file: the extended theme, and the changed roles.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ThemeFile {
-    /// Built-in name or path of the theme underneath.
+    /// Built-in name or path of the extended theme.
     pub(super) extends: Option<String>,
     /// Styles by role.
     #[serde(default)]

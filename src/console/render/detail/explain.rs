@@ -1,4 +1,5 @@
-//! Why something does not start: all the reasons, and what could not be asked.
+//! Explanation why something does not start: all the reasons, and sources that could not be
+//! queried.
 
 use std::cell::Cell;
 
@@ -15,7 +16,7 @@ use crate::console::app::{App, Explained};
 use crate::console::format;
 use crate::domain::Explanation;
 
-/// How far the page can be scrolled.
+/// Maximum scroll offset of the page.
 pub(in crate::console::render) fn overflow(app: &App, body: Rect) -> u16 {
     let ctx = Ctx {
         app,
@@ -64,7 +65,7 @@ fn content(ctx: Ctx, width: u16) -> (String, Vec<Line<'static>>) {
 }
 
 impl Page<'_> {
-    /// What something waits for, in the line that its details have for that.
+    /// Adds the reason for waiting, in its line of the details.
     pub(super) fn waits_for(&mut self, run_id: &str, step_key: Option<&str>) {
         let found = self.ctx.app.explanation_of(run_id, step_key);
         if let Some(first) = found.and_then(|found| found.reasons.first()) {
@@ -72,7 +73,7 @@ impl Page<'_> {
         }
     }
 
-    /// How long a step that runs takes otherwise, and whether it is late.
+    /// Adds the usual duration of a running step, and whether it is late.
     pub(super) fn usual_time(&mut self, run_id: &str, step_key: Option<&str>) {
         let found = self.ctx.app.explanation_of(run_id, step_key);
         let reasons = found.map(|found| found.reasons.as_slice());

@@ -1,4 +1,4 @@
-//! What is told of queues and messages: attributes, pairing, and messages as they were looked at.
+//! Data about queues and messages: attributes, pairing, and messages from peeks.
 
 use jiff::Timestamp;
 use ratatui::text::Line;
@@ -11,10 +11,10 @@ use crate::console::text;
 use crate::console::words::plural;
 use crate::domain::{Peek, PeekedMessage, QueueDetail, QueueView};
 
-/// The attribute that says when a queue was made, in Unix seconds.
+/// The attribute with a queue's creation time, in Unix seconds.
 const CREATED: &str = "CreatedTimestamp";
 
-/// Attributes that are told in words already, or that nobody asks for.
+/// Attributes that are shown in words already, or are not of interest.
 const TOLD: [&str; 7] = [
     CREATED,
     "ApproximateNumberOfMessages",
@@ -25,11 +25,11 @@ const TOLD: [&str; 7] = [
     "LastModifiedTimestamp",
 ];
 
-/// The widest name of an attribute that is shown, and a space.
+/// Columns for the longest shown name of an attribute, and a space.
 const NAME: usize = 28;
 
 impl Page<'_> {
-    /// What was told of a queue when its details were opened.
+    /// Adds the data that were received about a queue when its details were opened.
     pub(super) fn told(&mut self, queue: &QueueView) {
         let messages = self.ctx.app.messages();
         if let Some(detail) = messages.details.get(&queue.name) {
@@ -97,7 +97,7 @@ impl Page<'_> {
         }
     }
 
-    /// One message in a line: what, of what, and how it fared.
+    /// Adds a message in one line: its task, run and state.
     fn message_line(&mut self, message: &PeekedMessage) {
         let (ctx, roles) = (self.ctx, self.ctx.roles);
         let age = message
@@ -154,12 +154,12 @@ impl Page<'_> {
         }
     }
 
-    /// A whole message.
+    /// Adds a whole message.
     pub(super) fn letter(&mut self, letter: &PeekedMessage) -> String {
         if let Some(reason) = &letter.reason {
             self.field("reason", reason);
         }
-        // What this console finds wrong with it, where a worker has not put it away for that.
+        // A problem found by this console, if no worker has dead-lettered the message for it.
         if let Some(problem) = &letter.problem
             && letter.reason.as_ref() != Some(problem)
         {

@@ -1,4 +1,4 @@
-//! Details of a run: its steps over time, what Dagster's log says of it, its configuration.
+//! Details of a run: its steps over time, its events in Dagster's log, its configuration.
 
 use ratatui::text::Line;
 

@@ -1,4 +1,4 @@
-//! Details of a task: all that is known of it, and what is followed while they are open.
+//! Details of a task: all its data, and the data followed while they are open.
 
 use super::super::paint::span;
 use super::super::steps;
@@ -8,7 +8,7 @@ use crate::console::text;
 use crate::console::words::{self, plural};
 use crate::domain::{LogLine, Phase, TaskView};
 
-/// Lines of output shown of each stream: the newest.
+/// Number of output lines shown of each stream: the newest.
 const OUTPUT_LINES: usize = 100;
 
 impl Page<'_> {
@@ -72,7 +72,7 @@ impl Page<'_> {
         task.name().to_owned()
     }
 
-    /// What is followed of a task: Dagster's events, its output, its message.
+    /// Adds the followed data of a task: Dagster's events, its output, its message.
     fn followed(&mut self, task: &TaskView) {
         let followed = self.ctx.app.followed.as_ref();
         let Some(follow) = followed.filter(|follow| follow.id == task.task_id) else {
@@ -83,7 +83,7 @@ impl Page<'_> {
         self.message(follow);
     }
 
-    /// Dagster's events of what is followed, and which of them.
+    /// Adds Dagster's events of the followed item; `which` is the end of the heading.
     pub(super) fn events(&mut self, follow: &Follow, which: &str) {
         self.heading(format!(
             "{} of it in Dagster's log{which}",

@@ -1,5 +1,5 @@
-//! The built-in editor for a run configuration. A line that Dagster finds wrong is marked, with its
-//! words beside it; those about the cursor's line stand below, whole.
+//! The built-in editor for a run configuration. A line with an error is marked, with Dagster's
+//! message beside it; the messages for the cursor's line stand below in full.
 //!
 //! ```text
 //!  3     config:            ✖ Missing required config entry "region" at …
@@ -21,10 +21,10 @@ use crate::console::launch::LaunchForm;
 use crate::console::places::Mark;
 use crate::console::text;
 
-/// Rows for the whole of what is wrong with a line.
+/// Rows for the full message about a line.
 const WORDS: u16 = 3;
 
-/// Fewer columns beside a line say nothing.
+/// Minimum columns for a message beside a line.
 const LEAST: u16 = 12;
 
 pub(super) fn render(
@@ -44,7 +44,7 @@ pub(super) fn render(
         height: area.height - below,
         ..area
     };
-    // A copy: its viewport starts at the top, so that the scroll follows from the cursor alone.
+    // A copy: its viewport starts at the top, so that the scroll depends on the cursor alone.
     let mut drawn = editor.clone();
     drawn.set_style(ctx.roles.text);
     drawn.set_cursor_line_style(Style::default());
@@ -86,7 +86,7 @@ pub(super) fn render(
     }
 }
 
-/// Marks the number of a line, and puts what is wrong behind its text.
+/// Marks the number of a line, and puts the error behind its text.
 fn beside(ctx: Ctx, mark: &Mark, row: Rect, used: u16, buf: &mut Buffer) {
     let sign = Rect { width: 1, ..row };
     buf.set_style(row, Style::default().add_modifier(Modifier::UNDERLINED));
@@ -107,7 +107,7 @@ fn beside(ctx: Ctx, mark: &Mark, row: Rect, used: u16, buf: &mut Buffer) {
     }
 }
 
-/// What is wrong with the cursor's line, or else with the first line that something is wrong with.
+/// The error in the cursor's line, or else in the first line with an error.
 fn words(ctx: Ctx, marks: &[Mark], cursor: usize, area: Rect, buf: &mut Buffer) {
     let here = marks.iter().find(|mark| mark.line == cursor);
     let Some(mark) = here.or(marks.first()) else {

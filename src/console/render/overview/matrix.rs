@@ -1,4 +1,4 @@
-//! Messages by priority and queue: running, held, waiting. What cannot be known is a dot.
+//! Messages by priority and queue: running, held, waiting. An unknown figure is a dot.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -32,7 +32,7 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     if inner.height < 2 || columns.is_empty() {
         return;
     }
-    // `2/1/~128` and a gap; wider where there is room for all queues.
+    // `2/1/~128` and a gap; wider if there is room for all queues.
     let wanted = u16::try_from(columns.len()).unwrap_or(u16::MAX);
     let wide = inner.width >= wanted.saturating_mul(14).saturating_add(PRIORITY);
     let cell = if wide { 14 } else { 10 };
@@ -84,7 +84,7 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     totals(ctx, buf, paint::row(inner, total_row), shown, cell);
 }
 
-/// Running, held, and waiting where it is known.
+/// Running, held, and waiting if known.
 type Figures = Option<(u64, u64, Option<u64>)>;
 
 fn sum<'a>(counts: impl Iterator<Item = &'a PriorityCount>) -> Figures {
@@ -157,7 +157,7 @@ fn heads(ctx: Ctx, buf: &mut Buffer, inner: Rect, shown: &[QueueColumn], total: 
     }
 }
 
-/// The last row: exact sums of what is here, SQS's estimate of what waits.
+/// The last row: exact sums of running and held tasks, SQS's estimate of waiting ones.
 fn totals(ctx: Ctx, buf: &mut Buffer, line: Rect, shown: &[QueueColumn], cell: u16) {
     let roles = ctx.roles;
     let all = Line::from(span("all", roles.dim));

@@ -239,7 +239,7 @@ fn failure<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Line<'a> {
     line
 }
 
-/// A failure with its whole reason, where there is room for it.
+/// A failure with its whole reason, if there is room for it.
 fn failure_block<'a>(ctx: Ctx<'a>, task: &'a TaskView, width: u16) -> Vec<Line<'a>> {
     let mut head = failure_head(ctx, task);
     head.spans
@@ -261,7 +261,7 @@ fn failure_head<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Line<'a> {
     ])
 }
 
-/// The whole of what a narrow status line cuts: a newcomer's first screen may be this.
+/// Shows in full the text that a narrow status line truncates: it may be a new user's first screen.
 fn not_started(ctx: Ctx, area: Rect, problem: &str, buf: &mut Buffer) {
     let area = panel::indent(area);
     let problem = text::clean(problem);

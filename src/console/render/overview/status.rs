@@ -1,4 +1,4 @@
-//! The status lines: alarms, worst first, or that nothing is stuck; and the figures of the moment.
+//! The status lines: alarms, worst first, or that nothing is stuck; and the current figures.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -24,7 +24,7 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
         width: area.width.saturating_sub(1),
         ..area
     };
-    // The last row is for the figures, where it is not the only one.
+    // The last row is for the figures, unless it is the only one.
     let rows = area.height.saturating_sub(1).max(1);
     let lines = alarm_lines(ctx, &alarms, rows);
     paint::lines(ctx, buf, area, &lines);
@@ -52,7 +52,7 @@ fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
         .collect();
     let more = alarms.len().saturating_sub(rows);
     if let Some(last) = lines.last_mut().filter(|_| more > 0) {
-        // At the front, where truncation cannot take it.
+        // At the front, so that truncation cannot remove it.
         let row = COMMANDS.iter().find(|row| row.verb == Verb::Alarms);
         let key = row.and_then(|row| ctx.app.keymap.keys_of(row).next());
         let key = key.map_or_else(String::new, |key| format!("{key} "));
