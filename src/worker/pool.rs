@@ -243,7 +243,7 @@ impl Pool {
         self.hand_over_at = Some(tokio::time::Instant::now() + HAND_OVER_EVERY);
     }
 
-    /// Starts all tasks that can start, then requests messages for the free slots.
+    /// Starts all tasks that can start, then requests messages for free slots and the prefetch.
     fn schedule(&mut self) {
         self.intake.settle_noops(&self.context);
         if self.rests_until().is_some() {

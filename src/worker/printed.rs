@@ -168,7 +168,7 @@ fn dagster_line(line: &str, run_id: &str, step: Option<&str>) -> Option<(LogLeve
 
 const SEPARATOR: &str = " - ";
 
-/// Parses a time such as `2026-03-14 02:17:30`, and returns the rest.
+/// Whether a text begins with a time such as `2026-03-14 02:17:30`.
 fn is_time(text: &str) -> bool {
     text.len() >= 19
         && text

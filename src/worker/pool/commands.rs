@@ -66,7 +66,7 @@ impl Pool {
         let _ = reply.send(answer);
     }
 
-    /// Returns the message of a held task, sanitised for display.
+    /// Returns the message of a held or running task, with secrets redacted.
     fn payload(&self, task_id: &str) -> Reply {
         let Some(task) = self.in_hand(task_id) else {
             return Reply::Failed(format!("no task {task_id} is in hand here"));
