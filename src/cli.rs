@@ -88,7 +88,7 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Parses the process's arguments and runs what they ask for.
+/// Parses the process's arguments and runs the subcommand.
 #[must_use]
 pub fn main() -> ExitCode {
     output::hide_secrets_of_panics();

@@ -152,7 +152,7 @@ pub fn run(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandError
     refused(block_on(open(start, args)))
 }
 
-/// A terminal that cannot show a console is a usage error, with its exit code.
+/// Turns the error of an unsuitable terminal into the exit code of a usage error.
 pub(super) fn refused(outcome: Result<ExitCode, CommandError>) -> Result<ExitCode, CommandError> {
     match outcome {
         Err(CommandError::Console(error @ ConsoleError::NoCursor { .. })) => {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-/// Dead-letter queue of the others, after as many receives as `queue create` configures.
+/// Dead-letter queue of the queues below, after as many receives as `queue create` configures.
 const DEAD: &str = "dagster-tasks-dead";
 const MAX_RECEIVES: u32 = 100;
 
