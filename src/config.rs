@@ -1,6 +1,6 @@
-//! Layered settings: defaults < YAML file < environment < flags. Each value knows where it came
-//! from, so that an error can name the line, the variable or the flag to change. `table` has a row
-//! for each setting.
+//! Layered settings: defaults < YAML file < environment < flags. Each value has its origin, so that
+//! an error can name the line, the variable or the flag to change. `table` has a row for each
+//! setting.
 
 mod check;
 mod document;
@@ -26,12 +26,12 @@ pub use rows::Row;
 pub use table::{Partial, ROWS, Settings};
 pub use values::{Band, WorkerLost};
 
-/// Where the embedded broker listens when nobody says otherwise.
+/// Default endpoint of the embedded broker.
 pub const EMBEDDED_ENDPOINT: &str = "http://127.0.0.1:9324";
 
-/// How long other bands may keep a queue from being asked when nobody says otherwise: where steps
-/// take up to half a minute, one of any of three bands starts within two minutes.
+/// Default time for which other bands may keep a queue from being polled. If steps take up to half
+/// a minute, one of any of three bands starts within two minutes.
 pub const STARVATION_GUARD: std::time::Duration = std::time::Duration::from_mins(1);
 
-/// The base queue on the embedded broker when nobody says otherwise.
+/// Default base queue on the embedded broker.
 pub const EMBEDDED_QUEUE: &str = "dagster-tasks";

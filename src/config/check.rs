@@ -1,5 +1,5 @@
-//! Holds values against JSON schemas, and says everything that is wrong with them. It knows the
-//! keywords that [`super::values`] uses.
+//! Validates values against JSON schemas, and reports all problems. It supports the keywords that
+//! [`super::values`] uses.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use super::rows::Row;
 use super::yaml::{Data, Node};
 use crate::domain::nearest;
 
-/// Collects what is wrong.
+/// Collector of problems.
 #[derive(Debug, Default)]
 pub(super) struct Checker {
     pub problems: Vec<Problem>,
@@ -64,7 +64,7 @@ impl Checker {
         }
     }
 
-    /// The value of a node that fits a schema; none where it does not fit. Keys of mappings without
+    /// The value of a node that fits a schema; `None` if it does not fit. Keys of mappings without
     /// a value are left out.
     pub fn value(&mut self, node: &Node, schema: &Value, path: &str) -> Option<Value> {
         let found = self.problems.len();

@@ -35,7 +35,7 @@ pub fn reference() -> String {
     page
 }
 
-/// The meaning, and what a number may be.
+/// The meaning, and the range of a number.
 fn meaning(row: &Row) -> String {
     let unit = if row.is_seconds() { " Seconds" } else { "" };
     let range = match row.range {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// One thing that is wrong with a file, or ignored in it.
+/// A problem in a file, or an ignored part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Line, from 1.
@@ -26,7 +26,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why settings could not be used. One sentence each: what was tried, on what, what to do.
+/// Reason why settings could not be used. Each message is one sentence: what was tried, on what,
+/// what to do.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -34,15 +35,15 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file is invalid.
     #[error("the configuration file {path} cannot be used: {}", first(.problems, .path))]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// All that is wrong with it, at least one; from the top.
+        /// All problems in it, at least one; from the top.
         problems: Vec<Problem>,
     },
     /// A value, wherever it came from, is not usable.

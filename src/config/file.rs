@@ -46,8 +46,7 @@ pub(super) const RUN_CONFIG: [&str; 6] =
 /// Reads a settings file: flat, or a fragment of Dagster's run configuration with the same keys under
 /// `execution: config:`.
 ///
-/// # Errors
-/// [`ConfigError`]; all that is wrong is named with its line.
+/// [`ConfigError`], which names each problem with its line.
 pub fn read_file(path: &Path) -> Result<File, ConfigError> {
     let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
@@ -82,7 +81,7 @@ fn decode(bytes: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// The same for a text; `path` is where it came from.
+/// Parses a settings file's text; `path` is its origin for messages.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`]
@@ -169,7 +168,7 @@ impl Reader {
         }
     }
 
-    /// The entries of a mapping; none where there is nothing, or something else.
+    /// The entries of a mapping; `None` if there is nothing, or something else.
     fn entries<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n [(Node, Node)]> {
         match &node.data {
             Data::Map(entries) => Some(entries),

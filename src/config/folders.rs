@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Where what must outlive a process but can be lost is kept: archives, logs, the console's
+/// Folder for data that must outlive a process but can be lost: archives, logs, the console's
 /// broker. `dagster-taskiq-tui` in the user's state folder; without a home folder, a folder of the
 /// user's own among the temporary files.
 #[must_use]

@@ -1,4 +1,4 @@
-//! Where metrics are served.
+//! Address of the metrics server.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,7 +8,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-/// What an address should be.
+/// Description of a valid address.
 const EXPECTED: &str = "give an IP address and a port (0.0.0.0:9400), a port for loopback, or off";
 
 /// An address to listen on, or `off`.
@@ -24,7 +24,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Holds a value that fits the schema against the forms of an address.
+/// Checks a value that fits the schema for the forms of an address.
 pub(super) fn check_listen(value: &Value) -> Result<(), &'static str> {
     let text = value
         .as_str()

@@ -1,4 +1,4 @@
-//! Layers of settings, and how they are merged: defaults < file < environment < flags.
+//! Layers of settings, and their merge: defaults < file < environment < flags.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ pub enum Origin {
     File(PathBuf, usize),
     /// A variable of the environment.
     Environment(&'static str),
-    /// A flag, where the setting has one.
+    /// A flag, with its name if the setting has one.
     Flag(Option<&'static str>),
     /// Taken from another setting (the region from the queue URL).
     Derived,
@@ -43,7 +43,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// An object: `kind`, and what there is of `file`, `line`, `variable` and `flag`.
+/// An object: `kind`, and those of `file`, `line`, `variable` and `flag` that apply.
 impl Serialize for Origin {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -59,7 +59,7 @@ impl Serialize for Origin {
     }
 }
 
-/// A value and where it came from. `Debug` hides the secrets in it.
+/// A value with its origin. `Debug` hides the secrets in it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Setting<T> {
     /// The value.
@@ -168,7 +168,7 @@ impl Settings {
         }
     }
 
-    /// The same without a look at the values.
+    /// As [`Settings::merge`], without checking the values.
     ///
     /// # Errors
     /// [`ConfigError::NoQueue`]

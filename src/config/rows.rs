@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-/// Says what is wrong with a value.
+/// Returns the problem of a value.
 pub(super) type Check = fn(&Value) -> Result<(), &'static str>;
 
 /// Properties of a setting besides its type.
@@ -57,7 +57,7 @@ impl Row {
         self.doc.trim()
     }
 
-    /// The default as it is written in a file; none where there is none, or where it is worked out.
+    /// The default in the form of a file; `None` if there is none, or if it is computed.
     #[must_use]
     pub fn default_value(&self) -> Option<Value> {
         (self.default)().filter(|_| self.computed.is_none())
@@ -137,8 +137,8 @@ macro_rules! settings {
                 }
             }
 
-            /// Every setting with its value as it is written in a file, null where there is none, in
-            /// the table's order.
+            /// Every setting with its value in the form of a file (null if there is none), in the
+            /// table's order.
             pub fn shown(&self) -> impl Iterator<Item = (&'static Row, Value, &Origin)> {
                 let values = [$((settings!(@shown self.$key.value $(, $default)?), &self.$key.origin)),+];
                 ROWS.iter().zip(values).map(|(row, (value, origin))| (row, value, origin))

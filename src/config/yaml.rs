@@ -12,7 +12,7 @@ use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
 /// The place where a text is not YAML, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// The line, from 1; none where the parser does not know it.
+    /// The line, from 1; `None` if the parser does not report it.
     pub line: Option<usize>,
     /// The parser's words.
     pub text: String,
