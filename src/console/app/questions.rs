@@ -21,7 +21,7 @@ const TYPED_WHOLE: u16 = 48;
 const TYPED_OF_LONG: u16 = 12;
 
 impl App {
-    /// Asks for confirmation, and shows the command line with the same effect.
+    /// Opens a confirmation that shows the command line with the same effect.
     pub(super) fn ask(
         &mut self,
         title: String,
@@ -66,8 +66,8 @@ impl App {
         self.ask(String::from("Start a worker?"), body, None, requests);
     }
 
-    /// Confirms a drain. `argument` is the time in seconds after which running tasks are
-    /// interrupted.
+    /// Opens the confirmation of a drain. `argument` is the time in seconds after which running
+    /// tasks are interrupted.
     pub(super) fn ask_drain_worker(&mut self, argument: &str, now: Timestamp) {
         let within: Option<u64> = argument.parse().ok();
         if within.is_none() && !argument.is_empty() {

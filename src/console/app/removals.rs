@@ -20,7 +20,8 @@ pub(super) enum Removal {
 }
 
 impl App {
-    /// Confirms the removal of a queue's messages with the queue's name.
+    /// Opens the confirmation of a removal, which requires the queue's name, or the number of
+    /// several queues.
     pub(super) fn ask_remove(&mut self, removal: Removal, argument: &str, now: Timestamp) {
         let keep_waiting = match argument {
             "" => false,
@@ -86,8 +87,8 @@ impl App {
         self.ask(format!("{verb} {name}?"), body, Some(&typed), requests);
     }
 
-    /// Redrives the marked dead letters, or the one under the cursor, to the named queue or to
-    /// their source queues.
+    /// Opens the confirmation of a redrive of the marked dead letters, or the one under the cursor,
+    /// to the named queue or to their source queues.
     pub(super) fn ask_redrive(&mut self, to: &str, now: Timestamp) {
         let mut by_queue: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for at in self.target_rows() {
@@ -123,8 +124,8 @@ impl App {
         self.ask(format!("Redrive {letters}?"), body, None, requests);
     }
 
-    /// Redrives all messages of the selected dead-letter queues, to the named queue or to their
-    /// source queues.
+    /// Opens the confirmation of a redrive of all messages of the selected dead-letter queues, to
+    /// the named queue or to their source queues.
     pub(super) fn ask_redrive_all(&mut self, to: &str, now: Timestamp) {
         let mut queues = self.known_queues(&self.queues_here());
         queues.retain(|queue| queue.role == QueueRole::DeadLetter);
@@ -175,7 +176,7 @@ impl App {
         self.ask(title, text, None, vec![(None, command)]);
     }
 
-    /// Confirms `:restore FILE [again]`.
+    /// Opens the confirmation of `:restore FILE [again]`.
     pub(super) fn ask_restore(&mut self, argument: &str, now: Timestamp) {
         let again = argument.strip_suffix(" again");
         let file = words::path(again.unwrap_or(argument).trim());
@@ -201,7 +202,7 @@ impl App {
         self.ask(title, body, None, vec![(None, command)]);
     }
 
-    /// Confirms a peek that raises receive counts.
+    /// Opens the confirmation of a peek that raises receive counts.
     pub(super) fn ask_to_receive(&mut self, queue: &str, now: Timestamp) {
         if self.setup.read_only {
             let text = format!(

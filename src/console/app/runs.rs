@@ -34,8 +34,8 @@ impl App {
         runs
     }
 
-    /// Confirms the termination of runs. Dagster terminates runs that wait in its own queue or have
-    /// started; the others, which may wait in SQS, can only be marked.
+    /// Opens the confirmation of a termination of runs. Dagster terminates runs that wait in its
+    /// own queue or have started; the others, which may wait in SQS, can only be marked.
     pub(super) fn ask_terminate(&mut self, mark_all: bool, now: Timestamp) {
         let runs = self.target_runs(now);
         let Some(first) = runs.first() else { return };
@@ -106,7 +106,7 @@ impl App {
         body
     }
 
-    /// Confirms the re-execution of runs.
+    /// Opens the confirmation of a re-execution of runs.
     pub(super) fn ask_reexecute(&mut self, from_failure: bool, now: Timestamp) {
         let runs = self.target_runs(now);
         if runs.is_empty() {

@@ -1,8 +1,8 @@
 //! Messages that no worker could run: the reason, the time, and the task.
 //!
 //! ```text
-//! dead letters of all queues, as they were looked at last
-//! the one under the cursor: reason, task, where it came from
+//! dead letters of all queues, as of the last peek
+//! the one under the cursor: reason, task, source queue
 //! ```
 
 use ratatui::buffer::Buffer;
