@@ -1,10 +1,9 @@
-//! Shows a worker to the outside over HTTP: metrics for Prometheus, health and readiness for whatever
-//! supervises it.
+//! Exposes a worker over HTTP: metrics for Prometheus, health and readiness for its supervisor.
 //!
-//! It changes nothing and asks for no secret, so everything that reaches it is a stranger: a request
-//! has a bounded head and no body, a connection one answer and a few seconds, and however many ask for
-//! metrics, they are made a few times a second at most. Answers hold names and numbers, never addresses
-//! with passwords, folders, or the words of others.
+//! The server changes nothing and requires no secret, so every client is untrusted. A request has a
+//! bounded head and no body, a connection has one answer and a few seconds, and the metrics are
+//! rendered at most a few times a second, whatever the number of requests. Answers contain names
+//! and numbers, but no addresses with passwords, no folders and no external text.
 
 mod gauges;
 
@@ -32,32 +31,32 @@ use crate::telemetry::exposition::{CONTENT_TYPE, render};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::vitals::vitals;
 
-/// Connections at a time; more wait until one of them ends.
+/// Maximum number of concurrent connections; further ones wait until one ends.
 const CONNECTIONS: usize = 32;
 
 /// The largest request head: hyper takes no smaller bound.
 const MAX_HEAD: usize = 8 * 1024;
 const MAX_HEADERS: usize = 64;
 
-/// How long a client may take to send its request.
+/// Time limit for a client's request.
 const HEAD_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a connection lasts at most: an answer is made within a second or two.
+/// Maximum duration of a connection: an answer takes a second or two.
 const CONNECTION: Duration = Duration::from_secs(10);
 
-/// How long the same text is given to everybody who asks.
+/// Time for which the same text answers all requests.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// How old counts of queues may be without being read again.
+/// Age beyond which queue counts are read again.
 const COUNTED: Duration = Duration::from_secs(2);
 
-/// How long a scrape waits for counts. A broker that takes longer is shown with what was counted last.
+/// Time for which a scrape waits for counts. A slower broker is shown with its last counts.
 const COUNTS_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long to wait when the system has no more descriptors.
+/// Pause when the system has no more descriptors.
 const RECOVERY: Duration = Duration::from_millis(100);
 
-/// Why metrics are not served.
+/// Reason why metrics are not served.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot serve metrics on {listen}: {source}; stop what listens there, or give another address with \
@@ -66,30 +65,30 @@ const RECOVERY: Duration = Duration::from_millis(100);
 pub struct ListenError {
     /// The address.
     listen: SocketAddr,
-    /// What the system says.
+    /// The system's error.
     source: std::io::Error,
 }
 
-/// A bound address. Nothing is answered yet.
+/// A bound address. It does not answer yet.
 #[derive(Debug)]
 pub struct Exporter {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-/// What the answers are made from.
+/// Inputs of the answers.
 #[derive(Debug)]
 struct Scene {
     published: Published,
-    /// The last text, and when it was made; held while it is made.
+    /// The last text, and the time at which it was rendered; locked during rendering.
     text: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Exporter {
-    /// Takes an address.
+    /// Binds an address.
     ///
     /// # Errors
-    /// When it is taken or not this host's.
+    /// The address is taken or not this host's.
     pub async fn bind(listen: SocketAddr) -> Result<Self, ListenError> {
         let refuse = |source| ListenError { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refuse)?;
@@ -188,7 +187,7 @@ fn respond(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Res
 }
 
 impl Scene {
-    /// The metrics, as they are now or were a moment ago.
+    /// The metrics, at most a moment old.
     async fn metrics(&self) -> Bytes {
         let mut last = self.text.lock().await;
         if let Some((at, text)) = &*last
@@ -203,7 +202,8 @@ impl Scene {
 
     async fn render(&self) -> String {
         let mut look = self.published.glance().await;
-        // The worker counts its queues once for each look; that it has, the broker's entry says.
+        // The worker counts its queues once for each look; the broker's entry shows that it has
+        // done so.
         let since = Timestamp::now() - COUNTED;
         let before = broker(&look.snapshot.borrow()).cloned();
         let is_counted = |snapshot: &Arc<WorkerSnapshot>| {
@@ -223,7 +223,7 @@ impl Scene {
     }
 }
 
-/// How the worker's broker fares.
+/// State of the worker's broker.
 fn broker(snapshot: &WorkerSnapshot) -> Option<&Source> {
     let mut sources = snapshot.sources.iter();
     sources.find(|source| source.kind == SourceKind::Broker)

@@ -1,4 +1,4 @@
-//! What a worker's snapshot says, as metrics.
+//! Metrics from a worker's snapshot.
 
 use crate::domain::{
     HostPhase, QueueRole, QueueView, SourceHealth, Timestamp, WorkerSnapshot, WorkerState,
@@ -7,7 +7,7 @@ use crate::domain::{
 use crate::telemetry::metrics::catalogue as names;
 use crate::telemetry::metrics::{Gauges, metrics};
 
-/// Every family that is made from a snapshot.
+/// All families from a snapshot.
 pub(super) fn of(snapshot: &WorkerSnapshot, now: Timestamp) -> Vec<Gauges> {
     let mut all = queues(&snapshot.queues, now);
     all.extend(worker(&snapshot.worker));
@@ -53,7 +53,7 @@ fn queues(queues: &[QueueView], now: Timestamp) -> Vec<Gauges> {
     vec![depth, in_flight, delayed, oldest, dead, up, counted]
 }
 
-/// A queue's part in the queue set, in a word.
+/// A queue's role in the queue set, in a word.
 fn band(role: &QueueRole) -> &str {
     match role {
         QueueRole::Base | QueueRole::Named(_) => "normal",
@@ -119,7 +119,7 @@ fn truth(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
 
-/// Exact up to 2^53.
+/// Converts a count; exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "Prometheus's values are floats")]
 fn count(number: u64) -> f64 {
     number as f64

@@ -167,7 +167,7 @@ const BY_HAND: &str =
 /// Reason why a command has no addressee.
 #[derive(Debug)]
 enum Nobody {
-    /// No linked worker can do it, and the console itself may.
+    /// No linked worker can carry it out, but the console itself may.
     ForDesk(String),
     /// Its target is missing.
     Named(String),

@@ -47,7 +47,7 @@ impl Published {
         self.shown(self.look_on()).await
     }
 
-    /// Looks once: as [`Published::look`], by a viewer who is not expected to stay.
+    /// Looks once: as [`Published::look`], for a viewer that is not expected to stay.
     pub async fn glance(&self) -> Look {
         let look = Look {
             snapshot: self.snapshot.clone(),
