@@ -1,4 +1,4 @@
-//! How every process of this program shows its metrics: Prometheus's text format 0.0.4, which all
+//! Output of the metrics of all this program's processes: Prometheus's text format 0.0.4, which all
 //! collectors read.
 
 use std::fmt;
@@ -9,10 +9,10 @@ use prometheus_client::registry::Registry;
 /// The `Content-Type` of [`render`]'s text.
 pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
-/// The metrics of a registry as text.
+/// Renders the metrics of a registry as text.
 ///
 /// # Errors
-/// Never in fact: it writes to a text.
+/// Never in practice, because it writes to a string.
 pub fn render(registry: &Registry) -> Result<String, fmt::Error> {
     let mut text = String::new();
     prometheus_text::encode(&mut text, registry)?;

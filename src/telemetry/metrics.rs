@@ -1,5 +1,5 @@
-//! What a worker counts for Prometheus. As tracing's subscriber, it is one for the whole process: a
-//! process runs one worker, and what is counted happens in all of its layers.
+//! A worker's metrics for Prometheus. Like tracing's subscriber, they are global to the process: a
+//! process runs one worker, and the counted events occur in all of its layers.
 
 pub mod catalogue;
 mod labels;
@@ -35,7 +35,7 @@ struct Running {
     cancelled: bool,
 }
 
-/// What is counted from the start of the process on.
+/// Counts since the start of the process.
 #[derive(Debug)]
 pub struct Metrics {
     seen: labels::Seen,
@@ -60,7 +60,7 @@ pub struct Metrics {
     host_tasks: Counters,
 }
 
-/// What became of an attempt that was found without an end.
+/// Loss of an attempt that was found without an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// Its worker or step host was lost.
@@ -119,7 +119,7 @@ impl Metrics {
         self.seen.task(queue, job, priority, kind)
     }
 
-    /// A task was received; `again`: SQS had delivered it before.
+    /// Counts a received task; `again`: SQS had delivered it before.
     pub fn task_received(&self, labels: &TaskLabels, again: bool) {
         self.received.add(&labels.values(), 1);
         if again {
@@ -127,7 +127,7 @@ impl Metrics {
         }
     }
 
-    /// A task was given to a host, so long after its message was sent.
+    /// Counts a task that was given to a host; `wait` is the time since its message was sent.
     pub fn task_started(&self, task_id: &str, labels: &TaskLabels, wait: Option<Duration>) {
         self.started.add(&labels.values(), 1);
         if let Some(wait) = wait {
@@ -142,7 +142,8 @@ impl Metrics {
         self.running().insert(task_id.to_owned(), running);
     }
 
-    /// A task's process told of an event, so long after its message was received.
+    /// Counts the start of a task's process at its first event; `since_receipt` is the time since
+    /// its message was received.
     pub fn task_told(&self, task_id: &str, since_receipt: impl FnOnce() -> Duration) {
         let mut running = self.running();
         let Some(task) = running.get_mut(task_id).filter(|task| !task.begun) else {
@@ -153,7 +154,7 @@ impl Metrics {
         self.startup.observe(&labels, since_receipt());
     }
 
-    /// A running task is interrupted; counted once.
+    /// Counts a running task that is interrupted, once.
     pub fn task_cancelled(&self, task_id: &str) {
         let mut running = self.running();
         if let Some(task) = running.get_mut(task_id).filter(|task| !task.cancelled) {
@@ -162,7 +163,7 @@ impl Metrics {
         }
     }
 
-    /// An attempt was found without an end.
+    /// Counts an attempt that was found without an end.
     pub fn task_lost(&self, labels: &TaskLabels, loss: Loss) {
         let [queue, job, priority, kind] = labels.values();
         let cause = match loss {
@@ -172,14 +173,15 @@ impl Metrics {
         self.lost.add(&[queue, job, priority, kind, cause], 1);
     }
 
-    /// How long a task has run: `None` of one that has not started here.
+    /// Run time of a task; `None` for one that has not started here.
     #[must_use]
     pub fn run_time(&self, task_id: &str) -> Option<Duration> {
         let running = self.running();
         running.get(task_id).map(|task| task.started.elapsed())
     }
 
-    /// A task is over for this worker, after it ran for `run` (see [`Metrics::run_time`]).
+    /// Counts a task that ended for this worker, after the run time `run` (see
+    /// [`Metrics::run_time`]).
     pub fn task_ended(
         &self,
         task_id: &str,
@@ -206,7 +208,7 @@ impl Metrics {
         }
     }
 
-    /// A message that could not be read was put away or given back.
+    /// Counts an unreadable message that was dead-lettered or given back.
     pub fn unreadable_ended(&self, queue: &str, outcome: &TaskOutcome) {
         self.count_end(&labels::unreadable(queue), outcome);
     }
@@ -217,28 +219,28 @@ impl Metrics {
         self.ended.add(&[queue, job, priority, kind, &outcome], 1);
     }
 
-    /// Leases were renewed.
+    /// Counts renewed leases.
     pub fn leases_extended(&self, queue: &str, leases: usize) {
         self.leases_extended.add(&[queue], leases as u64);
     }
 
-    /// A lease cannot be renewed any more.
+    /// Counts a lease that can no longer be renewed.
     pub fn lease_lost(&self, queue: &str) {
         self.leases_lost.add(&[queue], 1);
     }
 
-    /// A call to SQS or S3 failed; `reason` is one of the catalogue's.
+    /// Counts a failed call to SQS or S3; `reason` is one of the catalogue's.
     pub fn broker_failed(&self, reason: &'static str) {
         self.broker_errors.add(&[reason], 1);
     }
 
-    /// A request to Dagster's storage was refused, or was not answered.
+    /// Counts a request to Dagster's storage that was refused, or was not answered.
     pub fn storage_failed(&self, answered: bool) {
         let reason = if answered { "refused" } else { "no_answer" };
         self.storage_errors.add(&[reason], 1);
     }
 
-    /// A heartbeat was written, or was not.
+    /// Counts a heartbeat that was written, or failed.
     pub fn heartbeat(&self, written: bool) {
         let counter = if written {
             &self.heartbeats
@@ -248,7 +250,7 @@ impl Metrics {
         counter.add(&[], 1);
     }
 
-    /// A code location was loaded, or was not.
+    /// Counts a code location that was loaded, or failed to load.
     pub fn location_loaded(&self, location: &str, loaded: bool) {
         let counter = if loaded {
             &self.host_loads
@@ -258,7 +260,7 @@ impl Metrics {
         counter.add(&[&self.location(location)], 1);
     }
 
-    /// The process of a step or run of a code location has ended.
+    /// Counts a process of a step or run of a code location that has ended.
     pub fn host_task(&self, location: &str) {
         self.host_tasks.add(&[&self.location(location)], 1);
     }
@@ -269,7 +271,7 @@ impl Metrics {
         self.seen.location(location)
     }
 
-    /// Puts everything into a registry, to be rendered.
+    /// Registers all metrics, to be rendered.
     pub fn register(&self, registry: &mut Registry) {
         for counters in [
             &self.received,

@@ -1,8 +1,8 @@
-//! Whether a worker's loops turn, and whether it can take messages and run them: what `/healthz` and
-//! `/readyz` answer from. Every part notes its own signs; answering asks nobody.
+//! Whether a worker's loops are alive, and whether it can take messages and run them: the state
+//! behind `/healthz` and `/readyz`. Every part records its own signs; an answer needs no queries.
 //!
-//! A worker that is cut off from its broker or from Dagster's storage is not ready, but healthy: to
-//! restart it would not help, and would interrupt the steps that wait for the storage.
+//! A worker that is cut off from its broker or from Dagster's storage is not ready, but healthy: a
+//! restart would not help, and would interrupt the steps that wait for the storage.
 
 use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use super::metrics::short;
 use crate::domain::WorkerState;
 
-/// The pool's loop wakes every 30 s when nothing happens.
+/// Maximum silence of the pool's loop, which wakes at least every 30 s.
 const POOL: Duration = Duration::from_secs(90);
 
-/// A receive takes up to 30 s, and is tried three times.
+/// Maximum silence of receives: each takes up to 30 s, and is tried three times.
 const RECEIVES: Duration = Duration::from_mins(4);
 
-/// A heartbeat is tried every 5 s, and waits for a ledger that is being restarted up to twice, for
-/// less than a minute each time.
+/// Maximum silence of heartbeats: one is tried every 5 s, and waits for a restarting ledger up to
+/// twice, for less than a minute each time.
 const HEARTBEAT: Duration = Duration::from_mins(3);
 
 static VITALS: LazyLock<Vitals> = LazyLock::new(Vitals::default);
@@ -41,7 +41,7 @@ struct Signs {
     /// Whether it takes nothing for a while because nothing could be started.
     rests: bool,
     pool: Option<Instant>,
-    /// When a receive last ended, or none was open.
+    /// Time at which a receive last ended, or none was open.
     receives: Option<Instant>,
     heartbeat: Option<Instant>,
     /// Whether the last heartbeat was written.
@@ -67,7 +67,7 @@ impl Default for Vitals {
 }
 
 impl Vitals {
-    /// The pool's loop has turned.
+    /// Records a turn of the pool's loop.
     pub fn turned(&self, state: WorkerState, rests: bool, receives_are_open: bool) {
         let now = Instant::now();
         let mut signs = self.signs();
@@ -79,7 +79,7 @@ impl Vitals {
         }
     }
 
-    /// A receive from a queue has ended, well or not.
+    /// Records the end of a receive from a queue, successful or not.
     pub fn received(&self, queue: &str, well: bool) {
         let mut signs = self.signs();
         signs.receives = Some(Instant::now());
@@ -90,14 +90,14 @@ impl Vitals {
         }
     }
 
-    /// A heartbeat was written, or was not.
+    /// Records whether a heartbeat was written.
     pub fn heartbeat(&self, written: bool) {
         let mut signs = self.signs();
         signs.heartbeat = Some(Instant::now());
         signs.stored = written;
     }
 
-    /// A code location was loaded, or was not.
+    /// Records whether a code location was loaded.
     pub fn location(&self, location: &str, loaded: bool) {
         let mut signs = self.signs();
         if loaded {
@@ -107,15 +107,15 @@ impl Vitals {
         }
     }
 
-    /// Every code location is tried again.
+    /// Forgets which code locations failed to load, because each is tried again.
     pub fn forget_locations(&self) {
         self.signs().broken_locations.clear();
     }
 
-    /// Whether the loops turn.
+    /// Whether the loops are alive.
     ///
     /// # Errors
-    /// Which one does not, in one sentence.
+    /// One sentence with the loop that is not.
     pub fn health(&self, now: Instant) -> Result<(), String> {
         let signs = self.signs();
         if signs.state.is_over() {
@@ -126,7 +126,7 @@ impl Vitals {
             ("no receive has ended", signs.receives, RECEIVES),
             ("no heartbeat was tried", signs.heartbeat, HEARTBEAT),
         ] {
-            // What has not begun yet is told by the state.
+            // Parts that have not begun yet are covered by the state.
             let silence = at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
             if silence > bound {
                 return Err(format!("{what} for {} s", silence.as_secs()));
@@ -138,7 +138,7 @@ impl Vitals {
     /// Whether messages can be taken and run.
     ///
     /// # Errors
-    /// Why not, in one sentence; no words of others are in it, which might hold secrets.
+    /// The reason in one sentence; it contains no external text, which might include secrets.
     pub fn readiness(&self, now: Instant) -> Result<(), String> {
         self.health(now)?;
         let signs = self.signs();
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(vitals.health(now), Ok(()));
         let problem = vitals.health(now + POOL + Duration::from_secs(1));
         assert!(problem.is_err_and(|why| why.starts_with("the pool's loop has not turned for 9")));
-        // The pool turns, its receive hangs.
+        // The pool's loop is alive, but its receive hangs.
         let later = now + RECEIVES + Duration::from_secs(1);
         {
             let mut signs = vitals.signs();

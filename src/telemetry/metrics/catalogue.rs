@@ -1,7 +1,7 @@
 //! Every metric of a worker: its name, kind, labels and meaning. `docs/reference/metrics.md`, the
 //! dashboard and the alerts are held against this list.
 
-/// What kind of metric a family is.
+/// Kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// Only grows, from 0 at the start of the process.
@@ -33,16 +33,16 @@ pub struct Family {
     pub kind: Kind,
     /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// What it says, without a full stop.
+    /// Its meaning, without a full stop.
     pub help: &'static str,
 }
 
-/// The labels of what concerns one task. `job` and `instance` are Prometheus's own.
+/// The labels of a task's metrics. `job` and `instance` are Prometheus's own.
 const TASK: &[&str] = &["queue", "job_name", "priority", "kind"];
 const QUEUE: &[&str] = &["queue", "band"];
 const LOCATION: &[&str] = &["location"];
 
-/// From a tenth of a second, what an idle worker needs, to the hours of a backlog.
+/// Buckets from a tenth of a second, the delay of an idle worker, to the hours of a backlog.
 const WAIT: Kind = Kind::Histogram(&[
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
 ]);
@@ -50,7 +50,7 @@ const RUN: Kind = Kind::Histogram(&[
     0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0,
     21600.0,
 ]);
-/// A fork takes some hundredths of a second, loading a large project a minute.
+/// Buckets from a fork's hundredths of a second to a large project's load of a minute.
 const STARTUP: Kind = Kind::Histogram(&[
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ]);
@@ -66,7 +66,7 @@ macro_rules! families {
                 help: $help,
             };
         )*
-        /// All of them, in the order in which they are documented.
+        /// All families, in the order of the documentation.
         pub const ALL: &[&Family] = &[$(&$id),*];
     };
 }

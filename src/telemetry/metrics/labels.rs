@@ -1,28 +1,28 @@
-//! Values of labels. Each is a series that Prometheus keeps, and senders choose what is in messages:
-//! so every set of values has a bound.
+//! Values of labels. Prometheus keeps a series for each, and senders choose the content of
+//! messages, so every set of values is bounded.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::domain::TaskKind;
 
-/// What stands for the values beyond a bound.
+/// Replacement of values beyond a bound.
 pub const OTHER: &str = "other";
 
-/// What stands for what a message does not say.
+/// Replacement of a value that is missing in a message.
 const UNKNOWN: &str = "unknown";
 
 const JOBS: usize = 200;
 const PRIORITIES: usize = 32;
 const LOCATIONS: usize = 100;
 
-/// Combinations of the labels of tasks: each is a series in half a dozen families.
+/// Maximum number of combinations of task labels: each is a series in half a dozen families.
 const COMBINATIONS: usize = 1000;
 
-/// Longest value, in bytes.
+/// Maximum length of a value in bytes.
 const LONGEST: usize = 200;
 
-/// The first so many values that come.
+/// The first values up to a bound.
 #[derive(Debug)]
 struct Bounded {
     most: usize,
@@ -41,7 +41,7 @@ impl Bounded {
         }
     }
 
-    /// The value, or [`OTHER`].
+    /// Returns the value, or [`OTHER`].
     fn value(&self, text: &str) -> String {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(text) {
@@ -87,7 +87,7 @@ pub struct TaskLabels {
 }
 
 impl TaskLabels {
-    /// In the order of the catalogue.
+    /// The values in the order of the catalogue.
     pub(super) fn values(&self) -> [&str; 4] {
         [&self.queue, &self.job, &self.priority, self.kind]
     }
@@ -120,7 +120,7 @@ impl Seen {
     }
 }
 
-/// A message that says nothing: it could not be read.
+/// Labels of a message without data, because it could not be read.
 pub(super) fn unreadable(queue: &str) -> TaskLabels {
     TaskLabels {
         queue: queue.to_owned(),

@@ -21,7 +21,7 @@ fn labels(family: &Family, values: &[&str]) -> Labels {
 }
 
 fn register(family: &Family, registry: &mut Registry, metric: impl Metric) {
-    // The encoder puts it back.
+    // The encoder restores it.
     let name = match family.kind {
         Kind::Counter => family.name.trim_end_matches("_total"),
         Kind::Gauge | Kind::Histogram(_) => family.name,
@@ -52,7 +52,7 @@ impl Counters {
     }
 }
 
-/// Makes histograms with a family's bounds.
+/// Creates histograms with a family's bounds.
 #[derive(Clone, Copy, Debug)]
 struct Buckets(&'static [f64]);
 
@@ -90,7 +90,7 @@ impl Histograms {
     }
 }
 
-/// A family of values that are looked up when they are asked for; of counters, too.
+/// A family of values, also of counters, that are computed on request.
 #[derive(Debug)]
 pub struct Gauges {
     family: &'static Family,
@@ -99,7 +99,7 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    /// Without values yet.
+    /// Creates a family without values.
     #[must_use]
     pub fn new(family: &'static Family) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl Gauges {
         }
     }
 
-    /// Adds to the value of the series with these labels, 0 at first.
+    /// Adds to the value of the series with these labels, which starts at 0.
     pub fn add(&self, values: &[&str], value: f64) {
         let labels = labels(self.family, values);
         if self.family.kind == Kind::Counter {
