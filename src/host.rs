@@ -157,11 +157,11 @@ impl Hosts {
         self.supervisor.capture(run_id, file_key).await
     }
 
-    /// Why a run (given by the beginning of its id, too) or one of its steps does not start, as far
-    /// as Dagster's storage tells.
+    /// Explains from Dagster's storage why a run or one of its steps does not start. `run_id` may
+    /// be the beginning of an id.
     ///
     /// # Errors
-    /// When there is no such run or step, or Dagster's storage cannot be asked.
+    /// There is no such run or step, or Dagster's storage cannot be queried.
     pub async fn explain(
         &self,
         run_id: &str,
@@ -170,11 +170,11 @@ impl Hosts {
         self.supervisor.explain(run_id, step_key).await
     }
 
-    /// Gives back the concurrency pool's slot of a step that does not need it any more; says so in
-    /// one sentence.
+    /// Gives back the concurrency pool's slot of a step that no longer needs it; returns the
+    /// outcome in one sentence.
     ///
     /// # Errors
-    /// When the step may need it, or Dagster's storage cannot be asked.
+    /// The step may need the slot, or Dagster's storage cannot be queried.
     pub async fn free_slot(&self, run_id: &str, step_key: &str) -> Result<String, HostError> {
         self.supervisor.free_slot(run_id, step_key).await
     }

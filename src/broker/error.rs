@@ -120,7 +120,7 @@ impl BrokerError {
         error
     }
 
-    /// In a word, for metrics.
+    /// The kind of error in a word, for metrics.
     fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",

@@ -50,7 +50,7 @@ struct Lease {
     queue: Arc<Queue>,
     message_id: String,
     due: Instant,
-    /// That of the task, where it was known.
+    /// Span of the task, if it was known.
     span: Span,
 }
 
@@ -158,7 +158,7 @@ impl Shared {
         }
     }
 
-    /// When leases that were asked for are to be renewed next, and which of them were refused.
+    /// Time until the next renewal of the requested leases, and the refused ones.
     fn judged(&self, answer: Result<Vec<Refused>, BrokerError>) -> (Duration, Vec<Refused>) {
         match answer {
             Ok(refused) => (self.period(), refused),

@@ -38,7 +38,7 @@ impl Viewers {
         self.glances > 0 || self.stay()
     }
 
-    /// Whether anybody looks, or has done so moments ago, for whom more than the counts is made.
+    /// Whether there is, or was a moment ago, a viewer that needs more than the counts.
     #[must_use]
     pub fn stay(&self) -> bool {
         self.count > 0 || self.left_at.is_some_and(|at| at.elapsed() < LINGER)
@@ -55,8 +55,8 @@ impl Audience {
         }
     }
 
-    /// Lets a viewer in who is not expected to stay: a scrape asks for one look at the queues, and
-    /// comes back after a time that is not ours to guess.
+    /// Admits a viewer that is not expected to stay: a scrape needs one look at the queues, and
+    /// returns after an unknown time.
     pub fn glance(&self) -> Viewer {
         self.viewers.send_modify(|viewers| viewers.glances += 1);
         Viewer {

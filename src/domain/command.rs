@@ -268,7 +268,7 @@ impl Command {
         self.queue().is_some() || matches!(self, Self::RestoreArchive { .. })
     }
 
-    /// Whether any one worker carries it out, by asking Dagster's storage.
+    /// Whether any single worker can carry it out, through Dagster's storage.
     #[must_use]
     pub fn is_about_storage(&self) -> bool {
         matches!(

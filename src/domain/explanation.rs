@@ -1,30 +1,30 @@
-//! Why a run or step does not start: reasons that were read, and what could not be asked.
+//! Explanations why a run or step does not start: reasons from the sources, and unavailable data.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Phase, TaskOutcome, TaskView};
 
-/// What is known of a run or step that is asked about.
+/// Explanation of a run or step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The run's whole id.
     pub run_id: String,
     /// Job name.
     pub job: String,
-    /// The run's status, in Dagster's word.
+    /// The run's status, by Dagster's name.
     pub status: String,
-    /// The step; absent where the run itself was asked about.
+    /// The step; absent for the run itself.
     pub step_key: Option<String>,
-    /// Whether it has still to start; if not, the reasons say what it does.
+    /// Whether it has not started yet; otherwise the reasons describe its state.
     pub waits: bool,
-    /// The most important first.
+    /// The reasons, most important first.
     pub reasons: Vec<Reason>,
-    /// What could not be asked: "Not known: ...".
+    /// The unavailable data, for "Not known: ...".
     pub unknown: Vec<String>,
-    /// Its newest message, where it was sent.
+    /// Its newest message, if it was sent.
     pub sent: Option<SentMessage>,
-    /// Of a run that goes on: its waiting steps.
+    /// The waiting steps of a run that has started.
     pub steps: Vec<WaitingStep>,
 }
 
@@ -35,31 +35,31 @@ pub struct Reason {
     pub kind: String,
     /// One sentence.
     pub text: String,
-    /// When it ends by itself, where that is known.
+    /// Time at which the reason ends by itself, if known.
     #[serde(default)]
     pub until: Option<Timestamp>,
-    /// Those that have what is waited for.
+    /// The holders of the resource that is waited for.
     #[serde(default)]
     pub holders: Vec<Holder>,
-    /// The concurrency pool it is about.
+    /// The concurrency pool, if the reason is one.
     #[serde(default)]
     pub pool: Option<String>,
 }
 
-/// A run or step that has what another one waits for.
+/// A run or step that holds a resource which another one waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Its run.
     pub run_id: String,
-    /// Its job; empty where the run was deleted.
+    /// Its job; empty if the run was deleted.
     pub job: String,
     /// The step; absent for a run.
     pub step_key: Option<String>,
-    /// When it got it, where that is known.
+    /// Time since which it has held the resource, if known.
     pub since: Option<Timestamp>,
     /// `running`, `waiting`, `silent`, `gone` or `over`.
     pub state: String,
-    /// What is known of it, in one sentence.
+    /// Its state in one sentence.
     pub text: String,
     /// Whether its pool slot may be freed.
     pub can_free: bool,
@@ -74,13 +74,13 @@ pub struct SentMessage {
     pub task_id: String,
     /// When it was sent.
     pub at: Timestamp,
-    /// Run priority plus step priority, where the sender says.
+    /// Run priority plus step priority, if the sender logged it.
     pub priority: Option<i64>,
     /// Total attempt number, from 1.
     pub attempt: u32,
 }
 
-/// A step of a run that goes on.
+/// A waiting step of a run that has started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitingStep {
     /// Step key.
@@ -90,7 +90,7 @@ pub struct WaitingStep {
 }
 
 impl Reason {
-    /// A reason of one sentence.
+    /// Creates a reason of one sentence.
     #[must_use]
     pub fn new(kind: &str, text: String) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl Reason {
 }
 
 impl Explanation {
-    /// Whether its message was sent and nothing is known of who has it.
+    /// Whether its message was sent and no holder is known.
     #[must_use]
     pub fn is_in_queue(&self) -> bool {
         const KINDS: [&str; 4] = ["no_worker", "workers_paused", "slots_busy", "in_queue"];
@@ -123,7 +123,7 @@ impl Explanation {
             .filter(|holder| holder.can_free)
     }
 
-    /// Adds what workers tell of its message themselves: tasks in their hands, and those that they
+    /// Adds the workers' own reports about its message: tasks that they hold, and those that they
     /// gave back.
     pub fn note_tasks<'a>(
         &mut self,

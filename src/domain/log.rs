@@ -49,14 +49,14 @@ pub struct LogLine {
     pub message: String,
 }
 
-/// Log files, one a day, that are kept unless told otherwise.
+/// Default number of kept log files, one a day.
 pub const LOG_FILES: u32 = 14;
 
 /// Form of the log, on standard error and in files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One line a record, for people.
+    /// One line a record, for reading.
     #[default]
     Text,
     /// One JSON object a record, for log collectors.

@@ -94,7 +94,7 @@ pub enum Query {
         /// Only the message with this SQS message id.
         message_id: Option<String>,
     },
-    /// Why a run or one of its steps does not start.
+    /// Explain why a run or one of its steps does not start.
     Explain {
         /// The run, or the beginning of its id.
         run_id: String,
@@ -183,7 +183,7 @@ pub enum Answer {
     /// Of [`Query::Peek`], if the broker can show the messages of this queue only by receiving
     /// them.
     OnlyByReceiving(String),
-    /// Of [`Query::Explain`].
+    /// Answer to [`Query::Explain`].
     Explanation(Explanation),
 }
 

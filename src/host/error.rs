@@ -35,7 +35,7 @@ pub enum HostError {
         /// The exception.
         reason: String,
     },
-    /// What was asked for cannot be done, or is not there.
+    /// The request cannot be carried out, or its target does not exist.
     #[error("{reason}")]
     Refused {
         /// One sentence.

@@ -210,7 +210,7 @@ impl Ledger {
         })
     }
 
-    /// Why a run or step does not start, as far as Dagster's storage tells.
+    /// Explains from Dagster's storage why a run or step does not start.
     pub async fn explain(
         &self,
         run_id: &str,

@@ -182,7 +182,7 @@ pub(super) enum ToHost {
     },
 }
 
-/// What the ledger says to a question about something that may not be there.
+/// Answer of the ledger about a run or step that may not exist.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Explained {
@@ -190,7 +190,7 @@ pub(super) enum Explained {
     Found(Box<Explanation>),
 }
 
-/// What came of freeing a pool slot.
+/// Outcome of freeing a pool slot.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Freed {
