@@ -1,7 +1,7 @@
-"""Why does it not start? What Dagster's storage knows of a queued run or a waiting step.
+"""Explains from Dagster's storage why a queued run or a waiting step does not start.
 
-Nothing is guessed: each reason is a fact that was read, and what could not be asked is said. What
-is in the queues and in the hands of a worker is not known here.
+Nothing is guessed: each reason is a fact from the storage, and unavailable data are named. The
+messages in the queues and the tasks that workers hold are not known here.
 """
 
 from typing import Any
@@ -12,21 +12,21 @@ from . import explain_runs, explain_steps
 from .explain_words import Explanation, Reason, counted
 
 LOOK_BACK = 500
-"""How many runs are looked through for one of which the beginning of its id is given."""
+"""Number of runs that are searched for the beginning of an id."""
 
 MOST = 20
-"""Waiting steps of one run that are explained."""
+"""Maximum number of waiting steps of one run that are explained."""
 
 WHOLE = 36
-"""Characters of a whole run id."""
+"""Length of a whole run id in characters."""
 
 
 class Unclear(Exception):
-    """What is meant cannot be told; the text says why and what to do."""
+    """The run or step is ambiguous or missing; the text gives the reason and the remedy."""
 
 
 def explain(instance: DagsterInstance, run_id: str, step_key: str | None) -> dict[str, Any]:
-    """The explanation of a run or of one of its steps, or ``{"missing": sentence}``."""
+    """Returns the explanation of a run or of one of its steps, or ``{"missing": sentence}``."""
     try:
         return _explain(instance, _find(instance, run_id), step_key).told()
     except Unclear as problem:
@@ -63,7 +63,7 @@ def _explain(instance: DagsterInstance, run: DagsterRun, step_key: str | None) -
 
 
 def _explain_steps(found: Explanation, instance: DagsterInstance, run: DagsterRun) -> None:
-    """Of a run that goes on: what each step that has not begun waits for."""
+    """Adds for a started run what each step that has not begun waits for."""
     plan = explain_steps.Plan(instance, run)
     waiting = plan.waiting()
     for key in waiting[:MOST]:

@@ -1,4 +1,4 @@
-"""Is it slow? How long a step that runs has run, beside how long it usually takes."""
+"""Compares a running step's elapsed time with its usual duration."""
 
 import math
 import statistics
@@ -9,16 +9,16 @@ from dagster import DagsterInstance, DagsterRun, RunsFilter
 from .explain_words import Explanation, Reason, lasted
 
 RUNS = 30
-"""The newest runs of the job that are looked at: each costs a query."""
+"""Number of the job's newest runs that are read: each costs a query."""
 
 FEWEST = 3
-"""Ends without which nothing is said to be usual."""
+"""Minimum number of ends from which a usual duration is derived."""
 
 
 def explain(
     found: Explanation, instance: DagsterInstance, run: DagsterRun, key: str, since: float
 ) -> None:
-    """Adds how long the step takes in other runs of its job. ``since``: when it began."""
+    """Adds the step's duration in other runs of its job. ``since``: the time it began."""
     took = sorted(_took(instance, run, key))
     if len(took) < FEWEST:
         times = {0: "never", 1: "once", 2: "twice"}[len(took)]
@@ -40,7 +40,7 @@ def _brief(seconds: float) -> str:
 
 
 def _took(instance: DagsterInstance, run: DagsterRun, key: str) -> list[float]:
-    """Seconds that the step's last attempts took where it succeeded."""
+    """Durations in seconds of the step's last attempts in runs in which it succeeded."""
     found = []
     for other in instance.get_runs(RunsFilter(job_name=run.job_name), limit=RUNS):
         if other.run_id == run.run_id:

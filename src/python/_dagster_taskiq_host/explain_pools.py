@@ -1,4 +1,4 @@
-"""Who holds the slots of a concurrency pool, and whether they still need them."""
+"""Holders of the slots of a concurrency pool, and whether they still need them."""
 
 import time
 from typing import Any
@@ -9,14 +9,14 @@ from . import claims, history, liveness, slots, takeover
 from .explain_words import Explanation, Holder, Reason, ago, counted, lasted, short
 
 MOST = 10
-"""Holders that are looked at one by one."""
+"""Maximum number of holders that are examined one by one."""
 
 GONE = ("over", "gone", "silent")
-"""States of a holder whose slot may be freed, if its claim is free too."""
+"""States of a holder whose slot may be freed, if its claim is free, too."""
 
 
 def explain(found: Explanation, instance: DagsterInstance, pool: str) -> None:
-    """Adds what the pool of the explained step has to do with its waiting."""
+    """Adds the reason for which the explained step waits for its pool, if it does."""
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
         return
@@ -63,8 +63,8 @@ def explain_run(found: Explanation, instance: DagsterInstance, pools: list[str])
 
 
 def _holders(info: Any) -> dict[tuple[str, str], float | None]:
-    """Those that have a slot, or one assigned to them, and since when (Unix seconds)."""
-    # A slot is assigned to a pending step, which takes it at its next look and stays listed.
+    """Holders of a slot, or of an assigned one, with the time of assignment (Unix seconds)."""
+    # A slot is assigned to a pending step, which takes it at its next check and stays listed.
     found: dict[tuple[str, str], float | None] = {
         (step.run_id, step.step_key): step.assigned_timestamp.timestamp()
         for step in info.pending_steps
@@ -116,9 +116,9 @@ def _state_of_step(instance: DagsterInstance, run_id: str, step_key: str) -> tup
 
 
 def condition(instance: DagsterInstance, owner: dict[str, str], seen: float) -> tuple[str, str]:
-    """The state of a process that announced itself, as ``Holder.state`` has it, and words for it.
+    """Returns the state of a process that announced itself, as in ``Holder.state``, and a text.
 
-    ``seen``: when it was last seen in the log, in Unix seconds.
+    ``seen``: the time of its last trace in the log, in Unix seconds.
     """
     name = f"process {owner.get('pid', '?')} of worker {owner['id']} on {owner.get('host', '?')}"
     if "released" in owner:
@@ -139,9 +139,9 @@ def condition(instance: DagsterInstance, owner: dict[str, str], seen: float) -> 
 def free(instance: DagsterInstance, run_id: str, step_key: str) -> dict[str, str]:
     """Gives back a slot whose holder does not need it any more: ``done`` or ``refused``.
 
-    The holder's claim is taken meanwhile, so that of a step that some process still runs no slot is
-    given to another one. Of a run that is over all slots are given back: the next one would
-    otherwise be assigned to another of its steps.
+    The holder's claim is held meanwhile, so that the slot of a step that a process still runs is
+    not given to another step. All slots of a finished run are given back: otherwise the next one
+    would be assigned to another of its steps.
     """
     name = f"{step_key} of run {short(run_id)}"
     if step_key not in slots.steps_with_slots(instance, run_id):

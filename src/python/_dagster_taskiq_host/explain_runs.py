@@ -1,4 +1,4 @@
-"""Why a run does not start: what the run queue waits for, and where the run is after that."""
+"""Explains why a run does not start: the run queue's reasons, and the run's later place."""
 
 import time
 from collections.abc import Mapping
@@ -28,22 +28,22 @@ from .lost_runs import TASK_ID_TAG
 from .redaction import redact
 
 DAEMON = "QUEUED_RUN_COORDINATOR"
-"""Dagster's name for the daemon that takes runs out of the run queue."""
+"""Dagster's name of the daemon that dequeues runs."""
 
 BEATS = 30.0
 """Seconds between two heartbeats of a daemon."""
 
 SILENT = 3 * BEATS
-"""Seconds without a heartbeat after which a daemon is said to be silent."""
+"""Seconds without a heartbeat after which a daemon counts as silent."""
 
 ACTIVE = (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 """The statuses that count against the limits of the run queue."""
 
 QUEUED = 500
-"""Queued runs that are looked at, the oldest."""
+"""Maximum number of queued runs that are read, the oldest first."""
 
 LOOKED_AT = 10
-"""Runs in progress that are looked at one by one."""
+"""Maximum number of runs in progress that are examined one by one."""
 
 
 def explain(found: Explanation, instance: DagsterInstance, run: DagsterRun) -> None:
@@ -218,7 +218,7 @@ def _explain_run_pools(
 
 
 def _explain_place(found: Explanation, instance: DagsterInstance, run: DagsterRun) -> None:
-    """How many queued runs go before it: those of a higher priority, then the older ones."""
+    """Adds the number of queued runs before it: those of a higher priority, then older ones."""
     filters = RunsFilter(statuses=[DagsterRunStatus.QUEUED])
     queued = instance.get_runs(filters, limit=QUEUED, ascending=True)
     ids = [other.run_id for other in queued]
@@ -272,7 +272,7 @@ def _sent(instance: DagsterInstance, run: DagsterRun) -> Sent | None:
 
 
 def explain_process(found: Explanation, instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Says where the run's own process is; whether it is there, as far as is known."""
+    """Adds a reason if the run's own process is lost; returns whether it may still exist."""
     owner, seen = history.run_owner(instance, run.run_id)
     if owner is None:
         launcher = type(instance.run_launcher).__name__

@@ -1,4 +1,4 @@
-"""Why a step does not start: what it needs, what it waits for, and whether it was sent."""
+"""Explains why a step does not start: its inputs, its waits, and whether it was sent."""
 
 import re
 import time
@@ -15,16 +15,16 @@ from .explain_workers import explain_sent
 from .history import Attempt
 
 MAPPED = re.compile(r"\[[^\[\]]*\]$")
-"""The end of the key of a step that was made for one dynamic output."""
+"""End of the key of a step that was created for one dynamic output."""
 
 UNRESOLVED = "[?]"
-"""The same before the outputs are known."""
+"""The same end before the outputs are known."""
 
 ENDS = ("SUCCESS", "SKIPPED", "FAILURE")
 
 
 class Plan:
-    """A run's execution plan as Dagster stored it, with what is known of its steps."""
+    """A run's execution plan as stored by Dagster, with the state of its steps."""
 
     def __init__(self, instance: DagsterInstance, run: DagsterRun) -> None:
         plan_id = run.execution_plan_snapshot_id
@@ -39,11 +39,11 @@ class Plan:
         }
 
     def step(self, key: str) -> Any:
-        """The plan's own step; of a mapped one, the one that it was made from."""
+        """Returns the plan's own step; for a mapped one, the step from which it was created."""
         return self._steps.get(key) or self._steps.get(MAPPED.sub(UNRESOLVED, key))
 
     def has(self, key: str) -> bool:
-        """Whether the step is one of the run's."""
+        """Whether the step belongs to the run."""
         step = self.step(key)
         return key in self.status or (step is not None and step.key in self._chosen)
 
@@ -112,7 +112,7 @@ def _has_begun(last: Attempt) -> bool:
 def _explain_open(
     found: Explanation, instance: DagsterInstance, run: DagsterRun, last: Attempt
 ) -> None:
-    """Of an attempt that was sent, or has begun, and has no end."""
+    """Explains an attempt that was sent, or has begun, and has no end."""
     if not _has_begun(last):
         metadata = last.sent.event_specific_data.metadata if last.sent else {}  # type: ignore[union-attr]
         if "queue" not in metadata:
@@ -156,7 +156,7 @@ def _sent(metadata: Mapping[str, Any], last: Attempt) -> Sent:
 
 
 def _explain_retry(found: Explanation, last: Attempt, event: DagsterEvent) -> bool:
-    """Of an attempt that is to be followed by another; whether its delay is not over yet."""
+    """Explains an attempt that is followed by a retry; returns whether its delay still runs."""
     delay = event.step_retry_data.seconds_to_wait
     lost = history.is_worker_lost(event)
     why = "was lost with its worker" if lost else "asked to be tried again"
@@ -218,7 +218,7 @@ def _explain_needs(found: Explanation, plan: Plan) -> None:
 def _explain_executor(
     found: Explanation, instance: DagsterInstance, run: DagsterRun, plan: Plan
 ) -> None:
-    """The executor's own limits, where the run's configuration has them."""
+    """Adds the executor's own limits, if the run's configuration has them."""
     whole: Any = run.run_config
     config = (whole.get("execution") or {}).get("config") or {}
     most, limits = config.get("max_concurrent"), config.get("tag_concurrency_limits")

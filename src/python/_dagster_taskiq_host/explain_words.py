@@ -1,4 +1,4 @@
-"""The parts of an explanation, and the words that its sentences share."""
+"""The parts of an explanation, and the wording that its sentences share."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,27 +6,27 @@ from datetime import datetime, timezone
 from typing import Any
 
 SHORT = 8
-"""Characters of a run's id that tell it from others on a screen."""
+"""Number of characters of a run's id that distinguish it on a screen."""
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
 @dataclass
 class Holder:
-    """A run or step that has what another one waits for."""
+    """A run or step that holds a resource which another one waits for."""
 
     run_id: str
     step_key: str | None
     text: str
-    """What is known of it, in one sentence."""
+    """Its state in one sentence."""
     job: str = ""
     since: float | None = None
-    """When it got it, in Unix seconds, where that is known."""
+    """Time since which it has held the resource, in Unix seconds, if known."""
     state: str = "running"
     """``running``, ``waiting`` (sent, not begun), ``silent`` (its worker does not report),
-    ``gone`` (its process is not there any more) or ``over`` (it has ended)."""
+    ``gone`` (its process no longer exists) or ``over`` (it has ended)."""
     can_free: bool = False
-    """Whether it is worth an attempt to free what it has; see ``explain_pools.free``."""
+    """Whether its slot may be freed; see ``explain_pools.free``."""
 
     def told(self) -> dict[str, Any]:
         return {**vars(self), "since": _moment(self.since)}
@@ -40,7 +40,7 @@ class Reason:
     text: str
     """One sentence."""
     until: float | None = None
-    """When it ends by itself, in Unix seconds, where that is known."""
+    """Time at which the reason ends by itself, in Unix seconds, if known."""
     holders: list[Holder] = field(default_factory=list)
     pool: str | None = None
 
@@ -66,21 +66,21 @@ class Sent:
 
 @dataclass
 class Explanation:
-    """Why a run or step does not start."""
+    """Explanation why a run or step does not start."""
 
     run_id: str
     job: str
     status: str
     step_key: str | None = None
     waits: bool = True
-    """Whether it has still to start; if not, the reasons say what it does."""
+    """Whether it has not started yet; otherwise the reasons describe its state."""
     reasons: list[Reason] = field(default_factory=list)
-    """The most important first."""
+    """The reasons, most important first."""
     unknown: list[str] = field(default_factory=list)
-    """What could not be asked, each as the object of "Not known: "."""
+    """The unavailable data, each as the object of "Not known: "."""
     sent: Sent | None = None
     steps: list[dict[str, str]] = field(default_factory=list)
-    """Of a run that goes on: its waiting steps, each with its first reason."""
+    """The waiting steps of a run that has started, each with its first reason."""
 
     def told(self) -> dict[str, Any]:
         return {
@@ -100,7 +100,7 @@ def short(run_id: str) -> str:
 
 
 def lasted(seconds: float) -> str:
-    """How long something took, in its largest unit."""
+    """A duration in its largest unit."""
     for size, unit in _UNITS:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
@@ -108,23 +108,23 @@ def lasted(seconds: float) -> str:
 
 
 def ago(at: float) -> str:
-    """How long ago a moment was."""
+    """The time that has passed since a moment."""
     return f"{lasted(time.time() - at)} ago"
 
 
 def clock(at: float) -> str:
-    """A moment, with its date where that is not today's."""
+    """A moment, with its date if that is not today's."""
     moment, now = (datetime.fromtimestamp(when, timezone.utc) for when in (at, time.time()))
     pattern = "%H:%M:%S UTC" if moment.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC"
     return moment.strftime(pattern)
 
 
 def listed(texts: list[str], most: int = 5) -> str:
-    """Some of the texts, and how many more there are."""
+    """Some of the texts, and the number of further ones."""
     more = len(texts) - most
     return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def counted(number: int, one: str, more: str | None = None) -> str:
-    """A number and what it counts."""
+    """A number with its noun."""
     return f"{number} {one if number == 1 else more or one + 's'}"

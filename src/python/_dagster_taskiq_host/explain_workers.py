@@ -1,6 +1,6 @@
-"""Why a message that was sent is not worked on, as far as the workers' reports tell.
+"""Explains from the workers' reports why no worker runs a message that was sent.
 
-What lies in the queue is not known here: the worker binary, which has the broker, adds it.
+The messages in the queue are not known here: the worker binary, which has the broker, adds them.
 """
 
 import time
@@ -16,7 +16,7 @@ RECEIVES = "running"
 
 
 def explain_sent(found: Explanation, instance: DagsterInstance) -> None:
-    """Adds what the workers say of the message in ``found.sent``."""
+    """Adds the workers' reports about the message in ``found.sent``."""
     sent = found.sent
     assert sent is not None
     reports = liveness.reports(instance)
@@ -88,7 +88,7 @@ def _has_in_hand(report: dict[str, Any], found: Explanation) -> bool:
 
 
 def _slots(report: dict[str, Any], for_runs: bool) -> tuple[int, int]:
-    """How many slots are busy, and how many there are."""
+    """The number of busy slots, and of all slots."""
     slots = report.get("slots")
     try:
         target = int(slots["runs" if for_runs else "steps"]) if isinstance(slots, dict) else 0

@@ -1,4 +1,4 @@
-"""What Dagster loads: three jobs of ops, one of assets, all with their steps on the queue."""
+"""Dagster's definitions: three jobs of ops, one of assets, all with their steps on the queue."""
 
 from dagster import Definitions, define_asset_job, load_assets_from_modules
 
@@ -8,7 +8,7 @@ from demo_project.exports import one_region, region_export
 from demo_project.invoices import invoice_import
 from demo_project.regions import regional_scores
 
-#: The worker of the demo is told the same bands.
+#: The worker of the demo has the same bands.
 executor = taskiq_executor.configured(
     {"priority_bands": [{"name": "high", "min": 8}, {"name": "normal", "min": 3}, {"name": "low"}]}
 )

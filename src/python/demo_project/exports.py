@@ -1,4 +1,4 @@
-"""An export to practise on: one partition a region, a configuration, a long step that can fail.
+"""An export for practice: one partition a region, a configuration, a long step that can fail.
 
 The demo does not launch it by itself.
 """
@@ -12,13 +12,13 @@ from demo_project import shop
 
 
 class CollectConfig(Config):
-    """What to export."""
+    """The exported orders."""
 
     region: str
 
 
 class ExportConfig(Config):
-    """How to export it."""
+    """Settings of the export."""
 
     chunks: int = 5
     seconds_per_chunk: float = 1.0
@@ -27,7 +27,7 @@ class ExportConfig(Config):
 
 
 class DiskFullError(Exception):
-    """The partner's disk is full, as it is now and then."""
+    """The partner's disk is full, which happens now and then."""
 
 
 @op(tags={"dagster-taskiq/priority": "8"})

@@ -1,10 +1,10 @@
-"""An import from a partner whose service answers at the third time of asking."""
+"""An import from a partner whose service answers at the third attempt."""
 
 from dagster import Backoff, OpExecutionContext, RetryPolicy, graph, op
 
 from demo_project import shop
 
-#: How often the partner's service refuses before it answers.
+#: Number of times that the partner's service refuses before it answers.
 REFUSALS = 2
 
 

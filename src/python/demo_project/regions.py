@@ -8,13 +8,13 @@ from demo_project import shop
 
 PRIORITY_TAG = "dagster-taskiq/priority"
 
-#: How many regions are scored; ``demo --steps`` sets it.
+#: Number of scored regions; ``demo --steps`` sets it.
 STEPS = int(os.environ.get("DAGSTER_TASKIQ_DEMO_STEPS", "12"))
 
 
 @op(tags={PRIORITY_TAG: "9"})
 def open_ledger(context: OpExecutionContext) -> float:
-    """The day's turnover, against which regions are scored."""
+    """The day's turnover, the base of the regions' scores."""
     total = sum(shop.euros(order) for order in shop.orders())
     context.log.info("turnover: %.2f EUR", total)
     return total

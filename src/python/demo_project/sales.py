@@ -22,7 +22,7 @@ def order_book(context: AssetExecutionContext) -> list[shop.Order]:
 
 @asset(group_name="sales")
 def exchange_rates() -> dict[str, float]:
-    """What a unit of each currency is worth in EUR."""
+    """Value of a unit of each currency in EUR."""
     shop.take_a_while("exchange_rates")
     return dict(shop.CURRENCIES)
 
@@ -72,7 +72,7 @@ def morning_report(
     best_sellers: list[tuple[str, int]],
     customer_segments: dict[str, int],
 ) -> MaterializeResult[Any]:
-    """One page for whoever opens the shop."""
+    """One page for the opening of the shop."""
     shop.take_a_while("morning_report")
     best_region = max(revenue_by_region, key=lambda region: revenue_by_region[region])
     return MaterializeResult(

@@ -38,7 +38,7 @@ class Order:
 
 
 def orders(count: int = 2000) -> list[Order]:
-    """The order book, with a few lines that make no sense, as order books have."""
+    """The order book, with a few invalid lines, as order books have."""
     rng = random.Random(7)
     return [
         Order(
@@ -55,7 +55,7 @@ def orders(count: int = 2000) -> list[Order]:
 
 
 def euros(order: Order) -> float:
-    """What an order is worth in EUR."""
+    """Value of an order in EUR."""
     return PRODUCTS[order.product] * order.quantity * CURRENCIES[order.currency]
 
 
