@@ -1,5 +1,5 @@
 //! Notifications to systemd of a worker that is its service (`Type=notify`, `WatchdogSec`): ready,
-//! stopping, and that all of its loops turn. Does nothing where systemd does not ask for it.
+//! stopping, and that all of its loops are alive. Does nothing unless systemd requests it.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Reads what systemd has put into the environment.
+    /// Reads systemd's variables from the environment.
     pub fn new() -> Self {
         let every = sd_notify::watchdog_enabled().map(|limit| limit / 2);
         let watchdog = every.filter(|every| *every > Duration::ZERO).map(|every| {
@@ -40,7 +40,7 @@ impl Service {
         }
     }
 
-    /// Completes when the watchdog is due, which is then fed unless a part of the worker hangs.
+    /// Completes when the watchdog is due, after notifying it unless a part of the worker hangs.
     /// Pending for ever without a watchdog.
     pub async fn watched(&mut self) {
         let Some(watchdog) = &mut self.watchdog else {
