@@ -26,7 +26,7 @@ pub enum Verb {
     Move(Motion),
     /// Details of the row under the cursor.
     Open,
-    /// One step back: close what lies on top, else clear the filter, else the overview.
+    /// One step back: close the overlay, else clear the filter, else the overview.
     Back,
     /// Filter the rows.
     Filter,
@@ -36,7 +36,7 @@ pub enum Verb {
     Alarms,
     /// Show the keys.
     Help,
-    /// Pause, or resume what is paused.
+    /// Pause, or resume if paused.
     PauseOrResume,
     /// One slot more.
     ScaleUp,
@@ -50,11 +50,11 @@ pub enum Verb {
     Reload,
     /// Start another worker on this host.
     StartWorker,
-    /// Finish what runs, then end the worker.
+    /// Finish running tasks, then end the worker.
     DrainWorker,
-    /// Interrupt what runs and end the worker.
+    /// Interrupt running tasks and end the worker.
     StopWorker,
-    /// End the worker at once, and with it what runs.
+    /// End the worker at once, with its running tasks.
     KillWorker,
     /// Archive and delete a queue's messages.
     DrainQueue,
@@ -78,7 +78,7 @@ pub enum Verb {
     MarkCanceled,
     /// Run a run's job again.
     Reexecute,
-    /// The same, from where it failed.
+    /// The same, from the failed steps on.
     ReexecuteFromFailure,
     /// Show runs of the next status.
     RunStatus,

@@ -53,7 +53,7 @@ pub struct Glyphs {
     pub border: border::Set<'static>,
     /// The text cursor in an input line.
     pub caret: &'static str,
-    /// Between the source and the target of a path.
+    /// Between two places, from the first to the second.
     pub arrow: &'static str,
 }
 

@@ -23,11 +23,11 @@ pub enum QuitPolicy {
 pub enum Exit {
     /// `q`, with nothing to decide: the pool is not the console's, or nothing was in flight.
     Left,
-    /// Let what runs finish, give the rest back, then end the pool.
+    /// Let running tasks finish, give the rest back, then end the pool.
     DrainAndLeave,
     /// Leave the pool running in the background.
     LeaveRunning,
-    /// Interrupt what runs and end the pool.
+    /// Interrupt running tasks and end the pool.
     Stop,
     /// SIGTERM or SIGINT ended the process.
     Terminated,

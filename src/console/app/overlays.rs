@@ -67,7 +67,7 @@ impl App {
         let Some(overlay) = self.overlay.take() else {
             return;
         };
-        // Ctrl-C leaves every overlay but the form, where it goes back by one step, like Esc.
+        // Ctrl-C acts as Esc everywhere but in the form, where Esc goes back by one step only.
         let leaves = key.ctrl && key.code == KeyCode::Char('c');
         let key = if leaves && !matches!(overlay, Overlay::LaunchForm(_)) {
             Key::plain(KeyCode::Esc)

@@ -1,4 +1,4 @@
-//! The overview: is anything stuck, and where.
+//! The overview: whether anything is stuck, and where.
 //!
 //! ```text
 //! status        alarms, or that all is well

@@ -50,7 +50,7 @@ impl Console<'_> {
         self.tell(Message::Edited(edited), signals).await
     }
 
-    /// Enters the terminal again, with what the operator turned on.
+    /// Enters the terminal again, with the modes that the operator turned on.
     pub(super) fn enter_again(&mut self) -> io::Result<()> {
         self.came_back = true;
         self.screen.enter_again()?;
