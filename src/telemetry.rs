@@ -44,7 +44,7 @@ pub struct Options {
     pub files: u32,
     /// Format of the lines, on standard error and in the files.
     pub format: LogFormat,
-    /// Also write to standard error; off where a console owns the terminal.
+    /// Also write to standard error; off if a console owns the terminal.
     pub stderr: bool,
     /// Receiver of the lines for display.
     pub sink: Option<EventSink>,

@@ -102,7 +102,7 @@ impl Exporter {
         self.address
     }
 
-    /// Answers from what a worker's store publishes, until the handle is dropped.
+    /// Answers from the data that a worker's store publishes, until the handle is dropped.
     #[must_use = "dropping it ends the server"]
     pub fn serve(self, published: Published) -> AbortOnDropHandle<()> {
         let scene = Arc::new(Scene {

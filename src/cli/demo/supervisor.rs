@@ -1,5 +1,5 @@
 //! The demo's child processes. Each has a log file and a process group of its own, under a guard
-//! that ends it when the demo asks or dies. It is ready when its condition holds.
+//! that ends it at the demo's request or death. It is ready when its condition holds.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
