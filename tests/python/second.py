@@ -1,5 +1,6 @@
 """A second code location: its jobs have steps that say when they are there and wait to go on."""
 
+import inspect
 import os
 import signal
 import sys
@@ -137,8 +138,10 @@ def speak_job():
 
 
 def _mapped(config: dict[str, str]) -> dict[str, dict[str, object]]:
-    """Waits as long as it may not go on, but not where the run itself is planned."""
+    """Waits as long as it may not go on, in the step's own process alone."""
     if "DTQ_TEST_RUN" not in os.environ and (Path(config["folder"]) / "armed").exists():
+        if any(frame.function == "prepare" for frame in inspect.stack()):
+            raise RuntimeError("the host leaves this plan to the step's process")
         _wait(Place(folder=config["folder"]))
     return {"ops": {}}
 

@@ -70,7 +70,7 @@ def test_a_lost_run_of_dagsters_own_executor_ends_and_does_not_begin_again(
 def test_a_step_whose_process_is_killed_before_the_step_begins_is_tried_again(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Only the step's own process waits as it makes its plan; the worker has no such variable.
+    # Only a process of the worker waits as it makes the plan, which has no such variable.
     monkeypatch.setenv("DTQ_TEST_RUN", "1")
     monkeypatch.setitem(fleet.environment, "DTQ_TEST_RUN", "1")
     (tmp_path / "armed").touch()
