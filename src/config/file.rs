@@ -46,6 +46,7 @@ pub(super) const RUN_CONFIG: [&str; 6] =
 /// Reads a settings file: flat, or a fragment of Dagster's run configuration with the same keys under
 /// `execution: config:`.
 ///
+/// # Errors
 /// [`ConfigError`], which names each problem with its line.
 pub fn read_file(path: &Path) -> Result<File, ConfigError> {
     let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
