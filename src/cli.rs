@@ -41,7 +41,7 @@ struct Cli {
     /// Run headless: the same as `worker start`
     #[arg(long)]
     no_ui: bool,
-    /// Leave the session and the terminal of whoever starts this process
+    /// Leave the session and the terminal of the process that starts this one
     #[arg(long, hide = true)]
     own_session: bool,
     #[command(flatten)]

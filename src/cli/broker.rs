@@ -169,7 +169,7 @@ impl Serve {
         let is_open = keys.is_none();
         if is_open && !self.listen.ip().to_canonical().is_loopback() {
             note!(
-                "warning: {} is not a loopback address and there is no authentication: whoever \
+                "warning: {} is not a loopback address and there is no authentication: everyone who \
                  reaches it can read and change every queue; set --access-key and \
                  --secret-key-file",
                 self.listen

@@ -123,7 +123,7 @@ mod tests {
         assert!(figures.iter().all(Option::is_some));
         assert_eq!(figures[DAY - 2..], [Some(89), Some(99)]);
         assert_eq!(days.of("q", at(2_999), 12), [Some(99); 12]);
-        assert_eq!(days.queues.len(), 1, "what nobody counts is forgotten");
+        assert_eq!(days.queues.len(), 1, "what is not counted is forgotten");
         let later = days.of("q", at(2_999 + 60), DAY);
         assert_eq!(
             later[DAY - 7..],

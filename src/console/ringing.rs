@@ -97,7 +97,7 @@ mod tests {
             severity: Severity::Critical,
             kind: AlarmKind::NoConsumer,
             about: about.to_owned(),
-            text: format!("nobody comes for {about}"),
+            text: format!("no one has looked at {about}"),
         }
     }
 
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(heard(0, &["a"]), None);
         assert_eq!(heard(4, &[]), None, "it is gone");
         assert_eq!(heard(6, &["a", "b"]), None, "it starts anew");
-        let told = Some(String::from("nobody comes for a (and 1 more)"));
+        let told = Some(String::from("no one has looked at a (and 1 more)"));
         assert_eq!(heard(11, &["a", "b"]), told);
         assert_eq!(heard(12, &["a", "b"]), None);
         assert_eq!(heard(13, &["b"]), None);
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(heard(80, &["a", "b"]), None);
         assert_eq!(heard(140, &["b"]), None);
         assert_eq!(heard(141, &["a", "b"]), None);
-        let again = Some(String::from("nobody comes for a"));
+        let again = Some(String::from("no one has looked at a"));
         assert_eq!(heard(146, &["a", "b"]), again);
     }
 

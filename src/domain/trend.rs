@@ -211,7 +211,7 @@ mod tests {
         let mut gap = vec![Some(40)];
         gap.extend([None; 9]);
         gap.extend(each([900, 1000]));
-        assert_eq!(first(&told(&gap)), None, "nobody looked in between");
+        assert_eq!(first(&told(&gap)), None, "no one looked in between");
     }
 
     #[test]

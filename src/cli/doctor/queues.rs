@@ -106,7 +106,7 @@ async fn dead_letters(
     let Some(policy) = &detail.redrive else {
         report.warning(
             &check,
-            "exists, and has no dead-letter queue: what nobody can run stays in it, hidden for 15 \
+            "exists, and has no dead-letter queue: a message that cannot be run stays in it, hidden for 15 \
              minutes at a time; `dagster-taskiq-tui queue create --dead-letters` makes one",
         );
         return;

@@ -67,7 +67,7 @@ async fn instance(report: &mut Report, settings: &Settings, hosts: &Hosts, pytho
     } else {
         report.failed(
             "claims",
-            "one that nobody else can hold was refused: steps cannot be kept from running twice",
+            "one that no other process can hold was refused: steps cannot be kept from running twice",
         );
     }
     if about.run_launcher == "TaskiqRunLauncher" {

@@ -106,7 +106,7 @@ impl App {
         let body = vec![
             format!(
                 "{letters} of {from}: {}, to be tried again.",
-                whither(to, "back to where they came from")
+                destination(to, "back to where they came from")
             ),
             String::from("A step that has ended in Dagster's log does not run again."),
         ];
@@ -138,7 +138,7 @@ impl App {
         let body = vec![
             format!(
                 "{waiting} messages go {}, to be tried again.",
-                whither(to, "back to where they came from")
+                destination(to, "back to where they came from")
             ),
             String::from("A step that has ended in Dagster's log does not run again."),
         ];
@@ -162,9 +162,9 @@ impl App {
         body: String,
         to: &str,
     ) {
-        let whither = whither(to, "to where it came from");
+        let destination = destination(to, "to where it came from");
         let text = vec![format!(
-            "Message {message_id} of {queue} is sent as edited {whither}; then the old one is deleted."
+            "Message {message_id} of {queue} is sent as edited {destination}; then the old one is deleted."
         )];
         let command = Command::Resend {
             queue,
@@ -236,7 +236,7 @@ impl App {
 }
 
 /// Destination of messages for a sentence: the named queue, or else `back`.
-fn whither(to: &str, back: &str) -> String {
+fn destination(to: &str, back: &str) -> String {
     if to.is_empty() {
         back.to_owned()
     } else {

@@ -283,7 +283,7 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Show(Logs), "logs", &["6"]).help("log lines of workers and steps"),
     row(Verb::Show(DeadLetters), "dead-letters", &["7"])
         .aka(&["dlq"])
-        .help("messages that nobody could run, with the reason"),
+        .help("messages that could not be run, with the reason"),
     row(Verb::Show(Audit), "audit", &["8"])
         .help("what was asked on this host, by whom, and what came of it"),
     row(Verb::NextView, "next-view", &["<tab>", "<right>"]).help("the next view"),

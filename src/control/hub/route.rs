@@ -105,11 +105,11 @@ impl Router {
         }
         match addressees(worker, &command, state) {
             Ok(addressees) => ask_workers(addressees, command).boxed(),
-            Err(Nobody::ForDesk(_)) if self.desk.is_some() => {
+            Err(NoAddressee::ForDesk(_)) if self.desk.is_some() => {
                 let done = ask_desk(self.desk.clone(), command.clone()).boxed();
                 self.recorded(worker, command, done)
             }
-            Err(Nobody::ForDesk(reason) | Nobody::Named(reason)) => {
+            Err(NoAddressee::ForDesk(reason) | NoAddressee::Named(reason)) => {
                 async move { Reply::Failed(format!("{verb} was not sent: {reason}")) }.boxed()
             }
         }
@@ -166,7 +166,7 @@ const BY_HAND: &str =
 
 /// Reason why a command has no addressee.
 #[derive(Debug)]
-enum Nobody {
+enum NoAddressee {
     /// No linked worker can carry it out, but the console itself may.
     ForDesk(String),
     /// Its target is missing.
@@ -182,7 +182,7 @@ fn addressees(
     worker: Option<&str>,
     command: &Command,
     state: &State,
-) -> Result<Vec<Addressee>, Nobody> {
+) -> Result<Vec<Addressee>, NoAddressee> {
     let mut linked: Vec<_> = state.up().collect();
     if let Some(id) = worker {
         let several: Vec<&str> = linked
@@ -198,10 +198,10 @@ fn addressees(
         linked.retain(|(known, _)| *known == id);
         if linked.is_empty() && !several.is_empty() {
             let reason = format!("several workers are named {id}: say {several}");
-            return Err(Nobody::Named(reason));
+            return Err(NoAddressee::Named(reason));
         }
         if linked.is_empty() {
-            return Err(Nobody::Named(format!("worker {id} is not linked")));
+            return Err(NoAddressee::Named(format!("worker {id} is not linked")));
         }
     }
     if matches!(command, Command::RestoreArchive { .. }) || command.is_about_storage() {
@@ -213,7 +213,7 @@ fn addressees(
             known.is_some_and(|last| last.queues.iter().any(|view| view.name == queue))
         });
         let Some(first) = subscribed else {
-            return Err(Nobody::ForDesk(format!(
+            return Err(NoAddressee::ForDesk(format!(
                 "no linked worker is subscribed to queue {queue}; {BY_HAND}"
             )));
         };
@@ -221,11 +221,11 @@ fn addressees(
     }
     if linked.is_empty() {
         return Err(if command.is_about_storage() {
-            Nobody::ForDesk("no worker is linked; start one".to_owned())
+            NoAddressee::ForDesk("no worker is linked; start one".to_owned())
         } else if command.is_about_queues() {
-            Nobody::ForDesk(format!("no worker is linked; {BY_HAND}"))
+            NoAddressee::ForDesk(format!("no worker is linked; {BY_HAND}"))
         } else {
-            Nobody::Named("no worker is linked; start one".to_owned())
+            NoAddressee::Named("no worker is linked; start one".to_owned())
         });
     }
     Ok(linked

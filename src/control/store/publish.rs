@@ -83,7 +83,7 @@ impl Published {
 ///
 /// # Panics
 /// Outside a Tokio runtime.
-#[must_use = "nobody else can see what the store publishes"]
+#[must_use = "no one else can see what the store publishes"]
 pub fn spawn(
     store: Store,
     events: mpsc::Receiver<Event>,
