@@ -57,6 +57,20 @@ struct Ctx<'a> {
     caret: &'a Cell<Option<Caret>>,
 }
 
+impl<'a> Ctx<'a> {
+    /// For geometry: the time changes the content of lines, not their number.
+    fn timeless(app: &'a App, caret: &'a Cell<Option<Caret>>) -> Self {
+        Self {
+            app,
+            snapshot: &app.snapshot,
+            roles: &app.theme.roles,
+            glyphs: app.setup.glyphs,
+            now: Timestamp::UNIX_EPOCH,
+            caret,
+        }
+    }
+}
+
 /// Position of the terminal's cursor, at a column and a row from 0: input methods, screen readers
 /// and braille follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,15 +265,8 @@ pub(super) enum Spot {
 pub(super) fn spot(app: &App, x: u16, y: u16) -> Option<Spot> {
     let screen = Screen::of(Rect::new(0, 0, app.size.0, app.size.1));
     if screen.tabs.contains((x, y).into()) {
-        let ctx = Ctx {
-            app,
-            snapshot: &app.snapshot,
-            roles: &app.theme.roles,
-            glyphs: app.setup.glyphs,
-            now: Timestamp::UNIX_EPOCH,
-            caret: &Cell::new(None),
-        };
-        return chrome::tab_at(ctx, screen.tabs, x).map(Spot::Tab);
+        let caret = Cell::new(None);
+        return chrome::tab_at(Ctx::timeless(app, &caret), screen.tabs, x).map(Spot::Tab);
     }
     let inner = match app.view {
         View::Overview => overview::in_flight(app, screen.body),

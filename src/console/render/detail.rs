@@ -33,15 +33,8 @@ fn size(body: Rect) -> (u16, u16) {
 
 /// Maximum scroll offset of the text.
 pub(super) fn overflow(app: &App, body: Rect) -> u16 {
-    let ctx = Ctx {
-        app,
-        snapshot: &app.snapshot,
-        roles: &app.theme.roles,
-        glyphs: app.setup.glyphs,
-        // Times change the content of the lines, not their number.
-        now: Timestamp::UNIX_EPOCH,
-        caret: &Cell::new(None),
-    };
+    let caret = Cell::new(None);
+    let ctx = Ctx::timeless(app, &caret);
     let inner = box_inner(box_area(body, size(body)));
     let lines = content(ctx, inner.width).map_or(0, |(_, lines)| lines.len());
     u16::try_from(lines)

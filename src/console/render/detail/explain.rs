@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 
-use jiff::Timestamp;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -18,14 +17,8 @@ use crate::domain::Explanation;
 
 /// Maximum scroll offset of the page.
 pub(in crate::console::render) fn overflow(app: &App, body: Rect) -> u16 {
-    let ctx = Ctx {
-        app,
-        snapshot: &app.snapshot,
-        roles: &app.theme.roles,
-        glyphs: app.setup.glyphs,
-        now: Timestamp::UNIX_EPOCH,
-        caret: &Cell::new(None),
-    };
+    let caret = Cell::new(None);
+    let ctx = Ctx::timeless(app, &caret);
     let inner = box_inner(box_area(body, size(body)));
     let lines = u16::try_from(content(ctx, inner.width).1.len()).unwrap_or(u16::MAX);
     lines.saturating_sub(inner.height)
