@@ -71,7 +71,6 @@ pub struct Pool {
     /// A check whether missing queues exist by now; at most one.
     lookups: JoinSet<QueueSet>,
     standing: watch::Sender<Standing>,
-    service: Service,
 }
 
 /// Interval of the checks for missing queues, one request each.
@@ -150,7 +149,6 @@ impl Pool {
             chores: JoinSet::new(),
             lookups: JoinSet::new(),
             standing,
-            service: Service::new(),
         }
     }
 
@@ -159,6 +157,7 @@ impl Pool {
         let queues = self.queues.subscribe();
         let net = second_net::start(&self.context, queues.clone(), self.standing.subscribe());
         let reports = reporter::start(&self.context, queues, self.standing.subscribe());
+        let mut service = Service::new();
         let mut missing = tokio::time::interval(LOOK_FOR_MISSING);
         missing.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         missing.reset();
@@ -190,18 +189,21 @@ impl Pool {
                     let _ = self.stop();
                 }
                 _ = missing.tick() => self.look_for_missing(),
-                () = self.service.watched() => {}
+                () = service.watched() => {}
                 Some(queues) = self.lookups.join_next() => self.found(queues),
             }
         }
-        while self.chores.join_next().await.is_some() {}
-        drop((reports, net));
-        self.say_farewell().await;
-        self.context
-            .hosts
-            .clone()
-            .shutdown(self.options.grace)
-            .await;
+        let ending = async {
+            while self.chores.join_next().await.is_some() {}
+            drop((reports, net));
+            self.say_farewell().await;
+            let hosts = self.context.hosts.clone();
+            hosts.shutdown(self.options.grace).await;
+        };
+        tokio::select! {
+            () = ending => {}
+            () = service.keep_watched() => {}
+        }
         self.become_state(WorkerState::Stopped, None);
         vitals().turned(self.state, false, false);
     }

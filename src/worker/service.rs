@@ -52,6 +52,13 @@ impl Service {
             Err(problem) => error!("systemd's watchdog is not fed: {problem}"),
         }
     }
+
+    /// Goes on with that; never completes.
+    pub async fn keep_watched(&mut self) {
+        loop {
+            self.watched().await;
+        }
+    }
 }
 
 fn notify(states: &[NotifyState<'_>]) {
