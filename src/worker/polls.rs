@@ -4,6 +4,10 @@
 //! gets a short poll; if it is empty, a long poll is opened on it and the next one is polled. So an
 //! idle worker waits on all of its queues at once, and a busy one polls the highest band first.
 //!
+//! SQS delivers at most ten messages a call. While a queue answers with ten and there are slots for
+//! more, further short polls are opened beside the first, never for more messages than there are
+//! slots.
+//!
 //! Several open polls may each bring a message for a single free slot, and a message that is given
 //! back has spent a receive. So a worker that has become full abandons its open polls if that hides
 //! no message: the embedded broker takes back messages that it cannot deliver, without counting the
@@ -31,6 +35,10 @@ pub(super) struct Polled {
     source: Option<String>,
     /// Time for which the receive waited for messages.
     wait: Duration,
+    /// Maximum number of messages that the receive could bring.
+    max: usize,
+    /// Whether the receive was opened beside another one of its queue.
+    is_further: bool,
     /// Whether the queue waited so long that its message goes before others.
     pub ahead: bool,
     /// The messages, or the error.
@@ -40,6 +48,9 @@ pub(super) struct Polled {
 /// Duration of a short receive on AWS: one second lets SQS query all of its servers, zero would
 /// miss messages.
 const SHORT_POLL: Duration = Duration::from_secs(1);
+
+/// Maximum number of messages that SQS delivers in one call.
+const BATCH: usize = 10;
 
 /// First pause after a failed receive, doubled up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(500);
@@ -65,9 +76,36 @@ struct Source {
     state: State,
     /// Consecutive failed receives.
     failures: u32,
-    /// Dropping it cancels the receive that is under way.
-    going: Option<oneshot::Sender<()>>,
+    /// Dropping them cancels the receives that are under way.
+    going: Vec<oneshot::Sender<()>>,
+    /// Whether a receive brought ten messages, and none since brought fewer than it could.
+    has_backlog: bool,
+    /// Sum of the maxima of the receives under way.
+    requested: usize,
 }
+
+/// What a receive is opened with.
+#[derive(Clone, Copy)]
+struct Receive {
+    max: usize,
+    wait: Duration,
+    ahead: bool,
+    is_further: bool,
+}
+
+impl Receive {
+    fn new(max: usize, wait: Duration) -> Self {
+        Self {
+            max: max.min(BATCH),
+            wait,
+            ahead: false,
+            is_further: false,
+        }
+    }
+}
+
+/// A receive under way; `None` if it was cancelled.
+type Answer = Pin<Box<dyn Future<Output = Option<Polled>> + Send>>;
 
 impl Source {
     fn new(queue: &Arc<Queue>) -> Self {
@@ -75,12 +113,21 @@ impl Source {
             queue: Arc::clone(queue),
             state: State::Closed,
             failures: 0,
-            going: None,
+            going: Vec::new(),
+            has_backlog: false,
+            requested: 0,
         }
     }
 
     fn note(&mut self, polled: &Polled) {
         vitals().received(&self.queue.name, polled.result.is_ok());
+        self.requested = self.requested.saturating_sub(polled.max);
+        let count = polled.result.as_ref().map_or(0, Vec::len);
+        self.has_backlog = count == polled.max && (self.has_backlog || count == BATCH);
+        if polled.is_further {
+            // The first receive decides what is polled next, and finds a lasting error itself.
+            return;
+        }
         self.state = match &polled.result {
             Ok(messages) if messages.is_empty() && polled.wait < LONG_POLL => State::Empty,
             Ok(_) => State::Closed,
@@ -99,6 +146,42 @@ impl Source {
         }
     }
 
+    /// Opens a receive; `url` is what its answer names as the source.
+    fn receive(&mut self, broker: &Broker, url: Option<String>, receive: Receive) -> Answer {
+        let Receive {
+            max,
+            wait,
+            ahead,
+            is_further,
+        } = receive;
+        let (broker, queue) = (broker.clone(), Arc::clone(&self.queue));
+        let (going, left) = oneshot::channel();
+        self.going.retain(|going| !going.is_closed());
+        self.going.push(going);
+        self.requested += max;
+        Box::pin(async move {
+            let result = tokio::select! {
+                biased;
+                result = broker.receive(&queue, max, wait) => result,
+                _ = left => return None,
+            };
+            Some(Polled {
+                source: url,
+                wait,
+                max,
+                is_further,
+                ahead,
+                result,
+            })
+        })
+    }
+
+    fn cancel(&mut self) {
+        self.going.clear();
+        self.requested = 0;
+        self.state = State::Closed;
+    }
+
     fn end_pause(&mut self) {
         if matches!(self.state, State::Paused { until } if until <= Instant::now()) {
             self.state = State::Closed;
@@ -113,8 +196,7 @@ pub(super) struct Polls {
     guard: Duration,
     steps: Vec<Source>,
     runs: Option<Source>,
-    /// Cancelled receives return `None`.
-    open: FuturesUnordered<Pin<Box<dyn Future<Output = Option<Polled>> + Send>>>,
+    open: FuturesUnordered<Answer>,
 }
 
 impl Polls {
@@ -168,10 +250,7 @@ impl Polls {
             for source in &mut self.steps {
                 match source.state {
                     State::Empty => source.state = State::Closed,
-                    State::Asked | State::Open if leaves => {
-                        source.going = None;
-                        source.state = State::Closed;
-                    }
+                    State::Asked | State::Open if leaves => source.cancel(),
                     _ => {}
                 }
             }
@@ -182,26 +261,27 @@ impl Polls {
         let Some(source) = &mut self.runs else { return };
         if runs > 0 && source.state == State::Closed {
             source.state = State::Open;
-            let queue = Arc::clone(&source.queue);
-            let going = self.receive(None, queue, runs, LONG_POLL, false);
-            if let Some(source) = &mut self.runs {
-                source.going = Some(going);
-            }
+            let receive = Receive::new(runs, LONG_POLL);
+            self.open.push(source.receive(&self.broker, None, receive));
         }
     }
 
     fn demand_steps(&mut self, steps: usize) {
-        // A single queue needs no rotation: a long poll answers at once if there is a message.
-        let single = self.steps.len() == 1;
-        if self.steps.iter().any(|source| source.state == State::Asked) {
-            // The next queue is polled when this one has answered.
-            return;
-        }
         let short = if self.broker.is_embedded() {
             Duration::ZERO
         } else {
             SHORT_POLL
         };
+        // The next queue is polled when the one whose turn it is has answered.
+        if !self.steps.iter().any(|source| source.state == State::Asked) {
+            self.open_by_turn(steps, short);
+        }
+        self.open_further(steps, short);
+    }
+
+    fn open_by_turn(&mut self, steps: usize, short: Duration) {
+        // A single queue needs no rotation: a long poll answers at once if there is a message.
+        let single = self.steps.len() == 1;
         let now = Instant::now();
         for index in self.turns.order(now) {
             let source = &mut self.steps[index];
@@ -211,16 +291,48 @@ impl Polls {
                 State::Open if single => return,
                 State::Open | State::Asked | State::Paused { .. } => continue,
             };
-            source.state = state;
-            let queue = Arc::clone(&source.queue);
+            let room = steps.saturating_sub(source.requested);
+            if room == 0 {
+                // Further receives of it are under way for all free slots.
+                return;
+            }
             let ahead = self.turns.is_overdue(index, now);
-            let max = if ahead { 1 } else { steps };
-            let going = self.receive(Some(queue.url.clone()), queue, max, wait, ahead);
-            self.steps[index].going = Some(going);
+            source.state = state;
+            source.has_backlog &= !ahead;
+            let receive = Receive {
+                ahead,
+                ..Receive::new(if ahead { 1 } else { room }, wait)
+            };
+            self.open_for(index, receive);
             if state == State::Asked {
                 break;
             }
         }
+    }
+
+    /// Opens receives beside the first one of a queue with a backlog, for the slots that one call
+    /// cannot fill.
+    fn open_further(&mut self, steps: usize, short: Duration) {
+        for index in 0..self.steps.len() {
+            let source = &self.steps[index];
+            if !source.has_backlog || !matches!(source.state, State::Asked | State::Open) {
+                continue;
+            }
+            let room = steps.saturating_sub(source.requested);
+            for max in (0..room).step_by(BATCH).map(|taken| room - taken) {
+                let receive = Receive {
+                    is_further: true,
+                    ..Receive::new(max, short)
+                };
+                self.open_for(index, receive);
+            }
+        }
+    }
+
+    fn open_for(&mut self, index: usize, receive: Receive) {
+        let source = &mut self.steps[index];
+        let url = Some(source.queue.url.clone());
+        self.open.push(source.receive(&self.broker, url, receive));
     }
 
     /// Time at which a queue whose receive failed may be polled again.
@@ -273,36 +385,9 @@ impl Polls {
     pub fn abandon(&mut self) {
         if self.broker.is_embedded() {
             self.open.clear();
-            for source in self.steps.iter_mut().chain(&mut self.runs) {
-                source.state = State::Closed;
-            }
+            let sources = self.steps.iter_mut().chain(&mut self.runs);
+            sources.for_each(Source::cancel);
         }
-    }
-
-    fn receive(
-        &mut self,
-        source: Option<String>,
-        queue: Arc<Queue>,
-        max: usize,
-        wait: Duration,
-        ahead: bool,
-    ) -> oneshot::Sender<()> {
-        let broker = self.broker.clone();
-        let (going, left) = oneshot::channel();
-        self.open.push(Box::pin(async move {
-            let result = tokio::select! {
-                biased;
-                result = broker.receive(&queue, max, wait) => result,
-                _ = left => return None,
-            };
-            Some(Polled {
-                source,
-                wait,
-                ahead,
-                result,
-            })
-        }));
-        going
     }
 }
 
