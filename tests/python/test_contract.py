@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 
 import pytest
-from dagster import DagsterEvent, DagsterInstance, JobDefinition, RetryPolicy
+from dagster import DagsterEvent, DagsterInstance, GraphDefinition, JobDefinition, RetryPolicy
 from dagster._cli import api
 from dagster._core.code_pointer import CodePointer
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
@@ -97,6 +97,10 @@ from conftest import SOURCE
         (Pool.__init__, "creator reset_on_return pre_ping _dispatch dialect"),
         # What the log tail counts with, and what one step's events are read with.
         (SqlEventLogStorage.run_connection, "run_id"),
+        # What groups of events are stored with.
+        (SqlEventLogStorage._event_to_row, "event"),
+        (EventLogStorage.store_event_batch, "events"),
+        (GraphDefinition.get_node, "handle"),
         # What the warm hosts use besides.
         (
             DagsterEvent.__new__,

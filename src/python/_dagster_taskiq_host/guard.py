@@ -18,6 +18,7 @@ from dagster._core.events.log import EventLogEntry
 
 from . import claims, history, liveness, outcomes, run_end, slots
 from .claims import Standing
+from .event_groups import EventGroups
 from .messages import Task
 from .outcomes import Tell
 
@@ -40,6 +41,8 @@ class Guard:
         self._tell = tell
         self.has_slot = False
         """Whether the step holds a slot of a concurrency pool."""
+        self.groups = EventGroups(instance, task, instance.handle_new_event)
+        """Where the events of this process are stored."""
         self._announced = False
         self._looked_at = time.monotonic()
         self._lock = threading.Lock()
@@ -48,11 +51,10 @@ class Guard:
 
     def install(self) -> None:
         """Lets every event of this process pass through here."""
-        store = self._instance.handle_new_event
 
         def handle_new_event(event: EventLogEntry, *args: Any, **kwargs: Any) -> None:
             if self._admit(event):
-                store(self._numbered(event), *args, **kwargs)
+                self.groups.store(self._numbered(event), *args, **kwargs)
 
         self._instance.handle_new_event = handle_new_event  # type: ignore[method-assign]
 
@@ -78,6 +80,7 @@ class Guard:
         """Ends the checks: the claim is given up."""
         self._over.set()
         try:
+            self.groups.flush()
             if self.has_slot:
                 self._free_slot()
         finally:

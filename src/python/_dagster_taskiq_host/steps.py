@@ -235,7 +235,9 @@ def _plan_events(
         repository_load_data=job.repository.repository_load_data,
     )
     guard.has_slot = any(plan.get_step_by_key(key).pool for key in plan.step_keys_to_execute)
-    _tell_retry_policy(job.get_definition(), plan, task, tell)
+    definition = job.get_definition()
+    guard.groups.step_runs(_op_of(definition, plan, task))
+    _tell_retry_policy(definition, plan, task, tell)
     yield from execute_plan_iterator(
         plan,
         job,
@@ -244,6 +246,11 @@ def _plan_events(
         run_config=run.run_config,
         retry_mode=task.args.retry_mode,
     )
+
+
+def _op_of(definition: Any, plan: Any, task: Task) -> Any:
+    handle = plan.get_step_by_key(task.step_key).node_handle
+    return definition.graph.get_node(handle).definition
 
 
 def _tell_retry_policy(definition: Any, plan: Any, task: Task, tell: Tell) -> None:
