@@ -4,9 +4,9 @@
 //! gets a short poll; if it is empty, a long poll is opened on it and the next one is polled. So an
 //! idle worker waits on all of its queues at once, and a busy one polls the highest band first.
 //!
-//! SQS delivers at most ten messages a call. While a queue answers with ten and there are slots for
-//! more, further short polls are opened beside the first, never for more messages than there are
-//! slots.
+//! SQS delivers at most ten messages a call. While a queue answers with ten, the others are empty
+//! and there are slots for more, further short polls are opened beside the first, never for more
+//! messages than there are slots.
 //!
 //! Several open polls may each bring a message for a single free slot, and a message that is given
 //! back has spent a receive. So a worker that has become full abandons its open polls if that hides
@@ -68,6 +68,13 @@ enum State {
     Open,
     /// The last receive failed.
     Paused { until: Instant },
+}
+
+impl State {
+    /// Whether the queue may have messages that no receive waits for.
+    fn may_hide_messages(self) -> bool {
+        matches!(self, Self::Closed | Self::Empty | Self::Asked)
+    }
 }
 
 /// A queue and the state of its polling.
@@ -311,21 +318,24 @@ impl Polls {
     }
 
     /// Opens receives beside the first one of a queue with a backlog, for the slots that one call
-    /// cannot fill.
+    /// cannot fill. It must be the only queue that may have messages: otherwise the turns decide.
     fn open_further(&mut self, steps: usize, short: Duration) {
-        for index in 0..self.steps.len() {
-            let source = &self.steps[index];
-            if !source.has_backlog || !matches!(source.state, State::Asked | State::Open) {
-                continue;
-            }
-            let room = steps.saturating_sub(source.requested);
-            for max in (0..room).step_by(BATCH).map(|taken| room - taken) {
-                let receive = Receive {
-                    is_further: true,
-                    ..Receive::new(max, short)
-                };
-                self.open_for(index, receive);
-            }
+        let may_have = |source: &Source| source.has_backlog || source.state.may_hide_messages();
+        let mut found = (0..self.steps.len()).filter(|&index| may_have(&self.steps[index]));
+        let (Some(index), None) = (found.next(), found.next()) else {
+            return;
+        };
+        let source = &self.steps[index];
+        if !source.has_backlog || !matches!(source.state, State::Asked | State::Open) {
+            return;
+        }
+        let room = steps.saturating_sub(source.requested);
+        for max in (0..room).step_by(BATCH).map(|taken| room - taken) {
+            let receive = Receive {
+                is_further: true,
+                ..Receive::new(max, short)
+            };
+            self.open_for(index, receive);
         }
     }
 
@@ -394,4 +404,88 @@ impl Polls {
 fn turns(queues: &QueueSet, guard: Duration) -> Turns {
     let weights = queues.steps.iter().map(|queue| queue.weight).collect();
     Turns::new(weights, guard)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::super::held::tests::task;
+    use super::*;
+    use crate::config::Settings;
+    use crate::domain::QueueRole;
+
+    const GUARD: Duration = Duration::from_secs(60);
+
+    /// A receiver for so many queues. Its receives make no request before they are waited for.
+    async fn polls(queues: usize) -> Polls {
+        let broker = Broker::connect(&Settings::merge(&[], true).unwrap()).await;
+        let queue = |n| Queue::new(format!("http://h/1/q{n}"), QueueRole::Base, 1);
+        let set = QueueSet {
+            steps: (0..queues).map(|n| Arc::new(queue(n))).collect(),
+            ..QueueSet::default()
+        };
+        Polls::new(broker, &set, GUARD)
+    }
+
+    /// Lets a receive of the first queue bring messages.
+    fn bring(polls: &mut Polls, count: usize, max: usize, is_further: bool) {
+        let polled = Polled {
+            source: None,
+            wait: SHORT_POLL,
+            max,
+            is_further,
+            ahead: false,
+            result: Ok(vec![task("a", 5, 0).delivery; count]),
+        };
+        polls.steps[0].note(&polled);
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_fills_a_receive_gets_as_many_as_the_slots_need() {
+        for queues in [1, 3] {
+            let mut polls = polls(queues).await;
+            for other in &mut polls.steps[1..] {
+                other.state = State::Open;
+            }
+            polls.demand(25, 0);
+            assert_eq!(polls.steps[0].requested, 10, "no backlog is known yet");
+            bring(&mut polls, 10, 10, false);
+            polls.demand(25, 0);
+            assert_eq!(polls.steps[0].requested, 25);
+            polls.demand(25, 0);
+            assert_eq!(polls.steps[0].requested, 25, "they are under way");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_turns_decide_where_other_queues_may_have_messages() {
+        let mut polls = polls(2).await;
+        polls.demand(25, 0);
+        bring(&mut polls, 10, 10, false);
+        polls.demand(25, 0);
+        assert_eq!(polls.steps[0].requested, 10);
+    }
+
+    #[tokio::test]
+    async fn a_receive_that_brings_less_than_it_could_ends_the_further_ones() {
+        let mut polls = polls(1).await;
+        polls.demand(25, 0);
+        bring(&mut polls, 10, 10, false);
+        polls.demand(25, 0);
+        bring(&mut polls, 5, 5, true);
+        assert!(polls.steps[0].has_backlog);
+        bring(&mut polls, 9, 10, true);
+        polls.demand(25, 0);
+        assert_eq!(polls.steps[0].requested, 10);
+        assert_eq!(polls.steps[0].state, State::Open);
+    }
+
+    #[tokio::test]
+    async fn a_worker_of_ten_slots_has_one_receive_of_a_queue() {
+        let mut polls = polls(1).await;
+        polls.demand(10, 0);
+        bring(&mut polls, 10, 10, false);
+        polls.demand(10, 0);
+        assert_eq!(polls.steps[0].requested, 10);
+    }
 }

@@ -174,25 +174,6 @@ fn bands_spend_no_receives_on_workers_that_are_full() {
 }
 
 #[test]
-fn one_slow_receive_does_not_keep_a_backlog_from_the_other_slots() {
-    let mut scene = Scene::with("slow", SETTINGS);
-    let bodies: Vec<String> = (0..60)
-        .map(|n| json!({"task_id": format!("{n:032x}"), "task_name": "dagster_taskiq.noop"}))
-        .map(|body| body.to_string())
-        .collect();
-    scene.side.send_to(scene.project.queue_url(), &bodies);
-    // With this seed the first receive is answered and the second is not for ten minutes.
-    scene.broker.fault(
-        &json!({"kind": "latency", "latency_ms": 600_000, "queue": "slow",
-        "action": "ReceiveMessage", "share": 0.5, "seed": 6, "count": 1}),
-    );
-    let _worker = scene.worker(20, &[]);
-    wait_until("all are acknowledged", PATIENCE, || {
-        (counts_of(&scene, "slow") == [0; 3]).then_some(())
-    });
-}
-
-#[test]
 fn a_run_is_ended_by_rule_before_sqs_moves_its_message_away() {
     let mut scene = Scene::limited("stuck", &format!("{SETTINGS}max_deliveries: 10\n"), 3);
     let worker = scene.worker(1, &[]);

@@ -219,7 +219,7 @@ impl Bench {
         .map(|(name, value)| (name.to_owned(), value));
         let mut worker = command(&self.binary, &variables);
         worker
-            .args(["worker", "start", "--slots", "10", "--python"])
+            .args(["worker", "start", "--slots", "40", "--python"])
             .arg(&self.ours);
         Service::start(worker, "ours", folder, false)
     }
