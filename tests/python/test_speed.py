@@ -2,8 +2,12 @@
 
 import contextlib
 import os
+import random
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,7 @@ from dagster._core.execution.plan.state import KnownExecutionState
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from _dagster_taskiq_host import connections, memo
+from _dagster_taskiq_host import connections, history, memo, rehearsal
 
 FOLDER = Path(__file__).parents[2] / "src/python"
 
@@ -160,11 +164,13 @@ def test_a_variable_leaves_dagster_as_it_is(tmp_path: Path) -> None:
     script = (
         "from dagster import DagsterInstance\n"
         "from dagster._core.execution.plan.plan import ExecutionPlan\n"
-        "from _dagster_taskiq_host import connections, memo\n"
+        "from _dagster_taskiq_host import connections, memo, rehearsal\n"
         "before = ExecutionPlan.build\n"
         "with DagsterInstance.ephemeral() as instance:\n"
-        "    connections.keep(instance); memo.install()\n"
-        "print(ExecutionPlan.build is before and not connections._active)\n"
+        "    connections.keep(instance); memo.install(); rehearsal.rehearse(instance)\n"
+        "    batches = 'store_event_batch' in vars(instance.event_log_storage)\n"
+        "changed = [connections._active, connections._template is not None, batches]\n"
+        "print(ExecutionPlan.build is before and not any(changed))\n"
     )
     for value, expected in (("1", "True"), ("", "False")):
         variables = {
@@ -185,3 +191,40 @@ def test_sqlite_storages_make_their_engines_by_the_name_that_is_replaced(tmp_pat
     assert connections._pool(engine).dispatch is not None
     with contextlib.closing(connections._pool(engine).connect()) as connection:
         assert connection.cursor().execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_rehearsal_leaves_nothing_behind(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def left() -> dict[str, Any]:
+        return {
+            "threads": threading.enumerate(),
+            "descriptors": sorted(os.listdir("/proc/self/fd"), key=int),
+            "random": random.getstate(),
+            "environment": dict(os.environ),
+            "signals": [signal.getsignal(number) for number in signal.valid_signals()],
+            "folder": os.listdir(tempfile.gettempdir()),
+        }
+
+    # Errors are suppressed where it is used.
+    rehearsal._run_a_step()
+    before = left()
+    rehearsal._run_a_step()
+    assert left() == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_rehearsal_compiled_serves_the_files_of_later_runs(tmp_path: Path) -> None:
+    rehearsal._run_a_step()
+    template = connections._template
+    assert template is not None
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with DagsterInstance.from_config(str(tmp_path)) as instance, connections.kept(instance):
+        run = instance.create_run_for_job(nested)
+        # Makes the run's file, as the forking process does.
+        instance.get_run_step_stats(run.run_id, step_keys=[""])
+        before = len(template._compiled_cache)
+        instance.report_engine_event("one", run, step_key="last")
+        assert instance.get_run_by_id(run.run_id) == run
+        history.read(instance, run.run_id, "last")
+        assert len(template._compiled_cache) == before

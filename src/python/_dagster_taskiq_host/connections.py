@@ -44,6 +44,8 @@ _create_engine = sqlite_event_log.create_engine
 _kept: dict[str, Engine] = {}
 _pooled_engines: list[Engine] = []
 _active = False
+_template: Engine | None = None
+"""An engine of a SQLite file whose compiled statements later engines share."""
 
 
 def keep(instance: DagsterInstance) -> None:
@@ -80,6 +82,20 @@ def kept(instance: DagsterInstance) -> Iterator[None]:
         _release(before)
 
 
+def share_compiled(instance: DagsterInstance) -> None:
+    """Lets later engines of SQLite files use what those of an instance in memory compile."""
+    global _template
+    _template, *others = _server_engines(instance)
+    for engine in others:
+        _use_template(engine)
+
+
+def _use_template(engine: Engine) -> None:
+    if _template is not None:
+        engine.dialect = engine.pool._dialect = _template.dialect
+        engine._compiled_cache = _template._compiled_cache
+
+
 def _release(before: "dict[Engine, Any]") -> None:
     global _active
     _active = False
@@ -104,6 +120,7 @@ def _kept_engine(url: str, **options: Any) -> Engine:
         if len(_kept) >= MOST:
             _kept.pop(next(iter(_kept))).pool.dispose()
         engine = _create_engine(url, **_pooled(options))
+        _use_template(engine)
         # The storage disposes of the engine after each use.
         engine.dispose = lambda close=True: None  # type: ignore[method-assign]
     # The most recently used one is the last to be closed.
@@ -116,7 +133,7 @@ def _pooled(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _server_engines(instance: DagsterInstance) -> list[Engine]:
-    """Returns the engines of Postgres and MySQL storages, which live as long as their storage."""
+    """Returns the engines that live as long as their storage: all but those of SQLite files."""
     storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
     found = []
     for storage in storages:

@@ -23,7 +23,6 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from .connections import PLAIN
 from .instances import event_storage
-from .messages import Task
 
 _HELD = frozenset(
     {
@@ -45,12 +44,12 @@ Store = Callable[..., None]
 
 
 class EventGroups:
-    """Groups the events of the step that this process runs."""
+    """Groups the events of the step that this process runs; those of a run are stored singly."""
 
-    def __init__(self, instance: DagsterInstance, task: Task, store: Store) -> None:
+    def __init__(self, instance: DagsterInstance, store: Store, *, is_step: bool) -> None:
         self._storage = instance.event_log_storage
         self._store = store
-        self._is_active = task.is_step and _can_group(instance)
+        self._is_active = is_step and _can_group(instance)
         self._held: deque[EventLogEntry] = deque()
         self._kinds: frozenset[DagsterEventType] = _HELD
 
@@ -70,18 +69,19 @@ class EventGroups:
         ):
             self._kinds = _HELD | {DagsterEventType.HANDLED_OUTPUT}
 
-    def store(self, event: EventLogEntry, *args: Any, **kwargs: Any) -> None:
-        """Stores an event and those that were held back before it, or holds it back."""
+    def store(self, event: EventLogEntry, *, batch_metadata: Any = None) -> None:
+        """Stores an event and those that were held back before it, or holds it back.
+
+        ``batch_metadata`` marks events that Dagster itself stores in batches.
+        """
         kind = event.dagster_event.event_type if event.dagster_event else None
-        is_plain = not args and not kwargs
-        if self._is_active and is_plain and kind in self._kinds:
-            self._held.append(event)
-        elif self._held and is_plain and kind not in _STORED_ALONE:
-            self._held.append(event)
+        if batch_metadata is not None or kind in _STORED_ALONE:
             self.flush()
-        else:
+            self._store(event, batch_metadata=batch_metadata)
+            return
+        self._held.append(event)
+        if not self._is_active or kind not in self._kinds:
             self.flush()
-            self._store(event, *args, **kwargs)
 
     def flush(self) -> None:
         """Stores what is held back."""

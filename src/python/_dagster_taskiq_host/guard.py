@@ -41,7 +41,7 @@ class Guard:
         self._tell = tell
         self.has_slot = False
         """Whether the step holds a slot of a concurrency pool."""
-        self.groups = EventGroups(instance, task, instance.handle_new_event)
+        self.groups = EventGroups(instance, instance.handle_new_event, is_step=task.is_step)
         """Where the events of this process are stored."""
         self._announced = False
         self._looked_at = time.monotonic()
@@ -52,9 +52,9 @@ class Guard:
     def install(self) -> None:
         """Lets every event of this process pass through here."""
 
-        def handle_new_event(event: EventLogEntry, *args: Any, **kwargs: Any) -> None:
+        def handle_new_event(event: EventLogEntry, **kwargs: Any) -> None:
             if self._admit(event):
-                self.groups.store(self._numbered(event), *args, **kwargs)
+                self.groups.store(self._numbered(event), **kwargs)
 
         self._instance.handle_new_event = handle_new_event  # type: ignore[method-assign]
 

@@ -15,7 +15,7 @@ import time
 
 from dagster import DagsterInstance
 
-from . import forks, isolation, linux, memo, work
+from . import forks, isolation, linux, memo, rehearsal, work
 from .frames import Channel, Closed, Frame
 from .inheritance import Inheritance
 from .instances import open_instance, storage_kind
@@ -94,8 +94,10 @@ class StepHost(Supervision):
             with self.inheritance.generators.watched():
                 work.load(self.instance, frame["origin"])
             self.has_code = frame["origin"] is not None
-            if EXECUTOR in sys.modules and wanted in (AUTO, FORK):
-                _warm_up_for_runs()
+            if wanted in (AUTO, FORK):
+                rehearsal.rehearse(self.instance)
+                if EXECUTOR in sys.modules:
+                    _warm_up_for_runs()
         except BaseException as error:
             print_exc()
             # Without Dagster's storage nothing is known about the code.

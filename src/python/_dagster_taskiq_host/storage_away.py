@@ -107,6 +107,11 @@ def be_patient(instance: DagsterInstance) -> None:
     """Makes this process wait for the instance's storage from now on."""
     _Process.patience = _seconds()
     _Process.gave_up = None
+    wrap(instance)
+
+
+def wrap(instance: DagsterInstance) -> None:
+    """Wraps the storages of an instance; nothing is waited for before ``be_patient``."""
     for storage in (instance.run_storage, instance.event_log_storage):
         if _WRAPPED in vars(storage):
             continue

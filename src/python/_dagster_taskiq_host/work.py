@@ -10,7 +10,7 @@ from dagster import DagsterInstance
 from dagster._utils.hosted_user_process import recon_repository_from_origin
 from dagster._utils.interrupts import capture_interrupts
 
-from . import connections, event_groups, memo, outcomes, storage_away
+from . import connections, memo, outcomes, rehearsal, storage_away
 from .compute_logs import use_direct_logs
 from .frames import encode
 from .inheritance import Inheritance
@@ -44,7 +44,7 @@ def perform(
     Returns the exit code. The outcome is sent before: user code at exit can no longer change it.
     """
     connections.keep(instance)
-    event_groups.install(instance)
+    rehearsal.prepare(instance)
     storage_away.be_patient(instance)
     memo.install()
     reconfigure = getattr(sys.stdout, "reconfigure", None)
