@@ -80,7 +80,7 @@ impl Hosts {
     /// # Errors
     /// The cancellation of a run cannot be written to Dagster's storage.
     pub async fn cancel(&self, task_id: &str) -> Result<(), HostError> {
-        self.supervisor.cancel_as_asked(task_id).await
+        self.supervisor.cancel_as_requested(task_id).await
     }
 
     /// Stops the process of a run that another worker can resume. Messages it has sent stay in

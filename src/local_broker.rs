@@ -45,7 +45,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// Maximum time open connections may take to end at shutdown. Long polls are answered at once, so
 /// only a client that does not read its answer comes near it.
-const GOODBYE: Duration = Duration::from_secs(3);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Configuration of a server.
 #[derive(Debug, Clone)]
@@ -221,14 +221,14 @@ impl LocalBroker {
             drop(stopping);
         };
         let server = serving::serve(listener, tls, app, signal);
-        let patience = async {
+        let deadline = async {
             // Resolves when the other half is dropped.
             let _: Result<(), _> = stopped.await;
-            tokio::time::sleep(GOODBYE).await;
+            tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
         };
         tokio::select! {
             () = server => {}
-            () = patience => {}
+            () = deadline => {}
         }
         let ended = tokio::task::spawn_blocking(move || thread.join());
         if tokio::time::timeout(Duration::from_secs(1), ended)

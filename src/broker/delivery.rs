@@ -136,14 +136,14 @@ impl Delivery {
 
 /// Number of receives of the messages that this one is a copy of.
 fn earlier(attributes: &Attributes) -> u32 {
-    let told = attributes.get(RECEIVES).map(Attribute::shown);
-    told.and_then(|count| count.parse().ok()).unwrap_or(0)
+    let recorded = attributes.get(RECEIVES).map(Attribute::shown);
+    recorded.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// The source queue of a message. The attribute of a worker takes precedence, because SQS does not
 /// know of copies that a worker made.
 pub(super) fn source(attributes: &Attributes, arn: Option<&str>) -> Option<String> {
-    let told = attributes.get(SOURCE_QUEUE).map(Attribute::shown);
+    let recorded = attributes.get(SOURCE_QUEUE).map(Attribute::shown);
     let moved = arn.and_then(|arn| arn.rsplit(':').next());
-    told.or(moved).map(str::to_owned)
+    recorded.or(moved).map(str::to_owned)
 }

@@ -21,7 +21,7 @@ const SERVER: &str = "dagster-taskiq-tui";
 
 /// Timeout of a query. On loopback an answer takes a millisecond; a server that takes longer is not
 /// ours.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum size of an answer in bytes. A page of messages is 4 MiB of text, each byte of which JSON
 /// may escape as `\u00xx`. The limit guards against another server at this address.
@@ -87,7 +87,7 @@ pub(super) fn client(endpoint: Option<&str>) -> reqwest::Client {
 
 /// Whether the endpoint is our embedded broker.
 pub(super) async fn is_ours(http: &reqwest::Client, endpoint: &str) -> bool {
-    let Ok(answer) = http.get(endpoint).timeout(PATIENCE).send().await else {
+    let Ok(answer) = http.get(endpoint).timeout(ANSWER_TIMEOUT).send().await else {
         return false;
     };
     let identity = read::<Identity>(answer).await;
@@ -128,7 +128,7 @@ pub(super) async fn waiting(
         endpoint.trim_end_matches('/'),
         place(queue)
     );
-    let answer = http.get(url).timeout(PATIENCE).send().await.ok()?;
+    let answer = http.get(url).timeout(ANSWER_TIMEOUT).send().await.ok()?;
     let waiting: WaitingAnswer = read(answer).await.ok()?;
     let mut counts: Vec<(i64, u64)> = waiting
         .waiting
@@ -155,7 +155,7 @@ pub(super) async fn peek(
     let place = after.map_or_else(String::new, |after| format!("&after={after}"));
     let url = format!("{endpoint}/_dtq/peek?queue={name}{place}");
     // Up to 4 MiB of bodies are read from disk.
-    let request = http.get(url).timeout(PATIENCE * 5);
+    let request = http.get(url).timeout(ANSWER_TIMEOUT * 5);
     let answer = request.send().await.map_err(|error| error.to_string())?;
     if matches!(
         answer.status(),

@@ -178,7 +178,7 @@ impl Shared {
     }
 
     async fn renew_batch(&self, queue: &Queue, handles: &[String]) {
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         let time = self.broker.visibility();
         let answer = self.broker.extend(queue, handles, time).await;
         if let Ok(refused) = &answer {
@@ -188,14 +188,14 @@ impl Shared {
         let mut held = self.held();
         for handle in handles {
             if let Some(lease) = held.get_mut(handle) {
-                lease.due = asked + period;
+                lease.due = requested_at + period;
             }
         }
         for refused in refused {
             let Refused { handle, reason, .. } = &refused;
             if !refused.is_final {
                 if let Some(lease) = held.get_mut(handle) {
-                    lease.due = asked + self.period() / 4;
+                    lease.due = requested_at + self.period() / 4;
                     let (id, name) = (&lease.message_id, &queue.name);
                     let _entered = lease.span.enter();
                     warn!(

@@ -69,8 +69,8 @@ impl QueueSet {
     pub fn configured(settings: &Settings) -> Self {
         let base = &settings.queue_url.value;
         let subscribed = |name: &str| {
-            let wanted = &settings.subscribe.value;
-            wanted.is_empty() || wanted.iter().any(|n| n == name)
+            let subscribed = &settings.subscribe.value;
+            subscribed.is_empty() || subscribed.iter().any(|n| n == name)
         };
         let base_queue = Queue::new(base.clone(), QueueRole::Base, 3);
         let serves_base = subscribed(&base_queue.name) || subscribed(&settings.default_queue.value);

@@ -125,7 +125,7 @@ enum BrokerError {
         "the broker at {endpoint} (pid {pid}) was told to end and still runs after {} s; see what \
          it says on its standard error", running::ENDS_WITHIN.as_secs()
     )]
-    Stays { endpoint: String, pid: u32 },
+    StillRunning { endpoint: String, pid: u32 },
 }
 
 impl Broker {

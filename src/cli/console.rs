@@ -99,7 +99,7 @@ impl LookArgs {
 }
 
 /// Maximum number of requested workers that wait for an earlier one's start.
-const STARTS: usize = 4;
+const MAX_PENDING_STARTS: usize = 4;
 
 /// Flags of the console.
 #[derive(Debug, Args)]
@@ -173,16 +173,16 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     if args.once {
         return print_once(hub_options(&settings, discover)).await;
     }
-    let (tell, startup) = watch::channel(Startup::None);
+    let (publish, startup) = watch::channel(Startup::None);
     let left = CancellationToken::new();
     // The first screen waits for nothing: neither for an answer on a socket nor for a worker.
-    let (starter, asked) = mpsc::channel(STARTS);
-    let mut background = Background::new(&start, &settings, &tell, &left);
+    let (starter, incoming) = mpsc::channel(MAX_PENDING_STARTS);
+    let mut background = Background::new(&start, &settings, &publish, &left);
     let pool = async {
         if !settings.read_only.value && client::discover_in(&discover).await.is_empty() {
             background.begin().await;
         }
-        background.serve(asked).await;
+        background.serve(incoming).await;
     };
     let console = async {
         let hub = HubOptions {
@@ -225,7 +225,7 @@ pub(super) fn prepare(
 }
 
 /// Time limit of the sources' answers before the available data are printed.
-const ONCE: Duration = Duration::from_secs(5);
+const ONCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints the current state as JSON.
 pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandError> {
@@ -242,7 +242,7 @@ pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandE
     let handle = Hub::start(options);
     let mut snapshots = handle.watch();
     // A worker that has only greeted has not sent its state yet.
-    let answered = |snapshot: &Arc<Snapshot>| {
+    let is_complete = |snapshot: &Arc<Snapshot>| {
         let sources = &snapshot.sources;
         let up = |source: &&Source| {
             source.kind == SourceKind::Worker && source.health == SourceHealth::Up
@@ -254,7 +254,7 @@ pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandE
             && counted(snapshot)
     };
     // Late sources are in the snapshot with their state: connecting.
-    let _ = tokio::time::timeout(ONCE, snapshots.wait_for(answered)).await;
+    let _ = tokio::time::timeout(ONCE_TIMEOUT, snapshots.wait_for(is_complete)).await;
     let snapshot = Arc::clone(&snapshots.borrow());
     let text = serde_json::to_string_pretty(&*snapshot).map_err(std::io::Error::other)?;
     out!("{text}");

@@ -108,7 +108,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn say(&self, text: &str) {
+    fn report(&self, text: &str) {
         let seconds = self.since.elapsed().as_secs_f64();
         out!("[{seconds:6.1}s] {text}");
     }
@@ -123,7 +123,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
         since: Instant::now(),
     };
     args.look.check()?;
-    let python = managed::ensure(&mut |text| progress.say(text))?;
+    let python = managed::ensure(&mut |text| progress.report(text))?;
     let cache = managed::cache_folder()?;
     let library = packages::unpack_below(&cache)?.library;
     let state = State::take(args.dir.as_deref(), &cache)?;
@@ -147,7 +147,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
             outcome = show(&services, &mut supervisor) => outcome,
             interrupted = interrupted(&console_is_open) => interrupted,
         };
-        progress.say("Ending all processes");
+        progress.report("Ending all processes");
         supervisor.stop_all().await;
         outcome
     })
@@ -165,7 +165,7 @@ async fn show(services: &Services<'_>, supervisor: &mut Supervisor) -> Result<Ex
     let succeeded = runs::follow(&client, &launched, supervisor, services.progress).await?;
     if terminal && !args.exit_when_done {
         let text = format!("Dagster is at {}; Ctrl-C ends the demo", up.webserver);
-        services.progress.say(&text);
+        services.progress.report(&text);
         std::future::pending::<()>().await;
     }
     Ok(if succeeded {
@@ -185,7 +185,7 @@ async fn open_console(
     let (args, console_is_open) = (services.args, services.console_is_open);
     let settings = services.console_settings(up)?;
     console_is_open.store(true, Ordering::Relaxed);
-    let (starter, asked) = mpsc::channel(1);
+    let (starter, incoming) = mpsc::channel(1);
     let handle = Hub::start(HubOptions {
         sockets: vec![up.socket.clone()],
         discover: Vec::new(),
@@ -204,7 +204,7 @@ async fn open_console(
         tokio::select! {
             exit = &mut console => exit,
             // The hub is gone: the console is about to end.
-            () = services.start_workers(supervisor, up, asked) => console.await,
+            () = services.start_workers(supervisor, up, incoming) => console.await,
         }
     };
     console_is_open.store(false, Ordering::Relaxed);

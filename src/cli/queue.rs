@@ -5,7 +5,7 @@ mod confirm;
 mod look;
 mod set;
 
-pub(super) use act::{operator, tellers};
+pub(super) use act::{operator, start_instance_agent};
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -88,8 +88,8 @@ impl Checker {
                 Some(value.clone())
             }
             data => {
-                let (wanted, given) = (wanted(schema), given(data));
-                self.add(node.line, path, format!("must be {wanted}, not {given}"));
+                let (expected, given) = (expected(schema), given(data));
+                self.add(node.line, path, format!("must be {expected}, not {given}"));
                 None
             }
         };
@@ -209,7 +209,7 @@ fn kind_of(value: &Value) -> &'static str {
 }
 
 /// Names the value that a schema takes.
-fn wanted(schema: &Value) -> &'static str {
+fn expected(schema: &Value) -> &'static str {
     let words = [
         ("string", "a text"),
         ("boolean", "true or false"),

@@ -310,7 +310,7 @@ run_slots: 1.5
 
     #[test]
     fn what_is_no_yaml_or_no_mapping_is_named_with_its_line() {
-        for (text, says) in [
+        for (text, expected) in [
             ("slots: [1, 2\nname: a\n", "line 2: this is not YAML"),
             ("queues:\n\ta: b\n", "line 2: a tab indents this line"),
             (
@@ -325,7 +325,7 @@ run_slots: 1.5
             ("slots: 1\n---\nslots: 2\n", "more than one document"),
         ] {
             let wrong = wrong(text);
-            assert!(wrong.len() == 1 && wrong[0].contains(says), "{wrong:?}");
+            assert!(wrong.len() == 1 && wrong[0].contains(expected), "{wrong:?}");
         }
     }
 
@@ -342,7 +342,7 @@ run_slots: 1.5
     }
 
     #[test]
-    fn a_fragment_of_run_configuration_is_taken_and_what_is_not_a_workers_is_told() {
+    fn a_fragment_of_run_configuration_is_taken_and_other_keys_are_reported() {
         let text = "\
 ops:
   load: {config: {n: 1}}

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_port_is_on_loopback_and_an_address_is_what_it_says() {
+    fn a_bare_port_is_on_loopback_and_an_address_is_taken_as_it_is() {
         for (text, address) in [
             ("9400", "127.0.0.1:9400"),
             (":9400", "127.0.0.1:9400"),

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_without_a_queue_is_refused_unless_the_embedded_broker_is_asked_for() {
+    fn a_worker_without_a_queue_is_refused_unless_the_embedded_broker_is_requested() {
         let error = Settings::merge(&[], false).unwrap_err().to_string();
         assert!(error.contains("DAGSTER_TASKIQ_SQS_QUEUE_URL"), "{error}");
         let settings = Settings::merge(&[], true).unwrap();
@@ -338,7 +338,7 @@ mod tests {
             settings.isolation_by_location.value["defs.py"],
             Isolation::Fresh
         );
-        for (yaml, says) in [
+        for (yaml, expected) in [
             (
                 "isolation: spoon",
                 "must be one of auto, fork, reuse, fresh",
@@ -347,7 +347,7 @@ mod tests {
             ("visibility_timeout: 5", "must be from 10 to 43200"),
         ] {
             let error = parse(Path::new("c.yaml"), yaml).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_url_that_is_only_a_name_says_what_to_give() {
+    fn the_error_for_a_queue_url_that_is_only_a_name_shows_the_right_form() {
         let layers = [flags("{queue_url: dagster-tasks}")];
         let error = Settings::merge(&layers, false).unwrap_err().to_string();
         assert!(

@@ -131,21 +131,21 @@ fn workers(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
 
 /// Time in seconds for which a worker of another host that ended without a report raises an alarm;
 /// its last heartbeat stays in Dagster's storage for a day.
-const SILENCE_TOLD: u64 = 3600;
+const SILENCE_ALARM_SECONDS: u64 = 3600;
 
 fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
     let ended = |worker: &FleetWorker| worker.state.is_some_and(WorkerState::is_over);
     let silent = rows::reported(snapshot).filter(|worker| !ended(worker) && worker.is_silent(now));
     for worker in silent {
         let seconds = seconds_between(worker.heartbeat_at, now);
-        if seconds < SILENCE_TOLD {
+        if seconds < SILENCE_ALARM_SECONDS {
             let text = format!("Worker {} is silent for {}", worker.id, coarse_age(seconds));
             found.critical(AlarmKind::SilentWorker, &worker.id, text);
         }
     }
     let live = |worker: &WorkerRow| {
         !worker.state().is_some_and(WorkerState::is_over)
-            && seconds_between(worker.heartbeat_at(), now) < SILENCE_TOLD
+            && seconds_between(worker.heartbeat_at(), now) < SILENCE_ALARM_SECONDS
     };
     let workers = (0..rows::total(View::Workers, snapshot))
         .filter_map(|index| rows::worker_at(snapshot, index))
@@ -169,11 +169,11 @@ const CLOCKS_DIFFER: u64 = 5;
 /// Finds hosts whose clock differs from ours: the times they write to Dagster's event log are off
 /// by as much.
 fn clocks(snapshot: &Snapshot, found: &mut Found) {
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for worker in snapshot.workers.iter() {
         let seconds = worker.clock_behind.unsigned_abs();
         let host = &worker.hostname;
-        if seconds < CLOCKS_DIFFER || worker.state.is_over() || !told.insert(host) {
+        if seconds < CLOCKS_DIFFER || worker.state.is_over() || !reported.insert(host) {
             continue;
         }
         let way = if worker.clock_behind > 0 {

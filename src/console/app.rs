@@ -214,7 +214,7 @@ pub struct App {
     pub(super) mouse: bool,
     /// Requested slot targets that have not appeared in a snapshot yet, by worker: quick presses of
     /// `+` add up.
-    wanted_slots: BTreeMap<String, u32>,
+    requested_slots: BTreeMap<String, u32>,
     /// The followed item, while the details of a task or run are open.
     pub(super) followed: Option<Follow>,
     /// The explained item, while its page or its details are open.
@@ -231,7 +231,7 @@ pub struct App {
     /// The alarms that the terminal rings for.
     ringing: Ringing,
     /// Time of the last message.
-    told_at: Timestamp,
+    last_message_at: Timestamp,
 }
 
 /// Interval at which ages and heartbeats are checked while nothing on the screen moves.
@@ -268,7 +268,7 @@ impl App {
             waiting: Days::default(),
             size: (80, 24),
             mouse: false,
-            wanted_slots: BTreeMap::new(),
+            requested_slots: BTreeMap::new(),
             followed: None,
             explained: None,
             is_cut_off: false,
@@ -277,7 +277,7 @@ impl App {
             next_request: 0,
             messages: Messages::default(),
             ringing: Ringing::default(),
-            told_at: Timestamp::MIN,
+            last_message_at: Timestamp::MIN,
         }
     }
 

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn fuzzy_and_regular_expressions_are_understood_and_a_bad_one_is_told() {
+    fn fuzzy_and_regular_expressions_are_understood_and_a_bad_one_is_reported() {
         assert!(passes("~ldord") && !passes("~xyz"));
         assert!(passes("re:^load_.*\\d$") && !passes("re:^orders"));
         assert!(Filter::parse("re:(").error().is_some());

@@ -43,7 +43,7 @@ pub struct Follow {
     pages: usize,
     output: Output,
     /// The pending queries, by the numbers of the requests.
-    asked: BTreeMap<u64, Slot>,
+    pending: BTreeMap<u64, Slot>,
     due: Timestamp,
     /// Whether nothing will be added any more.
     over: bool,
@@ -122,7 +122,7 @@ impl Follow {
             events_after: None,
             pages: 0,
             output: Output::default(),
-            asked: BTreeMap::new(),
+            pending: BTreeMap::new(),
             due: now,
             over: false,
         }
@@ -141,7 +141,7 @@ impl Follow {
         {
             *finished = true;
             // A pending answer may be from before.
-            self.asked.clear();
+            self.pending.clear();
         }
     }
 
@@ -165,7 +165,7 @@ impl Follow {
 
     /// The queries that are due now.
     pub(super) fn questions(&self, now: Timestamp) -> Vec<Question> {
-        let free = |slot: Slot| !self.asked.values().any(|of| *of == slot);
+        let free = |slot: Slot| !self.pending.values().any(|of| *of == slot);
         let mut questions = Vec::new();
         if self.over {
             return questions;
@@ -222,12 +222,12 @@ impl Follow {
 
     /// Records the number of a request.
     pub(super) fn note(&mut self, request: u64, slot: Slot) {
-        self.asked.insert(request, slot);
+        self.pending.insert(request, slot);
     }
 
     /// The subject of the request with this number, if it belongs to this item.
-    pub(super) fn answered(&mut self, request: u64) -> Option<Slot> {
-        self.asked.remove(&request)
+    pub(super) fn take_request(&mut self, request: u64) -> Option<Slot> {
+        self.pending.remove(&request)
     }
 
     /// Takes an answer.

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_counts_down_in_steps_and_a_long_try_is_told() {
+    fn a_retry_counts_down_in_steps_and_a_long_try_is_shown() {
         let shown = [31, 30, 12, 3, 0, -4, -5].map(|seconds| {
             let now = Timestamp::UNIX_EPOCH;
             retry(now + jiff::SignedDuration::from_secs(seconds), now)

@@ -4,18 +4,18 @@
 /// beginnings of words count more, so `fan` prefers `fan_out` to `refine_all_names`.
 #[must_use]
 pub fn score(query: &str, text: &str) -> Option<i32> {
-    let wanted: Vec<char> = query
+    let remaining: Vec<char> = query
         .chars()
         .flat_map(char::to_lowercase)
         .filter(|c| *c != ' ')
         .collect();
-    let mut wanted = wanted.iter().peekable();
+    let mut remaining = remaining.iter().peekable();
     let mut score = 0;
     let mut previous_matched = false;
     let mut previous = ' ';
     for c in text.chars().flat_map(char::to_lowercase) {
         let starts_word = !previous.is_alphanumeric();
-        if wanted.next_if(|w| **w == c).is_some() {
+        if remaining.next_if(|w| **w == c).is_some() {
             score += 1 + if previous_matched { 4 } else { 0 } + if starts_word { 3 } else { 0 };
             previous_matched = true;
         } else {
@@ -25,7 +25,10 @@ pub fn score(query: &str, text: &str) -> Option<i32> {
     }
     // A shorter text is the closer match among equals.
     let length = i32::try_from(text.len()).unwrap_or(i32::MAX);
-    wanted.peek().is_none().then(|| score * 64 - length.min(63))
+    remaining
+        .peek()
+        .is_none()
+        .then(|| score * 64 - length.min(63))
 }
 
 /// The indices of the texts that match, best first; all of them, in order, for an empty query.

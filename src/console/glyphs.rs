@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_has_a_sign_of_its_own_so_that_none_is_told_by_colour_alone() {
+    fn every_state_has_its_own_sign_so_that_none_depends_on_colour_alone() {
         for set in [&UNICODE, &ASCII] {
             let signs = [
                 set.up,

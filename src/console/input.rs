@@ -23,7 +23,7 @@ pub(super) use tty::{Access, open_tty};
 
 /// An input event of the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum InputEvent {
     /// A key was pressed.
     Key(Key),
     /// Text was pasted, with brackets or as a burst of keys.
@@ -41,7 +41,7 @@ pub(super) struct Reader {
     parser: Parser,
     bursts: Bursts,
     /// Input that may be the first part of a paste.
-    part: Vec<Heard>,
+    part: Vec<InputEvent>,
     /// Time until which the next part of it may come.
     part_until: Option<Instant>,
 }
@@ -63,7 +63,7 @@ impl Reader {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub(super) async fn next(&mut self) -> io::Result<Vec<Heard>> {
+    pub(super) async fn next(&mut self) -> io::Result<Vec<InputEvent>> {
         let mut bytes = [0; READ];
         loop {
             let due = [self.parser.due(), self.part_until];

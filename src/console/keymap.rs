@@ -238,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_told_with_both_places() {
-        let told = |text: &str| Keymap::parse(text).err().unwrap_or_default();
-        let text = told("# mine\nqueues: g\n");
+    fn a_conflict_is_reported_with_both_places() {
+        let error = |text: &str| Keymap::parse(text).err().unwrap_or_default();
+        let text = error("# mine\nqueues: g\n");
         assert!(
             text.contains("of top (built in)") && text.contains("of queues (line 2)"),
             "{text}"
         );
-        let text = told("queues: zq\nruns: z\n");
+        let text = error("queues: zq\nruns: z\n");
         assert!(
             text.contains("`z` of runs (line 2)") && text.contains("`zq` of queues (line 1)"),
             "{text}"
@@ -253,12 +253,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_the_file_is_told_with_its_line() {
-        let told = |text: &str| Keymap::parse(text).err().unwrap_or_default();
-        assert!(told("top: t\nqeues: q\n").contains("line 2: there is no command `qeues`"));
-        assert!(told("terminate: t\n").contains("upper-case"));
-        assert!(told("top: ''\n").contains("empty key"));
-        assert!(told("top: {a: b}\n").contains("a key, or a list of keys"));
+    fn errors_in_the_file_are_reported_with_their_lines() {
+        let error = |text: &str| Keymap::parse(text).err().unwrap_or_default();
+        assert!(error("top: t\nqeues: q\n").contains("line 2: there is no command `qeues`"));
+        assert!(error("terminate: t\n").contains("upper-case"));
+        assert!(error("top: ''\n").contains("empty key"));
+        assert!(error("top: {a: b}\n").contains("a key, or a list of keys"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct LaunchForm {
     /// The job.
     pub job: JobRef,
     /// The job's data from Dagster.
-    pub detail: Told,
+    pub detail: Loadable,
     /// The run configuration as edited; `None` is the job's (or the partition's) own.
     pub config: Option<String>,
     /// The partition.
@@ -39,9 +39,9 @@ pub struct LaunchForm {
 
 /// The job's data, as far as known.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub enum Loadable {
     /// Requested, with this request number.
-    Asked(u64),
+    Requested(u64),
     /// Received.
     Known(JobDetail),
     /// Refused, with the reason.
@@ -55,7 +55,7 @@ pub enum PartitionConfig {
     #[default]
     Unknown,
     /// Requested, with this request number.
-    Asked(u64),
+    Requested(u64),
     /// Received.
     Known(String),
 }
@@ -96,7 +96,7 @@ pub enum Part {
 impl LaunchForm {
     /// Creates a form for a job whose details were requested.
     #[must_use]
-    pub fn new(job: JobRef, asked: u64) -> Self {
+    pub fn new(job: JobRef, request: u64) -> Self {
         Self {
             field: if job.is_all_assets() {
                 Field::Assets
@@ -104,7 +104,7 @@ impl LaunchForm {
                 Field::Launch
             },
             job,
-            detail: Told::Asked(asked),
+            detail: Loadable::Requested(request),
             config: None,
             partition: None,
             partition_config: PartitionConfig::default(),
@@ -121,7 +121,7 @@ impl LaunchForm {
     #[must_use]
     pub fn known(&self) -> Option<&JobDetail> {
         match &self.detail {
-            Told::Known(detail) => Some(detail),
+            Loadable::Known(detail) => Some(detail),
             _ => None,
         }
     }

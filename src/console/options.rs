@@ -15,7 +15,7 @@ pub enum QuitPolicy {
     #[default]
     Leave,
     /// The caller started the pool: ask whether to drain, leave it running or stop it.
-    Ask,
+    Confirm,
 }
 
 /// Way in which the operator left.
@@ -71,7 +71,7 @@ pub struct ConsoleOptions {
     /// seconds.
     pub reduced_motion: bool,
     /// State of the processes that the caller starts meanwhile. While they start and afterwards,
-    /// `q` behaves as with [`QuitPolicy::Ask`].
+    /// `q` behaves as with [`QuitPolicy::Confirm`].
     pub startup: Option<watch::Receiver<Startup>>,
     /// File that keeps order, columns, filters and the history of counts between two consoles;
     /// `None` keeps nothing.

@@ -123,9 +123,9 @@ impl Confirm {
             Command::TerminateRuns { run_ids, .. } => run_ids.as_slice() == [given],
             _ => false,
         };
-        let asked_for = |typed: &String| {
+        let is_requested = |typed: &String| {
             typed == given || self.requests.iter().any(|(_, command)| names_run(command))
         };
-        self.typed.as_ref().is_none_or(asked_for)
+        self.typed.as_ref().is_none_or(is_requested)
     }
 }

@@ -52,20 +52,20 @@ pub(super) fn frame_time(max_fps: Option<u32>) -> Duration {
 /// A snapshot that waits for its frame. A snapshot that takes long to show, because it renews a
 /// list of many thousand rows, does not delay the answer to a key.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct PendingSnapshot {
     /// Start of the wait.
     since: Option<Instant>,
     /// Time that showing the last one took.
     cost: Duration,
 }
 
-impl News {
+impl PendingSnapshot {
     /// Acceptable delay of the answer to a key.
     const CHEAP: Duration = Duration::from_millis(3);
     /// Maximum delay of data by a key that is held down.
     const AT_MOST: Duration = Duration::from_millis(500);
 
-    pub(super) fn came(&mut self, now: Instant) {
+    pub(super) fn arrived(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
@@ -75,7 +75,7 @@ impl News {
 
     /// Whether the waiting data are shown with this frame, which a key required if `typed`; if so,
     /// they no longer wait.
-    pub(super) fn are_taken(&mut self, now: Instant, typed: bool) -> bool {
+    pub(super) fn is_due(&mut self, now: Instant, typed: bool) -> bool {
         let wait = |since: Instant| {
             let waited = now.saturating_duration_since(since);
             typed && self.cost > Self::CHEAP && waited < Self::AT_MOST
@@ -97,27 +97,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn costly_news_let_a_key_go_first_but_not_for_ever() {
+    fn a_costly_snapshot_lets_a_key_go_first_but_not_for_ever() {
         let start = Instant::now();
         let later = |ms| start + Duration::from_millis(ms);
-        let mut news = News::default();
-        assert!(!news.are_taken(start, false), "there are none");
-        news.came(start);
-        assert!(news.are_taken(start, true), "nothing says that they cost");
-        assert!(!news.wait());
-        news.cost(Duration::from_millis(20));
-        news.came(start);
-        news.came(later(400));
-        assert!(!news.are_taken(later(400), true));
+        let mut pending = PendingSnapshot::default();
+        assert!(!pending.is_due(start, false), "there are none");
+        pending.arrived(start);
+        assert!(pending.is_due(start, true), "nothing says that they cost");
+        assert!(!pending.wait());
+        pending.cost(Duration::from_millis(20));
+        pending.arrived(start);
+        pending.arrived(later(400));
+        assert!(!pending.is_due(later(400), true));
         assert!(
-            news.are_taken(later(500), true),
+            pending.is_due(later(500), true),
             "they wait since the first"
         );
-        news.came(later(600));
-        assert!(news.are_taken(later(600), false), "no key asks for it");
-        news.cost(Duration::from_millis(1));
-        news.came(later(700));
-        assert!(news.are_taken(later(700), true), "they cost little again");
+        pending.arrived(later(600));
+        assert!(pending.is_due(later(600), false), "no key asks for it");
+        pending.cost(Duration::from_millis(1));
+        pending.arrived(later(700));
+        assert!(pending.is_due(later(700), true), "they cost little again");
     }
 
     #[test]

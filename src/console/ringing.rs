@@ -22,7 +22,7 @@ pub struct RingSettings {
 const STANDS: SignedDuration = SignedDuration::from_secs(5);
 
 /// Time within which a returning alarm does not ring again.
-const HEARD: SignedDuration = SignedDuration::from_mins(1);
+const REPEAT_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The recent alarms.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +64,7 @@ impl Ringing {
         }
         self.known.retain(|_, known| {
             let gone_for = now.duration_since(known.seen_at);
-            gone_for.is_zero() || (known.rang && gone_for < HEARD)
+            gone_for.is_zero() || (known.rang && gone_for < REPEAT_AFTER)
         });
         let first = *due.first()?;
         Some(match due.len() {
@@ -108,24 +108,24 @@ mod tests {
             kinds: vec![AlarmKind::NoConsumer],
         };
         let mut ringing = Ringing::default();
-        let mut heard = |second, abouts: &[&str]| {
+        let mut rings = |second, abouts: &[&str]| {
             let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
             let alarms: Vec<Alarm> = abouts.iter().map(|about| alarm(about)).collect();
             ringing.note(&settings, &alarms, now)
         };
-        assert_eq!(heard(0, &["a"]), None);
-        assert_eq!(heard(4, &[]), None, "it is gone");
-        assert_eq!(heard(6, &["a", "b"]), None, "it starts anew");
-        let told = Some(String::from("no one has looked at a (and 1 more)"));
-        assert_eq!(heard(11, &["a", "b"]), told);
-        assert_eq!(heard(12, &["a", "b"]), None);
-        assert_eq!(heard(13, &["b"]), None);
-        assert_eq!(heard(72, &["a", "b"]), None, "it comes and goes");
-        assert_eq!(heard(80, &["a", "b"]), None);
-        assert_eq!(heard(140, &["b"]), None);
-        assert_eq!(heard(141, &["a", "b"]), None);
+        assert_eq!(rings(0, &["a"]), None);
+        assert_eq!(rings(4, &[]), None, "it is gone");
+        assert_eq!(rings(6, &["a", "b"]), None, "it starts anew");
+        let expected = Some(String::from("no one has looked at a (and 1 more)"));
+        assert_eq!(rings(11, &["a", "b"]), expected);
+        assert_eq!(rings(12, &["a", "b"]), None);
+        assert_eq!(rings(13, &["b"]), None);
+        assert_eq!(rings(72, &["a", "b"]), None, "it comes and goes");
+        assert_eq!(rings(80, &["a", "b"]), None);
+        assert_eq!(rings(140, &["b"]), None);
+        assert_eq!(rings(141, &["a", "b"]), None);
         let again = Some(String::from("no one has looked at a"));
-        assert_eq!(heard(146, &["a", "b"]), again);
+        assert_eq!(rings(146, &["a", "b"]), again);
     }
 
     #[test]

@@ -28,11 +28,11 @@ use crate::domain::{Reply, Snapshot};
 
 use super::app::{App, Effect, Message, Setup};
 use super::glyphs::Glyphs;
-use super::input::{self, Heard};
+use super::input::{self, InputEvent};
 use super::keymap::Keymap;
 use super::memory::Memory;
 use super::options::{ConsoleError, ConsoleOptions, Exit, Startup};
-use super::pace::{News, Pace, frame_time};
+use super::pace::{Pace, PendingSnapshot, frame_time};
 use super::terminal::{self, PanicHook, Panics, Screen};
 use super::theme::{Depth, Theme};
 use signals::{Ends, Signals};
@@ -126,8 +126,8 @@ fn console_thread(
         screen,
         outcomes: FuturesUnordered::new(),
         frame,
-        to_edit: None,
-        came_back: false,
+        pending_edit: None,
+        needs_resize: false,
     };
     let exit = runtime.block_on(console.run(signals, panics));
     // A write to a file system that hangs is not waited for.
@@ -144,13 +144,13 @@ fn watch_for_the_end() -> Result<AbortOnDrop<()>, ConsoleError> {
     })?;
     Ok(AbortOnDrop::new(tokio::spawn(async move {
         signals.next().await;
-        terminal::ask_to_end();
+        terminal::request_end();
     })))
 }
 
 /// Event that woke the loop.
 enum Wake {
-    Inputs(io::Result<Vec<Heard>>),
+    Inputs(io::Result<Vec<InputEvent>>),
     Resized,
     Snapshot,
     /// The outcome of an effect.
@@ -172,7 +172,7 @@ struct Files {
 
 impl Files {
     /// Waits for the next state of the start; pending without one.
-    async fn news(&mut self) -> Startup {
+    async fn next_startup(&mut self) -> Startup {
         if let Some(startup) = &mut self.startup {
             if startup.changed().await.is_ok() {
                 return startup.borrow_and_update().clone();
@@ -195,9 +195,9 @@ struct Console<'a> {
     outcomes: FuturesUnordered<BoxFuture<'static, Message>>,
     frame: Duration,
     /// Text to be edited: the loop must release the terminal's events first.
-    to_edit: Option<String>,
+    pending_edit: Option<String>,
     /// Whether another program had the terminal for a while, so that it may have another size.
-    came_back: bool,
+    needs_resize: bool,
 }
 
 impl Console<'_> {
@@ -208,7 +208,7 @@ impl Console<'_> {
             let more = self.app.update(Message::Startup(present), Timestamp::now());
             debug_assert!(more.is_empty(), "news of the start asks for nothing");
         }
-        if self.app.wants_mouse() && self.screen.mouse(true).is_err() {
+        if self.app.uses_mouse() && self.screen.mouse(true).is_err() {
             return Exit::HungUp;
         }
         let exit = self.serve(signals, panics).await;
@@ -241,13 +241,13 @@ impl Console<'_> {
         };
         let mut snapshots = self.handle.watch();
         let mut linked = true;
-        if let ControlFlow::Break(exit) = self.tell_size(&mut signals).await {
+        if let ControlFlow::Break(exit) = self.update_size(&mut signals).await {
             return exit;
         }
         let mut pace = Pace::new(self.frame);
         let mut remembered = Instant::now();
         let mut changed = false;
-        let mut news = News::default();
+        let mut pending = PendingSnapshot::default();
         let first = self.take_snapshot(&mut snapshots, &mut signals).await;
         if let ControlFlow::Break(exit) = first {
             return exit;
@@ -265,13 +265,13 @@ impl Console<'_> {
                 _ = signals.stop_input.recv() => Wake::Stop,
                 _ = signals.resumed.recv() => Wake::Resumed,
                 exit = signals.ends.next() => Wake::Leave(exit),
-                seen = snapshots.changed(), if linked && !news.wait() => {
+                seen = snapshots.changed(), if linked && !pending.wait() => {
                     linked = seen.is_ok();
                     if linked { Wake::Snapshot } else { Wake::Outcome(Message::CutOff) }
                 }
                 Some(outcome) = self.outcomes.next() => Wake::Outcome(outcome),
                 Some(panic) = panics.others.recv() => Wake::Panic(panic),
-                startup = self.files.news() => Wake::Startup(startup),
+                startup = self.files.next_startup() => Wake::Startup(startup),
                 () = sleep_until(due) => Wake::Time,
             };
             let now = Timestamp::now();
@@ -280,36 +280,38 @@ impl Console<'_> {
                 Wake::Inputs(Ok(inputs)) => self.inputs(inputs, &mut signals).await,
                 // An error means that the terminal is gone.
                 Wake::Inputs(Err(_)) => ControlFlow::Break(Exit::HungUp),
-                Wake::Resized => self.tell_size(&mut signals).await,
+                Wake::Resized => self.update_size(&mut signals).await,
                 Wake::Stop => self.stop(&mut signals).await,
                 Wake::Snapshot => {
-                    news.came(Instant::now());
+                    pending.arrived(Instant::now());
                     ControlFlow::Continue(())
                 }
-                Wake::Outcome(message) => self.tell(message, &mut signals).await,
+                Wake::Outcome(message) => self.update(message, &mut signals).await,
                 Wake::Panic(text) => {
-                    self.tell(Message::BackgroundPanic(text), &mut signals)
+                    self.update(Message::BackgroundPanic(text), &mut signals)
                         .await
                 }
-                Wake::Startup(startup) => self.tell(Message::Startup(startup), &mut signals).await,
+                Wake::Startup(startup) => {
+                    self.update(Message::Startup(startup), &mut signals).await
+                }
                 Wake::Resumed => gone(self.enter_again()),
                 Wake::Leave(exit) => ControlFlow::Break(exit),
-                Wake::Time if !changed => self.tell(Message::Tick, &mut signals).await,
+                Wake::Time if !changed => self.update(Message::Tick, &mut signals).await,
                 Wake::Time => ControlFlow::Continue(()),
             };
             if let ControlFlow::Break(exit) = flow {
                 return exit;
             }
-            if let Some(text) = self.to_edit.take() {
+            if let Some(text) = self.pending_edit.take() {
                 // Nothing is read meanwhile: the editor has the terminal.
                 let flow = self.edit(&text, &mut signals).await;
                 if let ControlFlow::Break(exit) = flow {
                     return exit;
                 }
             }
-            if std::mem::take(&mut self.came_back) {
+            if std::mem::take(&mut self.needs_resize) {
                 reader.flush();
-                if let ControlFlow::Break(exit) = self.tell_size(&mut signals).await {
+                if let ControlFlow::Break(exit) = self.update_size(&mut signals).await {
                     return exit;
                 }
             }
@@ -319,9 +321,9 @@ impl Console<'_> {
                 continue;
             }
             // Snapshots are taken once a frame, however many came.
-            let drew = if news.are_taken(moment, typed) {
+            let drew = if pending.is_due(moment, typed) {
                 let drew = self.take_snapshot(&mut snapshots, &mut signals).await;
-                news.cost(moment.elapsed());
+                pending.cost(moment.elapsed());
                 drew
             } else {
                 gone(self.screen.draw(&self.app, now))
@@ -329,7 +331,7 @@ impl Console<'_> {
             if let ControlFlow::Break(exit) = drew {
                 return exit;
             }
-            changed = news.wait();
+            changed = pending.wait();
             if remembered.elapsed() > REMEMBER_EVERY {
                 drop(self.remember());
                 remembered = Instant::now();
@@ -343,27 +345,31 @@ impl Console<'_> {
         signals: &mut Signals,
     ) -> ControlFlow<Exit> {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        self.tell(Message::Snapshot(snapshot), signals).await?;
+        self.update(Message::Snapshot(snapshot), signals).await?;
         gone(self.screen.draw(&self.app, Timestamp::now()))
     }
 
     /// Passes the terminal's current size to the model.
-    async fn tell_size(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
+    async fn update_size(&mut self, signals: &mut Signals) -> ControlFlow<Exit> {
         match self.screen.size() {
-            Ok((columns, rows)) => self.tell(Message::Resize(columns, rows), signals).await,
+            Ok((columns, rows)) => self.update(Message::Resize(columns, rows), signals).await,
             Err(_) => ControlFlow::Continue(()),
         }
     }
 
-    async fn inputs(&mut self, inputs: Vec<Heard>, signals: &mut Signals) -> ControlFlow<Exit> {
+    async fn inputs(
+        &mut self,
+        inputs: Vec<InputEvent>,
+        signals: &mut Signals,
+    ) -> ControlFlow<Exit> {
         for input in inputs {
             let message = match input {
-                Heard::Key(key) => Message::Key(key),
-                Heard::Paste(text) => Message::Paste(text),
-                Heard::Mouse(mouse) => Message::Mouse(mouse),
+                InputEvent::Key(key) => Message::Key(key),
+                InputEvent::Paste(text) => Message::Paste(text),
+                InputEvent::Mouse(mouse) => Message::Mouse(mouse),
             };
-            self.tell(message, signals).await?;
-            if self.to_edit.is_some() || self.came_back {
+            self.update(message, signals).await?;
+            if self.pending_edit.is_some() || self.needs_resize {
                 // Keys typed ahead were not meant for the current screen.
                 break;
             }
@@ -372,7 +378,7 @@ impl Console<'_> {
     }
 
     /// Passes a message to the model, and carries out its effects.
-    async fn tell(&mut self, message: Message, signals: &mut Signals) -> ControlFlow<Exit> {
+    async fn update(&mut self, message: Message, signals: &mut Signals) -> ControlFlow<Exit> {
         for effect in self.app.update(message, Timestamp::now()) {
             match effect {
                 Effect::Request {
@@ -400,7 +406,7 @@ impl Console<'_> {
                         Message::Written(writing.await.unwrap_or(Err(broke)))
                     }));
                 }
-                Effect::Edit(text) => self.to_edit = Some(text),
+                Effect::Edit(text) => self.pending_edit = Some(text),
                 Effect::Mouse(used) => gone(self.screen.mouse(used))?,
                 Effect::Ring { bell, notification } => {
                     gone(self.screen.ring(bell, notification.as_deref()))?;

@@ -34,7 +34,7 @@ use super::app::{App, Caret};
 use super::options::ConsoleError;
 use crate::domain::secrets::redact_text;
 use output::Output;
-pub(super) use output::ask_to_end;
+pub(super) use output::request_end;
 
 /// Whether the console has the terminal at the moment; there is one terminal per process.
 static ENTERED: AtomicBool = AtomicBool::new(false);
@@ -66,9 +66,9 @@ pub fn check() -> Result<(), ConsoleError> {
 
 /// Columns and rows. A terminal that reports none has those of the environment, or the usual ones.
 fn size() -> io::Result<(u16, u16)> {
-    let told = tcgetwinsize(io::stdout())?;
-    if told.ws_col > 0 && told.ws_row > 0 {
-        return Ok((told.ws_col, told.ws_row));
+    let reported = tcgetwinsize(io::stdout())?;
+    if reported.ws_col > 0 && reported.ws_row > 0 {
+        return Ok((reported.ws_col, reported.ws_row));
     }
     let named = |name, usual| {
         let value = std::env::var(name).ok();
@@ -105,11 +105,11 @@ pub(super) fn restore() {
 
 /// The modes of a terminal that is lent to another program, for the case that it ends without
 /// restoring them.
-pub(super) struct Lent(Option<Termios>);
+pub(super) struct TerminalGuard(Option<Termios>);
 
-impl Lent {
+impl TerminalGuard {
     /// Gives the terminal to another program.
-    pub(super) fn out() -> Self {
+    pub(super) fn lend() -> Self {
         restore();
         Self(tcgetattr(io::stdin()).ok())
     }
@@ -176,21 +176,21 @@ impl Screen {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let (width, height) = self.size()?;
-        let mut wanted = Buffer::empty(Rect::new(0, 0, width, height));
-        let caret = app.render_to(&mut wanted, now);
-        if self.shown.as_ref() == Some(&wanted) && self.caret == caret {
+        let mut next = Buffer::empty(Rect::new(0, 0, width, height));
+        let caret = app.render_to(&mut next, now);
+        if self.shown.as_ref() == Some(&next) && self.caret == caret {
             return Ok(());
         }
         let backend = &mut *self.backend;
         queue!(backend, BeginSynchronizedUpdate)?;
-        let shown = self.shown.take().filter(|shown| shown.area == wanted.area);
+        let shown = self.shown.take().filter(|shown| shown.area == next.area);
         let shown = if let Some(shown) = shown {
             shown
         } else {
             queue!(backend, Clear(ClearType::All))?;
-            Buffer::empty(wanted.area)
+            Buffer::empty(next.area)
         };
-        backend.draw(shown.diff(&wanted).into_iter())?;
+        backend.draw(shown.diff(&next).into_iter())?;
         // Input methods, screen readers and braille follow the cursor, hidden or not.
         let is_shown = caret.is_some_and(|caret| caret.is_shown);
         if let Some(caret) = caret {
@@ -204,7 +204,7 @@ impl Screen {
             }
         }
         execute!(backend, EndSynchronizedUpdate)?;
-        self.shown = Some(wanted);
+        self.shown = Some(next);
         self.caret = caret;
         Ok(())
     }

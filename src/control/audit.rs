@@ -85,7 +85,7 @@ fn target(worker: &str, command: &Command) -> String {
         | Command::Kill
         | Command::Stop
         | Command::Reload
-        | Command::Ask(_) => worker.to_owned(),
+        | Command::Query(_) => worker.to_owned(),
     }
 }
 
@@ -169,7 +169,7 @@ impl Tail {
     ///
     /// # Errors
     /// The file cannot be read; a missing file is not an error.
-    pub fn news(&mut self) -> io::Result<Option<Vec<AuditEntry>>> {
+    pub fn read_new(&mut self) -> io::Result<Option<Vec<AuditEntry>>> {
         let mut file = match fs::File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -198,7 +198,7 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("audit.jsonl");
         let mut tail = Tail::new(path.clone());
-        assert_eq!(tail.news()?, None, "there is no file yet");
+        assert_eq!(tail.read_new()?, None, "there is no file yet");
         let line = |command: &Command| {
             let reply = Reply::Done(String::from("as asked"));
             entry("ann", "ann@bastion", "w-1", command, &reply)
@@ -206,11 +206,11 @@ mod tests {
         for command in [Command::Pause, Command::Resume] {
             append(&path, &line(&command).ok_or(io::ErrorKind::Other)?)?;
         }
-        let news = tail.news()?.unwrap_or_default();
-        let verbs: Vec<&str> = news.iter().map(|entry| entry.verb.as_str()).collect();
+        let added = tail.read_new()?.unwrap_or_default();
+        let verbs: Vec<&str> = added.iter().map(|entry| entry.verb.as_str()).collect();
         assert_eq!(verbs, ["resume", "pause"]);
-        assert_eq!(news[0].result(), (true, "as asked"));
-        assert_eq!(tail.news()?, None);
+        assert_eq!(added[0].result(), (true, "as asked"));
+        assert_eq!(tail.read_new()?, None);
         Ok(())
     }
 }

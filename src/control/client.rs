@@ -23,7 +23,7 @@ use crate::domain::{Command, Reply, WorkerSnapshot};
 
 /// Timeout for a worker's greeting, and for its first snapshot. A worker sends both at once, but a
 /// busy machine may delay them.
-pub const GREETING: Duration = Duration::from_secs(5);
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Interval at which [`wait_for_socket`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -45,7 +45,7 @@ pub struct Connection {
 
 /// Data that a client subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wants {
+pub struct SubscribeOptions {
     /// Refuse this client's commands.
     pub read_only: bool,
     /// Snapshots.
@@ -78,8 +78,8 @@ impl Connection {
     /// Connects to a socket of this host and reads the worker's greeting.
     ///
     /// # Errors
-    /// There is no answer within [`GREETING`], the connection is refused, or the process that
-    /// answers uses another protocol or belongs to another user.
+    /// There is no answer within [`GREETING_TIMEOUT`], the connection is refused, or the process
+    /// that answers uses another protocol or belongs to another user.
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
         let connect = async {
             let connected = UnixStream::connect(path).await;
@@ -98,8 +98,8 @@ impl Connection {
             let input = reader(read).map(|frame| Ok(frame?.freeze())).boxed();
             Self::greeted(path.to_owned(), input, Box::pin(writer(write))).await
         };
-        let within = timeout(GREETING, connect).await;
-        within.unwrap_or_else(|_| Err(late(path, "greet", GREETING)))
+        let within = timeout(GREETING_TIMEOUT, connect).await;
+        within.unwrap_or_else(|_| Err(late(path, "greet", GREETING_TIMEOUT)))
     }
 
     /// As [`Connection::open`], over frames of another transport; `path` is the name in errors.
@@ -111,8 +111,8 @@ impl Connection {
         input: FramesIn,
         output: FramesOut,
     ) -> Result<Self, ControlError> {
-        let within = timeout(GREETING, Self::greeted(path.clone(), input, output)).await;
-        within.unwrap_or_else(|_| Err(late(&path, "greet", GREETING)))
+        let within = timeout(GREETING_TIMEOUT, Self::greeted(path.clone(), input, output)).await;
+        within.unwrap_or_else(|_| Err(late(&path, "greet", GREETING_TIMEOUT)))
     }
 
     async fn greeted(
@@ -148,18 +148,18 @@ impl Connection {
     ///
     /// # Errors
     /// The link is broken.
-    pub async fn start(self, wants: Wants) -> Result<(Input, Output), ControlError> {
+    pub async fn start(self, options: SubscribeOptions) -> Result<(Input, Output), ControlError> {
         let Self {
             path,
             input,
             output,
             ..
         } = self;
-        let Wants {
+        let SubscribeOptions {
             read_only,
             snapshots,
             logs,
-        } = wants;
+        } = options;
         let input = Input {
             path: path.clone(),
             frames: input,
@@ -247,13 +247,13 @@ pub fn answer_within(command: &Command) -> Duration {
 pub async fn call(socket: &Path, command: Command) -> Result<Reply, ControlError> {
     const ID: u64 = 1;
     let limit = answer_within(&command);
-    let wants = Wants {
+    let options = SubscribeOptions {
         read_only: false,
         snapshots: false,
         logs: LogStart::Never,
     };
     let answer = async {
-        let (mut input, mut output) = Connection::open(socket).await?.start(wants).await?;
+        let (mut input, mut output) = Connection::open(socket).await?.start(options).await?;
         output.command(ID, command).await?;
         loop {
             if let ServerFrame::Reply { id: ID, reply } = input.next().await? {
@@ -270,21 +270,21 @@ pub async fn call(socket: &Path, command: Command) -> Result<Reply, ControlError
 /// # Errors
 /// The worker cannot be reached or does not send its state.
 pub async fn status(socket: &Path) -> Result<Arc<WorkerSnapshot>, ControlError> {
-    let wants = Wants {
+    let options = SubscribeOptions {
         read_only: true,
         snapshots: true,
         logs: LogStart::Never,
     };
     let state = async {
-        let (mut input, _output) = Connection::open(socket).await?.start(wants).await?;
+        let (mut input, _output) = Connection::open(socket).await?.start(options).await?;
         loop {
             if let ServerFrame::Snapshot { snapshot, .. } = input.next().await? {
                 return Ok(snapshot);
             }
         }
     };
-    let within = timeout(GREETING, state).await;
-    within.unwrap_or_else(|_| Err(late(socket, "send its state", GREETING)))
+    let within = timeout(GREETING_TIMEOUT, state).await;
+    within.unwrap_or_else(|_| Err(late(socket, "send its state", GREETING_TIMEOUT)))
 }
 
 /// A worker that answers on its control socket.
@@ -309,7 +309,7 @@ pub async fn discover() -> Vec<WorkerSocket> {
 
 /// The workers that answer in these folders.
 pub async fn discover_in(folders: &[PathBuf]) -> Vec<WorkerSocket> {
-    let asked = folders
+    let queries = folders
         .iter()
         .flat_map(|folder| runtime::sockets(folder))
         .map(|path| async move {
@@ -328,7 +328,7 @@ pub async fn discover_in(folders: &[PathBuf]) -> Vec<WorkerSocket> {
                 read_only,
             })
         });
-    let answers = futures::future::join_all(asked).await;
+    let answers = futures::future::join_all(queries).await;
     answers.into_iter().flatten().collect()
 }
 

@@ -12,9 +12,9 @@ use crate::domain::WorkerSnapshot;
 #[derive(Debug)]
 pub struct Desk {
     /// State of the queues; the worker in it is empty.
-    pub told: watch::Receiver<Arc<WorkerSnapshot>>,
+    pub snapshots: watch::Receiver<Arc<WorkerSnapshot>>,
     /// Commands about queues.
     pub requests: mpsc::Sender<Request>,
     /// Whether the queues are to be counted.
-    pub wanted: watch::Sender<bool>,
+    pub demand: watch::Sender<bool>,
 }

@@ -37,7 +37,7 @@ const IN_FLIGHT: usize = 4096;
 
 /// Capacity of the channel of messages to the hub: a few from each of many links. A full channel
 /// slows the links down, and then the workers skip snapshots.
-const NEWS: usize = 256;
+const MAX_PENDING_EVENTS: usize = 256;
 
 /// Options of a hub.
 #[derive(Debug)]
@@ -104,12 +104,13 @@ impl Hub {
     #[must_use = "the hub ends when its handle is dropped"]
     pub fn start(options: HubOptions) -> Handle {
         let (send_request, requests) = mpsc::channel(IN_FLIGHT);
-        let (send_news, news) = mpsc::channel(NEWS);
-        let (send_host_news, host_news) = mpsc::channel(NEWS);
-        let (tell, told) = mpsc::channel(8);
+        let (send_link_events, link_events) = mpsc::channel(MAX_PENDING_EVENTS);
+        let (send_host_events, host_events) = mpsc::channel(MAX_PENDING_EVENTS);
+        let (updates, webserver) = mpsc::channel(8);
         let audit = options.audit.clone().map(AuditLog::new);
         let desk = options.desk.as_ref().map(|desk| desk.requests.clone());
-        let mut router = route::Router::new(options.read_only, audit, tell, desk, options.starter);
+        let mut router =
+            route::Router::new(options.read_only, audit, updates, desk, options.starter);
         if let Some(url) = &options.webserver_url {
             router.use_webserver(url);
         }
@@ -123,8 +124,8 @@ impl Hub {
             webserver_url: options.webserver_url,
             read_only: options.read_only,
             forget_after: options.forget_after,
-            news: send_news,
-            host_news: send_host_news,
+            link_events: send_link_events,
+            host_events: send_host_events,
         });
         state.look();
         state.merge();
@@ -135,13 +136,13 @@ impl Hub {
             publish,
         };
         let inputs = Inputs {
-            news,
-            host_news,
-            told,
+            link_events,
+            host_events,
+            webserver,
             own: options.own_events,
             audit,
             every,
-            desk: options.desk.map(|desk| (desk.told, desk.wanted)),
+            desk: options.desk.map(|desk| (desk.snapshots, desk.demand)),
         };
         tokio::spawn(hub.run(inputs, router));
         Handle::new(snapshot, send_request)
@@ -165,19 +166,19 @@ impl Hub {
                     }
                 }
                 Some(_) = under_way.join_next() => {}
-                Some(news) = inputs.news.recv() => {
-                    self.state.heard(news);
+                Some(event) = inputs.link_events.recv() => {
+                    self.state.on_link_event(event);
                     if let Some(url) = self.state.learn_webserver() {
                         router.use_webserver(&url);
                     }
                     pace.touch();
                 }
-                Some((host, news)) = inputs.host_news.recv() => {
-                    self.state.host_heard(&host, news);
+                Some((host, event)) = inputs.host_events.recv() => {
+                    self.state.on_host_event(&host, event);
                     pace.touch();
                 }
-                Some(told) = inputs.told.recv() => {
-                    self.state.told(told);
+                Some(update) = inputs.webserver.recv() => {
+                    self.state.on_webserver_update(update);
                     pace.touch();
                 }
                 event = receive(&mut inputs.own) => {
@@ -186,14 +187,14 @@ impl Hub {
                         pace.touch();
                     }
                 }
-                told = desk_told(&mut inputs.desk) => {
-                    self.state.desk_told(told);
+                snapshot = next_desk_snapshot(&mut inputs.desk) => {
+                    self.state.on_desk_snapshot(snapshot);
                     pace.touch();
                 }
                 _ = look.tick() => {
-                    let wanted = self.state.wants_desk();
-                    if let Some((_, wants)) = &inputs.desk
-                        && wants.send_if_modified(|known| std::mem::replace(known, wanted) != wanted)
+                    let needed = self.state.needs_desk();
+                    if let Some((_, demand)) = &inputs.desk
+                        && demand.send_if_modified(|known| std::mem::replace(known, needed) != needed)
                     {
                         pace.touch();
                     }
@@ -218,9 +219,9 @@ impl Hub {
 
 /// All inputs of the hub.
 struct Inputs {
-    news: mpsc::Receiver<link::LinkNews>,
-    host_news: mpsc::Receiver<(Arc<str>, host::HostNews)>,
-    told: mpsc::Receiver<poller::Told>,
+    link_events: mpsc::Receiver<link::AddressedEvent>,
+    host_events: mpsc::Receiver<(Arc<str>, host::HostEvent)>,
+    webserver: mpsc::Receiver<poller::WebserverUpdate>,
     own: Option<mpsc::Receiver<Event>>,
     audit: Option<Tail>,
     every: Duration,
@@ -231,20 +232,21 @@ impl Inputs {
     /// The audit log's newest entries, if some were added. A read error is only logged, because
     /// nothing else can be done about it here.
     fn audited(&mut self) -> Option<Vec<AuditEntry>> {
-        let news = self.audit.as_mut()?.news();
-        news.inspect_err(|error| tracing::debug!("cannot read the audit log: {error}"))
+        let added = self.audit.as_mut()?.read_new();
+        added
+            .inspect_err(|error| tracing::debug!("cannot read the audit log: {error}"))
             .ok()
             .flatten()
     }
 }
 
 /// The next message of the desk, or never.
-async fn desk_told(
+async fn next_desk_snapshot(
     desk: &mut Option<(watch::Receiver<Arc<WorkerSnapshot>>, watch::Sender<bool>)>,
 ) -> Arc<WorkerSnapshot> {
-    if let Some((told, _)) = desk {
-        if told.changed().await.is_ok() {
-            return Arc::clone(&told.borrow_and_update());
+    if let Some((snapshots, _)) = desk {
+        if snapshots.changed().await.is_ok() {
+            return Arc::clone(&snapshots.borrow_and_update());
         }
         *desk = None;
     }

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_is_told_how_many_lines_it_missed() {
+    fn a_slow_reader_gets_the_number_of_lines_it_missed() {
         let ring = LogRing::new(3);
         for number in 0..10 {
             ring.push(line(&number.to_string()));

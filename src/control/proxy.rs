@@ -23,7 +23,7 @@ use super::audit::Tail;
 use super::protocol::{self, FrameReader, own_host, reader, writer};
 use super::{runtime, server};
 use crate::domain::Timestamp;
-use wire::{Hello, News, OWN, Order, PROTOCOL};
+use wire::{Hello, OWN, Order, PROTOCOL, ProxyMessage};
 
 /// Interval between looks for workers.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -64,7 +64,7 @@ where
         channels: HashMap::new(),
         bridges: JoinSet::new(),
         audit: audit.map(Tail::new),
-        audit_asked: false,
+        audit_requested: false,
         audited: Timestamp::MIN,
     };
     let mut output = writer(output);
@@ -87,14 +87,14 @@ struct Proxy {
     channels: HashMap<u32, mpsc::Sender<Bytes>>,
     bridges: JoinSet<u32>,
     audit: Option<Tail>,
-    audit_asked: bool,
+    audit_requested: bool,
     /// Time of the newest audit entry that was sent.
     audited: Timestamp,
 }
 
 impl Proxy {
     async fn run<R: AsyncRead + Unpin>(mut self, mut input: FrameReader<R>) -> io::Result<()> {
-        self.tell(&News::Hello(Hello {
+        self.send(&ProxyMessage::Hello(Hello {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: own_host(),
@@ -112,26 +112,26 @@ impl Proxy {
                 frame = timeout(SILENCE, input.next()) => match frame {
                     Ok(Some(frame)) => {
                         let (channel, content) = wire::unpack(frame?.freeze())?;
-                        self.heard(channel, content)?;
+                        self.on_frame(channel, content)?;
                     }
                     Ok(None) | Err(_) => return Ok(()),
                 },
                 Some(ended) = self.bridges.join_next() => {
                     let channel = ended.map_err(io::Error::other)?;
                     self.channels.remove(&channel);
-                    self.tell(&News::Closed { channel }).await?;
+                    self.send(&ProxyMessage::Closed { channel }).await?;
                 }
                 _ = look.tick() => {
                     self.look().await?;
-                    self.tell_audit().await?;
+                    self.send_audit().await?;
                 }
-                _ = alive.tick() => self.tell(&News::Alive).await?,
+                _ = alive.tick() => self.send(&ProxyMessage::Alive).await?,
             }
         }
     }
 
-    async fn tell(&self, news: &News) -> io::Result<()> {
-        let frame = wire::pack_own(news)?;
+    async fn send(&self, message: &ProxyMessage) -> io::Result<()> {
+        let frame = wire::pack_own(message)?;
         // Fails when the writer has ended, whose error is the one that counts.
         let _ = self.out.send(frame).await;
         Ok(())
@@ -146,21 +146,21 @@ impl Proxy {
         let now: BTreeSet<PathBuf> = sockets.filter(|socket| server::is_live(socket)).collect();
         let before = std::mem::replace(&mut self.found, now);
         for socket in before.difference(&self.found).cloned() {
-            self.tell(&News::Gone { socket }).await?;
+            self.send(&ProxyMessage::Gone { socket }).await?;
         }
         for socket in self.found.difference(&before).cloned() {
-            self.tell(&News::Found { socket }).await?;
+            self.send(&ProxyMessage::Found { socket }).await?;
         }
         Ok(())
     }
 
     /// Sends the audit entries since the last time.
-    async fn tell_audit(&mut self) -> io::Result<()> {
-        let Some(tail) = self.audit.as_mut().filter(|_| self.audit_asked) else {
+    async fn send_audit(&mut self) -> io::Result<()> {
+        let Some(tail) = self.audit.as_mut().filter(|_| self.audit_requested) else {
             return Ok(());
         };
-        let news = tail.news();
-        let read = news.inspect_err(|error| tracing::debug!("cannot read the audit log: {error}"));
+        let added = tail.read_new();
+        let read = added.inspect_err(|error| tracing::debug!("cannot read the audit log: {error}"));
         let Some(mut entries) = read.ok().flatten() else {
             return Ok(());
         };
@@ -170,10 +170,10 @@ impl Proxy {
             return Ok(());
         };
         self.audited = newest;
-        self.tell(&News::Audit { entries }).await
+        self.send(&ProxyMessage::Audit { entries }).await
     }
 
-    fn heard(&mut self, channel: u32, content: Bytes) -> io::Result<()> {
+    fn on_frame(&mut self, channel: u32, content: Bytes) -> io::Result<()> {
         if channel != OWN {
             // A worker that does not take its commands must not delay the others: its channel ends.
             let taken = self
@@ -199,7 +199,7 @@ impl Proxy {
                 self.channels.insert(channel, commands);
             }
             Order::Close { channel } => drop(self.channels.remove(&channel)),
-            Order::Audit => self.audit_asked = true,
+            Order::Audit => self.audit_requested = true,
             Order::Alive => {}
         }
         Ok(())

@@ -117,14 +117,14 @@ fn last_words(stderr: &str) -> Option<&str> {
 fn advice(host: &str, status: Option<ExitStatus>, stderr: &str) -> Option<String> {
     // Exit code of a shell that cannot find the program.
     const NO_PROGRAM: i32 = 127;
-    let says = |text: &str| stderr.contains(text);
-    if says("Host key verification failed") || says("host key") {
+    let contains = |text: &str| stderr.contains(text);
+    if contains("Host key verification failed") || contains("host key") {
         Some(format!("run `ssh {host}` once and check its key"))
-    } else if says("Permission denied") || says("Too many authentication failures") {
+    } else if contains("Permission denied") || contains("Too many authentication failures") {
         Some("no password is asked here: load a key into your agent".to_owned())
     } else if status.and_then(|status| status.code()) == Some(NO_PROGRAM) {
         Some("install dagster-taskiq-tui there, or name it with --remote-program".to_owned())
-    } else if says("unrecognized subcommand") {
+    } else if contains("unrecognized subcommand") {
         Some("the version over there is too old to be attached".to_owned())
     } else {
         None
@@ -160,22 +160,22 @@ mod tests {
 
     #[test]
     fn ssh_s_own_words_become_a_sentence_with_what_to_do() {
-        let told = |stderr: &str| sentence("ann@etl-1", None, stderr);
+        let reason = |stderr: &str| sentence("ann@etl-1", None, stderr);
         assert_eq!(
-            told("No ED25519 host key is known for etl-1.\r\nHost key verification failed.\r\n"),
+            reason("No ED25519 host key is known for etl-1.\r\nHost key verification failed.\r\n"),
             "Host key verification failed; run `ssh ann@etl-1` once and check its key"
         );
         assert_eq!(
-            told("ann@etl-1: Permission denied (publickey).\r\n"),
+            reason("ann@etl-1: Permission denied (publickey).\r\n"),
             "ann@etl-1: Permission denied (publickey); no password is asked here: load a key into your agent"
         );
         assert_eq!(
-            told(
+            reason(
                 "error: unrecognized subcommand 'control'\n\nFor more information, try '--help'.\n"
             ),
             "error: unrecognized subcommand 'control'; the version over there is too old to be attached"
         );
-        assert_eq!(told(""), "the connection was lost");
+        assert_eq!(reason(""), "the connection was lost");
         let missing = sentence(
             "ann@etl-1",
             Some(ExitStatus::from_raw(127 << 8)),

@@ -94,9 +94,9 @@ impl Store {
                 at,
                 outcome,
             } => self.finished(task_id, *at, outcome),
-            Event::Queues { served, told } => {
+            Event::Queues { served, reported } => {
                 let known = self.queues.len();
-                self.queues.retain(|queue| told.contains(&queue.url));
+                self.queues.retain(|queue| reported.contains(&queue.url));
                 let queues = &self.queues;
                 self.waiting
                     .retain(|name, _| queues.iter().any(|queue| queue.name == *name));

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_that_is_not_graphql_is_told_from_an_error() {
+    fn a_page_that_is_not_graphql_is_distinguished_from_an_error() {
         assert_eq!(field(b"<html>"), Err(Problem::NotGraphQl));
         assert_eq!(field(b"{}"), Err(Problem::NotGraphQl));
         let error = br#"{"errors": [{"message": "one"}, {"message": "two"}]}"#;

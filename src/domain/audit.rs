@@ -39,8 +39,8 @@ impl AuditEntry {
     /// /path/of/the/archive.jsonl`.
     #[must_use]
     pub fn archive(&self) -> Option<&str> {
-        let (_, told) = self.outcome.rsplit_once("; ")?;
-        let (_, path) = told.split_once(" in ")?;
+        let (_, archived) = self.outcome.rsplit_once("; ")?;
+        let (_, path) = archived.split_once(" in ")?;
         let is_archive = Path::new(path)
             .extension()
             .is_some_and(|ending| ending == "jsonl");

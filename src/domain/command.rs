@@ -142,7 +142,8 @@ pub enum Command {
         step_key: String,
     },
     /// Answer a query; changes nothing.
-    Ask(Query),
+    #[serde(rename = "ask")]
+    Query(Query),
 }
 
 /// Parameters of a launch.
@@ -203,7 +204,7 @@ impl Command {
             | Self::DrainQueue { .. }
             | Self::PurgeQueue { .. }
             | Self::TerminateRuns { .. } => Danger::Destructive,
-            Self::Ask(_) => Danger::Safe,
+            Self::Query(_) => Danger::Safe,
         }
     }
 
@@ -215,7 +216,7 @@ impl Command {
             | Self::ReexecuteRun { .. }
             | Self::TerminateRuns { .. }
             | Self::ReloadLocation { .. } => true,
-            Self::Ask(query) => query.is_for_dagster(),
+            Self::Query(query) => query.is_for_dagster(),
             _ => false,
         }
     }
@@ -244,7 +245,7 @@ impl Command {
             Self::TerminateRuns { .. } => "terminate runs",
             Self::ReloadLocation { .. } => "reload code location",
             Self::FreeSlot { .. } => "free slot",
-            Self::Ask(query) => query.verb(),
+            Self::Query(query) => query.verb(),
         }
     }
 
@@ -257,7 +258,7 @@ impl Command {
             | Self::PeekByReceiving { queue, .. }
             | Self::Redrive { queue, .. }
             | Self::Resend { queue, .. } => Some(queue),
-            Self::Ask(query) => query.queue(),
+            Self::Query(query) => query.queue(),
             _ => None,
         }
     }
@@ -273,7 +274,7 @@ impl Command {
     pub fn is_about_storage(&self) -> bool {
         matches!(
             self,
-            Self::FreeSlot { .. } | Self::Ask(Query::Explain { .. })
+            Self::FreeSlot { .. } | Self::Query(Query::Explain { .. })
         )
     }
 

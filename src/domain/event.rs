@@ -71,7 +71,7 @@ pub enum Event {
         /// Names of those it receives from.
         served: Vec<String>,
         /// URLs of every queue it reports; the store drops queues that are not listed.
-        told: Vec<String>,
+        reported: Vec<String>,
     },
     /// A queue's counts were read, or reading them failed.
     Queue {
@@ -119,7 +119,7 @@ impl Event {
                     outcome.redact();
                 }
             }
-            Self::Queues { told, .. } => told.iter_mut().for_each(redact_in_place),
+            Self::Queues { reported, .. } => reported.iter_mut().for_each(redact_in_place),
             Self::Queue { queue } => {
                 redact_in_place(&mut queue.url);
                 queue.error.iter_mut().for_each(redact_in_place);

@@ -8,12 +8,12 @@ use anstream::adapter::strip_str;
 /// other than tabs and line ends. Names, messages and log lines come from outside.
 #[must_use]
 pub fn plain(text: &str) -> Cow<'_, str> {
-    let obeyed = |c: char| c.is_control() && c != '\t' && c != '\n';
-    if !text.contains(obeyed) {
+    let is_control = |c: char| c.is_control() && c != '\t' && c != '\n';
+    if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
     let mut kept = strip_str(text).to_string();
-    kept.retain(|c| !obeyed(c));
+    kept.retain(|c| !is_control(c));
     Cow::Owned(kept)
 }
 

@@ -81,7 +81,7 @@ impl Trend {
         let rise = counts.fold(Rise::at(minute, count), |rise, (minute, count)| {
             rise.then(minute, count)
         });
-        rise.told.then(|| Growth {
+        rise.reported.then(|| Growth {
             from: rise.low.count,
             to: rise.last.count,
             minutes: rise.last.minute - rise.low.minute,
@@ -106,7 +106,7 @@ struct Rise {
     last: Sample,
     /// The largest rise from one count to the next.
     burst: u64,
-    told: bool,
+    reported: bool,
 }
 
 impl Rise {
@@ -117,12 +117,12 @@ impl Rise {
             peak: sample,
             last: sample,
             burst: 0,
-            told: false,
+            reported: false,
         }
     }
 
     fn then(self, minute: i64, count: u64) -> Self {
-        let fell = if self.told {
+        let fell = if self.reported {
             count <= self.peak.count - self.peak.count / 5 || minute - self.peak.minute >= CALM
         } else {
             count < self.peak.count - self.peak.count / 10
@@ -135,7 +135,7 @@ impl Rise {
         rise.last = Sample { minute, count };
         if count > rise.peak.count {
             rise.peak = rise.last;
-            rise.told |= rise.is_trend();
+            rise.reported |= rise.is_trend();
         }
         rise
     }
@@ -154,83 +154,98 @@ mod tests {
 
     /// Whether growth is reported after each count; one is taken each minute, `None` is a missing
     /// one.
-    fn told(counts: &[Option<u64>]) -> Vec<bool> {
+    fn reported(counts: &[Option<u64>]) -> Vec<bool> {
         let mut trend = Trend::default();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for (minute, count) in (0..).zip(counts) {
             let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minute);
             if let Some(count) = count {
                 trend.note(*count, now);
             }
-            told.push(trend.growth(now).is_some());
+            reported.push(trend.growth(now).is_some());
         }
-        told
+        reported
     }
 
     fn each(counts: impl IntoIterator<Item = u64>) -> Vec<Option<u64>> {
         counts.into_iter().map(Some).collect()
     }
 
-    fn first(told: &[bool]) -> Option<usize> {
-        told.iter().position(|told| *told)
+    fn first(reported: &[bool]) -> Option<usize> {
+        reported.iter().position(|reported| *reported)
     }
 
     #[test]
-    fn a_flood_is_told_after_three_minutes_and_a_slow_growth_after_ten() {
-        let flood = told(&each((0..10).map(|minute| 40 + minute * 100)));
+    fn a_flood_is_reported_after_three_minutes_and_a_slow_growth_after_ten() {
+        let flood = reported(&each((0..10).map(|minute| 40 + minute * 100)));
         assert_eq!(first(&flood), Some(3), "{flood:?}");
-        let slow = told(&each((0..15).map(|minute| 40 + minute * 5)));
+        let slow = reported(&each((0..15).map(|minute| 40 + minute * 5)));
         assert_eq!(first(&slow), Some(10), "{slow:?}");
     }
 
     #[test]
-    fn a_burst_that_drains_is_not_told_however_slowly() {
-        assert_eq!(first(&told(&each([0, 500, 460, 420, 300, 100, 0]))), None);
+    fn a_burst_that_drains_is_not_reported_however_slowly() {
+        assert_eq!(
+            first(&reported(&each([0, 500, 460, 420, 300, 100, 0]))),
+            None
+        );
         let slowly = each((0..40).map(|minute| if minute == 0 { 0 } else { 500 - minute }));
-        assert_eq!(first(&told(&slowly)), None);
+        assert_eq!(first(&reported(&slowly)), None);
         let one_more = each([0, 0, 10, 10, 12, 300, 301, 301, 302, 302, 303, 304]);
-        assert_eq!(first(&told(&one_more)), None, "nor one that merely stays");
+        assert_eq!(
+            first(&reported(&one_more)),
+            None,
+            "nor one that merely stays"
+        );
     }
 
     #[test]
-    fn arrivals_in_bursts_that_do_not_drain_between_them_are_told() {
+    fn arrivals_in_bursts_that_do_not_drain_between_them_are_reported() {
         let saw = each([0, 500, 400, 900, 800, 1300, 1200, 1700, 1600, 2100]);
-        assert_eq!(first(&told(&saw)), Some(7));
+        assert_eq!(first(&reported(&saw)), Some(7));
     }
 
     #[test]
     fn missing_minutes_are_no_end_of_a_trend_but_a_long_gap_is() {
         let missing = [Some(40), Some(140), None, None, Some(440), Some(540)];
-        assert_eq!(first(&told(&missing)), Some(4));
+        assert_eq!(first(&reported(&missing)), Some(4));
         let burst = [Some(40), Some(50), None, None, Some(440), Some(450)];
         assert_eq!(
-            first(&told(&burst)),
+            first(&reported(&burst)),
             None,
             "what came in a gap is one burst"
         );
         let mut gap = vec![Some(40)];
         gap.extend([None; 9]);
         gap.extend(each([900, 1000]));
-        assert_eq!(first(&told(&gap)), None, "no one looked in between");
+        assert_eq!(first(&reported(&gap)), None, "no one looked in between");
     }
 
     #[test]
-    fn what_is_told_stands_until_the_backlog_really_drains_or_stays_as_it_is() {
+    fn a_report_stands_until_the_backlog_drains_or_stays_as_it_is() {
         let mut counts: Vec<u64> = (0..6).map(|minute| minute * 100).collect();
         counts.extend([450, 480, 430, 401, 399, 350]);
-        let drained = told(&each(counts));
+        let drained = reported(&each(counts));
         let (begins, ends) = (3, 10);
-        for (minute, told) in drained.iter().enumerate() {
-            assert_eq!(*told, (begins..ends).contains(&minute), "minute {minute}");
+        for (minute, reported) in drained.iter().enumerate() {
+            assert_eq!(
+                *reported,
+                (begins..ends).contains(&minute),
+                "minute {minute}"
+            );
         }
         let mut counts: Vec<u64> = (0..6).map(|minute| minute * 100).collect();
         counts.extend([500; 12]);
-        let flat = told(&each(counts));
-        assert_eq!(flat.iter().rposition(|told| *told), Some(14), "{flat:?}");
+        let flat = reported(&each(counts));
+        assert_eq!(
+            flat.iter().rposition(|reported| *reported),
+            Some(14),
+            "{flat:?}"
+        );
     }
 
     #[test]
-    fn what_is_told_names_where_it_began_and_is_forgotten_when_nobody_counts() {
+    fn a_report_names_where_it_began_and_ends_without_counts() {
         let mut trend = Trend::default();
         let at = |minute| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minute);
         for (minute, count) in [(0, 90), (1, 40), (2, 140), (3, 240), (4, 340)] {

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::{About, AttemptEvents, Capture, HostNotice, HostSettings, LostRun};
 use super::error::HostError;
-use super::link::{Link, News};
+use super::link::{Link, ProcessEvent};
 use super::location::Subject;
 use super::protocol::{
     Explained, Freed, FromHost, Manner, PROTOCOL, Policy, ReportBody, RunCode, ToHost, Worker,
@@ -29,7 +29,7 @@ use crate::telemetry::metrics::metrics;
 const START: Duration = Duration::from_mins(2);
 
 /// Timeout of a look-up or report: longer than the busy timeout (60 s) that Dagster gives `SQLite`.
-const ANSWER: Duration = Duration::from_secs(90);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Timeout of a heartbeat or a query for the status of runs, which are small. It is longer than
 /// Dagster tries to connect to a server that refuses (11 s). Together with a restart it is short
@@ -97,16 +97,16 @@ impl Ledger {
             waiting: Arc::clone(&waiting),
             stopped: Arc::clone(&stopped),
         };
-        let (link, news) = keeper.start().await?;
+        let (link, events) = keeper.start().await?;
         let (publish, link) = watch::channel(Some(link));
-        tokio::spawn(keeper.keep(news, publish));
+        tokio::spawn(keeper.keep(events, publish));
         Ok(Self {
             link,
             waiting,
             next: AtomicU64::new(1),
             stopped,
             pulse: Lane::new(PULSE),
-            look_ups: Lane::new(ANSWER),
+            look_ups: Lane::new(ANSWER_TIMEOUT),
         })
     }
 
@@ -115,11 +115,11 @@ impl Ledger {
         &self,
         run_ids: Vec<String>,
     ) -> Result<HashMap<String, String>, HostError> {
-        let ask = |id| ToHost::EndingRuns {
+        let frame = |id| ToHost::EndingRuns {
             id,
             run_ids: run_ids.clone(),
         };
-        let value = self.pulse("the status of runs", ask).await?;
+        let value = self.pulse("the status of runs", frame).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request: "the status of runs",
             reason: error.to_string(),
@@ -128,7 +128,7 @@ impl Ledger {
 
     /// Looks up the code of a run, for a message that names `job_origin` and `instance_ref`.
     pub async fn code(&self, subject: &Subject, policy: &Policy) -> Result<RunCode, HostError> {
-        let ask = |id| ToHost::Code {
+        let frame = |id| ToHost::Code {
             id,
             run_id: subject.run_id.clone(),
             job_origin: subject.job_origin.clone(),
@@ -138,7 +138,7 @@ impl Ledger {
             attempt: subject.attempt,
         };
         let request = "the code of a run";
-        let value = self.request(request, ask).await?;
+        let value = self.request(request, frame).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request,
             reason: error.to_string(),
@@ -147,31 +147,31 @@ impl Ledger {
 
     /// Writes the end of an attempt; the answer contains what was found or written.
     pub async fn report(&self, report: &ReportBody) -> Result<Value, HostError> {
-        let ask = |id| ToHost::Report {
+        let frame = |id| ToHost::Report {
             id,
             report: report.clone(),
         };
-        self.request("a report", ask).await
+        self.request("a report", frame).await
     }
 
     /// Sets a run to CANCELING, if it is not over.
     pub async fn cancel_run(&self, run_id: &str) -> Result<(), HostError> {
-        let ask = |id| ToHost::CancelRun {
+        let frame = |id| ToHost::CancelRun {
             id,
             run_id: run_id.to_owned(),
         };
-        self.request("a run's cancellation", ask).await.map(drop)
+        self.request("a run's cancellation", frame).await.map(drop)
     }
 
     /// Writes that a run's process on this worker has ended although the run has not.
     pub async fn release(&self, run_id: &str, worker: Worker, pid: u32) -> Result<(), HostError> {
-        let ask = |id| ToHost::Release {
+        let frame = |id| ToHost::Release {
             id,
             run_id: run_id.to_owned(),
             worker: worker.clone(),
             pid,
         };
-        self.request("a run's release", ask).await.map(drop)
+        self.request("a run's release", frame).await.map(drop)
     }
 
     /// Events of one attempt of a step in the log.
@@ -181,14 +181,14 @@ impl Ledger {
         step_key: &str,
         attempt: u32,
     ) -> Result<AttemptEvents, HostError> {
-        let ask = |id| ToHost::AttemptEvents {
+        let frame = |id| ToHost::AttemptEvents {
             id,
             run_id: run_id.to_owned(),
             step_key: step_key.to_owned(),
             attempt,
         };
         let request = "the events of an attempt";
-        let value = self.request(request, ask).await?;
+        let value = self.request(request, frame).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request,
             reason: error.to_string(),
@@ -197,13 +197,13 @@ impl Ledger {
 
     /// Location of a step's captured output.
     pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, HostError> {
-        let ask = |id| ToHost::Capture {
+        let frame = |id| ToHost::Capture {
             id,
             run_id: run_id.to_owned(),
             file_key: file_key.to_owned(),
         };
         let request = "where a step's output lies";
-        let value = self.request(request, ask).await?;
+        let value = self.request(request, frame).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request,
             reason: error.to_string(),
@@ -216,13 +216,13 @@ impl Ledger {
         run_id: &str,
         step_key: Option<&str>,
     ) -> Result<Explanation, HostError> {
-        let ask = |id| ToHost::Explain {
+        let frame = |id| ToHost::Explain {
             id,
             run_id: run_id.to_owned(),
             step_key: step_key.map(str::to_owned),
         };
         let request = "why it does not start";
-        match serde_json::from_value(self.request(request, ask).await?) {
+        match serde_json::from_value(self.request(request, frame).await?) {
             Ok(Explained::Found(found)) => Ok(*found),
             Ok(Explained::Missing { missing }) => Err(HostError::Refused { reason: missing }),
             Err(error) => Err(HostError::Request {
@@ -234,13 +234,13 @@ impl Ledger {
 
     /// Gives back the pool slot of a step that does not need it any more.
     pub async fn free_slot(&self, run_id: &str, step_key: &str) -> Result<String, HostError> {
-        let ask = |id| ToHost::FreeSlot {
+        let frame = |id| ToHost::FreeSlot {
             id,
             run_id: run_id.to_owned(),
             step_key: step_key.to_owned(),
         };
         let request = "freeing a pool slot";
-        match serde_json::from_value(self.request(request, ask).await?) {
+        match serde_json::from_value(self.request(request, frame).await?) {
             Ok(Freed::Done(text)) => Ok(text),
             Ok(Freed::Refused(reason)) => Err(HostError::Refused { reason }),
             Err(error) => Err(HostError::Request {
@@ -252,12 +252,12 @@ impl Ledger {
 
     /// Writes this worker's heartbeat.
     pub async fn heartbeat(&self, worker: &str, body: &Value) -> Result<(), HostError> {
-        let ask = |id| ToHost::Heartbeat {
+        let frame = |id| ToHost::Heartbeat {
             id,
             worker: worker.to_owned(),
             body: body.clone(),
         };
-        self.pulse("a heartbeat", ask).await.map(drop)
+        self.pulse("a heartbeat", frame).await.map(drop)
     }
 
     /// The last heartbeats of all workers of the deployment, by id.
@@ -273,11 +273,11 @@ impl Ledger {
     /// Runs that no worker executes any more, to be sent again.
     pub async fn lost_runs(&self, worker: Worker) -> Result<Vec<LostRun>, HostError> {
         let request = "a look for lost runs";
-        let ask = |id| ToHost::LostRuns {
+        let frame = |id| ToHost::LostRuns {
             id,
             worker: worker.clone(),
         };
-        let value = self.request(request, ask).await?;
+        let value = self.request(request, frame).await?;
         serde_json::from_value(value).map_err(|error| HostError::Request {
             request,
             reason: error.to_string(),
@@ -315,7 +315,7 @@ impl Ledger {
         name: &'static str,
         frame: impl Fn(u64) -> ToHost,
     ) -> Result<Value, HostError> {
-        self.ask(&self.look_ups, name, frame).await
+        self.send_request(&self.look_ups, name, frame).await
     }
 
     async fn pulse(
@@ -323,13 +323,13 @@ impl Ledger {
         name: &'static str,
         frame: impl Fn(u64) -> ToHost,
     ) -> Result<Value, HostError> {
-        self.ask(&self.pulse, name, frame).await
+        self.send_request(&self.pulse, name, frame).await
     }
 
     /// Sends a request and waits for the answer. Every request checks the state before it writes,
     /// so an unanswered one is repeated with the next process. A process that does not answer in
     /// time hangs, or its connection does.
-    async fn ask(
+    async fn send_request(
         &self,
         lane: &Lane,
         name: &'static str,
@@ -383,7 +383,7 @@ impl Ledger {
 
 impl Keeper {
     /// Starts a process and waits for its `ready`.
-    async fn start(&self) -> Result<(Link, mpsc::Receiver<News>), HostError> {
+    async fn start(&self) -> Result<(Link, mpsc::Receiver<ProcessEvent>), HostError> {
         let python = &self.settings.python;
         let started =
             self.spawner
@@ -393,15 +393,15 @@ impl Keeper {
                     python: python.clone(),
                     source,
                 })?;
-        let (link, mut news) = Link::new(started);
+        let (link, mut events) = Link::new(started);
         let load = ToHost::Load {
             origin: Value::Null,
             instance_ref: self.instance.clone(),
             manner: Manner::default(),
         };
         link.send(load).await;
-        match tokio::time::timeout(START, self.wait_ready(&mut news)).await {
-            Ok(Ok(())) => Ok((link, news)),
+        match tokio::time::timeout(START, self.wait_ready(&mut events)).await {
+            Ok(Ok(())) => Ok((link, events)),
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 let reason = format!("not ready after {} s", START.as_secs());
@@ -411,19 +411,19 @@ impl Keeper {
         }
     }
 
-    async fn wait_ready(&self, news: &mut mpsc::Receiver<News>) -> Result<(), HostError> {
-        while let Some(item) = news.recv().await {
+    async fn wait_ready(&self, events: &mut mpsc::Receiver<ProcessEvent>) -> Result<(), HostError> {
+        while let Some(item) = events.recv().await {
             match item {
-                News::Frame(FromHost::Ready { .. }) => return Ok(()),
-                News::Frame(FromHost::LoadError { reason, .. }) => {
+                ProcessEvent::Frame(FromHost::Ready { .. }) => return Ok(()),
+                ProcessEvent::Frame(FromHost::LoadError { reason, .. }) => {
                     return Err(HostError::Unusable { reason });
                 }
-                News::Frame(FromHost::Hello { protocol, .. }) if protocol != PROTOCOL => {
+                ProcessEvent::Frame(FromHost::Hello { protocol, .. }) if protocol != PROTOCOL => {
                     return Err(self.no_ledger(format!("it speaks protocol {protocol}")));
                 }
-                News::Died(reason) => return Err(self.no_ledger(reason)),
-                News::Line(line) => self.line(line),
-                News::Frame(_) => {}
+                ProcessEvent::Died(reason) => return Err(self.no_ledger(reason)),
+                ProcessEvent::Line(line) => self.line(line),
+                ProcessEvent::Frame(_) => {}
             }
         }
         Err(self.no_ledger("it ended".to_owned()))
@@ -444,9 +444,13 @@ impl Keeper {
     }
 
     /// Passes answers to the waiting callers, and restarts the process when it dies.
-    async fn keep(self, mut news: mpsc::Receiver<News>, publish: watch::Sender<Option<Link>>) {
+    async fn keep(
+        self,
+        mut events: mpsc::Receiver<ProcessEvent>,
+        publish: watch::Sender<Option<Link>>,
+    ) {
         loop {
-            self.pump(&mut news).await;
+            self.pump(&mut events).await;
             let pid = publish.borrow().as_ref().map_or(0, |link| link.pid);
             publish.send_replace(None);
             lock(&self.waiting).clear();
@@ -460,22 +464,22 @@ impl Keeper {
             let Some((link, fresh)) = self.restart(&publish).await else {
                 return;
             };
-            news = fresh;
+            events = fresh;
             publish.send_replace(Some(link));
         }
     }
 
-    async fn pump(&self, news: &mut mpsc::Receiver<News>) {
-        while let Some(item) = news.recv().await {
+    async fn pump(&self, events: &mut mpsc::Receiver<ProcessEvent>) {
+        while let Some(item) = events.recv().await {
             match item {
-                News::Frame(FromHost::Answer { id, value, error }) => {
+                ProcessEvent::Frame(FromHost::Answer { id, value, error }) => {
                     if let Some(answer) = lock(&self.waiting).remove(&id) {
                         let _ = answer.send(error.map_or(Ok(value.unwrap_or_default()), Err));
                     }
                 }
-                News::Line(line) => self.line(line),
-                News::Died(_) => return,
-                News::Frame(_) => {}
+                ProcessEvent::Line(line) => self.line(line),
+                ProcessEvent::Died(_) => return,
+                ProcessEvent::Frame(_) => {}
             }
         }
     }
@@ -483,7 +487,7 @@ impl Keeper {
     async fn restart(
         &self,
         publish: &watch::Sender<Option<Link>>,
-    ) -> Option<(Link, mpsc::Receiver<News>)> {
+    ) -> Option<(Link, mpsc::Receiver<ProcessEvent>)> {
         let mut backoff = FIRST_BACKOFF;
         loop {
             tokio::time::sleep(backoff).await;

@@ -23,7 +23,7 @@ const INCOMING: usize = 256;
 
 /// Message from a process.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum ProcessEvent {
     Frame(FromHost),
     Line(String),
     /// The process is dead and reaped; nothing follows.
@@ -41,24 +41,24 @@ pub(super) struct Link {
 
 impl Link {
     /// Takes over a started process. The second value yields its messages in order.
-    pub fn new(started: Started) -> (Self, mpsc::Receiver<News>) {
+    pub fn new(started: Started) -> (Self, mpsc::Receiver<ProcessEvent>) {
         let Started { mut child, socket } = started;
         let (read, write) = socket.into_split();
         let (frames, outgoing) = mpsc::channel(OUTGOING);
-        let (news, incoming) = mpsc::channel(INCOMING);
+        let (events, incoming) = mpsc::channel(INCOMING);
         let pid = child.id().unwrap_or(0);
         tokio::spawn(write_frames(write, outgoing));
         if let Some(output) = child.stdout.take() {
-            tokio::spawn(read_lines(output, news.clone()));
+            tokio::spawn(read_lines(output, events.clone()));
         }
         let errors = child
             .stderr
             .take()
-            .map(|output| tokio::spawn(read_lines(output, news.clone())));
+            .map(|output| tokio::spawn(read_lines(output, events.clone())));
         let (kill, mut killed) = watch::channel(None);
         tokio::spawn(async move {
             let fault = tokio::select! {
-                read = read_frames(read, &news) => read.err(),
+                read = read_frames(read, &events) => read.err(),
                 // Once the last sender is gone no kill can be requested: then its socket closes.
                 Ok(why) = killed.wait_for(Option::is_some) => {
                     Some(io::Error::other((*why).unwrap_or_default()))
@@ -71,7 +71,7 @@ impl Link {
             }
             let ended = wait(child, errors).await;
             let why = fault.map_or(ended.clone(), |fault| format!("{fault} ({ended})"));
-            let _ = news.send(News::Died(why)).await;
+            let _ = events.send(ProcessEvent::Died(why)).await;
         });
         (Self { pid, frames, kill }, incoming)
     }
@@ -112,7 +112,7 @@ async fn write_frames(write: OwnedWriteHalf, mut outgoing: mpsc::Receiver<ToHost
 /// would wait for its answer in vain.
 async fn read_frames(
     read: impl AsyncRead + Unpin,
-    news: &mpsc::Sender<News>,
+    events: &mpsc::Sender<ProcessEvent>,
 ) -> Result<(), io::Error> {
     let mut framed = FramedRead::new(read, codec());
     while let Some(body) = framed.next().await {
@@ -125,7 +125,7 @@ async fn read_frames(
         let mut frame: FromHost = serde_json::from_slice(&body)
             .map_err(|error| io::Error::other(format!("it sent an unreadable frame: {error}")))?;
         frame.redact();
-        if news.send(News::Frame(frame)).await.is_err() {
+        if events.send(ProcessEvent::Frame(frame)).await.is_err() {
             return Ok(());
         }
     }
@@ -133,7 +133,10 @@ async fn read_frames(
 }
 
 /// Passes lines on until the end of the stream; returns the last one that is not blank.
-async fn read_lines(output: impl AsyncRead + Unpin, news: mpsc::Sender<News>) -> Option<String> {
+async fn read_lines(
+    output: impl AsyncRead + Unpin,
+    events: mpsc::Sender<ProcessEvent>,
+) -> Option<String> {
     let mut output = BufReader::new(output);
     let mut last = None;
     let mut bytes = Vec::new();
@@ -146,7 +149,7 @@ async fn read_lines(output: impl AsyncRead + Unpin, news: mpsc::Sender<News>) ->
             last = Some(line.clone());
         }
         // A slow consumer costs lines, never the host's progress.
-        let _ = news.try_send(News::Line(line));
+        let _ = events.try_send(ProcessEvent::Line(line));
     }
     last
 }
@@ -159,9 +162,9 @@ async fn wait(mut child: Child, errors: Option<tokio::task::JoinHandle<Option<St
         Err(error) => error.to_string(),
     };
     // A stray grandchild may hold the stream open, so do not wait for its end.
-    let patience = std::time::Duration::from_millis(500);
+    let limit = std::time::Duration::from_millis(500);
     let last = match errors {
-        Some(task) => tokio::time::timeout(patience, task)
+        Some(task) => tokio::time::timeout(limit, task)
             .await
             .ok()
             .and_then(Result::ok)
@@ -182,8 +185,8 @@ mod tests {
 
     /// Reads the frames a process sent before it closed its socket.
     async fn read(bytes: &[u8]) -> (Result<(), io::Error>, usize) {
-        let (news, mut incoming) = mpsc::channel(8);
-        let result = read_frames(bytes, &news).await;
+        let (events, mut incoming) = mpsc::channel(8);
+        let result = read_frames(bytes, &events).await;
         let mut frames = 0;
         while incoming.try_recv().is_ok() {
             frames += 1;

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_a_run_says_so() {
+    fn a_message_without_a_run_is_reported_as_such() {
         let error = Subject::read(TaskKind::ExecuteJob, &json!({}), 1).unwrap_err();
         assert_eq!(
             error,

@@ -208,7 +208,7 @@ pub(super) struct Retry {
 /// Report of a task's process before it ended; see `outcomes` on the other side.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub(super) enum Said {
+pub(super) enum TaskReport {
     Finished {
         status: String,
         reason: Option<String>,
@@ -272,7 +272,7 @@ pub(super) struct Exit {
     pub pid: u32,
     pub code: Option<i32>,
     pub signal: Option<i32>,
-    pub outcome: Option<Said>,
+    pub outcome: Option<TaskReport>,
     pub retry: Option<Retry>,
     /// Whether the task had begun: its claim was held and its start was in Dagster's log.
     pub begun: bool,
@@ -375,11 +375,11 @@ impl FromHost {
             Self::Log { line, .. } => redact_in_place(line),
             Self::Exit(exit) => {
                 if let Some(
-                    Said::NotStarted { reason }
-                    | Said::Raised { reason }
-                    | Said::Interrupted { reason }
-                    | Said::Unrunnable { reason }
-                    | Said::Finished {
+                    TaskReport::NotStarted { reason }
+                    | TaskReport::Raised { reason }
+                    | TaskReport::Interrupted { reason }
+                    | TaskReport::Unrunnable { reason }
+                    | TaskReport::Finished {
                         reason: Some(reason),
                         ..
                     },

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::api::{ExitKind, Outcome, Report, ReportKind, Reported, StepStatus, Usage};
 use super::error::HostError;
 use super::location::{LocationKey, Subject};
-use super::protocol::{Exit, ReportBody, Retry, Said};
+use super::protocol::{Exit, ReportBody, Retry, TaskReport};
 use super::supervisor::Supervisor;
 
 /// Number of tries to take a claim. It is free as soon as its holder is dead; on Postgres the
@@ -38,16 +38,16 @@ pub(super) async fn exited(
         return Ok(not_started(reason));
     }
     let kind = match &exit.outcome {
-        Some(Said::Raised { reason }) => ExitKind::Raised(reason.clone()),
-        Some(Said::Interrupted { reason }) if subject.step_key.is_some() => {
+        Some(TaskReport::Raised { reason }) => ExitKind::Raised(reason.clone()),
+        Some(TaskReport::Interrupted { reason }) if subject.step_key.is_some() => {
             // The storage was given up: the step's effects are not in the log.
             return lost(supervisor, subject, key, exit.pid, reason).await;
         }
-        Some(said) => {
-            if matches!(said, Said::Interrupted { .. }) {
+        Some(outcome) => {
+            if matches!(outcome, TaskReport::Interrupted { .. }) {
                 release(supervisor, subject, key, exit.pid).await;
             }
-            return Ok(told(said, usage));
+            return Ok(outcome_of(outcome, usage));
         }
         None => exit_kind(&exit),
     };
@@ -130,23 +130,25 @@ pub(super) async fn unstarted(
     })
 }
 
-fn told(said: &Said, usage: Usage) -> Outcome {
-    match said.clone() {
-        Said::Finished { status, reason } => Outcome::Finished {
+fn outcome_of(outcome: &TaskReport, usage: Usage) -> Outcome {
+    match outcome.clone() {
+        TaskReport::Finished { status, reason } => Outcome::Finished {
             status: status_of(&status),
             reason,
             usage,
         },
-        Said::AlreadyFinished { event } => Outcome::AlreadyFinished { event },
-        Said::RunFinished { status } => Outcome::RunFinished { status },
-        Said::ClaimHeld => Outcome::ClaimHeld,
-        Said::OwnerSilent { again_s } => Outcome::OwnerSilent {
+        TaskReport::AlreadyFinished { event } => Outcome::AlreadyFinished { event },
+        TaskReport::RunFinished { status } => Outcome::RunFinished { status },
+        TaskReport::ClaimHeld => Outcome::ClaimHeld,
+        TaskReport::OwnerSilent { again_s } => Outcome::OwnerSilent {
             again: Duration::try_from_secs_f64(again_s).unwrap_or(Duration::ZERO),
         },
-        Said::Lost { reported } => Outcome::Lost { reported },
-        Said::NotStarted { reason } => not_started(reason),
-        Said::Interrupted { reason } => Outcome::Interrupted { reason },
-        Said::Raised { reason } | Said::Unrunnable { reason } => Outcome::Unrunnable { reason },
+        TaskReport::Lost { reported } => Outcome::Lost { reported },
+        TaskReport::NotStarted { reason } => not_started(reason),
+        TaskReport::Interrupted { reason } => Outcome::Interrupted { reason },
+        TaskReport::Raised { reason } | TaskReport::Unrunnable { reason } => {
+            Outcome::Unrunnable { reason }
+        }
     }
 }
 
@@ -226,7 +228,7 @@ async fn lost(
 /// Writes the end of the process to the run's log, so that the next worker need not wait for this
 /// one's silence.
 async fn release(supervisor: &Supervisor, subject: &Subject, key: &LocationKey, pid: u32) {
-    let told = match supervisor.ledger(key.instance.as_deref()).await {
+    let released = match supervisor.ledger(key.instance.as_deref()).await {
         Ok(ledger) => {
             ledger
                 .release(&subject.run_id, supervisor.worker(), pid)
@@ -234,7 +236,7 @@ async fn release(supervisor: &Supervisor, subject: &Subject, key: &LocationKey, 
         }
         Err(problem) => Err(problem),
     };
-    if let Err(problem) = told {
+    if let Err(problem) = released {
         tracing::warn!(run_id = %subject.run_id, "{problem}; the run goes on a little later");
     }
 }

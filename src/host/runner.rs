@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::{HostNotice, HostState, Progress, Stream};
-use super::link::{Link, News};
+use super::link::{Link, ProcessEvent};
 use super::memory;
 use super::protocol::{Exit, FromHost, Job, PROTOCOL, ToHost};
 use super::spawner::{Mode, Spawner};
@@ -97,7 +97,7 @@ impl Runner {
         load: ToHost,
         notices: mpsc::Sender<HostNotice>,
     ) -> std::io::Result<Self> {
-        let (link, news) = Link::new(spawner.spawn(Mode::Step).await?);
+        let (link, events) = Link::new(spawner.spawn(Mode::Step).await?);
         let (loaded, loading) = oneshot::channel();
         let inner = Arc::new(Inner {
             pid: link.pid,
@@ -116,7 +116,7 @@ impl Runner {
             outdated: AtomicBool::new(false),
             used: Mutex::new(Instant::now()),
         });
-        tokio::spawn(Arc::clone(&inner).pump(news));
+        tokio::spawn(Arc::clone(&inner).pump(events));
         link.send(load).await;
         Ok(Self {
             inner,
@@ -180,11 +180,11 @@ impl Runner {
     /// itself; a process that does not die is given up.
     pub async fn cancel(&self, id: &str, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        let asked = self.link.send(ToHost::Cancel {
+        let sent = self.link.send(ToHost::Cancel {
             id: id.to_owned(),
             grace_ms,
         });
-        let _ = tokio::time::timeout(UNRESPONSIVE, asked).await;
+        let _ = tokio::time::timeout(UNRESPONSIVE, sent).await;
         self.watch_end(id, grace + UNRESPONSIVE);
     }
 
@@ -196,16 +196,16 @@ impl Runner {
 
     /// Sends SIGKILL at once to everything the task started.
     pub async fn kill_task(&self, id: &str) {
-        let asked = self.link.send(ToHost::Kill { id: id.to_owned() });
-        let _ = tokio::time::timeout(UNRESPONSIVE, asked).await;
+        let sent = self.link.send(ToHost::Kill { id: id.to_owned() });
+        let _ = tokio::time::timeout(UNRESPONSIVE, sent).await;
         self.watch_end(id, UNRESPONSIVE);
     }
 
-    fn watch_end(&self, id: &str, patience: Duration) {
+    fn watch_end(&self, id: &str, limit: Duration) {
         let (inner, link) = (Arc::clone(&self.inner), self.link.clone());
         let id = id.to_owned();
         tokio::spawn(async move {
-            tokio::time::sleep(patience).await;
+            tokio::time::sleep(limit).await;
             let pid = match lock(&inner.tasks).get(&id) {
                 None => return,
                 Some(task) => task.pid,
@@ -300,16 +300,16 @@ impl Runner {
 
 impl Inner {
     /// Handles the host's messages until it is dead, then resolves its tasks.
-    async fn pump(self: Arc<Self>, mut news: mpsc::Receiver<News>) {
+    async fn pump(self: Arc<Self>, mut events: mpsc::Receiver<ProcessEvent>) {
         let mut why = String::new();
-        while let Some(item) = news.recv().await {
+        while let Some(item) = events.recv().await {
             match item {
-                News::Frame(frame) => self.take(frame),
-                News::Line(line) => self.notice(HostNotice::Line {
+                ProcessEvent::Frame(frame) => self.take(frame),
+                ProcessEvent::Line(line) => self.notice(HostNotice::Line {
                     location: self.location.clone(),
                     line,
                 }),
-                News::Died(reason) => {
+                ProcessEvent::Died(reason) => {
                     why = reason;
                     break;
                 }
@@ -344,8 +344,8 @@ impl Inner {
     async fn answers(&self, link: &Link) -> bool {
         let mut pongs = self.pongs.subscribe();
         let answer = async { link.send(ToHost::Ping).await && pongs.changed().await.is_ok() };
-        let answered = tokio::time::timeout(UNRESPONSIVE, answer).await;
-        answered.unwrap_or(false)
+        let is_alive = tokio::time::timeout(UNRESPONSIVE, answer).await;
+        is_alive.unwrap_or(false)
     }
 
     fn notice(&self, notice: HostNotice) {

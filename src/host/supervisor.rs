@@ -360,7 +360,7 @@ impl Supervisor {
 
     /// Interrupts a step. A run is set to CANCELING in Dagster, and every worker then interrupts
     /// its tasks of the run. Without that, the interrupted run would fail.
-    pub async fn cancel_as_asked(&self, task_id: &str) -> Result<(), HostError> {
+    pub async fn cancel_as_requested(&self, task_id: &str) -> Result<(), HostError> {
         let run = lock(&self.tasks)
             .get(task_id)
             .filter(|running| running.is_run)
@@ -512,9 +512,9 @@ impl Supervisor {
         self.own_ledger.stop().await;
     }
 
-    /// Waits until no task is in flight, but at most `patience`.
-    async fn wait_idle(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    /// Waits until no task is in flight, but at most `limit`.
+    async fn wait_idle(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
         while !lock(&self.tasks).is_empty() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -64,14 +64,14 @@ impl Declared {
     /// # Errors
     /// The first invalid template, and why.
     pub fn check(&self) -> Result<(), String> {
-        for (wanted, template) in &self.templates {
-            let key = key_of(&wanted.replace('*', "x"));
+        for (pattern, template) in &self.templates {
+            let key = key_of(&pattern.replace('*', "x"));
             let mut template = template.clone().unwrap_or_default();
             // The queue that the ARN names may already be in the data folder.
             template.attributes.retain(|name, _| name.0 != REDRIVE);
             let mut broker = Broker::default();
             make(&mut broker, 0, &key, &template, "x")
-                .map_err(|error| format!("the template {wanted}: {}", error.message))?;
+                .map_err(|error| format!("the template {pattern}: {}", error.message))?;
         }
         Ok(())
     }
@@ -123,16 +123,16 @@ impl Declared {
         }
         let (account, name) = account::split(key);
         let full = format!("{account}/{name}");
-        let fits = |wanted: &str| pattern::fits(wanted, name) || pattern::fits(wanted, &full);
+        let fits = |pattern: &str| pattern::fits(pattern, name) || pattern::fits(pattern, &full);
         let best = self
             .templates
             .iter()
-            .filter(|(wanted, _)| fits(wanted))
-            .max_by_key(|(wanted, _)| wanted.len());
-        let Some((wanted, template)) = best else {
+            .filter(|(pattern, _)| fits(pattern))
+            .max_by_key(|(pattern, _)| pattern.len());
+        let Some((pattern, template)) = best else {
             return Ok(false);
         };
-        let matched = matched(wanted.rsplit('/').next().unwrap_or(wanted), name);
+        let matched = matched(pattern.rsplit('/').next().unwrap_or(pattern), name);
         let template = template.clone().unwrap_or_default();
         make(broker, now, key, &template, matched)?;
         Ok(true)
@@ -239,8 +239,8 @@ fn key_of(text: &str) -> String {
 }
 
 /// The part of a matching name that the first `*` of the pattern stands for.
-fn matched<'a>(wanted: &str, name: &'a str) -> &'a str {
-    let Some((before, after)) = wanted.split_once('*') else {
+fn matched<'a>(pattern: &str, name: &'a str) -> &'a str {
+    let Some((before, after)) = pattern.split_once('*') else {
         return "";
     };
     let rest = name.strip_prefix(before).unwrap_or(name);

@@ -23,7 +23,7 @@ use super::metrics::Metrics;
 use super::receipt::Receipt;
 use super::state::Broker;
 use super::state::message::{Millis, Payload, Received};
-use super::state::receiving::ReceiveAsk;
+use super::state::receiving::ReceiveRequest;
 use flusher::Flusher;
 use peek::Peek;
 use polls::Poll;
@@ -176,14 +176,14 @@ impl Engine {
     pub async fn receive(
         &self,
         queue: String,
-        ask: ReceiveAsk,
+        request: ReceiveRequest,
         wait: Option<Duration>,
     ) -> Result<Delivery, SqsError> {
         let (reply, answer) = oneshot::channel();
         let orders = self.orders.clone();
         self.give(Order::Receive(Poll {
             queue,
-            ask,
+            request,
             wait,
             reply,
             orders,

@@ -80,13 +80,13 @@ impl Active {
     }
 
     fn is_about(&self, action: &str, queue: Option<&str>) -> bool {
-        let Some(wanted) = &self.fault.queue else {
+        let Some(pattern) = &self.fault.queue else {
             return self.fault.has_action(action);
         };
         let fits = |key: &str| {
-            pattern::fits(wanted, key) || {
+            pattern::fits(pattern, key) || {
                 let (account, name) = account::split(key);
-                pattern::fits(wanted, name) || pattern::fits(wanted, &format!("{account}/{name}"))
+                pattern::fits(pattern, name) || pattern::fits(pattern, &format!("{account}/{name}"))
             }
         };
         self.fault.has_action(action) && queue.is_some_and(fits)

@@ -65,11 +65,11 @@ pub struct Lost;
 /// An injected fault loses the answer.
 pub async fn answer(app: Arc<App>, request: Request) -> Result<Response<Body>, Lost> {
     let request_id = Uuid::new_v4().to_string();
-    let (method, uri, asked) = (request.method(), request.uri(), request.headers());
-    let (mut response, page) = match app.guard.admit(method, uri, asked) {
+    let (method, uri, request_headers) = (request.method(), request.uri(), request.headers());
+    let (mut response, page) = match app.guard.admit(method, uri, request_headers) {
         Ok(admission) => {
             let response = if method == Method::OPTIONS {
-                cors::preflight(asked, admission.page.is_some())
+                cors::preflight(request_headers, admission.page.is_some())
             } else {
                 route(&app, request, admission.reach, &request_id).await?
             };

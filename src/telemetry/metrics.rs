@@ -144,7 +144,7 @@ impl Metrics {
 
     /// Counts the start of a task's process at its first event; `since_receipt` is the time since
     /// its message was received.
-    pub fn task_told(&self, task_id: &str, since_receipt: impl FnOnce() -> Duration) {
+    pub fn task_reported(&self, task_id: &str, since_receipt: impl FnOnce() -> Duration) {
         let mut running = self.running();
         let Some(task) = running.get_mut(task_id).filter(|task| !task.begun) else {
             return;

@@ -59,7 +59,7 @@ fn a_line_knows_its_run_and_step_from_the_event_or_the_spans_around_it() {
 }
 
 #[test]
-fn by_default_libraries_are_heard_only_when_something_is_wrong() {
+fn by_default_libraries_log_only_when_something_is_wrong() {
     let (options, events) = to_sink(None);
     let (subscriber, _guard) = super::subscriber(options).unwrap();
     with_default(subscriber, || {
@@ -173,7 +173,7 @@ fn a_json_line_has_the_fields_of_its_task_beside_its_own_and_stays_json_without_
 }
 
 #[test]
-fn no_more_files_are_kept_than_asked_for() {
+fn no_more_files_are_kept_than_requested() {
     let folder = tempfile::tempdir().unwrap();
     for day in 1..=5 {
         let name = format!("{PROGRAM}.2026-01-0{day}.log");

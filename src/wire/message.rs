@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_not_a_task_of_ours_says_why() {
+    fn the_error_for_a_body_that_is_not_one_of_our_tasks_has_the_reason() {
         let error = TaskMessage::decode("hello").unwrap_err();
         assert!(
             error

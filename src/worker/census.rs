@@ -23,7 +23,7 @@ pub const UNSEEN: Duration = Duration::from_mins(2);
 
 /// Interval of a worker's counts of queues that others serve: they are counted only to show that no
 /// worker serves them.
-pub const RARELY: Duration = Duration::from_secs(20);
+pub const FOREIGN_QUEUE_EVERY: Duration = Duration::from_secs(20);
 
 /// Time after which a silent broker is reported as down. The client itself waits longer, because
 /// calls for a step must not be given up; counts are repeated anyway.
@@ -90,7 +90,7 @@ impl Census {
             match self.count(queue).await {
                 Ok(()) => {}
                 Err(Uncounted::Refused(reason)) => health = SourceHealth::Down { reason },
-                Err(Uncounted::Silence) => return self.tell_of_the_broker(silence()),
+                Err(Uncounted::Silence) => return self.report_broker(silence()),
             }
         }
         let counted = self.others_at.map(|at| at.elapsed());
@@ -98,7 +98,7 @@ impl Census {
             self.others_at = Some(Instant::now());
             for queue in &queues.others {
                 if self.count_other(queue).await.is_err() {
-                    return self.tell_of_the_broker(silence());
+                    return self.report_broker(silence());
                 }
             }
         }
@@ -106,20 +106,20 @@ impl Census {
         for queue in &dead {
             // A queue that may not be read does not mean that the broker is down.
             if let Err(Uncounted::Silence) = self.count(queue).await {
-                return self.tell_of_the_broker(silence());
+                return self.report_broker(silence());
             }
         }
         let others = queues.others.iter();
         let others = others.filter(|queue| self.others.contains(&queue.url));
-        let told = queues.all().chain(others).chain(&dead);
+        let reported = queues.all().chain(others).chain(&dead);
         self.events.send(Event::Queues {
             served: queues.all().map(|queue| queue.name.clone()).collect(),
-            told: told.map(|queue| queue.url.clone()).collect(),
+            reported: reported.map(|queue| queue.url.clone()).collect(),
         });
-        self.tell_of_the_broker(health);
+        self.report_broker(health);
     }
 
-    fn tell_of_the_broker(&self, health: SourceHealth) {
+    fn report_broker(&self, health: SourceHealth) {
         let down = health != SourceHealth::Up;
         self.events.send(Event::Source {
             source: Source {
@@ -136,7 +136,7 @@ impl Census {
     async fn count(&mut self, queue: &Arc<Queue>) -> Result<(), Uncounted> {
         let counted = async {
             let counted = self.broker.count(queue).await;
-            self.tell(queue, counted).await
+            self.report_count(queue, counted).await
         };
         match timeout(ANSWERS_WITHIN, counted).await {
             Ok(None) => Ok(()),
@@ -151,7 +151,7 @@ impl Census {
             let counted = self.broker.count(queue).await;
             if counted.is_ok() {
                 self.others.insert(queue.url.clone());
-                let _ = self.tell(queue, counted).await;
+                let _ = self.report_count(queue, counted).await;
             } else {
                 self.others.remove(&queue.url);
             }
@@ -160,7 +160,7 @@ impl Census {
     }
 
     /// Publishes the result of a count; returns the error, if any.
-    async fn tell(&mut self, queue: &Queue, counted: Counted) -> Option<String> {
+    async fn report_count(&mut self, queue: &Queue, counted: Counted) -> Option<String> {
         let (counts, error) = match counted {
             Ok((counts, dead)) => {
                 self.pair(queue, dead).await;

@@ -18,7 +18,7 @@ pub(super) struct Task {
     /// Its decoded body.
     pub message: TaskMessage,
     /// Whether its queue waited so long for a turn that the task goes before all others.
-    pub ahead: bool,
+    pub starved: bool,
 }
 
 impl Task {
@@ -50,7 +50,7 @@ impl Task {
     /// Sort key: the smallest starts first.
     fn turn(&self) -> (Reverse<bool>, Reverse<i64>, Timestamp) {
         let priority = Reverse(self.message.priority);
-        (Reverse(self.ahead), priority, self.waiting_since())
+        (Reverse(self.starved), priority, self.waiting_since())
     }
 
     /// Start of its wait: when it was sent, or received if SQS does not report that.
@@ -180,7 +180,7 @@ pub(super) mod tests {
                 isolation: None,
                 kwargs: serde_json::Map::new(),
             },
-            ahead: false,
+            starved: false,
         }
     }
 
@@ -218,7 +218,7 @@ pub(super) mod tests {
         let mut held = Held::default();
         held.push(task("high", 9, 1));
         held.push(Task {
-            ahead: true,
+            starved: true,
             ..task("low", 0, 1)
         });
         assert_eq!(held.take_excess(1)[0].message.task_id, "high");

@@ -8,7 +8,7 @@ use tracing::error;
 use super::held::Task;
 use super::life::Context;
 use super::noops::Noops;
-use super::settle::{back_off, given_back};
+use super::settle::{back_off, released};
 use crate::broker::Delivery;
 use crate::domain::{self, Event, Phase, TaskKind, TaskOutcome, TaskView};
 use crate::telemetry::metrics::metrics;
@@ -39,8 +39,8 @@ impl Intake {
 
     /// Takes charge of a message: its lease is renewed from here on. Returns `None` if the message
     /// is fetched from S3 or dead-lettered first, see [`Intake::next`]. Other messages become tasks
-    /// at once, so that a batch is ordered as a whole. For `ahead`, see [`Task::ahead`].
-    pub fn take(&mut self, context: &Context, delivery: Delivery, ahead: bool) -> Option<Task> {
+    /// at once, so that a batch is ordered as a whole. For `starved`, see [`Task::starved`].
+    pub fn take(&mut self, context: &Context, delivery: Delivery, starved: bool) -> Option<Task> {
         let noop = Noop::decode(&delivery.body);
         if let Ok(Some(noop)) = noop {
             self.noops.take(delivery, noop);
@@ -50,7 +50,7 @@ impl Intake {
         if delivery.offloaded {
             context.leases.register(&delivery);
             self.coming
-                .spawn(async move { fetch(&context, delivery, ahead, &worker).await });
+                .spawn(async move { fetch(&context, delivery, starved, &worker).await });
             return None;
         }
         match noop.and_then(|_| TaskMessage::decode(&delivery.body)) {
@@ -58,7 +58,7 @@ impl Intake {
                 let task = Task {
                     delivery,
                     message,
-                    ahead,
+                    starved,
                 };
                 let register = || context.leases.register(&task.delivery);
                 task.span().in_scope(register);
@@ -125,7 +125,7 @@ impl Intake {
     }
 }
 
-async fn fetch(context: &Context, delivery: Delivery, ahead: bool, worker: &str) -> Taken {
+async fn fetch(context: &Context, delivery: Delivery, starved: bool, worker: &str) -> Taken {
     let text = match context.broker.text(&delivery).await {
         Ok(text) => text,
         Err(problem) if problem.is_passing() => {
@@ -136,7 +136,7 @@ async fn fetch(context: &Context, delivery: Delivery, ahead: bool, worker: &str)
                 pause.as_secs()
             );
             context.put_back(&delivery, pause).await;
-            show(context, &delivery, worker, given_back(&problem.to_string()));
+            show(context, &delivery, worker, released(&problem.to_string()));
             return Taken::Settled;
         }
         Err(problem) => {
@@ -148,7 +148,7 @@ async fn fetch(context: &Context, delivery: Delivery, ahead: bool, worker: &str)
         Ok(message) => Taken::Task(Box::new(Task {
             delivery,
             message,
-            ahead,
+            starved,
         })),
         Err(problem) => {
             poison(context, &delivery, worker, &problem.to_string()).await;

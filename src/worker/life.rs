@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::breaker::Breaker;
 use super::held::Task;
 use super::printed;
-use super::settle::{Settlement, back_off, given_back};
+use super::settle::{Settlement, back_off, released};
 use super::usage::{self, Sampler};
 use super::words::{crash, ended_for_it, finished, skipped};
 use crate::broker::{Broker, Leases};
@@ -86,7 +86,7 @@ impl Context {
             task.name()
         );
         let pause = Settlement::Hide(back_off(task.delivery.receive_count));
-        let outcome = given_back(&format!("its supervision failed: {panic}"));
+        let outcome = released(&format!("its supervision failed: {panic}"));
         self.finish(task, outcome, pause).await;
     }
 
@@ -107,7 +107,7 @@ impl Context {
             Ok(Outcome::ClaimHeld) => {
                 info!("{name} is run by another process: its message goes back");
                 let wait = Settlement::Hide(self.held_pause(&task.delivery));
-                (given_back("another process runs it"), wait)
+                (released("another process runs it"), wait)
             }
             Ok(Outcome::OwnerSilent { again }) => {
                 info!(
@@ -115,7 +115,7 @@ impl Context {
                     message goes back"
                 );
                 let wait = Settlement::Hide(again.min(self.broker.visibility()));
-                (given_back("another process may run it"), wait)
+                (released("another process may run it"), wait)
             }
             Ok(Outcome::Lost { reported }) => {
                 warn!("{name}: its worker was lost; wrote {reported}");
@@ -157,7 +157,7 @@ impl Context {
             Err(problem) => {
                 warn!("{name}: {problem}; its message goes back to the queue");
                 let pause = Settlement::Hide(back_off(task.delivery.receive_count));
-                (given_back(&problem.to_string()), pause)
+                (released(&problem.to_string()), pause)
             }
         }
     }
@@ -184,7 +184,7 @@ impl Context {
                     continue;
                 }
             };
-            let (target, told) = match note {
+            let (target, logged) = match note {
                 Progress::Forked { pid } => {
                     events.send(Event::Forked {
                         task_id: task.message.task_id.clone(),
@@ -207,7 +207,7 @@ impl Context {
                     self.breaker.started();
                     let received = task.delivery.received_at;
                     metrics()
-                        .task_told(&task.message.task_id, || since(received, Timestamp::now()));
+                        .task_reported(&task.message.task_id, || since(received, Timestamp::now()));
                     ("dagster", reader.event(&event_type, &message))
                 }
                 Progress::Log { stream, line } => {
@@ -219,7 +219,7 @@ impl Context {
                     (target, reader.line(&line))
                 }
             };
-            let Some((level, message)) = told else {
+            let Some((level, message)) = logged else {
                 continue;
             };
             let line = LogLine {

@@ -18,7 +18,7 @@ const BATCH: usize = 10;
 const AT_ONCE: usize = 4;
 
 /// Interval of the log lines with their number.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Received no-op tasks that are to be acknowledged.
 #[derive(Default)]
@@ -26,8 +26,8 @@ pub(super) struct Noops {
     waiting: Vec<(Delivery, Noop)>,
     going: JoinSet<usize>,
     /// Number acknowledged since the last log line, and the time of that line.
-    unsaid: usize,
-    said: Option<Instant>,
+    unlogged: usize,
+    last_logged: Option<Instant>,
 }
 
 impl Noops {
@@ -67,12 +67,14 @@ impl Noops {
     /// Waits until some were acknowledged; `None` if no call is under way.
     pub async fn next(&mut self) -> Option<()> {
         let count = self.going.join_next().await?.unwrap_or_default();
-        self.unsaid += count;
-        let is_due = self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
-        if self.unsaid > 0 && (is_due || self.is_empty()) {
-            info!("acknowledged {} no-op tasks", self.unsaid);
-            self.unsaid = 0;
-            self.said = Some(Instant::now());
+        self.unlogged += count;
+        let is_due = self
+            .last_logged
+            .is_none_or(|last_logged| last_logged.elapsed() >= LOG_EVERY);
+        if self.unlogged > 0 && (is_due || self.is_empty()) {
+            info!("acknowledged {} no-op tasks", self.unlogged);
+            self.unlogged = 0;
+            self.last_logged = Some(Instant::now());
         }
         Some(())
     }

@@ -26,7 +26,7 @@ use crate::wire::redact::NotRestored;
 
 /// Result of an operation on messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Operated {
+pub struct OperationResult {
     /// Number of messages that were processed.
     pub messages: usize,
     /// Number of messages that were left unchanged.
@@ -40,12 +40,12 @@ pub struct Operated {
     pub failed: bool,
 }
 
-impl From<Operated> for Reply {
-    fn from(operated: Operated) -> Self {
-        if operated.failed {
-            Self::Failed(operated.text)
+impl From<OperationResult> for Reply {
+    fn from(summary: OperationResult) -> Self {
+        if summary.failed {
+            Self::Failed(summary.text)
         } else {
-            Self::Done(operated.text)
+            Self::Done(summary.text)
         }
     }
 }
@@ -161,7 +161,7 @@ impl Operator {
     }
 
     /// Carries out a command on queues.
-    pub async fn obey(&self, command: Command) -> Reply {
+    pub async fn handle(&self, command: Command) -> Reply {
         let verb = command.verb();
         self.carry_out(command)
             .await
@@ -184,19 +184,19 @@ impl Operator {
                 let queue = self.queue(&queue).await?;
                 self.purge(&queue, keep_waiting).await?.into()
             }
-            Command::Ask(Query::Queue { queue }) => {
+            Command::Query(Query::Queue { queue }) => {
                 let queue = self.queue(&queue).await?;
                 let detail = self.broker.describe(&queue).await?;
                 Reply::Answer(Box::new(Answer::Queue(detail)))
             }
-            Command::Ask(Query::Explain { run_id, step_key }) => {
+            Command::Query(Query::Explain { run_id, step_key }) => {
                 let found = self.explain(&run_id, step_key.as_deref()).await?;
                 Reply::Answer(Box::new(Answer::Explanation(found)))
             }
             Command::FreeSlot { run_id, step_key } => {
                 Reply::Done(self.free_slot(&run_id, &step_key).await?)
             }
-            Command::Ask(Query::Peek {
+            Command::Query(Query::Peek {
                 queue,
                 limit,
                 message_id,

@@ -40,7 +40,7 @@ pub(super) struct Polled {
     /// Whether the receive was opened beside another one of its queue.
     is_further: bool,
     /// Whether the queue waited so long that its message goes before others.
-    pub ahead: bool,
+    pub starved: bool,
     /// The messages, or the error.
     pub result: Result<Vec<Delivery>, BrokerError>,
 }
@@ -63,7 +63,7 @@ enum State {
     /// The last short receive found nothing.
     Empty,
     /// A short receive is under way.
-    Asked,
+    Polling,
     /// A long poll is open.
     Open,
     /// The last receive failed.
@@ -73,7 +73,7 @@ enum State {
 impl State {
     /// Whether the queue may have messages that no receive waits for.
     fn may_hide_messages(self) -> bool {
-        matches!(self, Self::Closed | Self::Empty | Self::Asked)
+        matches!(self, Self::Closed | Self::Empty | Self::Polling)
     }
 }
 
@@ -96,7 +96,7 @@ struct Source {
 struct Receive {
     max: usize,
     wait: Duration,
-    ahead: bool,
+    starved: bool,
     is_further: bool,
 }
 
@@ -105,7 +105,7 @@ impl Receive {
         Self {
             max: max.min(BATCH),
             wait,
-            ahead: false,
+            starved: false,
             is_further: false,
         }
     }
@@ -158,7 +158,7 @@ impl Source {
         let Receive {
             max,
             wait,
-            ahead,
+            starved,
             is_further,
         } = receive;
         let (broker, queue) = (broker.clone(), Arc::clone(&self.queue));
@@ -177,7 +177,7 @@ impl Source {
                 wait,
                 max,
                 is_further,
-                ahead,
+                starved,
                 result,
             })
         })
@@ -257,7 +257,7 @@ impl Polls {
             for source in &mut self.steps {
                 match source.state {
                     State::Empty => source.state = State::Closed,
-                    State::Asked | State::Open if leaves => source.cancel(),
+                    State::Polling | State::Open if leaves => source.cancel(),
                     _ => {}
                 }
             }
@@ -280,7 +280,11 @@ impl Polls {
             SHORT_POLL
         };
         // The next queue is polled when the one whose turn it is has answered.
-        if !self.steps.iter().any(|source| source.state == State::Asked) {
+        if !self
+            .steps
+            .iter()
+            .any(|source| source.state == State::Polling)
+        {
             self.open_by_turn(steps, short);
         }
         self.open_further(steps, short);
@@ -293,25 +297,25 @@ impl Polls {
         for index in self.turns.order(now) {
             let source = &mut self.steps[index];
             let (wait, state) = match source.state {
-                State::Closed if !single => (short, State::Asked),
+                State::Closed if !single => (short, State::Polling),
                 State::Closed | State::Empty => (LONG_POLL, State::Open),
                 State::Open if single => return,
-                State::Open | State::Asked | State::Paused { .. } => continue,
+                State::Open | State::Polling | State::Paused { .. } => continue,
             };
             let room = steps.saturating_sub(source.requested);
             if room == 0 {
                 // Further receives of it are under way for all free slots.
                 return;
             }
-            let ahead = self.turns.is_overdue(index, now);
+            let starved = self.turns.is_overdue(index, now);
             source.state = state;
-            source.has_backlog &= !ahead;
+            source.has_backlog &= !starved;
             let receive = Receive {
-                ahead,
-                ..Receive::new(if ahead { 1 } else { room }, wait)
+                starved,
+                ..Receive::new(if starved { 1 } else { room }, wait)
             };
             self.open_for(index, receive);
-            if state == State::Asked {
+            if state == State::Polling {
                 break;
             }
         }
@@ -326,7 +330,7 @@ impl Polls {
             return;
         };
         let source = &self.steps[index];
-        if !source.has_backlog || !matches!(source.state, State::Asked | State::Open) {
+        if !source.has_backlog || !matches!(source.state, State::Polling | State::Open) {
             return;
         }
         let room = steps.saturating_sub(source.requested);
@@ -434,7 +438,7 @@ mod tests {
             wait: SHORT_POLL,
             max,
             is_further,
-            ahead: false,
+            starved: false,
             result: Ok(vec![task("a", 5, 0).delivery; count]),
         };
         polls.steps[0].note(&polled);

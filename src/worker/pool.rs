@@ -17,7 +17,7 @@ use super::life::Context;
 use super::lives::{Ended, Lives};
 use super::orders::Order;
 use super::polls::{Polled, Polls};
-use super::reporter::{self, InFlight, Standing};
+use super::reporter::{self, InFlight, PoolStatus};
 use super::second_net;
 use super::service::Service;
 use super::settle::{back_off, jitter};
@@ -70,7 +70,7 @@ pub struct Pool {
     chores: JoinSet<()>,
     /// A check whether missing queues exist by now; at most one.
     lookups: JoinSet<QueueSet>,
-    standing: watch::Sender<Standing>,
+    status: watch::Sender<PoolStatus>,
 }
 
 /// Interval of the checks for missing queues, one request each.
@@ -80,7 +80,7 @@ const LOOK_FOR_MISSING: Duration = Duration::from_secs(30);
 const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 
 /// Time limit for writing a worker's last heartbeat at shutdown.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FINAL_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause of a run message that finds no run slot and came by a queue it shares with steps: 10 to 30
 /// seconds. That is long enough to avoid a hot loop, and jittered so that workers do not move
@@ -118,7 +118,7 @@ impl Pool {
             target: options.runs,
             busy: 0,
         };
-        let (standing, _) = watch::channel(Standing {
+        let (status, _) = watch::channel(PoolStatus {
             state: WorkerState::Starting,
             steps,
             runs,
@@ -148,15 +148,15 @@ impl Pool {
             hand_over_at: None,
             chores: JoinSet::new(),
             lookups: JoinSet::new(),
-            standing,
+            status,
         }
     }
 
     /// Receives and runs until a drain or a stop has ended. Every message is settled by then.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let queues = self.queues.subscribe();
-        let net = second_net::start(&self.context, queues.clone(), self.standing.subscribe());
-        let reports = reporter::start(&self.context, queues, self.standing.subscribe());
+        let net = second_net::start(&self.context, queues.clone(), self.status.subscribe());
+        let reports = reporter::start(&self.context, queues, self.status.subscribe());
         let mut service = Service::new();
         let mut missing = tokio::time::interval(LOOK_FOR_MISSING);
         missing.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -180,7 +180,7 @@ impl Pool {
                     }
                 }
                 Some(_) = self.chores.join_next() => {}
-                Some(order) = orders.recv() => self.obey(order).await,
+                Some(order) = orders.recv() => self.handle(order).await,
                 () = retry_at(retry) => {}
                 () = self.context.breaker.recovered() => {}
                 () = retry_at(self.hand_over_at) => self.hand_over_runs(),
@@ -196,7 +196,7 @@ impl Pool {
         let ending = async {
             while self.chores.join_next().await.is_some() {}
             drop((reports, net));
-            self.say_farewell().await;
+            self.send_final_heartbeat().await;
             let hosts = self.context.hosts.clone();
             hosts.shutdown(self.options.grace).await;
         };
@@ -210,16 +210,16 @@ impl Pool {
 
     /// Reports this worker's end to the deployment, so that it is not counted on for another half
     /// minute. A storage that does not answer is not waited for.
-    async fn say_farewell(&self) {
-        let standing = Standing {
+    async fn send_final_heartbeat(&self) {
+        let status = PoolStatus {
             state: WorkerState::Stopped,
             steps: self.steps,
             runs: self.runs,
             in_flight: Vec::new(),
         };
         let queues = self.queues.borrow().clone();
-        let last = reporter::heartbeat(&self.context, &queues, standing);
-        let _ = tokio::time::timeout(FAREWELL, last).await;
+        let last = reporter::heartbeat(&self.context, &queues, status);
+        let _ = tokio::time::timeout(FINAL_HEARTBEAT_TIMEOUT, last).await;
     }
 
     /// Whether an ending pool has nothing left to do.
@@ -264,7 +264,7 @@ impl Pool {
                 self.runs.busy += 1;
                 self.start(task);
             }
-            self.give_back_excess();
+            self.release_excess();
             let room = self.steps.target.saturating_sub(self.steps.busy) + self.options.prefetch;
             let coming = self.held_steps.len() + self.intake.len();
             let steps = (room as usize).saturating_sub(coming);
@@ -277,15 +277,15 @@ impl Pool {
         if hands_over && self.hand_over_at.is_none() {
             self.hand_over_at = Some(tokio::time::Instant::now());
         }
-        let standing = Standing {
+        let status = PoolStatus {
             state: self.state,
             steps: self.steps,
             runs: self.runs,
             in_flight: self.running.values().cloned().collect(),
         };
-        self.standing.send_if_modified(|old| {
-            let changed = *old != standing;
-            *old = standing;
+        self.status.send_if_modified(|old| {
+            let changed = *old != status;
+            *old = status;
             changed
         });
     }
@@ -302,20 +302,20 @@ impl Pool {
         let held: Vec<Task> = held.chain(self.held_runs.take_all()).collect();
         for task in held {
             let pause = back_off(task.delivery.receive_count);
-            self.give_back(task, pause, "tasks cannot be started here for now");
+            self.release(task, pause, "tasks cannot be started here for now");
         }
         self.polls.abandon();
     }
 
     /// Gives back tasks that cannot start soon, for an idle worker: several queues may answer at
     /// once.
-    fn give_back_excess(&mut self) {
+    fn release_excess(&mut self) {
         for task in self.held_steps.take_excess(self.options.prefetch as usize) {
             let pause = no_slot_pause(&task);
-            self.give_back(task, pause, "no free slot");
+            self.release(task, pause, "no free slot");
         }
         for task in self.held_runs.take_all() {
-            self.give_back(task, misplaced_run_pause(), "no free run slot");
+            self.release(task, misplaced_run_pause(), "no free run slot");
         }
     }
 
@@ -358,7 +358,7 @@ impl Pool {
         match polled.result {
             Ok(deliveries) => {
                 for delivery in deliveries {
-                    let taken = self.intake.take(&self.context, delivery, polled.ahead);
+                    let taken = self.intake.take(&self.context, delivery, polled.starved);
                     if let Some(task) = taken {
                         self.receive(task);
                     }
@@ -395,7 +395,7 @@ impl Pool {
         let view = Box::new(self.intake.view(&task));
         self.context.events.send(Event::Received { task: view });
         if !self.state.receives() {
-            self.give_back(task, Duration::ZERO, "the worker takes no more");
+            self.release(task, Duration::ZERO, "the worker takes no more");
         } else if task.message.kind.is_run() {
             self.held_runs.push(task);
         } else {
@@ -431,10 +431,10 @@ impl Pool {
         running.or_else(held)
     }
 
-    fn give_back(&mut self, task: Task, after: Duration, reason: &'static str) {
+    fn release(&mut self, task: Task, after: Duration, reason: &'static str) {
         let (context, span) = (self.context.clone(), task.span());
-        let given_back = async move { context.give_back(&task, after, reason).await };
-        self.chores.spawn(given_back.instrument(span));
+        let released = async move { context.release(&task, after, reason).await };
+        self.chores.spawn(released.instrument(span));
     }
 
     /// Sets the worker's state. `time` is the time left to running tasks, in a state that has an
@@ -452,7 +452,7 @@ impl Pool {
                 .chain(self.held_runs.take_all())
                 .collect();
             for task in held {
-                self.give_back(task, Duration::ZERO, "the worker takes no more");
+                self.release(task, Duration::ZERO, "the worker takes no more");
             }
             self.polls.abandon();
         }

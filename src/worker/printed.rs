@@ -18,7 +18,7 @@ pub(super) struct Reader<'a> {
     run_id: &'a str,
     step: Option<&'a str>,
     /// Events of which only one copy has arrived: whether it was printed, and its text.
-    told: VecDeque<(bool, String)>,
+    unpaired: VecDeque<(bool, String)>,
     trace: Trace,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
         Self {
             run_id,
             step,
-            told: VecDeque::new(),
+            unpaired: VecDeque::new(),
             trace: Trace::Outside,
         }
     }
@@ -92,15 +92,15 @@ impl<'a> Reader<'a> {
             .chars()
             .take(500)
             .collect();
-        let other = |told: &(bool, String)| told.0 != printed && told.1 == words;
-        if let Some(at) = self.told.iter().position(other) {
-            self.told.remove(at);
+        let other = |known: &(bool, String)| known.0 != printed && known.1 == words;
+        if let Some(at) = self.unpaired.iter().position(other) {
+            self.unpaired.remove(at);
             return false;
         }
-        if self.told.len() == REMEMBERED {
-            self.told.pop_front();
+        if self.unpaired.len() == REMEMBERED {
+            self.unpaired.pop_front();
         }
-        self.told.push_back((printed, words));
+        self.unpaired.push_back((printed, words));
         true
     }
 }
@@ -203,15 +203,19 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_told_once_whichever_way_it_comes_first() {
+    fn an_event_is_logged_once_whichever_copy_comes_first() {
         let mut reader = Reader::new(RUN, Some("rank"));
         let words = "LOADED_INPUT Loaded - it".to_owned();
-        let told = reader.line(&printed("LOADED_INPUT - Loaded - it"));
-        assert_eq!(told, Some((LogLevel::Debug, words.clone())));
+        let logged = reader.line(&printed("LOADED_INPUT - Loaded - it"));
+        assert_eq!(logged, Some((LogLevel::Debug, words.clone())));
         assert_eq!(reader.event("LOADED_INPUT", "Loaded - it"), None);
 
-        let told = reader.event("LOADED_INPUT", "Loaded - it");
-        assert_eq!(told, Some((LogLevel::Debug, words.clone())), "another one");
+        let logged = reader.event("LOADED_INPUT", "Loaded - it");
+        assert_eq!(
+            logged,
+            Some((LogLevel::Debug, words.clone())),
+            "another one"
+        );
         assert_eq!(reader.line(&printed("LOADED_INPUT - Loaded - it")), None);
 
         assert!(reader.event("LOADED_INPUT", "Loaded - it").is_some());
@@ -219,19 +223,19 @@ mod tests {
     }
 
     #[test]
-    fn a_progress_bar_is_what_it_said_last_and_no_line_obeys_its_escape_sequences() {
+    fn a_progress_bar_is_its_last_state_and_escape_sequences_have_no_effect() {
         let mut reader = Reader::new(RUN, None);
-        let mut told = |printed| reader.line(printed).map(|(_, message)| message);
-        let bar = told("\r 10%|#   |\r 90%|### |\r\x1b[2K100%|####| 3/3\r");
+        let mut logged = |printed| reader.line(printed).map(|(_, message)| message);
+        let bar = logged("\r 10%|#   |\r 90%|### |\r\x1b[2K100%|####| 3/3\r");
         assert_eq!(bar.as_deref(), Some("100%|####| 3/3"));
-        let link = told("\x1b]8;;http://example.com\x1b\\read\x1b]8;;\x1b\\ \x1b[1mme\x1b[0m");
+        let link = logged("\x1b]8;;http://example.com\x1b\\read\x1b]8;;\x1b\\ \x1b[1mme\x1b[0m");
         assert_eq!(link.as_deref(), Some("read me"));
     }
 
     #[test]
     fn the_lines_of_an_error_have_the_level_of_the_record_they_belong_to() {
         let mut reader = Reader::new(RUN, Some("rank"));
-        let level = |told: Option<(LogLevel, String)>| told.map(|(level, _)| level);
+        let level = |logged: Option<(LogLevel, String)>| logged.map(|(level, _)| level);
         reader.event("STEP_UP_FOR_RETRY", "It failed.");
         let head = reader.line(&printed("STEP_UP_FOR_RETRY - It failed."));
         assert_eq!(head, None);
@@ -263,9 +267,9 @@ mod tests {
         let line = format!(
             "2026-11-25 23:32:15 +0000 - dagster - DEBUG - scores - {RUN} - 20105 - rank - LOADED_INPUT - Loaded - it"
         );
-        let told = dagster_line(&line, RUN, Some("rank"));
+        let logged = dagster_line(&line, RUN, Some("rank"));
         let words = "LOADED_INPUT - Loaded - it".to_owned();
-        assert_eq!(told, Some((LogLevel::Debug, words)));
+        assert_eq!(logged, Some((LogLevel::Debug, words)));
     }
 
     #[test]
@@ -273,8 +277,8 @@ mod tests {
         let line = format!(
             "\x1b[32m2026-11-25 23:32:15 +0000\x1b[0m - dagster - \x1b[31mERROR\x1b[0m - scores - {RUN} - rank - no rows"
         );
-        let told = dagster_line(&line, RUN, Some("rank"));
-        assert_eq!(told, Some((LogLevel::Error, "no rows".to_owned())));
+        let logged = dagster_line(&line, RUN, Some("rank"));
+        assert_eq!(logged, Some((LogLevel::Error, "no rows".to_owned())));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use super::census::{COUNTS, Census, RARELY, UNSEEN};
+use super::census::{COUNTS, Census, FOREIGN_QUEUE_EVERY, UNSEEN};
 use super::held::Task;
 use super::life::Context;
 use crate::broker::QueueSet;
@@ -20,7 +20,7 @@ use crate::telemetry::vitals::vitals;
 
 /// The pool's state for the reporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct PoolStatus {
     pub state: WorkerState,
     pub steps: Slots,
     pub runs: Slots,
@@ -59,10 +59,10 @@ const FLEET: Duration = Duration::from_secs(10);
 pub(super) fn start(
     context: &Context,
     queues: watch::Receiver<QueueSet>,
-    standing: watch::Receiver<Standing>,
+    status: watch::Receiver<PoolStatus>,
 ) -> [AbortOnDropHandle<()>; 2] {
     let counts = tokio::spawn(report_queues(context.clone(), queues.clone()));
-    let beats = tokio::spawn(beat(context.clone(), queues, standing));
+    let beats = tokio::spawn(beat(context.clone(), queues, status));
     [
         AbortOnDropHandle::new(counts),
         AbortOnDropHandle::new(beats),
@@ -70,7 +70,11 @@ pub(super) fn start(
 }
 
 async fn report_queues(context: Context, queues: watch::Receiver<QueueSet>) {
-    let mut census = Census::new(context.broker.clone(), context.events.clone(), RARELY);
+    let mut census = Census::new(
+        context.broker.clone(),
+        context.events.clone(),
+        FOREIGN_QUEUE_EVERY,
+    );
     let mut viewers = context.events.audience().watch();
     loop {
         let served = queues.borrow().clone();
@@ -103,9 +107,9 @@ fn host_view(state: HostState) -> HostView {
 async fn beat(
     context: Context,
     queues: watch::Receiver<QueueSet>,
-    mut standing: watch::Receiver<Standing>,
+    mut status: watch::Receiver<PoolStatus>,
 ) {
-    let mut told = tell(&context, &queues, &standing).await;
+    let mut reported = write_heartbeat(&context, &queues, &status).await;
     let beats = async {
         let mut ticks = tokio::time::interval(HEARTBEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -115,21 +119,21 @@ async fn beat(
             // otherwise to the rest of the fleet until the next heartbeat is due.
             tokio::select! {
                 _ = ticks.tick() => {}
-                Ok(_) = standing.wait_for(|now| now.state != told) => ticks.reset(),
+                Ok(_) = status.wait_for(|now| now.state != reported) => ticks.reset(),
             }
-            told = tell(&context, &queues, &standing).await;
+            reported = write_heartbeat(&context, &queues, &status).await;
         }
     };
     tokio::join!(beats, read_fleet(&context));
 }
 
 /// Writes one heartbeat; returns the state in it.
-async fn tell(
+async fn write_heartbeat(
     context: &Context,
     queues: &watch::Receiver<QueueSet>,
-    standing: &watch::Receiver<Standing>,
+    status: &watch::Receiver<PoolStatus>,
 ) -> WorkerState {
-    let (served, now) = (queues.borrow().clone(), standing.borrow().clone());
+    let (served, now) = (queues.borrow().clone(), status.borrow().clone());
     let state = now.state;
     heartbeat(context, &served, now).await;
     state
@@ -148,13 +152,13 @@ async fn read_fleet(context: &Context) {
 }
 
 /// Writes one heartbeat. The last one of a worker that ends in good order has the state `stopped`.
-pub(super) async fn heartbeat(context: &Context, queues: &QueueSet, standing: Standing) {
-    let Standing {
+pub(super) async fn heartbeat(context: &Context, queues: &QueueSet, status: PoolStatus) {
+    let PoolStatus {
         state,
         steps,
         runs,
         in_flight,
-    } = standing;
+    } = status;
     let names: Vec<&str> = queues.all().map(|queue| queue.name.as_str()).collect();
     let body = json!({
         "pid": std::process::id(),

@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::life::Context;
-use super::reporter::Standing;
+use super::reporter::PoolStatus;
 use super::settle::jitter;
 use crate::broker::{Outgoing, QueueSet};
 use crate::domain::WorkerState;
@@ -20,21 +20,21 @@ use crate::domain::WorkerState;
 pub(super) fn start(
     context: &Context,
     queues: watch::Receiver<QueueSet>,
-    standing: watch::Receiver<Standing>,
+    status: watch::Receiver<PoolStatus>,
 ) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(watch(context.clone(), queues, standing)))
+    AbortOnDropHandle::new(tokio::spawn(watch(context.clone(), queues, status)))
 }
 
 async fn watch(
     context: Context,
     queues: watch::Receiver<QueueSet>,
-    standing: watch::Receiver<Standing>,
+    status: watch::Receiver<PoolStatus>,
 ) {
     loop {
         // Three checks take longer than a message needs to return by itself.
         let pause = context.broker.visibility().min(Duration::from_mins(1));
         tokio::time::sleep(pause.mul_f64(1.0 + 0.2 * jitter())).await;
-        let now = standing.borrow().clone();
+        let now = status.borrow().clone();
         if now.state == WorkerState::Running && now.runs.busy < now.runs.target {
             let served = queues.borrow().clone();
             look(&context, &served).await;

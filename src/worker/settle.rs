@@ -52,8 +52,8 @@ impl Context {
     }
 
     /// Gives a task that has not started back to its queue.
-    pub async fn give_back(&self, task: &Task, after: Duration, reason: &str) {
-        let outcome = given_back(reason);
+    pub async fn release(&self, task: &Task, after: Duration, reason: &str) {
+        let outcome = released(reason);
         self.finish(task, outcome, Settlement::Hide(after)).await;
     }
 
@@ -74,7 +74,7 @@ impl Context {
             return;
         }
         self.leases.release(delivery).await;
-        say(self.broker.hide(delivery, time).await);
+        log_result(self.broker.hide(delivery, time).await);
     }
 
     async fn replace_or_hide(&self, delivery: &Delivery, time: Duration, receives: Receives) {
@@ -87,7 +87,7 @@ impl Context {
             Ok(false) => {}
             Err(problem) => warn!("{problem}"),
         }
-        say(self.broker.hide(delivery, time).await);
+        log_result(self.broker.hide(delivery, time).await);
     }
 
     /// Ends a held task that has not started, at an operator's request: its end is written into
@@ -101,7 +101,7 @@ impl Context {
             }
             Ok(Reported::Over) => (skipped("it had ended before"), Settlement::Delete),
             Ok(Reported::Held) => (
-                given_back("another process runs it"),
+                released("another process runs it"),
                 Settlement::Hide(self.held_pause(&task.delivery)),
             ),
             Ok(Reported::Missing) => {
@@ -112,7 +112,7 @@ impl Context {
                 (outcome, Settlement::DeadLetter(reason))
             }
             Err(problem) => (
-                given_back(&problem.to_string()),
+                released(&problem.to_string()),
                 Settlement::Hide(back_off(task.delivery.receive_count)),
             ),
         };
@@ -146,7 +146,7 @@ impl Context {
                 // would be acknowledged all the same, but at the cost of a look-up.
                 let result = self.delete(delivery).await;
                 self.leases.release(delivery).await;
-                say(result);
+                log_result(result);
             }
             Settlement::Hide(time) => self.put_back(delivery, time).await,
             Settlement::HandOver => {
@@ -166,7 +166,7 @@ impl Context {
         match self.report(task, reason, ReportKind::Removed).await {
             Ok(Reported::Held) => {
                 let wait = Settlement::Hide(self.held_pause(&task.delivery));
-                let outcome = given_back("another process runs it");
+                let outcome = released("another process runs it");
                 return Box::pin(self.settle(task, outcome, wait)).await;
             }
             Ok(_) => {}
@@ -174,7 +174,7 @@ impl Context {
                 warn!("{problem}; the message is kept and tried again later");
                 let pause = back_off(task.delivery.receive_count);
                 self.put_back(&task.delivery, pause).await;
-                return given_back(reason);
+                return released(reason);
             }
         }
         if let Err(problem) = self.answer(task, &outcome).await {
@@ -244,19 +244,23 @@ impl Context {
         let pause = back_off(task.delivery.receive_count);
         error!("{problem}; trying again in {} s", pause.as_secs());
         self.put_back(&task.delivery, pause).await;
-        given_back(&problem.to_string())
+        released(&problem.to_string())
     }
 
     /// Dead-letters a message, or hides it for a while if that fails: it is retried then.
     pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) {
-        if let Err(problem) = self.put_away(delivery, reason).await {
+        if let Err(problem) = self.move_to_dead_letters(delivery, reason).await {
             let pause = back_off(delivery.receive_count);
             error!("{problem}; trying again in {} s", pause.as_secs());
-            say(self.broker.hide(delivery, pause).await);
+            log_result(self.broker.hide(delivery, pause).await);
         }
     }
 
-    async fn put_away(&self, delivery: &Delivery, reason: &str) -> Result<(), BrokerError> {
+    async fn move_to_dead_letters(
+        &self,
+        delivery: &Delivery,
+        reason: &str,
+    ) -> Result<(), BrokerError> {
         let known = delivery.queue.dead_letter_url.clone();
         let target = match known {
             Some(target) => Some(target),
@@ -300,7 +304,7 @@ pub(super) enum AnswerError {
 }
 
 /// Logs a failure: an error if an operator must act, a warning if it is transient.
-fn say(result: Result<(), BrokerError>) {
+fn log_result(result: Result<(), BrokerError>) {
     match result {
         Ok(()) => {}
         Err(problem) if problem.is_denied() => error!(
@@ -311,7 +315,7 @@ fn say(result: Result<(), BrokerError>) {
 }
 
 /// Outcome of a task whose message went back to the queue.
-pub(super) fn given_back(reason: &str) -> TaskOutcome {
+pub(super) fn released(reason: &str) -> TaskOutcome {
     TaskOutcome::GivenBack {
         reason: reason.to_owned(),
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dagster_taskiq_tui::control::client::{self, Wants};
+use dagster_taskiq_tui::control::client::{self, SubscribeOptions};
 use dagster_taskiq_tui::control::protocol::LogStart;
 use dagster_taskiq_tui::domain::{Command as Order, Query};
 use places::{Places, Sampler, arguments_with};
@@ -255,7 +255,7 @@ impl Stage {
         let key = key.split('"').next().unwrap().to_owned();
         let run_id = run.to_owned();
         let (lines, page) = support::block_on(async {
-            let wants = Wants {
+            let wants = SubscribeOptions {
                 read_only: true,
                 snapshots: false,
                 logs: LogStart::After(0),
@@ -276,7 +276,7 @@ impl Stage {
                 file_key: key,
                 after: None,
             };
-            let page = client::call(&socket, Order::Ask(query)).await.unwrap();
+            let page = client::call(&socket, Order::Query(query)).await.unwrap();
             (lines, serde_json::to_string(&page).unwrap())
         });
         self.places.add("live log", lines);

@@ -243,7 +243,7 @@ fn a_changed_count_has_the_dead_letters_looked_at_again_and_marks_stay() {
     let [Effect::Request { command, .. }] = harness.effects.as_slice() else {
         panic!("{:?}", harness.effects)
     };
-    assert!(matches!(command, Command::Ask(Query::Peek { queue, .. }) if queue == DEAD));
+    assert!(matches!(command, Command::Query(Query::Peek { queue, .. }) if queue == DEAD));
     assert!(
         harness.screen().contains("1 marked"),
         "{}",

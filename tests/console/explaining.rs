@@ -17,7 +17,7 @@ fn asked(effects: &[Effect]) -> Option<(u64, String, Option<String>)> {
         Effect::Request {
             request,
             worker: None,
-            command: Command::Ask(Query::Explain { run_id, step_key }),
+            command: Command::Query(Query::Explain { run_id, step_key }),
         } => Some((*request, run_id.clone(), step_key.clone())),
         _ => None,
     })

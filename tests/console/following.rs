@@ -11,12 +11,12 @@ use super::harness::{Harness, Options};
 fn asked(effects: &[Effect]) -> Vec<(u64, Query)> {
     let asked = |effect: &Effect| match effect {
         Effect::Request {
-            command: Command::Ask(Query::Explain { .. }),
+            command: Command::Query(Query::Explain { .. }),
             ..
         } => None,
         Effect::Request {
             request,
-            command: Command::Ask(query),
+            command: Command::Query(query),
             ..
         } => Some((*request, query.clone())),
         _ => None,
@@ -212,7 +212,7 @@ fn output_that_the_webserver_cannot_read_is_read_from_the_worker_that_ran_the_st
         Effect::Request {
             request,
             worker: Some(worker),
-            command: Command::Ask(Query::OutputFiles { file_key, .. }),
+            command: Command::Query(Query::OutputFiles { file_key, .. }),
         },
     ] = harness.effects.as_slice()
     else {

@@ -159,7 +159,7 @@ impl Harness {
             let found = self.effects.iter().enumerate().find_map(|(at, effect)| {
                 let Effect::Request {
                     request,
-                    command: Command::Ask(query),
+                    command: Command::Query(query),
                     ..
                 } = effect
                 else {

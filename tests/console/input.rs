@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::KeyCode;
 use dagster_taskiq_tui::console::app::Mouse;
-use dagster_taskiq_tui::console::input::{ESC_WAITS, Heard, Parser};
+use dagster_taskiq_tui::console::input::{ESC_WAITS, InputEvent, Parser};
 use dagster_taskiq_tui::console::key::{self, Key};
 use proptest::prelude::*;
 
 /// What these bytes tell, in one read, once nothing more comes.
-fn told(bytes: &[u8]) -> Vec<Heard> {
+fn told(bytes: &[u8]) -> Vec<InputEvent> {
     let (mut parser, start) = (Parser::default(), Instant::now());
     let mut heard = parser.feed(bytes, start);
     heard.extend(parser.expire(start + Duration::from_secs(10)));
     heard
 }
 
-fn keys(text: &str) -> Vec<Heard> {
-    key::parse(text).into_iter().map(Heard::Key).collect()
+fn keys(text: &str) -> Vec<InputEvent> {
+    key::parse(text).into_iter().map(InputEvent::Key).collect()
 }
 
 #[test]
@@ -61,14 +61,14 @@ fn the_keys_of_every_kind_of_terminal_are_read() {
         ..Key::plain(KeyCode::Left)
     };
     for bytes in [b"\x1b\x1b[D".as_slice(), b"\x1b\x1bOD", b"\x1b[1;3D"] {
-        assert_eq!(told(bytes), [Heard::Key(alt_left)]);
+        assert_eq!(told(bytes), [InputEvent::Key(alt_left)]);
     }
-    let click = Heard::Mouse(Mouse::Click(9, 4));
+    let click = InputEvent::Mouse(Mouse::Click(9, 4));
     assert_eq!(
         told(b"\x1b[<0;10;5M\x1b[<0;10;5m\x1b[<65;1;1M"),
-        [click, Heard::Mouse(Mouse::WheelDown)]
+        [click, InputEvent::Mouse(Mouse::WheelDown)]
     );
-    let pasted = Heard::Paste(String::from("a\x1b[Ab\n"));
+    let pasted = InputEvent::Paste(String::from("a\x1b[Ab\n"));
     assert_eq!(told(b"\x1b[200~a\x1b[Ab\n\x1b[201~"), [pasted]);
 }
 

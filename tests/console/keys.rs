@@ -267,7 +267,7 @@ fn quitting_asks_only_where_the_pool_is_ours_and_something_is_in_flight() {
     let mut attached = Harness::night();
     assert_eq!(attached.keys("q"), [Effect::Exit(Exit::Left)]);
     let ours = || Options {
-        quit: QuitPolicy::Ask,
+        quit: QuitPolicy::Confirm,
         ..Options::default()
     };
     let mut calm = Harness::new(ours(), fixture::calm());

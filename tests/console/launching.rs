@@ -26,7 +26,7 @@ pub fn form(options: Options) -> Harness {
         Effect::Request {
             request,
             worker: None,
-            command: Command::Ask(Query::Job { job, .. }),
+            command: Command::Query(Query::Job { job, .. }),
         },
     ] = effects.as_slice()
     else {
@@ -49,7 +49,7 @@ fn checked(harness: &mut Harness, keys: &str) -> (u64, Launch) {
     match effects.last() {
         Some(Effect::Request {
             request,
-            command: Command::Ask(Query::CheckConfig(launch)),
+            command: Command::Query(Query::CheckConfig(launch)),
             ..
         }) => (*request, (**launch).clone()),
         _ => panic!("{effects:?}\n{}", harness.screen()),
@@ -217,7 +217,7 @@ fn partition_assets_and_tags_are_part_of_the_launch() {
     harness.keys("kkk<enter>0307<enter>");
     harness.keys("kk<enter>rev<space><enter>");
     let asked_again = harness.effects.iter().any(|effect| {
-        matches!(effect, Effect::Request { command: Command::Ask(Query::Job { assets, .. }), .. } if assets.len() == 1)
+        matches!(effect, Effect::Request { command: Command::Query(Query::Job { assets, .. }), .. } if assets.len() == 1)
     });
     assert!(
         asked_again,
@@ -266,7 +266,7 @@ fn the_configuration_of_a_chosen_partition_is_shown_and_edited_but_never_put_ove
         let mut questions = harness.effects.iter().filter_map(|effect| match effect {
             Effect::Request {
                 request,
-                command: Command::Ask(Query::PartitionConfig { partition, .. }),
+                command: Command::Query(Query::PartitionConfig { partition, .. }),
                 ..
             } => Some((*request, partition.clone())),
             _ => None,

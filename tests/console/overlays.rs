@@ -40,7 +40,7 @@ fn trouble(options: Options) -> Harness {
 
 /// A console whose pool is its own.
 fn own(options: Options) -> Harness {
-    let quit = QuitPolicy::Ask;
+    let quit = QuitPolicy::Confirm;
     night(Options { quit, ..options })
 }
 

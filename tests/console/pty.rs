@@ -104,13 +104,13 @@ async fn answer(
                 drop(thread::spawn(|| panic!("a worker thread broke")).join());
             }
             Command::Pause if breaks => drop(snapshots.send(undrawable())),
-            Command::Ask(Query::Job { .. }) => {
+            Command::Query(Query::Job { .. }) => {
                 reply = Reply::Answer(Box::new(Answer::Job(JobDetail {
                     default_config: String::from("ops: {}\n"),
                     ..JobDetail::default()
                 })));
             }
-            Command::Ask(Query::CheckConfig(_)) => {
+            Command::Query(Query::CheckConfig(_)) => {
                 reply = Reply::Answer(Box::new(Answer::CheckConfig(Vec::new())));
             }
             _ => {}

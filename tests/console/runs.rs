@@ -104,7 +104,7 @@ fn a_run_is_run_again_whole_or_from_its_failure_after_a_question() {
 fn the_end_of_the_list_loads_older_runs_once_and_says_when_there_are_none() {
     let mut harness = runs(&[]);
     let asked = harness.commands("G");
-    let older = Command::Ask(Query::OlderRuns {
+    let older = Command::Query(Query::OlderRuns {
         statuses: Vec::new(),
         before: None,
     });
@@ -150,7 +150,7 @@ fn the_status_key_goes_through_the_statuses_and_loads_more_of_the_one_that_is_sh
     let [
         (
             None,
-            Command::Ask(Query::OlderRuns {
+            Command::Query(Query::OlderRuns {
                 statuses,
                 before: Some(_),
             }),
@@ -194,7 +194,7 @@ pub fn details(options: Options) -> Harness {
         .filter_map(|effect| match effect {
             Effect::Request {
                 request,
-                command: Command::Ask(query),
+                command: Command::Query(query),
                 ..
             } => Some((*request, query.clone())),
             _ => None,

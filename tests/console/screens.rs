@@ -361,7 +361,7 @@ proptest! {
             1 => fixture::trouble(),
             _ => std::sync::Arc::default(),
         };
-        let quit = dagster_taskiq_tui::console::QuitPolicy::Ask;
+        let quit = dagster_taskiq_tui::console::QuitPolicy::Confirm;
         let mut harness = Harness::new(Options { size: (width, height), ascii, quit, ..Options::default() }, snapshot);
         harness.keys(&format!("{view}{keys}"));
         let screen = text(&harness.buffer());

@@ -295,7 +295,7 @@ async fn log_lines_arrive_once_and_those_that_came_too_fast_are_counted() {
     }
     let snapshot = until(&handle, |snapshot| last(snapshot, "fast 6999")).await;
     assert!(snapshot.logs.len() <= 2_000);
-    let wants = client::Wants {
+    let wants = client::SubscribeOptions {
         read_only: true,
         snapshots: false,
         logs: LogStart::After(0),
@@ -380,7 +380,7 @@ async fn a_read_only_console_or_worker_refuses_and_every_command_is_in_the_audit
 async fn a_client_that_says_it_is_read_only_is_refused_by_the_worker() {
     let place = Place::new();
     let worker = place.worker("one").await;
-    let wants = client::Wants {
+    let wants = client::SubscribeOptions {
         read_only: true,
         snapshots: false,
         logs: LogStart::Never,
@@ -561,7 +561,7 @@ async fn a_console_that_reads_nothing_misses_snapshots_and_holds_nobody_up() {
     for number in 0..2_000 {
         worker.receive(&number.to_string());
     }
-    let wants = client::Wants {
+    let wants = client::SubscribeOptions {
         read_only: true,
         snapshots: true,
         logs: LogStart::Never,

@@ -228,7 +228,7 @@ async fn ask_as(
             let Effect::Request {
                 request,
                 worker,
-                command: Command::Ask(query),
+                command: Command::Query(query),
             } = effect
             else {
                 continue;
@@ -236,7 +236,7 @@ async fn ask_as(
             let known = answers.iter().find(|(asked, _)| *asked == query);
             let answer = match known {
                 Some((_, answer)) => answer.clone(),
-                None => match hub.request(worker, Command::Ask(query.clone())).await? {
+                None => match hub.request(worker, Command::Query(query.clone())).await? {
                     Reply::Answer(answer) => *answer,
                     other => {
                         println!("{query:?}: {other:?}");

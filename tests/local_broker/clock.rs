@@ -8,7 +8,7 @@ use dagster_taskiq_tui::local_broker::error::SqsError;
 use dagster_taskiq_tui::local_broker::receipt::Receipt;
 use dagster_taskiq_tui::local_broker::state::Broker;
 use dagster_taskiq_tui::local_broker::state::message::{NewMessage, Received};
-use dagster_taskiq_tui::local_broker::state::receiving::ReceiveAsk;
+use dagster_taskiq_tui::local_broker::state::receiving::ReceiveRequest;
 use uuid::Uuid;
 
 pub const START: i64 = 1_000_000_000;
@@ -54,8 +54,8 @@ pub fn in_group(id: u128, group: &str) -> NewMessage {
     }
 }
 
-pub fn ask(max: usize, visibility: i64) -> ReceiveAsk {
-    ReceiveAsk {
+pub fn ask(max: usize, visibility: i64) -> ReceiveRequest {
+    ReceiveRequest {
         max,
         visibility: Some(visibility),
         attempt: None,

@@ -172,7 +172,7 @@ impl World {
                 let _ = broker.change_visibility(now, queue, receipt(one), seconds);
             }),
             Call::GiveBack { which } => self.with(which, |broker, queue, one| {
-                broker.give_back(now, queue, &[receipt(one)]);
+                broker.release(now, queue, &[receipt(one)]);
             }),
             Call::Tag { queue, key } => {
                 let tags = BTreeMap::from([((key % 9).to_string(), now.to_string())]);

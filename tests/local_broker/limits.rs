@@ -9,7 +9,7 @@ use clock::{ARN, MINUTE, START, ask, broker, code, counts, in_group, message, re
 use dagster_taskiq_tui::local_broker::state::Broker;
 use dagster_taskiq_tui::local_broker::state::message::NewMessage;
 use dagster_taskiq_tui::local_broker::state::move_task::MoveRequest;
-use dagster_taskiq_tui::local_broker::state::receiving::ReceiveAsk;
+use dagster_taskiq_tui::local_broker::state::receiving::ReceiveRequest;
 use uuid::Uuid;
 
 #[test]
@@ -30,12 +30,12 @@ fn a_fifo_queue_has_no_more_than_120000_in_flight_and_says_nothing() {
 fn an_attempt_id_is_forgotten_after_five_minutes_and_after_a_receive_that_reached_nobody() {
     let mut broker = broker(&[("q.fifo", &[])]);
     broker.send(START, "q.fifo", in_group(1, "g")).unwrap();
-    let named = ReceiveAsk {
+    let named = ReceiveRequest {
         attempt: Some("one".to_owned()),
         ..ask(1, 43_200)
     };
     let first = broker.receive(START, "q.fifo", &named).unwrap();
-    broker.give_back(START, "q.fifo", &[receipt(&first[0])]);
+    broker.release(START, "q.fifo", &[receipt(&first[0])]);
     let other = broker.receive(START, "q.fifo", &ask(1, 43_200)).unwrap();
     assert_eq!(other.len(), 1);
     assert!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dagster_taskiq_tui::local_broker::receipt::Receipt;
 use dagster_taskiq_tui::local_broker::state::Broker;
 use dagster_taskiq_tui::local_broker::state::message::{NewMessage, Received, Stage};
-use dagster_taskiq_tui::local_broker::state::receiving::ReceiveAsk;
+use dagster_taskiq_tui::local_broker::state::receiving::ReceiveRequest;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -89,7 +89,7 @@ impl World {
             Call::Receive { max, visibility } => self.receive(max, visibility)?,
             Call::Delete { which } => self.delete(which),
             Call::ChangeVisibility { which, seconds } => self.change_visibility(which, seconds),
-            Call::GiveBack { which } => self.give_back(which),
+            Call::GiveBack { which } => self.release(which),
             Call::Pass { millis } => {
                 self.now += millis;
                 self.broker.tick(self.now);
@@ -116,7 +116,7 @@ impl World {
 
     fn receive(&mut self, max: usize, visibility: i64) -> Result<(), TestCaseError> {
         self.broker.tick(self.now);
-        let ask = ReceiveAsk {
+        let ask = ReceiveRequest {
             max,
             visibility: Some(visibility),
             attempt: None,
@@ -212,12 +212,12 @@ impl World {
         }
     }
 
-    fn give_back(&mut self, which: usize) {
+    fn release(&mut self, which: usize) {
         let Some((index, receipt)) = self.pick(which) else {
             return;
         };
         let before = self.in_flight();
-        self.broker.give_back(self.now, self.queue, &[receipt]);
+        self.broker.release(self.now, self.queue, &[receipt]);
         if self.in_flight() < before {
             // Nobody got it: the next receive is this one again, with the same receipt.
             self.received.remove(index);
@@ -284,7 +284,7 @@ fn a_standard_queue_refuses_a_receive_beyond_120000_in_flight() {
     for _ in 0..120_001 {
         world.send(0, 0);
     }
-    let ask = ReceiveAsk {
+    let ask = ReceiveRequest {
         max: 10,
         visibility: Some(60),
         attempt: None,

@@ -168,12 +168,12 @@ def test_a_heartbeat_does_not_wait_for_a_look_up(instance: DagsterInstance, home
         ledger = Ledger()
         await ledger.link()
         blocked = asyncio.create_task(
-            ledger.ask("attempt_events", run_id=run.run_id, step_key=STEP, attempt=1)
+            ledger.request("attempt_events", run_id=run.run_id, step_key=STEP, attempt=1)
         )
         for _ in range(3):
             await asyncio.sleep(0.1)
-            await ledger.ask("heartbeat", worker="etl-1", body={"incarnation": "a"})
-            assert await ledger.ask("ending_runs", run_ids=[run.run_id]) == {}
+            await ledger.request("heartbeat", worker="etl-1", body={"incarnation": "a"})
+            assert await ledger.request("ending_runs", run_ids=[run.run_id]) == {}
         assert not blocked.done()
         lock.close()
         assert (await blocked)["events"] == []

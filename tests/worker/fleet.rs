@@ -28,7 +28,7 @@ fn list(runtime: &Path, home: Option<&Path>) -> Vec<Value> {
 }
 
 fn payload(task_id: &str) -> Command {
-    Command::Ask(Query::Payload {
+    Command::Query(Query::Payload {
         task_id: task_id.to_owned(),
     })
 }

@@ -82,7 +82,7 @@ for record in instance.all_logs(run.run_id):
 /// What the worker reads from its own disk of the output of the step `first`.
 fn output_of_first(project: &Project, worker: &Worker, after: Option<String>) -> OutputPage {
     let (run_id, file_key) = serde_json::from_str(&project.python(CAPTURE)).unwrap();
-    let reply = worker.call(Command::Ask(Query::OutputFiles {
+    let reply = worker.call(Command::Query(Query::OutputFiles {
         run_id,
         file_key,
         after,

@@ -391,7 +391,7 @@ fn failed(reply: Reply) -> String {
 }
 
 fn peek(queue: &str) -> Command {
-    Command::Ask(Query::Peek {
+    Command::Query(Query::Peek {
         queue: queue.to_owned(),
         limit: 100,
         message_id: None,
@@ -446,7 +446,7 @@ fn a_worker_does_all_of_it_on_behalf_of_its_consoles() {
     );
 
     let look = |queue: &str| {
-        Command::Ask(Query::Queue {
+        Command::Query(Query::Queue {
             queue: queue.to_owned(),
         })
     };

@@ -180,11 +180,11 @@ impl Broker {
         only: Option<&str>,
     ) -> Result<Looked, BrokerError> {
         let mut all: Vec<Delivery> = Vec::new();
-        let wanted = |delivery: &Delivery| only.is_none_or(|id| id == delivery.message_id);
+        let is_selected = |delivery: &Delivery| only.is_none_or(|id| id == delivery.message_id);
         let mut bytes = 0;
         let deadline = Instant::now() + LOOKED_AT / 2;
         let result = loop {
-            let found = all.iter().filter(|delivery| wanted(delivery)).count();
+            let found = all.iter().filter(|delivery| is_selected(delivery)).count();
             let enough = found >= only.map_or(limit, |_| 1) || bytes >= MAX_PEEKED_BYTES;
             if enough || Instant::now() > deadline {
                 break Ok(true);
@@ -196,16 +196,16 @@ impl Broker {
             {
                 Ok(batch) if batch.is_empty() => break Ok(false),
                 Ok(batch) => {
-                    let sizes = batch.iter().filter(|delivery| wanted(delivery));
+                    let sizes = batch.iter().filter(|delivery| is_selected(delivery));
                     bytes += sizes.map(|delivery| delivery.body.len()).sum::<usize>();
                     all.extend(batch);
                 }
                 Err(problem) => break Err(problem),
             }
         };
-        self.give_back(queue, &all).await?;
+        self.release(queue, &all).await?;
         let more = result?;
-        all.retain(wanted);
+        all.retain(is_selected);
         Ok(Looked {
             messages: all,
             received: true,
@@ -247,7 +247,7 @@ impl Broker {
                 }
             }
         }
-        self.give_back(queue, &others).await?;
+        self.release(queue, &others).await?;
         result.map(|()| found)
     }
 
@@ -255,11 +255,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]
-    pub async fn give_back(
-        &self,
-        queue: &Queue,
-        deliveries: &[Delivery],
-    ) -> Result<(), BrokerError> {
+    pub async fn release(&self, queue: &Queue, deliveries: &[Delivery]) -> Result<(), BrokerError> {
         let handles: Vec<String> = deliveries
             .iter()
             .map(|delivery| delivery.receipt.handle())

@@ -43,7 +43,7 @@ pub enum Receives {
 }
 
 /// Interval at which the progress of a move task is queried.
-const ASK_MOVE_EVERY: Duration = Duration::from_millis(500);
+const POLL_MOVE_EVERY: Duration = Duration::from_millis(500);
 
 impl Broker {
     /// Sends a message to the queue of this URL. `attempt` reads after "cannot".
@@ -161,7 +161,7 @@ impl Broker {
             let Some(task) = task else { return Ok(0) };
             let moved = u64::try_from(task.approximate_number_of_messages_moved).unwrap_or(0);
             match task.status.as_deref() {
-                Some("RUNNING" | "CANCELLING") => tokio::time::sleep(ASK_MOVE_EVERY).await,
+                Some("RUNNING" | "CANCELLING") => tokio::time::sleep(POLL_MOVE_EVERY).await,
                 Some("COMPLETED") => return Ok(moved),
                 other => {
                     let reason = task.failure_reason.unwrap_or_default();

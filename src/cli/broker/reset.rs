@@ -28,7 +28,7 @@ impl ResetArgs {
     /// Resets the broker and prints what was removed.
     pub async fn run(self) -> Result<(), BrokerError> {
         let keys = self.keys.pair()?;
-        let (client, endpoint, _) = self.broker.ask().await?;
+        let (client, endpoint, _) = self.broker.query_status().await?;
         let unreachable = |error: reqwest::Error| BrokerError::Unreachable {
             endpoint: endpoint.clone(),
             detail: innermost(&error),

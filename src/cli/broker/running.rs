@@ -25,13 +25,13 @@ pub(super) struct RunningBroker {
 impl RunningBroker {
     /// Prints its queues and disk use.
     pub async fn show(self) -> Result<(), BrokerError> {
-        let (_, _, status) = self.ask().await?;
+        let (_, _, status) = self.query_status().await?;
         print(&status).map_err(BrokerError::Output)
     }
 
     /// Sends it SIGTERM and waits for its end.
     pub async fn stop(self) -> Result<(), BrokerError> {
-        let (_, endpoint, status) = self.ask().await?;
+        let (_, endpoint, status) = self.query_status().await?;
         let pid = status.pid;
         // The answering broker may be behind a tunnel: its process id then belongs to another
         // process.
@@ -49,7 +49,7 @@ impl RunningBroker {
         let deadline = Instant::now() + ENDS_WITHIN;
         while test_kill_process(process).is_ok() && is_broker(pid) {
             if Instant::now() >= deadline {
-                return Err(BrokerError::Stays { endpoint, pid });
+                return Err(BrokerError::StillRunning { endpoint, pid });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -58,7 +58,7 @@ impl RunningBroker {
     }
 
     /// Queries its state; also returns the client and the endpoint.
-    pub async fn ask(self) -> Result<(reqwest::Client, String, Status), BrokerError> {
+    pub async fn query_status(self) -> Result<(reqwest::Client, String, Status), BrokerError> {
         let endpoint = self.endpoint.trim_end_matches('/').to_owned();
         let unreachable = |error: reqwest::Error| BrokerError::Unreachable {
             endpoint: endpoint.clone(),

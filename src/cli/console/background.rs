@@ -31,7 +31,7 @@ struct Started {
 }
 
 impl Started {
-    async fn tell_to_end(&self, order: Order) {
+    async fn request_end(&self, order: Order) {
         if let Err(problem) = client::call(&self.socket, order).await {
             if self.socket.exists() {
                 note!("dagster-taskiq-tui: {problem}");
@@ -47,7 +47,7 @@ pub(super) struct Background<'a> {
     args: &'a StartArgs,
     settings: &'a Settings,
     /// Receiver of the startup state of the console's own pool.
-    tell: &'a watch::Sender<Startup>,
+    publish: &'a watch::Sender<Startup>,
     /// Cancelled once the operator has left; nothing is waited for any more.
     left: &'a CancellationToken,
     /// Whether the pool belongs to this console, to be ended with it.
@@ -63,13 +63,13 @@ impl<'a> Background<'a> {
     pub fn new(
         args: &'a StartArgs,
         settings: &'a Settings,
-        tell: &'a watch::Sender<Startup>,
+        publish: &'a watch::Sender<Startup>,
         left: &'a CancellationToken,
     ) -> Self {
         Self {
             args,
             settings,
-            tell,
+            publish,
             left,
             is_own: false,
             workers: Vec::new(),
@@ -85,10 +85,10 @@ impl<'a> Background<'a> {
     }
 
     /// Starts workers at the console's request, until the operator has left.
-    pub async fn serve(&mut self, mut asked: mpsc::Receiver<Request>) {
+    pub async fn serve(&mut self, mut incoming: mpsc::Receiver<Request>) {
         loop {
             let request = tokio::select! {
-                request = asked.recv() => request,
+                request = incoming.recv() => request,
                 () = self.left.cancelled() => None,
             };
             let Some(Request { reply, .. }) = request else {
@@ -106,7 +106,7 @@ impl<'a> Background<'a> {
     async fn start(&mut self) -> Result<String, String> {
         let started = self.start_worker().await.map_err(|error| error.to_string());
         if self.is_beginning() {
-            self.tell.send_replace(match &started {
+            self.publish.send_replace(match &started {
                 Ok(_) => Startup::Ready,
                 Err(reason) => Startup::Failed(reason.clone()),
             });
@@ -168,13 +168,13 @@ impl<'a> Background<'a> {
 
     /// Whether the console's own pool does not exist yet.
     fn is_beginning(&self) -> bool {
-        self.is_own && *self.tell.borrow() != Startup::Ready
+        self.is_own && *self.publish.borrow() != Startup::Ready
     }
 
     /// Reports the startup state of the console's own pool; later starts have a toast.
     fn working(&self, text: String) {
         if self.is_beginning() {
-            self.tell.send_replace(Startup::Working(text));
+            self.publish.send_replace(Startup::Working(text));
         }
     }
 
@@ -231,12 +231,12 @@ impl<'a> Background<'a> {
             note!("the worker finishes what runs; Ctrl-C leaves it to that");
         }
         for started in &self.workers {
-            started.tell_to_end(order.clone()).await;
+            started.request_end(order.clone()).await;
         }
         let all_ended = join_all(self.workers.iter_mut().map(|started| started.worker.wait()));
         let interrupted = tokio::select! {
             _ = all_ended => false,
-            () = told_to_end() => true,
+            () = end_signal() => true,
         };
         if let (false, Some(mut broker)) = (interrupted, self.broker) {
             terminate(&broker);
@@ -252,16 +252,16 @@ impl<'a> Background<'a> {
 
 /// Waits for Ctrl-C, SIGTERM or SIGHUP: the console has caught them all, so they must be handled
 /// here.
-async fn told_to_end() {
-    let told = async |kind| match signal(kind) {
+async fn end_signal() {
+    let arrived = async |kind| match signal(kind) {
         Ok(mut signal) => drop(signal.recv().await),
         // Without a handler the signal ends the process by itself.
         Err(_) => std::future::pending().await,
     };
     tokio::select! {
-        () = told(SignalKind::interrupt()) => {}
-        () = told(SignalKind::terminate()) => {}
-        () = told(SignalKind::hangup()) => {}
+        () = arrived(SignalKind::interrupt()) => {}
+        () = arrived(SignalKind::terminate()) => {}
+        () = arrived(SignalKind::hangup()) => {}
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::broker::{Broker, QueueSet};
-use crate::cli::queue::{operator, tellers};
+use crate::cli::queue::{operator, start_instance_agent};
 use crate::cli::worker::{identity, view};
 use crate::config::Settings;
 use crate::control::store::{self, Look, Store};
@@ -21,24 +21,24 @@ const REQUESTS: usize = 16;
 
 /// Starts a desk that connects to the broker when it is first needed.
 pub(in crate::cli) fn start(settings: &Settings) -> Desk {
-    let (requests, asked) = mpsc::channel(REQUESTS);
-    let (wanted, wants) = watch::channel(false);
+    let (requests, incoming) = mpsc::channel(REQUESTS);
+    let (demand, demanded) = watch::channel(false);
     let (events, received) = EventSink::channel();
     let store = Store::new(view(&identity(settings), settings));
     let (dropped, audience) = (events.drop_counter(), events.audience());
     let (published, _) = store::spawn(store, received, dropped, audience);
     let look = published.look_on();
-    let told = look.snapshot.clone();
+    let snapshots = look.snapshot.clone();
     let clerk = Clerk {
         settings: Arc::new(settings.clone()),
         broker: Arc::new(OnceCell::new()),
     };
-    tokio::spawn(clerk.clone().count(events, look, wants));
-    tokio::spawn(clerk.serve(asked));
+    tokio::spawn(clerk.clone().count(events, look, demanded));
+    tokio::spawn(clerk.serve(incoming));
     Desk {
-        told,
+        snapshots,
         requests,
-        wanted,
+        demand,
     }
 }
 
@@ -56,12 +56,12 @@ impl Clerk {
     }
 
     /// Counts the queues while that is requested, until the console is gone.
-    async fn count(self, events: EventSink, _look: Look, mut wanted: watch::Receiver<bool>) {
+    async fn count(self, events: EventSink, _look: Look, mut demanded: watch::Receiver<bool>) {
         let queues = QueueSet::looked_at(&self.settings);
         let mut ticks = interval(COUNTS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut census = None;
-        while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        while demanded.wait_for(|demanded| *demanded).await.is_ok() {
             ticks.tick().await;
             if census.is_none() {
                 census = Some(Census::new(self.broker().await, events.clone(), COUNTS));
@@ -73,16 +73,16 @@ impl Clerk {
     }
 
     /// Carries out commands concurrently, until the console is gone.
-    async fn serve(self, mut asked: mpsc::Receiver<Request>) {
+    async fn serve(self, mut incoming: mpsc::Receiver<Request>) {
         let mut under_way: JoinSet<()> = JoinSet::new();
         loop {
             tokio::select! {
-                request = asked.recv(), if under_way.len() < REQUESTS => {
+                request = incoming.recv(), if under_way.len() < REQUESTS => {
                     let Some(Request { command, reply, .. }) = request else { break };
                     let clerk = self.clone();
                     under_way.spawn(async move {
                         // The caller may be gone.
-                        let _ = reply.send(clerk.obey(command).await);
+                        let _ = reply.send(clerk.handle(command).await);
                     });
                 }
                 Some(_) = under_way.join_next() => {}
@@ -91,9 +91,9 @@ impl Clerk {
         while under_way.join_next().await.is_some() {}
     }
 
-    async fn obey(&self, command: Command) -> Reply {
+    async fn handle(&self, command: Command) -> Reply {
         // Removed messages must be reported to Dagster, or the steps would wait for them.
-        let tells = command.is_about_storage()
+        let is_reported = command.is_about_storage()
             || matches!(
                 command,
                 Command::DrainQueue {
@@ -104,8 +104,8 @@ impl Clerk {
                     ..
                 }
             );
-        let hosts = if tells {
-            match tellers(&self.settings).await {
+        let hosts = if is_reported {
+            match start_instance_agent(&self.settings).await {
                 Ok(hosts) => Some(hosts),
                 Err(problem) => return Reply::Failed(format!("{}: {problem}", command.verb())),
             }
@@ -113,7 +113,7 @@ impl Clerk {
             None
         };
         let operator = operator(&self.settings, self.broker().await, hosts.clone());
-        let reply = operator.obey(command).await;
+        let reply = operator.handle(command).await;
         drop(operator);
         if let Some(hosts) = hosts {
             hosts.shutdown(Duration::ZERO).await;

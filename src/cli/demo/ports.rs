@@ -3,13 +3,13 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
-/// Returns the wanted port if it is free, else another free one.
+/// Returns the preferred port if it is free, else another free one.
 ///
 /// Another process may take it before the server does; the server then reports that and the demo
 /// ends with its error.
-pub(super) fn free(wanted: u16) -> io::Result<u16> {
-    if TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).is_ok() {
-        return Ok(wanted);
+pub(super) fn free(preferred: u16) -> io::Result<u16> {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, preferred)).is_ok() {
+        return Ok(preferred);
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())

@@ -22,7 +22,7 @@ const LAUNCHES: [(&str, Option<&str>); 4] = [
 const RUN_PRIORITY_TAG: &str = "dagster-taskiq/run_priority";
 
 /// Interval of the queries to Dagster.
-const ASK_EVERY: Duration = Duration::from_millis(500);
+const POLL_EVERY: Duration = Duration::from_millis(500);
 
 /// Time without any change after which the demo fails: the longest step of the sample takes
 /// seconds.
@@ -62,7 +62,7 @@ pub(super) async fn launch(client: &Client, progress: Progress) -> Result<Vec<St
     for launched in client.launch_many(&launches).await? {
         ids.push(launched?.run_id);
     }
-    progress.say(&format!("Launched {} runs", ids.len()));
+    progress.report(&format!("Launched {} runs", ids.len()));
     Ok(ids)
 }
 
@@ -85,7 +85,7 @@ async fn jobs(client: &Client) -> Result<Vec<JobRef>, DemoError> {
             let text = format!("it was still loading after {} s", LOADING.as_secs());
             return Err(RunsError::NotLoaded(text).into());
         }
-        tokio::time::sleep(ASK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
@@ -104,12 +104,12 @@ pub(super) async fn follow(
     let mut changed = Instant::now();
     loop {
         supervisor.check()?;
-        let runs = ask(client, ids).await?;
+        let runs = query_runs(client, ids).await?;
         for run in &runs {
             let standing = (run.status, run.steps_succeeded);
             if known.insert(run.run_id.clone(), standing) != Some(standing) {
                 changed = Instant::now();
-                progress.say(&line(run));
+                progress.report(&line(run));
             }
         }
         if runs.len() == ids.len() && runs.iter().all(|run| run.status.is_finished()) {
@@ -121,11 +121,11 @@ pub(super) async fn follow(
             let (waiting, logs) = (waiting.join(", "), supervisor.logs().display().to_string());
             return Err(RunsError::Stalled { waiting, logs }.into());
         }
-        tokio::time::sleep(ASK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
-async fn ask(client: &Client, ids: &[String]) -> Result<Vec<RunView>, DagsterError> {
+async fn query_runs(client: &Client, ids: &[String]) -> Result<Vec<RunView>, DagsterError> {
     let filter = RunFilter {
         run_ids: Some(ids.to_vec()),
         ..RunFilter::default()
@@ -159,7 +159,7 @@ fn summary(runs: &[RunView], took: Duration, supervisor: &Supervisor, progress: 
         .map(|run| run.run_id.as_str())
         .collect();
     let steps: u32 = runs.iter().map(|run| run.steps_succeeded).sum();
-    progress.say(&format!(
+    progress.report(&format!(
         "{} of {} runs succeeded, {steps} steps in {:.1} s",
         runs.len() - bad.len(),
         runs.len(),
@@ -167,7 +167,7 @@ fn summary(runs: &[RunView], took: Duration, supervisor: &Supervisor, progress: 
     ));
     if !bad.is_empty() {
         let (ids, logs) = (bad.join(", "), supervisor.logs().display());
-        progress.say(&format!("Not successful: {ids}; the logs are in {logs}"));
+        progress.report(&format!("Not successful: {ids}; the logs are in {logs}"));
     }
     bad.is_empty()
 }

@@ -25,11 +25,11 @@ const WEBSERVER_PORT: u16 = 3000;
 
 /// Time limit for the start of Rust programs, which are ready in milliseconds; a busy disk may
 /// delay them.
-const PATIENCE_BROKER: Duration = Duration::from_secs(20);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Time limit for the start of Dagster's programs, whose imports take some seconds, on a slow
 /// machine many.
-const PATIENCE_DAGSTER: Duration = Duration::from_mins(3);
+const DAGSTER_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Grace period: short, because nothing here is worth waiting for once the operator has requested
 /// the end.
@@ -73,7 +73,8 @@ impl Services<'_> {
     /// Starts everything and waits until it is ready.
     pub async fn start(&self, supervisor: &mut Supervisor) -> Result<Up, DemoError> {
         let endpoint = self.start_broker(supervisor).await?;
-        self.progress.say(&format!("The broker is at {endpoint}"));
+        self.progress
+            .report(&format!("The broker is at {endpoint}"));
         let queue_url = queues::create(&endpoint).await?;
         let files = setup::write(self.state, &endpoint, &queue_url)?;
         let env = self.environment(&endpoint, &queue_url, &files);
@@ -81,7 +82,7 @@ impl Services<'_> {
         // The first process to open an empty home creates its databases; two at once would
         // conflict.
         supervisor.start(self.home(env.clone()))?;
-        supervisor.finished("home", PATIENCE_DAGSTER).await?;
+        supervisor.finished("home", DAGSTER_TIMEOUT).await?;
 
         // All at once: they wait for imports more than for each other.
         let port = ports::free(WEBSERVER_PORT).map_err(system("find a free port"))?;
@@ -99,12 +100,12 @@ impl Services<'_> {
         let client = crate::dagster::Client::new(&webserver)?;
         let ready = async || client.server_info().await.ok();
         supervisor
-            .ready("webserver", PATIENCE_DAGSTER, ready)
+            .ready("webserver", DAGSTER_TIMEOUT, ready)
             .await?;
-        self.progress.say(&format!("Dagster is at {webserver}"));
+        self.progress.report(&format!("Dagster is at {webserver}"));
         worker_is_ready(supervisor).await?;
         let text = format!("The worker {name} runs {} steps at once", self.args.slots);
-        self.progress.say(&text);
+        self.progress.report(&text);
         Ok(Up {
             webserver,
             socket,
@@ -121,9 +122,9 @@ impl Services<'_> {
         &self,
         supervisor: &mut Supervisor,
         up: &Up,
-        mut asked: mpsc::Receiver<Request>,
+        mut incoming: mpsc::Receiver<Request>,
     ) {
-        while let Some(request) = asked.recv().await {
+        while let Some(request) = incoming.recv().await {
             let name = &up.name;
             let reply = if supervisor.runs("worker") {
                 Reply::Failed(format!(
@@ -189,9 +190,7 @@ impl Services<'_> {
             line.split_once("endpoint: ")
                 .map(|(_, url)| url.trim().to_owned())
         };
-        Ok(supervisor
-            .ready("broker", PATIENCE_BROKER, endpoint)
-            .await?)
+        Ok(supervisor.ready("broker", BROKER_TIMEOUT, endpoint).await?)
     }
 
     fn worker(&self, name: &str, files: &Files, env: Env) -> Program {
@@ -312,7 +311,7 @@ impl Services<'_> {
 async fn worker_is_ready(supervisor: &mut Supervisor) -> Result<(), SupervisorError> {
     let log = supervisor.log_of("worker");
     let ready = async || line_with(&log, " ready").map(drop);
-    supervisor.ready("worker", PATIENCE_DAGSTER, ready).await
+    supervisor.ready("worker", DAGSTER_TIMEOUT, ready).await
 }
 
 /// The first line of a log that contains these words.

@@ -56,10 +56,10 @@ pub enum SupervisorError {
         log: PathBuf,
     },
     /// It is running but does not become ready.
-    #[error("{name} was not ready after {} s; its log is {}", patience.as_secs(), log.display())]
+    #[error("{name} was not ready after {} s; its log is {}", limit.as_secs(), log.display())]
     NotReady {
         name: &'static str,
-        patience: Duration,
+        limit: Duration,
         log: PathBuf,
     },
 }
@@ -168,10 +168,10 @@ impl Supervisor {
     pub async fn ready<T>(
         &mut self,
         name: &'static str,
-        patience: Duration,
+        limit: Duration,
         mut probe: impl AsyncFnMut() -> Option<T>,
     ) -> Result<T, SupervisorError> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(value) = probe().await {
                 return Ok(value);
@@ -179,11 +179,7 @@ impl Supervisor {
             self.check()?;
             if Instant::now() >= deadline {
                 let log = self.log_of(name);
-                return Err(SupervisorError::NotReady {
-                    name,
-                    patience,
-                    log,
-                });
+                return Err(SupervisorError::NotReady { name, limit, log });
             }
             tokio::time::sleep(TRY_EVERY).await;
         }
@@ -193,7 +189,7 @@ impl Supervisor {
     pub async fn finished(
         &mut self,
         name: &'static str,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<(), SupervisorError> {
         let Some(place) = self.running.iter().position(|child| child.name == name) else {
             return Ok(());
@@ -201,7 +197,7 @@ impl Supervisor {
         let child = &mut self.running[place];
         // Waiting closes standard input, which would end the program.
         let _held = child.guard.stdin.take();
-        match tokio::time::timeout(patience, child.guard.wait()).await {
+        match tokio::time::timeout(limit, child.guard.wait()).await {
             Ok(Ok(status)) if status.success() => {
                 self.running.remove(place);
                 Ok(())
@@ -210,7 +206,7 @@ impl Supervisor {
             Ok(Err(source)) => Err(SupervisorError::Start { name, source }),
             Err(_) => Err(SupervisorError::NotReady {
                 name,
-                patience,
+                limit,
                 log: child.log.clone(),
             }),
         }
@@ -242,8 +238,8 @@ impl Supervisor {
             drop(child.guard.stdin.take());
         }
         for mut child in ending {
-            let patience = child.grace + GUARD_MARGIN;
-            if tokio::time::timeout(patience, child.guard.wait())
+            let limit = child.grace + GUARD_MARGIN;
+            if tokio::time::timeout(limit, child.guard.wait())
                 .await
                 .is_err()
             {
@@ -310,9 +306,9 @@ mod tests {
         let mut supervisor = supervisor(folder.path());
         let program = shell("broker", "echo port taken; exit 3", folder.path());
         supervisor.start(program).unwrap();
-        let patience = Duration::from_secs(20);
+        let limit = Duration::from_secs(20);
         let error = supervisor
-            .ready("broker", patience, async || None::<()>)
+            .ready("broker", limit, async || None::<()>)
             .await
             .unwrap_err()
             .to_string();
@@ -325,15 +321,15 @@ mod tests {
     async fn a_child_that_is_to_end_is_waited_for_and_its_failure_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let mut supervisor = supervisor(folder.path());
-        let patience = Duration::from_secs(20);
+        let limit = Duration::from_secs(20);
         supervisor
             .start(shell("good", "exit 0", folder.path()))
             .unwrap();
-        supervisor.finished("good", patience).await.unwrap();
+        supervisor.finished("good", limit).await.unwrap();
         supervisor
             .start(shell("bad", "echo no disk; exit 1", folder.path()))
             .unwrap();
-        let error = supervisor.finished("bad", patience).await.unwrap_err();
+        let error = supervisor.finished("bad", limit).await.unwrap_err();
         assert!(error.to_string().contains("no disk"), "{error}");
     }
 

@@ -16,7 +16,7 @@ pub(super) async fn examine(report: &mut Report, settings: &Settings) {
         for host in &snapshot.worker.hosts {
             if let Some(mode) = host.isolation {
                 known = true;
-                say(report, &snapshot.worker.id, host, mode, configured);
+                add_mode(report, &snapshot.worker.id, host, mode, configured);
             }
         }
     }
@@ -32,7 +32,13 @@ pub(super) async fn examine(report: &mut Report, settings: &Settings) {
     }
 }
 
-fn say(report: &mut Report, worker: &str, host: &HostView, mode: Isolation, configured: Isolation) {
+fn add_mode(
+    report: &mut Report,
+    worker: &str,
+    host: &HostView,
+    mode: Isolation,
+    configured: Isolation,
+) {
     let reason = host.isolation_reason.as_deref().unwrap_or_default();
     let message = format!("{} on worker {worker}: {mode}; {reason}", host.location);
     // The worker chose it, and it is slower than it could be.

@@ -48,8 +48,8 @@ pub(super) async fn examine(
                     answered = true;
                 }
                 served.push(queue.name.clone());
-                let wanted = settings.max_deliveries.value.saturating_add(SPARE_RECEIVES);
-                dead_letters(report, broker, queue, &detail, wanted).await;
+                let required = settings.max_deliveries.value.saturating_add(SPARE_RECEIVES);
+                dead_letters(report, broker, queue, &detail, required).await;
                 permissions(report, broker, queue).await;
             }
             Err(problem) if problem.is_no_such_queue() => missing(report, broker, queue, &problem),
@@ -100,7 +100,7 @@ async fn dead_letters(
     broker: &Broker,
     queue: &Arc<Queue>,
     detail: &QueueDetail,
-    wanted: u32,
+    required: u32,
 ) {
     let check = subject(queue);
     let Some(policy) = &detail.redrive else {
@@ -116,12 +116,12 @@ async fn dead_letters(
         "exists; after {times} receives SQS moves a message to {}",
         policy.queue
     );
-    if times <= wanted {
+    if times <= required {
         report.warning(
             &check,
             format!(
                 "{words}, which restarts and lost workers may use up before max_deliveries ends a \
-                 task by rule: set its maxReceiveCount to more than {wanted} (100, say)"
+                 task by rule: set its maxReceiveCount to more than {required} (100, say)"
             ),
         );
     } else {

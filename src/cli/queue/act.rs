@@ -18,7 +18,7 @@ use crate::config::{Partial, Settings, state_folder};
 use crate::control::audit::{self, AuditLog};
 use crate::domain::{Command, Reply};
 use crate::host::Hosts;
-use crate::worker::operations::{Operated, Operator};
+use crate::worker::operations::{OperationResult, Operator};
 
 /// Kind of removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(super) async fn remove(args: RemoveArgs, removal: Removal) -> Result<ExitCod
         let hosts = if keep_waiting {
             None
         } else {
-            Some(tellers(&settings).await?)
+            Some(start_instance_agent(&settings).await?)
         };
         let archives = args.archive_dir.clone();
         let archives = archives.unwrap_or_else(|| state_folder().join("archive"));
@@ -199,9 +199,9 @@ async fn plain_operator(settings: &Settings) -> Operator {
 }
 
 /// Starts the Python process that writes the end of steps and runs into Dagster's log.
-pub(in crate::cli) async fn tellers(settings: &Settings) -> Result<Hosts, QueueError> {
-    let (notices, mut heard) = mpsc::channel(NOTICES);
-    tokio::spawn(async move { while heard.recv().await.is_some() {} });
+pub(in crate::cli) async fn start_instance_agent(settings: &Settings) -> Result<Hosts, QueueError> {
+    let (notices, mut incoming) = mpsc::channel(NOTICES);
+    tokio::spawn(async move { while incoming.recv().await.is_some() {} });
     let host_settings = host_settings(settings, &identity(settings))?;
     Ok(Hosts::start(host_settings, notices).await?)
 }
@@ -224,8 +224,8 @@ pub(in crate::cli) fn operator(
 async fn act(
     settings: &Settings,
     command: &Command,
-    work: impl Future<Output = Result<Operated, QueueError>>,
-) -> Result<Operated, QueueError> {
+    work: impl Future<Output = Result<OperationResult, QueueError>>,
+) -> Result<OperationResult, QueueError> {
     let verb = command.verb();
     let result = if settings.read_only.value {
         Err(QueueError::Refused(format!(
@@ -261,7 +261,7 @@ fn dry_run(args: &QueueArgs, verb: &str, queue: &str, messages: u64) -> ExitCode
     ExitCode::SUCCESS
 }
 
-fn finished(args: &QueueArgs, verb: &str, queue: &str, done: &Operated) -> ExitCode {
+fn finished(args: &QueueArgs, verb: &str, queue: &str, done: &OperationResult) -> ExitCode {
     if args.json {
         // Plain data always serialize.
         let mut value = serde_json::to_value(done).unwrap_or_default();

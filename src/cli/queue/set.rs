@@ -17,13 +17,13 @@ pub(super) async fn create(args: CreateArgs) -> Result<ExitCode, QueueError> {
     let queues = QueueSet::configured(&settings);
     for queue in queues.all() {
         broker.create(queue).await?;
-        say(&args.common, queue);
+        print_queue(&args.common, queue);
     }
     if args.dead_letters {
         let url = sibling_url(&settings.queue_url.value, "dead");
         let dead = Queue::new(url, QueueRole::DeadLetter, 0);
         broker.create(&dead).await?;
-        say(&args.common, &dead);
+        print_queue(&args.common, &dead);
         for queue in queues
             .all()
             .filter(|queue| queue.is_fifo() == dead.is_fifo())
@@ -38,7 +38,7 @@ pub(super) async fn create(args: CreateArgs) -> Result<ExitCode, QueueError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn say(args: &QueueArgs, queue: &Queue) {
+fn print_queue(args: &QueueArgs, queue: &Queue) {
     if args.json {
         out!("{}", json!({"queue": queue.name, "url": queue.url}));
     } else {

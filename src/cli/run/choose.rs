@@ -7,7 +7,7 @@ use crate::dagster::{Client, Location};
 use crate::domain::{AssetKey, JobRef, nearest};
 
 /// The flags that select a job.
-pub(super) struct Wanted<'a> {
+pub(super) struct JobChoice<'a> {
     pub(super) job: Option<&'a str>,
     pub(super) location: Option<&'a str>,
     pub(super) assets: &'a [AssetKey],
@@ -15,11 +15,11 @@ pub(super) struct Wanted<'a> {
 
 /// Finds the selected job. Without a name it is Dagster's own job over the assets of the code
 /// location that has the given ones.
-pub(super) async fn job(client: &Client, wanted: &Wanted<'_>) -> Result<JobRef, RunError> {
-    let locations = in_scope(client.locations().await?, wanted.location)?;
-    let name = match wanted.job {
+pub(super) async fn job(client: &Client, choice: &JobChoice<'_>) -> Result<JobRef, RunError> {
+    let locations = in_scope(client.locations().await?, choice.location)?;
+    let name = match choice.job {
         Some(name) => name,
-        None if wanted.assets.is_empty() => {
+        None if choice.assets.is_empty() => {
             return unclear("name a job, or assets with --asset; `run jobs` prints the jobs");
         }
         None => JobRef::ALL_ASSETS,
@@ -28,11 +28,11 @@ pub(super) async fn job(client: &Client, wanted: &Wanted<'_>) -> Result<JobRef, 
         .filter(|job| job.job == name)
         .cloned()
         .collect();
-    if wanted.job.is_none() && found.len() > 1 {
+    if choice.job.is_none() && found.len() > 1 {
         let mut with = Vec::new();
         for job in found {
             let detail = client.job_detail(&job, &[]).await?;
-            if wanted
+            if choice
                 .assets
                 .iter()
                 .all(|asset| detail.assets.contains(asset))
@@ -59,9 +59,9 @@ pub(super) async fn job(client: &Client, wanted: &Wanted<'_>) -> Result<JobRef, 
 pub(super) fn check_assets(
     job: &JobRef,
     known: &[AssetKey],
-    wanted: &[AssetKey],
+    choice: &[AssetKey],
 ) -> Result<(), RunError> {
-    let Some(missing) = wanted.iter().find(|asset| !known.contains(asset)) else {
+    let Some(missing) = choice.iter().find(|asset| !known.contains(asset)) else {
         return Ok(());
     };
     let (missing, names) = (missing.join("/"), known.iter().map(|asset| asset.join("/")));

@@ -32,7 +32,7 @@ impl Desk {
     }
 
     /// Prints a value as JSON, or its text.
-    pub(super) fn say(&self, value: &Value, words: &str) {
+    pub(super) fn print(&self, value: &Value, words: &str) {
         if self.json {
             out!("{value}");
         } else {

@@ -11,7 +11,7 @@ use super::RunError;
 use crate::broker::Broker;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::out;
-use crate::cli::queue::{operator, tellers};
+use crate::cli::queue::{operator, start_instance_agent};
 use crate::cli::worker::sockets_in;
 use crate::config::{Partial, Settings};
 use crate::control::audit::{self, AuditLog};
@@ -92,8 +92,8 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<(), RunError> {
         run_id: args.run.clone(),
         step_key: args.step.clone(),
     };
-    let asked = ask(&settings, &sockets, Command::Ask(query)).await?;
-    let mut found = match asked {
+    let response = carry_out(&settings, &sockets, Command::Query(query)).await?;
+    let mut found = match response {
         Some(Reply::Answer(answer)) => match *answer {
             Answer::Explanation(found) => found,
             _ => return Err(RunError::NoStorage),
@@ -126,8 +126,8 @@ pub(super) async fn free_slot(args: FreeSlotArgs) -> Result<(), RunError> {
         let refusal = RunError::ReadOnly { verb }.to_string();
         Reply::Failed(refusal)
     } else {
-        let asked = ask(&settings, &sockets, command.clone()).await?;
-        asked.ok_or(RunError::NoStorage)?
+        let response = carry_out(&settings, &sockets, command.clone()).await?;
+        response.ok_or(RunError::NoStorage)?
     };
     let entry = audit::own_entry("command line", &command, &reply);
     if let (Some(log), Some(entry)) = (AuditLog::default_path().map(AuditLog::new), entry) {
@@ -144,7 +144,7 @@ pub(super) async fn free_slot(args: FreeSlotArgs) -> Result<(), RunError> {
 
 /// Queries Dagster's storage, from here or through a worker of this host; `None` if neither is
 /// known.
-async fn ask(
+async fn carry_out(
     settings: &Settings,
     sockets: &[WorkerSocket],
     command: Command,
@@ -154,16 +154,16 @@ async fn ask(
         let Some(socket) = sockets.first() else {
             return Ok(None);
         };
-        let asked = client::call(&socket.path, command).await;
-        return asked
+        let response = client::call(&socket.path, command).await;
+        return response
             .map(Some)
             .map_err(|problem| RunError::Unclear(problem.to_string()));
     }
-    let hosts = tellers(settings).await;
+    let hosts = start_instance_agent(settings).await;
     let hosts = hosts.map_err(|problem| RunError::Unclear(problem.to_string()))?;
     let broker = Broker::connect(settings).await;
     let operator = operator(settings, broker, Some(hosts.clone()));
-    let reply = operator.obey(command).await;
+    let reply = operator.handle(command).await;
     drop(operator);
     hosts.shutdown(Duration::ZERO).await;
     Ok(Some(reply))
@@ -174,8 +174,8 @@ async fn add_workers(found: &mut Explanation, sockets: &[WorkerSocket]) {
     if !found.is_in_queue() {
         return;
     }
-    let asked = sockets.iter().map(|socket| client::status(&socket.path));
-    let answers = futures::future::join_all(asked).await;
+    let statuses = sockets.iter().map(|socket| client::status(&socket.path));
+    let answers = futures::future::join_all(statuses).await;
     let snapshots: Vec<Arc<WorkerSnapshot>> = answers.into_iter().flatten().collect();
     let tasks = snapshots.iter().flat_map(|snapshot| &snapshot.tasks);
     let recent = snapshots.iter().flat_map(|snapshot| &snapshot.recent);

@@ -5,7 +5,7 @@ use std::io::Read;
 use clap::Args;
 use serde_json::json;
 
-use super::choose::{self, Wanted};
+use super::choose::{self, JobChoice};
 use super::desk::Desk;
 use super::wait::{WaitArgs, follow};
 use super::{CommonArgs, RunError};
@@ -84,12 +84,12 @@ fn tag(text: &str) -> Result<(String, String), String> {
 pub(super) async fn launch(args: LaunchArgs) -> Result<(), RunError> {
     let desk = args.common.desk()?;
     let assets: Vec<AssetKey> = args.assets.into_iter().map(|asset| asset.0).collect();
-    let wanted = Wanted {
+    let choice = JobChoice {
         job: args.job.as_deref(),
         location: args.location.as_deref(),
         assets: &assets,
     };
-    let job = choose::job(&desk.client, &wanted).await?;
+    let job = choose::job(&desk.client, &choice).await?;
     let launch = Launch {
         run_config: args
             .config
@@ -111,7 +111,7 @@ pub(super) async fn launch(args: LaunchArgs) -> Result<(), RunError> {
             format!("launched run {}", run.run_id)
         })
         .await?;
-    tell(&desk, &launched, &launch.job.job);
+    report_launch(&desk, &launched, &launch.job.job);
     follow(&desk, &args.wait, &launched.run_id).await
 }
 
@@ -150,9 +150,9 @@ fn read(path: &str) -> Result<String, RunError> {
     })
 }
 
-fn tell(desk: &Desk, launched: &Launched, job: &str) {
+fn report_launch(desk: &Desk, launched: &Launched, job: &str) {
     let Launched { run_id, status } = launched;
-    desk.say(
+    desk.print(
         &json!({"run_id": run_id, "status": status, "job": job}),
         &format!("launched run {run_id} of {job}"),
     );
@@ -178,7 +178,7 @@ pub(super) async fn reexecute(args: ReexecuteArgs) -> Result<(), RunError> {
             format!("launched run {}", run.run_id)
         })
         .await?;
-    tell(&desk, &launched, &job);
+    report_launch(&desk, &launched, &job);
     follow(&desk, &args.wait, &launched.run_id).await
 }
 
@@ -192,6 +192,6 @@ pub(super) async fn reload(args: ReloadArgs) -> Result<(), RunError> {
     let done = format!("code location {location} was loaded again");
     let outcome = desk.client.reload_location(&location).await;
     desk.recorded(&command, outcome, |()| done.clone()).await?;
-    desk.say(&json!({"location": location, "reloaded": true}), &done);
+    desk.print(&json!({"location": location, "reloaded": true}), &done);
     Ok(())
 }

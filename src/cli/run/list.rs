@@ -51,12 +51,12 @@ pub(super) async fn jobs(args: JobsArgs) -> Result<(), RunError> {
         let name = &location.name;
         if let Some(error) = &location.error {
             let first = error.lines().next().unwrap_or_default();
-            desk.say(
+            desk.print(
                 &json!({"location": name, "error": error}),
                 &format!("{name}: did not load: {first}"),
             );
         } else if location.loading {
-            desk.say(
+            desk.print(
                 &json!({"location": name, "loading": true}),
                 &format!("{name}: loading"),
             );
@@ -64,7 +64,7 @@ pub(super) async fn jobs(args: JobsArgs) -> Result<(), RunError> {
         for job in location.jobs.iter().filter(|job| job.can_be_launched()) {
             let (reference, is_asset_job) = (&job.reference, job.is_asset_job);
             let kind = if is_asset_job { "assets" } else { "ops" };
-            desk.say(
+            desk.print(
                 &json!({"job": reference.job, "location": name, "repository": reference.repository,
                     "assets": is_asset_job}),
                 &format!("{:<32} {kind:<6} {name}", reference.job),
@@ -101,7 +101,7 @@ pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
         }
         let planned = || sizes.get(&run.run_id).copied();
         run.steps_total = run.steps_total.or_else(planned);
-        desk.say(&json!(run), &line(&run));
+        desk.print(&json!(run), &line(&run));
     }
     if let (Some(next), false) = (&page.next, desk.is_json()) {
         note!("there are more: --before {next}");
@@ -151,7 +151,7 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), RunError> {
         words.push('\n');
     }
     words.push_str(run.config.trim_end());
-    desk.say(&value, &words);
+    desk.print(&value, &words);
     Ok(())
 }
 

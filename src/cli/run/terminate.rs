@@ -71,7 +71,7 @@ pub(super) async fn terminate(args: TerminateArgs) -> Result<(), RunError> {
             }
         }
     }
-    let result = tell(&desk, &outcomes, args.force);
+    let result = report_outcomes(&desk, &outcomes, args.force);
     let reply = match &result {
         Ok(()) => Reply::Done(format!("{} terminated", runs(outcomes.len()))),
         Err(error) => Reply::Failed(error.to_string()),
@@ -118,7 +118,7 @@ fn dry_run(desk: &Desk, runs: &[RunView], force: bool) -> RunError {
             status,
             ..
         } = run;
-        desk.say(
+        desk.print(
             &json!({"run_id": run_id, "job": job, "status": status, "would": "terminate"}),
             &format!("{run_id} {:<10} {job}", status.word().to_lowercase()),
         );
@@ -133,15 +133,15 @@ fn dry_run(desk: &Desk, runs: &[RunView], force: bool) -> RunError {
     }
 }
 
-fn tell(desk: &Desk, outcomes: &[Termination], force: bool) -> Result<(), RunError> {
+fn report_outcomes(desk: &Desk, outcomes: &[Termination], force: bool) -> Result<(), RunError> {
     let mut reasons = Vec::new();
     for Termination { run_id, result } in outcomes {
         match result {
-            Ok(()) if force => desk.say(
+            Ok(()) if force => desk.print(
                 &json!({"run_id": run_id, "outcome": "marked as canceled"}),
                 &format!("{run_id} is marked as canceled"),
             ),
-            Ok(()) => desk.say(
+            Ok(()) => desk.print(
                 &json!({"run_id": run_id, "outcome": "terminating"}),
                 &format!("{run_id} is being terminated"),
             ),

@@ -11,7 +11,7 @@ use super::desk::Desk;
 use crate::domain::RunStatus;
 
 /// Interval of the queries to Dagster.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// Time for which an unreachable webserver may restart; a longer outage is an error.
 const GONE: Duration = Duration::from_mins(1);
@@ -30,15 +30,15 @@ pub(super) async fn follow(desk: &Desk, args: &WaitArgs, run_id: &str) -> Result
         return Ok(());
     }
     let mut known: Option<RunStatus> = None;
-    let mut answered = Instant::now();
+    let mut answered_at = Instant::now();
     loop {
         match desk.client.run(run_id).await {
             Ok(run) => {
-                answered = Instant::now();
+                answered_at = Instant::now();
                 if known.replace(run.status) != Some(run.status) {
                     let word = run.status.word();
                     let words = format!("run {run_id} {}", word.to_lowercase());
-                    desk.say(&json!({"run_id": run_id, "status": run.status}), &words);
+                    desk.print(&json!({"run_id": run_id, "status": run.status}), &words);
                 }
                 match run.status {
                     RunStatus::Success => return Ok(()),
@@ -49,9 +49,9 @@ pub(super) async fn follow(desk: &Desk, args: &WaitArgs, run_id: &str) -> Result
                     _ => {}
                 }
             }
-            Err(error) if error.is_passing() && answered.elapsed() < GONE => {}
+            Err(error) if error.is_passing() && answered_at.elapsed() < GONE => {}
             Err(error) => return Err(error.into()),
         }
-        sleep(ASK_EVERY).await;
+        sleep(POLL_EVERY).await;
     }
 }

@@ -103,11 +103,11 @@ impl ListArgs {
 /// The workers that answer on this host, with their snapshots.
 async fn local(args: &ListArgs) -> Vec<(PathBuf, Arc<WorkerSnapshot>)> {
     let sockets = sockets_in(args.runtime_dir.as_ref()).await;
-    let asked = sockets.into_iter().map(|socket| async move {
+    let queries = sockets.into_iter().map(|socket| async move {
         let snapshot = client::status(&socket.path).await.ok()?;
         Some((socket.path, snapshot))
     });
-    let answers = futures::future::join_all(asked).await;
+    let answers = futures::future::join_all(queries).await;
     answers.into_iter().flatten().collect()
 }
 

@@ -127,8 +127,8 @@ async fn assemble(
     let exporter = export(settings, &published).await?;
     let broker = Broker::connect(settings).await;
     let queues = broker.resolve(QueueSet::configured(settings)).await?;
-    let (notices, heard) = mpsc::channel(NOTICES);
-    tokio::spawn(log_notices(heard));
+    let (notices, incoming) = mpsc::channel(NOTICES);
+    tokio::spawn(log_notices(incoming));
     let hosts = Hosts::start(host_settings(settings, &identity)?, notices).await?;
     let (requests_in, requests) = mpsc::channel(ORDERS);
     let options = ServerOptions {

@@ -14,7 +14,7 @@ use crate::control::runtime;
 use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
 
 /// Time limit for the answer of a worker that is to be killed.
-const ANSWER: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
     match verb {
@@ -43,7 +43,7 @@ pub(in crate::cli) async fn sockets_in(folder: Option<&PathBuf>) -> Vec<WorkerSo
 }
 
 /// Finds the one worker that the flags select.
-async fn the_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
+async fn resolve_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
     let mut found = sockets_in(target.runtime_dir.as_ref()).await;
     if let Some(name) = &target.worker {
         found.retain(|socket| socket.worker == *name);
@@ -71,7 +71,7 @@ async fn the_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
 
 /// Sends a command that ends the worker, and waits for the end if requested.
 async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> {
-    let socket = the_worker(&args.target).await?.path;
+    let socket = resolve_worker(&args.target).await?.path;
     let code = send(&args.target, command).await?;
     if args.wait {
         watch::until_gone(&socket).await;
@@ -82,10 +82,11 @@ async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> 
 /// Sends the worker the command to kill itself, which records the caller; a silent worker is killed
 /// from here.
 async fn kill(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
-    let socket = the_worker(target).await?;
+    let socket = resolve_worker(target).await?;
     let (worker, pid) = (socket.worker.clone(), socket.pid);
-    let asked = tokio::time::timeout(ANSWER, client::call(&socket.path, Command::Kill)).await;
-    if let Ok(Ok(Reply::Failed(reason))) = asked {
+    let response =
+        tokio::time::timeout(ANSWER_TIMEOUT, client::call(&socket.path, Command::Kill)).await;
+    if let Ok(Ok(Reply::Failed(reason))) = response {
         return Err(WorkerError::Refused { worker, reason });
     }
     let process = Pid::from_raw(pid.cast_signed());
@@ -111,7 +112,7 @@ async fn kill(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
 }
 
 async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerError> {
-    let socket = the_worker(target).await?;
+    let socket = resolve_worker(target).await?;
     match client::call(&socket.path, command).await? {
         Reply::Done(text) if target.json => {
             out!(
@@ -134,7 +135,7 @@ async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerE
 
 /// Interrupts the one held task that the arguments select.
 async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
-    let socket = the_worker(&args.target).await?;
+    let socket = resolve_worker(&args.target).await?;
     let snapshot = client::status(&socket.path).await?;
     let (task, step) = (args.task.as_str(), &args.step);
     let is_meant = |known: &&TaskView| {
@@ -155,7 +156,7 @@ async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
 }
 
 async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
-    let socket = the_worker(target).await?;
+    let socket = resolve_worker(target).await?;
     let snapshot = client::status(&socket.path).await?;
     if target.json {
         // A snapshot is plain data, which always serialize.

@@ -4,7 +4,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-use crate::control::client::{Connection, Wants};
+use crate::control::client::{Connection, SubscribeOptions};
 use crate::control::protocol::{LogStart, ServerFrame};
 use crate::domain::{Timestamp, WorkerSnapshot};
 
@@ -14,7 +14,7 @@ const TICK: std::time::Duration = std::time::Duration::from_secs(1);
 /// Returns when the worker has closed its socket. On a terminal one line on standard error counts
 /// down in place; otherwise each new state is a line.
 pub(super) async fn until_gone(socket: &Path) {
-    let wants = Wants {
+    let options = SubscribeOptions {
         read_only: true,
         snapshots: true,
         logs: LogStart::Never,
@@ -22,7 +22,7 @@ pub(super) async fn until_gone(socket: &Path) {
     let Ok(connection) = Connection::open(socket).await else {
         return;
     };
-    let Ok((mut input, _output)) = connection.start(wants).await else {
+    let Ok((mut input, _output)) = connection.start(options).await else {
         return;
     };
     let mut line = StatusLine::new();

@@ -112,8 +112,8 @@ impl App {
             Verb::Open => self.open(effects),
             Verb::Back => self.back(effects),
             Verb::Filter if !argument.is_empty() => self.set_filter(argument),
-            Verb::Filter => self.ask_filter(),
-            Verb::Palette => self.ask_command(),
+            Verb::Filter => self.open_filter(),
+            Verb::Palette => self.open_palette(),
             Verb::Alarms => self.list_alarms(),
             Verb::Help => self.overlay = Some(Overlay::Help { scroll: 0 }),
             Verb::LogLevel => self.set_level(argument, now),
@@ -205,7 +205,7 @@ impl App {
     fn back(&mut self, effects: &mut Vec<Effect>) {
         if !self.list().marks.is_empty() {
             self.list_mut().marks.clear();
-        } else if self.came_back(effects) {
+        } else if self.leave_view(effects) {
             // It restored the previous filter.
         } else if !self.list().filter.text().is_empty() {
             self.set_filter("");
@@ -222,7 +222,7 @@ impl App {
         list.stale = true;
     }
 
-    fn ask_filter(&mut self) {
+    fn open_filter(&mut self) {
         let before = self.list().filter.text().to_owned();
         let input = Input::new(before.clone());
         self.overlay = Some(Overlay::Filter {
@@ -232,7 +232,7 @@ impl App {
         });
     }
 
-    fn ask_command(&mut self) {
+    fn open_palette(&mut self) {
         let input = Input::default();
         self.overlay = Some(Overlay::Palette {
             input,

@@ -13,10 +13,10 @@ use crate::console::view::View;
 use crate::domain::{Answer, Command, Explanation, Phase, Query, Reply, RunStatus};
 
 /// Time after which an answer is outdated: it changes with every step that ends.
-const AGAIN: SignedDuration = SignedDuration::from_secs(10);
+const REFRESH_WAITING: SignedDuration = SignedDuration::from_secs(10);
 
 /// The same for running items, or if the answer needs a process of its own.
-const LATER: SignedDuration = SignedDuration::from_secs(60);
+const REFRESH_OTHERS: SignedDuration = SignedDuration::from_secs(60);
 
 /// A run, or one of its steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Explained {
     pub subject: Subject,
     /// The newest answer, or the reason for its absence.
     pub answer: Option<Result<Explanation, String>>,
-    asked: Option<u64>,
+    pending: Option<u64>,
     due: Timestamp,
 }
 
@@ -126,12 +126,12 @@ impl App {
             .unwrap_or(Explained {
                 subject,
                 answer: None,
-                asked: None,
+                pending: None,
                 due: now,
             });
-        if explained.asked.is_none() && explained.due <= now {
+        if explained.pending.is_none() && explained.due <= now {
             let Subject { run_id, step_key } = explained.subject.clone();
-            explained.asked = Some(self.query(Query::Explain { run_id, step_key }, effects));
+            explained.pending = Some(self.query(Query::Explain { run_id, step_key }, effects));
         }
         self.explained = Some(explained);
     }
@@ -141,18 +141,18 @@ impl App {
         let Some(known) = &mut self.explained else {
             return false;
         };
-        if known.asked != Some(request) {
+        if known.pending != Some(request) {
             return false;
         }
-        known.asked = None;
-        known.due = now + LATER;
+        known.pending = None;
+        known.due = now + REFRESH_OTHERS;
         known.answer = match reply {
             Reply::Answer(answer) => match &**answer {
                 Answer::Explanation(found) => {
                     let mut found = found.clone();
                     found.note_tasks(self.snapshot.tasks.iter(), self.snapshot.recent.iter());
                     if found.waits && !self.snapshot.workers.is_empty() {
-                        known.due = now + AGAIN;
+                        known.due = now + REFRESH_WAITING;
                     }
                     Some(Ok(found))
                 }
@@ -178,7 +178,7 @@ impl App {
         effects: &mut Vec<Effect>,
     ) {
         if key == Key::plain(KeyCode::Char('F')) {
-            return self.ask_free_slot((scroll, subject), now);
+            return self.confirm_free_slot((scroll, subject), now);
         }
         let with = |scroll| Overlay::Explain {
             scroll,
@@ -187,7 +187,7 @@ impl App {
         self.scroll_key(key, scroll, with, now, effects);
     }
 
-    fn ask_free_slot(&mut self, (scroll, subject): (u16, Subject), now: Timestamp) {
+    fn confirm_free_slot(&mut self, (scroll, subject): (u16, Subject), now: Timestamp) {
         let known = self.explained.as_ref();
         let found = known.and_then(|known| known.answer.as_ref()?.as_ref().ok());
         let holder = found.and_then(|found| found.freeable().next().cloned());
@@ -213,6 +213,6 @@ impl App {
             run_id: holder.run_id,
             step_key,
         };
-        self.ask(title, body, None, vec![(None, command)]);
+        self.confirm(title, body, None, vec![(None, command)]);
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::{Command, Reply, SourceHealth};
 impl App {
     /// Moves deadlines with the wall clock, which may be set back.
     pub(super) fn follow_clock(&mut self, now: Timestamp) {
-        let before = std::mem::replace(&mut self.told_at, now);
+        let before = std::mem::replace(&mut self.last_message_at, now);
         let step = now.duration_since(before);
         if !step.is_negative() {
             return;
@@ -35,14 +35,14 @@ impl App {
             return;
         };
         if is_new && let Some(question) = follow.first_question() {
-            self.ask_for(&mut follow, question, effects);
+            self.send_query(&mut follow, question, effects);
         }
         let webserver = self.snapshot.webserver();
         if webserver.is_none_or(|source| source.health == SourceHealth::Absent) {
             follow.problem = Some(words::NO_WEBSERVER.to_owned());
         } else {
             for question in follow.questions(now) {
-                self.ask_for(&mut follow, question, effects);
+                self.send_query(&mut follow, question, effects);
             }
         }
         self.followed = Some(follow);
@@ -76,7 +76,7 @@ impl App {
         }
     }
 
-    fn ask_for(
+    fn send_query(
         &mut self,
         follow: &mut Follow,
         (slot, worker, query): Question,
@@ -87,7 +87,7 @@ impl App {
         effects.push(Effect::Request {
             request: self.next_request,
             worker,
-            command: Command::Ask(query),
+            command: Command::Query(query),
         });
     }
 
@@ -96,7 +96,7 @@ impl App {
         let Some(follow) = &mut self.followed else {
             return false;
         };
-        let Some(slot) = follow.answered(request) else {
+        let Some(slot) = follow.take_request(request) else {
             return false;
         };
         match reply {

@@ -14,7 +14,7 @@ use crate::domain::{Answer, Reply, Snapshot};
 impl App {
     pub(super) fn take_startup(&mut self, startup: Startup) {
         self.setup.quit = match startup {
-            Startup::Working(_) | Startup::Ready => QuitPolicy::Ask,
+            Startup::Working(_) | Startup::Ready => QuitPolicy::Confirm,
             Startup::None | Startup::Failed(_) => self.setup.quit,
         };
         self.startup = startup;
@@ -37,13 +37,13 @@ impl App {
             let runs = self.snapshot.runs.iter();
             self.unfinished_runs = runs.filter(|run| !run.status.is_finished()).count();
         }
-        self.look_again(&before, effects);
+        self.refresh_peeks(&before, effects);
         forget(before);
         let workers = &self.snapshot.workers;
-        self.wanted_slots.retain(|id, wanted| {
+        self.requested_slots.retain(|id, requested| {
             workers
                 .iter()
-                .any(|worker| worker.id == *id && worker.steps.target != *wanted)
+                .any(|worker| worker.id == *id && worker.steps.target != *requested)
         });
         self.list_mut().stale |= !same;
         self.show_dead_letters();
@@ -53,7 +53,7 @@ impl App {
         let (tone, text) = match reply {
             Reply::Done(text) => (Tone::Done, text),
             Reply::Failed(text) => {
-                self.wanted_slots.clear();
+                self.requested_slots.clear();
                 (Tone::Failed, text)
             }
             Reply::Answer(answer) => {

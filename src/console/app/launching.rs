@@ -7,7 +7,7 @@ use ratatui_textarea::{CursorMove, TextArea};
 use super::overlays::choose;
 use super::{App, Effect};
 use crate::console::key::Key;
-use crate::console::launch::{Field, LaunchForm, Part, PartitionConfig, Told};
+use crate::console::launch::{Field, LaunchForm, Loadable, Part, PartitionConfig};
 use crate::console::line::{Input, Typed};
 use crate::console::overlay::Overlay;
 use crate::console::places;
@@ -21,8 +21,8 @@ impl App {
             job: job.clone(),
             assets: Vec::new(),
         };
-        let asked = self.query(query, effects);
-        self.overlay = Some(Overlay::LaunchForm(Box::new(LaunchForm::new(job, asked))));
+        let request = self.query(query, effects);
+        self.overlay = Some(Overlay::LaunchForm(Box::new(LaunchForm::new(job, request))));
     }
 
     /// Sends a query; the answer comes as a reply to the request of the returned number.
@@ -31,7 +31,7 @@ impl App {
         effects.push(Effect::Request {
             request: self.next_request,
             worker: None,
-            command: Command::Ask(query),
+            command: Command::Query(query),
         });
         self.next_request
     }
@@ -148,7 +148,7 @@ impl App {
         form.problems.clear();
         if form.field == Field::Partition {
             form.partition = picked.and_then(|at| form.choices().get(at).cloned());
-            self.ask_partition(form, effects);
+            self.query_partition(form, effects);
         } else if form.assets.is_empty() {
             // Without marks, the row under the cursor is meant.
             toggle(form, picked);
@@ -160,13 +160,13 @@ impl App {
                 assets: form.assets.iter().cloned().collect(),
             };
             form.renewing = Some(self.query(query, effects));
-            self.ask_partition(form, effects);
+            self.query_partition(form, effects);
         }
         form.field = Field::Launch;
     }
 
     /// Queries Dagster for the configuration of the chosen partition.
-    fn ask_partition(&mut self, form: &mut LaunchForm, effects: &mut Vec<Effect>) {
+    fn query_partition(&mut self, form: &mut LaunchForm, effects: &mut Vec<Effect>) {
         form.partition_config = match &form.partition {
             None => PartitionConfig::Unknown,
             Some(partition) => {
@@ -175,7 +175,7 @@ impl App {
                     assets: form.assets.iter().cloned().collect(),
                     partition: partition.clone(),
                 };
-                PartitionConfig::Asked(self.query(query, effects))
+                PartitionConfig::Requested(self.query(query, effects))
             }
         };
     }
@@ -214,13 +214,13 @@ impl App {
         let Some(Overlay::LaunchForm(form)) = &mut self.overlay else {
             return false;
         };
-        let about_job = matches!(form.detail, Told::Asked(asked) if asked == request)
+        let about_job = matches!(form.detail, Loadable::Requested(pending) if pending == request)
             || form.renewing == Some(request);
-        let about_partition = form.partition_config == PartitionConfig::Asked(request);
+        let about_partition = form.partition_config == PartitionConfig::Requested(request);
         match reply {
             Reply::Answer(answer) => match &**answer {
                 Answer::Job(detail) if about_job => {
-                    form.detail = Told::Known(detail.clone());
+                    form.detail = Loadable::Known(detail.clone());
                     form.renewing = None;
                 }
                 Answer::PartitionConfig(text) if about_partition => {
@@ -238,7 +238,7 @@ impl App {
                 _ => return false,
             },
             Reply::Failed(reason) if about_job => {
-                form.detail = Told::Failed(reason.clone());
+                form.detail = Loadable::Failed(reason.clone());
                 form.renewing = None;
             }
             Reply::Failed(_) if about_partition => {

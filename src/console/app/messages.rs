@@ -31,7 +31,7 @@ pub struct Messages {
     /// The id and the text of the message that was edited last. If it is not sent, for example
     /// because its target was not found, the next edit continues with it.
     edited: Option<(String, String)>,
-    asked: BTreeMap<u64, Asked>,
+    pending: BTreeMap<u64, PendingQuery>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,12 +45,12 @@ struct Editing {
 
 /// Subject of a pending request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Asked {
+enum PendingQuery {
     Detail(String),
     /// Requested by the operator, not by a view that is shown.
     Peek {
         queue: String,
-        asked: bool,
+        requested: bool,
     },
     /// A command that changes a queue's messages.
     Change(String),
@@ -70,16 +70,22 @@ impl App {
     }
 
     /// Sends a query without showing it on the screen.
-    fn ask_quietly(&mut self, query: Query, asked: Asked, effects: &mut Vec<Effect>) {
+    fn query_in_background(
+        &mut self,
+        query: Query,
+        pending: PendingQuery,
+        effects: &mut Vec<Effect>,
+    ) {
         let request = self.query(query, effects);
-        self.messages.asked.insert(request, asked);
+        self.messages.pending.insert(request, pending);
     }
 
-    /// Peeks at a queue's messages in place. With `asked`, the operator requested it and is offered
+    /// Peeks at a queue's messages in place. With `requested`, the operator did so and is offered
     /// to receive them if that is the only way.
-    pub(super) fn peek(&mut self, queue: &str, asked: bool, effects: &mut Vec<Effect>) {
-        let under_way = |one: &Asked| matches!(one, Asked::Peek { queue: of, .. } if of == queue);
-        if !asked && self.messages.asked.values().any(under_way) {
+    pub(super) fn peek(&mut self, queue: &str, requested: bool, effects: &mut Vec<Effect>) {
+        let under_way =
+            |one: &PendingQuery| matches!(one, PendingQuery::Peek { queue: of, .. } if of == queue);
+        if !requested && self.messages.pending.values().any(under_way) {
             return;
         }
         let query = Query::Peek {
@@ -88,7 +94,7 @@ impl App {
             message_id: None,
         };
         let queue = queue.to_owned();
-        self.ask_quietly(query, Asked::Peek { queue, asked }, effects);
+        self.query_in_background(query, PendingQuery::Peek { queue, requested }, effects);
     }
 
     /// Requests the data for the details of the queue under the cursor.
@@ -101,7 +107,7 @@ impl App {
         let query = Query::Queue {
             queue: queue.clone(),
         };
-        self.ask_quietly(query, Asked::Detail(queue.clone()), effects);
+        self.query_in_background(query, PendingQuery::Detail(queue.clone()), effects);
         if !self.messages.only_by_receiving.contains(&queue) {
             self.peek(&queue, false, effects);
         }
@@ -120,7 +126,7 @@ impl App {
     }
 
     /// Peeks again at queues whose counts changed, while dead letters are on the screen.
-    pub(super) fn look_again(&mut self, before: &Snapshot, effects: &mut Vec<Effect>) {
+    pub(super) fn refresh_peeks(&mut self, before: &Snapshot, effects: &mut Vec<Effect>) {
         if self.view != View::DeadLetters {
             return;
         }
@@ -142,11 +148,14 @@ impl App {
         let Some(queue) = command.queue().map(str::to_owned) else {
             return;
         };
-        let asked = match command {
-            Command::PeekByReceiving { .. } => Asked::Peek { queue, asked: true },
-            _ => Asked::Change(queue),
+        let pending = match command {
+            Command::PeekByReceiving { .. } => PendingQuery::Peek {
+                queue,
+                requested: true,
+            },
+            _ => PendingQuery::Change(queue),
         };
-        self.messages.asked.insert(request, asked);
+        self.messages.pending.insert(request, pending);
     }
 
     /// Takes an answer about a queue; returns whether it needs no further handling.
@@ -157,11 +166,11 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let Some(asked) = self.messages.asked.remove(&request) else {
+        let Some(pending) = self.messages.pending.remove(&request) else {
             return false;
         };
-        match (asked, reply) {
-            (Asked::Change(queue), _) => {
+        match (pending, reply) {
+            (PendingQuery::Change(queue), _) => {
                 if self.messages.peeks.contains_key(&queue)
                     && !self.messages.only_by_receiving.contains(&queue)
                 {
@@ -173,10 +182,19 @@ impl App {
                 self.toasts.retain(|toast| toast.request != Some(request));
                 self.take_answer(answer, now);
             }
-            (Asked::Peek { asked: true, .. }, Reply::Failed(_)) | (_, Reply::Done(_)) => {
+            (
+                PendingQuery::Peek {
+                    requested: true, ..
+                },
+                Reply::Failed(_),
+            )
+            | (_, Reply::Done(_)) => {
                 return false;
             }
-            (Asked::Peek { queue, .. } | Asked::Detail(queue), Reply::Failed(reason)) => {
+            (
+                PendingQuery::Peek { queue, .. } | PendingQuery::Detail(queue),
+                Reply::Failed(reason),
+            ) => {
                 self.messages.problems.insert(queue, reason.clone());
             }
         }
@@ -200,7 +218,7 @@ impl App {
             Answer::OnlyByReceiving(queue) => {
                 let known = !self.messages.only_by_receiving.insert(queue.clone());
                 if known {
-                    self.ask_to_receive(queue, now);
+                    self.confirm_receive(queue, now);
                 }
             }
             _ => {}
@@ -219,7 +237,7 @@ impl App {
         }
         for name in names {
             if self.messages.only_by_receiving.contains(&name) {
-                return self.ask_to_receive(&name, now);
+                return self.confirm_receive(&name, now);
             }
         }
         if self.view == View::DeadLetters {
@@ -297,7 +315,7 @@ impl App {
             }
             Ok(text) => {
                 self.messages.edited = Some((editing.message_id.clone(), text.clone()));
-                self.ask_resend((editing.queue, editing.message_id), text, &editing.to);
+                self.confirm_resend((editing.queue, editing.message_id), text, &editing.to);
             }
         }
         None

@@ -61,7 +61,7 @@ impl App {
 
     /// Whether the terminal should report the mouse; its own selection of text needs Shift then.
     #[must_use]
-    pub fn wants_mouse(&self) -> bool {
+    pub fn uses_mouse(&self) -> bool {
         self.mouse
     }
 }

@@ -38,22 +38,22 @@ impl App {
             Verb::Scale => self.scale_to(argument, now, effects),
             Verb::Launch => self.pick_job(argument, now, effects),
             Verb::Reload => self.reload(now, effects),
-            Verb::StartWorker => self.ask_start_worker(),
-            Verb::DrainWorker => self.ask_drain_worker(argument, now),
-            Verb::StopWorker => self.ask_stop_worker(now),
-            Verb::KillWorker => self.ask_kill_worker(now),
-            Verb::DrainQueue => self.ask_remove(Removal::Drain, argument, now),
-            Verb::PurgeQueue => self.ask_remove(Removal::Purge, argument, now),
+            Verb::StartWorker => self.confirm_start_worker(),
+            Verb::DrainWorker => self.confirm_drain_worker(argument, now),
+            Verb::StopWorker => self.confirm_stop_worker(now),
+            Verb::KillWorker => self.confirm_kill_worker(now),
+            Verb::DrainQueue => self.confirm_remove(Removal::Drain, argument, now),
+            Verb::PurgeQueue => self.confirm_remove(Removal::Purge, argument, now),
             Verb::Peek => self.peek_here(now, effects),
-            Verb::Redrive => self.ask_redrive(argument, now),
-            Verb::RedriveAll => self.ask_redrive_all(argument, now),
+            Verb::Redrive => self.confirm_redrive(argument, now),
+            Verb::RedriveAll => self.confirm_redrive_all(argument, now),
             Verb::Resend => self.edit_message(argument, now, effects),
-            Verb::Restore => self.ask_restore(argument, now),
-            Verb::CancelTask => self.ask_cancel(now),
-            Verb::TerminateRun => self.ask_terminate(false, now),
-            Verb::MarkCanceled => self.ask_terminate(true, now),
-            Verb::Reexecute => self.ask_reexecute(false, now),
-            Verb::ReexecuteFromFailure => self.ask_reexecute(true, now),
+            Verb::Restore => self.confirm_restore(argument, now),
+            Verb::CancelTask => self.confirm_cancel(now),
+            Verb::TerminateRun => self.confirm_terminate(false, now),
+            Verb::MarkCanceled => self.confirm_terminate(true, now),
+            Verb::Reexecute => self.confirm_reexecute(false, now),
+            Verb::ReexecuteFromFailure => self.confirm_reexecute(true, now),
             Verb::ReloadLocation => self.reload_location(argument, now, effects),
             _ => {}
         }
@@ -79,7 +79,7 @@ impl App {
         }
         debug_assert!(self.toasts.len() <= MAX_TOASTS);
         if let (Some(id), Command::Scale { steps }) = (&worker, &command) {
-            self.wanted_slots.insert(id.clone(), *steps);
+            self.requested_slots.insert(id.clone(), *steps);
         }
         self.note_request(request, &command);
         effects.push(Effect::Request {
@@ -118,13 +118,13 @@ impl App {
     pub(super) fn targets_or_toast(&mut self, now: Timestamp) -> Vec<WorkerView> {
         let targets = self.targets();
         if targets.is_empty() {
-            self.toast(Tone::Failed, self.why_nobody(), now);
+            self.toast(Tone::Failed, self.no_target_reason(), now);
         }
         targets
     }
 
     /// Reason why a command has no target worker.
-    fn why_nobody(&self) -> String {
+    fn no_target_reason(&self) -> String {
         let first = self.target_rows().first().copied();
         let row = first.filter(|_| self.view == View::Workers);
         match row.and_then(|index| rows::worker_at(&self.snapshot, index)) {
@@ -157,10 +157,10 @@ impl App {
 
     fn scale_by(&mut self, by: i32, now: Timestamp, effects: &mut Vec<Effect>) {
         let targets = self.targets_or_toast(now);
-        let wanted = self.wanted_slots.clone();
+        let requested = self.requested_slots.clone();
         let present = |worker: &WorkerView| {
-            let wanted = wanted.get(&worker.id).copied();
-            wanted.unwrap_or(worker.steps.target)
+            let requested = requested.get(&worker.id).copied();
+            requested.unwrap_or(worker.steps.target)
         };
         let next = |worker: &WorkerView| present(worker).saturating_add_signed(by).min(MAX_SLOTS);
         let changed = |worker: &WorkerView| next(worker) != present(worker);
@@ -216,7 +216,7 @@ impl App {
         let requests = requests.map(|worker| (Some(worker.id.clone()), command(worker)));
         let requests = requests.collect();
         let names = names(workers.iter().map(|worker| worker.id.as_str()));
-        self.ask(title, vec![names], None, requests);
+        self.confirm(title, vec![names], None, requests);
     }
 
     /// The jobs that match the typed text, best first.
@@ -262,8 +262,8 @@ impl App {
     }
 
     pub(super) fn quit(&mut self, effects: &mut Vec<Effect>) {
-        let asks = self.setup.quit == QuitPolicy::Ask && !self.setup.read_only;
-        if asks && !self.snapshot.tasks.is_empty() {
+        let confirms = self.setup.quit == QuitPolicy::Confirm && !self.setup.read_only;
+        if confirms && !self.snapshot.tasks.is_empty() {
             self.overlay = Some(Overlay::Quit);
         } else {
             effects.push(Effect::Exit(Exit::Left));

@@ -22,7 +22,7 @@ const TYPED_OF_LONG: u16 = 12;
 
 impl App {
     /// Opens a confirmation that shows the command line with the same effect.
-    pub(super) fn ask(
+    pub(super) fn confirm(
         &mut self,
         title: String,
         mut body: Vec<String>,
@@ -57,18 +57,18 @@ impl App {
         name.chars().map(shown).collect()
     }
 
-    pub(super) fn ask_start_worker(&mut self) {
+    pub(super) fn confirm_start_worker(&mut self) {
         let body = vec![String::from(
             "It runs on this host, in the background, with the flags, the settings file and the \
              environment that this console was started with.",
         )];
         let requests = vec![(None, Command::StartWorker)];
-        self.ask(String::from("Start a worker?"), body, None, requests);
+        self.confirm(String::from("Start a worker?"), body, None, requests);
     }
 
     /// Opens the confirmation of a drain. `argument` is the time in seconds after which running
     /// tasks are interrupted.
-    pub(super) fn ask_drain_worker(&mut self, argument: &str, now: Timestamp) {
+    pub(super) fn confirm_drain_worker(&mut self, argument: &str, now: Timestamp) {
         let within: Option<u64> = argument.parse().ok();
         if within.is_none() && !argument.is_empty() {
             let text = format!("`{argument}` is no number of seconds");
@@ -93,7 +93,7 @@ impl App {
             .iter()
             .map(|worker| (Some(worker.id.clone()), Command::Drain { within }))
             .collect();
-        self.ask(
+        self.confirm(
             format!("Drain {}?", name_of(&targets)),
             body,
             None,
@@ -101,7 +101,7 @@ impl App {
         );
     }
 
-    pub(super) fn ask_kill_worker(&mut self, now: Timestamp) {
+    pub(super) fn confirm_kill_worker(&mut self, now: Timestamp) {
         let targets = self.targets_or_toast(now);
         if targets.is_empty() {
             return;
@@ -120,10 +120,10 @@ impl App {
             .map(|worker| (Some(worker.id.clone()), Command::Kill))
             .collect();
         let title = format!("Kill {}?", name_of(&targets));
-        self.ask(title, body, Some(&typed_for(&targets)), requests);
+        self.confirm(title, body, Some(&typed_for(&targets)), requests);
     }
 
-    pub(super) fn ask_stop_worker(&mut self, now: Timestamp) {
+    pub(super) fn confirm_stop_worker(&mut self, now: Timestamp) {
         let targets = self.targets_or_toast(now);
         if targets.is_empty() {
             return;
@@ -138,7 +138,7 @@ impl App {
             .iter()
             .map(|worker| (Some(worker.id.clone()), Command::Stop))
             .collect();
-        self.ask(
+        self.confirm(
             format!("Stop {}?", name_of(&targets)),
             body,
             Some(&typed_for(&targets)),
@@ -146,7 +146,7 @@ impl App {
         );
     }
 
-    pub(super) fn ask_cancel(&mut self, now: Timestamp) {
+    pub(super) fn confirm_cancel(&mut self, now: Timestamp) {
         let rows = self.target_rows();
         let tasks: Vec<TaskView> = rows
             .iter()
@@ -179,7 +179,7 @@ impl App {
                     Some(step) => (step.clone(), step.as_str()),
                     None => (format!("run {run_id}"), run_id),
                 };
-                self.ask(format!("Cancel {what}?"), body, Some(typed), requests);
+                self.confirm(format!("Cancel {what}?"), body, Some(typed), requests);
             }
             running => {
                 let body = vec![
@@ -188,7 +188,7 @@ impl App {
                     format!("{} marked do not run.", tasks.len() - running.len()),
                 ];
                 let typed = running.len().to_string();
-                self.ask(
+                self.confirm(
                     format!("Cancel {typed} steps?"),
                     body,
                     Some(&typed),

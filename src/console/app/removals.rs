@@ -22,7 +22,7 @@ pub(super) enum Removal {
 impl App {
     /// Opens the confirmation of a removal, which requires the queue's name, or the number of
     /// several queues.
-    pub(super) fn ask_remove(&mut self, removal: Removal, argument: &str, now: Timestamp) {
+    pub(super) fn confirm_remove(&mut self, removal: Removal, argument: &str, now: Timestamp) {
         let keep_waiting = match argument {
             "" => false,
             "keep-waiting" => true,
@@ -84,12 +84,12 @@ impl App {
                 (None, command)
             })
             .collect();
-        self.ask(format!("{verb} {name}?"), body, Some(&typed), requests);
+        self.confirm(format!("{verb} {name}?"), body, Some(&typed), requests);
     }
 
     /// Opens the confirmation of a redrive of the marked dead letters, or the one under the cursor,
     /// to the named queue or to their source queues.
-    pub(super) fn ask_redrive(&mut self, to: &str, now: Timestamp) {
+    pub(super) fn confirm_redrive(&mut self, to: &str, now: Timestamp) {
         let mut by_queue: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for at in self.target_rows() {
             if let Some(letter) = self.snapshot.dead_letters.get(at) {
@@ -121,12 +121,12 @@ impl App {
                 (None, command)
             })
             .collect();
-        self.ask(format!("Redrive {letters}?"), body, None, requests);
+        self.confirm(format!("Redrive {letters}?"), body, None, requests);
     }
 
     /// Opens the confirmation of a redrive of all messages of the selected dead-letter queues, to
     /// the named queue or to their source queues.
-    pub(super) fn ask_redrive_all(&mut self, to: &str, now: Timestamp) {
+    pub(super) fn confirm_redrive_all(&mut self, to: &str, now: Timestamp) {
         let mut queues = self.known_queues(&self.queues_here());
         queues.retain(|queue| queue.role == QueueRole::DeadLetter);
         if queues.is_empty() {
@@ -153,10 +153,10 @@ impl App {
                 (None, command)
             })
             .collect();
-        self.ask(format!("Redrive all of {from}?"), body, None, requests);
+        self.confirm(format!("Redrive all of {from}?"), body, None, requests);
     }
 
-    pub(super) fn ask_resend(
+    pub(super) fn confirm_resend(
         &mut self,
         (queue, message_id): (String, String),
         body: String,
@@ -173,11 +173,11 @@ impl App {
             to: named(to),
         };
         let title = String::from("Send it as edited?");
-        self.ask(title, text, None, vec![(None, command)]);
+        self.confirm(title, text, None, vec![(None, command)]);
     }
 
     /// Opens the confirmation of `:restore FILE [again]`.
-    pub(super) fn ask_restore(&mut self, argument: &str, now: Timestamp) {
+    pub(super) fn confirm_restore(&mut self, argument: &str, now: Timestamp) {
         let again = argument.strip_suffix(" again");
         let file = words::path(again.unwrap_or(argument).trim());
         let file = file.display().to_string();
@@ -199,11 +199,11 @@ impl App {
             again,
         };
         let title = String::from("Restore the archive?");
-        self.ask(title, body, None, vec![(None, command)]);
+        self.confirm(title, body, None, vec![(None, command)]);
     }
 
     /// Opens the confirmation of a peek that raises receive counts.
-    pub(super) fn ask_to_receive(&mut self, queue: &str, now: Timestamp) {
+    pub(super) fn confirm_receive(&mut self, queue: &str, now: Timestamp) {
         if self.setup.read_only {
             let text = format!(
                 "Read-only: the messages of {queue} can be seen only by receiving them, which counts"
@@ -223,7 +223,7 @@ impl App {
             message_id: None,
         };
         let title = format!("Look at the messages of {queue}?");
-        self.ask(title, body, None, vec![(None, command)]);
+        self.confirm(title, body, None, vec![(None, command)]);
     }
 
     fn known_queues(&self, names: &[String]) -> Vec<QueueView> {

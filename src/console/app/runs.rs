@@ -36,7 +36,7 @@ impl App {
 
     /// Opens the confirmation of a termination of runs. Dagster terminates runs that wait in its
     /// own queue or have started; the others, which may wait in SQS, can only be marked.
-    pub(super) fn ask_terminate(&mut self, mark_all: bool, now: Timestamp) {
+    pub(super) fn confirm_terminate(&mut self, mark_all: bool, now: Timestamp) {
         let runs = self.target_runs(now);
         let Some(first) = runs.first() else { return };
         let first_id = short_id(&first.run_id).to_owned();
@@ -79,7 +79,7 @@ impl App {
                 (None, Command::TerminateRuns { run_ids, force })
             })
             .collect();
-        self.ask(title, body, Some(&typed), requests);
+        self.confirm(title, body, Some(&typed), requests);
     }
 
     fn consequences(&self, safe: &[&RunView], marked: &[&RunView], mark_all: bool) -> Vec<String> {
@@ -107,7 +107,7 @@ impl App {
     }
 
     /// Opens the confirmation of a re-execution of runs.
-    pub(super) fn ask_reexecute(&mut self, from_failure: bool, now: Timestamp) {
+    pub(super) fn confirm_reexecute(&mut self, from_failure: bool, now: Timestamp) {
         let runs = self.target_runs(now);
         if runs.is_empty() {
             return;
@@ -155,7 +155,7 @@ impl App {
                 )
             })
             .collect();
-        self.ask(title, body, None, requests);
+        self.confirm(title, body, None, requests);
     }
 
     /// Reloads the named code location, or the only one there is.

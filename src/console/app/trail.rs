@@ -25,7 +25,7 @@ pub struct Place {
 impl App {
     /// Shows a view by its own name: Esc then leads to the overview only.
     pub(super) fn go_to(&mut self, view: View, effects: &mut Vec<Effect>) {
-        while self.came_back(effects) {}
+        while self.leave_view(effects) {}
         self.show(view, effects);
     }
 
@@ -55,7 +55,7 @@ impl App {
     }
 
     /// Returns to the view that this one was entered from, if there is one.
-    pub(super) fn came_back(&mut self, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn leave_view(&mut self, effects: &mut Vec<Effect>) -> bool {
         let Some(place) = self.trail.pop() else {
             return false;
         };

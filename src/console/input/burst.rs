@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::KeyCode;
 
-use super::Heard;
+use super::InputEvent;
 use crate::console::key::Key;
 
 /// Number of different consecutive keys in one read that cannot have been typed. A key that is held
@@ -23,7 +23,7 @@ pub(super) struct Bursts {
 
 impl Bursts {
     /// Replaces the keys of a paste in one read's input by text.
-    pub(super) fn sift(&mut self, inputs: Vec<Heard>, now: Instant) -> Vec<Heard> {
+    pub(super) fn sift(&mut self, inputs: Vec<InputEvent>, now: Instant) -> Vec<InputEvent> {
         let goes_on = self
             .last
             .is_some_and(|last| now.duration_since(last) < REST);
@@ -31,7 +31,7 @@ impl Bursts {
         let mut keys = Vec::new();
         let mut found = false;
         for input in inputs {
-            if let Heard::Key(key) = input
+            if let InputEvent::Key(key) = input
                 && text(key).is_some()
             {
                 keys.push(key);
@@ -49,9 +49,9 @@ impl Bursts {
 }
 
 /// Whether the input may be the beginning of a paste that is too short to be recognised.
-pub(super) fn may_go_on(inputs: &[Heard]) -> bool {
+pub(super) fn may_go_on(inputs: &[InputEvent]) -> bool {
     let keys = inputs.iter().rev().map_while(|input| match input {
-        Heard::Key(key) => text(*key).is_some().then_some(*key),
+        InputEvent::Key(key) => text(*key).is_some().then_some(*key),
         _ => None,
     });
     let mut keys: Vec<Key> = keys.collect();
@@ -60,16 +60,16 @@ pub(super) fn may_go_on(inputs: &[Heard]) -> bool {
 }
 
 /// Passes keys on, as text if they are a paste; returns whether they were.
-fn flush(keys: &mut Vec<Key>, goes_on: bool, sifted: &mut Vec<Heard>) -> bool {
+fn flush(keys: &mut Vec<Key>, goes_on: bool, sifted: &mut Vec<InputEvent>) -> bool {
     let mut changes: Vec<Key> = keys.clone();
     changes.retain(|key| key.typed().is_some());
     changes.dedup();
     let is_paste = !keys.is_empty() && (goes_on || changes.len() >= MANY);
     if is_paste {
         let pasted = keys.drain(..).filter_map(text).collect();
-        sifted.push(Heard::Paste(pasted));
+        sifted.push(InputEvent::Paste(pasted));
     } else {
-        sifted.extend(keys.drain(..).map(Heard::Key));
+        sifted.extend(keys.drain(..).map(InputEvent::Key));
     }
     is_paste
 }
@@ -90,14 +90,14 @@ mod tests {
     use super::*;
     use crate::console::key;
 
-    fn keys(text: &str) -> Vec<Heard> {
-        key::parse(text).into_iter().map(Heard::Key).collect()
+    fn keys(text: &str) -> Vec<InputEvent> {
+        key::parse(text).into_iter().map(InputEvent::Key).collect()
     }
 
     #[test]
     fn many_keys_of_one_read_are_a_paste_and_so_is_what_follows_at_once() {
         let (mut bursts, start) = (Bursts::default(), Instant::now());
-        let paste = |text: &str| vec![Heard::Paste(text.to_owned())];
+        let paste = |text: &str| vec![InputEvent::Paste(text.to_owned())];
         assert_eq!(
             bursts.sift(keys("prod-pool<enter>"), start),
             paste("prod-pool\n")

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyModifiers};
 
-use super::sequence::{self, Told};
-use super::{ESC_WAITS, Heard};
+use super::sequence::{self, SequenceEvent};
+use super::{ESC_WAITS, InputEvent};
 use crate::console::key::Key;
 
 /// Time limit for the rest of a sequence that has begun: half a sequence is not a key, and over a
@@ -65,7 +65,7 @@ pub struct Parser {
     since: Option<(Instant, Instant)>,
     /// Time at which a lone Esc was taken for the key.
     esc_at: Option<Instant>,
-    told: Vec<Heard>,
+    events: Vec<InputEvent>,
 }
 
 fn is_printed(byte: u8) -> bool {
@@ -74,7 +74,7 @@ fn is_printed(byte: u8) -> bool {
 
 impl Parser {
     /// Parses the bytes of one read; returns the input events. Unfinished sequences are kept.
-    pub fn feed(&mut self, bytes: &[u8], now: Instant) -> Vec<Heard> {
+    pub fn feed(&mut self, bytes: &[u8], now: Instant) -> Vec<InputEvent> {
         self.expire_into(now);
         let mut bytes = bytes;
         // The rest of a sequence whose Esc came too early: it cannot have been typed within one
@@ -95,7 +95,7 @@ impl Parser {
             (_, Some((began, _))) if !bytes.is_empty() => Some((began, now)),
             (_, since) => since.or(Some((now, now))),
         };
-        std::mem::take(&mut self.told)
+        std::mem::take(&mut self.events)
     }
 
     /// Time at which [`Self::expire`] is due; `None` while nothing is unfinished.
@@ -117,9 +117,9 @@ impl Parser {
     }
 
     /// Ends a sequence that did not continue in time.
-    pub fn expire(&mut self, now: Instant) -> Vec<Heard> {
+    pub fn expire(&mut self, now: Instant) -> Vec<InputEvent> {
         self.expire_into(now);
-        std::mem::take(&mut self.told)
+        std::mem::take(&mut self.events)
     }
 
     fn expire_into(&mut self, now: Instant) {
@@ -190,7 +190,7 @@ impl Parser {
             },
             State::Ss3 { alt } => {
                 if is_printed(byte) {
-                    self.tell(sequence::ss3(byte), alt);
+                    self.emit(sequence::ss3(byte), alt);
                 } else {
                     self.broken(alt, true, 'O');
                     self.ground(byte, false);
@@ -199,7 +199,7 @@ impl Parser {
             State::Csi { bytes, alt } => self.csi(byte, bytes, alt),
             State::Linux { alt } => {
                 if is_printed(byte) {
-                    self.tell(sequence::linux(byte), alt);
+                    self.emit(sequence::linux(byte), alt);
                 } else {
                     self.broken(alt, false, '[');
                     self.ground(byte, false);
@@ -231,7 +231,7 @@ impl Parser {
 
     fn ground(&mut self, byte: u8, alt: bool) {
         let ctrl = |c: u8| {
-            Heard::Key(Key {
+            InputEvent::Key(Key {
                 code: KeyCode::Char(char::from(c)),
                 ctrl: true,
                 alt,
@@ -242,9 +242,9 @@ impl Parser {
             b'\r' => self.key(KeyCode::Enter, alt),
             b'\t' => self.key(KeyCode::Tab, alt),
             0x7f => self.key(KeyCode::Backspace, alt),
-            0 => self.told.push(ctrl(b' ')),
-            0x01..=0x1a => self.told.push(ctrl(byte - 1 + b'a')),
-            0x1c..=0x1f => self.told.push(ctrl(byte - 0x1c + b'4')),
+            0 => self.events.push(ctrl(b' ')),
+            0x01..=0x1a => self.events.push(ctrl(byte - 1 + b'a')),
+            0x1c..=0x1f => self.events.push(ctrl(byte - 0x1c + b'4')),
             0x20..=0x7e => self.key(KeyCode::Char(char::from(byte)), alt),
             _ => self.char(vec![byte], alt),
         }
@@ -290,7 +290,7 @@ impl Parser {
             // rxvt ends some keys with it; otherwise it is in the middle of a report.
             b'$' if sequence::is_number(&bytes) => {
                 bytes.push(byte);
-                self.tell(sequence::csi(&bytes), alt);
+                self.emit(sequence::csi(&bytes), alt);
             }
             0x20..=0x3f => {
                 if bytes.len() < MAX_SEQUENCE {
@@ -304,13 +304,13 @@ impl Parser {
                     return;
                 }
                 // A truncated sequence has no meaning.
-                let told = if bytes.len() < MAX_SEQUENCE {
+                let decoded = if bytes.len() < MAX_SEQUENCE {
                     bytes.push(byte);
                     sequence::csi(&bytes)
                 } else {
-                    Told::Nothing
+                    SequenceEvent::Nothing
                 };
-                self.tell(told, alt);
+                self.emit(decoded, alt);
             }
             // The sequence broke off.
             _ => {
@@ -334,29 +334,31 @@ impl Parser {
         }
     }
 
-    fn tell(&mut self, told: Told, alt: bool) {
-        match told {
-            Told::Key(code, modifiers) => {
+    fn emit(&mut self, decoded: SequenceEvent, alt: bool) {
+        match decoded {
+            SequenceEvent::Key(code, modifiers) => {
                 let ctrl = modifiers.contains(KeyModifiers::CONTROL);
                 let alt = alt || modifiers.contains(KeyModifiers::ALT);
-                self.told.push(Heard::Key(Key { code, ctrl, alt }));
+                self.events.push(InputEvent::Key(Key { code, ctrl, alt }));
             }
             // What follows is not a key, so the Esc before it was one.
-            Told::Mouse(_) | Told::Nothing if alt => self.key(KeyCode::Esc, false),
-            Told::Mouse(_) | Told::Nothing => {}
+            SequenceEvent::Mouse(_) | SequenceEvent::Nothing if alt => {
+                self.key(KeyCode::Esc, false)
+            }
+            SequenceEvent::Mouse(_) | SequenceEvent::Nothing => {}
         }
-        if let Told::Mouse(mouse) = told {
-            self.told.push(Heard::Mouse(mouse));
+        if let SequenceEvent::Mouse(mouse) = decoded {
+            self.events.push(InputEvent::Mouse(mouse));
         }
     }
 
     fn key(&mut self, code: KeyCode, alt: bool) {
         let key = Key::plain(code);
-        self.told.push(Heard::Key(Key { alt, ..key }));
+        self.events.push(InputEvent::Key(Key { alt, ..key }));
     }
 
     fn pasted(&mut self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        self.told.push(Heard::Paste(text));
+        self.events.push(InputEvent::Paste(text));
     }
 }

@@ -6,7 +6,7 @@ use crate::console::app::Mouse;
 
 /// Meaning of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum SequenceEvent {
     Key(KeyCode, KeyModifiers),
     Mouse(Mouse),
     Nothing,
@@ -15,30 +15,32 @@ pub(super) enum Told {
 /// Event type of a key release in kitty's protocol.
 const RELEASED: u32 = 3;
 
-fn key(code: KeyCode) -> Told {
-    Told::Key(code, KeyModifiers::empty())
+fn key(code: KeyCode) -> SequenceEvent {
+    SequenceEvent::Key(code, KeyModifiers::empty())
 }
 
 /// Decodes `ESC O` and this byte.
-pub(super) fn ss3(byte: u8) -> Told {
+pub(super) fn ss3(byte: u8) -> SequenceEvent {
     match byte {
         b'M' => key(KeyCode::Enter),
         b'I' => key(KeyCode::Tab),
         b'a'..=b'd' => key_of_letter(byte.to_ascii_uppercase())
-            .map_or(Told::Nothing, |code| Told::Key(code, KeyModifiers::CONTROL)),
+            .map_or(SequenceEvent::Nothing, |code| {
+                SequenceEvent::Key(code, KeyModifiers::CONTROL)
+            }),
         // The keypad, in its application mode.
         b'j'..=b'y' => key(KeyCode::Char(char::from(byte - b'j' + b'*'))),
         b'X' => key(KeyCode::Char('=')),
         b'P'..=b'S' => key(KeyCode::F(byte - b'P' + 1)),
-        _ => key_of_letter(byte).map_or(Told::Nothing, key),
+        _ => key_of_letter(byte).map_or(SequenceEvent::Nothing, key),
     }
 }
 
 /// Decodes `ESC [ [` and this byte.
-pub(super) fn linux(byte: u8) -> Told {
+pub(super) fn linux(byte: u8) -> SequenceEvent {
     match byte {
         b'A'..=b'E' => key(KeyCode::F(byte - b'A' + 1)),
-        _ => Told::Nothing,
+        _ => SequenceEvent::Nothing,
     }
 }
 
@@ -48,12 +50,12 @@ pub(super) fn is_number(bytes: &[u8]) -> bool {
 }
 
 /// Decodes `ESC [` and these bytes, the last of which is the final one.
-pub(super) fn csi(bytes: &[u8]) -> Told {
+pub(super) fn csi(bytes: &[u8]) -> SequenceEvent {
     let Some((&last, parameters)) = bytes.split_last() else {
-        return Told::Nothing;
+        return SequenceEvent::Nothing;
     };
     let Ok(text) = std::str::from_utf8(parameters) else {
-        return Told::Nothing;
+        return SequenceEvent::Nothing;
     };
     if let Some(text) = text.strip_prefix('<') {
         return mouse(text, last);
@@ -63,7 +65,7 @@ pub(super) fn csi(bytes: &[u8]) -> Told {
         .iter()
         .all(|byte| byte.is_ascii_digit() || matches!(byte, b';' | b':'))
     {
-        return Told::Nothing;
+        return SequenceEvent::Nothing;
     }
     let fields: Vec<Vec<Option<u32>>> = text
         .split(';')
@@ -71,12 +73,12 @@ pub(super) fn csi(bytes: &[u8]) -> Told {
         .collect();
     let part = |field: usize, part: usize| -> Option<u32> { *fields.get(field)?.get(part)? };
     if part(1, 1) == Some(RELEASED) {
-        return Told::Nothing;
+        return SequenceEvent::Nothing;
     }
     let modifiers = part(1, 0).map_or(KeyModifiers::empty(), modifiers);
     let plain = |code: Option<KeyCode>, more| match code {
-        Some(code) => Told::Key(code, modifiers | more),
-        None => Told::Nothing,
+        Some(code) => SequenceEvent::Key(code, modifiers | more),
+        None => SequenceEvent::Nothing,
     };
     let number = part(0, 0);
     let none = KeyModifiers::empty();
@@ -94,14 +96,16 @@ pub(super) fn csi(bytes: &[u8]) -> Told {
             key_of_letter(last.to_ascii_uppercase()),
             KeyModifiers::SHIFT,
         ),
-        b'~' if number == Some(27) => {
-            part(2, 0).map_or(Told::Nothing, |code| unicode(code, None, modifiers))
-        }
+        b'~' if number == Some(27) => part(2, 0).map_or(SequenceEvent::Nothing, |code| {
+            unicode(code, None, modifiers)
+        }),
         b'~' => plain(number.and_then(key_of_number), none),
         b'$' => plain(number.and_then(key_of_number), KeyModifiers::SHIFT),
         b'^' | b'@' => plain(number.and_then(key_of_number), KeyModifiers::CONTROL),
-        b'u' => number.map_or(Told::Nothing, |code| unicode(code, part(0, 1), modifiers)),
-        _ => Told::Nothing,
+        b'u' => number.map_or(SequenceEvent::Nothing, |code| {
+            unicode(code, part(0, 1), modifiers)
+        }),
+        _ => SequenceEvent::Nothing,
     }
 }
 
@@ -154,7 +158,7 @@ fn modifiers(field: u32) -> KeyModifiers {
 
 /// Decodes a key from its character, as in kitty's protocol and xterm's `modifyOtherKeys`;
 /// `shifted` is the character with Shift, if reported.
-fn unicode(code: u32, shifted: Option<u32>, modifiers: KeyModifiers) -> Told {
+fn unicode(code: u32, shifted: Option<u32>, modifiers: KeyModifiers) -> SequenceEvent {
     let code = match code {
         8 | 127 => KeyCode::Backspace,
         9 if modifiers.contains(KeyModifiers::SHIFT) => KeyCode::BackTab,
@@ -180,20 +184,20 @@ fn unicode(code: u32, shifted: Option<u32>, modifiers: KeyModifiers) -> Told {
         57_425 => KeyCode::Insert,
         57_426 => KeyCode::Delete,
         // Locks, media keys, modifiers by themselves.
-        57_344..=63_743 | 0..32 => return Told::Nothing,
+        57_344..=63_743 | 0..32 => return SequenceEvent::Nothing,
         _ => {
             let is_shifted = modifiers.contains(KeyModifiers::SHIFT);
-            let told = shifted.filter(|_| is_shifted).unwrap_or(code);
-            match char::from_u32(told) {
+            let shown = shifted.filter(|_| is_shifted).unwrap_or(code);
+            match char::from_u32(shown) {
                 Some(c) if is_shifted && c.is_ascii_lowercase() => {
                     KeyCode::Char(c.to_ascii_uppercase())
                 }
                 Some(c) => KeyCode::Char(c),
-                None => return Told::Nothing,
+                None => return SequenceEvent::Nothing,
             }
         }
     };
-    Told::Key(code, modifiers)
+    SequenceEvent::Key(code, modifiers)
 }
 
 fn digit(number: u32) -> KeyCode {
@@ -201,7 +205,7 @@ fn digit(number: u32) -> KeyCode {
 }
 
 /// Decodes a mouse report, `ESC [ <` and these numbers.
-fn mouse(text: &str, last: u8) -> Told {
+fn mouse(text: &str, last: u8) -> SequenceEvent {
     let mut numbers = text.split(';').map(str::parse::<u16>);
     let (Some(Ok(button)), Some(Ok(x)), Some(Ok(y)), None) = (
         numbers.next(),
@@ -209,14 +213,14 @@ fn mouse(text: &str, last: u8) -> Told {
         numbers.next(),
         numbers.next(),
     ) else {
-        return Told::Nothing;
+        return SequenceEvent::Nothing;
     };
     // Shift, Alt and Control are ignored; a movement is not a click.
     let mouse = match (button & !0b1_1100, last) {
         (0, b'M') => Mouse::Click(x.saturating_sub(1), y.saturating_sub(1)),
         (64, b'M') => Mouse::WheelUp,
         (65, b'M') => Mouse::WheelDown,
-        _ => return Told::Nothing,
+        _ => return SequenceEvent::Nothing,
     };
-    Told::Mouse(mouse)
+    SequenceEvent::Mouse(mouse)
 }

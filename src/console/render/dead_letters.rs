@@ -103,8 +103,8 @@ fn cells<'a>(ctx: Ctx<'a>, letter: &'a PeekedMessage) -> Vec<Line<'a>> {
 
 /// Reason why it was dead-lettered, as far as recorded.
 fn reason(letter: &PeekedMessage) -> &str {
-    let said = letter.reason.as_deref().or(letter.problem.as_deref());
-    said.unwrap_or(if letter.source.is_some() {
+    let recorded = letter.reason.as_deref().or(letter.problem.as_deref());
+    recorded.unwrap_or(if letter.source.is_some() {
         "received more often than its queue allows"
     } else {
         "not told"

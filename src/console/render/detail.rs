@@ -114,7 +114,7 @@ impl Page<'_> {
 
     /// Adds a whole external text after a head, each line broken to the width. If the head leaves
     /// too little room, the text begins below it.
-    fn said(&mut self, head: Vec<Span<'static>>, text: &str) {
+    fn wrapped_text(&mut self, head: Vec<Span<'static>>, text: &str) {
         const ROOM: u16 = 20;
         let head = Line::from(head);
         let mut indent = paint::line_width(&head);
@@ -181,7 +181,7 @@ impl Page<'_> {
             self.field("error", error);
         }
         self.day(queue);
-        self.told(queue);
+        self.queue_data(queue);
         queue.name.clone()
     }
 
@@ -290,18 +290,18 @@ impl Page<'_> {
         self.field("step", line.step_key.as_deref().unwrap_or_default());
         self.field("worker", line.worker.as_deref().unwrap_or_default());
         self.heading(String::from("message"));
-        self.said(Vec::new(), &line.message);
+        self.wrapped_text(Vec::new(), &line.message);
         String::from("Log line")
     }
 
-    /// Adds the newest log lines that match `wanted`.
-    fn logs(&mut self, wanted: impl Fn(&LogLine) -> bool) {
+    /// Adds the newest log lines that match `is_shown`.
+    fn logs(&mut self, is_shown: impl Fn(&LogLine) -> bool) {
         let snapshot = self.ctx.snapshot;
         let mut lines: Vec<&LogLine> = snapshot
             .logs
             .iter()
             .rev()
-            .filter(|line| wanted(line))
+            .filter(|line| is_shown(line))
             .take(LOG_LINES)
             .collect();
         lines.reverse();
@@ -312,7 +312,7 @@ impl Page<'_> {
                 span(format!("{} ", self.ctx.clock(line.at)), self.ctx.roles.dim),
                 span(format!("{level:<5} "), style),
             ];
-            self.said(head, &line.message);
+            self.wrapped_text(head, &line.message);
         }
     }
 }

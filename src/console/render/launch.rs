@@ -22,7 +22,7 @@ use super::Ctx;
 use super::dialog::boxed;
 use super::paint::{self, Align, span};
 use super::prompt::typed;
-use crate::console::launch::{Field, LaunchForm, Part, PartitionConfig, Told};
+use crate::console::launch::{Field, LaunchForm, Loadable, Part, PartitionConfig};
 use crate::console::overlay::Input;
 use crate::console::text;
 use crate::console::words::plural;
@@ -122,7 +122,7 @@ fn rows(ctx: Ctx, form: &LaunchForm, area: Rect, buf: &mut Buffer) {
     let gap = area.height > y + 3;
     let mut below = vec![Line::default(); usize::from(gap)];
     below.extend(problems(ctx, form, area.width));
-    if let Told::Failed(reason) = &form.detail {
+    if let Loadable::Failed(reason) = &form.detail {
         let reason = text::clean(reason).into_owned();
         below.extend(
             text::wrap(&reason, area.width.max(8))
@@ -173,13 +173,15 @@ fn shown_fields(form: &LaunchForm, height: u16) -> Vec<Field> {
 /// Label and value of a row.
 fn row<'a>(ctx: Ctx<'a>, form: &'a LaunchForm, field: Field) -> (&'static str, Line<'a>) {
     let roles = ctx.roles;
-    let asked = || span("asking Dagster", roles.dim);
+    let loading = || span("asking Dagster", roles.dim);
     match field {
         Field::Config => {
             let lines = plural(form.text().lines().count(), "line");
             let value = match (&form.config, &form.detail, &form.partition_config) {
                 (Some(_), _, _) => span(format!("edited, {lines}"), roles.warn),
-                (None, Told::Asked(_), _) | (None, _, PartitionConfig::Asked(_)) => asked(),
+                (None, Loadable::Requested(_), _) | (None, _, PartitionConfig::Requested(_)) => {
+                    loading()
+                }
                 (None, _, PartitionConfig::Known(_)) => {
                     span(format!("the partition's own, {lines}"), roles.text)
                 }
@@ -203,7 +205,7 @@ fn row<'a>(ctx: Ctx<'a>, form: &'a LaunchForm, field: Field) -> (&'static str, L
         Field::Assets => {
             let count = form.known().map_or(0, |detail| detail.assets.len());
             let value = match (form.assets.len(), form.is_assets_only()) {
-                (0, _) if form.known().is_none() => asked(),
+                (0, _) if form.known().is_none() => loading(),
                 (0, true) => span(format!("choose some of {count}"), roles.warn),
                 (0, false) => span(format!("all {count}"), roles.text),
                 (some, _) => {

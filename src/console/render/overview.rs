@@ -32,7 +32,7 @@ struct Regions {
 }
 
 /// Desired rows of content in each band of panels.
-fn wanted(snapshot: &Snapshot) -> (u16, u16) {
+fn needed_rows(snapshot: &Snapshot) -> (u16, u16) {
     let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
     let queues = count(snapshot.queues.len()).clamp(3, 8) + 1;
     let workers = count(snapshot.workers.len()).clamp(1, 6) + 1;
@@ -43,7 +43,7 @@ impl Regions {
     fn of(app: &App, body: Rect) -> Self {
         let snapshot = &app.snapshot;
         let framed = is_roomy(body);
-        let (queues, workers) = wanted(snapshot);
+        let (queues, workers) = needed_rows(snapshot);
         let chrome = if framed { 2 } else { 1 };
         let alarms = u16::try_from(app.standing.len()).unwrap_or(u16::MAX);
         let heights = if framed {

@@ -70,8 +70,8 @@ pub(super) fn line(ctx: Ctx, buf: &mut Buffer, area: Rect, line: &Line, align: A
             continue;
         }
         // The ellipsis belongs to the truncated span, whether within it or right behind it.
-        let wanted = format!("{}{}", span.content, if rest { "  " } else { "" });
-        let cut = text::fit(&wanted, room, ctx.glyphs.ellipsis);
+        let whole = format!("{}{}", span.content, if rest { "  " } else { "" });
+        let cut = text::fit(&whole, room, ctx.glyphs.ellipsis);
         x = buf.set_stringn(x, area.y, cut, usize::from(room), style).0;
         break;
     }

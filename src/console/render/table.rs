@@ -57,10 +57,10 @@ fn gap(width: u16) -> u16 {
 const NARROW_RANK: u8 = 2;
 
 /// The width of each column in `width`; `None` for those that are left out, including those that
-/// the operator has hidden (not `wanted`).
-fn solve(columns: &[Column], width: u16, wanted: impl Fn(&Column) -> bool) -> Vec<Option<u16>> {
+/// the operator has hidden (not `is_shown`).
+fn solve(columns: &[Column], width: u16, is_shown: impl Fn(&Column) -> bool) -> Vec<Option<u16>> {
     let gap = gap(width);
-    let mut shown: Vec<bool> = columns.iter().map(wanted).collect();
+    let mut shown: Vec<bool> = columns.iter().map(is_shown).collect();
     let needed = |shown: &[bool]| -> u16 {
         let widths = columns
             .iter()
@@ -115,11 +115,11 @@ pub(super) fn table<'a>(
 ) {
     // One column at the left is the cursor's.
     let field = panel::indent(area);
-    let wanted = |column: &Column| {
+    let is_shown = |column: &Column| {
         let left_out = list.narrow && column.rank > NARROW_RANK;
         !left_out && !list.hidden.contains(column.title)
     };
-    let widths = solve(columns, field.width, wanted);
+    let widths = solve(columns, field.width, is_shown);
     let sorted = list.sort.map(|sort| {
         (
             super::super::rows::columns(ctx.app.view())[sort.column],

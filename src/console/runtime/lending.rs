@@ -20,7 +20,7 @@ const STOP_ARRIVES: Duration = Duration::from_millis(200);
 impl Console<'_> {
     /// Lends the terminal to `$EDITOR`.
     pub(super) async fn edit(&mut self, text: &str, signals: &mut Signals) -> ControlFlow<Exit> {
-        let lent = terminal::Lent::out();
+        let guard = terminal::TerminalGuard::lend();
         let cut_off = tokio::select! {
             edited = editor::edit(text) => Ok(edited),
             _ = signals.ends.terminate.recv() => Err(Exit::Terminated),
@@ -31,7 +31,7 @@ impl Console<'_> {
             Ok(edited) => edited,
             Err(exit) => {
                 // The editor was killed, and could not restore the terminal.
-                lent.take_back();
+                guard.take_back();
                 return ControlFlow::Break(exit);
             }
         };
@@ -45,16 +45,16 @@ impl Console<'_> {
         for stream in theirs {
             while stream.recv().now_or_never().is_some() {}
         }
-        lent.restore_modes();
+        guard.restore_modes();
         gone(self.enter_again())?;
-        self.tell(Message::Edited(edited), signals).await
+        self.update(Message::Edited(edited), signals).await
     }
 
     /// Enters the terminal again, with the modes that the operator turned on.
     pub(super) fn enter_again(&mut self) -> io::Result<()> {
-        self.came_back = true;
+        self.needs_resize = true;
         self.screen.enter_again()?;
-        if self.app.wants_mouse() {
+        if self.app.uses_mouse() {
             self.screen.mouse(true)?;
         }
         Ok(())

@@ -22,10 +22,10 @@ impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             ends: Ends::listen()?,
-            resized: heard(Signal::WINCH)?,
-            stop: heard(Signal::TSTP)?,
-            stop_input: heard(Signal::TTIN)?,
-            resumed: heard(Signal::CONT)?,
+            resized: listen_for(Signal::WINCH)?,
+            stop: listen_for(Signal::TSTP)?,
+            stop_input: listen_for(Signal::TTIN)?,
+            resumed: listen_for(Signal::CONT)?,
         })
     }
 }
@@ -42,11 +42,11 @@ pub(super) struct Ends {
 impl Ends {
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
-            terminate: heard(Signal::TERM)?,
-            interrupt: heard(Signal::INT)?,
-            hang_up: heard(Signal::HUP)?,
-            quit: heard(Signal::QUIT)?,
-            abort: heard(Signal::ABORT)?,
+            terminate: listen_for(Signal::TERM)?,
+            interrupt: listen_for(Signal::INT)?,
+            hang_up: listen_for(Signal::HUP)?,
+            quit: listen_for(Signal::QUIT)?,
+            abort: listen_for(Signal::ABORT)?,
         })
     }
 
@@ -62,6 +62,6 @@ impl Ends {
     }
 }
 
-fn heard(which: Signal) -> io::Result<SignalStream> {
+fn listen_for(which: Signal) -> io::Result<SignalStream> {
     signal(SignalKind::from_raw(which.as_raw()))
 }

@@ -15,7 +15,7 @@ use crate::console::input::{Access, open_tty};
 static OPENED: OnceLock<OwnedFd> = OnceLock::new();
 
 /// Whether the end of the process was requested.
-static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
+static END_REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Interval in nanoseconds at which a waiting write checks whether it should continue.
 const LOOKS: i64 = 100_000_000;
@@ -24,13 +24,13 @@ const LOOKS: i64 = 100_000_000;
 const LAST_LOOKS: u32 = 10;
 
 /// Makes writes that wait for the terminal give up soon.
-pub(in crate::console) fn ask_to_end() {
-    ASKED_TO_END.store(true, Ordering::SeqCst);
+pub(in crate::console) fn request_end() {
+    END_REQUESTED.store(true, Ordering::SeqCst);
 }
 
 /// Opens the terminal at standard output.
 pub(super) fn open() -> io::Result<()> {
-    ASKED_TO_END.store(false, Ordering::SeqCst);
+    END_REQUESTED.store(false, Ordering::SeqCst);
     if OPENED.get().is_none() {
         let opened = open_tty(io::stdout(), Access::Write)?;
         // This cannot have been set before: there is one console.
@@ -56,7 +56,7 @@ impl Write for Output {
                 Err(Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),
             }
-            if ASKED_TO_END.load(Ordering::SeqCst) {
+            if END_REQUESTED.load(Ordering::SeqCst) {
                 looked += 1;
                 if looked > LAST_LOOKS {
                     return Err(io::ErrorKind::TimedOut.into());

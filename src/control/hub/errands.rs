@@ -21,9 +21,9 @@ pub(super) async fn run(client: &Client, command: Command) -> Reply {
                 "code location {location} was not loaded again: {error}"
             )),
         },
-        Command::Ask(query) => {
+        Command::Query(query) => {
             let verb = query.verb();
-            match ask(client, query).await {
+            match answer_query(client, query).await {
                 Ok(Some(answer)) => Reply::Answer(Box::new(answer)),
                 Ok(None) => Reply::Failed(format!("{verb} is not for Dagster")),
                 Err(error) => Reply::Failed(error.to_string()),
@@ -34,7 +34,7 @@ pub(super) async fn run(client: &Client, command: Command) -> Reply {
 }
 
 /// Answers a query; `None` if a worker has the answer.
-async fn ask(client: &Client, query: Query) -> Result<Option<Answer>, DagsterError> {
+async fn answer_query(client: &Client, query: Query) -> Result<Option<Answer>, DagsterError> {
     let answer = match query {
         Query::Job { job, assets } => Answer::Job(client.job_detail(&job, &assets).await?),
         Query::PartitionConfig {
@@ -113,10 +113,10 @@ async fn terminate(client: &Client, run_ids: &[String], force: bool) -> Reply {
         .iter()
         .filter_map(|outcome| Some(outcome.result.as_ref().err()?.to_string()))
         .collect();
-    let (asked, refused) = (outcomes.len(), refusals.len());
+    let (requested, refused) = (outcomes.len(), refusals.len());
     if refused == 0 {
-        let runs = if asked == 1 { "run is" } else { "runs are" };
-        return Reply::Done(format!("{asked} {runs} {done}"));
+        let runs = if requested == 1 { "run is" } else { "runs are" };
+        return Reply::Done(format!("{requested} {runs} {done}"));
     }
     let reasons = refusals.join("; ");
     let way = if force {
@@ -125,6 +125,6 @@ async fn terminate(client: &Client, run_ids: &[String], force: bool) -> Reply {
         "; a run that has not started can only be marked as canceled (--force, or :mark-canceled)"
     };
     Reply::Failed(format!(
-        "{refused} of {asked} runs were not terminated: {reasons}{way}"
+        "{refused} of {requested} runs were not terminated: {reasons}{way}"
     ))
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 use crate::control::client::{FramesIn, FramesOut};
 use crate::control::protocol::{self, FrameReader, FrameWriter, reader, writer};
 use crate::control::proxy::ALIVE_EVERY;
-use crate::control::proxy::wire::{self, Hello, News, OWN, Order, PROTOCOL};
+use crate::control::proxy::wire::{self, Hello, OWN, Order, PROTOCOL, ProxyMessage};
 use crate::control::ssh::{self, Ssh};
 use crate::domain::{AuditEntry, Timestamp};
 
@@ -27,16 +27,16 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 
 /// Timeout of the greeting: it includes name look-up, a hop or two, keys, and the shell's start-up
 /// files.
-const GREETING: Duration = Duration::from_secs(30);
+const GREETING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Maximum silence of the proxy, which sends something every 5 s: three misses.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Time limit for reaping an ended ssh and reading its output.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Maximum size of ssh's kept output, in bytes: its end contains the error.
-const WORDS: usize = 8 * 1024;
+const MAX_STDERR: usize = 8 * 1024;
 
 /// Capacity of the channel of one worker's frames to its link, which takes them at once.
 const WAITING: usize = 4;
@@ -49,7 +49,7 @@ const OPENS: usize = 64;
 
 /// Message from a host.
 #[derive(Debug)]
-pub(super) enum HostNews {
+pub(super) enum HostEvent {
     /// The proxy over there greeted.
     Up(Hello),
     /// A worker listens on this socket of the host.
@@ -77,14 +77,14 @@ pub(super) struct Open {
 /// Opens links to the workers of a host. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(super) struct Opener {
-    asks: mpsc::Sender<Open>,
+    requests: mpsc::Sender<Open>,
 }
 
 impl Opener {
     /// Opens a tunnel to a socket; `None` while the host is not linked.
     pub(super) async fn open(&self, socket: PathBuf) -> Option<Tunnel> {
         let (reply, opened) = oneshot::channel();
-        self.asks.send(Open { socket, reply }).await.ok()?;
+        self.requests.send(Open { socket, reply }).await.ok()?;
         let (mut frames, sender, channel) = opened.await.ok()?;
         let input = futures::stream::poll_fn(move |context| frames.poll_recv(context)).map(Ok);
         let output = sender
@@ -107,15 +107,15 @@ pub(super) struct HostHandle {
 pub(super) fn start(
     name: Arc<str>,
     ssh: Ssh,
-    news: mpsc::Sender<(Arc<str>, HostNews)>,
+    events: mpsc::Sender<(Arc<str>, HostEvent)>,
 ) -> HostHandle {
-    let (asks, asked) = mpsc::channel(OPENS);
+    let (requests, incoming) = mpsc::channel(OPENS);
     let end = CancellationToken::new();
     let host = Host {
         name,
         ssh,
-        news,
-        asked,
+        events,
+        incoming,
     };
     let ended = end.clone();
     tokio::spawn(async move {
@@ -125,7 +125,7 @@ pub(super) fn start(
         }
     });
     HostHandle {
-        opener: Opener { asks },
+        opener: Opener { requests },
         _end: end.drop_guard(),
     }
 }
@@ -133,8 +133,8 @@ pub(super) fn start(
 struct Host {
     name: Arc<str>,
     ssh: Ssh,
-    news: mpsc::Sender<(Arc<str>, HostNews)>,
-    asked: mpsc::Receiver<Open>,
+    events: mpsc::Sender<(Arc<str>, HostEvent)>,
+    incoming: mpsc::Receiver<Open>,
 }
 
 impl Host {
@@ -149,7 +149,7 @@ impl Host {
                 wait = shortest;
             }
             let retry_at = Timestamp::now() + wait;
-            self.tell(HostNews::Down(reason, retry_at)).await;
+            self.publish(HostEvent::Down(reason, retry_at)).await;
             self.refuse_for(wait).await;
             wait = (wait * 2).min(longest);
         }
@@ -183,30 +183,30 @@ impl Host {
             error = write(outgoing, writer(stdin)) => Broken::Link(error),
         };
         match broken {
-            Broken::Said(reason) => reason,
-            Broken::Link(error) => self.last_words(child, words, error.as_ref()).await,
+            Broken::Reason(reason) => reason,
+            Broken::Link(error) => self.end_reason(child, words, error.as_ref()).await,
         }
     }
 
     /// The final output of ssh, or how the pipe broke.
-    async fn last_words(
+    async fn end_reason(
         &self,
         mut child: Child,
         words: tokio::task::JoinHandle<String>,
         error: Option<&io::Error>,
     ) -> String {
-        let status = timeout(LAST_WORDS, child.wait()).await;
+        let status = timeout(REAP_TIMEOUT, child.wait()).await;
         let status = status.ok().and_then(Result::ok);
         // A control master that outlives this ssh keeps the pipe open.
         let aborting = words.abort_handle();
-        let words = timeout(LAST_WORDS, words).await;
+        let words = timeout(REAP_TIMEOUT, words).await;
         aborting.abort();
         let words = words.ok().and_then(Result::ok).unwrap_or_default();
         match error {
             Some(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let said = words.lines().next_back().unwrap_or_default();
+                let last = words.lines().next_back().unwrap_or_default();
                 format!(
-                    "{} does not answer as dagster-taskiq-tui does ({error}); see what `ssh {} true` prints {said}",
+                    "{} does not answer as dagster-taskiq-tui does ({error}); see what `ssh {} true` prints {last}",
                     self.name, self.name
                 )
             }
@@ -221,14 +221,14 @@ impl Host {
         loop {
             tokio::select! {
                 () = &mut over => return,
-                Some(open) = self.asked.recv() => drop(open),
+                Some(open) = self.incoming.recv() => drop(open),
             }
         }
     }
 
-    async fn tell(&self, news: HostNews) {
+    async fn publish(&self, event: HostEvent) {
         // Fails when the hub is gone, and this task is about to end as well.
-        let _ = self.news.send((Arc::clone(&self.name), news)).await;
+        let _ = self.events.send((Arc::clone(&self.name), event)).await;
     }
 }
 
@@ -237,7 +237,7 @@ enum Broken {
     /// A pipe ended, or its data is not a frame.
     Link(Option<io::Error>),
     /// One sentence.
-    Said(String),
+    Reason(String),
 }
 
 struct Session<'a> {
@@ -253,7 +253,11 @@ impl Session<'_> {
         let mut alive = interval(ALIVE_EVERY);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let within = if *self.greeted { SILENCE } else { GREETING };
+            let within = if *self.greeted {
+                SILENCE
+            } else {
+                GREETING_TIMEOUT
+            };
             tokio::select! {
                 frame = timeout(within, input.next()) => {
                     let frame = match frame {
@@ -262,23 +266,23 @@ impl Session<'_> {
                         Ok(None) => return Broken::Link(None),
                         Err(_) => {
                             let seconds = within.as_secs();
-                            return Broken::Said(format!("nothing was heard for {seconds} s"));
+                            return Broken::Reason(format!("nothing was heard for {seconds} s"));
                         }
                     };
-                    match self.heard(frame).await {
+                    match self.on_frame(frame).await {
                         Ok(None) => {}
-                        Ok(Some(reason)) => return Broken::Said(reason),
+                        Ok(Some(reason)) => return Broken::Reason(reason),
                         Err(error) => return Broken::Link(Some(error)),
                     }
                 }
-                Some(open) = self.host.asked.recv() => self.open(open),
+                Some(open) = self.host.incoming.recv() => self.open(open),
                 _ = alive.tick(), if *self.greeted => self.order(&Order::Alive),
             }
         }
     }
 
     /// Handles a frame; returns a sentence if the host cannot be linked.
-    async fn heard(&mut self, frame: Bytes) -> io::Result<Option<String>> {
+    async fn on_frame(&mut self, frame: Bytes) -> io::Result<Option<String>> {
         let (channel, content) = wire::unpack(frame)?;
         if channel != OWN {
             let taken = match self.channels.get(&channel) {
@@ -291,15 +295,15 @@ impl Session<'_> {
             }
             return Ok(None);
         }
-        let news = match protocol::decode(&content)? {
-            News::Hello(hello) if hello.protocol == PROTOCOL => {
+        let event = match protocol::decode(&content)? {
+            ProxyMessage::Hello(hello) if hello.protocol == PROTOCOL => {
                 *self.greeted = true;
                 if hello.audit {
                     self.order(&Order::Audit);
                 }
-                HostNews::Up(hello)
+                HostEvent::Up(hello)
             }
-            News::Hello(Hello {
+            ProxyMessage::Hello(Hello {
                 protocol, version, ..
             }) => {
                 return Ok(Some(format!(
@@ -307,16 +311,16 @@ impl Session<'_> {
                      this one {PROTOCOL}; use the same version on both"
                 )));
             }
-            News::Found { socket } => HostNews::Found(socket),
-            News::Gone { socket } => HostNews::Gone(socket),
-            News::Audit { entries } => HostNews::Audit(entries),
-            News::Alive => HostNews::Alive,
-            News::Closed { channel } => {
+            ProxyMessage::Found { socket } => HostEvent::Found(socket),
+            ProxyMessage::Gone { socket } => HostEvent::Gone(socket),
+            ProxyMessage::Audit { entries } => HostEvent::Audit(entries),
+            ProxyMessage::Alive => HostEvent::Alive,
+            ProxyMessage::Closed { channel } => {
                 self.channels.remove(&channel);
                 return Ok(None);
             }
         };
-        self.host.tell(news).await;
+        self.host.publish(event).await;
         Ok(None)
     }
 
@@ -359,13 +363,13 @@ async fn write(
     future::pending().boxed().await
 }
 
-/// The last [`WORDS`] bytes of a stream.
+/// The last [`MAX_STDERR`] bytes of a stream.
 async fn last_bytes(mut stream: impl AsyncRead + Unpin) -> String {
     let mut kept = Vec::new();
     let mut bytes = [0; 1024];
     while let Ok(read @ 1..) = stream.read(&mut bytes).await {
         kept.extend_from_slice(&bytes[..read]);
-        let excess = kept.len().saturating_sub(WORDS);
+        let excess = kept.len().saturating_sub(MAX_STDERR);
         kept.drain(..excess);
     }
     String::from_utf8_lossy(&kept).into_owned()

@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::host::Opener;
 use crate::control::ControlError;
-use crate::control::client::{Connection, Input, Output, Wants};
+use crate::control::client::{Connection, Input, Output, SubscribeOptions};
 use crate::control::protocol::{LogStart, ServerFrame, ServerHello};
 use crate::domain::{Command, LogLine, Reply, Timestamp, WorkerSnapshot};
 
@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 
 /// Maximum number of commands waiting for the link, and of those awaiting their reply.
-const MAX_ASKED: usize = 16;
+const MAX_PENDING: usize = 16;
 
 /// A command for a link.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Ask {
 
 /// Message from a link.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum LinkEvent {
     /// The worker greeted.
     Up(ServerHello),
     /// Its state.
@@ -72,15 +72,15 @@ impl Address {
 
 /// A message with its link.
 #[derive(Debug)]
-pub(super) struct LinkNews {
+pub(super) struct AddressedEvent {
     pub(super) address: Address,
-    pub(super) news: News,
+    pub(super) event: LinkEvent,
 }
 
 /// The hub's end of a link; the link ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct LinkHandle {
-    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) requests: mpsc::Sender<Ask>,
     again: Arc<Notify>,
     _end: DropGuard,
 }
@@ -97,9 +97,9 @@ pub(super) fn start(
     address: Address,
     opener: Option<Opener>,
     read_only: bool,
-    news: mpsc::Sender<LinkNews>,
+    events: mpsc::Sender<AddressedEvent>,
 ) -> LinkHandle {
-    let (asks, asked) = mpsc::channel(MAX_ASKED);
+    let (requests, incoming) = mpsc::channel(MAX_PENDING);
     let end = CancellationToken::new();
     let again = Arc::new(Notify::new());
     let link = Link {
@@ -107,8 +107,8 @@ pub(super) fn start(
         opener,
         again: Arc::clone(&again),
         read_only,
-        news,
-        asked,
+        events,
+        incoming,
         pid: 0,
         position: None,
     };
@@ -120,7 +120,7 @@ pub(super) fn start(
         }
     });
     LinkHandle {
-        asks,
+        requests,
         again,
         _end: end.drop_guard(),
     }
@@ -131,8 +131,8 @@ struct Link {
     opener: Option<Opener>,
     again: Arc<Notify>,
     read_only: bool,
-    news: mpsc::Sender<LinkNews>,
-    asked: mpsc::Receiver<Ask>,
+    events: mpsc::Sender<AddressedEvent>,
+    incoming: mpsc::Receiver<Ask>,
     /// The process of the last greeting.
     pid: u32,
     /// The process whose log was read, and the position reached.
@@ -152,7 +152,7 @@ impl Link {
                 }
                 Err(error) => error,
             };
-            self.tell(News::Down(error.to_string(), Timestamp::now() + wait))
+            self.publish(LinkEvent::Down(error.to_string(), Timestamp::now() + wait))
                 .await;
             self.refuse_for(wait).await;
             wait = (wait * 2).min(longest);
@@ -177,14 +177,14 @@ impl Link {
             Some((pid, position)) if pid == hello.pid => LogStart::After(position),
             _ => LogStart::Tail,
         };
-        let wants = Wants {
+        let options = SubscribeOptions {
             read_only: self.read_only,
             snapshots: true,
             logs,
         };
-        let ends = connection.start(wants).await?;
+        let ends = connection.start(options).await?;
         self.pid = hello.pid;
-        self.tell(News::Up(hello)).await;
+        self.publish(LinkEvent::Up(hello)).await;
         Ok(ends)
     }
 
@@ -201,7 +201,9 @@ impl Link {
                     Ok(Err(error)) => return error,
                     Err(_) => return self.late("say anything", SILENCE),
                 },
-                Some(Ask { command, reply }) = self.asked.recv(), if pending.len() < MAX_ASKED => {
+                Some(Ask { command, reply }) = self.incoming.recv(),
+                    if pending.len() < MAX_PENDING =>
+                {
                     last_id += 1;
                     pending.insert(last_id, reply);
                     match timeout(SEND_WITHIN, output.command(last_id, command)).await {
@@ -220,21 +222,23 @@ impl Link {
         pending: &mut HashMap<u64, oneshot::Sender<Reply>>,
     ) {
         match frame {
-            ServerFrame::Snapshot { snapshot, .. } => self.tell(News::State(snapshot)).await,
+            ServerFrame::Snapshot { snapshot, .. } => {
+                self.publish(LinkEvent::State(snapshot)).await
+            }
             ServerFrame::Logs {
                 lines,
                 next,
                 missed,
             } => {
                 self.position = Some((self.pid, next));
-                self.tell(News::Logs { lines, missed }).await;
+                self.publish(LinkEvent::Logs { lines, missed }).await;
             }
             ServerFrame::Reply { id, reply } => {
-                if let Some(asker) = pending.remove(&id) {
-                    let _ = asker.send(reply);
+                if let Some(caller) = pending.remove(&id) {
+                    let _ = caller.send(reply);
                 }
             }
-            ServerFrame::Heartbeat { at } => self.tell(News::Alive(at)).await,
+            ServerFrame::Heartbeat { at } => self.publish(LinkEvent::Alive(at)).await,
             ServerFrame::Hello(_) | ServerFrame::Refused { .. } => {}
         }
     }
@@ -247,7 +251,7 @@ impl Link {
             tokio::select! {
                 () = &mut over => return,
                 () = self.again.notified() => return,
-                Some(Ask { command, reply }) = self.asked.recv() => {
+                Some(Ask { command, reply }) = self.incoming.recv() => {
                     let text = format!("{} was not sent: the link to the worker is down", command.verb());
                     let _ = reply.send(Reply::Failed(text));
                 }
@@ -255,10 +259,10 @@ impl Link {
         }
     }
 
-    async fn tell(&self, news: News) {
+    async fn publish(&self, event: LinkEvent) {
         let address = self.address.clone();
         // Fails when the hub is gone, and this task is about to end as well.
-        let _ = self.news.send(LinkNews { address, news }).await;
+        let _ = self.events.send(AddressedEvent { address, event }).await;
     }
 
     fn late(&self, what: &'static str, after: Duration) -> ControlError {

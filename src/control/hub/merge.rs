@@ -16,7 +16,7 @@ const MAX_RECENT: usize = 5_000;
 
 /// One worker's last state.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
+pub(super) struct WorkerReport<'a> {
     pub(super) snapshot: &'a WorkerSnapshot,
     /// The worker's id, including its host if several workers have the same one.
     pub(super) id: &'a str,
@@ -30,7 +30,7 @@ pub(super) struct Told<'a> {
     pub(super) linked: bool,
 }
 
-impl Told<'_> {
+impl WorkerReport<'_> {
     /// A task of this worker, under its displayed id.
     fn own(&self, task: &TaskView) -> TaskView {
         let mut task = task.clone();
@@ -66,20 +66,20 @@ pub(super) fn audit<'a>(logs: impl Iterator<Item = &'a AuditEntry>) -> Vec<Audit
     entries.into_iter().cloned().collect()
 }
 
-pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
-    let mut workers: Vec<WorkerView> = told
+pub(super) fn workers(reports: &[WorkerReport<'_>]) -> Vec<WorkerView> {
+    let mut workers: Vec<WorkerView> = reports
         .iter()
-        .map(|told| {
-            let mut worker = told.snapshot.worker.clone();
-            if worker.id != told.id {
-                worker.shared_name = Some(std::mem::replace(&mut worker.id, told.id.to_owned()));
+        .map(|report| {
+            let mut worker = report.snapshot.worker.clone();
+            if worker.id != report.id {
+                worker.shared_name = Some(std::mem::replace(&mut worker.id, report.id.to_owned()));
             }
             // By our clock: that of another host may be an hour off although the worker is alive.
-            if told.heartbeat_at > Timestamp::MIN {
-                worker.heartbeat_at = told.heartbeat_at;
+            if report.heartbeat_at > Timestamp::MIN {
+                worker.heartbeat_at = report.heartbeat_at;
             }
-            worker.clock_behind = told.clock_behind.as_secs();
-            if told.ended {
+            worker.clock_behind = report.clock_behind.as_secs();
+            if report.ended {
                 if worker.state != WorkerState::Stopped {
                     worker.state = WorkerState::Lost;
                 }
@@ -96,22 +96,22 @@ pub(super) fn workers(told: &[Told<'_>]) -> Vec<WorkerView> {
 
 /// Every worker of the deployment once, by id: the newest heartbeat that a linked worker has read,
 /// or, without a linked worker, the last one that any worker read.
-pub(super) fn fleet(told: &[Told<'_>]) -> Vec<FleetWorker> {
-    let any_linked = told.iter().any(|told| told.linked);
-    let readers = told.iter().filter(|told| told.linked || !any_linked);
+pub(super) fn fleet(reports: &[WorkerReport<'_>]) -> Vec<FleetWorker> {
+    let any_linked = reports.iter().any(|report| report.linked);
+    let readers = reports.iter().filter(|report| report.linked || !any_linked);
     let mut fleet: BTreeMap<&str, &FleetWorker> = BTreeMap::new();
-    for worker in readers.flat_map(|told| &told.snapshot.fleet) {
+    for worker in readers.flat_map(|report| &report.snapshot.fleet) {
         let known = fleet.entry(&worker.id).or_insert(worker);
         if known.heartbeat_at < worker.heartbeat_at {
             *known = worker;
         }
     }
     // Workers that share a name share one heartbeat, which may be from any of them.
-    for told in told
+    for report in reports
         .iter()
-        .filter(|told| told.id != told.snapshot.worker.id)
+        .filter(|report| report.id != report.snapshot.worker.id)
     {
-        fleet.remove(told.snapshot.worker.id.as_str());
+        fleet.remove(report.snapshot.worker.id.as_str());
     }
     fleet.into_values().cloned().collect()
 }
@@ -119,9 +119,9 @@ pub(super) fn fleet(told: &[Told<'_>]) -> Vec<FleetWorker> {
 /// Every queue once, in the order of the first worker that has it; the freshest counts win. Their
 /// history is combined from all workers and the known state, because a worker that has just
 /// started, or is an earlier version, has none.
-pub(super) fn queues(told: &[Told<'_>], known: &[QueueView]) -> Vec<QueueView> {
+pub(super) fn queues(reports: &[WorkerReport<'_>], known: &[QueueView]) -> Vec<QueueView> {
     let mut queues: Vec<QueueView> = Vec::new();
-    for queue in told.iter().flat_map(|told| &told.snapshot.queues) {
+    for queue in reports.iter().flat_map(|report| &report.snapshot.queues) {
         match queues.iter_mut().find(|other| other.url == queue.url) {
             Some(other) if other.counted_at < queue.counted_at => {
                 let older = std::mem::replace(other, queue.clone());
@@ -140,10 +140,10 @@ pub(super) fn queues(told: &[Told<'_>], known: &[QueueView]) -> Vec<QueueView> {
 }
 
 /// Tasks that workers hold or run; a worker that ended has none.
-pub(super) fn tasks(told: &[Told<'_>]) -> Vec<TaskView> {
-    let alive = told.iter().filter(|told| !told.ended);
+pub(super) fn tasks(reports: &[WorkerReport<'_>]) -> Vec<TaskView> {
+    let alive = reports.iter().filter(|report| !report.ended);
     let mut tasks: Vec<TaskView> = alive
-        .flat_map(|told| told.snapshot.tasks.iter().map(|task| told.own(task)))
+        .flat_map(|report| report.snapshot.tasks.iter().map(|task| report.own(task)))
         .collect();
     tasks.sort_by(|one, other| {
         (one.received_at, &one.task_id).cmp(&(other.received_at, &other.task_id))
@@ -152,12 +152,12 @@ pub(super) fn tasks(told: &[Told<'_>]) -> Vec<TaskView> {
 }
 
 /// Ended tasks, and the tasks that an ended worker held or ran.
-pub(super) fn recent(told: &[Told<'_>]) -> Vec<TaskView> {
-    let mut recent: Vec<TaskView> = told
+pub(super) fn recent(reports: &[WorkerReport<'_>]) -> Vec<TaskView> {
+    let mut recent: Vec<TaskView> = reports
         .iter()
-        .flat_map(|told| told.snapshot.recent.iter().map(|task| told.own(task)))
+        .flat_map(|report| report.snapshot.recent.iter().map(|task| report.own(task)))
         .collect();
-    recent.extend(lost(told));
+    recent.extend(lost(reports));
     // Stable: tasks of one worker that ended in the same instant keep their order.
     recent.sort_by_key(|task| Reverse(ended_at(task)));
     recent.truncate(MAX_RECENT);
@@ -165,16 +165,17 @@ pub(super) fn recent(told: &[Told<'_>]) -> Vec<TaskView> {
 }
 
 /// Tasks that ended workers held or ran, except those that another worker has had since.
-fn lost(told: &[Told<'_>]) -> Vec<TaskView> {
-    let (ended, alive): (Vec<&Told<'_>>, _) = told.iter().partition(|told| told.ended);
+fn lost(reports: &[WorkerReport<'_>]) -> Vec<TaskView> {
+    let (ended, alive): (Vec<&WorkerReport<'_>>, _) =
+        reports.iter().partition(|report| report.ended);
     let mut lost: Vec<TaskView> = ended
         .into_iter()
-        .flat_map(|told| told.snapshot.tasks.iter().map(|task| told.lost(task)))
+        .flat_map(|report| report.snapshot.tasks.iter().map(|task| report.lost(task)))
         .collect();
     if !lost.is_empty() {
         let seen: HashSet<&str> = alive
             .into_iter()
-            .flat_map(|told| told.snapshot.tasks.iter().chain(&told.snapshot.recent))
+            .flat_map(|report| report.snapshot.tasks.iter().chain(&report.snapshot.recent))
             .map(|task| &*task.task_id)
             .collect();
         lost.retain(|task| !seen.contains(&*task.task_id));
@@ -191,11 +192,12 @@ fn ended_at(task: &TaskView) -> Option<Timestamp> {
 
 /// Counts by queue and priority. Held and running are summed. Waiting is the queue's own count,
 /// which every worker that knows it has from the same broker: the latest report wins.
-pub(super) fn priorities(told: &[Told<'_>]) -> Vec<PriorityCount> {
-    let mut by_age: Vec<&Told<'_>> = told.iter().filter(|told| !told.ended).collect();
-    by_age.sort_by_key(|told| told.heartbeat_at);
+pub(super) fn priorities(reports: &[WorkerReport<'_>]) -> Vec<PriorityCount> {
+    let mut by_age: Vec<&WorkerReport<'_>> =
+        reports.iter().filter(|report| !report.ended).collect();
+    by_age.sort_by_key(|report| report.heartbeat_at);
     let mut rows: BTreeMap<(Reverse<i64>, &str), PriorityCount> = BTreeMap::new();
-    for row in by_age.iter().flat_map(|told| &told.snapshot.priorities) {
+    for row in by_age.iter().flat_map(|report| &report.snapshot.priorities) {
         let key = (Reverse(row.priority), row.queue.as_str());
         let sum = rows.entry(key).or_insert_with(|| PriorityCount {
             held: 0,
@@ -212,15 +214,15 @@ pub(super) fn priorities(told: &[Told<'_>]) -> Vec<PriorityCount> {
 /// The sources of linked workers, each once. If workers disagree, the failure is shown with the
 /// name of its worker: an operator must see a single host without a network. If no link is up, the
 /// last failures stay; the last successes are no longer known to hold.
-pub(super) fn sources(told: &[Told<'_>]) -> Vec<Source> {
-    let is_known = told.iter().any(|told| told.linked);
-    let heard = told
+pub(super) fn sources(reports: &[WorkerReport<'_>]) -> Vec<Source> {
+    let is_known = reports.iter().any(|report| report.linked);
+    let readers = reports
         .iter()
-        .filter(|told| told.linked || (!is_known && !told.ended));
-    let several = heard.clone().count() > 1;
+        .filter(|report| report.linked || (!is_known && !report.ended));
+    let several = readers.clone().count() > 1;
     let mut sources: Vec<Source> = Vec::new();
-    for told in heard {
-        for source in &told.snapshot.sources {
+    for report in readers {
+        for source in &report.snapshot.sources {
             let mut source = source.clone();
             if !is_known && source.health == SourceHealth::Up {
                 source.health = SourceHealth::Connecting;
@@ -228,7 +230,7 @@ pub(super) fn sources(told: &[Told<'_>]) -> Vec<Source> {
             if let SourceHealth::Down { reason } = &mut source.health
                 && several
             {
-                *reason = format!("{}: {reason}", told.id);
+                *reason = format!("{}: {reason}", report.id);
             }
             let same =
                 |known: &&mut Source| known.kind == source.kind && known.address == source.address;

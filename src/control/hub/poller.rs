@@ -21,7 +21,7 @@ const BUSY: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Delay of the retry after a failure, before the failure is reported.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Interval of the query for jobs.
 const JOBS: Duration = Duration::from_secs(30);
@@ -39,11 +39,11 @@ const MAX_UNFINISHED: u32 = 1_000;
 const CHECKED_AT_ONCE: usize = 100;
 
 /// Capacity of the channel of requested pages; a user requests one at a time.
-const ASKED: usize = 8;
+const MAX_PENDING_PAGES: usize = 8;
 
 /// Update from the webserver.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum WebserverUpdate {
     /// All known runs, newest first.
     Runs(Vec<RunView>),
     Jobs(Vec<JobRef>),
@@ -65,22 +65,22 @@ pub(super) struct Older {
 
 /// Triggers queries of the webserver. Cloning is cheap.
 #[derive(Clone, Debug)]
-pub(super) struct Asking {
+pub(super) struct WebserverHandle {
     now: Arc<Notify>,
     jobs: Arc<AtomicBool>,
     older: mpsc::Sender<Older>,
 }
 
-impl Asking {
+impl WebserverHandle {
     /// Queries now, including the jobs if they may have changed.
-    pub(super) fn ask_now(&self, jobs: bool) {
+    pub(super) fn poll_now(&self, jobs: bool) {
         self.jobs.fetch_or(jobs, Ordering::Relaxed);
         self.now.notify_one();
     }
 
     /// Requests a page of older runs. Without a webserver there are none.
     pub(super) async fn older(&self, statuses: Vec<RunStatus>, before: Option<String>) -> Reply {
-        let (reply, told) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         let older = Older {
             statuses,
             before,
@@ -88,7 +88,7 @@ impl Asking {
         };
         // Fails, as the answer does, if no webserver is polled.
         let _ = self.older.send(older).await;
-        told.await.unwrap_or_else(|_| counted(0, true))
+        answer.await.unwrap_or_else(|_| counted(0, true))
     }
 }
 
@@ -97,9 +97,12 @@ pub(super) fn counted(count: usize, last: bool) -> Reply {
 }
 
 /// Starts polling. It ends when the receiver is dropped.
-pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Told>) -> Asking {
-    let (older, wanted) = mpsc::channel(ASKED);
-    let asking = Asking {
+pub(super) fn start(
+    client: Result<Client, DagsterError>,
+    updates: mpsc::Sender<WebserverUpdate>,
+) -> WebserverHandle {
+    let (older, requests) = mpsc::channel(MAX_PENDING_PAGES);
+    let handle = WebserverHandle {
         now: Arc::default(),
         jobs: Arc::default(),
         older,
@@ -110,24 +113,24 @@ pub(super) fn start(client: Result<Client, DagsterError>, tell: mpsc::Sender<Tol
                 counts: Counts::new(client.clone()),
                 client,
                 list: RunList::default(),
-                jobs_asked: None,
+                jobs_polled_at: None,
                 well: false,
-                tell: tell.clone(),
+                updates: updates.clone(),
             };
-            let (now, jobs) = (Arc::clone(&asking.now), Arc::clone(&asking.jobs));
+            let (now, jobs) = (Arc::clone(&handle.now), Arc::clone(&handle.jobs));
             tokio::spawn(async move {
                 tokio::select! {
-                    () = poller.run(&now, &jobs, wanted) => {}
-                    () = tell.closed() => {}
+                    () = poller.run(&now, &jobs, requests) => {}
+                    () = updates.closed() => {}
                 }
             });
         }
         Err(error) => {
             // The queue is new and has room.
-            let _ = tell.try_send(Told::Problem(problem(&error), None));
+            let _ = updates.try_send(WebserverUpdate::Problem(problem(&error), None));
         }
     }
-    asking
+    handle
 }
 
 /// Health of a webserver that failed to answer a query.
@@ -147,34 +150,36 @@ struct Poller {
     client: Client,
     list: RunList,
     counts: Counts,
-    jobs_asked: Option<Instant>,
+    jobs_polled_at: Option<Instant>,
     /// Whether the last query succeeded.
     well: bool,
-    tell: mpsc::Sender<Told>,
+    updates: mpsc::Sender<WebserverUpdate>,
 }
 
 impl Poller {
-    async fn run(mut self, now: &Notify, jobs: &AtomicBool, mut wanted: mpsc::Receiver<Older>) {
+    async fn run(mut self, now: &Notify, jobs: &AtomicBool, mut requests: mpsc::Receiver<Older>) {
         loop {
             let mut wait = QUIET;
-            let mut answer = self.ask(jobs).await;
+            let mut answer = self.poll(jobs).await;
             if answer.is_err() && self.well {
                 // One failure after a success means little: the webserver may be loading a code
                 // location, or may have closed the connection while the query was on its way.
-                sleep(AGAIN).await;
-                answer = self.ask(jobs).await;
+                sleep(RETRY_DELAY).await;
+                answer = self.poll(jobs).await;
             }
             self.well = answer.is_ok();
-            let told = match answer {
+            let update = match answer {
                 Ok(busy) => {
                     if busy {
                         wait = BUSY;
                     }
-                    Told::Up
+                    WebserverUpdate::Up
                 }
-                Err(error) => Told::Problem(problem(&error), Some(Timestamp::now() + wait)),
+                Err(error) => {
+                    WebserverUpdate::Problem(problem(&error), Some(Timestamp::now() + wait))
+                }
             };
-            if self.tell.send(told).await.is_err() {
+            if self.updates.send(update).await.is_err() {
                 return;
             }
             let next = sleep(wait);
@@ -183,39 +188,39 @@ impl Poller {
                 tokio::select! {
                     () = &mut next => break,
                     () = now.notified() => break,
-                    Some(older) = wanted.recv() => self.older(older).await,
+                    Some(older) = requests.recv() => self.older(older).await,
                 }
             }
         }
     }
 
     /// Runs one round of queries; returns whether any run is unfinished.
-    async fn ask(&mut self, jobs: &AtomicBool) -> Result<bool, DagsterError> {
+    async fn poll(&mut self, jobs: &AtomicBool) -> Result<bool, DagsterError> {
         self.runs().await?;
         let runs = self.list.all();
         let busy = runs.iter().any(|run| !run.status.is_finished());
         // The list comes first, the step counts when Dagster has read the logs.
-        self.tell_runs().await;
+        self.publish_runs().await;
         self.counts.keep(&runs);
         if self.counts.renew(&runs).await? {
-            self.tell_runs().await;
+            self.publish_runs().await;
         }
-        let due = self.jobs_asked.is_none_or(|asked| asked.elapsed() >= JOBS);
+        let due = self.jobs_polled_at.is_none_or(|at| at.elapsed() >= JOBS);
         if jobs.swap(false, Ordering::Relaxed) || due {
             // The request stays pending if it fails.
             let locations = self.client.locations().await;
             let locations = locations.inspect_err(|_| jobs.store(true, Ordering::Relaxed))?;
             let jobs = locations.into_iter().flat_map(|location| location.jobs);
             let jobs = jobs.map(|job| job.reference).collect();
-            let _ = self.tell.send(Told::Jobs(jobs)).await;
-            self.jobs_asked = Some(Instant::now());
+            let _ = self.updates.send(WebserverUpdate::Jobs(jobs)).await;
+            self.jobs_polled_at = Some(Instant::now());
         }
         Ok(busy)
     }
 
-    async fn tell_runs(&self) {
+    async fn publish_runs(&self) {
         let runs = self.counts.shown(self.list.all());
-        let _ = self.tell.send(Told::Runs(runs)).await;
+        let _ = self.updates.send(WebserverUpdate::Runs(runs)).await;
     }
 
     /// Reads the newest runs down to the known ones, the unfinished ones, and some of the older.
@@ -242,15 +247,15 @@ impl Poller {
             unfinished = page.runs;
         }
         self.list.renew(newest, next, unfinished);
-        let asked = self.list.take_turn(CHECKED_AT_ONCE);
-        if !asked.is_empty() {
+        let turn = self.list.take_turn(CHECKED_AT_ONCE);
+        if !turn.is_empty() {
             let by_id = RunFilter {
-                run_ids: Some(asked.clone()),
+                run_ids: Some(turn.clone()),
                 ..RunFilter::default()
             };
-            let limit = u32::try_from(asked.len()).unwrap_or(PAGE);
+            let limit = u32::try_from(turn.len()).unwrap_or(PAGE);
             let found = self.client.runs(&by_id, limit, None).await?.runs;
-            self.list.checked(&asked, found);
+            self.list.checked(&turn, found);
         }
         Ok(())
     }
@@ -284,7 +289,7 @@ impl Poller {
         self.counts.add(&page.runs).await?;
         self.list
             .take_page(page.runs, page.next, follows && filter.statuses.is_none());
-        self.tell_runs().await;
+        self.publish_runs().await;
         Ok((count, last))
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::errands;
 use super::link::Ask;
-use super::poller::{self, Asking};
+use super::poller::{self, WebserverHandle};
 use super::state::State;
 use crate::control::Request;
 use crate::control::audit::{self, AuditLog};
@@ -21,9 +21,9 @@ pub(super) struct Router {
     audit: Option<AuditLog>,
     /// Dagster's webserver, if one is known.
     dagster: Option<Result<Client, DagsterError>>,
-    asking: Option<Asking>,
+    poller: Option<WebserverHandle>,
     /// Receiver of the webserver's updates.
-    tell: mpsc::Sender<poller::Told>,
+    updates: mpsc::Sender<poller::WebserverUpdate>,
     /// Fallback for commands about queues that no linked worker can carry out.
     desk: Option<mpsc::Sender<Request>>,
     /// Starter of workers.
@@ -35,7 +35,7 @@ impl Router {
     pub(super) fn new(
         read_only: bool,
         audit: Option<AuditLog>,
-        tell: mpsc::Sender<poller::Told>,
+        updates: mpsc::Sender<poller::WebserverUpdate>,
         desk: Option<mpsc::Sender<Request>>,
         starter: Option<mpsc::Sender<Request>>,
     ) -> Self {
@@ -43,8 +43,8 @@ impl Router {
             read_only,
             audit,
             dagster: None,
-            asking: None,
-            tell,
+            poller: None,
+            updates,
             desk,
             starter,
         }
@@ -53,7 +53,7 @@ impl Router {
     /// Uses this webserver from now on.
     pub(super) fn use_webserver(&mut self, url: &str) {
         let client = Client::new(url);
-        self.asking = Some(poller::start(client.clone(), self.tell.clone()));
+        self.poller = Some(poller::start(client.clone(), self.updates.clone()));
         self.dagster = Some(client);
     }
 
@@ -84,11 +84,11 @@ impl Router {
             let refusal = Reply::Failed(format!("{verb} was refused: this console is read-only"));
             return self.recorded(worker, command, async move { refusal }.boxed());
         }
-        if let Command::Ask(Query::OlderRuns { statuses, before }) = command {
-            let asking = self.asking.clone();
+        if let Command::Query(Query::OlderRuns { statuses, before }) = command {
+            let poller = self.poller.clone();
             return async move {
-                match asking {
-                    Some(asking) => asking.older(statuses, before).await,
+                match poller {
+                    Some(poller) => poller.older(statuses, before).await,
                     // Without a webserver no runs are known.
                     None => poller::counted(0, true),
                 }
@@ -96,17 +96,17 @@ impl Router {
             .boxed();
         }
         if command.is_for_dagster() {
-            let done = self.ask_dagster(command.clone());
+            let done = self.send_to_dagster(command.clone());
             return self.recorded(worker, command, done);
         }
         if command == Command::StartWorker {
-            let started = ask_starter(self.starter.clone()).boxed();
+            let started = request_start(self.starter.clone()).boxed();
             return self.recorded(worker, command, started);
         }
         match addressees(worker, &command, state) {
-            Ok(addressees) => ask_workers(addressees, command).boxed(),
+            Ok(addressees) => send_to_workers(addressees, command).boxed(),
             Err(NoAddressee::ForDesk(_)) if self.desk.is_some() => {
-                let done = ask_desk(self.desk.clone(), command.clone()).boxed();
+                let done = send_to_desk(self.desk.clone(), command.clone()).boxed();
                 self.recorded(worker, command, done)
             }
             Err(NoAddressee::ForDesk(reason) | NoAddressee::Named(reason)) => {
@@ -135,7 +135,7 @@ impl Router {
         .boxed()
     }
 
-    fn ask_dagster(&self, command: Command) -> BoxFuture<'static, Reply> {
+    fn send_to_dagster(&self, command: Command) -> BoxFuture<'static, Reply> {
         let verb = command.verb();
         let refused = |reason: String| async move { Reply::Failed(reason) }.boxed();
         let client = match &self.dagster {
@@ -147,12 +147,12 @@ impl Router {
                 ));
             }
         };
-        let asking = self.asking.clone();
+        let poller = self.poller.clone();
         async move {
             let reads = command.danger() == Danger::Safe;
             let reply = errands::run(&client, command).await;
-            if !reads && let Some(asking) = asking {
-                asking.ask_now(true);
+            if !reads && let Some(poller) = poller {
+                poller.poll_now(true);
             }
             reply
         }
@@ -230,24 +230,24 @@ fn addressees(
     }
     Ok(linked
         .into_iter()
-        .map(|(id, link)| (id.to_owned(), link.handle.asks.clone()))
+        .map(|(id, link)| (id.to_owned(), link.handle.requests.clone()))
         .collect())
 }
 
-async fn ask_workers(addressees: Vec<Addressee>, command: Command) -> Reply {
+async fn send_to_workers(addressees: Vec<Addressee>, command: Command) -> Reply {
     let verb = command.verb();
-    let asked = addressees.into_iter().map(|(id, asks)| {
+    let replies = addressees.into_iter().map(|(id, requests)| {
         let command = command.clone();
-        async move { (ask(&asks, command).await, id) }
+        async move { (send(&requests, command).await, id) }
     });
-    gather(verb, join_all(asked).await)
+    gather(verb, join_all(replies).await)
 }
 
-async fn ask(asks: &mpsc::Sender<Ask>, command: Command) -> Reply {
+async fn send(requests: &mpsc::Sender<Ask>, command: Command) -> Reply {
     let (verb, limit) = (command.verb(), answer_within(&command));
     let (reply, outcome) = oneshot::channel();
     // Many rows may be marked: a command without room waits for those before it.
-    match timeout(limit, asks.reserve()).await {
+    match timeout(limit, requests.reserve()).await {
         Ok(Ok(room)) => room.send(Ask { command, reply }),
         Ok(Err(_)) => return Reply::Failed(format!("{verb} was not sent: the worker is gone")),
         Err(_) => {
@@ -271,7 +271,7 @@ async fn ask(asks: &mpsc::Sender<Ask>, command: Command) -> Reply {
 }
 
 /// Sends the command to this console's own desk.
-async fn ask_desk(desk: Option<mpsc::Sender<Request>>, command: Command) -> Reply {
+async fn send_to_desk(desk: Option<mpsc::Sender<Request>>, command: Command) -> Reply {
     let (verb, limit) = (command.verb(), answer_within(&command));
     let (reply, outcome) = oneshot::channel();
     let request = Request {
@@ -296,7 +296,7 @@ async fn ask_desk(desk: Option<mpsc::Sender<Request>>, command: Command) -> Repl
 
 /// Requests the start of a worker. It may take as long as its imports: the starter has its own
 /// timeout.
-async fn ask_starter(starter: Option<mpsc::Sender<Request>>) -> Reply {
+async fn request_start(starter: Option<mpsc::Sender<Request>>) -> Reply {
     let Some(starter) = starter else {
         let text = "no worker was started: this console starts none; `dagster-taskiq-tui worker \
                     start --background` does, on the worker's host";

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::host::HostNews;
-use super::link::{self, Address, LinkNews, News};
+use super::host::HostEvent;
+use super::link::{self, Address, AddressedEvent, LinkEvent};
 use super::merge;
 use super::poller;
 use jiff::SignedDuration;
@@ -35,7 +35,7 @@ pub(super) use linked::Linked;
 const MAX_LOGS: usize = 2_000;
 
 /// Time without a linked worker after which the queues are read without one.
-const ALONE: Duration = Duration::from_secs(3);
+const NO_WORKER_DELAY: Duration = Duration::from_secs(3);
 
 /// Settings that never change.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ pub(super) struct Settings {
     pub(super) webserver_url: Option<String>,
     pub(super) read_only: bool,
     pub(super) forget_after: Duration,
-    pub(super) news: mpsc::Sender<LinkNews>,
-    pub(super) host_news: mpsc::Sender<(Arc<str>, HostNews)>,
+    pub(super) link_events: mpsc::Sender<AddressedEvent>,
+    pub(super) host_events: mpsc::Sender<(Arc<str>, HostEvent)>,
 }
 
 /// The hub's state.
@@ -67,7 +67,7 @@ pub(super) struct State {
     /// The desk's last report, while it is in use.
     desk: Option<Arc<WorkerSnapshot>>,
     /// Time since which no worker is linked.
-    alone_since: Option<Instant>,
+    unlinked_since: Option<Instant>,
     /// This host's audit log.
     audit: Vec<AuditEntry>,
 }
@@ -95,7 +95,7 @@ impl State {
             logs_changed: false,
             runs_changed: false,
             desk: None,
-            alone_since: None,
+            unlinked_since: None,
             audit: Vec::new(),
             settings,
         };
@@ -119,20 +119,23 @@ impl State {
 
     /// Whether the queues must be read without a worker. A link that is restored at once is not a
     /// reason.
-    pub(super) fn wants_desk(&mut self) -> bool {
+    pub(super) fn needs_desk(&mut self) -> bool {
         let linked = self.up().next().is_some();
         if linked {
-            self.alone_since = None;
+            self.unlinked_since = None;
             self.workers_changed |= self.desk.take().is_some();
             return false;
         }
-        self.alone_since.get_or_insert_with(Instant::now).elapsed() >= ALONE
+        self.unlinked_since
+            .get_or_insert_with(Instant::now)
+            .elapsed()
+            >= NO_WORKER_DELAY
     }
 
     /// Handles a report of the desk.
-    pub(super) fn desk_told(&mut self, told: Arc<WorkerSnapshot>) {
-        if self.alone_since.is_some() {
-            self.desk = Some(told);
+    pub(super) fn on_desk_snapshot(&mut self, snapshot: Arc<WorkerSnapshot>) {
+        if self.unlinked_since.is_some() {
+            self.desk = Some(snapshot);
             self.workers_changed = true;
         }
     }
@@ -148,10 +151,10 @@ impl State {
     }
 
     fn link(&mut self, address: Address, explicit: bool) {
-        let (read_only, news) = (self.settings.read_only, self.settings.news.clone());
+        let (read_only, events) = (self.settings.read_only, self.settings.link_events.clone());
         let host = address.host.as_ref().and_then(|host| self.hosts.get(host));
         let opener = host.map(|host| host.handle.opener.clone());
-        let handle = link::start(address.clone(), opener, read_only, news);
+        let handle = link::start(address.clone(), opener, read_only, events);
         self.links.insert(address, Linked::new(handle, explicit));
         self.workers_changed = true;
     }
@@ -189,11 +192,11 @@ impl State {
     }
 
     /// Handles a message from a link.
-    pub(super) fn heard(&mut self, LinkNews { address, news }: LinkNews) {
+    pub(super) fn on_link_event(&mut self, AddressedEvent { address, event }: AddressedEvent) {
         let Some(link) = self.links.get_mut(&address) else {
             return;
         };
-        if let News::Logs { lines, missed } = news {
+        if let LinkEvent::Logs { lines, missed } = event {
             let worker = link
                 .hello
                 .as_ref()
@@ -208,7 +211,7 @@ impl State {
             self.log(gap.into_iter().chain(lines), behind);
             return;
         }
-        link.heard(news);
+        link.on_event(event);
         self.workers_changed = true;
     }
 
@@ -247,20 +250,20 @@ impl State {
     }
 
     /// Handles an update from the webserver.
-    pub(super) fn told(&mut self, told: poller::Told) {
-        match told {
-            poller::Told::Runs(runs) => {
+    pub(super) fn on_webserver_update(&mut self, update: poller::WebserverUpdate) {
+        match update {
+            poller::WebserverUpdate::Runs(runs) => {
                 self.runs_changed |= merge::renew(&mut self.current.runs, runs);
             }
-            poller::Told::Jobs(jobs) => {
+            poller::WebserverUpdate::Jobs(jobs) => {
                 self.runs_changed |= merge::renew(&mut self.current.jobs, jobs);
             }
-            poller::Told::Up => {
+            poller::WebserverUpdate::Up => {
                 self.webserver.health = SourceHealth::Up;
                 self.webserver.retry_at = None;
                 self.webserver.seen_at = Some(Timestamp::now());
             }
-            poller::Told::Problem(health, retry_at) => {
+            poller::WebserverUpdate::Problem(health, retry_at) => {
                 self.webserver.health = health;
                 self.webserver.retry_at = retry_at;
             }
@@ -308,8 +311,8 @@ mod tests {
             webserver_url: None,
             read_only: false,
             forget_after: Duration::ZERO,
-            news: mpsc::channel(1).0,
-            host_news: mpsc::channel(1).0,
+            link_events: mpsc::channel(1).0,
+            host_events: mpsc::channel(1).0,
         })
     }
 
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_is_heard_when_its_word_comes_whatever_its_clock_says() {
+    async fn a_heartbeat_counts_from_its_arrival_whatever_the_workers_clock_shows() {
         for behind in [60, -3_600, 1] {
             let mut state = state();
             let address = Address {
@@ -339,9 +342,9 @@ mod tests {
             state.link(address.clone(), true);
             let now = Timestamp::now();
             let at = now - SignedDuration::from_secs(behind);
-            state.heard(LinkNews {
+            state.on_link_event(AddressedEvent {
                 address: address.clone(),
-                news: News::Alive(at),
+                event: LinkEvent::Alive(at),
             });
             let link = &state.links[&address];
             assert!(link.heartbeat_at >= now, "{behind}");

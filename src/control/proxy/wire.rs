@@ -1,6 +1,6 @@
 //! The protocol of the pipe to a remote proxy: frames as on a control socket, each with a channel
-//! number before its content. Channel 0 carries the JSON of [`News`] and [`Order`]; every other one
-//! carries the frames of one worker's socket, unread.
+//! number before its content. Channel 0 carries the JSON of [`ProxyMessage`] and [`Order`];
+//! every other one carries the frames of one worker's socket, unread.
 
 use std::io;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub struct Hello {
 /// Message from the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum News {
+pub enum ProxyMessage {
     /// The first message.
     Hello(Hello),
     /// A worker listens on this socket.

@@ -31,7 +31,7 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 const MAX_PENDING: usize = 16;
 
 /// Time for the reply to reach the client before SIGKILL; best effort.
-const ANSWERED: Duration = Duration::from_millis(100);
+const KILL_REPLY_DELAY: Duration = Duration::from_millis(100);
 
 /// Identity of the other end.
 struct Peer {
@@ -213,7 +213,7 @@ async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
 
 /// Ends this process like `kill -9`: its hosts notice, and kill their tasks.
 async fn kill_this_process() {
-    sleep(ANSWERED).await;
+    sleep(KILL_REPLY_DELAY).await;
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 

@@ -91,7 +91,7 @@ pub fn spawn(
     audience: Audience,
 ) -> (Published, tokio::task::JoinHandle<()>) {
     let (publish, snapshot) = watch::channel(Arc::new(store.snapshot(Timestamp::now())));
-    let (looks, asked) = mpsc::channel(LOOKS);
+    let (looks, requests) = mpsc::channel(LOOKS);
     let published = Published {
         logs: store.logs(),
         snapshot,
@@ -99,7 +99,7 @@ pub fn spawn(
         looks,
     };
     let audience = published.audience.clone();
-    let task = tokio::spawn(run(store, events, dropped, publish, audience, asked));
+    let task = tokio::spawn(run(store, events, dropped, publish, audience, requests));
     (published, task)
 }
 
@@ -109,7 +109,7 @@ async fn run(
     dropped: Arc<AtomicU64>,
     publish: watch::Sender<Arc<WorkerSnapshot>>,
     audience: Audience,
-    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
+    mut requests: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let mut pace = Pace::new(PUBLISH_EVERY);
     let mut batch = Vec::with_capacity(FOLD_AT_ONCE);
@@ -128,7 +128,7 @@ async fn run(
                     pace.touch();
                 }
             }
-            Some(shown) = asked.recv() => {
+            Some(shown) = requests.recv() => {
                 // Events from before the viewer came are folded before it gets the snapshot.
                 while let Ok(event) = events.try_recv() {
                     store.apply(&event);

@@ -163,7 +163,7 @@ fn a_second_delivery_that_is_given_back_does_not_end_the_running_step() {
 }
 
 #[test]
-fn waiting_counts_are_absent_until_the_broker_tells_and_then_zero_where_none_waits() {
+fn waiting_counts_are_absent_until_the_broker_reports_and_then_zero_where_none_waits() {
     let mut events = vec![received("a", 5), received("b", 9), started("b")];
     let rows = folded(&events).priorities;
     let seen: Vec<_> = rows

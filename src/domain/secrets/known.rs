@@ -51,7 +51,7 @@ fn matcher(variables: impl Iterator<Item = (String, String)>) -> Option<Regex> {
                 password_of_url(&value).map(str::to_owned)
             }
         })
-        .filter(|value| is_telling(value))
+        .filter(|value| is_distinctive(value))
         .flat_map(|value| [percent_encoded(&value), value])
         .collect();
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
@@ -70,7 +70,7 @@ fn holds_a_secret(name: &str) -> bool {
 }
 
 /// Whether a value is long and unusual enough that hiding it does not garble ordinary text.
-fn is_telling(value: &str) -> bool {
+fn is_distinctive(value: &str) -> bool {
     let odd = |c: char| !c.is_ascii_lowercase() && !matches!(c, '-' | '_' | '.' | ' ');
     value.len() >= SHORTEST && !value.starts_with(['/', '(']) && value.contains(odd)
 }

@@ -84,10 +84,10 @@ impl Job<'_> {
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), EnvironmentError> {
         // Without a Python on PATH uv may have one, or download one.
-        let wanted = interpreter.map_or(OsStr::new(">=3.10,<3.14"), |found| found.path.as_os_str());
+        let python = interpreter.map_or(OsStr::new(">=3.10,<3.14"), |found| found.path.as_os_str());
         // The folder exists already: it holds the lock file.
         let mut venv = command(uv, &["venv", "--quiet", "--allow-existing", "--no-project"]);
-        self.run(venv.arg("--python").arg(wanted).arg(self.partial))?;
+        self.run(venv.arg("--python").arg(python).arg(self.partial))?;
         progress("Installing the packages of requirements.lock with uv");
         let mut install = command(uv, &["pip", "install", "--quiet", "--no-deps", "--python"]);
         install.arg(self.python()).arg("-r").arg(self.lock_file);
@@ -123,8 +123,8 @@ impl Job<'_> {
     /// `pip` for the new environment: the base Python's own if it is new enough (Debian's
     /// `python3-pip` works without `python3-venv`), otherwise one that ensurepip unpacks.
     fn pip(&self, interpreter: &Interpreter) -> Result<Command, EnvironmentError> {
-        let mut ask = command(&interpreter.path, &["-m", "pip", "--version"]);
-        let answer = ask.output().ok().filter(|output| output.status.success());
+        let mut check = command(&interpreter.path, &["-m", "pip", "--version"]);
+        let answer = check.output().ok().filter(|output| output.status.success());
         let version = answer.and_then(|o| pip_version(&String::from_utf8_lossy(&o.stdout)));
         if version.is_some_and(|version| version >= PIP_WITH_PYTHON_OPTION) {
             let mut pip = command(&interpreter.path, &["-m", "pip", "--python"]);

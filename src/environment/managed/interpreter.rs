@@ -47,9 +47,9 @@ pub(super) fn find(named: Option<&Path>) -> Result<Interpreter, EnvironmentError
 
 /// Queries a candidate's version and real path (a shim on `PATH` may choose by folder).
 fn probe(candidate: &OsStr) -> Result<Interpreter, String> {
-    const ASK: &str = "import sys; print(*sys.version_info[:2], sys.executable or '', sep='\\n')";
+    const PROBE: &str = "import sys; print(*sys.version_info[:2], sys.executable or '', sep='\\n')";
     let output = Command::new(candidate)
-        .args(["-I", "-c", ASK])
+        .args(["-I", "-c", PROBE])
         .output()
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => "not found".to_owned(),

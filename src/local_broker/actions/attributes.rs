@@ -50,10 +50,10 @@ pub async fn get(ctx: &Context<'_>, input: GetQueueAttributes) -> Result<Attribu
             if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
                 return Err(SqsError::unknown_attribute(unknown));
             }
-            let asked: HashSet<String> = names.into_iter().collect();
+            let requested: HashSet<String> = names.into_iter().collect();
             let mut all = shown(queue);
-            if !asked.contains("All") {
-                all.retain(|name, _| asked.contains(name));
+            if !requested.contains("All") {
+                all.retain(|name, _| requested.contains(name));
             }
             Ok(all)
         })

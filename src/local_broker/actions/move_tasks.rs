@@ -36,7 +36,7 @@ pub async fn start(ctx: &Context<'_>, input: StartMessageMoveTask) -> Result<Sta
     let id = Uuid::new_v4();
     let task_handle = handle_of(id, &source_arn);
     let rate = rate.and_then(|rate| u32::try_from(rate).ok());
-    let ask = MoveRequest {
+    let request = MoveRequest {
         id,
         source: ctx.queue_of_arn(&source_arn),
         source_arn,
@@ -44,7 +44,7 @@ pub async fn start(ctx: &Context<'_>, input: StartMessageMoveTask) -> Result<Sta
         rate,
     };
     ctx.engine
-        .run(move |broker, now| broker.start_move_task(now, ask))
+        .run(move |broker, now| broker.start_move_task(now, request))
         .await?;
     Ok(Started { task_handle })
 }

@@ -104,11 +104,11 @@ pub async fn list(ctx: &Context<'_>, input: ListQueues) -> Result<QueueUrls, Sqs
         .engine
         .run(move |broker, _| {
             let keys = broker.queues().map(|queue| queue.name.to_string());
-            let is_wanted = |key: &String| {
+            let is_listed = |key: &String| {
                 let (account, name) = account::split(key);
                 account == owner && name.starts_with(&prefix)
             };
-            Ok(keys.filter(is_wanted).collect())
+            Ok(keys.filter(is_listed).collect())
         })
         .await?;
     let (names, next_token) = page(names, input.max_results, input.next_token)?;

@@ -12,7 +12,7 @@ use crate::local_broker::digest;
 use crate::local_broker::engine::{Delivered, receipt_of};
 use crate::local_broker::error::SqsError;
 use crate::local_broker::state::message::AttributeValue;
-use crate::local_broker::state::receiving::ReceiveAsk;
+use crate::local_broker::state::receiving::ReceiveRequest;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -78,11 +78,11 @@ pub async fn receive(ctx: &Context<'_>, input: ReceiveMessage) -> Result<Message
         "Must be >= 0 and <= 20, if provided.",
     )?;
     let system = [input.attribute_names, input.message_system_attribute_names];
-    let wanted = Wanted {
+    let requested = RequestedAttributes {
         system: system.into_iter().flatten().flatten().collect(),
         user: input.message_attribute_names.unwrap_or_default(),
     };
-    let ask = ReceiveAsk {
+    let request = ReceiveRequest {
         max: max.and_then(|max| usize::try_from(max).ok()).unwrap_or(1),
         visibility,
         attempt: check_id(input.receive_request_attempt_id, "ReceiveRequestAttemptId")?,
@@ -100,49 +100,49 @@ pub async fn receive(ctx: &Context<'_>, input: ReceiveMessage) -> Result<Message
             messages: Vec::new(),
         });
     }
-    let delivery = ctx.engine.receive(queue.clone(), ask, wait).await?;
+    let delivery = ctx.engine.receive(queue.clone(), request, wait).await?;
     let messages: Vec<_> = delivery
         .take()
         .into_iter()
-        .map(|one| message_of(ctx, one, &wanted))
+        .map(|one| message_of(ctx, one, &requested))
         .collect();
     ctx.engine.metrics().count_received(&queue, messages.len());
     Ok(Messages { messages })
 }
 
 /// Attributes that the request asks for.
-struct Wanted {
+struct RequestedAttributes {
     system: Vec<String>,
     user: Vec<String>,
 }
 
-impl Wanted {
+impl RequestedAttributes {
     fn has_system(&self, name: &str) -> bool {
         self.system
             .iter()
-            .any(|asked| asked == name || asked == "All")
+            .any(|requested| requested == name || requested == "All")
     }
 
     fn has_user(&self, name: &str) -> bool {
-        self.user.iter().any(|asked| {
-            matches!(asked.as_str(), "All" | "*" | ".*")
-                || asked == name
-                || asked
+        self.user.iter().any(|requested| {
+            matches!(requested.as_str(), "All" | "*" | ".*")
+                || requested == name
+                || requested
                     .strip_suffix(".*")
                     .is_some_and(|prefix| name.starts_with(prefix))
         })
     }
 }
 
-fn message_of(ctx: &Context<'_>, delivered: Delivered, wanted: &Wanted) -> Message {
-    let attributes = system_attributes(ctx, &delivered, wanted);
+fn message_of(ctx: &Context<'_>, delivered: Delivered, requested: &RequestedAttributes) -> Message {
+    let attributes = system_attributes(ctx, &delivered, requested);
     let receipt_handle = ctx.sealer.seal(receipt_of(&delivered.received));
     let payload = delivered.payload;
     let extra = payload.extra.unwrap_or_default();
     let message_attributes: BTreeMap<_, _> = extra
         .attributes
         .into_iter()
-        .filter(|(name, _)| wanted.has_user(name))
+        .filter(|(name, _)| requested.has_user(name))
         .collect();
     Message {
         message_id: payload.message_id,
@@ -162,9 +162,9 @@ fn message_of(ctx: &Context<'_>, delivered: Delivered, wanted: &Wanted) -> Messa
 fn system_attributes(
     ctx: &Context<'_>,
     delivered: &Delivered,
-    wanted: &Wanted,
+    requested: &RequestedAttributes,
 ) -> BTreeMap<&'static str, String> {
-    if wanted.system.is_empty() {
+    if requested.system.is_empty() {
         return BTreeMap::new();
     }
     let message = &delivered.received.message;
@@ -202,7 +202,7 @@ fn system_attributes(
         ),
     ]
     .into_iter()
-    .filter(|(name, _)| wanted.has_system(name))
+    .filter(|(name, _)| requested.has_system(name))
     .filter_map(|(name, value)| Some((name, value?)))
     .collect()
 }

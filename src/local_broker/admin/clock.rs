@@ -27,8 +27,8 @@ struct Advance {
 
 /// Moves the clock; returns its offset ahead of the machine's.
 pub async fn answer(app: &App, body: &Bytes) -> Response<Body> {
-    let asked = serde_json::from_slice::<Advance>(body).map_err(|error| error.to_string());
-    let seconds = match asked {
+    let request = serde_json::from_slice::<Advance>(body).map_err(|error| error.to_string());
+    let seconds = match request {
         Ok(Advance { advance_seconds }) if (1..=MOST).contains(&advance_seconds) => advance_seconds,
         Ok(_) => return refuse(&format!("advance_seconds must be 1 to {MOST}")),
         Err(problem) => return refuse(&format!("send {{\"advance_seconds\": N}}: {problem}")),

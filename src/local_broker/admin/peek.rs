@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{key_of, parameter, respond};
 use crate::local_broker::account;
-use crate::local_broker::engine::peek::PeekAsk;
+use crate::local_broker::engine::peek::PeekRequest;
 use crate::local_broker::http::App;
 use crate::local_broker::state::message::{AttributeValue, Message, Payload, Stage};
 
@@ -42,13 +42,13 @@ pub(super) async fn answer(app: &App, uri: &Uri) -> Response<Body> {
     };
     let number = |name| parameter(uri, name).and_then(|text| text.parse::<i64>().ok());
     let limit = number("limit").and_then(|limit| usize::try_from(limit).ok());
-    let ask = PeekAsk {
+    let request = PeekRequest {
         queue: key_of(app, queue),
         after: number("after").unwrap_or(i64::MIN),
         max: limit.unwrap_or(MOST).clamp(1, MOST),
         bytes: BYTES,
     };
-    match app.engine.peek(ask).await {
+    match app.engine.peek(request).await {
         Ok(peeked) => {
             let messages: Vec<View> = peeked.messages.into_iter().map(view).collect();
             let answer = json!({ "messages": messages, "next": peeked.next });

@@ -39,25 +39,25 @@ pub async fn answer(app: &App, body: &[u8]) -> Response<Body> {
     let body = if body.is_empty() { b"{}" } else { body };
     // Serde would also accept a list for a structure.
     let object = serde_json::from_slice::<serde_json::Map<_, _>>(body);
-    let asked = object.and_then(|object| serde_json::from_value::<Reset>(object.into()));
-    let asked = match asked {
-        Ok(asked) => asked,
+    let request = object.and_then(|object| serde_json::from_value::<Reset>(object.into()));
+    let request = match request {
+        Ok(request) => request,
         Err(error) => return refuse(&format!("send {{\"queues\": false}}: {error}")),
     };
-    if asked
+    if request
         .account
         .as_deref()
         .is_some_and(|text| !account::is_account(text))
     {
         return refuse("account must be twelve digits");
     }
-    if asked.account.is_none() {
+    if request.account.is_none() {
         app.faults.reset();
     }
     let declared = app.declared.clone();
     let gone = app.engine.run(move |broker, now| {
         let (queues_removed, messages_removed) =
-            broker.reset(asked.account.as_deref(), asked.queues);
+            broker.reset(request.account.as_deref(), request.queues);
         declared.apply(broker, now)?;
         Ok(Gone {
             queues_removed,

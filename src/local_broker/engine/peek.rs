@@ -10,7 +10,7 @@ use crate::local_broker::state::message::{Message, Payload, Seq};
 
 /// Selection of messages to peek at.
 #[derive(Debug)]
-pub struct PeekAsk {
+pub struct PeekRequest {
     /// The queue's name.
     pub queue: String,
     /// Only messages that came after this one.
@@ -32,7 +32,7 @@ pub struct Peeked {
 
 /// A peek on its way through the engine.
 pub struct Peek {
-    ask: PeekAsk,
+    request: PeekRequest,
     reply: oneshot::Sender<Result<Peeked, SqsError>>,
 }
 
@@ -40,7 +40,7 @@ impl Peek {
     /// Answers from the committed state: a message of the same group has no body on disk yet and is
     /// left for the next peek.
     pub fn serve(self, broker: &Broker, journal: &Journal) {
-        let found = look(&self.ask, broker, journal);
+        let found = look(&self.request, broker, journal);
         // A client that hung up does not read its answer.
         let _ = self.reply.send(found);
     }
@@ -51,15 +51,15 @@ impl Peek {
     }
 }
 
-fn look(ask: &PeekAsk, broker: &Broker, journal: &Journal) -> Result<Peeked, SqsError> {
-    let queue = broker.queue(&ask.queue)?;
+fn look(request: &PeekRequest, broker: &Broker, journal: &Journal) -> Result<Peeked, SqsError> {
+    let queue = broker.queue(&request.queue)?;
     let mut peeked = Peeked {
         messages: Vec::new(),
         next: None,
     };
-    let (mut last, mut bytes) = (ask.after, 0);
-    for (seq, message) in queue.iter_after(ask.after) {
-        if peeked.messages.len() >= ask.max || bytes >= ask.bytes {
+    let (mut last, mut bytes) = (request.after, 0);
+    for (seq, message) in queue.iter_after(request.after) {
+        if peeked.messages.len() >= request.max || bytes >= request.bytes {
             peeked.next = Some(last);
             break;
         }
@@ -80,9 +80,9 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such queue, or `ServiceUnavailable`.
-    pub async fn peek(&self, ask: PeekAsk) -> Result<Peeked, SqsError> {
+    pub async fn peek(&self, request: PeekRequest) -> Result<Peeked, SqsError> {
         let (reply, answer) = oneshot::channel();
-        self.give(Order::Peek(Peek { ask, reply }))?;
+        self.give(Order::Peek(Peek { request, reply }))?;
         answer.await.unwrap_or_else(|_| Err(super::stopped()))
     }
 }

@@ -9,12 +9,12 @@ use super::{Delivered, Delivery, Order, Reply};
 use crate::local_broker::error::{ErrorKind, SqsError};
 use crate::local_broker::state::Broker;
 use crate::local_broker::state::message::Millis;
-use crate::local_broker::state::receiving::ReceiveAsk;
+use crate::local_broker::state::receiving::ReceiveRequest;
 
 /// A pending receive.
 pub struct Poll {
     pub queue: String,
-    pub ask: ReceiveAsk,
+    pub request: ReceiveRequest,
     /// Wait time; the queue's own wait time when absent.
     pub wait: Option<Duration>,
     pub reply: Reply,
@@ -94,7 +94,7 @@ impl Polls {
             // New messages go first to the receives that have waited for them.
             serve_queue(&poll.queue, earlier, broker, now, group);
         }
-        match broker.receive(now, &poll.queue, &poll.ask) {
+        match broker.receive(now, &poll.queue, &poll.request) {
             Ok(received) if !received.is_empty() || !may_wait => {
                 group.receives.push((poll, received));
             }
@@ -173,7 +173,7 @@ fn serve_queue(
         if poll.reply.is_closed() {
             continue;
         }
-        match broker.receive(now, name, &poll.ask) {
+        match broker.receive(now, name, &poll.request) {
             Ok(received) if received.is_empty() => {
                 // Everything receivable was dead-lettered, or a FIFO queue has no room.
                 polls.push_front((deadline, poll));
@@ -208,9 +208,9 @@ mod tests {
         let (reply, answer) = channel();
         let poll = Poll {
             queue: "q".to_owned(),
-            ask: ReceiveAsk {
+            request: ReceiveRequest {
                 max: 1,
-                ..ReceiveAsk::default()
+                ..ReceiveRequest::default()
             },
             wait: Some(Duration::from_secs(seconds)),
             reply,

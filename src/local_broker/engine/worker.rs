@@ -24,7 +24,7 @@ const IDLE_AFTER: Duration = Duration::from_millis(20);
 /// Interval between steps of tidying under steady load.
 const LONGEST_UNTIDY: Duration = Duration::from_secs(1);
 /// Pause before timed changes are retried after a failed write.
-const AGAIN_AFTER: Duration = Duration::from_millis(250);
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Time without a failed write after which the disk counts as healthy, even if only small writes
 /// succeed.
 const WELL_AFTER: Duration = Duration::from_secs(10);
@@ -90,7 +90,7 @@ impl Worker {
     /// Serves until the last [`Engine`](super::Engine) is dropped.
     pub fn run(mut self, waiting: &Receiver<Order>) {
         loop {
-            let first = match waiting.recv_timeout(self.patience()) {
+            let first = match waiting.recv_timeout(self.idle_time()) {
                 Ok(order) => Some(order),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -133,7 +133,7 @@ impl Worker {
     }
 
     /// Time until there is something to do without a request.
-    fn patience(&self) -> Duration {
+    fn idle_time(&self) -> Duration {
         if self.untidy {
             return IDLE_AFTER;
         }
@@ -141,7 +141,7 @@ impl Worker {
             Duration::from_millis(u64::try_from(at - self.now()).unwrap_or(0))
         });
         let again = self.failing.map_or(Duration::ZERO, |(at, _)| {
-            AGAIN_AFTER.saturating_sub(at.elapsed())
+            RETRY_AFTER.saturating_sub(at.elapsed())
         });
         let settling = self.unsettled.map(|at| at + SETTLE_AFTER);
         let poll = [self.polls.next_deadline(), settling]
@@ -170,7 +170,7 @@ impl Worker {
                 None => peek.serve(&self.broker, &self.journal),
                 Some(detail) => peek.refuse(SqsError::storage(detail)),
             },
-            Order::GiveBack { queue, receipts } => self.broker.give_back(now, &queue, &receipts),
+            Order::GiveBack { queue, receipts } => self.broker.release(now, &queue, &receipts),
             Order::Quiesce => self.polls.quiesce(),
         }
     }

@@ -47,7 +47,7 @@ impl Effect {
 
 /// A fault, checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Asked")]
+#[serde(try_from = "FaultSpec")]
 pub struct Fault {
     /// The effect.
     #[serde(rename = "kind")]
@@ -106,7 +106,7 @@ impl Fault {
 /// A fault as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct FaultSpec {
     kind: Effect,
     action: Option<Names>,
     queue: Option<String>,
@@ -126,11 +126,11 @@ enum Names {
     Many(Vec<String>),
 }
 
-impl TryFrom<Asked> for Fault {
+impl TryFrom<FaultSpec> for Fault {
     type Error = String;
 
-    fn try_from(asked: Asked) -> Result<Self, String> {
-        let actions = match asked.action {
+    fn try_from(spec: FaultSpec) -> Result<Self, String> {
+        let actions = match spec.action {
             None => Vec::new(),
             Some(Names::One(name)) => vec![name],
             Some(Names::Many(names)) => names,
@@ -142,16 +142,16 @@ impl TryFrom<Asked> for Fault {
             return Err(format!("SQS has no action {unknown}"));
         }
         let fault = Self {
-            effect: asked.kind,
+            effect: spec.kind,
             actions,
-            queue: asked.queue,
-            share: asked.share.unwrap_or(1.0),
-            seed: asked.seed.unwrap_or_default(),
-            count: asked.count,
-            code: asked.code,
-            status: asked.status,
-            message: asked.message,
-            latency_ms: asked.latency_ms,
+            queue: spec.queue,
+            share: spec.share.unwrap_or(1.0),
+            seed: spec.seed.unwrap_or_default(),
+            count: spec.count,
+            code: spec.code,
+            status: spec.status,
+            message: spec.message,
+            latency_ms: spec.latency_ms,
         };
         match fault.mistake() {
             None => Ok(fault),

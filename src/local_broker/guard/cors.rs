@@ -36,8 +36,8 @@ pub fn preflight(request: &HeaderMap, is_page: bool) -> Response<Body> {
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-    if let Some(asked) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    if let Some(requested) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested.clone());
     }
     if request.contains_key(PRIVATE_NETWORK) {
         // Chromium requires this for servers on loopback and in private networks.

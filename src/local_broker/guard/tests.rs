@@ -30,14 +30,14 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 }
 
 /// A request to `/` with these headers.
-fn ask(guard: &Guard, method: &str, lines: &[(&str, &str)]) -> Result<Admission, Refusal> {
+fn admit(guard: &Guard, method: &str, lines: &[(&str, &str)]) -> Result<Admission, Refusal> {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     guard.admit(&method, &Uri::from_static("/"), &headers(lines))
 }
 
 /// A POST whose only header is this host.
 fn host(guard: &Guard, host: &str) -> Result<Admission, Refusal> {
-    ask(guard, "POST", &[("host", host)])
+    admit(guard, "POST", &[("host", host)])
 }
 
 /// A request to the usual host with these headers too.
@@ -46,7 +46,7 @@ fn browser(method: &str, lines: &[(&str, &str)]) -> Result<Admission, Refusal> {
         .into_iter()
         .chain(lines.iter().copied())
         .collect();
-    ask(&loopback(), method, &lines)
+    admit(&loopback(), method, &lines)
 }
 
 fn reach(admission: Result<Admission, Refusal>) -> Reach {
@@ -103,10 +103,10 @@ fn a_name_that_was_pointed_here_is_refused() {
             );
         }
     }
-    let said = host(&loopback(), "Broker:9324").unwrap_err().to_string();
+    let refusal = host(&loopback(), "Broker:9324").unwrap_err().to_string();
     assert!(
-        said.ends_with("start the broker with --allow-host broker"),
-        "{said}"
+        refusal.ends_with("start the broker with --allow-host broker"),
+        "{refusal}"
     );
 }
 
@@ -160,9 +160,12 @@ fn what_is_no_host_is_refused() {
     ] {
         assert_eq!(host(&loopback(), name), Err(Refusal::BadHost), "{name}");
     }
-    assert_eq!(ask(&loopback(), "POST", &[]), Err(Refusal::NoHost));
+    assert_eq!(admit(&loopback(), "POST", &[]), Err(Refusal::NoHost));
     let two = [("host", "127.0.0.1"), ("host", "127.0.0.1")];
-    assert_eq!(ask(&loopback(), "GET", &two), Err(Refusal::Header("host")));
+    assert_eq!(
+        admit(&loopback(), "GET", &two),
+        Err(Refusal::Header("host"))
+    );
 }
 
 #[test]
@@ -198,17 +201,17 @@ fn a_page_of_another_site_is_refused_whatever_it_sends() {
         "http://user@127.0.0.1:9324",
     ] {
         for method in ["GET", "HEAD", "POST", "OPTIONS"] {
-            let asked = browser(method, &[("origin", origin)]);
-            assert!(asked.is_err(), "{method} {origin}");
+            let admission = browser(method, &[("origin", origin)]);
+            assert!(admission.is_err(), "{method} {origin}");
         }
     }
     let two = [("origin", "http://127.0.0.1:9324"); 2];
     assert_eq!(browser("POST", &two), Err(Refusal::Header("origin")));
-    let said = browser("POST", &[("origin", "https://app.example")]);
-    let said = said.unwrap_err().to_string();
+    let refusal = browser("POST", &[("origin", "https://app.example")]);
+    let refusal = refusal.unwrap_err().to_string();
     assert!(
-        said.ends_with("--allow-origin https://app.example"),
-        "{said}"
+        refusal.ends_with("--allow-origin https://app.example"),
+        "{refusal}"
     );
 }
 
@@ -216,8 +219,8 @@ fn a_page_of_another_site_is_refused_whatever_it_sends() {
 fn a_site_that_is_not_the_servers_own_is_refused_without_an_origin() {
     for site in ["cross-site", "same-site", "", "other", "Cross-Site"] {
         for method in ["GET", "HEAD", "POST"] {
-            let asked = browser(method, &[("sec-fetch-site", site)]);
-            assert_eq!(asked, Err(Refusal::UnknownPage), "{method} {site}");
+            let admission = browser(method, &[("sec-fetch-site", site)]);
+            assert_eq!(admission, Err(Refusal::UnknownPage), "{method} {site}");
         }
     }
     // A redirect through another site.
@@ -292,7 +295,7 @@ fn an_allowed_page_may_do_everything_under_its_own_name() {
     for origin in ["http://localhost:3000", "https://a.example"] {
         for site in ["same-site", "cross-site"] {
             let lines = [host, ("origin", origin), ("sec-fetch-site", site)];
-            let admitted = ask(&guard, "POST", &lines).unwrap();
+            let admitted = admit(&guard, "POST", &lines).unwrap();
             assert_eq!(admitted.reach, Reach::All);
             assert_eq!(admitted.page.unwrap(), origin);
         }
@@ -305,11 +308,11 @@ fn an_allowed_page_may_do_everything_under_its_own_name() {
         "https://b.a.example",
         "null",
     ] {
-        assert!(ask(&guard, "POST", &[host, ("origin", origin)]).is_err());
+        assert!(admit(&guard, "POST", &[host, ("origin", origin)]).is_err());
     }
     // The host is checked for a page as for every other client.
     let elsewhere = [("host", "evil.example"), ("origin", "https://a.example")];
-    assert!(ask(&guard, "POST", &elsewhere).is_err());
+    assert!(admit(&guard, "POST", &elsewhere).is_err());
 }
 
 #[test]

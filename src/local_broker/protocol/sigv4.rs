@@ -156,8 +156,8 @@ fn read_claim(parts: &Parts) -> Option<Claim> {
     }
     let given = parameters(parts);
     let field = |name: &str| {
-        let wanted = |(known, _): &&(String, String)| known.strip_prefix("X-Amz-") == Some(name);
-        given.iter().find(wanted).map(|(_, value)| value.as_str())
+        let is_named = |(known, _): &&(String, String)| known.strip_prefix("X-Amz-") == Some(name);
+        given.iter().find(is_named).map(|(_, value)| value.as_str())
     };
     if field("Algorithm")? != ALGORITHM {
         return None;

@@ -119,10 +119,10 @@ impl Broker {
     /// # Errors
     /// `ResourceNotFoundException` for an unknown queue, `InvalidParameterValue` when the source is
     /// not a dead-letter queue or has a running task.
-    pub fn start_move_task(&mut self, now: Millis, ask: MoveRequest) -> Result<(), SqsError> {
-        let source = self.queue_of_arn("SourceArn", &ask.source_arn, &ask.source)?;
+    pub fn start_move_task(&mut self, now: Millis, request: MoveRequest) -> Result<(), SqsError> {
+        let source = self.queue_of_arn("SourceArn", &request.source_arn, &request.source)?;
         let refuse = |reason: &str| SqsError::new(ErrorKind::InvalidParameterValue, reason);
-        if let Some(arn) = &ask.destination_arn {
+        if let Some(arn) = &request.destination_arn {
             let key = account::sibling(&source, name_in_arn(arn));
             let destination = self.queue_of_arn("DestinationArn", arn, &key)?;
             if destination == source {
@@ -151,10 +151,10 @@ impl Broker {
         }
         let queue = self.queue(&source)?;
         let task = MoveTask {
-            id: ask.id,
-            source_arn: ask.source_arn,
-            destination_arn: ask.destination_arn,
-            rate: ask.rate,
+            id: request.id,
+            source_arn: request.source_arn,
+            destination_arn: request.destination_arn,
+            rate: request.rate,
             status: TaskStatus::Running,
             moved: 0,
             to_move: queue.counts().waiting as u64,

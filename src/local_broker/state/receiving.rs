@@ -14,7 +14,7 @@ pub const IN_FLIGHT_LIMIT: usize = 120_000;
 
 /// Parameters of a receive.
 #[derive(Debug, Clone, Default)]
-pub struct ReceiveAsk {
+pub struct ReceiveRequest {
     /// Maximum number of messages, 1 to 10.
     pub max: usize,
     /// Visibility timeout in seconds; the queue's own when absent.
@@ -36,10 +36,10 @@ impl Broker {
         &mut self,
         now: Millis,
         name: &str,
-        ask: &ReceiveAsk,
+        request: &ReceiveRequest,
     ) -> Result<Vec<Received>, SqsError> {
         let queue = self.queue_mut(name)?;
-        if let Some(again) = repeat_attempt(queue, now, ask)? {
+        if let Some(again) = repeat_attempt(queue, now, request)? {
             return Ok(self.note_updates(again));
         }
         let room = IN_FLIGHT_LIMIT.saturating_sub(queue.counts().in_flight);
@@ -49,7 +49,7 @@ impl Broker {
                 "Too many messages in flight: the limit of this queue is 120000.",
             ));
         }
-        let max = ask.max.min(room);
+        let max = request.max.min(room);
         let mut taken = Vec::new();
         loop {
             let queue = self.queue_mut(name)?;
@@ -61,7 +61,7 @@ impl Broker {
                     .is_some_and(|message| queue.is_exhausted(message));
                 if is_exhausted {
                     exhausted.push(seq);
-                } else if let Some(received) = take(queue, seq, now, ask.visibility) {
+                } else if let Some(received) = take(queue, seq, now, request.visibility) {
                     taken.push(received);
                 }
             }
@@ -74,7 +74,7 @@ impl Broker {
                 let queue = self.queue_mut(name)?;
                 let kept = exhausted
                     .iter()
-                    .filter_map(|seq| take(queue, *seq, now, ask.visibility));
+                    .filter_map(|seq| take(queue, *seq, now, request.visibility));
                 taken.extend(kept.collect::<Vec<_>>());
             }
             if moved == 0 || taken.len() >= max {
@@ -82,13 +82,13 @@ impl Broker {
             }
         }
         let queue = self.queue_mut(name)?;
-        if let Some(attempt) = ask.attempt.as_ref().filter(|_| queue.settings.fifo)
+        if let Some(attempt) = request.attempt.as_ref().filter(|_| queue.settings.fifo)
             && !taken.is_empty()
         {
             remember_attempt(queue, now, attempt, &taken);
         }
         let taken = self.note_updates(taken);
-        if ask.duplicate {
+        if request.duplicate {
             self.copy(now, name, &taken)?;
         }
         Ok(taken)
@@ -96,7 +96,7 @@ impl Broker {
 
     /// Takes back a receive whose answer reached no client: the messages wait again and the receive
     /// does not count.
-    pub fn give_back(&mut self, now: Millis, name: &str, receipts: &[Receipt]) {
+    pub fn release(&mut self, now: Millis, name: &str, receipts: &[Receipt]) {
         for receipt in receipts {
             let Some(queue) = self.queues.get_mut(name) else {
                 return;
@@ -188,9 +188,9 @@ fn take(queue: &mut Queue, seq: Seq, now: Millis, visibility: Option<i64>) -> Op
 fn repeat_attempt(
     queue: &mut Queue,
     now: Millis,
-    ask: &ReceiveAsk,
+    request: &ReceiveRequest,
 ) -> Result<Option<Vec<Received>>, SqsError> {
-    let Some(id) = ask.attempt.as_ref().filter(|_| queue.settings.fifo) else {
+    let Some(id) = request.attempt.as_ref().filter(|_| queue.settings.fifo) else {
         return Ok(None);
     };
     let taken = queue.attempts.taken(id, now).unwrap_or_default().to_vec();
@@ -221,7 +221,7 @@ fn repeat_attempt(
     if taken.is_empty() || !taken.iter().all(is_still_held) {
         return Ok(None);
     }
-    let due_at = now + ask.visibility.unwrap_or(queue.settings.visibility) * 1_000;
+    let due_at = now + request.visibility.unwrap_or(queue.settings.visibility) * 1_000;
     let again: Vec<_> = taken
         .iter()
         .filter_map(|one| {

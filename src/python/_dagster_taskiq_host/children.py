@@ -96,7 +96,7 @@ class Child:
 
     task: str | None
     pid: int
-    news: int
+    event_pipe: int
     streams: list[Stream]
     outcome: dict[str, Any] | None = None
     retry: dict[str, Any] | None = None
@@ -119,26 +119,26 @@ class Child:
     _rest: bytes = b""
 
     def fds(self) -> list[int]:
-        return [self.news, *(stream.fd for stream in self.streams)]
+        return [self.event_pipe, *(stream.fd for stream in self.streams)]
 
     def watched(self) -> list[int]:
         """Returns the descriptors to wait for."""
         if self.given_up:
             return []
         pipes = [s.fd for s in self.streams if not s.is_file and not s.ended]
-        return pipes if self.silent else [self.news, *pipes]
+        return pipes if self.silent else [self.event_pipe, *pipes]
 
     def flush(self) -> None:
         """Sends queued bytes to the child."""
 
-    def read_news(self) -> list[Frame]:
+    def read_events(self) -> list[Frame]:
         """Reads events from the pipe; the outcome and the retry policy are kept here instead."""
         return [item for item in self._arrived() if not self._keep(item)]
 
     def _arrived(self) -> Iterator[Frame]:
         while True:
             try:
-                data = os.read(self.news, READ)
+                data = os.read(self.event_pipe, READ)
             except BlockingIOError:
                 return
             if not data:

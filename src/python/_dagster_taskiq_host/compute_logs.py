@@ -24,9 +24,9 @@ Redirect = Callable[[int, int], None]
 
 
 def use_direct_logs(
-    instance: DagsterInstance, tell: Callable[[str, str], None], redirect: Redirect
+    instance: DagsterInstance, notify: Callable[[str, str], None], redirect: Redirect
 ) -> None:
-    """Makes the instance's manager capture directly; ``tell`` receives each stream and its file."""
+    """Makes the instance's manager capture directly; ``notify`` gets each stream and its file."""
     manager = instance.compute_log_manager
     if type(manager) is not LocalComputeLogManager:
         return
@@ -39,7 +39,7 @@ def use_direct_logs(
         ]
         with _redirected(1, paths[0], redirect), _redirected(2, paths[1], redirect):
             for stream, path in zip(("stdout", "stderr"), paths, strict=True):
-                tell(stream, path)
+                notify(stream, path)
             yield CapturedLogContext(log_key)
         # The empty file that marks the capture as complete for readers.
         with open(manager.complete_artifact_path(log_key), "ab"):

@@ -28,7 +28,7 @@ class Unclear(Exception):
 def explain(instance: DagsterInstance, run_id: str, step_key: str | None) -> dict[str, Any]:
     """Returns the explanation of a run or of one of its steps, or ``{"missing": sentence}``."""
     try:
-        return _explain(instance, _find(instance, run_id), step_key).told()
+        return _explain(instance, _find(instance, run_id), step_key).to_dict()
     except Unclear as problem:
         return {"missing": str(problem)}
 

@@ -28,7 +28,7 @@ class Holder:
     can_free: bool = False
     """Whether its slot may be freed; see ``explain_pools.free``."""
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "since": _moment(self.since)}
 
 
@@ -44,8 +44,8 @@ class Reason:
     holders: list[Holder] = field(default_factory=list)
     pool: str | None = None
 
-    def told(self) -> dict[str, Any]:
-        holders = [holder.told() for holder in self.holders]
+    def to_dict(self) -> dict[str, Any]:
+        holders = [holder.to_dict() for holder in self.holders]
         return {**vars(self), "until": _moment(self.until), "holders": holders}
 
 
@@ -60,7 +60,7 @@ class Sent:
     priority: int | None = None
     attempt: int = 1
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "at": _moment(self.at)}
 
 
@@ -82,11 +82,11 @@ class Explanation:
     steps: list[dict[str, str]] = field(default_factory=list)
     """The waiting steps of a run that has started, each with its first reason."""
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             **vars(self),
-            "reasons": [reason.told() for reason in self.reasons],
-            "sent": self.sent.told() if self.sent else None,
+            "reasons": [reason.to_dict() for reason in self.reasons],
+            "sent": self.sent.to_dict() if self.sent else None,
         }
 
 

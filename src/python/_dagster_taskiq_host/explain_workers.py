@@ -29,7 +29,7 @@ def explain_sent(found: Explanation, instance: DagsterInstance) -> None:
     was_sent = f"It was sent to the queue {sent.queue} {ago(sent.at)}"
     serving = [report for report in live if sent.queue in _queues(report)]
     if not serving:
-        found.reasons.append(_nobody(was_sent, sent.queue, reports, live))
+        found.reasons.append(_no_worker(was_sent, sent.queue, reports, live))
         return
     receiving = [report for report in serving if report.get("state") == RECEIVES]
     if not receiving:
@@ -54,7 +54,7 @@ def explain_sent(found: Explanation, instance: DagsterInstance) -> None:
     found.reasons.append(Reason("in_queue", text))
 
 
-def _nobody(was_sent: str, queue: str, reports: list[Any], live: list[Any]) -> Reason:
+def _no_worker(was_sent: str, queue: str, reports: list[Any], live: list[Any]) -> Reason:
     text = f"{was_sent}, and no live worker receives from it"
     silent = [
         f"{report['id']} did, and has not reported for {lasted(_age(report))}"

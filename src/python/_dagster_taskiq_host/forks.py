@@ -43,8 +43,8 @@ def start(
     for read, write in pipes:
         os.close(write)
         os.set_blocking(read, False)
-    news, out, err = (read for read, _ in pipes)
-    return Child(frame["id"], pid, news, [Stream("stdout", out), Stream("stderr", err)])
+    event_pipe, out, err = (read for read, _ in pipes)
+    return Child(frame["id"], pid, event_pipe, [Stream("stdout", out), Stream("stderr", err)])
 
 
 def _be_child(

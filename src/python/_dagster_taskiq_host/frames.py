@@ -91,7 +91,7 @@ class Channel:
         return self._sock.fileno()
 
     @property
-    def wants_write(self) -> bool:
+    def has_output(self) -> bool:
         return bool(self._outgoing)
 
     def send(self, frame: Frame) -> None:

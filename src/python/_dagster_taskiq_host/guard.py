@@ -20,7 +20,7 @@ from . import claims, history, liveness, outcomes, run_end, slots
 from .claims import Standing
 from .event_groups import EventGroups
 from .messages import Task
-from .outcomes import Tell
+from .outcomes import Notify
 
 LOOK_EVERY = 10.0
 """Seconds between checks of a held claim."""
@@ -33,12 +33,12 @@ class Guard:
     """Watches one claim for the process that holds it."""
 
     def __init__(
-        self, instance: DagsterInstance, claim: claims.Claim, task: Task, tell: Tell
+        self, instance: DagsterInstance, claim: claims.Claim, task: Task, notify: Notify
     ) -> None:
         self._instance = instance
         self._claim = claim
         self._task = task
-        self._tell = tell
+        self._notify = notify
         self.has_slot = False
         """Whether the step holds a slot of a concurrency pool."""
         self.groups = EventGroups(instance, instance.handle_new_event, is_step=task.is_step)
@@ -161,6 +161,6 @@ class Guard:
 
     def _give_up(self) -> NoReturn:
         # Not the task's own failure: the host is informed first.
-        self._tell({"kind": "outcome", **outcomes.claim_held()})
+        self._notify({"kind": "outcome", **outcomes.claim_held()})
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("unreachable")

@@ -120,7 +120,7 @@ def _loop(channel: Channel, lanes: list[_Lane], answers: _Answers) -> None:
         selector.register(answers, selectors.EVENT_READ)
         stopped = False
         while not stopped:
-            writing = selectors.EVENT_WRITE if channel.wants_write else 0
+            writing = selectors.EVENT_WRITE if channel.has_output else 0
             selector.modify(channel, selectors.EVENT_READ | writing)
             for key, events in selector.select():
                 if key.fileobj is answers:

@@ -126,8 +126,8 @@ def fleet(instance: DagsterInstance) -> list[dict[str, Any]]:
     Workers that ended in good order (``stopped``) are left out, and silent ones whose id has been
     taken over.
     """
-    told = [_told(body["id"], body) for body in reports(instance)]
-    return [worker for worker in told if worker is not None]
+    workers = [_worker_of(body["id"], body) for body in reports(instance)]
+    return [worker for worker in workers if worker is not None]
 
 
 def reports(instance: DagsterInstance) -> list[dict[str, Any]]:
@@ -168,7 +168,7 @@ def _id_of(name: str, body: dict[str, Any]) -> str:
     return str(body.get("id", name))
 
 
-def _told(name: str, body: dict[str, Any]) -> dict[str, Any] | None:
+def _worker_of(name: str, body: dict[str, Any]) -> dict[str, Any] | None:
     try:
         reported = datetime.fromtimestamp(float(body["time"]), timezone.utc)
         flights = [flight["step_key"] is not None for flight in body.get("in_flight", ())]

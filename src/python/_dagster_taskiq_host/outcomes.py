@@ -10,7 +10,7 @@ from .redaction import redact
 
 Outcome = dict[str, Any]
 
-Tell = Callable[[dict[str, Any]], None]
+Notify = Callable[[dict[str, Any]], None]
 """Sends one line to the host."""
 
 LONGEST = 4000

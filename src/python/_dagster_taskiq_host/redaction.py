@@ -88,13 +88,13 @@ def _known(variables: Mapping[str, str]) -> "re.Pattern[str] | None":
             values.add(value)
         elif "://" in value and "@" in value:
             values.add(value.rpartition("@")[0].partition("://")[2].partition(":")[2])
-    telling = [value for value in values if _is_telling(value)]
-    texts = {*telling, *(quote(value, safe="-._~") for value in telling)}
+    distinctive = [value for value in values if _is_distinctive(value)]
+    texts = {*distinctive, *(quote(value, safe="-._~") for value in distinctive)}
     ordered = sorted(texts, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
 
-def _is_telling(value: str) -> bool:
+def _is_distinctive(value: str) -> bool:
     """Returns whether it is so long and unusual that hiding it spares ordinary text."""
     return (
         len(value) >= SHORTEST

@@ -31,12 +31,12 @@ from . import (
 from .causes import cause
 from .guard import Guard
 from .messages import RESUME_JOB, Task
-from .outcomes import Outcome, Tell
+from .outcomes import Notify, Outcome
 from .redaction import redact
-from .steps import BEGUN, tell_event
+from .steps import BEGUN, send_event
 
 
-def run_run(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
+def run_run(instance: DagsterInstance, task: Task, notify: Notify) -> Outcome:
     """Decides by run status and claim whether the run is executed, resumed or ended."""
     run = instance.get_run_by_id(task.run_id)
     if run is None:
@@ -54,9 +54,9 @@ def run_run(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     )
     if held is not None:
         return held
-    guard = Guard(instance, claim, task, tell)
+    guard = Guard(instance, claim, task, notify)
     try:
-        return _run_claimed(instance, run, task, claim, tell, guard)
+        return _run_claimed(instance, run, task, claim, notify, guard)
     finally:
         guard.end()
 
@@ -66,7 +66,7 @@ def _run_claimed(
     run: DagsterRun,
     task: Task,
     claim: claims.Claim,
-    tell: Tell,
+    notify: Notify,
     guard: Guard,
 ) -> Outcome:
     run = instance.get_run_by_id(run.run_id) or run
@@ -105,7 +105,7 @@ def _run_claimed(
     if run.is_finished:
         return outcomes.run_finished(run.status.value)
     started = run.status == DagsterRunStatus.STARTED
-    tell(BEGUN)
+    notify(BEGUN)
     guard.watch()
     broken = _why_it_does_not_load(instance, run)
     if broken is not None:
@@ -113,14 +113,14 @@ def _run_claimed(
     resumed = started or task.kind == RESUME_JOB
     if executors.resumes(instance, run):
         # A worker that ends may hand it over.
-        tell({"kind": "resumable"})
+        notify({"kind": "resumable"})
     elif started:
         return _end_lost(instance, run, task)
     reason: str | None = None
 
     def on_event(event: DagsterEvent) -> None:
         nonlocal reason
-        tell_event(event, tell)
+        send_event(event, notify)
         if event.step_key is None:
             reason = cause(event) or reason
 

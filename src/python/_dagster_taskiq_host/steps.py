@@ -40,7 +40,7 @@ from . import (
 from .causes import cause
 from .guard import Guard
 from .messages import Task
-from .outcomes import Outcome, Tell
+from .outcomes import Notify, Outcome
 from .redaction import redact, redact_error
 
 try:
@@ -57,7 +57,7 @@ attempt.
 """
 
 
-def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
+def run_step(instance: DagsterInstance, task: Task, notify: Notify) -> Outcome:
     """Decides by run status, claim and log whether the attempt runs, and runs it."""
     run = instance.get_run_by_id(task.run_id)
     if run is None:
@@ -83,7 +83,7 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
     )
     if held is not None:
         return held
-    guard = Guard(instance, claim, task, tell)
+    guard = Guard(instance, claim, task, notify)
     try:
         past = history.read(instance, task.run_id, _key(task), whole=task.may_be_poison)
         attempt = past.attempt(task.attempt)
@@ -102,8 +102,8 @@ def run_step(instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
         guard.install()
         announce.announce(instance, run, task)
         guard.announced()
-        tell(BEGUN)
-        return _execute(instance, run, task, tell, guard)
+        notify(BEGUN)
+        return _execute(instance, run, task, notify, guard)
     finally:
         guard.end()
 
@@ -144,12 +144,12 @@ def _started_elsewhere(
 
 
 def _execute(
-    instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell, guard: Guard
+    instance: DagsterInstance, run: DagsterRun, task: Task, notify: Notify, guard: Guard
 ) -> Outcome:
     status = reason = None
     try:
-        for event in _events(instance, run, task, tell, guard):
-            tell_event(event, tell)
+        for event in _events(instance, run, task, notify, guard):
+            send_event(event, notify)
             if event.step_key == task.step_key:
                 status = _status(event) or status
                 reason = cause(event) or reason
@@ -173,9 +173,9 @@ def _status(event: DagsterEvent) -> str | None:
     return None
 
 
-def tell_event(event: DagsterEvent, tell: Tell) -> None:
+def send_event(event: DagsterEvent, notify: Notify) -> None:
     """Sends the parts of an event that the console shows."""
-    tell(
+    notify(
         {
             "kind": "event",
             "event_type": event.event_type_value,
@@ -186,7 +186,7 @@ def tell_event(event: DagsterEvent, tell: Tell) -> None:
 
 
 def _events(
-    instance: DagsterInstance, run: DagsterRun, task: Task, tell: Tell, guard: Guard
+    instance: DagsterInstance, run: DagsterRun, task: Task, notify: Notify, guard: Guard
 ) -> Iterator[DagsterEvent]:
     try:
         set_snowflake_partner_env_var()
@@ -199,7 +199,7 @@ def _events(
             metadata={"pid": MetadataValue.text(str(os.getpid()))},
             step_key=task.step_key,
         )
-        yield from _plan_events(instance, run, job, task, tell, guard)
+        yield from _plan_events(instance, run, job, task, notify, guard)
     except locations.LocationBroken:
         raise
     except (KeyboardInterrupt, DagsterExecutionInterruptedError):
@@ -224,7 +224,7 @@ def _plan_events(
     run: DagsterRun,
     job: ReconstructableJob,
     task: Task,
-    tell: Tell,
+    notify: Notify,
     guard: Guard,
 ) -> Iterator[DagsterEvent]:
     plan = create_execution_plan(
@@ -237,7 +237,7 @@ def _plan_events(
     guard.has_slot = any(plan.get_step_by_key(key).pool for key in plan.step_keys_to_execute)
     definition = job.get_definition()
     guard.groups.step_runs(_op_of(definition, plan, task))
-    _tell_retry_policy(definition, plan, task, tell)
+    _send_retry_policy(definition, plan, task, notify)
     yield from execute_plan_iterator(
         plan,
         job,
@@ -253,7 +253,7 @@ def _op_of(definition: Any, plan: Any, task: Task) -> Any:
     return definition.graph.get_node(handle).definition
 
 
-def _tell_retry_policy(definition: Any, plan: Any, task: Task, tell: Tell) -> None:
+def _send_retry_policy(definition: Any, plan: Any, task: Task, notify: Notify) -> None:
     """Sends the host what it needs if this process dies: the host has no user code to query."""
     step = plan.get_step_by_key(task.step_key)
     policy = definition.get_retry_policy_for_handle(step.node_handle)
@@ -261,4 +261,4 @@ def _tell_retry_policy(definition: Any, plan: Any, task: Task, tell: Tell) -> No
     previous = known.previous_retry_attempts.get(task.step_key, 0) if known else 0
     allowed = policy is not None and not task.retries_disabled and previous < policy.max_retries
     delay = policy.calculate_delay(previous + 1) if policy is not None and allowed else None
-    tell({"kind": "retry", "allowed": allowed, "delay": delay})
+    notify({"kind": "retry", "allowed": allowed, "delay": delay})

@@ -31,7 +31,7 @@ T = TypeVar("T")
 VARIABLE = "DAGSTER_TASKIQ_STORAGE_PATIENCE"
 """Environment variable: seconds to wait for a storage that does not answer."""
 
-PATIENCE = 600.0
+DEFAULT_LIMIT = 600.0
 """Its default. Failovers take up to two minutes, and waiting costs next to nothing."""
 
 CONNECT = 10
@@ -99,13 +99,13 @@ class StorageGaveUp(Exception):
 class _Process:
     """State of this process."""
 
-    patience: float | None = None
+    limit: float | None = None
     gave_up: str | None = None
 
 
 def be_patient(instance: DagsterInstance) -> None:
     """Makes this process wait for the instance's storage from now on."""
-    _Process.patience = _seconds()
+    _Process.limit = _seconds()
     _Process.gave_up = None
     wrap(instance)
 
@@ -158,9 +158,9 @@ def patiently(call: Callable[[], T], again: Callable[[], T] | None = None) -> T:
         try:
             return call()
         except Exception as error:
-            if _Process.patience is None or not is_away(error):
+            if _Process.limit is None or not is_away(error):
                 raise
-            if time.monotonic() - began > _Process.patience:
+            if time.monotonic() - began > _Process.limit:
                 give_up(error)
                 raise StorageGaveUp(_line(error)) from error
             tries += 1
@@ -233,7 +233,7 @@ def _seconds() -> float:
     try:
         return float(os.environ[VARIABLE])
     except (KeyError, ValueError):
-        return PATIENCE
+        return DEFAULT_LIMIT
 
 
 def _wrap(storage: Any, name: str) -> None:

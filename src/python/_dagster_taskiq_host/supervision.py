@@ -50,7 +50,7 @@ class Supervision(ABC):
     def run(self) -> None:
         """Serves until the worker requests the stop or is gone; leaves no process behind."""
         try:
-            while not (self.draining and not self._busy() and not self.channel.wants_write):
+            while not (self.draining and not self._busy() and not self.channel.has_output):
                 self._turn()
         except Closed:
             pass
@@ -67,7 +67,7 @@ class Supervision(ABC):
     def _turn(self) -> None:
         with selectors.PollSelector() as selector:
             for channel in self._channels():
-                writing = selectors.EVENT_WRITE if channel.wants_write else 0
+                writing = selectors.EVENT_WRITE if channel.has_output else 0
                 selector.register(channel, selectors.EVENT_READ | writing)
             if self.wakeup is not None:
                 selector.register(self.wakeup[0], selectors.EVENT_READ)
@@ -121,10 +121,10 @@ class Supervision(ABC):
     def _look_after(self, child: Child, ready: dict[int, int]) -> None:
         """Confines a failure to this child: it is ended, the others continue."""
         try:
-            if ready.get(child.news, 0) & selectors.EVENT_WRITE:
+            if ready.get(child.event_pipe, 0) & selectors.EVENT_WRITE:
                 child.flush()
-            if child.news in ready and not child.given_up:
-                self._take_news(child)
+            if child.event_pipe in ready and not child.given_up:
+                self._take_events(child)
             for stream in [] if child.given_up else child.streams:
                 if stream.is_file or stream.fd in ready:
                     self._pass_on_lines(child, stream, stream.lines())
@@ -137,8 +137,8 @@ class Supervision(ABC):
             child.given_up = True
             child.kill()
 
-    def _take_news(self, child: Child) -> None:
-        for item in child.read_news():
+    def _take_events(self, child: Child) -> None:
+        for item in child.read_events():
             kind = item["kind"]
             if not isinstance(child, WarmChild) or kind not in ("loaded", "load_error", "done"):
                 self.channel.send({**item, "id": child.task})
@@ -195,7 +195,7 @@ class Supervision(ABC):
         """Reports how a process ended, with all that is known."""
         with _shown():
             if not child.given_up:
-                self._take_news(child)
+                self._take_events(child)
                 self._pass_on_rest(child)
         if child.usage is None:
             cpu_ms = round((usage.ru_utime + usage.ru_stime) * 1000)

@@ -41,7 +41,7 @@ class Connection:
         sock.setblocking(True)
         self._sock = sock
 
-    def tell(self, frame: Frame) -> None:
+    def notify(self, frame: Frame) -> None:
         body = encode(frame)
         self._sock.sendall(HEADER.pack(len(body)) + body)
 
@@ -77,14 +77,14 @@ def serve(sock: socket.socket) -> int:
             work.load(instance, request["origin"])
     except BaseException as error:
         print_exc()
-        connection.tell({"kind": "load_error", "reason": last_line(error)[:4000]})
+        connection.notify({"kind": "load_error", "reason": last_line(error)[:4000]})
         return 1
     inheritance.take()
     # Until Dagster captures it: an early cancellation must not end this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
-    connection.tell({"kind": "loaded"})
+    connection.notify({"kind": "loaded"})
     code = _Process(instance, inheritance, connection, request).run()
     # Frozen objects would not be finalized with the process.
     gc.unfreeze()
@@ -127,7 +127,7 @@ class _Process:
         _forget_peak()
         before = _cpu()
         code = 70
-        perform = (self._instance, frame, self._connection.tell, self._inheritance)
+        perform = (self._instance, frame, self._connection.notify, self._inheritance)
         try:
             code = contextvars.copy_context().run(work.perform, *perform)
         except BaseException:
@@ -136,7 +136,7 @@ class _Process:
         gc.collect()
         leaving = "it failed" if code == 70 else self._why_to_end(frame)
         flush_all((sys.stdout, sys.stderr))
-        self._connection.tell(
+        self._connection.notify(
             {
                 "kind": "done",
                 "code": code,

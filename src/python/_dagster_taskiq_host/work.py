@@ -15,14 +15,14 @@ from .compute_logs import use_direct_logs
 from .frames import encode
 from .inheritance import Inheritance
 from .messages import Task, Undecodable, unpack, unpack_origin
-from .outcomes import Outcome, Tell
+from .outcomes import Notify, Outcome
 from .redaction import print_exc
 from .runs import run_run
 from .steps import run_step
 
 EXIT_RAISED = 1
 
-Body = Callable[[DagsterInstance, Task, Tell], Outcome]
+Body = Callable[[DagsterInstance, Task, Notify], Outcome]
 
 
 def load(instance: DagsterInstance, origin: Any) -> None:
@@ -37,7 +37,7 @@ def load(instance: DagsterInstance, origin: Any) -> None:
 
 
 def perform(
-    instance: DagsterInstance, frame: dict[str, Any], tell: Tell, inheritance: Inheritance
+    instance: DagsterInstance, frame: dict[str, Any], notify: Notify, inheritance: Inheritance
 ) -> int:
     """Runs the task of a ``step`` or ``run`` frame.
 
@@ -53,30 +53,30 @@ def perform(
     with _as_it_was(instance), _as_it_was(instance.compute_log_manager):
         use_direct_logs(
             instance,
-            lambda stream, path: tell({"kind": "log_file", stream: path}),
+            lambda stream, path: notify({"kind": "log_file", stream: path}),
             inheritance.redirect,
         )
         try:
             task = unpack(frame)
         except Undecodable as error:
-            tell({"kind": "outcome", **outcomes.unrunnable(str(error))})
+            notify({"kind": "outcome", **outcomes.unrunnable(str(error))})
             return 0
         body = run_step if task.is_step else run_run
         # As in ``dagster api``: interrupts are raised where Dagster is prepared for them.
         with capture_interrupts():
-            outcome = _perform(body, instance, task, tell)
-    tell({"kind": "outcome", **outcome})
+            outcome = _perform(body, instance, task, notify)
+    notify({"kind": "outcome", **outcome})
     return EXIT_RAISED if outcome["outcome"] == "raised" else 0
 
 
-def _perform(body: Body, instance: DagsterInstance, task: Task, tell: Tell) -> Outcome:
+def _perform(body: Body, instance: DagsterInstance, task: Task, notify: Notify) -> Outcome:
     """Runs the task; an outage of the storage ends neither step nor run."""
     begun = False
 
     def note(item: dict[str, Any]) -> None:
         nonlocal begun
         begun = begun or item["kind"] == "begun"
-        tell(item)
+        notify(item)
 
     try:
         outcome = body(instance, task, note)
@@ -106,12 +106,12 @@ def _as_it_was(target: Any) -> Iterator[None]:
             delattr(target, name)
 
 
-def to_pipe(fd: int) -> Tell:
+def to_pipe(fd: int) -> Notify:
     """Writes lines of JSON. The host reads all the time, so this cannot wait for long."""
 
-    def tell(item: dict[str, Any]) -> None:
+    def notify(item: dict[str, Any]) -> None:
         data = encode(item) + b"\n"
         while data:
             data = data[os.write(fd, data) :]
 
-    return tell
+    return notify

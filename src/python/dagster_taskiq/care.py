@@ -14,7 +14,7 @@ from dagster import DagsterInstance
 
 from dagster_taskiq import registry
 from dagster_taskiq.config import queue_name
-from dagster_taskiq.progress import Flight
+from dagster_taskiq.progress import InFlightStep
 from dagster_taskiq.sqs import Sender
 
 #: Seconds without a start before the run's log reports that no worker serves the queue.
@@ -53,7 +53,7 @@ class Findings:
     """Result of one look: sentences for the run's log, and steps to send again."""
 
     sentences: list[str] = field(default_factory=list)
-    lost: list[Flight] = field(default_factory=list)
+    lost: list[InFlightStep] = field(default_factory=list)
 
 
 class Care:
@@ -64,12 +64,12 @@ class Care:
         self._run_id = run_id
         self._sender = sender
         self._looked_at = self._looked_at_begun = time.monotonic()
-        self._said_at: dict[str, float] = {}
+        self._reported_at: dict[str, float] = {}
         self._empty: dict[str, bool] = {}
         self._started: dict[str, float] = {}
         self._last_resort_at = 0.0
 
-    def look(self, flights: Collection[Flight]) -> Findings:
+    def look(self, flights: Collection[InFlightStep]) -> Findings:
         """Return sentences and steps to send again; nothing between two looks."""
         now = time.monotonic()
         findings = Findings()
@@ -95,7 +95,7 @@ class Care:
             self._add(findings, unlisted, "no live worker has any more")
         return findings
 
-    def _add(self, findings: Findings, lost: Sequence[Flight], what: str) -> None:
+    def _add(self, findings: Findings, lost: Sequence[InFlightStep], what: str) -> None:
         if not lost:
             return
         keys = [flight.step.key for flight in lost]
@@ -109,15 +109,15 @@ class Care:
         findings.lost.extend(lost)
 
     def _unserved(
-        self, waiting: Sequence[Flight], workers: Sequence[registry.Worker]
+        self, waiting: Sequence[InFlightStep], workers: Sequence[registry.Worker]
     ) -> Iterator[str]:
         """Queues with waiting steps that no live worker serves, each reported every ten minutes."""
         now = time.monotonic()
         for name in sorted({queue_name(f.url) for f in waiting if f.url}):
             served = any(not worker.queues or name in worker.queues for worker in workers)
-            if served or now - self._said_at.get(name, -600.0) < 600.0:
+            if served or now - self._reported_at.get(name, -600.0) < 600.0:
                 continue
-            self._said_at[name] = now
+            self._reported_at[name] = now
             count = sum(1 for f in waiting if f.url and queue_name(f.url) == name)
             yield (
                 f"{count} step(s) wait in the queue {name} and no live worker has reported that it"
@@ -125,8 +125,8 @@ class Care:
             )
 
     def _unstarted(
-        self, waiting: Sequence[Flight], workers: Sequence[registry.Worker]
-    ) -> list[Flight]:
+        self, waiting: Sequence[InFlightStep], workers: Sequence[registry.Worker]
+    ) -> list[InFlightStep]:
         """Steps sent long ago that no worker has started or holds, and that are in no queue any
         more.
         """
@@ -142,14 +142,14 @@ class Care:
         return lost
 
     def _unlisted(
-        self, begun: Sequence[Flight], workers: Sequence[registry.Worker]
-    ) -> list[Flight]:
+        self, begun: Sequence[InFlightStep], workers: Sequence[registry.Worker]
+    ) -> list[InFlightStep]:
         """Started steps that no live worker has listed for several looks.
 
         Without any worker there is no receiver to send to, and perhaps it is the storage that was
         away.
         """
-        lost: list[Flight] = []
+        lost: list[InFlightStep] = []
         for flight in begun:
             if not workers or self._is_listed(flight, workers):
                 flight.unlisted = 0
@@ -163,10 +163,10 @@ class Care:
                 lost.append(flight)
         return lost
 
-    def _is_listed(self, flight: Flight, workers: Sequence[registry.Worker]) -> bool:
+    def _is_listed(self, flight: InFlightStep, workers: Sequence[registry.Worker]) -> bool:
         return any(worker.holds(self._run_id, flight.step.key) for worker in workers)
 
-    def _is_gone(self, flight: Flight) -> bool:
+    def _is_gone(self, flight: InFlightStep) -> bool:
         """Whether the step's queue has no message as old as the step's own."""
         overtaken_by = self._started.get(flight.url, 0.0) - flight.sent_at
         return overtaken_by > _RESEND_AFTER or self._is_empty(flight.url)
@@ -176,14 +176,14 @@ class Care:
             self._empty[url] = self._sender.waiting(url) == 0
         return self._empty[url]
 
-    def _note_started(self, flights: Collection[Flight]) -> None:
+    def _note_started(self, flights: Collection[InFlightStep]) -> None:
         """Record for each queue when its newest started message was sent."""
         for flight in flights:
             if flight.is_begun and flight.url:
                 newest = max(self._started.get(flight.url, 0.0), flight.sent_at)
                 self._started[flight.url] = newest
 
-    def _last_resort(self, due: Sequence[Flight]) -> Sequence[Flight]:
+    def _last_resort(self, due: Sequence[InFlightStep]) -> Sequence[InFlightStep]:
         now = time.monotonic()
         due = [flight for flight in due if not self._is_gone(flight)][:_FEW]
         if not due or now - self._last_resort_at < _RESEND_AFTER:

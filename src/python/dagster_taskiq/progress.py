@@ -34,7 +34,7 @@ _LAUNCHED = _SIGNS_OF_LIFE | {DagsterEventType.STEP_WORKER_STARTING}
 
 
 @dataclass
-class Flight:
+class InFlightStep:
     """A step that was sent and has not ended.
 
     Attributes:
@@ -72,7 +72,7 @@ class Flight:
 
 
 @dataclass(frozen=True)
-class Unended:
+class OrphanedStep:
     """Reason why a step must be ended, and the time (``time.monotonic``) after which no other
     process will do it.
     """
@@ -87,9 +87,9 @@ class RunProgress(ActiveExecution):
     def __init__(self, *args: Any, free_slot: Callable[[str], None], **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._free_slot = free_slot
-        self.flights: dict[str, Flight] = {}
+        self.flights: dict[str, InFlightStep] = {}
         #: Steps that a worker gave up without ending them, to be ended here.
-        self.unended: dict[str, Unended] = {}
+        self.orphaned: dict[str, OrphanedStep] = {}
         self._ended: Counter[str] = Counter(
             self._plan.known_state.get_retry_state().snapshot_attempts()
         )
@@ -109,10 +109,10 @@ class RunProgress(ActiveExecution):
         """Number of the attempt without the lost ones, as a RetryPolicy counts."""
         return self._ended[step_key] - self._lost[step_key] + 1
 
-    def launch(self, step: ExecutionStep) -> Flight:
+    def launch(self, step: ExecutionStep) -> InFlightStep:
         """Record that a step returned by ``get_steps_to_execute`` is sent now."""
         self._mapping_keys.pop(step.key, None)
-        flight = Flight(step, self.next_attempt(step.key), time.time())
+        flight = InFlightStep(step, self.next_attempt(step.key), time.time())
         self.flights[step.key] = flight
         return flight
 
@@ -132,7 +132,7 @@ class RunProgress(ActiveExecution):
                 self._replay_skip(event.step_key)
                 continue
             if event.event_type in _LAUNCHED and event.step_key not in self.flights:
-                self._take_up(event.step_key)
+                self._adopt(event.step_key)
             self.apply(record)
         self._replaying = False
         for key in self._adopted - set(self.flights):
@@ -164,10 +164,10 @@ class RunProgress(ActiveExecution):
         flight.owner = owner_of(event) or flight.owner
         return self._apply_to(flight, event, record.timestamp)
 
-    def _apply_to(self, flight: Flight, event: DagsterEvent, timestamp: float) -> bool:
+    def _apply_to(self, flight: InFlightStep, event: DagsterEvent, timestamp: float) -> bool:
         key = flight.step.key
         if event.is_step_success or event.is_step_failure:
-            self._land(key)
+            self._complete(key)
             self.handle_event(event)
             return True
         if event.is_step_up_for_retry:
@@ -181,18 +181,18 @@ class RunProgress(ActiveExecution):
             if error is not None:
                 # A worker's host ends a step whose process ends without a report; this is for
                 # workers that do not.
-                self.unended[key] = Unended(error, time.monotonic() + RESOURCE_FAILURE_GRACE)
+                self.orphaned[key] = OrphanedStep(error, time.monotonic() + RESOURCE_FAILURE_GRACE)
         return False
 
-    def _apply_retry(self, flight: Flight, event: DagsterEvent, timestamp: float) -> bool:
+    def _apply_retry(self, flight: InFlightStep, event: DagsterEvent, timestamp: float) -> bool:
         key = flight.step.key
         data = event.step_retry_data
         if self._retry_mode.disabled:
             # Only another process can have written this: the step itself knows that it may not.
             error = data.error or SerializableErrorInfo("The step was given up.\n", [], None)
-            self.unended[key] = Unended(error, 0.0)
+            self.orphaned[key] = OrphanedStep(error, 0.0)
             return False
-        self._land(key)
+        self._complete(key)
         self._ended[key] += 1
         if is_worker_lost(event):
             self._lost[key] += 1
@@ -211,9 +211,9 @@ class RunProgress(ActiveExecution):
             if not flight.alive and flight.step.pool is not None:
                 self._free_slot(flight.step.key)
 
-    def _land(self, step_key: str) -> None:
+    def _complete(self, step_key: str) -> None:
         self.flights.pop(step_key, None)
-        self.unended.pop(step_key, None)
+        self.orphaned.pop(step_key, None)
         if step_key in self._adopted and not self._replaying:
             self._adopted.discard(step_key)
             self._free_slot(step_key)
@@ -229,7 +229,7 @@ class RunProgress(ActiveExecution):
         known.add(seen)
         return True
 
-    def _take_up(self, step_key: str) -> None:
+    def _adopt(self, step_key: str) -> None:
         """Put a ready step in flight as the earlier run worker did.
 
         ``get_steps_to_execute`` would check the pool, the limits and the retry's waiting time

@@ -23,7 +23,7 @@ from dagster_taskiq.errors import (
     MessageTooLargeError,
 )
 from dagster_taskiq.log_tail import LogTail
-from dagster_taskiq.progress import Flight, RunProgress
+from dagster_taskiq.progress import InFlightStep, RunProgress
 from dagster_taskiq.routing import Route, Router, order_in_run
 from dagster_taskiq.sqs import MAX_BATCH_ENTRIES, Sender
 from dagster_taskiq.step_messages import StepMessages
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _LAUNCH_AT_ONCE = 5 * MAX_BATCH_ENTRIES
 _STATUS_INTERVAL = 2.0
 #: Maximum seconds of waiting for an unreachable broker during a run.
-_PATIENCE = 120.0
+_RETRY_LIMIT = 120.0
 
 _STOPPED = {DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE}
 
@@ -66,8 +66,8 @@ class RunLoop:
         self._instance = context.instance
         self._run_id = context.run_id
         self._tail = LogTail.of(self._instance, self._run_id)
-        self._said: set[str] = set()
-        self._unsent: list[Flight] = []
+        self._logged: set[str] = set()
+        self._unsent: list[InFlightStep] = []
         self._unsent_since: float | None = None
         self._has_sent = context.resume_from_failure
         self._send_again_at = 0.0
@@ -101,9 +101,9 @@ class RunLoop:
         self._router = Router(settings, self._sender.base_url, self._context.dagster_run.tags)
         self._messages = StepMessages(self._context, self._executor.retries)
         self._care = Care(self._instance, self._run_id, self._sender)
-        self._say(f"Sending steps to the queue {queue_name(self._sender.base_url)}.")
+        self._log(f"Sending steps to the queue {queue_name(self._sender.base_url)}.")
         if settings.unknown_keys:
-            self._say(
+            self._log(
                 f"config_source has unknown keys, ignored: {', '.join(settings.unknown_keys)}."
             )
         pools = InstanceConcurrencyContext(self._instance, self._context.dagster_run)
@@ -115,7 +115,7 @@ class RunLoop:
                 yield from self._loop()
             except DagsterTaskiqError:
                 if progress.flights:
-                    self._say(f"Giving up with steps in flight: {sorted(progress.flights)}.")
+                    self._log(f"Giving up with steps in flight: {sorted(progress.flights)}.")
                 raise
 
     def _open_sender(self, settings: Settings) -> Sender:
@@ -125,7 +125,7 @@ class RunLoop:
         """
         came_by_queue = DAGSTER_TASKIQ_TASK_ID_TAG in self._context.dagster_run.tags
         is_good = self._has_sent or came_by_queue
-        give_up_at = time.monotonic() + (_PATIENCE if is_good else 0.0)
+        give_up_at = time.monotonic() + (_RETRY_LIMIT if is_good else 0.0)
         while True:
             try:
                 sender = Sender(settings)
@@ -134,7 +134,7 @@ class RunLoop:
             except self._passing as error:
                 if time.monotonic() >= give_up_at:
                     raise
-                self._say(f"{error} Trying again for {_PATIENCE:.0f} seconds.")
+                self._log(f"{error} Trying again for {_RETRY_LIMIT:.0f} seconds.")
             time.sleep(1.0)
             if self._is_stopped():
                 raise DagsterExecutionInterruptedError("The run was cancelled.")
@@ -159,7 +159,7 @@ class RunLoop:
                 return
             records = self._read()
             yield from self._take_in(records)
-            self._end_unended(quiet=not records)
+            self._end_orphaned(quiet=not records)
             list(progress.plan_events_iterator(self._context))
             list(progress.concurrency_event_iterator(self._context))
             launched = self._launch_ready()
@@ -175,7 +175,7 @@ class RunLoop:
         has ended. Only the steps of one turn may have been announced but not sent, as launching
         stops while something is unsent.
         """
-        self._say("Going on with the run after its run worker was lost.")
+        self._log("Going on with the run after its run worker was lost.")
         records = self._read()
         self._progress.replay(records, self._context)
         for flight in self._progress.flights.values():
@@ -186,7 +186,7 @@ class RunLoop:
             if found is not None and not found.alive:
                 self._unsent.append(found)
         if self._progress.flights:
-            self._say(f"Steps in flight: {sorted(self._progress.flights)}.")
+            self._log(f"Steps in flight: {sorted(self._progress.flights)}.")
         yield from _events_to_yield(records)
 
     def _take_in(self, records: list[EventLogRecord]) -> Iterator[DagsterEvent]:
@@ -201,21 +201,21 @@ class RunLoop:
             self._progress.apply(record)
         yield from _events_to_yield(records)
 
-    def _end_unended(self, quiet: bool) -> None:
+    def _end_orphaned(self, quiet: bool) -> None:
         """End steps that no other process ends, once the log contains nothing new."""
         now = time.monotonic()
-        due = [(k, u) for k, u in self._progress.unended.items() if now >= u.due]
+        due = [(k, u) for k, u in self._progress.orphaned.items() if now >= u.due]
         if not quiet or not due:
             return
-        for key, unended in due:
+        for key, orphaned in due:
             step = self._progress.get_step_by_key(key)
             attempts = self._progress.user_attempt(key)
-            end_step(self._context.for_step(step), unended.error, attempts)
-            del self._progress.unended[key]
+            end_step(self._context.for_step(step), orphaned.error, attempts)
+            del self._progress.orphaned[key]
 
     def _launch_ready(self) -> bool:
         progress = self._progress
-        flights: list[Flight] = []
+        flights: list[InFlightStep] = []
         if self._unsent and time.monotonic() >= self._send_again_at:
             unsent, self._unsent = self._unsent, []
             flights = [f for f in unsent if progress.flights.get(f.step.key) is f]
@@ -229,7 +229,7 @@ class RunLoop:
             self._send(flights[start : start + MAX_BATCH_ENTRIES])
         return bool(flights)
 
-    def _send(self, flights: list[Flight]) -> None:
+    def _send(self, flights: list[InFlightStep]) -> None:
         """Announce attempts in the log, then send them.
 
         The order matters: everything an attempt writes must come after its announcement.
@@ -240,7 +240,7 @@ class RunLoop:
         for flight, known in zip(flights, states, strict=True):
             route = self._router.step(flight.step.tags or {})
             for warning in route.warnings:
-                self._say(warning, flight.step)
+                self._log(warning, flight.step)
             attempt = self._progress.user_attempt(flight.step.key)
             built = self._messages.build(flight, route, known, attempt)
             outgoing.append(built)
@@ -248,7 +248,7 @@ class RunLoop:
                 self._announce(flight, route, built.task_id)
         outcome = self._sender.send(outgoing)
         for notice in outcome.notices:
-            self._say(notice)
+            self._log(notice)
         for key, url in outcome.sent.items():
             by_key[key].url = url
         if outcome.sent:
@@ -258,7 +258,7 @@ class RunLoop:
         for key, error in outcome.failed.items():
             self._not_sent(by_key[key], error)
 
-    def _announce(self, flight: Flight, route: Route, task_id: str) -> None:
+    def _announce(self, flight: InFlightStep, route: Route, task_id: str) -> None:
         metadata: dict[str, Any] = {
             "queue": MetadataValue.text(route.queue),
             "priority": MetadataValue.int(route.priority),
@@ -272,7 +272,7 @@ class RunLoop:
         )
         flight.announcement_written = True
 
-    def _not_sent(self, flight: Flight, error: DagsterTaskiqError) -> None:
+    def _not_sent(self, flight: InFlightStep, error: DagsterTaskiqError) -> None:
         if isinstance(error, MessageTooLargeError):
             info = SerializableErrorInfo(f"{error}\n", [], type(error).__name__)
             fail_step(self._context.for_step(flight.step), info)
@@ -282,8 +282,8 @@ class RunLoop:
         now = time.monotonic()
         if self._unsent_since is None:
             self._unsent_since = now
-            self._say(f"{error} Trying again for {_PATIENCE:.0f} seconds.", again=True)
-        if now - self._unsent_since > _PATIENCE:
+            self._log(f"{error} Trying again for {_RETRY_LIMIT:.0f} seconds.", again=True)
+        if now - self._unsent_since > _RETRY_LIMIT:
             raise error
         self._send_again_at = now + 1.0
         self._unsent.append(flight)
@@ -300,7 +300,7 @@ class RunLoop:
         """Report what keeps steps from starting, and send lost steps again."""
         findings = self._care.look(self._progress.flights.values())
         for sentence in findings.sentences:
-            self._say(sentence, again=True)
+            self._log(sentence, again=True)
         for flight in findings.lost:
             flight.resends += 1
             self._unsent.append(flight)
@@ -333,11 +333,11 @@ class RunLoop:
         run = self._instance.get_run_by_id(self._run_id)
         return run is None or run.status in _STOPPED
 
-    def _say(self, sentence: str, step: ExecutionStep | None = None, again: bool = False) -> None:
+    def _log(self, sentence: str, step: ExecutionStep | None = None, again: bool = False) -> None:
         """Write an engine event; by default each sentence once per run."""
-        if sentence in self._said and not again:
+        if sentence in self._logged and not again:
             return
-        self._said.add(sentence)
+        self._logged.add(sentence)
         context = self._context.for_step(step) if step else self._context
         DagsterEvent.engine_event(context, sentence, EngineEventData())
 

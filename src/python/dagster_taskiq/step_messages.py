@@ -10,7 +10,7 @@ from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import pack_value
 
 from dagster_taskiq import message
-from dagster_taskiq.progress import Flight
+from dagster_taskiq.progress import InFlightStep
 from dagster_taskiq.routing import Route
 from dagster_taskiq.sqs import Outgoing, deduplication_id, group_id
 from dagster_taskiq.tags import TASK_EXECUTE_STEP
@@ -39,7 +39,11 @@ class StepMessages:
         self._common: dict[str, Any] = packed
 
     def build(
-        self, flight: Flight, route: Route, known_state: KnownExecutionState, user_attempt: int
+        self,
+        flight: InFlightStep,
+        route: Route,
+        known_state: KnownExecutionState,
+        user_attempt: int,
     ) -> Outgoing:
         """The message for one attempt of a step."""
         key = flight.step.key

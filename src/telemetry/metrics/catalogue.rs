@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_as_prometheus_asks_for() {
+    fn names_follow_the_rules_of_prometheus() {
         let mut names = BTreeSet::new();
         for family in ALL {
             let name = family.name;

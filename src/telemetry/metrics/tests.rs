@@ -17,8 +17,8 @@ fn a_task_is_counted_at_each_turn_of_its_life() {
     let task = metrics.labels("q", Some("etl"), 9, TaskKind::ExecutePlan);
     metrics.task_received(&task, true);
     metrics.task_started("t1", &task, Some(Duration::from_secs(2)));
-    metrics.task_told("t1", || Duration::from_millis(20));
-    metrics.task_told("t1", || panic!("only the first event counts"));
+    metrics.task_reported("t1", || Duration::from_millis(20));
+    metrics.task_reported("t1", || panic!("only the first event counts"));
     metrics.task_cancelled("t1");
     metrics.task_cancelled("t1");
     let run = metrics.run_time("t1");

@@ -13,7 +13,7 @@ use crate::host::Hosts;
 use crate::wire::TaskMessage;
 
 /// Time limit for the broker; a user waits for the answer.
-const PATIENCE: Duration = Duration::from_secs(8);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Maximum number of messages of a queue that are searched.
 const LOOKED_THROUGH: usize = 1_000;
@@ -80,12 +80,12 @@ impl Operator {
             return;
         };
         let what = format!("what is in the queue {name}");
-        match timeout(PATIENCE, self.look_for(found, &name)).await {
+        match timeout(BROKER_TIMEOUT, self.look_for(found, &name)).await {
             Ok(Ok(())) => {}
             Ok(Err(problem)) => found.unknown.push(format!("{what}: {problem}")),
             Err(_) => found.unknown.push(format!(
                 "{what}: the broker did not answer within {} s",
-                PATIENCE.as_secs()
+                BROKER_TIMEOUT.as_secs()
             )),
         }
     }

@@ -63,7 +63,7 @@ impl Operator {
             *room -= body.len();
             body
         });
-        let told =
+        let attribute =
             |name: &str| Some(redact_text(delivery.attributes.get(name)?.shown()).into_owned());
         let others = delivery
             .attributes
@@ -79,7 +79,7 @@ impl Operator {
             receive_count: delivery.receive_count,
             sent_at: delivery.sent_at,
             group: delivery.group.clone(),
-            reason: told(REASON),
+            reason: attribute(REASON),
             source: delivery.source.clone(),
             attributes: others
                 .map(|(name, value)| (name.clone(), redact_text(value.shown()).into_owned()))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operated, Operator, messages, stay};
+use super::{OperateError, OperationResult, Operator, messages, stay};
 use crate::broker::{
     BrokerError, Delivery, OFFLOADED, Outgoing, Queue, REASON, RECEIVES, SOURCE_QUEUE,
 };
@@ -17,7 +17,7 @@ use crate::wire::TaskMessage;
 use crate::wire::redact::restore_secrets;
 
 /// Destination of the dead letters.
-struct Way {
+struct RedriveTarget {
     /// The single queue that receives all of them.
     to: Option<Arc<Queue>>,
     /// Names of the queues this is the dead-letter queue of.
@@ -29,7 +29,7 @@ struct Way {
 
 /// Progress so far.
 #[derive(Default)]
-struct Moved {
+struct RedriveProgress {
     count: usize,
     left: Vec<Delivery>,
     /// Reason why the first of them was left.
@@ -46,22 +46,25 @@ impl Operator {
         queue: &Arc<Queue>,
         ids: &[String],
         to: Option<&str>,
-    ) -> Result<Operated, OperateError> {
-        let way = self.way(queue, to).await?;
+    ) -> Result<OperationResult, OperateError> {
+        let destination = self.destination(queue, to).await?;
         if ids.is_empty() {
-            let target = way.to.clone().or_else(|| way.only_source.clone());
+            let target = destination
+                .to
+                .clone()
+                .or_else(|| destination.only_source.clone());
             if let Some(target) = target.filter(|_| !queue.is_fifo())
                 && let Some(moved) = self.moved_by_sqs(queue, &target).await?
             {
                 return Ok(moved);
             }
-            return self.redrive_all(queue, &way).await;
+            return self.redrive_all(queue, &destination).await;
         }
         let found = self.broker.find(queue, ids).await?;
         let missing = ids.len() - found.len();
-        let mut moved = Moved::default();
-        let result = self.redrive_batch(found, &way, &mut moved).await;
-        self.broker.give_back(queue, &moved.left).await?;
+        let mut moved = RedriveProgress::default();
+        let result = self.redrive_batch(found, &destination, &mut moved).await;
+        self.broker.release(queue, &moved.left).await?;
         if missing > 0 {
             let which = messages(missing);
             let why = format!(
@@ -69,7 +72,7 @@ impl Operator {
             );
             moved.problem.get_or_insert(why);
         }
-        Ok(moved.operated(queue, missing, result.err()))
+        Ok(moved.summary(queue, missing, result.err()))
     }
 
     /// Sends a message again with another body, in which redacted values stand for the old ones,
@@ -83,7 +86,7 @@ impl Operator {
         message_id: &str,
         body: &str,
         to: Option<&str>,
-    ) -> Result<Operated, OperateError> {
+    ) -> Result<OperationResult, OperateError> {
         let ids = [message_id.to_owned()];
         let Some(delivery) = self.broker.find(queue, &ids).await?.pop() else {
             return Err(OperateError::Refused(format!(
@@ -94,13 +97,13 @@ impl Operator {
         };
         let sent = self.resend_one(queue, &delivery, body, to).await;
         if sent.is_err() {
-            self.broker.give_back(queue, &[delivery]).await?;
+            self.broker.release(queue, &[delivery]).await?;
         }
         let target = sent?;
-        Ok(Operated {
+        Ok(OperationResult {
             messages: 1,
             text: format!("message {message_id} was sent to {target} as edited"),
-            ..Operated::default()
+            ..OperationResult::default()
         })
     }
 
@@ -117,8 +120,8 @@ impl Operator {
         let target = if to.is_none() && sources.is_empty() && delivery.source.is_none() {
             Arc::clone(queue)
         } else {
-            let way = self.way(queue, to).await?;
-            self.target(delivery, &way)
+            let destination = self.destination(queue, to).await?;
+            self.target(delivery, &destination)
                 .await
                 .map_err(OperateError::Refused)?
         };
@@ -133,7 +136,11 @@ impl Operator {
         Ok(target.name.clone())
     }
 
-    async fn way(&self, queue: &Arc<Queue>, to: Option<&str>) -> Result<Way, OperateError> {
+    async fn destination(
+        &self,
+        queue: &Arc<Queue>,
+        to: Option<&str>,
+    ) -> Result<RedriveTarget, OperateError> {
         let to = match to {
             Some(name) if name == queue.name || name == queue.url => {
                 return Err(OperateError::Refused(format!(
@@ -148,7 +155,7 @@ impl Operator {
             [only] => Some(self.queue(only).await?),
             _ => None,
         };
-        Ok(Way {
+        Ok(RedriveTarget {
             to,
             sources,
             only_source,
@@ -161,15 +168,15 @@ impl Operator {
         &self,
         queue: &Arc<Queue>,
         target: &Queue,
-    ) -> Result<Option<Operated>, OperateError> {
+    ) -> Result<Option<OperationResult>, OperateError> {
         match self.broker.move_all(queue, target).await {
-            Ok(moved) => Ok(Some(Operated {
+            Ok(moved) => Ok(Some(OperationResult {
                 messages: usize::try_from(moved).unwrap_or(usize::MAX),
                 text: format!(
                     "~{moved} messages of {} went to {}",
                     queue.name, target.name
                 ),
-                ..Operated::default()
+                ..OperationResult::default()
             })),
             Err(problem) if problem.is_denied() || problem.is_unsupported() => {
                 tracing::info!("{problem}: moving the messages one by one");
@@ -181,9 +188,13 @@ impl Operator {
 
     /// Redrives the messages that were present at the start: one that no worker can run is
     /// dead-lettered again at once, and would go round for ever.
-    async fn redrive_all(&self, queue: &Arc<Queue>, way: &Way) -> Result<Operated, OperateError> {
+    async fn redrive_all(
+        &self,
+        queue: &Arc<Queue>,
+        destination: &RedriveTarget,
+    ) -> Result<OperationResult, OperateError> {
         let begun = Timestamp::now();
-        let mut moved = Moved::default();
+        let mut moved = RedriveProgress::default();
         let mut newer = Vec::new();
         let result = loop {
             let second = Duration::from_secs(1);
@@ -197,7 +208,7 @@ impl Operator {
             if old.is_empty() {
                 break Ok(());
             }
-            if let Err(problem) = self.redrive_batch(old, way, &mut moved).await {
+            if let Err(problem) = self.redrive_batch(old, destination, &mut moved).await {
                 break Err(problem);
             }
         };
@@ -205,20 +216,20 @@ impl Operator {
         for delivery in &moved.left {
             self.leases.release(delivery).await;
         }
-        self.broker.give_back(queue, &moved.left).await?;
-        self.broker.give_back(queue, &newer).await?;
-        Ok(moved.operated(queue, 0, result.err()))
+        self.broker.release(queue, &moved.left).await?;
+        self.broker.release(queue, &newer).await?;
+        Ok(moved.summary(queue, 0, result.err()))
     }
 
     async fn redrive_batch(
         &self,
         batch: Vec<Delivery>,
-        way: &Way,
-        moved: &mut Moved,
+        destination: &RedriveTarget,
+        moved: &mut RedriveProgress,
     ) -> Result<(), BrokerError> {
         let mut batch = batch.into_iter();
         while let Some(delivery) = batch.next() {
-            let result = match self.target(&delivery, way).await {
+            let result = match self.target(&delivery, destination).await {
                 Ok(target) => self.redrive_one(&delivery, &target).await,
                 Err(problem) => {
                     moved.problem.get_or_insert(problem);
@@ -245,28 +256,32 @@ impl Operator {
         self.broker.delete(delivery).await
     }
 
-    async fn target(&self, delivery: &Delivery, way: &Way) -> Result<Arc<Queue>, String> {
-        if let Some(queue) = &way.to {
+    async fn target(
+        &self,
+        delivery: &Delivery,
+        destination: &RedriveTarget,
+    ) -> Result<Arc<Queue>, String> {
+        if let Some(queue) = &destination.to {
             return Ok(Arc::clone(queue));
         }
         // The sender may have written that, too: it counts only if the queues themselves agree.
         let source = delivery.source.as_ref();
-        if let Some(name) = source.filter(|name| way.sources.contains(name)) {
+        if let Some(name) = source.filter(|name| destination.sources.contains(name)) {
             return self.queue(name).await.map_err(|error| error.to_string());
         }
-        if let Some(queue) = &way.only_source {
+        if let Some(queue) = &destination.only_source {
             return Ok(Arc::clone(queue));
         }
         // Fall back to the queue that the sender addressed: the message may have left it on a path
         // that is not recorded.
         let addressed = TaskMessage::addressed_to(&delivery.body);
-        if let Some(name) = addressed.filter(|name| way.sources.contains(name)) {
+        if let Some(name) = addressed.filter(|name| destination.sources.contains(name)) {
             return self.queue(&name).await.map_err(|error| error.to_string());
         }
         Err(format!(
             "message {} does not say where it came from, and {} is not the dead-letter queue of \
              exactly one queue: name the queue it shall go to (--to QUEUE, or :redrive QUEUE)",
-            delivery.message_id, way.from
+            delivery.message_id, destination.from
         ))
     }
 }
@@ -284,15 +299,20 @@ fn outgoing(delivery: &Delivery, deduplication: String) -> Outgoing {
     }
 }
 
-impl Moved {
-    fn operated(self, queue: &Queue, missing: usize, failed: Option<BrokerError>) -> Operated {
+impl RedriveProgress {
+    fn summary(
+        self,
+        queue: &Queue,
+        missing: usize,
+        failed: Option<BrokerError>,
+    ) -> OperationResult {
         let left = self.left.len() + missing;
         let mut text = format!("{}: {} sent back", queue.name, messages(self.count));
         let problem = failed.map(|problem| problem.to_string()).or(self.problem);
         if let Some(problem) = &problem {
             text = format!("{text}; {}: {problem}", stay(left));
         }
-        Operated {
+        OperationResult {
             messages: self.count,
             left,
             archive: None,

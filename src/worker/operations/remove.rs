@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operated, Operator, messages, stay};
+use super::{OperateError, OperationResult, Operator, messages, stay};
 use crate::broker::{Archive, Delivery, Queue};
 use crate::domain::TaskOutcome;
 use crate::host::{ReportKind, Reported};
@@ -37,7 +37,7 @@ impl Operator {
         &self,
         queue: &Arc<Queue>,
         keep_waiting: bool,
-    ) -> Result<Operated, OperateError> {
+    ) -> Result<OperationResult, OperateError> {
         let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3f");
         let file = self.archives.join(format!("{}-{stamp}.jsonl", queue.name));
         let mut removal = Removal::new(Some(Archive::new(file)), self.ending(keep_waiting)?);
@@ -56,10 +56,10 @@ impl Operator {
                 archive.path().display()
             )
         });
-        let mut operated = removal.operated(queue, "drained", &result);
-        operated.text.push_str(&place);
-        operated.archive = archive.map(|archive| archive.path().to_owned());
-        Ok(operated)
+        let mut summary = removal.summary(queue, "drained", &result);
+        summary.text.push_str(&place);
+        summary.archive = archive.map(|archive| archive.path().to_owned());
+        Ok(summary)
     }
 
     /// Deletes every waiting message of a queue after its step or run was ended. With
@@ -72,23 +72,23 @@ impl Operator {
         &self,
         queue: &Arc<Queue>,
         keep_waiting: bool,
-    ) -> Result<Operated, OperateError> {
+    ) -> Result<OperationResult, OperateError> {
         let Some(ending) = self.ending(keep_waiting)? else {
             let counts = self.broker.counts(queue).await?;
             self.broker.purge(queue).await?;
             let gone = counts.visible + counts.in_flight + counts.delayed;
-            return Ok(Operated {
+            return Ok(OperationResult {
                 messages: usize::try_from(gone).unwrap_or(usize::MAX),
                 text: format!(
                     "{} purged: ~{gone} messages are gone, and their steps and runs go on waiting",
                     queue.name
                 ),
-                ..Operated::default()
+                ..OperationResult::default()
             });
         };
         let mut removal = Removal::new(None, Some(ending));
         let result = self.remove(queue, &mut removal).await;
-        Ok(removal.operated(queue, "purged", &result))
+        Ok(removal.summary(queue, "purged", &result))
     }
 
     fn ending(&self, keep_waiting: bool) -> Result<Option<Context>, OperateError> {
@@ -119,7 +119,7 @@ impl Operator {
             for delivery in &batch {
                 self.leases.register(delivery);
             }
-            let result = self.put_away(&batch, removal).await;
+            let result = self.remove_batch(&batch, removal).await;
             for delivery in &batch {
                 self.leases.release(delivery).await;
             }
@@ -127,7 +127,7 @@ impl Operator {
         }
     }
 
-    async fn put_away(
+    async fn remove_batch(
         &self,
         batch: &[Delivery],
         removal: &mut Removal,
@@ -165,7 +165,12 @@ impl Removal {
         }
     }
 
-    fn operated(&self, queue: &Queue, done: &str, result: &Result<(), OperateError>) -> Operated {
+    fn summary(
+        &self,
+        queue: &Queue,
+        done: &str,
+        result: &Result<(), OperateError>,
+    ) -> OperationResult {
         let mut text = match (result, self.removed) {
             (Ok(()), 0) if self.held == 0 => format!("{} was empty", queue.name),
             (Ok(()), removed) => format!("{}: {} {done}", queue.name, messages(removed)),
@@ -181,7 +186,7 @@ impl Removal {
             let held = stay(self.held);
             text = format!("{text}; {held}: other processes run what they ask for");
         }
-        Operated {
+        OperationResult {
             messages: self.removed,
             left: self.held,
             archive: None,
@@ -206,7 +211,7 @@ async fn end(context: &Context, delivery: &Delivery, reason: &str) -> Result<boo
     let task = Task {
         delivery: delivery.clone(),
         message,
-        ahead: false,
+        starved: false,
     };
     let reported = context.report(&task, reason, ReportKind::Removed).await?;
     if matches!(reported, Reported::Held) {

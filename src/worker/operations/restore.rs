@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{OperateError, Operated, Operator, messages};
+use super::{OperateError, OperationResult, Operator, messages};
 use crate::broker::{Archived, Attribute, OFFLOADED, Outgoing, read_archive};
 
 impl Operator {
@@ -25,7 +25,7 @@ impl Operator {
         file: &Path,
         to: Option<&str>,
         again: bool,
-    ) -> Result<Operated, OperateError> {
+    ) -> Result<OperationResult, OperateError> {
         let archived = read_archive(file).map_err(OperateError::Refused)?;
         let mut progress = Progress::open(file, again).map_err(OperateError::Refused)?;
         let mut sent = 0;
@@ -59,7 +59,7 @@ impl Operator {
                 messages(left)
             );
         }
-        Ok(Operated {
+        Ok(OperationResult {
             messages: sent,
             left,
             archive: Some(file.to_owned()),

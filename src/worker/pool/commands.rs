@@ -17,7 +17,7 @@ use crate::worker::output;
 const MAX_PAYLOAD: usize = 64 * 1024;
 
 impl Pool {
-    pub(super) async fn obey(&mut self, Order { command, reply }: Order) {
+    pub(super) async fn handle(&mut self, Order { command, reply }: Order) {
         let answer = match command {
             Command::Pause => {
                 let done = "paused: nothing new is received";
@@ -37,8 +37,8 @@ impl Pool {
                 vitals().forget_locations();
                 Reply::Done("user code is loaded again for new work".to_owned())
             }
-            Command::Ask(Query::Payload { task_id }) => self.payload(&task_id),
-            Command::Ask(Query::OutputFiles {
+            Command::Query(Query::Payload { task_id }) => self.payload(&task_id),
+            Command::Query(Query::OutputFiles {
                 run_id,
                 file_key,
                 after,
@@ -136,9 +136,9 @@ impl Pool {
         }
         let (hosts, task_id) = (self.context.hosts.clone(), task_id.to_owned());
         self.chores.spawn(async move {
-            let said = "interrupted; it is killed if it does not end in its grace period";
+            let done = "interrupted; it is killed if it does not end in its grace period";
             let _ = reply.send(match hosts.cancel(&task_id).await {
-                Ok(()) => Reply::Done(said.to_owned()),
+                Ok(()) => Reply::Done(done.to_owned()),
                 Err(problem) => Reply::Failed(format!("not cancelled: {problem}")),
             });
         });
@@ -150,7 +150,7 @@ impl Pool {
         let operator = Operator::of(&self.context, &self.queues.borrow(), archives);
         self.chores.spawn(async move {
             // The caller may be gone.
-            let _ = reply.send(operator.obey(command).await);
+            let _ = reply.send(operator.handle(command).await);
         });
     }
 }

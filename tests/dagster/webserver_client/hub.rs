@@ -68,7 +68,7 @@ async fn a_hub_lists_jobs_launches_one_and_shows_its_run() {
         run_config: "ops: {no_such_op: {}}".to_owned(),
         ..Launch::job(job)
     };
-    let check = Command::Ask(Query::CheckConfig(Box::new(bad.clone())));
+    let check = Command::Query(Query::CheckConfig(Box::new(bad.clone())));
     let Reply::Answer(answer) = handle.request(None, check).await.unwrap() else {
         panic!("the configuration was not checked");
     };
@@ -120,7 +120,7 @@ async fn older_runs_are_loaded_after_a_run_and_after_those_that_are_known() {
     let newest = some.await.unwrap().runs[0].run_id.clone();
     let ask = |before: Option<String>| {
         let statuses = vec![RunStatus::Success];
-        handle.request(None, Command::Ask(Query::OlderRuns { statuses, before }))
+        handle.request(None, Command::Query(Query::OlderRuns { statuses, before }))
     };
     let Reply::Answer(answer) = ask(Some(newest)).await.unwrap() else {
         panic!("older runs were not loaded");
@@ -135,7 +135,7 @@ async fn older_runs_are_loaded_after_a_run_and_after_those_that_are_known() {
             statuses: Vec::new(),
             before: None,
         };
-        let reply = handle.request(None, Command::Ask(all)).await.unwrap();
+        let reply = handle.request(None, Command::Query(all)).await.unwrap();
         let Reply::Answer(answer) = reply else {
             panic!("older runs were not loaded: {reply:?}");
         };
@@ -194,7 +194,7 @@ async fn however_many_runs_come_none_is_missing_and_a_deleted_one_goes() {
     add_runs(job, 110).await;
     let handle = hub().await;
     shown(&handle, job, |runs| !runs.is_empty()).await;
-    let older = Command::Ask(Query::OlderRuns {
+    let older = Command::Query(Query::OlderRuns {
         statuses: Vec::new(),
         before: None,
     });

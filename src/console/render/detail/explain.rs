@@ -45,7 +45,7 @@ fn content(ctx: Ctx, width: u16) -> (String, Vec<Line<'static>>) {
         subject, answer, ..
     } = explained;
     match answer {
-        None => page.say("Dagster's storage is asked ..."),
+        None => page.paragraph("Dagster's storage is asked ..."),
         Some(Err(reason)) => page.field("not known", reason),
         Some(Ok(found)) => page.explanation(found),
     }
@@ -97,15 +97,15 @@ impl Page<'_> {
         let bullet = |page: &Self| span(format!("{} ", page.ctx.glyphs.arrow), page.ctx.roles.dim);
         for reason in &found.reasons {
             let head = vec![bullet(self)];
-            self.said(head, &reason.text);
+            self.wrapped_text(head, &reason.text);
             for holder in &reason.holders {
                 let head = vec![span("    ", self.ctx.roles.dim)];
-                self.said(head, &holder.text);
+                self.wrapped_text(head, &holder.text);
             }
         }
         if let Some(holder) = found.freeable().next() {
             let step = holder.step_key.as_deref().unwrap_or_default();
-            self.say(&format!(
+            self.paragraph(&format!(
                 "F gives back the pool slot of {step}; it asks first."
             ));
         }
@@ -113,15 +113,15 @@ impl Page<'_> {
             self.heading(String::from("Steps that wait"));
             for step in &found.steps {
                 let head = vec![span(format!("{}  ", step.step_key), self.ctx.roles.strong)];
-                self.said(head, &step.reason);
+                self.wrapped_text(head, &step.reason);
             }
-            self.say(":explain RUN STEP tells all of a step.");
+            self.paragraph(":explain RUN STEP tells all of a step.");
         }
         if !found.unknown.is_empty() {
             self.heading(String::from("Not known"));
             for unknown in &found.unknown {
                 let head = vec![bullet(self)];
-                self.said(head, unknown);
+                self.wrapped_text(head, unknown);
             }
         }
     }

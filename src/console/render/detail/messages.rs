@@ -15,7 +15,7 @@ use crate::domain::{Peek, PeekedMessage, QueueDetail, QueueView};
 const CREATED: &str = "CreatedTimestamp";
 
 /// Attributes that are shown in words already, or are not of interest.
-const TOLD: [&str; 7] = [
+const HIDDEN_ATTRIBUTES: [&str; 7] = [
     CREATED,
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesDelayed",
@@ -30,7 +30,7 @@ const NAME: usize = 28;
 
 impl Page<'_> {
     /// Adds the data that were received about a queue when its details were opened.
-    pub(super) fn told(&mut self, queue: &QueueView) {
+    pub(super) fn queue_data(&mut self, queue: &QueueView) {
         let messages = self.ctx.app.messages();
         if let Some(detail) = messages.details.get(&queue.name) {
             self.pairing(detail);
@@ -42,7 +42,7 @@ impl Page<'_> {
             Some(peek) => self.peek(peek),
             None if messages.only_by_receiving.contains(&queue.name) => {
                 self.heading(String::from("Messages"));
-                self.say(
+                self.paragraph(
                     "To be seen only by receiving them, which raises their receive counts: m asks.",
                 );
             }
@@ -53,7 +53,7 @@ impl Page<'_> {
         }
     }
 
-    pub(super) fn say(&mut self, words: &str) {
+    pub(super) fn paragraph(&mut self, words: &str) {
         for part in text::wrap(words, self.width.max(8)) {
             self.lines
                 .push(Line::from(span(part.to_owned(), self.ctx.roles.dim)));
@@ -136,7 +136,7 @@ impl Page<'_> {
         let shown = detail
             .attributes
             .iter()
-            .filter(|(name, _)| !TOLD.contains(&name.as_str()));
+            .filter(|(name, _)| !HIDDEN_ATTRIBUTES.contains(&name.as_str()));
         let tags = detail
             .tags
             .iter()
@@ -195,7 +195,9 @@ impl Page<'_> {
         ));
         match &letter.body {
             Some(body) => self.body(body),
-            None => self.say("It is too large to be carried here: `queue peek --body` prints it."),
+            None => {
+                self.paragraph("It is too large to be carried here: `queue peek --body` prints it.")
+            }
         }
         letter.name().to_owned()
     }

@@ -105,7 +105,7 @@ impl Page<'_> {
                 span(format!("{time} "), self.ctx.roles.dim),
                 span(format!("{:<21} ", text::clean(kind)), style),
             ];
-            self.said(head, what.trim());
+            self.wrapped_text(head, what.trim());
         }
     }
 
@@ -118,7 +118,7 @@ impl Page<'_> {
             if count > 0 {
                 self.heading(name.to_owned());
                 for line in output.lines().skip(count.saturating_sub(OUTPUT_LINES)) {
-                    self.said(Vec::new(), line);
+                    self.wrapped_text(Vec::new(), line);
                 }
             }
         }
@@ -138,7 +138,7 @@ impl Page<'_> {
             Some(Ok(body)) => {
                 self.heading(String::from("message, secrets hidden"));
                 for line in text::pretty(body).lines().take(LOG_LINES) {
-                    self.said(Vec::new(), line);
+                    self.wrapped_text(Vec::new(), line);
                 }
             }
         }

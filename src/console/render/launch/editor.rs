@@ -22,7 +22,7 @@ use crate::console::places::Mark;
 use crate::console::text;
 
 /// Rows for the full message about a line.
-const WORDS: u16 = 3;
+const MESSAGE_ROWS: u16 = 3;
 
 /// Minimum columns for a message beside a line.
 const LEAST: u16 = 12;
@@ -35,10 +35,10 @@ pub(super) fn render(
     buf: &mut Buffer,
 ) {
     let marks = form.marks(&editor.lines().join("\n"));
-    let below = if marks.is_empty() || area.height < 3 * WORDS {
+    let below = if marks.is_empty() || area.height < 3 * MESSAGE_ROWS {
         0
     } else {
-        WORDS + 1
+        MESSAGE_ROWS + 1
     };
     let field = Rect {
         height: area.height - below,
@@ -79,7 +79,7 @@ pub(super) fn render(
     if below > 0 {
         let rest = Rect {
             y: field.bottom() + 1,
-            height: WORDS,
+            height: MESSAGE_ROWS,
             ..area
         };
         words(ctx, &marks, editor.cursor().0, rest, buf);
@@ -113,8 +113,8 @@ fn words(ctx: Ctx, marks: &[Mark], cursor: usize, area: Rect, buf: &mut Buffer) 
     let Some(mark) = here.or(marks.first()) else {
         return;
     };
-    let said = format!("line {}: {}", mark.line + 1, text::clean(&mark.text));
-    let parts = text::wrap(&said, area.width.max(8)).into_iter();
+    let label = format!("line {}: {}", mark.line + 1, text::clean(&mark.text));
+    let parts = text::wrap(&label, area.width.max(8)).into_iter();
     let lines: Vec<Line> = parts
         .map(|part| Line::from(span(part.to_owned(), ctx.roles.error)))
         .collect();

@@ -33,8 +33,8 @@ pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
         return;
     }
     // `2/1/~128` and a gap; wider if there is room for all queues.
-    let wanted = u16::try_from(columns.len()).unwrap_or(u16::MAX);
-    let wide = inner.width >= wanted.saturating_mul(14).saturating_add(PRIORITY);
+    let count = u16::try_from(columns.len()).unwrap_or(u16::MAX);
+    let wide = inner.width >= count.saturating_mul(14).saturating_add(PRIORITY);
     let cell = if wide { 14 } else { 10 };
     let fitting = usize::from((inner.width + 2).saturating_sub(PRIORITY) / cell);
     let shown = &columns[..columns.len().min(fitting)];

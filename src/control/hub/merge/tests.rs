@@ -37,8 +37,8 @@ fn snapshot(id: &str) -> WorkerSnapshot {
     }
 }
 
-fn told(snapshot: &WorkerSnapshot, heartbeat: i64) -> Told<'_> {
-    Told {
+fn report(snapshot: &WorkerSnapshot, heartbeat: i64) -> WorkerReport<'_> {
+    WorkerReport {
         snapshot,
         id: &snapshot.worker.id,
         heartbeat_at: at(heartbeat),
@@ -64,11 +64,11 @@ fn held_and_running_are_summed_and_the_latest_waiting_count_wins() {
     one.priorities = vec![row(5, Some(9), 1, 2)];
     two.priorities = vec![row(8, None, 1, 0), row(5, Some(4), 0, 1)];
     dead.priorities = vec![row(5, Some(99), 7, 7)];
-    let gone = Told {
+    let gone = WorkerReport {
         ended: true,
-        ..told(&dead, 9)
+        ..report(&dead, 9)
     };
-    let rows = priorities(&[told(&two, 2), told(&one, 1), gone]);
+    let rows = priorities(&[report(&two, 2), report(&one, 1), gone]);
     assert_eq!(rows, [row(8, None, 1, 0), row(5, Some(4), 1, 3)]);
 }
 
@@ -90,11 +90,11 @@ fn a_queue_that_two_workers_see_is_shown_once_with_its_freshest_counts() {
     let (mut one, mut two) = (snapshot("a"), snapshot("b"));
     one.queues = vec![queue(1, 1)];
     two.queues = vec![queue(2, 2)];
-    for told in [
-        [told(&one, 1), told(&two, 1)],
-        [told(&two, 1), told(&one, 1)],
+    for reports in [
+        [report(&one, 1), report(&two, 1)],
+        [report(&two, 1), report(&one, 1)],
     ] {
-        let merged = queues(&told, &[]);
+        let merged = queues(&reports, &[]);
         assert_eq!(merged.len(), 1);
         assert_eq!(merged[0].counts, queue(2, 2).counts);
     }
@@ -126,11 +126,11 @@ fn a_queues_past_is_put_together_from_all_workers_and_from_what_was_known() {
     new.queues = vec![queue(340, 4, &[])];
     old.queues = vec![queue(240, 3, &[(2, 140), (3, 240)])];
     let known = [queue(140, 2, &[(0, 90), (1, 40), (2, 140)])];
-    for told in [
-        [told(&new, 9), told(&old, 9)],
-        [told(&old, 9), told(&new, 9)],
+    for reports in [
+        [report(&new, 9), report(&old, 9)],
+        [report(&old, 9), report(&new, 9)],
     ] {
-        let merged = queues(&told, &known);
+        let merged = queues(&reports, &known);
         let growth = merged[0]
             .trend
             .growth(at(4 * 60))
@@ -140,7 +140,7 @@ fn a_queues_past_is_put_together_from_all_workers_and_from_what_was_known() {
 }
 
 #[test]
-fn a_broker_that_one_worker_cannot_reach_is_down_and_says_for_whom() {
+fn a_broker_that_one_worker_cannot_reach_is_down_and_names_that_worker() {
     let source = |health| Source {
         kind: SourceKind::Broker,
         address: "http://127.0.0.1".to_owned(),
@@ -154,15 +154,15 @@ fn a_broker_that_one_worker_cannot_reach_is_down_and_says_for_whom() {
     two.sources = vec![source(SourceHealth::Down { reason })];
     let reason = "b: no route".to_owned();
     let expected = [source(SourceHealth::Down { reason })];
-    assert_eq!(sources(&[told(&one, 1), told(&two, 1)]), expected);
-    assert_eq!(sources(&[told(&two, 1), told(&one, 1)]), expected);
+    assert_eq!(sources(&[report(&one, 1), report(&two, 1)]), expected);
+    assert_eq!(sources(&[report(&two, 1), report(&one, 1)]), expected);
 
-    let cut_off = Told {
+    let cut_off = WorkerReport {
         linked: false,
-        ..told(&two, 1)
+        ..report(&two, 1)
     };
     assert_eq!(
-        sources(&[told(&one, 1), cut_off]),
+        sources(&[report(&one, 1), cut_off]),
         [source(SourceHealth::Up)]
     );
 }
@@ -196,11 +196,11 @@ fn a_worker_whose_process_ended_without_a_word_is_lost_and_what_it_ran_with_it()
     let mut other = snapshot("b");
     // One of them came back, and another worker has it.
     other.tasks = vec![task("y", Phase::Held)];
-    let gone = Told {
+    let gone = WorkerReport {
         ended: true,
-        ..told(&one, 7)
+        ..report(&one, 7)
     };
-    let all = [gone, told(&other, 8)];
+    let all = [gone, report(&other, 8)];
     let views = workers(&all);
     assert_eq!(
         (views[0].state, views[0].heartbeat_at),
@@ -226,9 +226,9 @@ fn a_worker_whose_process_ended_without_a_word_is_lost_and_what_it_ran_with_it()
 
     // A worker that announced its end is not lost.
     one.worker.state = WorkerState::Stopped;
-    let gone = Told {
+    let gone = WorkerReport {
         ended: true,
-        ..told(&one, 7)
+        ..report(&one, 7)
     };
     assert_eq!(workers(&[gone])[0].state, WorkerState::Stopped);
 }

@@ -37,38 +37,38 @@ impl Counts {
     /// Queries some of the counts that are missing or may have changed; returns whether anything is
     /// new.
     pub(super) async fn renew(&mut self, runs: &[RunView]) -> Result<bool, DagsterError> {
-        let mut wanted: Vec<&RunView> = runs
+        let mut uncounted: Vec<&RunView> = runs
             .iter()
             .filter(|run| self.may_have_changed(run))
             .collect();
         // Runs in progress come before finished ones.
-        wanted.sort_by_key(|run| run.status.is_finished());
-        wanted.truncate(AT_ONCE);
-        let ended = self.ask_ended(&wanted).await?;
+        uncounted.sort_by_key(|run| run.status.is_finished());
+        uncounted.truncate(AT_ONCE);
+        let ended = self.query_ended(&uncounted).await?;
         let unplanned = runs.iter().filter(|run| self.lacks_plan(run));
         let unplanned: Vec<&RunView> = unplanned.take(AT_ONCE).collect();
-        let planned = self.ask_planned(&unplanned).await?;
+        let planned = self.query_planned(&unplanned).await?;
         Ok(ended || planned)
     }
 
     /// Queries the counts of all these runs.
     pub(super) async fn add(&mut self, runs: &[RunView]) -> Result<(), DagsterError> {
         for some in runs.chunks(AT_ONCE) {
-            let wanted: Vec<&RunView> = some.iter().collect();
-            self.ask_ended(&wanted).await?;
+            let uncounted: Vec<&RunView> = some.iter().collect();
+            self.query_ended(&uncounted).await?;
             let unplanned: Vec<&RunView> = some.iter().filter(|run| self.lacks_plan(run)).collect();
-            self.ask_planned(&unplanned).await?;
+            self.query_planned(&unplanned).await?;
         }
         Ok(())
     }
 
-    async fn ask_ended(&mut self, wanted: &[&RunView]) -> Result<bool, DagsterError> {
-        if wanted.is_empty() {
+    async fn query_ended(&mut self, uncounted: &[&RunView]) -> Result<bool, DagsterError> {
+        if uncounted.is_empty() {
             return Ok(false);
         }
-        let mut counts = self.client.run_stats(&ids(wanted)).await?;
+        let mut counts = self.client.run_stats(&ids(uncounted)).await?;
         let mut changed = false;
-        for run in wanted {
+        for run in uncounted {
             // A run that was deleted meanwhile has none, and is not queried again.
             let gone = RunStats {
                 finished: true,
@@ -80,12 +80,12 @@ impl Counts {
         Ok(changed)
     }
 
-    async fn ask_planned(&mut self, wanted: &[&RunView]) -> Result<bool, DagsterError> {
-        if wanted.is_empty() {
+    async fn query_planned(&mut self, uncounted: &[&RunView]) -> Result<bool, DagsterError> {
+        if uncounted.is_empty() {
             return Ok(false);
         }
-        let mut sizes = self.client.plan_sizes(&ids(wanted)).await?;
-        for run in wanted {
+        let mut sizes = self.client.plan_sizes(&ids(uncounted)).await?;
+        for run in uncounted {
             let size = sizes.remove(&run.run_id);
             self.planned.insert(run.run_id.clone(), size);
         }

@@ -67,20 +67,20 @@ impl RunList {
     }
 
     fn take_unfinished(&mut self, unfinished: Vec<RunView>) {
-        let mut told: HashMap<String, RunView> = unfinished
+        let mut reported: HashMap<String, RunView> = unfinished
             .into_iter()
             .map(|run| (run.run_id.clone(), run))
             .collect();
         self.doubtful.clear();
         let old = self.stretch.iter_mut().skip(self.fresh);
         for run in old.chain(&mut self.single) {
-            match told.remove(&run.run_id) {
+            match reported.remove(&run.run_id) {
                 Some(now) => *run = now,
                 None if !run.status.is_finished() => self.doubtful.push(run.run_id.clone()),
                 None => {}
             }
         }
-        self.single.extend(told.into_values());
+        self.single.extend(reported.into_values());
         self.sort_singles();
     }
 
@@ -96,8 +96,8 @@ impl RunList {
                 .extend(more.filter(|run| !known.contains(&run.run_id)));
             self.next = next;
         } else {
-            let told: HashSet<String> = ids(&page).into_iter().map(str::to_owned).collect();
-            self.single.retain(|run| !told.contains(&run.run_id));
+            let listed: HashSet<String> = ids(&page).into_iter().map(str::to_owned).collect();
+            self.single.retain(|run| !listed.contains(&run.run_id));
             self.single.extend(page);
         }
         self.sort_singles();
@@ -106,32 +106,32 @@ impl RunList {
     /// Runs to look up by their ids, at most `many`: those that may have ended first, then the
     /// older ones in turn, since Dagster may have deleted them.
     pub(super) fn take_turn(&mut self, many: usize) -> Vec<String> {
-        let mut asked: Vec<String> = self.doubtful.iter().take(many).cloned().collect();
+        let mut turn: Vec<String> = self.doubtful.iter().take(many).cloned().collect();
         let old = self.stretch.iter().skip(self.fresh).chain(&self.single);
         let old: Vec<&str> = old.map(|run| run.run_id.as_str()).collect();
         if old.is_empty() {
-            return asked;
+            return turn;
         }
-        let room = many.saturating_sub(asked.len()).min(old.len());
+        let room = many.saturating_sub(turn.len()).min(old.len());
         let start = self.turn % old.len();
         let round = old.iter().cycle().skip(start).take(room);
         let round: Vec<String> = round.map(|id| (*id).to_owned()).collect();
         self.turn = start + room;
         for id in round {
-            if !asked.contains(&id) {
-                asked.push(id);
+            if !turn.contains(&id) {
+                turn.push(id);
             }
         }
-        asked
+        turn
     }
 
     /// Handles the result of a look-up by ids: runs that were not found are deleted.
-    pub(super) fn checked(&mut self, asked: &[String], found: Vec<RunView>) {
+    pub(super) fn checked(&mut self, turn: &[String], found: Vec<RunView>) {
         let mut found: HashMap<String, RunView> = found
             .into_iter()
             .map(|run| (run.run_id.clone(), run))
             .collect();
-        let gone: HashSet<&String> = asked.iter().filter(|id| !found.contains_key(*id)).collect();
+        let gone: HashSet<&String> = turn.iter().filter(|id| !found.contains_key(*id)).collect();
         let is_there = |run: &RunView| !gone.contains(&run.run_id);
         // The newest runs were polled a moment ago.
         let old = self.stretch.split_off(self.fresh.min(self.stretch.len()));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_page_alone_is_shown_until_older_ones_are_asked_for() {
+    fn the_newest_page_alone_is_shown_until_older_ones_are_requested() {
         let mut list = RunList::default();
         let (runs, next) = page(0..10);
         list.renew(runs, next, Vec::new());
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn new_runs_join_the_loaded_ones_and_a_gap_is_told() {
+    fn new_runs_join_the_loaded_ones_and_a_gap_is_reported() {
         let mut list = paged();
         let (runs, next) = page(15..25);
         assert!(!list.has_gap_after(&runs));
@@ -272,10 +272,10 @@ mod tests {
         assert!(!shown(&list).contains(&15));
         let mut checked = 0;
         while shown(&list).contains(&4) {
-            let asked = list.take_turn(3);
-            let exist = asked.iter().filter(|id| *id != "4");
+            let turn = list.take_turn(3);
+            let exist = turn.iter().filter(|id| *id != "4");
             let found = exist.map(|id| run(id.parse().unwrap(), RunStatus::Success));
-            list.checked(&asked, found.collect());
+            list.checked(&turn, found.collect());
             checked += 1;
             assert!(checked <= 4, "ten old runs, three at a time");
         }
@@ -283,16 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn a_run_from_long_ago_that_ended_is_asked_for_first() {
+    fn a_run_from_long_ago_that_ended_is_looked_up_first() {
         let mut list = paged();
         let old = run(-5, RunStatus::Started);
         let (runs, next) = page(10..20);
         list.renew(runs.clone(), next.clone(), vec![old.clone()]);
         assert_eq!(list.all().last(), Some(&old));
         list.renew(runs, next, Vec::new());
-        let asked = list.take_turn(1);
-        assert_eq!(asked, ["-5"]);
-        list.checked(&asked, vec![run(-5, RunStatus::Failure)]);
+        let turn = list.take_turn(1);
+        assert_eq!(turn, ["-5"]);
+        list.checked(&turn, vec![run(-5, RunStatus::Failure)]);
         assert_eq!(list.all().last().unwrap().status, RunStatus::Failure);
     }
 

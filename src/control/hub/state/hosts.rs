@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::linked::Presence;
 use super::{Address, State};
-use crate::control::hub::host::{self, HostHandle, HostNews};
+use crate::control::hub::host::{self, HostEvent, HostHandle};
 use crate::control::hub::merge;
 use crate::domain::{AuditEntry, SourceHealth, Timestamp};
 
@@ -29,9 +29,9 @@ pub(super) struct Remote {
 
 impl State {
     pub(super) fn link_host(&mut self, name: Arc<str>) {
-        let (ssh, news) = (self.settings.ssh.clone(), self.settings.host_news.clone());
+        let (ssh, events) = (self.settings.ssh.clone(), self.settings.host_events.clone());
         let remote = Remote {
-            handle: host::start(Arc::clone(&name), ssh, news),
+            handle: host::start(Arc::clone(&name), ssh, events),
             health: SourceHealth::Connecting,
             seen_at: None,
             retry_at: None,
@@ -41,7 +41,7 @@ impl State {
     }
 
     /// Handles a message from a host.
-    pub(in crate::control::hub) fn host_heard(&mut self, name: &Arc<str>, news: HostNews) {
+    pub(in crate::control::hub) fn on_host_event(&mut self, name: &Arc<str>, event: HostEvent) {
         let Some(host) = self.hosts.get_mut(name) else {
             return;
         };
@@ -49,14 +49,14 @@ impl State {
             host: Some(Arc::clone(name)),
             socket,
         };
-        if let HostNews::Down(reason, retry_at) = news {
+        if let HostEvent::Down(reason, retry_at) = event {
             host.health = SourceHealth::Down { reason };
             host.retry_at = Some(retry_at);
             return;
         }
         host.seen_at = Some(Timestamp::now());
-        match news {
-            HostNews::Found(socket) => {
+        match event {
+            HostEvent::Found(socket) => {
                 let address = at(socket);
                 let linked = self.linked_of(name);
                 match self.links.get_mut(&address) {
@@ -71,12 +71,12 @@ impl State {
                     ),
                 }
             }
-            HostNews::Gone(socket) => {
+            HostEvent::Gone(socket) => {
                 if let Some(link) = self.links.get_mut(&at(socket)) {
                     link.presence = Presence::Gone;
                 }
             }
-            HostNews::Up(hello) => {
+            HostEvent::Up(hello) => {
                 self.doubt(name, Presence::Here, Presence::Unsure);
                 tracing::info!(
                     "linked {name}: {} with dagster-taskiq-tui {}",
@@ -84,20 +84,20 @@ impl State {
                     hello.version
                 );
             }
-            HostNews::Alive => {
+            HostEvent::Alive => {
                 // All existing workers were announced before.
                 host.health = SourceHealth::Up;
                 host.retry_at = None;
                 self.doubt(name, Presence::Unsure, Presence::Gone);
             }
-            HostNews::Audit(entries) => {
+            HostEvent::Audit(entries) => {
                 for entry in entries.into_iter().rev() {
                     host.audit.push_front(entry);
                 }
                 host.audit.truncate(MAX_AUDIT);
                 self.audit_grew();
             }
-            HostNews::Down(..) => {}
+            HostEvent::Down(..) => {}
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
         state.link_host(Arc::clone(&host));
         for number in 0..MAX_WORKERS + 10 {
             let socket = format!("/run/{number}.sock").into();
-            state.host_heard(&host, HostNews::Found(socket));
+            state.on_host_event(&host, HostEvent::Found(socket));
         }
         assert_eq!(state.links.len(), MAX_WORKERS);
     }

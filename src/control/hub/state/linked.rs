@@ -8,8 +8,8 @@ use rustix::process::Pid;
 
 use jiff::SignedDuration;
 
-use crate::control::hub::link::{Address, LinkHandle, News};
-use crate::control::hub::merge::Told;
+use crate::control::hub::link::{Address, LinkEvent, LinkHandle};
+use crate::control::hub::merge::WorkerReport;
 use crate::control::protocol::ServerHello;
 use crate::domain::{Source, SourceHealth, SourceKind, Timestamp, WorkerSnapshot, WorkerState};
 
@@ -74,10 +74,10 @@ impl Linked {
         self.alias.as_deref().or_else(own)
     }
 
-    pub(super) fn heard(&mut self, news: News) {
+    pub(super) fn on_event(&mut self, event: LinkEvent) {
         let now = Timestamp::now();
-        match news {
-            News::Up(hello) => {
+        match event {
+            LinkEvent::Up(hello) => {
                 let another = self
                     .hello
                     .as_ref()
@@ -92,21 +92,21 @@ impl Linked {
                 self.retry_at = None;
                 self.seen_at = Some(now);
             }
-            News::State(snapshot) => {
+            LinkEvent::State(snapshot) => {
                 self.snapshot = Some(snapshot);
                 self.heartbeat_at = now;
                 self.seen_at = Some(now);
             }
-            News::Alive(at) => {
+            LinkEvent::Alive(at) => {
                 self.heartbeat_at = now;
                 self.clock_behind = now.duration_since(at);
                 self.seen_at = Some(now);
             }
-            News::Down(reason, retry_at) => {
+            LinkEvent::Down(reason, retry_at) => {
                 self.health = SourceHealth::Down { reason };
                 self.retry_at = Some(retry_at);
             }
-            News::Logs { .. } => {}
+            LinkEvent::Logs { .. } => {}
         }
     }
 
@@ -140,9 +140,9 @@ impl Linked {
         }
     }
 
-    pub(super) fn told(&self) -> Option<Told<'_>> {
+    pub(super) fn report(&self) -> Option<WorkerReport<'_>> {
         let snapshot = self.snapshot.as_deref()?;
-        Some(Told {
+        Some(WorkerReport {
             snapshot,
             id: self.alias.as_deref().unwrap_or(&snapshot.worker.id),
             heartbeat_at: self.heartbeat_at,

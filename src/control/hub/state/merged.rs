@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Linked, State};
 use jiff::SignedDuration;
 
-use crate::control::hub::merge::{self, Told};
+use crate::control::hub::merge::{self, WorkerReport};
 use crate::domain::{Source, SourceHealth, SourceKind, Timestamp};
 
 impl State {
@@ -13,11 +13,12 @@ impl State {
     pub(in crate::control::hub) fn merge(&mut self) -> bool {
         let mut changed = std::mem::take(&mut self.runs_changed);
         if self.workers_changed {
-            self.tell_apart();
+            self.disambiguate();
         }
-        let told: Vec<Told<'_>> = self.links.values().filter_map(Linked::told).collect();
+        let reports: Vec<WorkerReport<'_>> =
+            self.links.values().filter_map(Linked::report).collect();
         // Of no worker: queues and the broker, as this console sees them itself.
-        let desk = self.desk.as_deref().map(|snapshot| Told {
+        let desk = self.desk.as_deref().map(|snapshot| WorkerReport {
             snapshot,
             id: "",
             heartbeat_at: Timestamp::MIN,
@@ -25,7 +26,7 @@ impl State {
             ended: false,
             linked: true,
         });
-        let with_desk: Vec<Told<'_>> = told.iter().copied().chain(desk).collect();
+        let with_desk: Vec<WorkerReport<'_>> = reports.iter().copied().chain(desk).collect();
         let mut sources = merge::sources(&with_desk);
         sources.push(self.webserver.clone());
         sources.extend(self.hosts.iter().map(|(name, host)| Source {
@@ -59,10 +60,10 @@ impl State {
         if std::mem::take(&mut self.workers_changed) {
             let queues = merge::queues(&with_desk, &current.queues);
             changed |= merge::renew(&mut current.queues, queues);
-            changed |= merge::renew(&mut current.workers, merge::workers(&told));
-            changed |= merge::renew(&mut current.fleet, merge::fleet(&told));
-            changed |= merge::renew(&mut current.tasks, merge::tasks(&told));
-            changed |= merge::renew(&mut current.recent, merge::recent(&told));
+            changed |= merge::renew(&mut current.workers, merge::workers(&reports));
+            changed |= merge::renew(&mut current.fleet, merge::fleet(&reports));
+            changed |= merge::renew(&mut current.tasks, merge::tasks(&reports));
+            changed |= merge::renew(&mut current.recent, merge::recent(&reports));
             changed |= merge::renew(&mut current.priorities, merge::priorities(&with_desk));
         }
         if std::mem::take(&mut self.logs_changed) {

@@ -7,7 +7,7 @@ use super::{Address, Linked, State};
 impl State {
     /// Gives workers of the same name ids that include their hosts, so that each row and each
     /// command refers to one of them.
-    pub(super) fn tell_apart(&mut self) {
+    pub(super) fn disambiguate(&mut self) {
         let mut by_name: BTreeMap<String, Vec<Address>> = BTreeMap::new();
         for (address, link) in &mut self.links {
             link.alias = None;
@@ -29,10 +29,10 @@ impl State {
     /// the sockets there.
     fn places(&self, addresses: &[Address]) -> Vec<String> {
         let own_name = |address: &Address| {
-            let told = self.links.get(address).and_then(Linked::told);
-            told.map_or_else(
+            let report = self.links.get(address).and_then(Linked::report);
+            report.map_or_else(
                 || self.given(address),
-                |told| told.snapshot.worker.hostname.clone(),
+                |report| report.snapshot.worker.hostname.clone(),
             )
         };
         let ways: [&dyn Fn(&Address) -> String; 2] = [&own_name, &|address| self.given(address)];

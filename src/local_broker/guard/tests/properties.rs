@@ -58,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_of_an_authority_is_what_it_says(text in HOSTISH) {
+    fn an_authority_is_read_as_it_is_written(text in HOSTISH) {
         if let Some(Authority { host, port }) = Authority::parse(&text) {
             let port = port.map_or_else(String::new, |port| format!(":{port}"));
             let again = Authority::parse(&format!("{host}{port}")).unwrap();

@@ -290,7 +290,7 @@ class SqsBroker(AsyncBroker):
         reason = redact(reason)
         _LOG.error("Message %s cannot be run: %s", delivery.message_id, reason)
         try:
-            moved = await asyncio.to_thread(self._put_away, delivery, reason)
+            moved = await asyncio.to_thread(self._move_to_dead_letters, delivery, reason)
         except Exception as error:
             ours = translate(error, tried="dead-letter a message", target=delivery.url)
             _LOG.error("%s It is kept.", ours)
@@ -300,7 +300,7 @@ class SqsBroker(AsyncBroker):
         else:
             await self.hide(delivery, _KEEP_HIDDEN_SECONDS)
 
-    def _put_away(self, delivery: Delivery, reason: str) -> bool:
+    def _move_to_dead_letters(self, delivery: Delivery, reason: str) -> bool:
         client = self._started().client
         answer = client.get_queue_attributes(
             QueueUrl=delivery.url, AttributeNames=["RedrivePolicy"]

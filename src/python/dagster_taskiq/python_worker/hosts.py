@@ -211,7 +211,7 @@ class Ledger(_Keeper):
         self._numbers = itertools.count(1)
         self._pulse, self._look_ups = asyncio.Lock(), asyncio.Lock()
 
-    async def ask(self, kind: str, **fields: Any) -> Any:
+    async def request(self, kind: str, **fields: Any) -> Any:
         """Send a request. Each checks the state before it writes, so an unanswered one is repeated.
 
         Heartbeats and the query for cancelled runs do not wait for slow requests. Of the others,
@@ -224,9 +224,11 @@ class Ledger(_Keeper):
         """
         is_pulse = kind in PULSE
         async with self._pulse if is_pulse else self._look_ups:
-            return await self._ask(kind, _PULSE_SECONDS if is_pulse else _ANSWER_SECONDS, fields)
+            return await self._request(
+                kind, _PULSE_SECONDS if is_pulse else _ANSWER_SECONDS, fields
+            )
 
-    async def _ask(self, kind: str, seconds: float, fields: Mapping[str, Any]) -> Any:
+    async def _request(self, kind: str, seconds: float, fields: Mapping[str, Any]) -> Any:
         for _ in range(2):
             link = await self.link()
             number = next(self._numbers)

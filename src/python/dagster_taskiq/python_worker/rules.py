@@ -86,7 +86,7 @@ class Rules:
             return _failed(settlement.reason, delivery)
         if not task.is_step:
             return _ended(None, delivery)
-        found = await self._ledger.ask(
+        found = await self._ledger.request(
             "attempt_events", run_id=task.run_id, step_key=task.step_key, attempt=task.attempt
         )
         if found["ended"]:
@@ -98,13 +98,13 @@ class Rules:
             ended = await self._steps.run({**frame, "run_id": task.run_id})
         except HostDied as error:
             return await self._lost(task, error)
-        said = ended["outcome"]
-        if said is not None and said["outcome"] != "raised":
-            return await self._told(task, said, ended["pid"])
-        how = _how(ended, said)
-        if said is None and not (ended["begun"] or ended["canceled"]):
+        report = ended["outcome"]
+        if report is not None and report["outcome"] != "raised":
+            return await self._settlement_of(task, report, ended["pid"])
+        how = _how(ended, report)
+        if report is None and not (ended["begun"] or ended["canceled"]):
             return self._not_started(task, f"its process {how} before it began")
-        if not (task.is_step or ended["canceled"] or said is not None):
+        if not (task.is_step or ended["canceled"] or report is not None):
             # A lost process loses nothing of the run: the next one resumes it.
             return await self._interrupted(task, f"the run's process {how}", ended["pid"])
         retry = (not ended["canceled"] and ended["retry"]) or {}
@@ -129,23 +129,23 @@ class Rules:
         reason = f"Attempt {task.attempt} on host {task.worker['hostname']} was lost: {died}."
         return await self._report(task, "lost", reason)
 
-    async def _told(self, task: messages.Task, said: Frame, pid: int) -> Settlement:
-        outcome = said["outcome"]
+    async def _settlement_of(self, task: messages.Task, report: Frame, pid: int) -> Settlement:
+        outcome = report["outcome"]
         if outcome == "claim_held":
             _LOG.info("Another process runs %s: its message goes back.", _name(task))
             return Settlement("hide", "another process runs it", self._visibility)
         if outcome == "owner_silent":
-            again = min(self._visibility, said["again_s"])
+            again = min(self._visibility, report["again_s"])
             return Settlement("hide", "another process may run it", again)
         if outcome == "not_started":
-            return self._not_started(task, said["reason"])
+            return self._not_started(task, report["reason"])
         if outcome == "interrupted" and task.is_step:
-            return await self._report(task, "lost", said["reason"])
+            return await self._report(task, "lost", report["reason"])
         if outcome == "interrupted":
-            return await self._interrupted(task, said["reason"], pid)
+            return await self._interrupted(task, report["reason"], pid)
         if outcome == "unrunnable":
-            return Settlement("dead_letter", said["reason"])
-        word = said.get("status") or said.get("event") or said.get("reported") or outcome
+            return Settlement("dead_letter", report["reason"])
+        word = report.get("status") or report.get("event") or report.get("reported") or outcome
         if outcome != "finished":
             _LOG.info("%s was not run: %s (%s).", _name(task), outcome, word)
         return Settlement("delete", f"{outcome}: {word}")
@@ -154,7 +154,7 @@ class Rules:
         _LOG.info("%s was interrupted (%s) and goes on elsewhere.", _name(task), reason)
         # The next worker then need not wait for the silence of this one.
         try:
-            await self._ledger.ask("release", run_id=task.run_id, worker=task.worker, pid=pid)
+            await self._ledger.request("release", run_id=task.run_id, worker=task.worker, pid=pid)
         except HostUnusable as error:
             _LOG.warning("%s The run goes on a little later.", error)
         at_once = task.receive_count <= _INTERRUPTED_AT_ONCE
@@ -180,7 +180,7 @@ class Rules:
             **retry,
         }
         for _ in range(_CLAIM_TRIES):
-            answer = await self._ledger.ask("report", report=report)
+            answer = await self._ledger.request("report", report=report)
             if answer["result"] != "held":
                 break
             await asyncio.sleep(_CLAIM_PAUSE)
@@ -225,9 +225,9 @@ def _name(task: messages.Task) -> str:
     return f"step {task.step_key} of run {task.run_id}" if task.is_step else f"run {task.run_id}"
 
 
-def _how(ended: Frame, said: Frame | None) -> str:
-    if said is not None:
-        return f"ended with {said['reason']}"
+def _how(ended: Frame, report: Frame | None) -> str:
+    if report is not None:
+        return f"ended with {report['reason']}"
     if ended["signal"] is not None:
         return f"was ended by signal {ended['signal']} ({signal.Signals(ended['signal']).name})"
     return f"left with exit code {ended['code']}"

@@ -132,7 +132,7 @@ class Worker:
                 for delivery, run_id, step_key in held
             ],
         }
-        await self._ledger.ask("heartbeat", worker=self._identity["id"], body=body)
+        await self._ledger.request("heartbeat", worker=self._identity["id"], body=body)
 
     async def _look_for_cancelled_runs(self) -> None:
         """Interrupt tasks of runs that are being cancelled, were cancelled or failed."""
@@ -144,7 +144,7 @@ class Worker:
         if not tasks:
             return
         run_ids = sorted({run_id for run_id in tasks.values() if run_id})
-        ending = await self._ledger.ask("ending_runs", run_ids=run_ids)
+        ending = await self._ledger.request("ending_runs", run_ids=run_ids)
         # A run's own process writes FAILURE shortly before it ends: it is checked once more.
         failed = {run_id for run_id, status in ending.items() if status == "FAILURE"}
         fresh, self._failed_before = failed - self._failed_before, failed
