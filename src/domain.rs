@@ -11,10 +11,10 @@ mod fleet;
 mod isolation;
 mod log;
 mod message;
-mod plain;
 mod query;
 mod queue;
 mod run;
+mod sanitize;
 pub mod secrets;
 mod snapshot;
 mod source;
@@ -35,17 +35,17 @@ pub use message::{
     Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,
     RedrivePolicy,
 };
-pub use plain::{nearest, plain, reason};
 pub use query::{
     Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent, RunStep,
     RunSteps,
 };
 pub use queue::{DEFAULT_PRIORITY, PriorityCount, QueueCounts, QueueRole, QueueView};
 pub use run::{JobRef, RunStatus, RunView};
+pub use sanitize::{nearest, plain, reason};
 pub use snapshot::{MAX_RECENT_TASKS, Snapshot, WorkerSnapshot};
 pub use source::{Source, SourceHealth, SourceKind};
 pub use task::{Phase, TaskKind, TaskOutcome, TaskView, Usage};
 pub use trend::{Growth, Trend};
-pub use worker::{HostPhase, HostView, Slots, WorkerState, WorkerView};
+pub use worker::{ForkServerPhase, ForkServerView, Slots, WorkerState, WorkerView};
 
 pub use jiff::Timestamp;

@@ -1,29 +1,31 @@
 //! The pool: scheduling, task life cycle, drain and shutdown.
 //!
 //! One actor ([`Pool`]) makes every decision: what to receive, what to start, when to end. The life
-//! of one task ([`life`]) is a future of its own; it ends with the message deleted, given back or
+//! of one task ([`execution`]) is a future of its own; it ends with the message deleted, given back or
 //! dead-lettered, never in between.
 
 mod breaker;
-pub mod census;
-mod held;
-mod intake;
-mod life;
-mod lives;
+pub mod control_server;
+mod execution;
+mod execution_set;
+pub mod exporter;
+mod heartbeat;
+mod ingest;
+mod log_parser;
+pub mod log_ring;
+mod lost_runs;
 mod noops;
-pub mod operations;
-mod orders;
+mod outcome;
 mod output;
-mod polls;
 mod pool;
-mod printed;
-mod reporter;
-mod second_net;
+mod ready_queue;
+mod receiver;
+mod request;
 mod service;
-mod settle;
-mod turns;
+mod settlement;
+pub mod status_store;
 mod usage;
-mod words;
+mod weighted_round_robin;
 
-pub use orders::Order;
 pub use pool::{Pool, PoolOptions};
+pub use request::PoolRequest;

@@ -10,8 +10,8 @@ use super::block_on;
 use super::console::{self, CommandError, ConsoleArgs};
 use super::worker::StartArgs;
 use crate::console as ui;
-use crate::control::HubOptions;
-use crate::control::ssh::Ssh;
+use crate::fleet::AggregatorOptions;
+use crate::fleet::ssh::Ssh;
 
 /// Flags of `attach`.
 #[derive(Debug, Args)]
@@ -68,14 +68,14 @@ async fn open(args: AttachArgs) -> Result<ExitCode, CommandError> {
     } else {
         args.hosts.concat()
     };
-    let hub = HubOptions {
+    let aggregator = AggregatorOptions {
         hosts: args.hosts,
         ssh,
-        ..console::hub_options(&settings, Vec::new())
+        ..console::aggregator_options(&settings, Vec::new())
     };
     if args.console.is_once() {
-        return console::print_once(hub).await;
+        return console::print_once(aggregator).await;
     }
-    console::show(&settings, &args.console, hub, None, context).await?;
+    console::show(&settings, &args.console, aggregator, None, context).await?;
     Ok(ExitCode::SUCCESS)
 }

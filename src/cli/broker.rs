@@ -13,13 +13,12 @@ use clap::{Args, Subcommand};
 
 use crate::cli::output::note;
 use crate::config::parse_yaml;
-use crate::local_broker::account;
-use crate::local_broker::declared::Declared;
-use crate::local_broker::guard::Allowed;
-use crate::local_broker::guard::address::{Host, Origin};
-use crate::local_broker::journal::Durability;
-use crate::local_broker::tls::TlsFiles;
-use crate::local_broker::{LocalBroker, LocalBrokerConfig, LocalBrokerError};
+use crate::sqs_server::declared::Declared;
+use crate::sqs_server::guard::Allowed;
+use crate::sqs_server::guard::address::{Host, Origin};
+use crate::sqs_server::journal::Durability;
+use crate::sqs_server::tls::TlsFiles;
+use crate::sqs_server::{SqsServer, SqsServerConfig, SqsServerError, account};
 use crate::telemetry::{self, TelemetryError};
 pub(super) use keys::SECRET_KEY_VARIABLE;
 use running::RunningBroker;
@@ -78,7 +77,7 @@ struct Serve {
 #[derive(Debug, thiserror::Error)]
 enum BrokerError {
     #[error(transparent)]
-    Broker(#[from] LocalBrokerError),
+    Broker(#[from] SqsServerError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
@@ -175,7 +174,7 @@ impl Serve {
                 self.listen
             );
         }
-        let broker = LocalBroker::bind(LocalBrokerConfig {
+        let broker = SqsServer::bind(SqsServerConfig {
             listen: self.listen,
             data_dir: self.data_dir,
             durability: self.durability,

@@ -3,7 +3,7 @@
 //! its own, so that Ctrl-Z, a hang-up and a crash affect the console alone.
 
 mod background;
-pub(super) mod desk;
+pub(super) mod direct_queues;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -23,10 +23,10 @@ use crate::config::{ConfigError, Partial, Settings, state_folder};
 use crate::console::keymap::Keymap;
 use crate::console::theme::{Depth, Theme};
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit, RingSettings, Startup};
-use crate::control::{Hub, HubOptions, client};
 use crate::domain::{AlarmKind, Ring, Snapshot, Source, SourceHealth, SourceKind, Timestamp};
+use crate::fleet::{Aggregator, AggregatorOptions, client};
+use crate::queue_ops::queue_depth::COUNTS;
 use crate::telemetry::{self, TelemetryError};
-use crate::worker::census::COUNTS;
 use background::Background;
 
 /// How the console looks and what it may do: flags of every command that opens one.
@@ -169,9 +169,9 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     }
     let (settings, _log) = prepare(&start, &args)?;
     let folders = start.runtime_dir.clone().map(|folder| vec![folder]);
-    let discover = folders.unwrap_or_else(crate::control::runtime::folders);
+    let discover = folders.unwrap_or_else(crate::protocol::socket_folder::folders);
     if args.once {
-        return print_once(hub_options(&settings, discover)).await;
+        return print_once(aggregator_options(&settings, discover)).await;
     }
     let (publish, startup) = watch::channel(Startup::None);
     let left = CancellationToken::new();
@@ -185,12 +185,12 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
         background.serve(incoming).await;
     };
     let console = async {
-        let hub = HubOptions {
-            desk: Some(desk::start(&settings)),
+        let aggregator = AggregatorOptions {
+            direct_queues: Some(direct_queues::start(&settings)),
             starter: Some(starter),
-            ..hub_options(&settings, discover.clone())
+            ..aggregator_options(&settings, discover.clone())
         };
-        let exit = show(&settings, &args, hub, Some(startup), String::new()).await;
+        let exit = show(&settings, &args, aggregator, Some(startup), String::new()).await;
         left.cancel();
         exit
     };
@@ -228,7 +228,7 @@ pub(super) fn prepare(
 const ONCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints the current state as JSON.
-pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandError> {
+pub(super) async fn print_once(options: AggregatorOptions) -> Result<ExitCode, CommandError> {
     // A worker without viewers counts its queues when one connects.
     let begin = Timestamp::now() - COUNTS;
     let counted = |snapshot: &Snapshot| {
@@ -239,7 +239,7 @@ pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandE
             lately || queue.error.is_some() || !served.contains(&queue.name)
         })
     };
-    let handle = Hub::start(options);
+    let handle = Aggregator::start(options);
     let mut snapshots = handle.watch();
     // A worker that has only greeted has not sent its state yet.
     let is_complete = |snapshot: &Arc<Snapshot>| {
@@ -261,24 +261,25 @@ pub(super) async fn print_once(options: HubOptions) -> Result<ExitCode, CommandE
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn hub_options(settings: &Settings, discover: Vec<PathBuf>) -> HubOptions {
-    HubOptions {
+pub(super) fn aggregator_options(settings: &Settings, discover: Vec<PathBuf>) -> AggregatorOptions {
+    AggregatorOptions {
         discover,
         webserver_url: settings.webserver_url.value.clone(),
         read_only: settings.read_only.value,
-        ..HubOptions::default()
+        ..AggregatorOptions::default()
     }
 }
 
-/// Opens the console over the sources of `hub`; `context` is shown beside the product's name.
+/// Opens the console over the sources of `aggregator`; `context` is shown beside the product's
+/// name.
 pub(super) async fn show(
     settings: &Settings,
     args: &ConsoleArgs,
-    hub: HubOptions,
+    aggregator: AggregatorOptions,
     startup: Option<watch::Receiver<Startup>>,
     context: String,
 ) -> Result<Exit, ConsoleError> {
-    let handle = Hub::start(hub);
+    let handle = Aggregator::start(aggregator);
     let options = ConsoleOptions {
         startup,
         context,

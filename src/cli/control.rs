@@ -11,8 +11,9 @@ use clap::{Args, Subcommand};
 use thiserror::Error;
 
 use super::block_on;
-use crate::control::audit::AuditLog;
-use crate::control::{proxy, runtime};
+use crate::fleet::proxy;
+use crate::protocol::audit::AuditLog;
+use crate::protocol::socket_folder;
 
 /// Verbs of `control`.
 #[derive(Debug, Subcommand)]
@@ -62,9 +63,9 @@ fn own(stream: BorrowedFd<'_>) -> io::Result<tokio::fs::File> {
 /// All runtime folders of this user. A command that ssh runs has no session of its own, so the
 /// variable with the session's folder may be missing although a login of the same user has it.
 fn every_folder() -> Vec<PathBuf> {
-    let mut folders = runtime::folders();
+    let mut folders = socket_folder::folders();
     let uid = rustix::process::geteuid().as_raw();
-    let session = runtime::folder_in(&PathBuf::from(format!("/run/user/{uid}")));
+    let session = socket_folder::folder_in(&PathBuf::from(format!("/run/user/{uid}")));
     if !folders.contains(&session) {
         folders.push(session);
     }

@@ -21,12 +21,12 @@ use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::cli::console::{LookArgs, desk};
+use crate::cli::console::{LookArgs, direct_queues};
 use crate::cli::output::out;
 use crate::config::{ConfigError, Listen};
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit};
-use crate::control::{Hub, HubOptions};
 use crate::environment::{managed, packages};
+use crate::fleet::{Aggregator, AggregatorOptions};
 
 use services::{Services, Up};
 use state::State;
@@ -186,14 +186,14 @@ async fn open_console(
     let settings = services.console_settings(up)?;
     console_is_open.store(true, Ordering::Relaxed);
     let (starter, incoming) = mpsc::channel(1);
-    let handle = Hub::start(HubOptions {
+    let handle = Aggregator::start(AggregatorOptions {
         sockets: vec![up.socket.clone()],
         discover: Vec::new(),
         webserver_url: Some(up.webserver.clone()),
         read_only: settings.read_only.value,
-        desk: Some(desk::start(&settings)),
+        direct_queues: Some(direct_queues::start(&settings)),
         starter: Some(starter),
-        ..HubOptions::default()
+        ..AggregatorOptions::default()
     });
     let options = ConsoleOptions {
         context: "demo".to_owned(),
@@ -203,7 +203,7 @@ async fn open_console(
         let mut console = std::pin::pin!(console::run(handle, options));
         tokio::select! {
             exit = &mut console => exit,
-            // The hub is gone: the console is about to end.
+            // The aggregator is gone: the console is about to end.
             () = services.start_workers(supervisor, up, incoming) => console.await,
         }
     };

@@ -14,9 +14,9 @@ use serde::Serialize;
 use super::block_on;
 use super::connection::ConnectionArgs;
 use super::worker::WorkerError;
-use crate::broker::Broker;
 use crate::cli::output::out;
 use crate::config::{Partial, Settings};
+use crate::sqs::Broker;
 
 /// Flags of `doctor`.
 #[derive(Debug, Args)]

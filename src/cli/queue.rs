@@ -16,10 +16,10 @@ use thiserror::Error;
 use super::block_on;
 use super::connection::ConnectionArgs;
 use super::worker::WorkerError;
-use crate::broker::{Broker, BrokerError, QueueSet};
 use crate::config::{ConfigError, Partial, Settings};
-use crate::host::HostError;
-use crate::worker::operations::OperateError;
+use crate::fork_server::ForkServerError;
+use crate::queue_ops::OperationError;
+use crate::sqs::{Broker, BrokerError, QueueSet};
 
 /// Verbs of `queue`.
 #[derive(Debug, Subcommand)]
@@ -201,7 +201,7 @@ pub enum QueueError {
     Broker(#[from] BrokerError),
     /// A failed operation.
     #[error(transparent)]
-    Operate(#[from] OperateError),
+    Operate(#[from] OperationError),
     /// The process that reports to Dagster did not start.
     #[error("{0}; or leave the steps waiting with --keep-waiting")]
     Ending(#[source] Box<WorkerError>),
@@ -213,8 +213,8 @@ pub enum QueueError {
     Refused(String),
 }
 
-impl From<HostError> for QueueError {
-    fn from(error: HostError) -> Self {
+impl From<ForkServerError> for QueueError {
+    fn from(error: ForkServerError) -> Self {
         Self::Ending(Box::new(error.into()))
     }
 }

@@ -3,7 +3,7 @@
 //! same audit log.
 
 mod choose;
-mod desk;
+mod context;
 mod explain;
 mod launch;
 mod list;
@@ -21,7 +21,7 @@ use super::connection::ConnectionArgs;
 use crate::config::{ConfigError, Partial};
 use crate::dagster::DagsterError;
 use crate::domain::RunStatus;
-use desk::Desk;
+use context::RunContext;
 
 /// Verbs of `run`.
 #[derive(Debug, Subcommand)]
@@ -164,7 +164,7 @@ pub fn run(verb: RunVerb) -> Result<ExitCode, RunError> {
 }
 
 impl CommonArgs {
-    fn desk(&self) -> Result<Desk, RunError> {
+    fn context(&self) -> Result<RunContext, RunError> {
         let connection = ConnectionArgs {
             config_yaml: self.config_yaml.clone(),
             ..ConnectionArgs::default()
@@ -175,7 +175,7 @@ impl CommonArgs {
             ..Partial::default()
         };
         // No queue is needed here.
-        Desk::new(&connection.settings(flags, true)?, self.json)
+        RunContext::new(&connection.settings(flags, true)?, self.json)
     }
 }
 

@@ -6,7 +6,7 @@ mod fleet;
 mod signals;
 mod start;
 mod verbs;
-mod watch;
+mod wait;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,14 +21,14 @@ pub(super) use verbs::sockets_in;
 use super::block_on;
 use super::child::ChildError;
 use super::connection::ConnectionArgs;
-use crate::broker::BrokerError;
 use crate::config::{ConfigError, Listen, Partial, Settings};
-use crate::control::ControlError;
-use crate::control::exporter::ListenError;
 use crate::domain::{Isolation, LogFormat};
 use crate::environment::packages::UnpackError;
-use crate::host::HostError;
+use crate::fork_server::ForkServerError;
+use crate::protocol::ControlError;
+use crate::sqs::BrokerError;
 use crate::telemetry::TelemetryError;
+use crate::worker::exporter::ListenError;
 
 /// Verbs of `worker`.
 #[derive(Debug, Subcommand)]
@@ -249,7 +249,7 @@ pub enum WorkerError {
     Broker(#[from] BrokerError),
     /// Python, dagster or `DAGSTER_HOME`.
     #[error(transparent)]
-    Host(#[from] HostError),
+    Host(#[from] ForkServerError),
     /// The embedded Python packages.
     #[error(transparent)]
     Packages(#[from] UnpackError),

@@ -6,15 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::domain::{
-    AlarmKind, FleetWorker, Growth, HostPhase, Phase, QueueRole, Snapshot, SourceHealth,
-    WorkerState,
-};
-
 use super::format::{self, coarse_age, seconds_between};
+use super::labels;
 use super::rows::{self, WorkerRow};
 use super::view::View;
-use super::words;
+use crate::domain::{
+    AlarmKind, FleetWorker, ForkServerPhase, Growth, Phase, QueueRole, Snapshot, SourceHealth,
+    WorkerState,
+};
 
 pub use consumers::NO_WORKER;
 
@@ -102,7 +101,7 @@ fn sources(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         let retry = source
             .retry_at
             .map_or_else(String::new, |at| format!(" ({})", format::retry(at, now)));
-        let (kind, address) = (words::source(source.kind), &source.address);
+        let (kind, address) = (labels::source(source.kind), &source.address);
         let text = format!("{kind} {address} {what} {age}{retry}: {reason}");
         found.critical(AlarmKind::Unreachable, format!("{kind} {address}"), text);
     }
@@ -120,7 +119,7 @@ fn workers(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
             found.critical(AlarmKind::SilentWorker, &worker.id, text);
         }
         for host in &worker.hosts {
-            if let HostPhase::Failed(reason) = &host.phase {
+            if let ForkServerPhase::Failed(reason) = &host.phase {
                 let (location, id) = (&host.location, &worker.id);
                 let text = format!("{location} does not load on {id}: {reason}");
                 found.critical(AlarmKind::CodeLocation, format!("{location} {id}"), text);

@@ -3,23 +3,23 @@
 //! [`App::update`] takes a message and returns effects, without I/O; [`App::render`] draws the
 //! current model. [`super::runtime`] owns the terminal, the clock and the control layer.
 
-mod alarming;
+mod alarm_list;
+mod confirm;
+mod confirm_removal;
+mod details;
 mod dispatch;
-mod explaining;
-mod following;
-mod hearing;
-mod launching;
+mod explanation;
+mod launch_form;
 mod list;
 mod marks;
 mod messages;
 mod mouse;
+mod navigation;
 mod operations;
 mod overlays;
 mod palette;
-mod questions;
-mod removals;
 mod runs;
-mod trail;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,28 +29,27 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::domain::{Command, LogLevel, Reply, Snapshot};
-
-use super::days::Days;
+use super::depth_history::DepthHistory;
 use super::follow::Follow;
 use super::glyphs::Glyphs;
 use super::key::Key;
 use super::keymap::Keymap;
+use super::notify::{Notifier, RingSettings};
 use super::options::{Exit, QuitPolicy, Startup};
 use super::overlay::Overlay;
-use super::ringing::{RingSettings, Ringing};
 use super::theme::{Depth, Theme};
 use super::toast::{Toast, Tone};
 use super::view::View;
+use crate::domain::{Command, LogLevel, Reply, Snapshot};
 
 pub use super::render::Caret;
-pub(super) use alarming::Standing;
-pub use alarming::{AlarmKey, AlarmPlace};
-pub use explaining::{Explained, Subject};
+pub(super) use alarm_list::Standing;
+pub use alarm_list::{AlarmKey, AlarmPlace};
+pub use explanation::{Explained, Subject};
 pub use list::List;
 pub use messages::Messages;
 pub use mouse::Mouse;
-pub use trail::Place;
+pub use navigation::Place;
 
 /// Input of the model.
 #[derive(Clone, Debug)]
@@ -208,7 +207,7 @@ pub struct App {
     /// The current alarms.
     pub(super) standing: Standing,
     /// Waiting messages over the last day.
-    pub(super) waiting: Days,
+    pub(super) waiting: DepthHistory,
     pub(super) size: (u16, u16),
     /// Whether the mouse is used.
     pub(super) mouse: bool,
@@ -229,7 +228,7 @@ pub struct App {
     /// Data about queues and messages beyond the snapshot.
     pub(super) messages: Messages,
     /// The alarms that the terminal rings for.
-    ringing: Ringing,
+    ringing: Notifier,
     /// Time of the last message.
     last_message_at: Timestamp,
 }
@@ -265,7 +264,7 @@ impl App {
             pending: Vec::new(),
             startup: Startup::None,
             standing: Standing::new(),
-            waiting: Days::default(),
+            waiting: DepthHistory::default(),
             size: (80, 24),
             mouse: false,
             requested_slots: BTreeMap::new(),
@@ -276,7 +275,7 @@ impl App {
             loading_runs: None,
             next_request: 0,
             messages: Messages::default(),
-            ringing: Ringing::default(),
+            ringing: Notifier::default(),
             last_message_at: Timestamp::MIN,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ratatui_textarea::TextArea;
 
 use super::overlay::Input;
-use super::places::{self, Mark};
+use super::yaml_diagnostics::{self, Mark};
 use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef, Launch};
 
 /// State of the launch form.
@@ -159,7 +159,7 @@ impl LaunchForm {
     /// The lines of a text with errors, found by Dagster or by the YAML parser.
     #[must_use]
     pub fn marks(&self, text: &str) -> Vec<Mark> {
-        places::marks(text, &self.problems)
+        yaml_diagnostics::marks(text, &self.problems)
     }
 
     /// Whether the job is Dagster's own over every asset, which is launched for chosen assets only.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::ringing::RingSettings;
+use super::notify::RingSettings;
 use super::theme::Depth;
 
 /// Behaviour of `q` while steps are in flight.

@@ -9,6 +9,7 @@
 
 mod alarms;
 mod audit;
+mod badges;
 mod chrome;
 mod dead_letters;
 mod detail;
@@ -23,10 +24,9 @@ mod panel;
 mod prompt;
 mod queues;
 mod runs;
-pub(super) mod sheet;
-mod signs;
 mod steps;
 mod table;
+pub(super) mod table_view;
 mod workers;
 
 use std::cell::Cell;
@@ -36,15 +36,14 @@ use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::domain::Snapshot;
-
 use super::alarms::Alarm;
 use super::app::App;
 use super::glyphs::Glyphs;
+use super::labels;
 use super::overlay::Overlay;
 use super::theme::Roles;
 use super::view::View;
-use super::words;
+use crate::domain::Snapshot;
 
 /// Inputs of every region's drawing.
 #[derive(Clone, Copy)]
@@ -203,7 +202,7 @@ impl App {
 /// The titles of the shown columns of the current view, then the cells of all its rows; `None` if
 /// the view is not a table.
 pub(super) fn cells_of_all(app: &App, now: Timestamp) -> Option<Vec<Vec<String>>> {
-    let sheet = sheet::of(app.view)?;
+    let sheet = table_view::of(app.view)?;
     let ctx = Ctx {
         app,
         snapshot: &app.snapshot,

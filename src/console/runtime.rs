@@ -1,8 +1,8 @@
 //! The event loop: terminal events, snapshots, replies, signals and time become messages; effects
 //! are carried out; frames are drawn when something changed, never faster than the limit.
 
-mod lending;
 mod signals;
+mod suspend;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -23,18 +23,17 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle as AbortOnDrop;
 
-use crate::control::Handle;
-use crate::domain::{Reply, Snapshot};
-
 use super::app::{App, Effect, Message, Setup};
+use super::frame_rate::{FrameLimiter, PendingSnapshot, frame_time};
 use super::glyphs::Glyphs;
 use super::input::{self, InputEvent};
 use super::keymap::Keymap;
-use super::memory::Memory;
 use super::options::{ConsoleError, ConsoleOptions, Exit, Startup};
-use super::pace::{Pace, PendingSnapshot, frame_time};
+use super::saved_state::SavedState;
 use super::terminal::{self, PanicHook, Panics, Screen};
 use super::theme::{Depth, Theme};
+use crate::domain::{Reply, Snapshot};
+use crate::fleet::Handle;
 use signals::{Ends, Signals};
 
 /// Time limit for writing a file before the console ends without it: home folders may be on
@@ -67,7 +66,7 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
         app = app.with_keys(Keymap::load(path)?);
     }
     if let Some(path) = &options.memory {
-        match Memory::load(path) {
+        match SavedState::load(path) {
             Ok(memory) => app = app.with_memory(memory),
             // The problem does not prevent work.
             Err(error) => tracing::warn!("cannot read {}: {error}", path.display()),
@@ -244,7 +243,7 @@ impl Console<'_> {
         if let ControlFlow::Break(exit) = self.update_size(&mut signals).await {
             return exit;
         }
-        let mut pace = Pace::new(self.frame);
+        let mut limiter = FrameLimiter::new(self.frame);
         let mut remembered = Instant::now();
         let mut changed = false;
         let mut pending = PendingSnapshot::default();
@@ -254,7 +253,7 @@ impl Console<'_> {
         }
         loop {
             let due = if changed {
-                pace.due
+                limiter.due
             } else {
                 Instant::now() + self.app.next_tick(Timestamp::now())
             };
@@ -317,7 +316,7 @@ impl Console<'_> {
             }
             changed = true;
             let moment = Instant::now();
-            if !pace.takes(moment, typed) {
+            if !limiter.takes(moment, typed) {
                 continue;
             }
             // Snapshots are taken once a frame, however many came.

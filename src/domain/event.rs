@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::secrets::redact_in_place;
 use super::{
-    Audience, FleetWorker, HostPhase, HostView, LogLine, Phase, QueueView, Source, TaskOutcome,
-    TaskView, Timestamp, Usage, WorkerState,
+    Audience, FleetWorker, ForkServerPhase, ForkServerView, LogLine, Phase, QueueView, Source,
+    TaskOutcome, TaskView, Timestamp, Usage, WorkerState,
 };
 
 /// An event of a worker.
@@ -93,7 +93,7 @@ pub enum Event {
     /// The Python hosts, all of them.
     Hosts {
         /// Their present states.
-        hosts: Vec<HostView>,
+        hosts: Vec<ForkServerView>,
     },
     /// All workers of the deployment, from Dagster's storage.
     Fleet {
@@ -127,7 +127,7 @@ impl Event {
             Self::Source { source } => source.redact(),
             Self::Hosts { hosts } => {
                 for host in hosts {
-                    if let HostPhase::Failed(reason) = &mut host.phase {
+                    if let ForkServerPhase::Failed(reason) = &mut host.phase {
                         redact_in_place(reason);
                     }
                 }

@@ -81,7 +81,7 @@ pub struct Slots {
 /// Phase of a warm Python host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum HostPhase {
+pub enum ForkServerPhase {
     /// Importing dagster and the user's definitions.
     Loading,
     /// Ready to run tasks.
@@ -92,22 +92,22 @@ pub enum HostPhase {
     Failed(String),
 }
 
-/// A warm Python host (or the ledger) in the console.
+/// A warm Python host (or the instance agent) in the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostView {
+pub struct ForkServerView {
     /// Process id.
     pub pid: u32,
     /// Code location (a file or module), or `ledger`.
     pub location: String,
     /// Phase of its life.
-    pub phase: HostPhase,
+    pub phase: ForkServerPhase,
     /// Duration of loading, in milliseconds.
     pub load_ms: Option<u64>,
     /// Children running now.
     pub children: u32,
     /// Proportional set size in bytes, if the kernel reports it.
     pub pss_bytes: Option<u64>,
-    /// Kind of process that its steps get; `None` before it is loaded, and for the ledger.
+    /// Kind of process that its steps get; `None` before it is loaded, and for the instance agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
     /// Reason for that kind, in a sentence.
@@ -143,7 +143,7 @@ pub struct WorkerView {
     #[serde(default)]
     pub clock_behind: i64,
     /// Its Python hosts.
-    pub hosts: Vec<HostView>,
+    pub hosts: Vec<ForkServerView>,
     /// Names of the queues it receives from; empty if it does not report them.
     #[serde(default)]
     pub queues: Vec<String>,

@@ -17,8 +17,8 @@ const POOL: Duration = Duration::from_secs(90);
 /// Maximum silence of receives: each takes up to 30 s, and is tried three times.
 const RECEIVES: Duration = Duration::from_mins(4);
 
-/// Maximum silence of heartbeats: one is tried every 5 s, and waits for a restarting ledger up to
-/// twice, for less than a minute each time.
+/// Maximum silence of heartbeats: one is tried every 5 s, and waits for a restarting instance agent
+/// up to twice, for less than a minute each time.
 const HEARTBEAT: Duration = Duration::from_mins(3);
 
 static VITALS: LazyLock<Vitals> = LazyLock::new(Vitals::default);

@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::life::Context;
-use crate::broker::Delivery;
+use super::execution::ExecutionContext;
+use crate::sqs::Delivery;
 use crate::wire::{Noop, TaskiqResult};
 
 /// Maximum number of messages that SQS deletes in a call.
@@ -38,7 +38,7 @@ impl Noops {
     }
 
     /// Starts to acknowledge the waiting ones.
-    pub fn settle(&mut self, context: &Context) {
+    pub fn settle(&mut self, context: &ExecutionContext) {
         while !self.waiting.is_empty() && self.going.len() < AT_ONCE {
             let queue = self.waiting[0].0.queue.url.clone();
             let mut batch = Vec::with_capacity(BATCH);
@@ -82,7 +82,7 @@ impl Noops {
 
 /// Puts the results, for senders that look for them, then deletes the messages; returns the number
 /// of deleted ones.
-async fn acknowledge(context: &Context, batch: &[(Delivery, Noop)]) -> usize {
+async fn acknowledge(context: &ExecutionContext, batch: &[(Delivery, Noop)]) -> usize {
     let mut done = Vec::with_capacity(batch.len());
     for (delivery, noop) in batch {
         let result = TaskiqResult::ended(None, 0.0).to_json();

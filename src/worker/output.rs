@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::domain::OutputPage;
 use crate::domain::secrets::redact_text;
-use crate::host::{Capture, Hosts};
+use crate::fork_server::{Capture, ForkServers};
 
 /// Reads the next part of both streams, from `after` on, or from near their ends.
 ///
 /// # Errors
 /// One sentence: the files are not on this host, or cannot be read.
 pub(super) async fn read(
-    hosts: &Hosts,
+    hosts: &ForkServers,
     run_id: &str,
     file_key: &str,
     after: Option<&str>,

@@ -11,19 +11,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, info, warn};
 
-use super::held::{Held, Task};
-use super::intake::{Intake, Taken};
-use super::life::Context;
-use super::lives::{Ended, Lives};
-use super::orders::Order;
-use super::polls::{Polled, Polls};
-use super::reporter::{self, InFlight, PoolStatus};
-use super::second_net;
+use super::execution::ExecutionContext;
+use super::execution_set::{EndedExecution, ExecutionSet};
+use super::heartbeat::{self, InFlight, PoolStatus};
+use super::ingest::{Ingest, Ingested};
+use super::lost_runs;
+use super::ready_queue::{ReadyQueue, Task};
+use super::receiver::{ReceivedBatch, Receiver};
+use super::request::PoolRequest;
 use super::service::Service;
-use super::settle::{back_off, jitter};
-use crate::broker::{Broker, LONG_POLL, Leases, QueueSet};
+use super::settlement::{back_off, jitter};
 use crate::domain::{Event, EventSink, Slots, WorkerState};
-use crate::host::Hosts;
+use crate::fork_server::ForkServers;
+use crate::sqs::{Broker, LONG_POLL, Leases, QueueSet};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::vitals::vitals;
 
@@ -49,19 +49,19 @@ pub struct PoolOptions {
 /// A worker's pool, driven by [`Pool::run`].
 pub struct Pool {
     options: PoolOptions,
-    context: Context,
+    context: ExecutionContext,
     queues: watch::Sender<QueueSet>,
     state: WorkerState,
     steps: Slots,
     runs: Slots,
-    held_steps: Held,
-    held_runs: Held,
+    ready_steps: ReadyQueue,
+    ready_runs: ReadyQueue,
     running: HashMap<String, InFlight>,
     /// The messages of running tasks.
     in_hand: HashMap<String, Arc<Task>>,
-    polls: Polls,
-    intake: Intake,
-    lives: Lives,
+    receiver: Receiver,
+    ingest: Ingest,
+    executions: ExecutionSet,
     /// Time at which a drain becomes a stop.
     stop_at: Option<tokio::time::Instant>,
     /// When a draining worker next hands over its run workers.
@@ -105,11 +105,11 @@ impl Pool {
         options: PoolOptions,
         broker: Broker,
         queues: QueueSet,
-        hosts: Hosts,
+        hosts: ForkServers,
         events: EventSink,
     ) -> Self {
         let leases = Leases::start(broker.clone());
-        let polls = Polls::new(broker.clone(), &queues, options.starvation_guard);
+        let receiver = Receiver::new(broker.clone(), &queues, options.starvation_guard);
         let steps = Slots {
             target: options.steps,
             busy: 0,
@@ -125,25 +125,25 @@ impl Pool {
             in_flight: Vec::new(),
         });
         Self {
-            context: Context {
+            context: ExecutionContext {
                 broker,
                 leases,
                 hosts,
                 events,
                 breaker: Arc::default(),
             },
-            intake: Intake::new(options.worker.clone()),
+            ingest: Ingest::new(options.worker.clone()),
             options,
             queues: watch::Sender::new(queues),
             state: WorkerState::Starting,
             steps,
             runs,
-            held_steps: Held::default(),
-            held_runs: Held::default(),
+            ready_steps: ReadyQueue::default(),
+            ready_runs: ReadyQueue::default(),
             running: HashMap::new(),
             in_hand: HashMap::new(),
-            polls,
-            lives: Lives::default(),
+            receiver,
+            executions: ExecutionSet::default(),
             stop_at: None,
             hand_over_at: None,
             chores: JoinSet::new(),
@@ -153,10 +153,10 @@ impl Pool {
     }
 
     /// Receives and runs until a drain or a stop has ended. Every message is settled by then.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    pub async fn run(mut self, mut orders: mpsc::Receiver<PoolRequest>) {
         let queues = self.queues.subscribe();
-        let net = second_net::start(&self.context, queues.clone(), self.status.subscribe());
-        let reports = reporter::start(&self.context, queues, self.status.subscribe());
+        let net = lost_runs::start(&self.context, queues.clone(), self.status.subscribe());
+        let reports = heartbeat::start(&self.context, queues, self.status.subscribe());
         let mut service = Service::new();
         let mut missing = tokio::time::interval(LOOK_FOR_MISSING);
         missing.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -169,13 +169,13 @@ impl Pool {
                 break;
             }
             let rests_until = self.rests_until();
-            vitals().turned(self.state, rests_until.is_some(), self.polls.open() > 0);
-            let retry = rests_until.or_else(|| self.polls.next_retry());
+            vitals().turned(self.state, rests_until.is_some(), self.receiver.open() > 0);
+            let retry = rests_until.or_else(|| self.receiver.next_retry());
             tokio::select! {
-                polled = self.polls.next() => self.polled(polled),
-                Some(ended) = self.lives.next() => self.ended(&ended),
-                Some(taken) = self.intake.next() => {
-                    if let Taken::Task(task) = taken {
+                polled = self.receiver.next() => self.polled(polled),
+                Some(ended) = self.executions.next() => self.ended(&ended),
+                Some(taken) = self.ingest.next() => {
+                    if let Ingested::Task(task) = taken {
                         self.receive(*task);
                     }
                 }
@@ -218,16 +218,16 @@ impl Pool {
             in_flight: Vec::new(),
         };
         let queues = self.queues.borrow().clone();
-        let last = reporter::heartbeat(&self.context, &queues, status);
+        let last = heartbeat::heartbeat(&self.context, &queues, status);
         let _ = tokio::time::timeout(FINAL_HEARTBEAT_TIMEOUT, last).await;
     }
 
     /// Whether an ending pool has nothing left to do.
     fn is_over(&self) -> bool {
         matches!(self.state, WorkerState::Draining | WorkerState::Stopping)
-            && self.lives.is_empty()
-            && self.intake.is_empty()
-            && self.polls.open() == 0
+            && self.executions.is_empty()
+            && self.ingest.is_empty()
+            && self.receiver.open() == 0
     }
 
     /// Stops the run workers of a draining worker whose own steps are done: its runs wait for steps
@@ -247,30 +247,30 @@ impl Pool {
 
     /// Starts all tasks that can start, then requests messages for free slots and the prefetch.
     fn schedule(&mut self) {
-        self.intake.settle_noops(&self.context);
+        self.ingest.settle_noops(&self.context);
         if self.rests_until().is_some() {
             self.rest();
         } else if self.state.receives() {
             let now = Timestamp::now();
             while self.steps.busy < self.steps.target
-                && let Some(task) = self.held_steps.pop(now)
+                && let Some(task) = self.ready_steps.pop(now)
             {
                 self.steps.busy += 1;
                 self.start(task);
             }
             while self.runs.busy < self.runs.target
-                && let Some(task) = self.held_runs.pop(now)
+                && let Some(task) = self.ready_runs.pop(now)
             {
                 self.runs.busy += 1;
                 self.start(task);
             }
             self.release_excess();
             let room = self.steps.target.saturating_sub(self.steps.busy) + self.options.prefetch;
-            let coming = self.held_steps.len() + self.intake.len();
+            let coming = self.ready_steps.len() + self.ingest.len();
             let steps = (room as usize).saturating_sub(coming);
             let runs = self.runs.target.saturating_sub(self.runs.busy) as usize;
-            if !self.intake.is_full() {
-                self.polls.demand(steps, runs);
+            if !self.ingest.is_full() {
+                self.receiver.demand(steps, runs);
             }
         }
         let hands_over = self.state == WorkerState::Draining && self.steps.busy == 0;
@@ -298,29 +298,29 @@ impl Pool {
 
     /// Gives the held tasks back to workers that can start them.
     fn rest(&mut self) {
-        let held = self.held_steps.take_all().into_iter();
-        let held: Vec<Task> = held.chain(self.held_runs.take_all()).collect();
+        let held = self.ready_steps.take_all().into_iter();
+        let held: Vec<Task> = held.chain(self.ready_runs.take_all()).collect();
         for task in held {
             let pause = back_off(task.delivery.receive_count);
             self.release(task, pause, "tasks cannot be started here for now");
         }
-        self.polls.abandon();
+        self.receiver.abandon();
     }
 
     /// Gives back tasks that cannot start soon, for an idle worker: several queues may answer at
     /// once.
     fn release_excess(&mut self) {
-        for task in self.held_steps.take_excess(self.options.prefetch as usize) {
+        for task in self.ready_steps.take_excess(self.options.prefetch as usize) {
             let pause = no_slot_pause(&task);
             self.release(task, pause, "no free slot");
         }
-        for task in self.held_runs.take_all() {
+        for task in self.ready_runs.take_all() {
             self.release(task, misplaced_run_pause(), "no free run slot");
         }
     }
 
     fn start(&mut self, task: Task) {
-        self.polls.started(&task.delivery.queue);
+        self.receiver.started(&task.delivery.queue);
         self.running
             .insert(task.message.task_id.clone(), InFlight::new(&task));
         let task = Arc::new(task);
@@ -328,11 +328,11 @@ impl Pool {
             .insert(task.message.task_id.clone(), Arc::clone(&task));
         let life = self.context.clone().live(Arc::clone(&task));
         let life = life.instrument(task.span());
-        self.lives.spawn(task, life);
+        self.executions.spawn(task, life);
     }
 
-    fn ended(&mut self, ended: &Ended) {
-        let Ended { task, panic } = ended;
+    fn ended(&mut self, ended: &EndedExecution) {
+        let EndedExecution { task, panic } = ended;
         self.running.remove(&task.message.task_id);
         self.in_hand.remove(&task.message.task_id);
         let slots = if task.message.kind.is_run() {
@@ -354,11 +354,11 @@ impl Pool {
         }
     }
 
-    fn polled(&mut self, polled: Polled) {
+    fn polled(&mut self, polled: ReceivedBatch) {
         match polled.result {
             Ok(deliveries) => {
                 for delivery in deliveries {
-                    let taken = self.intake.take(&self.context, delivery, polled.starved);
+                    let taken = self.ingest.take(&self.context, delivery, polled.starved);
                     if let Some(task) = taken {
                         self.receive(task);
                     }
@@ -392,14 +392,14 @@ impl Pool {
             }
             return;
         }
-        let view = Box::new(self.intake.view(&task));
+        let view = Box::new(self.ingest.view(&task));
         self.context.events.send(Event::Received { task: view });
         if !self.state.receives() {
             self.release(task, Duration::ZERO, "the worker takes no more");
         } else if task.message.kind.is_run() {
-            self.held_runs.push(task);
+            self.ready_runs.push(task);
         } else {
-            self.held_steps.push(task);
+            self.ready_steps.push(task);
         }
     }
 
@@ -416,7 +416,7 @@ impl Pool {
 
     fn found(&mut self, queues: Result<QueueSet, tokio::task::JoinError>) {
         if let Ok(queues) = queues {
-            self.polls.serve(&queues);
+            self.receiver.serve(&queues);
             self.queues.send_replace(queues);
         }
     }
@@ -425,8 +425,8 @@ impl Pool {
     fn in_hand(&self, task_id: &str) -> Option<&Task> {
         let running = self.in_hand.get(task_id).map(|task| &**task);
         let held = || {
-            let steps = self.held_steps.get(task_id);
-            steps.or_else(|| self.held_runs.get(task_id))
+            let steps = self.ready_steps.get(task_id);
+            steps.or_else(|| self.ready_runs.get(task_id))
         };
         running.or_else(held)
     }
@@ -446,15 +446,15 @@ impl Pool {
         self.ends_in(time);
         if !state.receives() {
             let held: Vec<Task> = self
-                .held_steps
+                .ready_steps
                 .take_all()
                 .into_iter()
-                .chain(self.held_runs.take_all())
+                .chain(self.ready_runs.take_all())
                 .collect();
             for task in held {
                 self.release(task, Duration::ZERO, "the worker takes no more");
             }
-            self.polls.abandon();
+            self.receiver.abandon();
         }
     }
 

@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dagster_taskiq_tui::control::client::{self, SubscribeOptions};
-use dagster_taskiq_tui::control::protocol::LogStart;
 use dagster_taskiq_tui::domain::{Command as Order, Query};
+use dagster_taskiq_tui::fleet::client::{self, SubscribeOptions};
+use dagster_taskiq_tui::protocol::frames::LogStart;
 use places::{Places, Sampler, arguments_with};
 use serde_json::json;
 use support::side::{Side, body};

@@ -212,7 +212,7 @@ fn a_webserver_that_stays_down_changes_no_cell_between_the_coarse_steps_of_its_a
     let mut harness = Harness::new(Options::default(), webserver_down(130, 5));
     let before = harness.screen();
     let start = harness.now;
-    // As the hub tells it: asked every five seconds, in vain.
+    // As the aggregator tells it: asked every five seconds, in vain.
     for second in 1..=40 {
         harness.now = start + SignedDuration::from_secs(second);
         if second % 5 == 0 {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use dagster_taskiq_tui::domain::{
-    Answer, AuditEntry, Envelope, FleetWorker, HostPhase, HostView, Isolation, JobRef, LogLevel,
-    LogLine, MessageStage, Peek, PeekedMessage, Phase, PriorityCount, Query, QueueCounts,
+    Answer, AuditEntry, Envelope, FleetWorker, ForkServerPhase, ForkServerView, Isolation, JobRef,
+    LogLevel, LogLine, MessageStage, Peek, PeekedMessage, Phase, PriorityCount, Query, QueueCounts,
     QueueDetail, QueueRole, QueueView, RedrivePolicy, RunStatus, RunView, Slots, Snapshot, Source,
     SourceHealth, SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp, Trend, Usage,
     WorkerState, WorkerView,
@@ -238,7 +238,7 @@ fn worker(
     state: WorkerState,
     steps: Slots,
     runs: Slots,
-    hosts: Vec<HostView>,
+    hosts: Vec<ForkServerView>,
 ) -> WorkerView {
     let (hostname, pid) = WORKERS[index].rsplit_once('-').unwrap();
     WorkerView {
@@ -262,11 +262,11 @@ fn worker(
     }
 }
 
-fn host(pid: u32, location: &str, phase: HostPhase, children: u32) -> HostView {
-    HostView {
+fn host(pid: u32, location: &str, phase: ForkServerPhase, children: u32) -> ForkServerView {
+    ForkServerView {
         pid,
         location: location.to_owned(),
-        load_ms: (phase == HostPhase::Ready).then_some(2740),
+        load_ms: (phase == ForkServerPhase::Ready).then_some(2740),
         phase,
         children,
         pss_bytes: Some(27_500_000 + u64::from(pid) * 4096),
@@ -286,14 +286,19 @@ fn host(pid: u32, location: &str, phase: HostPhase, children: u32) -> HostView {
 
 fn workers() -> Vec<WorkerView> {
     let hosts = vec![
-        host(4140, "ledger", HostPhase::Ready, 0),
+        host(4140, "ledger", ForkServerPhase::Ready, 0),
         host(
             4152,
             "/srv/dagster/warehouse/definitions.py",
-            HostPhase::Ready,
+            ForkServerPhase::Ready,
             3,
         ),
-        host(4188, "/srv/dagster/ml/definitions.py", HostPhase::Ready, 1),
+        host(
+            4188,
+            "/srv/dagster/ml/definitions.py",
+            ForkServerPhase::Ready,
+            1,
+        ),
     ];
     let slots = |target, busy| Slots { target, busy };
     vec![
@@ -303,7 +308,7 @@ fn workers() -> Vec<WorkerView> {
             WorkerState::Paused,
             slots(4, 2),
             slots(2, 0),
-            vec![host(9070, "ledger", HostPhase::Ready, 0)],
+            vec![host(9070, "ledger", ForkServerPhase::Ready, 0)],
         ),
     ]
 }
@@ -642,7 +647,7 @@ pub fn trouble() -> Arc<Snapshot> {
     snapshot.sources[3].retry_at = Some(ago(-14));
     let workers = Arc::make_mut(&mut snapshot.workers);
     workers[0].state = WorkerState::Paused;
-    workers[0].hosts[1].phase = HostPhase::Failed(String::from(
+    workers[0].hosts[1].phase = ForkServerPhase::Failed(String::from(
         "ModuleNotFoundError: No module named 'sqlalchemy'",
     ));
     workers[1].heartbeat_at = ago(47);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dagster_taskiq_tui::console::app::{Effect, Message, Mouse};
 use dagster_taskiq_tui::console::command::COMMANDS;
 use dagster_taskiq_tui::console::keymap::Keymap;
-use dagster_taskiq_tui::console::memory::Memory;
+use dagster_taskiq_tui::console::saved_state::SavedState;
 use dagster_taskiq_tui::console::theme::{BUILT_IN, Depth};
 use dagster_taskiq_tui::console::view::View;
 
@@ -119,7 +119,7 @@ fn the_next_console_remembers_order_columns_and_filter() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state/console.json");
     harness.app.memory().save(&path).unwrap();
-    let remembered = Memory::load(&path).unwrap();
+    let remembered = SavedState::load(&path).unwrap();
     let mut next = Harness::night();
     next.app = next.app.clone().with_memory(remembered);
     next.keys("6");
@@ -138,14 +138,20 @@ fn the_next_console_remembers_a_day_of_counts_and_reads_what_an_earlier_version_
         "counts":[{"minute":29557574,"waiting":7,"dead":1,"tasks":2}]}"#;
     std::fs::write(&path, earlier).unwrap();
     let mut first = Harness::night();
-    first.app = first.app.clone().with_memory(Memory::load(&path).unwrap());
+    first.app = first
+        .app
+        .clone()
+        .with_memory(SavedState::load(&path).unwrap());
     first.keys("3");
     assert!(first.screen().contains("/held"), "{}", first.screen());
 
     first.tell(Message::Snapshot(fixture::snapshot()));
     first.app.memory().save(&path).unwrap();
     let mut next = Harness::new(Options::default(), fixture::calm());
-    next.app = next.app.clone().with_memory(Memory::load(&path).unwrap());
+    next.app = next
+        .app
+        .clone()
+        .with_memory(SavedState::load(&path).unwrap());
     next.now += jiff::SignedDuration::from_hours(5);
     next.tell(Message::Snapshot(fixture::calm()));
     next.keys("2j<enter>");

@@ -13,8 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dagster_taskiq_tui::console::{self, ConsoleOptions};
-use dagster_taskiq_tui::control::{Handle, Request};
 use dagster_taskiq_tui::domain::{Answer, Command, JobDetail, Query, Reply, Snapshot, Timestamp};
+use dagster_taskiq_tui::fleet::Handle;
+use dagster_taskiq_tui::protocol::Request;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use rustix::process::Signal;
 use session::{SCENE, SIZE, Session};

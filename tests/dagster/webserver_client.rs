@@ -9,8 +9,8 @@ use dagster_taskiq_tui::domain::{EventPage, JobRef, Launch, RunStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+mod aggregator;
 mod hostile;
-mod hub;
 mod relay;
 mod run_verbs;
 mod webserver;

@@ -209,8 +209,8 @@ fn frames(rows: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Snapshots twenty times a second, as the hub publishes them, with fifty changes each; forty keys a
-/// second. The time is that from the key's being sent to its frame's being written.
+/// Snapshots twenty times a second, as the aggregator publishes them, with fifty changes each;
+/// forty keys a second. The time is that from the key's being sent to its frame's being written.
 fn key_to_screen(rows: usize) -> Result<(), Failure> {
     enum News {
         Key(Instant),

@@ -24,11 +24,11 @@ use dagster_taskiq_tui::console::app::{App, Effect, Message, Setup};
 use dagster_taskiq_tui::console::glyphs::UNICODE;
 use dagster_taskiq_tui::console::theme::{Depth, Theme};
 use dagster_taskiq_tui::console::{QuitPolicy, RingSettings, key};
-use dagster_taskiq_tui::control::{Handle, Hub, HubOptions};
 use dagster_taskiq_tui::domain::{
     Answer, Command, JobRef, Launch, LogLevel, Query, QueueRole, QueueView, Reply, RunStatus,
     Snapshot, SourceHealth, SourceKind, Timestamp,
 };
+use dagster_taskiq_tui::fleet::{Aggregator, AggregatorOptions, Handle};
 use jiff::tz::TimeZone;
 use pictures::{Moment, PICTURES, Picture, Recording, SETTLING};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
@@ -50,10 +50,10 @@ fn main() -> Result<(), Failure> {
 async fn record() -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let mut demo = Demo::start(folder.path())?;
-    let hub = Hub::start(HubOptions {
+    let aggregator = Aggregator::start(AggregatorOptions {
         discover: vec![demo.runtime_folder()],
         audit: Some(folder.path().join("state/dagster-taskiq-tui/audit.jsonl")),
-        ..HubOptions::default()
+        ..AggregatorOptions::default()
     });
     let running = |snapshot: &Snapshot| {
         snapshot
@@ -70,37 +70,37 @@ async fn record() -> Result<(), Failure> {
         bands.filter_map(|queue| Some(queue.counts?.visible)).sum()
     };
     let busy = |snapshot: &Snapshot| running(snapshot) >= 9 && waiting(snapshot) >= 12;
-    let snapshot = until(&hub, "the runs are under way", busy).await?;
-    demo.keep(&hub, Moment::UnderWay, &snapshot).await?;
+    let snapshot = until(&aggregator, "the runs are under way", busy).await?;
+    demo.keep(&aggregator, Moment::UnderWay, &snapshot).await?;
 
     let all_over = |snapshot: &Snapshot| {
         snapshot.runs.len() == 4 && snapshot.runs.iter().all(|run| run.status.is_finished())
     };
-    until(&hub, "the runs are over", all_over).await?;
+    until(&aggregator, "the runs are over", all_over).await?;
     send_what_no_worker_knows(&snapshot).await?;
     let letters = |snapshot: &Snapshot| {
         let dead = |queue: &&QueueView| queue.role == QueueRole::DeadLetter;
         let mut queues = snapshot.queues.iter().filter(dead);
         queues.any(|queue| queue.counts.is_some_and(|counts| counts.visible == 3))
     };
-    until(&hub, "three dead letters", letters).await?;
+    until(&aggregator, "three dead letters", letters).await?;
     let launches = |run_config: &str| Launch {
         run_config: run_config.to_owned(),
         ..Launch::job(job(&snapshot, "region_export"))
     };
-    launch(&hub, launches(FAILS)).await?;
+    launch(&aggregator, launches(FAILS)).await?;
     let failed = |snapshot: &Snapshot| {
         snapshot
             .runs
             .iter()
             .any(|run| run.status == RunStatus::Failure)
     };
-    until(&hub, "a run has failed", failed).await?;
+    until(&aggregator, "a run has failed", failed).await?;
     let partition = Launch {
         partition: Some(String::from("fjords")),
         ..launches("")
     };
-    launch(&hub, partition).await?;
+    launch(&aggregator, partition).await?;
     for (name, priority) in [
         ("regional_scores", "-3"),
         ("regional_scores", "0"),
@@ -113,12 +113,12 @@ async fn record() -> Result<(), Failure> {
             )],
             ..Launch::job(job(&snapshot, name))
         };
-        launch(&hub, urgent).await?;
+        launch(&aggregator, urgent).await?;
     }
     let worker = snapshot.workers.first().ok_or("no worker")?.id.clone();
-    ask(&hub, Some(worker), Command::Scale { steps: 8 }).await?;
-    let snapshot = until(&hub, "a backlog beside dead letters", busy).await?;
-    demo.keep(&hub, Moment::Night, &snapshot).await?;
+    ask(&aggregator, Some(worker), Command::Scale { steps: 8 }).await?;
+    let snapshot = until(&aggregator, "a backlog beside dead letters", busy).await?;
+    demo.keep(&aggregator, Moment::Night, &snapshot).await?;
 
     demo.stop_answering("dagster_webserver")?;
     demo.stop_answering("broker\0serve")?;
@@ -130,7 +130,7 @@ async fn record() -> Result<(), Failure> {
         };
         is_down(SourceKind::Broker) && is_down(SourceKind::Webserver)
     };
-    until(&hub, "broker and webserver are missed", down).await?;
+    until(&aggregator, "broker and webserver are missed", down).await?;
     demo.stop_answering("worker\0start")?;
     let silent = |snapshot: &Snapshot| {
         let limit = i64::try_from(HEARTBEAT_LATE).unwrap_or(i64::MAX) + 5;
@@ -140,8 +140,9 @@ async fn record() -> Result<(), Failure> {
             .iter()
             .all(|worker| age(worker.heartbeat_at) > limit)
     };
-    until(&hub, "the worker is silent", silent).await?;
-    demo.keep(&hub, Moment::Trouble, &hub.snapshot()).await?;
+    until(&aggregator, "the worker is silent", silent).await?;
+    demo.keep(&aggregator, Moment::Trouble, &aggregator.snapshot())
+        .await?;
     demo.end()
 }
 
@@ -153,12 +154,12 @@ ops:
 ";
 
 async fn until(
-    hub: &Handle,
+    aggregator: &Handle,
     what: &str,
     holds: impl Fn(&Snapshot) -> bool,
 ) -> Result<Arc<Snapshot>, Failure> {
     println!("waiting until {what}");
-    let mut snapshots = hub.watch();
+    let mut snapshots = aggregator.watch();
     let ended = async {
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
@@ -176,8 +177,8 @@ async fn until(
     waited.map_err(|_| format!("waited in vain until {what}"))?
 }
 
-async fn ask(hub: &Handle, worker: Option<String>, command: Command) -> Result<(), Failure> {
-    match hub.request(worker, command).await? {
+async fn ask(aggregator: &Handle, worker: Option<String>, command: Command) -> Result<(), Failure> {
+    match aggregator.request(worker, command).await? {
         Reply::Failed(reason) => Err(reason.into()),
         reply => {
             println!("{reply:?}");
@@ -186,8 +187,8 @@ async fn ask(hub: &Handle, worker: Option<String>, command: Command) -> Result<(
     }
 }
 
-async fn launch(hub: &Handle, launch: Launch) -> Result<(), Failure> {
-    ask(hub, None, Command::LaunchRun(launch)).await
+async fn launch(aggregator: &Handle, launch: Launch) -> Result<(), Failure> {
+    ask(aggregator, None, Command::LaunchRun(launch)).await
 }
 
 fn job(snapshot: &Snapshot, name: &str) -> JobRef {
@@ -196,10 +197,10 @@ fn job(snapshot: &Snapshot, name: &str) -> JobRef {
         .unwrap_or_else(|| panic!("the demo has no job {name}"))
 }
 
-/// Presses a picture's keys on a console whose questions the hub answers.
+/// Presses a picture's keys on a console whose questions the aggregator answers.
 async fn ask_as(
     &(_, size, keys, _): &Picture,
-    hub: &Handle,
+    aggregator: &Handle,
     snapshot: &Arc<Snapshot>,
     now: Timestamp,
     answers: &mut Vec<(Query, Answer)>,
@@ -236,7 +237,10 @@ async fn ask_as(
             let known = answers.iter().find(|(asked, _)| *asked == query);
             let answer = match known {
                 Some((_, answer)) => answer.clone(),
-                None => match hub.request(worker, Command::Query(query.clone())).await? {
+                None => match aggregator
+                    .request(worker, Command::Query(query.clone()))
+                    .await?
+                {
                     Reply::Answer(answer) => *answer,
                     other => {
                         println!("{query:?}: {other:?}");
@@ -329,14 +333,14 @@ impl Demo {
     /// Writes what is known at this moment, and what the keys of its pictures are answered.
     async fn keep(
         &self,
-        hub: &Handle,
+        aggregator: &Handle,
         moment: Moment,
         snapshot: &Arc<Snapshot>,
     ) -> Result<(), Failure> {
         let taken_at = Timestamp::now();
         let mut answers = Vec::new();
         for picture in PICTURES.iter().filter(|picture| picture.3 == moment) {
-            ask_as(picture, hub, snapshot, taken_at, &mut answers).await?;
+            ask_as(picture, aggregator, snapshot, taken_at, &mut answers).await?;
         }
         let mut snapshot = (**snapshot).clone();
         Arc::make_mut(&mut snapshot.recent).truncate(TASKS);

@@ -21,7 +21,7 @@ import pytest
 from dagster import DagsterInstance, DagsterRun, execute_job, serialize_value
 from dagster._grpc.types import ExecuteRunArgs
 
-from _dagster_taskiq_host.history import OWNER_KEY
+from _dagster_taskiq_host.event_log import OWNER_KEY
 from conftest import (
     HERE,
     SOURCE,

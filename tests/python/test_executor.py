@@ -12,8 +12,8 @@ from dagster._serdes import unpack_value
 from dagster._utils.error import SerializableErrorInfo
 
 from conftest import Background, Queue, counted, execute, job_named, put_worker, wait_for
-from dagster_taskiq import care
-from dagster_taskiq.whereabouts import OWNER_KEY
+from dagster_taskiq import watchdog
+from dagster_taskiq.run_owner import OWNER_KEY
 
 LOST = StepRetryData(
     error=SerializableErrorInfo("host gone\n", [], "dagster_taskiq.WorkerLost"),
@@ -197,8 +197,8 @@ def test_a_fifo_queue_gets_a_group_per_step_and_an_id_per_attempt(
 def test_a_queue_that_no_live_worker_serves_is_said_once(
     instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(care, "_INTERVAL", 0.2)
-    monkeypatch.setattr(care, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(watchdog, "_INTERVAL", 0.2)
+    monkeypatch.setattr(watchdog, "_SILENCE_SECONDS", 0.5)
     run = Background("chain_job", instance, queue)
 
     def said() -> list[str]:
@@ -215,15 +215,15 @@ def test_a_queue_that_no_live_worker_serves_is_said_once(
 def test_a_step_whose_message_is_gone_is_sent_again(
     instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(care, "_INTERVAL", 0.2)
-    monkeypatch.setattr(care, "_SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(care, "_RESEND_AFTER", 1.0)
+    monkeypatch.setattr(watchdog, "_INTERVAL", 0.2)
+    monkeypatch.setattr(watchdog, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(watchdog, "_RESEND_AFTER", 1.0)
     run = Background("chain_job", instance, queue)
     lost = run.message()
     again = run.message()
     assert again["labels"]["step_key"] == lost["labels"]["step_key"]
     assert again["labels"]["attempt"] == lost["labels"]["attempt"] == "1"
-    monkeypatch.setattr(care, "_RESEND_AFTER", 900.0)
+    monkeypatch.setattr(watchdog, "_RESEND_AFTER", 900.0)
     for message in (again, None, None):
         run.work(message or run.message())
     assert run.finish().is_success
@@ -232,9 +232,9 @@ def test_a_step_whose_message_is_gone_is_sent_again(
 def test_many_lost_messages_are_sent_again_in_one_go_and_a_backlog_is_left_alone(
     instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(care, "_INTERVAL", 0.2)
-    monkeypatch.setattr(care, "_SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(care, "_RESEND_AFTER", 0.5)
+    monkeypatch.setattr(watchdog, "_INTERVAL", 0.2)
+    monkeypatch.setattr(watchdog, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(watchdog, "_RESEND_AFTER", 0.5)
     run = Background("priority_job", instance, queue)
     wait_for(lambda: queue.depth() == 4, "four messages")
     # Long after the time in which they would have been sent again, and then again.
@@ -242,7 +242,7 @@ def test_many_lost_messages_are_sent_again_in_one_go_and_a_backlog_is_left_alone
     assert queue.depth() == 4
     queue.client.purge_queue(QueueUrl=queue.url)
     wait_for(lambda: queue.depth() == 4, "the four messages again")
-    monkeypatch.setattr(care, "_RESEND_AFTER", 900.0)
+    monkeypatch.setattr(watchdog, "_RESEND_AFTER", 900.0)
     for message in [run.message() for _ in range(4)]:
         run.work(message)
     assert run.finish().is_success
@@ -255,7 +255,7 @@ def test_a_begun_step_that_no_live_worker_lists_is_sent_again(
     instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its message is gone: nobody will receive it and find that its worker is lost."""
-    monkeypatch.setattr(care, "_BEGUN_INTERVAL", 0.2)
+    monkeypatch.setattr(watchdog, "_BEGUN_INTERVAL", 0.2)
     run = Background("chain_job", instance, queue)
     put_worker(instance, "a", 0.0, run.run.run_id, "one")
     run.message()

@@ -1,5 +1,5 @@
-"""Why a run or step does not start, in situations that are really there: what the ledger tells, and
-what ``run explain`` and ``run free-slot`` make of it.
+"""Why a run or step does not start, in situations that are really there: what the instance agent
+tells, and what ``run explain`` and ``run free-slot`` make of it.
 """
 
 import json
@@ -32,8 +32,8 @@ from dagster._core.remote_origin import (
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._utils.error import SerializableErrorInfo
 
+from _dagster_taskiq_host import event_log, explain_pools, heartbeats
 from _dagster_taskiq_host import explain as explaining
-from _dagster_taskiq_host import explain_pools, history, liveness
 from conftest import Background, Queue, create_run, job_named, own_binary, wait_for
 from fleet import Begun, Fleet, running
 
@@ -62,7 +62,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def told(instance: DagsterInstance, run_id: str, step: str | None = None) -> dict[str, Any]:
-    """What the ledger tells."""
+    """What the instance agent tells."""
     found = explaining.explain(instance, run_id, step)
     json.dumps(found)
     return found
@@ -203,8 +203,8 @@ def test_a_delayed_retry_tells_until_when_and_a_step_what_it_needs(
     assert "no worker reports to this storage" in found["steps"][-1]["reason"]
 
     # As a worker announces the run's process, which is not there any more.
-    facts = {history.OWNER_KEY: "w", "incarnation": "i", "host": socket.gethostname()}
-    facts |= {"pid": "1", "started": "long ago", "boot": liveness.boot_id()}
+    facts = {event_log.OWNER_KEY: "w", "incarnation": "i", "host": socket.gethostname()}
+    facts |= {"pid": "1", "started": "long ago", "boot": heartbeats.boot_id()}
     metadata = {key: MetadataValue.text(value) for key, value in facts.items()}
     instance.report_engine_event("Runs the run.", chain.run, EngineEventData(metadata=metadata))
     found = told(instance, chain.run.run_id)
@@ -341,7 +341,7 @@ def test_a_paused_worker_a_lost_process_and_a_busy_one_are_told(
     name = fleet.id_of("pauses")
 
     def states() -> list[str]:
-        return [report["state"] for report in liveness.reports(fleet.instance)]
+        return [report["state"] for report in heartbeats.reports(fleet.instance)]
 
     wait_for(lambda: states() == ["paused"], "the paused worker's heartbeat", 20)
     found = told(fleet.instance, second.run_id, "waits")

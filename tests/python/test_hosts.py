@@ -11,7 +11,7 @@ import pytest
 from dagster import DagsterRunStatus
 from sqlalchemy.engine import make_url
 
-from _dagster_taskiq_host import history
+from _dagster_taskiq_host import event_log
 from conftest import wait_for
 from fleet import Begun, Fleet, running
 from hosts import NETWORK, Host, skip_without_hosts
@@ -62,7 +62,7 @@ class Held:
 
     def owner(self, attempt: int) -> dict[str, str]:
         """The process that announced itself for an attempt of the step."""
-        found = history.read(self.run.fleet.instance, self.run.run_id, "waits", whole=True)
+        found = event_log.read(self.run.fleet.instance, self.run.run_id, "waits", whole=True)
         return found.attempt(attempt).owner or {}
 
     def is_elsewhere(self) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterRunStatus
 
-from _dagster_taskiq_host import sources
+from _dagster_taskiq_host import source_watcher
 from _dagster_taskiq_host.children import Child
 from _dagster_taskiq_host.instances import claims_folder
 from conftest import HERE, wait_for
@@ -74,7 +74,7 @@ def test_what_is_in_the_way_of_a_step_is_waited_for(fleet: Fleet) -> None:
     (place / "broken").touch()
     code.write_text(code.read_text() + "\n# half of the new file")
     # The files are looked at once a second at most.
-    time.sleep(2 * sources.PERIOD)
+    time.sleep(2 * source_watcher.PERIOD)
     (place / "go").touch()
     ends_well(fleet, run)
     seen = logged(fleet, "half of the file", seen)

@@ -13,10 +13,10 @@ from dagster._core.events import EngineEventData
 from dagster._core.execution.plan.objects import StepRetryData, StepSuccessData
 from dagster._utils.error import SerializableErrorInfo
 
-from _dagster_taskiq_host import history, liveness, reports
+from _dagster_taskiq_host import event_log, heartbeats, reports
 from conftest import create_run
 from dagster_taskiq import registry
-from dagster_taskiq.python_worker.hosts import Ledger
+from dagster_taskiq.python_worker.hosts import InstanceAgent
 
 STEP = "one"
 
@@ -33,7 +33,7 @@ def write(
     elif kind == DagsterEventType.STEP_WORKER_STARTING:
         data = EngineEventData()
     event = DagsterEvent(kind.value, run.job_name, step_key=STEP, event_specific_data=data)
-    numbered = history.numbered(event, attempt) if attempt else event
+    numbered = event_log.numbered(event, attempt) if attempt else event
     instance.report_dagster_event(numbered, run.run_id)
 
 
@@ -42,16 +42,16 @@ def announce(
 ) -> dict[str, str]:
     """The announcement of a process on another host."""
     facts = {"host": "elsewhere", "boot": "b", "started": "1", "pid": "7", **facts}
-    found = {history.OWNER_KEY: facts.pop("id"), **facts}
+    found = {event_log.OWNER_KEY: facts.pop("id"), **facts}
     metadata = {key: MetadataValue.text(text) for key, text in found.items()}
     instance.report_engine_event("It runs.", run, EngineEventData(metadata), step_key=step)
-    return {"id": found[history.OWNER_KEY], **facts}
+    return {"id": found[event_log.OWNER_KEY], **facts}
 
 
 def beat(instance: DagsterInstance, incarnation: str, age: float = 0.0, **body: Any) -> None:
     """A heartbeat of a worker ``etl-1``."""
-    liveness.beat(instance, "etl-1", {"incarnation": incarnation, "pid": 1, **body})
-    key = liveness.WORKER + liveness.name_of("etl-1", incarnation)
+    heartbeats.beat(instance, "etl-1", {"incarnation": incarnation, "pid": 1, **body})
+    key = heartbeats.WORKER + heartbeats.name_of("etl-1", incarnation)
     found = json.loads(instance.run_storage.get_cursor_values({key})[key])
     aged = json.dumps({**found, "time": time.time() - age})
     instance.run_storage.set_cursor_values({key: aged})
@@ -60,9 +60,9 @@ def beat(instance: DagsterInstance, incarnation: str, age: float = 0.0, **body: 
 def is_gone(instance: DagsterInstance, owner: dict[str, str] | None, seen: float) -> bool:
     """What a worker makes of it that has been listening for long."""
     now = time.time()
-    beats = {liveness.WORKER + "observer/o": json.dumps({"time": now, "since": now - 600})}
+    beats = {heartbeats.WORKER + "observer/o": json.dumps({"time": now, "since": now - 600})}
     instance.run_storage.set_cursor_values(beats)
-    return liveness.owner_is_gone(instance, owner, seen, {"id": "observer", "incarnation": "o"})
+    return heartbeats.owner_is_gone(instance, owner, seen, {"id": "observer", "incarnation": "o"})
 
 
 def test_a_surplus_end_is_not_that_of_the_next_attempt(instance: DagsterInstance) -> None:
@@ -79,15 +79,15 @@ def test_a_surplus_end_is_not_that_of_the_next_attempt(instance: DagsterInstance
         write(instance, run, kinds.STEP_RESTARTED)
         if number:
             write(instance, run, kinds.STEP_SUCCESS, 1)
-        found = history.read(instance, run.run_id, STEP)
+        found = event_log.read(instance, run.run_id, STEP)
         assert found.attempt(1).terminal.is_step_up_for_retry
         assert found.attempt(2).start is not None
         assert found.attempt(2).terminal is None
         write(instance, run, kinds.STEP_SUCCESS, 2 * number)
-        found = history.read(instance, run.run_id, STEP)
+        found = event_log.read(instance, run.run_id, STEP)
         assert found.attempt(2).terminal.is_step_success
         assert found.attempt(3).owner is None
-        events = history.attempt_events(instance, run.run_id, STEP, 2)
+        events = event_log.attempt_events(instance, run.run_id, STEP, 2)
         assert events[-1].is_step_success
 
 
@@ -95,29 +95,29 @@ def test_the_owner_of_a_large_run_is_found_and_is_over_once_its_worker_says_so(
     instance: DagsterInstance,
 ) -> None:
     run = create_run("chain_job", instance)
-    assert history.run_owner(instance, run.run_id)[0] is None
+    assert event_log.run_owner(instance, run.run_id)[0] is None
     owner = announce(instance, run, None, id="etl-1", incarnation="a")
     for number in range(120):
         announce(instance, run, f"step_{number}", id="etl-2", incarnation="b")
-    found, seen = history.run_owner(instance, run.run_id)
+    found, seen = event_log.run_owner(instance, run.run_id)
     assert found == owner
     assert time.time() - seen < 60
     beat(instance, "a")
     assert not is_gone(instance, found, seen)
     worker = {"id": "etl-1", "hostname": "elsewhere", "incarnation": "a"}
     reports.release(instance, run.run_id, worker, 7)
-    found, seen = history.run_owner(instance, run.run_id)
+    found, seen = event_log.run_owner(instance, run.run_id)
     assert is_gone(instance, found, seen)
     # The same worker may take the run up again, with another process.
     announce(instance, run, None, id="etl-1", incarnation="a", pid="8")
-    found, seen = history.run_owner(instance, run.run_id)
+    found, seen = event_log.run_owner(instance, run.run_id)
     assert not is_gone(instance, found, seen)
 
 
 def test_a_started_run_whose_owner_is_unknown_is_not_taken_over(instance: DagsterInstance) -> None:
     run = create_run("chain_job", instance)
     instance.report_engine_event("Something else happened.", run)
-    owner, seen = history.run_owner(instance, run.run_id)
+    owner, seen = event_log.run_owner(instance, run.run_id)
     assert owner is None
     assert not is_gone(instance, owner, seen)
 
@@ -134,12 +134,12 @@ def test_workers_of_one_name_are_told_apart(instance: DagsterInstance) -> None:
     beat(instance, "b")
     assert not is_gone(instance, first, now - 60)
     assert not is_gone(instance, second, now - 60)
-    assert [worker["id"] for worker in liveness.fleet(instance)] == ["etl-1", "etl-1"]
+    assert [worker["id"] for worker in heartbeats.fleet(instance)] == ["etl-1", "etl-1"]
     # One falls silent, the other goes on.
     beat(instance, "a", age=60)
     assert is_gone(instance, first, now)
     assert not is_gone(instance, second, now)
-    assert len(liveness.fleet(instance)) == 1
+    assert len(heartbeats.fleet(instance)) == 1
     # One that says that it ended need not be silent first.
     beat(instance, "b", state="stopped")
     assert is_gone(instance, second, now)
@@ -151,11 +151,11 @@ def test_workers_of_one_name_are_told_apart(instance: DagsterInstance) -> None:
 def test_a_worker_forgets_its_former_incarnations(instance: DagsterInstance) -> None:
     beat(instance, "a", age=7200)
     beat(instance, "b", age=600)
-    liveness.beat(instance, "etl-10", {"incarnation": "x"})
+    heartbeats.beat(instance, "etl-10", {"incarnation": "x"})
     beat(instance, "c")
-    index = json.loads(instance.run_storage.get_cursor_values({liveness.INDEX})[liveness.INDEX])
+    index = json.loads(instance.run_storage.get_cursor_values({heartbeats.INDEX})[heartbeats.INDEX])
     assert set(index) == {"etl-1/b", "etl-1/c", "etl-10/x"}
-    key = f"{liveness.WORKER}etl-1/a"
+    key = f"{heartbeats.WORKER}etl-1/a"
     assert not instance.run_storage.get_cursor_values({key})
 
 
@@ -165,19 +165,19 @@ def test_a_heartbeat_does_not_wait_for_a_look_up(instance: DagsterInstance, home
     (database,) = home.rglob(f"{run.run_id}.db")
 
     async def ask() -> None:
-        ledger = Ledger()
-        await ledger.link()
+        instance_agent = InstanceAgent()
+        await instance_agent.link()
         blocked = asyncio.create_task(
-            ledger.request("attempt_events", run_id=run.run_id, step_key=STEP, attempt=1)
+            instance_agent.request("attempt_events", run_id=run.run_id, step_key=STEP, attempt=1)
         )
         for _ in range(3):
             await asyncio.sleep(0.1)
-            await ledger.request("heartbeat", worker="etl-1", body={"incarnation": "a"})
-            assert await ledger.request("ending_runs", run_ids=[run.run_id]) == {}
+            await instance_agent.request("heartbeat", worker="etl-1", body={"incarnation": "a"})
+            assert await instance_agent.request("ending_runs", run_ids=[run.run_id]) == {}
         assert not blocked.done()
         lock.close()
         assert (await blocked)["events"] == []
-        await ledger.close()
+        await instance_agent.close()
 
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as lock:
         lock.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -11,7 +11,7 @@ from dagster import DagsterEvent, DagsterEventType, DagsterRun, DagsterRunStatus
 from dagster._core.launcher.base import WorkerStatus
 
 from conftest import counted, job_named, wait_for, wait_until_gone
-from dagster_taskiq import DAGSTER_TASKIQ_TASK_ID_TAG, registry, whereabouts
+from dagster_taskiq import DAGSTER_TASKIQ_TASK_ID_TAG, registry, run_owner
 from fleet import Fleet, running
 
 
@@ -52,7 +52,7 @@ def waiting(folder: Path) -> dict:
 def test_debug_info_and_health_tell_where_a_run_is(fleet: Fleet, tmp_path: Path) -> None:
     run = launch(fleet, "wait_job", run_config=waiting(tmp_path))
     wait_for((tmp_path / "there").exists, "the step")
-    place = whereabouts.last_announcement(fleet.instance, run.run_id)
+    place = run_owner.last_announcement(fleet.instance, run.run_id)
     assert place is not None
     info = fleet.instance.run_launcher.get_run_worker_debug_info(run) or ""
     worker_pid = fleet.processes[0].pid
@@ -139,7 +139,7 @@ def test_a_run_whose_worker_is_gone_is_resumed_by_another(fleet: Fleet, tmp_path
     (tmp_path / "go").touch()
     fleet.worker("two")
     assert ended(fleet, run).is_success
-    place = whereabouts.last_announcement(fleet.instance, run.run_id)
+    place = run_owner.last_announcement(fleet.instance, run.run_id)
     assert place is not None
     assert place.worker == fleet.id_of("two")
     assert counted(fleet.instance, run.run_id, "STEP_SUCCESS") == {"waits": 1}

@@ -118,17 +118,17 @@ def test_a_run_that_was_marked_as_cancelled_stays_so(fleet: Fleet) -> None:
     assert not counted(fleet.instance, run.run_id, "PIPELINE_SUCCESS")
 
 
-def test_a_ledger_that_hangs_is_replaced_and_the_worker_is_not_taken_for_lost(
+def test_an_instance_agent_that_hangs_is_replaced_and_the_worker_is_not_taken_for_lost(
     fleet: Fleet,
 ) -> None:
     worker = fleet.processes[0]
 
-    def ledgers() -> list[int]:
+    def instance_agents() -> list[int]:
         children = Path(f"/proc/{worker.pid}/task").glob("*/children")
         pids = [int(pid) for listed in children for pid in listed.read_text().split()]
         return [p for p in pids if b"\0ledger\0" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
-    (hung,) = ledgers()
+    (hung,) = instance_agents()
     os.kill(hung, signal.SIGSTOP)
     stopped_at = time.time()
 
@@ -137,5 +137,5 @@ def test_a_ledger_that_hangs_is_replaced_and_the_worker_is_not_taken_for_lost(
         return found.reported_at > stopped_at + 1
 
     wait_for(beats_again, "the next heartbeat", 60)
-    assert hung not in ledgers()
+    assert hung not in instance_agents()
     assert not os.path.exists(f"/proc/{hung}")

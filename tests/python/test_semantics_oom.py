@@ -10,7 +10,7 @@ from cgroup import MemoryGroup, NoCgroup, memory_limit
 from conftest import counted
 from fleet import Fleet, running
 
-#: Worker, ledger and warm host take a third of it; the step the rest.
+#: Worker, instance agent and warm host take a third of it; the step the rest.
 LIMIT = 700 * 1024 * 1024
 
 

@@ -13,7 +13,7 @@ import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, MetadataValue
 from dagster._core.events import EngineEventData
 
-from _dagster_taskiq_host import claims, history, liveness, reports, takeover
+from _dagster_taskiq_host import claims, event_log, heartbeats, reports, takeover
 from _dagster_taskiq_host.guard import Guard
 from conftest import wait_for, wait_until_gone
 from fleet import Begun, Fleet, running
@@ -186,7 +186,7 @@ def started_elsewhere(fleet: Fleet, run: Begun, worker: str, silence: float) -> 
     wait_for(lambda: run.count("STEP_WORKER_STARTING"), "the step's announcement")
     found = fleet.instance.get_run_by_id(run.run_id)
     assert found is not None
-    facts = {history.OWNER_KEY: worker, "host": "elsewhere", "boot": "another", "started": "1"}
+    facts = {event_log.OWNER_KEY: worker, "host": "elsewhere", "boot": "another", "started": "1"}
     facts |= {"pid": "17", "worker_pid": "1", "incarnation": "gone"}
     metadata = {key: MetadataValue.text(text) for key, text in facts.items()}
     data = EngineEventData(metadata=metadata)
@@ -194,7 +194,7 @@ def started_elsewhere(fleet: Fleet, run: Begun, worker: str, silence: float) -> 
     start = DagsterEvent(DagsterEventType.STEP_START.value, found.job_name, step_key="waits")
     fleet.instance.report_dagster_event(start, run.run_id)
     beat = {"id": worker, "incarnation": "gone", "pid": 1, "time": time.time() - silence}
-    key = liveness.WORKER + liveness.name_of(worker, "gone")
+    key = heartbeats.WORKER + heartbeats.name_of(worker, "gone")
     fleet.instance.run_storage.set_cursor_values({key: json.dumps(beat)})
 
 
@@ -217,7 +217,7 @@ def test_a_claim_is_taken_from_a_host_that_has_long_been_silent(fleet: Fleet) ->
     observer = {"id": "observer", "incarnation": "b"}
 
     def beats(worker: dict[str, str], since: float, age: float) -> None:
-        key = liveness.WORKER + liveness.name_of(worker["id"], worker["incarnation"])
+        key = heartbeats.WORKER + heartbeats.name_of(worker["id"], worker["incarnation"])
         beat = {**worker, "since": time.time() - since, "time": time.time() - age}
         fleet.instance.run_storage.set_cursor_values({key: json.dumps(beat)})
 
@@ -252,7 +252,7 @@ def test_a_claim_is_taken_from_a_session_that_outlived_its_process(
     held, wanted = (claims.claim(fleet.instance, "of-a-dead-process", "one", 1) for _ in range(2))
     assert held.acquire()
     # Its worker lives; what it would have said to the server was lost on the way.
-    owner = {**liveness.this_process(), "id": "lives", "incarnation": "a"}
+    owner = {**heartbeats.this_process(), "id": "lives", "incarnation": "a"}
     ended = {**owner, "started": "0"}
 
     def take(owner: dict[str, str]) -> bool:

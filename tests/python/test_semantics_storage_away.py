@@ -22,7 +22,7 @@ from dagster_postgres.utils import DagsterPostgresException
 
 from _dagster_taskiq_host import connections, storage_away
 from conftest import counted, job_named, wait_for
-from dagster_taskiq.whereabouts import last_announcement
+from dagster_taskiq.run_owner import last_announcement
 from fleet import Fleet, running
 from postgres import Postgres
 from servers import NoServer, Server, free_port

@@ -29,7 +29,7 @@ from dagster._core.execution.plan.state import KnownExecutionState
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from _dagster_taskiq_host import connections, history, memo, rehearsal
+from _dagster_taskiq_host import connections, event_log, memo, rehearsal
 
 FOLDER = Path(__file__).parents[2] / "src/python"
 
@@ -226,5 +226,5 @@ def test_what_a_rehearsal_compiled_serves_the_files_of_later_runs(tmp_path: Path
         before = len(template._compiled_cache)
         instance.report_engine_event("one", run, step_key="last")
         assert instance.get_run_by_id(run.run_id) == run
-        history.read(instance, run.run_id, "last")
+        event_log.read(instance, run.run_id, "last")
         assert len(template._compiled_cache) == before

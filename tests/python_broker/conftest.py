@@ -11,7 +11,7 @@ from broker_client import client
 
 @pytest.fixture(scope="session")
 def endpoint() -> str:
-    """The broker's endpoint; `cargo test --test local_broker boto3` starts one and names it."""
+    """The broker's endpoint; `cargo test --test sqs_server boto3` starts one and names it."""
     named = os.environ.get("DTQ_TEST_BROKER_ENDPOINT")
     if not named:
         pytest.fail("DTQ_TEST_BROKER_ENDPOINT names no broker to test")

@@ -1,5 +1,5 @@
 """Rules that take minutes, days or very many messages: on a folder made by
-`tests/local_broker/earlier.rs`, which tells what is in the queues named here."""
+`tests/sqs_server/earlier.rs`, which tells what is in the queues named here."""
 
 from __future__ import annotations
 

@@ -506,7 +506,7 @@ impl Worker {
 
     /// Its present state, as a console sees it.
     pub fn status(&self) -> std::sync::Arc<dagster_taskiq_tui::domain::WorkerSnapshot> {
-        block_on(dagster_taskiq_tui::control::client::status(&self.socket)).unwrap()
+        block_on(dagster_taskiq_tui::fleet::client::status(&self.socket)).unwrap()
     }
 
     /// Gives it a command.
@@ -514,7 +514,7 @@ impl Worker {
         &self,
         command: dagster_taskiq_tui::domain::Command,
     ) -> dagster_taskiq_tui::domain::Reply {
-        block_on(dagster_taskiq_tui::control::client::call(
+        block_on(dagster_taskiq_tui::fleet::client::call(
             &self.socket,
             command,
         ))

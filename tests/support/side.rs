@@ -1,5 +1,5 @@
-//! Dagster's side of a worker test (`tests/host/dagster_side.py`): makes and launches runs, builds
-//! messages, reads the event log, and speaks to the queue with boto3.
+//! Dagster's side of a worker test (`tests/fork_server/dagster_side.py`): makes and launches runs,
+//! builds messages, reads the event log, and speaks to the queue with boto3.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,8 @@ pub struct Side {
 impl Side {
     /// Starts it.
     pub fn start(project: &Project) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host/dagster_side.py");
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fork_server/dagster_side.py");
         let mut command = python_command();
         project.settings(&mut command);
         let mut child = command

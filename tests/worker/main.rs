@@ -8,12 +8,12 @@
 
 mod drain;
 mod endings;
+mod execution;
 mod faults;
 mod fleet;
 mod hostile_messages;
-#[path = "../local_broker/http.rs"]
+#[path = "../sqs_server/http.rs"]
 mod http;
-mod life;
 mod metrics;
 mod queue_operations;
 mod queues;

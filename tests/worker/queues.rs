@@ -6,7 +6,7 @@ use crate::support;
 use std::time::Instant;
 
 use dagster_taskiq_tui::domain::{QueueRole, SourceHealth, SourceKind};
-use dagster_taskiq_tui::worker::census::COUNTS;
+use dagster_taskiq_tui::queue_ops::queue_depth::COUNTS;
 use serde_json::json;
 use support::proxy::Proxy;
 use support::scene::{SETTINGS, Scene};

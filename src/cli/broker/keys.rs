@@ -7,7 +7,7 @@ use clap::Args;
 use thiserror::Error;
 
 use crate::domain::secrets::Secret;
-use crate::local_broker::protocol::sigv4::KeyPair;
+use crate::sqs_server::protocol::sigv4::KeyPair;
 
 const ACCESS_KEY_VARIABLE: &str = "DAGSTER_TASKIQ_BROKER_ACCESS_KEY";
 

@@ -6,7 +6,7 @@ use clap::Args;
 use super::running::{RunningBroker, innermost};
 use super::{BrokerError, keys};
 use crate::cli::output::out;
-use crate::local_broker::admin::{Gone, RESET, Refusal, Reset};
+use crate::sqs_server::admin::{Gone, RESET, Refusal, Reset};
 
 /// Which broker, and what goes.
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::BrokerError;
 use crate::cli::output::out;
-use crate::local_broker::admin::{Refusal, SERVER_NAME, Status};
+use crate::sqs_server::admin::{Refusal, SERVER_NAME, Status};
 
 /// Time limit of a broker's end: it answers the pending requests, flushes its log and ends.
 pub(super) const ENDS_WITHIN: Duration = Duration::from_secs(30);

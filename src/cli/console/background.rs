@@ -13,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::child::{ChildError, READY, last_line, make_folder, spawn, terminate};
 use super::super::worker::StartArgs;
-use crate::broker::Broker;
 use crate::cli::output::note;
 use crate::config::{Listen, Origin, Settings, state_folder};
 use crate::console::Startup;
-use crate::control::{Request, client, runtime, wait_for_socket};
 use crate::domain::{Command as Order, Reply};
+use crate::fleet::{client, wait_for_socket};
+use crate::protocol::{Request, socket_folder};
+use crate::sqs::Broker;
 
-/// The embedded broker's port; `local_broker` documents it as its default.
+/// The embedded broker's port; `sqs_server` documents it as its default.
 const BROKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9324);
 
 /// A worker that was started here.
@@ -141,7 +142,10 @@ impl<'a> Background<'a> {
             args.metrics_listen = Some(Listen::default());
         }
         let runtime_folder = self.args.runtime_dir.clone();
-        let socket = runtime::socket_path(&runtime_folder.unwrap_or_else(runtime::folder), &name);
+        let socket = socket_folder::socket_path(
+            &runtime_folder.unwrap_or_else(socket_folder::folder),
+            &name,
+        );
         let log = folder.join(format!("{name}.err"));
         let mut words = vec!["worker".into(), "start".into()];
         words.extend(args.to_words(Some(&name), embedded));

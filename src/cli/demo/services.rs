@@ -7,17 +7,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::cli::connection::ConnectionArgs;
-use crate::cli::worker::StartArgs;
-use crate::config::{ConfigError, Settings};
-use crate::control::{Request, runtime};
-use crate::domain::Reply;
-use crate::environment::managed::ManagedPython;
-
 use super::setup::{self, Files};
 use super::state::State;
 use super::supervisor::{Program, Supervisor, SupervisorError};
 use super::{DemoArgs, DemoError, Progress, ports, queues, system};
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::worker::StartArgs;
+use crate::config::{ConfigError, Settings};
+use crate::domain::Reply;
+use crate::environment::managed::ManagedPython;
+use crate::protocol::{Request, socket_folder};
 
 /// Default ports of the embedded broker and Dagster's webserver, unless they are taken.
 const BROKER_PORT: u16 = 9324;
@@ -88,7 +87,7 @@ impl Services<'_> {
         let port = ports::free(WEBSERVER_PORT).map_err(system("find a free port"))?;
         let webserver = format!("http://127.0.0.1:{port}");
         let name = format!("demo-{}", std::process::id());
-        let socket = runtime::socket_path(&runtime::folder(), &name);
+        let socket = socket_folder::socket_path(&socket_folder::folder(), &name);
         supervisor.start(self.webserver(port, &files, env.clone()))?;
         let mut of_worker = env.clone();
         // Consoles that attach to the worker learn the webserver from it.

@@ -3,8 +3,8 @@
 
 use super::Report;
 use crate::config::Settings;
-use crate::control::client;
-use crate::domain::{HostView, Isolation};
+use crate::domain::{ForkServerView, Isolation};
+use crate::fleet::client;
 
 pub(super) async fn examine(report: &mut Report, settings: &Settings) {
     let configured = settings.isolation.value;
@@ -35,7 +35,7 @@ pub(super) async fn examine(report: &mut Report, settings: &Settings) {
 fn add_mode(
     report: &mut Report,
     worker: &str,
-    host: &HostView,
+    host: &ForkServerView,
     mode: Isolation,
     configured: Isolation,
 ) {

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::Report;
-use crate::broker::{Broker, BrokerError, Permission, Queue, QueueSet};
 use crate::config::Settings;
 use crate::domain::{QueueDetail, QueueRole};
+use crate::sqs::{Broker, BrokerError, Permission, Queue, QueueSet};
 
 /// Receives beyond `max_deliveries` that restarts, lost workers and full workers may use up, for
 /// which the message is not to blame.

@@ -9,7 +9,7 @@ use crate::cli::worker::{WorkerError, host_settings, identity};
 use crate::config::Settings;
 use crate::dagster;
 use crate::domain::{FleetWorker, Timestamp};
-use crate::host::{About, Hosts};
+use crate::fork_server::{Diagnostics, ForkServers};
 
 /// The release lines of Dagster that the tests run on.
 const TESTED: [&str; 2] = ["1.12.", "1.13."];
@@ -21,7 +21,7 @@ pub(super) async fn examine(report: &mut Report, settings: &Settings, queues: &[
         Ok(options) => {
             let python = options.python.display().to_string();
             let (notices, _unheard) = mpsc::channel(1);
-            match Hosts::start(options, notices).await {
+            match ForkServers::start(options, notices).await {
                 Ok(hosts) => {
                     instance(report, settings, &hosts, &python).await;
                     fleet(report, &hosts, queues).await;
@@ -36,7 +36,7 @@ pub(super) async fn examine(report: &mut Report, settings: &Settings, queues: &[
     webserver(report, settings).await;
 }
 
-async fn instance(report: &mut Report, settings: &Settings, hosts: &Hosts, python: &str) {
+async fn instance(report: &mut Report, settings: &Settings, hosts: &ForkServers, python: &str) {
     let about = match hosts.about().await {
         Ok(about) => about,
         Err(problem) => return report.failed("storage", problem.to_string()),
@@ -84,7 +84,7 @@ async fn instance(report: &mut Report, settings: &Settings, hosts: &Hosts, pytho
     }
 }
 
-fn versions(report: &mut Report, about: &About) {
+fn versions(report: &mut Report, about: &Diagnostics) {
     let dagster = &about.dagster;
     if TESTED.iter().any(|line| dagster.starts_with(line)) {
         report.ok("dagster", dagster.as_str());
@@ -110,7 +110,7 @@ fn versions(report: &mut Report, about: &About) {
     }
 }
 
-async fn fleet(report: &mut Report, hosts: &Hosts, queues: &[String]) {
+async fn fleet(report: &mut Report, hosts: &ForkServers, queues: &[String]) {
     let workers = match hosts.fleet().await {
         Ok(workers) => workers,
         Err(problem) => return report.failed("workers", problem.to_string()),

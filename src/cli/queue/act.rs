@@ -11,14 +11,14 @@ use tokio::sync::mpsc;
 use super::{
     QueueArgs, QueueError, RedriveArgs, RemoveArgs, ResendArgs, RestoreArgs, meant, queues_meant,
 };
-use crate::broker::{Broker, QueueSet, read_archive};
 use crate::cli::output::{note, out};
 use crate::cli::worker::{host_settings, identity};
 use crate::config::{Partial, Settings, state_folder};
-use crate::control::audit::{self, AuditLog};
 use crate::domain::{Command, Reply};
-use crate::host::Hosts;
-use crate::worker::operations::{OperationResult, Operator};
+use crate::fork_server::ForkServers;
+use crate::protocol::audit::{self, AuditLog};
+use crate::queue_ops::{OperationResult, Operator, read_archive};
+use crate::sqs::{Broker, QueueSet};
 
 /// Kind of removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,18 +199,20 @@ async fn plain_operator(settings: &Settings) -> Operator {
 }
 
 /// Starts the Python process that writes the end of steps and runs into Dagster's log.
-pub(in crate::cli) async fn start_instance_agent(settings: &Settings) -> Result<Hosts, QueueError> {
+pub(in crate::cli) async fn start_instance_agent(
+    settings: &Settings,
+) -> Result<ForkServers, QueueError> {
     let (notices, mut incoming) = mpsc::channel(NOTICES);
     tokio::spawn(async move { while incoming.recv().await.is_some() {} });
     let host_settings = host_settings(settings, &identity(settings))?;
-    Ok(Hosts::start(host_settings, notices).await?)
+    Ok(ForkServers::start(host_settings, notices).await?)
 }
 
 /// Executor of commands for a process without a pool; the commands may name every configured queue.
 pub(in crate::cli) fn operator(
     settings: &Settings,
     broker: Broker,
-    hosts: Option<Hosts>,
+    hosts: Option<ForkServers>,
 ) -> Operator {
     let queues = QueueSet::looked_at(settings);
     let named = QueueSet {

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{PeekArgs, QueueError, ShowArgs, meant, queues_meant};
-use crate::broker::{Broker, QueueSet};
 use crate::cli::output::{note, out};
 use crate::config::state_folder;
 use crate::domain::{Command, PeekedMessage, Reply};
-use crate::worker::operations::{OperateError, Operator};
+use crate::queue_ops::{OperationError, Operator};
+use crate::sqs::{Broker, QueueSet};
 
 pub(super) async fn show(args: ShowArgs) -> Result<ExitCode, QueueError> {
     let settings = args.common.settings()?;
@@ -81,7 +81,7 @@ pub(super) async fn peek(args: PeekArgs) -> Result<ExitCode, QueueError> {
         let only = args.message_id.as_deref();
         let looked = operator.peek(&queue, args.limit, only, args.receive);
         let peek = looked.await.map_err(|problem| match problem {
-            OperateError::OnlyByReceiving { queue } => QueueError::Refused(format!(
+            OperationError::OnlyByReceiving { queue } => QueueError::Refused(format!(
                 "this broker can show the messages of {queue} only by receiving them, which raises \
                  their receive counts (one at its maxReceiveCount goes to the dead-letter queue): \
                  give --receive to do so"

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{CreateArgs, QueueArgs, QueueError};
-use crate::broker::{Broker, Queue, QueueSet, sibling_url};
 use crate::cli::output::{note, out};
 use crate::config::Settings;
 use crate::domain::QueueRole;
+use crate::sqs::{Broker, Queue, QueueSet, sibling_url};
 
 pub(super) async fn create(args: CreateArgs) -> Result<ExitCode, QueueError> {
     let settings = args.common.settings()?;

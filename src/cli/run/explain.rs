@@ -8,18 +8,18 @@ use std::time::Duration;
 use clap::Args;
 
 use super::RunError;
-use crate::broker::Broker;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::out;
 use crate::cli::queue::{operator, start_instance_agent};
 use crate::cli::worker::sockets_in;
 use crate::config::{Partial, Settings};
-use crate::control::audit::{self, AuditLog};
-use crate::control::client::{self, WorkerSocket};
 use crate::dagster::Client;
 use crate::domain::{
     Answer, Command, Explanation, Query, Reason, Reply, RunStatus, WorkerSnapshot,
 };
+use crate::fleet::{WorkerSocket, client};
+use crate::protocol::audit::{self, AuditLog};
+use crate::sqs::Broker;
 
 /// Flags of `run explain`.
 #[derive(Debug, Args)]

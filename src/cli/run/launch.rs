@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::choose::{self, JobChoice};
-use super::desk::Desk;
+use super::context::RunContext;
 use super::wait::{WaitArgs, follow};
 use super::{CommonArgs, RunError};
 use crate::cli::output::out;
@@ -82,14 +82,14 @@ fn tag(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn launch(args: LaunchArgs) -> Result<(), RunError> {
-    let desk = args.common.desk()?;
+    let context = args.common.context()?;
     let assets: Vec<AssetKey> = args.assets.into_iter().map(|asset| asset.0).collect();
     let choice = JobChoice {
         job: args.job.as_deref(),
         location: args.location.as_deref(),
         assets: &assets,
     };
-    let job = choose::job(&desk.client, &choice).await?;
+    let job = choose::job(&context.client, &choice).await?;
     let launch = Launch {
         run_config: args
             .config
@@ -103,31 +103,31 @@ pub(super) async fn launch(args: LaunchArgs) -> Result<(), RunError> {
         ..Launch::job(job)
     };
     let command = Command::LaunchRun(launch.clone());
-    desk.allow(&command).await?;
-    check(&desk, &launch).await?;
-    let outcome = desk.client.launch(&launch).await;
-    let launched = desk
+    context.allow(&command).await?;
+    check(&context, &launch).await?;
+    let outcome = context.client.launch(&launch).await;
+    let launched = context
         .recorded(&command, outcome, |run| {
             format!("launched run {}", run.run_id)
         })
         .await?;
-    report_launch(&desk, &launched, &launch.job.job);
-    follow(&desk, &args.wait, &launched.run_id).await
+    report_launch(&context, &launched, &launch.job.job);
+    follow(&context, &args.wait, &launched.run_id).await
 }
 
 /// Validates assets and configuration in Dagster, so that each mistake is reported with its place.
-async fn check(desk: &Desk, launch: &Launch) -> Result<(), RunError> {
+async fn check(context: &RunContext, launch: &Launch) -> Result<(), RunError> {
     let Launch { job, assets, .. } = launch;
     if !assets.is_empty() {
-        let known = desk.client.job_detail(job, &[]).await?.assets;
+        let known = context.client.job_detail(job, &[]).await?.assets;
         choose::check_assets(job, &known, assets)?;
     }
-    let problems = desk.client.check(launch).await?;
+    let problems = context.client.check(launch).await?;
     if problems.is_empty() {
         return Ok(());
     }
     let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    if desk.is_json() {
+    if context.is_json() {
         out!("{}", json!({"job": job.job, "problems": problems}));
     }
     Err(RunError::BadConfig {
@@ -150,48 +150,50 @@ fn read(path: &str) -> Result<String, RunError> {
     })
 }
 
-fn report_launch(desk: &Desk, launched: &Launched, job: &str) {
+fn report_launch(context: &RunContext, launched: &Launched, job: &str) {
     let Launched { run_id, status } = launched;
-    desk.print(
+    context.print(
         &json!({"run_id": run_id, "status": status, "job": job}),
         &format!("launched run {run_id} of {job}"),
     );
 }
 
 pub(super) async fn reexecute(args: ReexecuteArgs) -> Result<(), RunError> {
-    let desk = args.common.desk()?;
-    let run_id = desk.run_id(&args.run).await?;
+    let context = args.common.context()?;
+    let run_id = context.run_id(&args.run).await?;
     let command = Command::ReexecuteRun {
         run_id: run_id.clone(),
         from_failure: args.from_failure,
     };
-    desk.allow(&command).await?;
+    context.allow(&command).await?;
     let what = if args.from_failure {
         Reexecution::FromFailure
     } else {
         Reexecution::AllSteps
     };
-    let job = desk.client.run(&run_id).await?.job;
-    let outcome = desk.client.reexecute(&run_id, what).await;
-    let launched = desk
+    let job = context.client.run(&run_id).await?.job;
+    let outcome = context.client.reexecute(&run_id, what).await;
+    let launched = context
         .recorded(&command, outcome, |run| {
             format!("launched run {}", run.run_id)
         })
         .await?;
-    report_launch(&desk, &launched, &job);
-    follow(&desk, &args.wait, &launched.run_id).await
+    report_launch(&context, &launched, &job);
+    follow(&context, &args.wait, &launched.run_id).await
 }
 
 pub(super) async fn reload(args: ReloadArgs) -> Result<(), RunError> {
-    let desk = args.common.desk()?;
+    let context = args.common.context()?;
     let location = args.location;
     let command = Command::ReloadLocation {
         location: location.clone(),
     };
-    desk.allow(&command).await?;
+    context.allow(&command).await?;
     let done = format!("code location {location} was loaded again");
-    let outcome = desk.client.reload_location(&location).await;
-    desk.recorded(&command, outcome, |()| done.clone()).await?;
-    desk.print(&json!({"location": location, "reloaded": true}), &done);
+    let outcome = context.client.reload_location(&location).await;
+    context
+        .recorded(&command, outcome, |()| done.clone())
+        .await?;
+    context.print(&json!({"location": location, "reloaded": true}), &done);
     Ok(())
 }

@@ -46,17 +46,17 @@ pub struct ShowArgs {
 }
 
 pub(super) async fn jobs(args: JobsArgs) -> Result<(), RunError> {
-    let desk = args.common.desk()?;
-    for location in desk.client.locations().await? {
+    let context = args.common.context()?;
+    for location in context.client.locations().await? {
         let name = &location.name;
         if let Some(error) = &location.error {
             let first = error.lines().next().unwrap_or_default();
-            desk.print(
+            context.print(
                 &json!({"location": name, "error": error}),
                 &format!("{name}: did not load: {first}"),
             );
         } else if location.loading {
-            desk.print(
+            context.print(
                 &json!({"location": name, "loading": true}),
                 &format!("{name}: loading"),
             );
@@ -64,7 +64,7 @@ pub(super) async fn jobs(args: JobsArgs) -> Result<(), RunError> {
         for job in location.jobs.iter().filter(|job| job.can_be_launched()) {
             let (reference, is_asset_job) = (&job.reference, job.is_asset_job);
             let kind = if is_asset_job { "assets" } else { "ops" };
-            desk.print(
+            context.print(
                 &json!({"job": reference.job, "location": name, "repository": reference.repository,
                     "assets": is_asset_job}),
                 &format!("{:<32} {kind:<6} {name}", reference.job),
@@ -75,24 +75,24 @@ pub(super) async fn jobs(args: JobsArgs) -> Result<(), RunError> {
 }
 
 pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
-    let desk = args.common.desk()?;
+    let context = args.common.context()?;
     let filter = RunFilter {
         statuses: Some(args.statuses).filter(|statuses| !statuses.is_empty()),
         job: args.job,
         ..RunFilter::default()
     };
-    let page = desk
+    let page = context
         .client
         .runs(&filter, args.limit, args.before.as_deref())
         .await?;
     let ids: Vec<String> = page.runs.iter().map(|run| run.run_id.clone()).collect();
-    let counts = desk.client.run_stats(&ids).await?;
+    let counts = context.client.run_stats(&ids).await?;
     let unplanned = page.runs.iter().filter(|run| run.steps_total.is_none());
     let unplanned: Vec<String> = unplanned.map(|run| run.run_id.clone()).collect();
     let sizes = if unplanned.is_empty() {
         HashMap::new()
     } else {
-        desk.client.plan_sizes(&unplanned).await?
+        context.client.plan_sizes(&unplanned).await?
     };
     for mut run in page.runs {
         if let Some(stats) = counts.get(&run.run_id) {
@@ -101,9 +101,9 @@ pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
         }
         let planned = || sizes.get(&run.run_id).copied();
         run.steps_total = run.steps_total.or_else(planned);
-        desk.print(&json!(run), &line(&run));
+        context.print(&json!(run), &line(&run));
     }
-    if let (Some(next), false) = (&page.next, desk.is_json()) {
+    if let (Some(next), false) = (&page.next, context.is_json()) {
         note!("there are more: --before {next}");
     }
     Ok(())
@@ -128,9 +128,9 @@ fn to_seconds(at: Timestamp) -> String {
 }
 
 pub(super) async fn show(args: ShowArgs) -> Result<(), RunError> {
-    let desk = args.common.desk()?;
-    let run_id = desk.run_id(&args.run).await?;
-    let run = desk.client.run(&run_id).await?;
+    let context = args.common.context()?;
+    let run_id = context.run_id(&args.run).await?;
+    let run = context.client.run(&run_id).await?;
     let steps: Vec<_> = run.steps.iter().map(step_json).collect();
     let value = json!({"run_id": run.run_id, "job": run.job, "status": run.status,
         "can_terminate": run.can_terminate, "steps": steps,
@@ -151,7 +151,7 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), RunError> {
         words.push('\n');
     }
     words.push_str(run.config.trim_end());
-    desk.print(&value, &words);
+    context.print(&value, &words);
     Ok(())
 }
 

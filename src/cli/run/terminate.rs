@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::desk::Desk;
+use super::context::RunContext;
 use super::{CommonArgs, RunError, status};
 use crate::cli::output::out;
 use crate::dagster::{RunFilter, Termination, TerminationPolicy};
@@ -36,24 +36,24 @@ pub struct TerminateArgs {
 }
 
 pub(super) async fn terminate(args: TerminateArgs) -> Result<(), RunError> {
-    let desk = args.common.desk()?;
+    let context = args.common.context()?;
     let mut run_ids = Vec::new();
     if args.runs.is_empty() {
-        let runs = chosen(&desk, &args).await?;
+        let runs = chosen(&context, &args).await?;
         if !args.yes {
-            return Err(dry_run(&desk, &runs, args.force));
+            return Err(dry_run(&context, &runs, args.force));
         }
         run_ids.extend(runs.into_iter().map(|run| run.run_id));
     } else {
         for given in &args.runs {
-            run_ids.push(desk.run_id(given).await?);
+            run_ids.push(context.run_id(given).await?);
         }
     }
     let command = Command::TerminateRuns {
         run_ids: run_ids.clone(),
         force: args.force,
     };
-    desk.allow(&command).await?;
+    context.allow(&command).await?;
     let policy = if args.force {
         TerminationPolicy::MarkCanceled
     } else {
@@ -61,27 +61,27 @@ pub(super) async fn terminate(args: TerminateArgs) -> Result<(), RunError> {
     };
     let mut outcomes = Vec::new();
     for some in run_ids.chunks(AT_ONCE) {
-        match desk.client.terminate(some, policy).await {
+        match context.client.terminate(some, policy).await {
             Ok(more) => outcomes.extend(more),
             Err(error) => {
                 let (done, all) = (outcomes.len(), run_ids.len());
                 let text = format!("{done} of {all} were asked for, then: {error}");
-                desk.record(&command, Reply::Failed(text)).await;
+                context.record(&command, Reply::Failed(text)).await;
                 return Err(error.into());
             }
         }
     }
-    let result = report_outcomes(&desk, &outcomes, args.force);
+    let result = report_outcomes(&context, &outcomes, args.force);
     let reply = match &result {
         Ok(()) => Reply::Done(format!("{} terminated", runs(outcomes.len()))),
         Err(error) => Reply::Failed(error.to_string()),
     };
-    desk.record(&command, reply).await;
+    context.record(&command, reply).await;
     result
 }
 
 /// The unfinished runs that match the filter.
-async fn chosen(desk: &Desk, args: &TerminateArgs) -> Result<Vec<RunView>, RunError> {
+async fn chosen(context: &RunContext, args: &TerminateArgs) -> Result<Vec<RunView>, RunError> {
     const PAGE: u32 = 200;
     let unfinished = RunStatus::ALL
         .into_iter()
@@ -97,7 +97,10 @@ async fn chosen(desk: &Desk, args: &TerminateArgs) -> Result<Vec<RunView>, RunEr
     };
     let (mut runs, mut cursor) = (Vec::new(), None);
     loop {
-        let page = desk.client.runs(&filter, PAGE, cursor.as_deref()).await?;
+        let page = context
+            .client
+            .runs(&filter, PAGE, cursor.as_deref())
+            .await?;
         runs.extend(
             page.runs
                 .into_iter()
@@ -110,7 +113,7 @@ async fn chosen(desk: &Desk, args: &TerminateArgs) -> Result<Vec<RunView>, RunEr
     }
 }
 
-fn dry_run(desk: &Desk, runs: &[RunView], force: bool) -> RunError {
+fn dry_run(context: &RunContext, runs: &[RunView], force: bool) -> RunError {
     for run in runs {
         let RunView {
             run_id,
@@ -118,7 +121,7 @@ fn dry_run(desk: &Desk, runs: &[RunView], force: bool) -> RunError {
             status,
             ..
         } = run;
-        desk.print(
+        context.print(
             &json!({"run_id": run_id, "job": job, "status": status, "would": "terminate"}),
             &format!("{run_id} {:<10} {job}", status.word().to_lowercase()),
         );
@@ -133,20 +136,24 @@ fn dry_run(desk: &Desk, runs: &[RunView], force: bool) -> RunError {
     }
 }
 
-fn report_outcomes(desk: &Desk, outcomes: &[Termination], force: bool) -> Result<(), RunError> {
+fn report_outcomes(
+    context: &RunContext,
+    outcomes: &[Termination],
+    force: bool,
+) -> Result<(), RunError> {
     let mut reasons = Vec::new();
     for Termination { run_id, result } in outcomes {
         match result {
-            Ok(()) if force => desk.print(
+            Ok(()) if force => context.print(
                 &json!({"run_id": run_id, "outcome": "marked as canceled"}),
                 &format!("{run_id} is marked as canceled"),
             ),
-            Ok(()) => desk.print(
+            Ok(()) => context.print(
                 &json!({"run_id": run_id, "outcome": "terminating"}),
                 &format!("{run_id} is being terminated"),
             ),
             Err(error) => {
-                if desk.is_json() {
+                if context.is_json() {
                     let text = error.to_string();
                     out!(
                         "{}",

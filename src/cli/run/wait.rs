@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::RunError;
-use super::desk::Desk;
+use super::context::RunContext;
 use crate::domain::RunStatus;
 
 /// Interval of the queries to Dagster.
@@ -25,20 +25,24 @@ pub struct WaitArgs {
 }
 
 /// Waits for a run's end if requested. Ctrl-C ends the waiting, not the run.
-pub(super) async fn follow(desk: &Desk, args: &WaitArgs, run_id: &str) -> Result<(), RunError> {
+pub(super) async fn follow(
+    context: &RunContext,
+    args: &WaitArgs,
+    run_id: &str,
+) -> Result<(), RunError> {
     if !args.wait {
         return Ok(());
     }
     let mut known: Option<RunStatus> = None;
     let mut answered_at = Instant::now();
     loop {
-        match desk.client.run(run_id).await {
+        match context.client.run(run_id).await {
             Ok(run) => {
                 answered_at = Instant::now();
                 if known.replace(run.status) != Some(run.status) {
                     let word = run.status.word();
                     let words = format!("run {run_id} {}", word.to_lowercase());
-                    desk.print(&json!({"run_id": run_id, "status": run.status}), &words);
+                    context.print(&json!({"run_id": run_id, "status": run.status}), &words);
                 }
                 match run.status {
                     RunStatus::Success => return Ok(()),

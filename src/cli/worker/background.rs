@@ -12,9 +12,10 @@ use super::{RunArgs, WorkerError};
 use crate::cli::child::{self, ChildError, READY};
 use crate::cli::output::out;
 use crate::config::state_folder;
-use crate::control::protocol::own_host;
-use crate::control::server::is_live;
-use crate::control::{ControlError, runtime, wait_for_socket};
+use crate::fleet::wait_for_socket;
+use crate::protocol::ControlError;
+use crate::protocol::frames::own_host;
+use crate::protocol::socket_folder::{self, is_live};
 
 /// Starts the worker, waits until it greets, and prints the paths of its pid file and its log.
 pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
@@ -24,10 +25,13 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     let settings = args.settings()?;
     let folder = state_folder();
     child::make_folder(&folder)?;
-    let runtime_folder = args.runtime_dir.clone().unwrap_or_else(runtime::folder);
+    let runtime_folder = args
+        .runtime_dir
+        .clone()
+        .unwrap_or_else(socket_folder::folder);
     let name = settings.name.value.clone();
     if let Some(name) = &name {
-        let path = runtime::socket_path(&runtime_folder, name);
+        let path = socket_folder::socket_path(&runtime_folder, name);
         // Its log must not be overwritten.
         if is_live(&path) {
             let worker = name.clone();
@@ -47,7 +51,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     if first != files.log && std::fs::rename(&first, &files.log).is_err() {
         files.log = first;
     }
-    let socket = runtime::socket_path(&runtime_folder, &id);
+    let socket = socket_folder::socket_path(&runtime_folder, &id);
     ready(&mut worker, &socket, &files).await?;
     if json {
         let line = serde_json::json!({"worker": id, "pid": worker.id(),
@@ -69,7 +73,7 @@ impl Files {
     /// Paths of a worker's files. They are named like the control socket, so any id is a valid file
     /// name.
     fn of(folder: &Path, id: &str) -> Self {
-        let socket = runtime::socket_path(folder, id);
+        let socket = socket_folder::socket_path(folder, id);
         Self {
             pid: socket.with_extension("pid"),
             log: socket.with_extension("err"),

@@ -1,6 +1,6 @@
 //! `worker list`: every worker of the deployment. Those of this host answer on their sockets; the
-//! others are known from their heartbeats in Dagster's storage. The heartbeats are read by a ledger
-//! of our own if `DAGSTER_HOME` is known, and otherwise by the workers of this host.
+//! others are known from their heartbeats in Dagster's storage. The heartbeats are read by an
+//! instance agent of our own if `DAGSTER_HOME` is known, and otherwise by the workers of this host.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,9 +19,9 @@ use super::verbs::sockets_in;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::note;
 use crate::config::{Partial, Settings};
-use crate::control::client;
 use crate::domain::{FleetWorker, Timestamp, WorkerSnapshot, WorkerView};
-use crate::host::Hosts;
+use crate::fleet::client;
+use crate::fork_server::ForkServers;
 
 /// Flags of `worker list`.
 #[derive(Debug, Args)]
@@ -111,10 +111,10 @@ async fn local(args: &ListArgs) -> Vec<(PathBuf, Arc<WorkerSnapshot>)> {
     answers.into_iter().flatten().collect()
 }
 
-/// Heartbeats in Dagster's storage, read by a ledger that ends with this call.
+/// Heartbeats in Dagster's storage, read by an instance agent that ends with this call.
 async fn registry(settings: &Settings) -> Result<Vec<FleetWorker>, WorkerError> {
     let (notices, _unheard) = mpsc::channel(1);
-    let hosts = Hosts::start(host_settings(settings, &identity(settings))?, notices).await?;
+    let hosts = ForkServers::start(host_settings(settings, &identity(settings))?, notices).await?;
     let fleet = hosts.fleet().await;
     hosts.shutdown(Duration::ZERO).await;
     Ok(fleet?)

@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use crate::domain::Command;
-use crate::worker::Order;
+use crate::worker::PoolRequest;
 
 /// The signals that end a worker.
 pub(super) struct Signals {
@@ -33,7 +33,7 @@ impl Signals {
     }
 
     /// Turns the signals into orders for as long as the pool lives.
-    pub async fn into_orders(mut self, orders: mpsc::Sender<Order>) {
+    pub async fn into_orders(mut self, orders: mpsc::Sender<PoolRequest>) {
         self.next().await;
         info!("signal: finishing what runs, giving the rest back; a second signal stops it");
         order(&orders, Command::Drain { within: None }).await;
@@ -46,8 +46,8 @@ impl Signals {
     }
 }
 
-async fn order(orders: &mpsc::Sender<Order>, command: Command) {
+async fn order(orders: &mpsc::Sender<PoolRequest>, command: Command) {
     let (reply, _) = oneshot::channel();
     // A pool that is gone has already ended.
-    let _ = orders.send(Order { command, reply }).await;
+    let _ = orders.send(PoolRequest { command, reply }).await;
 }

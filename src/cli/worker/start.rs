@@ -9,18 +9,21 @@ use tracing::info;
 
 use super::signals::Signals;
 use super::{RunArgs, StartArgs, WorkerError};
-use crate::broker::{Broker, QueueSet};
 use crate::config::{Settings, WorkerLost, state_folder};
-use crate::control::audit::AuditLog;
-use crate::control::exporter::Exporter;
-use crate::control::server::{Server, ServerOptions};
-use crate::control::store::{self, Published, Store};
-use crate::control::{Request, runtime};
-use crate::domain::{EventSink, HostView, Slots, Timestamp, WorkerState, WorkerView};
+use crate::domain::{EventSink, ForkServerView, Slots, Timestamp, WorkerState, WorkerView};
 use crate::environment::packages;
-use crate::host::{HostNotice, HostSettings, Hosts, IsolationSettings, LostPolicy, WorkerIdentity};
+use crate::fork_server::{
+    ForkServerNotice, ForkServerSettings, ForkServers, IsolationSettings, LostPolicy,
+    WorkerIdentity,
+};
+use crate::protocol::audit::AuditLog;
+use crate::protocol::{Request, socket_folder};
+use crate::sqs::{Broker, QueueSet};
 use crate::telemetry;
-use crate::worker::{Order, Pool, PoolOptions};
+use crate::worker::control_server::{ControlServer, ControlServerOptions};
+use crate::worker::exporter::Exporter;
+use crate::worker::status_store::{self, Published, StatusStore};
+use crate::worker::{Pool, PoolOptions, PoolRequest};
 
 /// Maximum number of commands waiting for the pool, which answers each within a turn of its loop.
 const ORDERS: usize = 64;
@@ -52,7 +55,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     };
     let pid_file = pid_file.map(|path| {
         if path.is_dir() {
-            runtime::socket_path(&path, &identity(&settings).id).with_extension("pid")
+            socket_folder::socket_path(&path, &identity(&settings).id).with_extension("pid")
         } else {
             path
         }
@@ -71,9 +74,9 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
 /// A worker whose parts all started.
 struct Worker {
     pool: Pool,
-    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
+    orders: (mpsc::Sender<PoolRequest>, mpsc::Receiver<PoolRequest>),
     requests: mpsc::Receiver<Request>,
-    server: Server,
+    server: ControlServer,
     store: tokio::task::JoinHandle<()>,
     _exporter: Option<AbortOnDropHandle<()>>,
 }
@@ -92,7 +95,7 @@ impl Worker {
             let send = send.clone();
             async move {
                 while let Some(Request { command, reply, .. }) = requests.recv().await {
-                    if send.send(Order { command, reply }).await.is_err() {
+                    if send.send(PoolRequest { command, reply }).await.is_err() {
                         break;
                     }
                 }
@@ -118,8 +121,8 @@ async fn assemble(
     received: mpsc::Receiver<crate::domain::Event>,
 ) -> Result<Worker, WorkerError> {
     let identity = identity(settings);
-    let (published, store) = store::spawn(
-        Store::new(view(&identity, settings)),
+    let (published, store) = status_store::spawn(
+        StatusStore::new(view(&identity, settings)),
         received,
         events.drop_counter(),
         events.audience(),
@@ -129,16 +132,19 @@ async fn assemble(
     let queues = broker.resolve(QueueSet::configured(settings)).await?;
     let (notices, incoming) = mpsc::channel(NOTICES);
     tokio::spawn(log_notices(incoming));
-    let hosts = Hosts::start(host_settings(settings, &identity)?, notices).await?;
+    let hosts = ForkServers::start(host_settings(settings, &identity)?, notices).await?;
     let (requests_in, requests) = mpsc::channel(ORDERS);
-    let options = ServerOptions {
-        folder: args.runtime_dir.clone().unwrap_or_else(runtime::folder),
+    let options = ControlServerOptions {
+        folder: args
+            .runtime_dir
+            .clone()
+            .unwrap_or_else(socket_folder::folder),
         worker: identity.id.clone(),
         read_only: settings.read_only.value,
         audit: AuditLog::default_path(),
         webserver_url: settings.webserver_url.value.clone(),
     };
-    let server = Server::start(options, published, requests_in).await?;
+    let server = ControlServer::start(options, published, requests_in).await?;
     let names: Vec<&str> = queues.all().map(|queue| queue.name.as_str()).collect();
     info!(
         "worker {} ready: {} step slots, {} run slots, queues {}, control socket {}",
@@ -202,9 +208,9 @@ pub(in crate::cli) fn identity(settings: &Settings) -> WorkerIdentity {
 pub(in crate::cli) fn host_settings(
     settings: &Settings,
     identity: &WorkerIdentity,
-) -> Result<HostSettings, WorkerError> {
+) -> Result<ForkServerSettings, WorkerError> {
     let max = settings.max_worker_lost_retries.value;
-    Ok(HostSettings {
+    Ok(ForkServerSettings {
         python: settings
             .python
             .value
@@ -262,7 +268,7 @@ pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> Wo
         started_at: now,
         heartbeat_at: now,
         clock_behind: 0,
-        hosts: Vec::<HostView>::new(),
+        hosts: Vec::<ForkServerView>::new(),
         queues: Vec::new(),
         shared_name: None,
         finished: 0,
@@ -272,8 +278,8 @@ pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> Wo
     }
 }
 
-async fn log_notices(mut notices: mpsc::Receiver<HostNotice>) {
-    use HostNotice as Notice;
+async fn log_notices(mut notices: mpsc::Receiver<ForkServerNotice>) {
+    use ForkServerNotice as Notice;
     use tracing::{error, warn};
     while let Some(notice) = notices.recv().await {
         match notice {
@@ -303,7 +309,7 @@ async fn log_notices(mut notices: mpsc::Receiver<HostNotice>) {
             ),
             // The host logs it with the task's own fields.
             Notice::Canceling { .. } => {}
-            Notice::LedgerError { reason } => warn!("{reason}"),
+            Notice::InstanceAgentError { reason } => warn!("{reason}"),
         }
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{CancelArgs, EndArgs, TargetArgs, WorkerError, WorkerVerb, watch};
+use super::{CancelArgs, EndArgs, TargetArgs, WorkerError, WorkerVerb, wait};
 use crate::cli::output::out;
-use crate::control::client::{self, WorkerSocket, discover_in};
-use crate::control::runtime;
 use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
+use crate::fleet::WorkerSocket;
+use crate::fleet::client::{self, discover_in};
+use crate::protocol::socket_folder;
 
 /// Time limit for the answer of a worker that is to be killed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -63,7 +64,7 @@ async fn resolve_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError
         folder: target
             .runtime_dir
             .clone()
-            .unwrap_or_else(runtime::folder)
+            .unwrap_or_else(socket_folder::folder)
             .display()
             .to_string(),
     })
@@ -74,7 +75,7 @@ async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> 
     let socket = resolve_worker(&args.target).await?.path;
     let code = send(&args.target, command).await?;
     if args.wait {
-        watch::until_gone(&socket).await;
+        wait::until_gone(&socket).await;
     }
     Ok(code)
 }

@@ -10,12 +10,12 @@ use crate::console::dump::Form;
 use crate::console::filter::Filter;
 use crate::console::key::Key;
 use crate::console::keymap::Meaning;
+use crate::console::labels;
 use crate::console::overlay::{Input, Overlay};
 use crate::console::rows::{self, Sort, columns};
 use crate::console::theme::{BUILT_IN, Depth, Theme};
 use crate::console::toast::Tone;
 use crate::console::view::View;
-use crate::console::words;
 use crate::domain::{Danger, LogLevel};
 
 impl App {
@@ -248,7 +248,7 @@ impl App {
             .unwrap_or(0);
         let named = LogLevel::ALL
             .iter()
-            .find(|level| words::level(**level) == argument);
+            .find(|level| labels::level(**level) == argument);
         match named {
             Some(level) => self.logs.level = *level,
             None if argument.is_empty() => {
@@ -362,7 +362,7 @@ impl App {
             file.trim().to_owned()
         };
         effects.push(Effect::Write {
-            path: words::path(&path),
+            path: labels::path(&path),
             text,
         });
     }

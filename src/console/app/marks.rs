@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::App;
 use crate::console::command::Motion;
 use crate::console::key::Key;
+use crate::console::labels::plural;
 use crate::console::overlay::Overlay;
-use crate::console::render::sheet;
+use crate::console::render::table_view;
 use crate::console::toast::Tone;
-use crate::console::words::plural;
 
 use crossterm::event::KeyCode;
 
@@ -37,7 +37,7 @@ impl App {
 
     /// Opens the chooser, or shows or hides the column of this title.
     pub(super) fn choose_columns(&mut self, title: &str, now: Timestamp) {
-        let Some(sheet) = sheet::of(self.view) else {
+        let Some(sheet) = table_view::of(self.view) else {
             return;
         };
         if title.is_empty() {
@@ -64,7 +64,7 @@ impl App {
 
     /// Handles a key in the column chooser.
     pub(super) fn columns_key(&mut self, key: Key, choice: usize) {
-        let titles: Vec<&str> = sheet::of(self.view)
+        let titles: Vec<&str> = table_view::of(self.view)
             .map(|sheet| sheet.optional_columns().collect())
             .unwrap_or_default();
         let last = titles.len().saturating_sub(1);

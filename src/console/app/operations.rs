@@ -2,17 +2,16 @@
 
 use jiff::Timestamp;
 
-use super::questions::names;
-use super::removals::Removal;
+use super::confirm::names;
+use super::confirm_removal::Removal;
 use super::{App, Effect};
 use crate::console::command::Verb;
-use crate::console::fuzzy;
+use crate::console::labels::{self, plural};
 use crate::console::options::{Exit, QuitPolicy};
 use crate::console::overlay::{Input, Overlay};
-use crate::console::rows;
 use crate::console::toast::{MAX_TOASTS, Toast, Tone};
 use crate::console::view::View;
-use crate::console::words::{self, plural};
+use crate::console::{fuzzy, rows};
 use crate::domain::{Command, JobRef, RunView, SourceHealth, TaskView, WorkerState, WorkerView};
 
 /// Maximum number of slots, more than any host runs processes: guards against typing errors.
@@ -224,7 +223,7 @@ impl App {
         let jobs = &self.snapshot.jobs;
         let names: Vec<String> = jobs
             .iter()
-            .map(|job| format!("{} {}", words::job(job), job.location))
+            .map(|job| format!("{} {}", labels::job(job), job.location))
             .collect();
         let ranked = fuzzy::rank(query, names.iter().map(String::as_str));
         ranked.into_iter().map(|index| &jobs[index]).collect()
@@ -241,7 +240,7 @@ impl App {
         if self.snapshot.jobs.is_empty() {
             let webserver = self.snapshot.webserver().map(|source| &source.health);
             let text = match webserver {
-                None | Some(SourceHealth::Absent) => words::NO_WEBSERVER,
+                None | Some(SourceHealth::Absent) => labels::NO_WEBSERVER,
                 Some(_) => "No job is known: Dagster's webserver has not told of any",
             };
             self.toast(Tone::Failed, text, now);

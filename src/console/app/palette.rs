@@ -7,14 +7,12 @@ use super::overlays::choose;
 use super::runs::STATUSES;
 use super::{App, Effect};
 use crate::console::command::{self, COMMANDS, CommandRow, Verb};
-use crate::console::fuzzy;
 use crate::console::key::Key;
 use crate::console::line::{Input, Typed};
 use crate::console::overlay::Overlay;
-use crate::console::render::sheet;
-use crate::console::rows;
+use crate::console::render::table_view;
 use crate::console::theme::BUILT_IN;
-use crate::console::words;
+use crate::console::{fuzzy, labels, rows};
 use crate::domain::{AuditEntry, LogLevel, QueueRole};
 
 /// A suggestion of the palette.
@@ -87,7 +85,7 @@ impl App {
         match verb {
             Verb::Launch => {
                 let jobs = self.snapshot.jobs.iter();
-                jobs.map(|job| words::job(job).to_owned()).collect()
+                jobs.map(|job| labels::job(job).to_owned()).collect()
             }
             Verb::ReloadLocation => {
                 let jobs = self.snapshot.jobs.iter();
@@ -101,16 +99,16 @@ impl App {
                 words.chain(["all"]).map(str::to_owned).collect()
             }
             Verb::LogLevel => LogLevel::ALL
-                .map(|level| words::level(level).to_owned())
+                .map(|level| labels::level(level).to_owned())
                 .into(),
             Verb::Sort => rows::columns(self.view)
                 .iter()
                 .map(|title| lower(title))
                 .collect(),
             Verb::Columns => {
-                let sheet = sheet::of(self.view).into_iter();
+                let sheet = table_view::of(self.view).into_iter();
                 sheet
-                    .flat_map(sheet::Sheet::optional_columns)
+                    .flat_map(table_view::Sheet::optional_columns)
                     .map(lower)
                     .collect()
             }

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::questions::names;
+use super::confirm::names;
 use super::{App, Effect};
 use crate::console::command::Motion;
 use crate::console::format::short_id;
+use crate::console::labels::plural;
 use crate::console::rows::Rows;
 use crate::console::toast::Tone;
 use crate::console::view::View;
-use crate::console::words::plural;
 use crate::domain::{Command, Query, RunStatus, RunView, TaskView};
 
 /// Choices of the status key: a word for the filter, and the statuses it stands for.

@@ -343,7 +343,7 @@ impl Parser {
             }
             // What follows is not a key, so the Esc before it was one.
             SequenceEvent::Mouse(_) | SequenceEvent::Nothing if alt => {
-                self.key(KeyCode::Esc, false)
+                self.key(KeyCode::Esc, false);
             }
             SequenceEvent::Mouse(_) | SequenceEvent::Nothing => {}
         }

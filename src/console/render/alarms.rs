@@ -19,8 +19,8 @@ use super::paint::{self, span};
 use crate::console::alarms::{Alarm, Severity};
 use crate::console::app::AlarmPlace;
 use crate::console::format::{coarse_age, seconds_between};
+use crate::console::labels::plural;
 use crate::console::text;
-use crate::console::words::plural;
 
 /// Columns of cursor and sign, kind, and age.
 const SIGNS: u16 = 4;

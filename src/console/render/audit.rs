@@ -5,10 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::paint::span;
-use super::sheet::{self, Sheet};
 use super::table::{Column, column};
+use super::table_view::{self, Sheet};
 use super::{Ctx, is_roomy};
-use crate::console::render::signs::signed;
+use crate::console::render::badges::signed;
 use crate::console::{format, text};
 use crate::domain::AuditEntry;
 
@@ -34,7 +34,7 @@ pub(super) const SHEET: Sheet = Sheet {
 };
 
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    sheet::render(ctx, &SHEET, body, is_roomy(body), buf);
+    table_view::render(ctx, &SHEET, body, is_roomy(body), buf);
 }
 
 fn cells<'a>(ctx: Ctx<'a>, entry: &'a AuditEntry) -> Vec<Line<'a>> {

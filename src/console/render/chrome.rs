@@ -7,12 +7,10 @@ use ratatui::text::{Line, Span};
 use super::Ctx;
 use super::paint::{self, Align, span};
 use crate::console::command::{self, CommandRow, Verb};
-use crate::console::format::{coarse_age, seconds_between};
-use crate::console::keymap;
-use crate::console::rows;
+use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::toast::Tone;
 use crate::console::view::View;
-use crate::console::{format, text, words};
+use crate::console::{keymap, labels, rows, text};
 use crate::domain::{QueueRole, Source, SourceHealth, SourceKind, WorkerState};
 
 const PRODUCT: &str = "dagster-taskiq";
@@ -69,7 +67,7 @@ fn badges(ctx: Ctx, room: Room) -> Line<'static> {
         .filter(|s| !matches!(s.kind, SourceKind::Worker | SourceKind::Host))
         .filter(|s| s.health != SourceHealth::Absent);
     for source in alone {
-        let word = self::words::source(source.kind);
+        let word = self::labels::source(source.kind);
         let address = if addresses {
             format!(" {}", source.address)
         } else {
@@ -95,7 +93,7 @@ fn badges(ctx: Ctx, room: Room) -> Line<'static> {
         if let Some(worst) = several.iter().max_by_key(|source| badness(&source.health)) {
             let count = format!("{up}/{}", several.len());
             let name = if words {
-                format!("{}s {count}", self::words::source(kind))
+                format!("{}s {count}", self::labels::source(kind))
             } else {
                 format!("{letter} {count}")
             };
@@ -118,7 +116,7 @@ fn trouble(ctx: Ctx) -> Line<'static> {
         0 => String::new(),
         more => format!(" +{more}"),
     };
-    let word = words::source(first.kind);
+    let word = labels::source(first.kind);
     Line::from(span(format!("{sign} {word}{more}"), style))
 }
 

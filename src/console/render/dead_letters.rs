@@ -11,8 +11,8 @@ use ratatui::text::Line;
 
 use super::paint::{self, span};
 use super::panel::{self, panel};
-use super::sheet::{self, Sheet};
 use super::table::{Column, column};
+use super::table_view::{self, Sheet};
 use super::{Ctx, is_roomy, queues};
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::text;
@@ -45,7 +45,7 @@ pub(super) const SHEET: Sheet = Sheet {
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = queues::regions(body);
-    sheet::render(ctx, &SHEET, upper, framed, buf);
+    table_view::render(ctx, &SHEET, upper, framed, buf);
     if !lower.is_empty() {
         let title = ctx
             .app

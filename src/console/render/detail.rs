@@ -11,12 +11,11 @@ use super::Ctx;
 use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
 use crate::console::app::App;
-use crate::console::days::DAY;
-use crate::console::render::signs::signed;
-use crate::console::rows;
+use crate::console::depth_history::DAY;
+use crate::console::labels::{self, plural};
+use crate::console::render::badges::signed;
 use crate::console::view::View;
-use crate::console::words::{self, plural};
-use crate::console::{format, text};
+use crate::console::{format, rows, text};
 use crate::domain::{AuditEntry, FleetWorker, LogLine, QueueView, WorkerState, WorkerView};
 
 /// Maximum number of log lines shown: the newest.
@@ -166,7 +165,7 @@ impl Page<'_> {
 
     fn queue(&mut self, queue: &QueueView) -> String {
         self.field("url", &queue.url);
-        self.field("role", &words::queue_role(&queue.role));
+        self.field("role", &labels::queue_role(&queue.role));
         match queue.counts {
             None => self.field("counts", "not read yet"),
             Some(counts) => {
@@ -231,7 +230,7 @@ impl Page<'_> {
         for host in &worker.hosts {
             self.heading(format!("Python host {}", host.location));
             self.state("state", self.ctx.host_phase(&host.phase));
-            if let crate::domain::HostPhase::Failed(reason) = &host.phase {
+            if let crate::domain::ForkServerPhase::Failed(reason) = &host.phase {
                 self.field("reason", reason);
             }
             self.field("pid", &host.pid.to_string());
@@ -284,7 +283,7 @@ impl Page<'_> {
 
     fn log(&mut self, line: &LogLine) -> String {
         self.time("at", Some(line.at));
-        self.field("level", words::level(line.level));
+        self.field("level", labels::level(line.level));
         self.field("target", &line.target);
         self.field("run", line.run_id.as_deref().unwrap_or_default());
         self.field("step", line.step_key.as_deref().unwrap_or_default());

@@ -10,9 +10,9 @@ use ratatui::widgets::{Block, Widget};
 use super::Ctx;
 use super::paint::{self, span};
 use super::prompt::typed;
+use crate::console::labels::{self, plural};
 use crate::console::overlay::{Confirm, Input};
 use crate::console::text;
-use crate::console::words::{self, plural};
 
 /// Draws an empty box in the middle of the body; returns the area inside.
 pub(super) fn boxed(ctx: Ctx, buf: &mut Buffer, body: Rect, title: &str, size: (u16, u16)) -> Rect {
@@ -150,7 +150,7 @@ fn hint<'a>(ctx: Ctx, confirm: &'a Confirm, width: u16) -> Vec<Line<'a>> {
 
 /// The columns of the table, shown or not.
 pub(super) fn columns(ctx: Ctx, choice: usize, body: Rect, buf: &mut Buffer) {
-    let Some(sheet) = super::sheet::of(ctx.app.view()) else {
+    let Some(sheet) = super::table_view::of(ctx.app.view()) else {
         return;
     };
     let titles: Vec<&str> = sheet.optional_columns().collect();
@@ -279,7 +279,7 @@ pub(super) fn launch(ctx: Ctx, input: &Input, choice: usize, body: Rect, buf: &m
         let here = index == choice;
         let line = Line::from(vec![
             span(if here { ctx.glyphs.cursor } else { " " }, ctx.roles.title),
-            span(format!(" {:<32} ", words::job(job)), ctx.roles.strong),
+            span(format!(" {:<32} ", labels::job(job)), ctx.roles.strong),
             span(job.location.as_str(), ctx.roles.dim),
         ]);
         paint::line(ctx, buf, paint::row(list, row), &line, paint::Align::Left);

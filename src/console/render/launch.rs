@@ -22,10 +22,10 @@ use super::Ctx;
 use super::dialog::boxed;
 use super::paint::{self, Align, span};
 use super::prompt::typed;
+use crate::console::labels::plural;
 use crate::console::launch::{Field, LaunchForm, Loadable, Part, PartitionConfig};
 use crate::console::overlay::Input;
 use crate::console::text;
-use crate::console::words::plural;
 
 /// Columns of the labels.
 const LABEL: usize = 15;

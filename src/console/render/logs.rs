@@ -8,7 +8,7 @@ use super::paint::{self, Align, span};
 use super::panel::{self, panel};
 use super::{Ctx, is_roomy, prompt};
 use crate::console::app::LogTimes;
-use crate::console::{format, text, words};
+use crate::console::{format, labels, text};
 use crate::domain::LogLine;
 
 /// Columns of a line's target on a wide screen.
@@ -45,7 +45,7 @@ fn note(ctx: Ctx) -> Line<'static> {
     };
     let mut spans = vec![
         span(
-            format!("{} and up", words::level(logs.level)),
+            format!("{} and up", labels::level(logs.level)),
             ctx.roles.info,
         ),
         span(

@@ -6,12 +6,12 @@ use ratatui::text::Line;
 
 use super::paint::{self, span};
 use super::panel::{self, panel};
-use super::sheet::{self, Sheet};
 use super::table::{self, Column, column};
+use super::table_view::{self, Sheet};
 use super::{Ctx, is_roomy};
 use crate::console::format::{self, coarse_age, seconds_between};
-use crate::console::render::signs::signed;
-use crate::console::words;
+use crate::console::labels;
+use crate::console::render::badges::signed;
 use crate::domain::{PriorityCount, QueueRole, QueueView};
 
 const COLUMNS: [Column; 11] = [
@@ -68,7 +68,7 @@ pub(super) const SHEET: Sheet = Sheet {
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = regions(body);
-    if !sheet::render(ctx, &SHEET, upper, framed, buf) {
+    if !table_view::render(ctx, &SHEET, upper, framed, buf) {
         return;
     }
     if let Some(queue) = ctx
@@ -100,7 +100,7 @@ fn cells<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Vec<Line<'a>> {
     });
     vec![
         name(ctx, queue),
-        Line::from(span(words::queue_role(&queue.role), ctx.roles.dim)),
+        Line::from(span(labels::queue_role(&queue.role), ctx.roles.dim)),
         ctx.about(counts.map(|counts| counts.visible), style),
         ctx.bar(
             counts.map_or(0, |counts| counts.visible),

@@ -6,11 +6,11 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::paint::{self, span};
-use super::sheet::{self, Sheet};
 use super::table::{Column, column};
+use super::table_view::{self, Sheet};
 use super::{Ctx, is_roomy};
 use crate::console::format::{self, seconds_between};
-use crate::console::words;
+use crate::console::labels;
 use crate::domain::{RunStatus, RunView, SourceHealth};
 
 const COLUMNS: [Column; 8] = [
@@ -42,13 +42,13 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
         empty: empty(ctx),
         ..SHEET
     };
-    sheet::render(ctx, &sheet, body, is_roomy(body), buf);
+    table_view::render(ctx, &sheet, body, is_roomy(body), buf);
 }
 
 /// Reason why there are no runs: Dagster has none, or was not queried.
 fn empty(ctx: Ctx) -> &'static str {
     match ctx.snapshot.webserver().map(|source| &source.health) {
-        None | Some(SourceHealth::Absent) => words::NO_WEBSERVER,
+        None | Some(SourceHealth::Absent) => labels::NO_WEBSERVER,
         Some(SourceHealth::Connecting) => "Dagster's webserver has not answered yet.",
         Some(SourceHealth::Failing { .. }) => "Dagster's webserver answers with errors.",
         Some(SourceHealth::Down { .. }) => "Dagster's webserver does not answer.",

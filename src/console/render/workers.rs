@@ -7,14 +7,16 @@ use ratatui::text::Line;
 
 use super::paint::{self, span};
 use super::panel::{self, panel};
-use super::sheet::{self, Sheet};
 use super::table::{self, Column, column};
+use super::table_view::{self, Sheet};
 use super::{Ctx, is_roomy};
 use crate::console::alarms::HEARTBEAT_LATE;
 use crate::console::format::{self, coarse_age, seconds_between};
-use crate::console::render::signs::signed;
+use crate::console::render::badges::signed;
 use crate::console::rows::{self, WorkerRow};
-use crate::domain::{FleetWorker, HostPhase, HostView, Isolation, WorkerState, WorkerView};
+use crate::domain::{
+    FleetWorker, ForkServerPhase, ForkServerView, Isolation, WorkerState, WorkerView,
+};
 
 const COLUMNS: [Column; 12] = [
     column("WORKER", 14, 0).grow(40),
@@ -69,7 +71,7 @@ pub(super) const SHEET: Sheet = Sheet {
 pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = regions(body);
-    if !sheet::render(ctx, &SHEET, upper, framed, buf) {
+    if !table_view::render(ctx, &SHEET, upper, framed, buf) {
         return;
     }
     let selected = ctx.app.list().selected();
@@ -252,9 +254,9 @@ fn hosts(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &WorkerView, framed: bo
 }
 
 /// Reason why a host does not load or does not fork: a sentence below the table, at full width.
-fn remark(ctx: Ctx, host: &HostView) -> Option<Line<'static>> {
+fn remark(ctx: Ctx, host: &ForkServerView) -> Option<Line<'static>> {
     let location = &host.location;
-    if let HostPhase::Failed(reason) = &host.phase {
+    if let ForkServerPhase::Failed(reason) = &host.phase {
         let text = format!("{} {location}: {reason}", ctx.glyphs.down);
         return Some(Line::from(span(text, ctx.roles.error)));
     }
@@ -264,7 +266,7 @@ fn remark(ctx: Ctx, host: &HostView) -> Option<Line<'static>> {
     Some(Line::from(span(text, ctx.roles.dim)))
 }
 
-fn host_cells<'a>(ctx: Ctx<'a>, host: &'a HostView) -> Vec<Line<'a>> {
+fn host_cells<'a>(ctx: Ctx<'a>, host: &'a ForkServerView) -> Vec<Line<'a>> {
     let unknown = || ctx.glyphs.unknown.to_owned();
     let loaded = host
         .load_ms

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::console::filter::Searchable;
+use crate::console::labels;
 use crate::console::view::View;
-use crate::console::words;
 use crate::domain::{AuditEntry, LogLine, PeekedMessage, QueueView, RunView, TaskView};
 
 /// The fields that the rows of a view have.
@@ -27,7 +27,7 @@ impl Searchable for TaskView {
     fn field(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
             "queue" => Some(Cow::Borrowed(&self.queue)),
-            "status" => Some(Cow::Borrowed(words::phase(&self.phase))),
+            "status" => Some(Cow::Borrowed(labels::phase(&self.phase))),
             "run" => Some(Cow::Borrowed(&self.run_id)),
             "job" => self.job.as_deref().map(Cow::Borrowed),
             "step" => Some(Cow::Borrowed(self.name())),
@@ -44,8 +44,8 @@ impl Searchable for TaskView {
             &self.run_id,
             &self.queue,
             &self.worker,
-            words::phase(&self.phase),
-            words::reason(&self.phase).unwrap_or_default(),
+            labels::phase(&self.phase),
+            labels::reason(&self.phase).unwrap_or_default(),
         ]
         .join(" ")
     }
@@ -55,7 +55,7 @@ impl Searchable for RunView {
     fn field(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
             "status" => {
-                let word = words::run_status(self.status);
+                let word = labels::run_status(self.status);
                 // Two words for it, so that all of them can be selected at once.
                 Some(if self.status.is_finished() {
                     Cow::Borrowed(word)
@@ -71,7 +71,7 @@ impl Searchable for RunView {
     }
 
     fn haystack(&self) -> String {
-        [&self.run_id, &self.job, words::run_status(self.status)].join(" ")
+        [&self.run_id, &self.job, labels::run_status(self.status)].join(" ")
     }
 }
 
@@ -90,14 +90,14 @@ impl Searchable for QueueView {
 
     fn haystack(&self) -> String {
         let error = self.error.as_deref().unwrap_or_default();
-        [&self.url, words::queue_role(&self.role).as_ref(), error].join(" ")
+        [&self.url, labels::queue_role(&self.role).as_ref(), error].join(" ")
     }
 }
 
 impl Searchable for LogLine {
     fn field(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
-            "level" => Some(Cow::Borrowed(words::level(self.level))),
+            "level" => Some(Cow::Borrowed(labels::level(self.level))),
             "run" => self.run_id.as_deref().map(Cow::Borrowed),
             "step" => self.step_key.as_deref().map(Cow::Borrowed),
             "worker" => self.worker.as_deref().map(Cow::Borrowed),

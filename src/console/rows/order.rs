@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
+use crate::console::labels;
 use crate::console::rows::{WorkerRow, task_at, worker_at};
 use crate::console::throughput::ended_at;
 use crate::console::view::View;
-use crate::console::words;
 use crate::domain::{
     PeekedMessage, Phase, PriorityCount, QueueCounts, QueueView, RunView, Snapshot, TaskView,
     Timestamp,
@@ -125,7 +125,7 @@ fn compare_queues(column: usize, snapshot: &Snapshot, a: &QueueView, b: &QueueVi
         4 => by_count(|counts| counts.delayed),
         5 => by_hand(|counts| counts.held),
         6 => by_hand(|counts| counts.running),
-        _ => words::queue_role(&a.role).cmp(&words::queue_role(&b.role)),
+        _ => labels::queue_role(&a.role).cmp(&labels::queue_role(&b.role)),
     }
 }
 
@@ -133,7 +133,7 @@ fn compare_runs(column: usize, a: &RunView, b: &RunView) -> Ordering {
     let ended = |run: &RunView| run.steps_succeeded + run.steps_failed;
     match column {
         0 => a.created_at.cmp(&b.created_at),
-        1 => words::run_status(a.status).cmp(words::run_status(b.status)),
+        1 => labels::run_status(a.status).cmp(labels::run_status(b.status)),
         2 => a.job.cmp(&b.job),
         3 => a.priority.cmp(&b.priority),
         4 => a.run_id.cmp(&b.run_id),
@@ -165,7 +165,7 @@ fn compare_workers(column: usize, a: WorkerRow<'_>, b: WorkerRow<'_>) -> Orderin
 fn compare_tasks(column: usize, a: &TaskView, b: &TaskView) -> Ordering {
     match column {
         0 => since(a).cmp(&since(b)),
-        1 => words::phase(&a.phase).cmp(words::phase(&b.phase)),
+        1 => labels::phase(&a.phase).cmp(labels::phase(&b.phase)),
         2 => a.priority.cmp(&b.priority),
         3 => a.name().cmp(b.name()),
         4 => a.job.cmp(&b.job),

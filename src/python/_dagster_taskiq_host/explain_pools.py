@@ -5,7 +5,7 @@ from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance
 
-from . import claims, history, liveness, slots, takeover
+from . import claims, event_log, heartbeats, slots, takeover
 from .explain_words import Explanation, Holder, Reason, ago, counted, lasted, short
 
 MOST = 10
@@ -99,7 +99,7 @@ def _look(instance: DagsterInstance, run_id: str, step_key: str, since: float | 
 
 
 def _state_of_step(instance: DagsterInstance, run_id: str, step_key: str) -> tuple[str, str]:
-    attempts = history.read(instance, run_id, step_key, whole=True).attempts
+    attempts = event_log.read(instance, run_id, step_key, whole=True).attempts
     if not attempts:
         return "waiting", "it was not sent yet"
     last = attempts[-1]
@@ -123,15 +123,15 @@ def condition(instance: DagsterInstance, owner: dict[str, str], seen: float) -> 
     name = f"process {owner.get('pid', '?')} of worker {owner['id']} on {owner.get('host', '?')}"
     if "released" in owner:
         return "gone", f"{name} is over, as its worker wrote"
-    if liveness.is_here(owner):
-        if liveness.has_left(owner):
+    if heartbeats.is_here(owner):
+        if heartbeats.has_left(owner):
             return "gone", f"{name} is not there any more"
         return "running", f"{name} runs it"
-    report = liveness.report_of(instance, owner)
-    if report.get("state") == liveness.STOPPED:
+    report = heartbeats.report_of(instance, owner)
+    if report.get("state") == heartbeats.STOPPED:
         return "gone", f"{name} is over: its worker has ended"
-    age = time.time() - (liveness.time_of(report) if report else seen)
-    if age > liveness.STALE_AFTER:
+    age = time.time() - (heartbeats.time_of(report) if report else seen)
+    if age > heartbeats.STALE_AFTER:
         return "silent", f"nothing was heard of {name} for {lasted(age)}"
     return "running", f"{name} runs it"
 
@@ -159,10 +159,10 @@ def free(instance: DagsterInstance, run_id: str, step_key: str) -> dict[str, str
             return {"refused": f"the slot is in use: some process holds the claim of {name}"}
         instance.report_engine_event(f"An operator freed its pool slots. {holder.text}", run)
         return {"done": f"the pool slots of run {short(run_id)} were freed"}
-    attempts = history.read(instance, run_id, step_key, whole=True).attempts
+    attempts = event_log.read(instance, run_id, step_key, whole=True).attempts
     number = max(1, len(attempts))
     claim = claims.claim(instance, run_id, step_key, number)
-    find = lambda: history.step_owner(instance, run_id, step_key, number)  # noqa: E731
+    find = lambda: event_log.step_owner(instance, run_id, step_key, number)  # noqa: E731
     if not takeover.take(claim, find):
         return {"refused": f"the slot is in use: some process holds the claim of {name}"}
     try:

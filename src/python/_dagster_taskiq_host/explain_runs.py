@@ -10,7 +10,7 @@ from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordi
 from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.tags import PRIORITY_TAG
 
-from . import explain_pools, history
+from . import event_log, explain_pools
 from .explain_pools import condition
 from .explain_words import (
     Explanation,
@@ -170,7 +170,7 @@ def _look(instance: DagsterInstance, record: RunRecord) -> Holder:
     holder = Holder(run.run_id, None, "", run.job_name, since)
     what = f"{run.status.value} since {lasted(time.time() - since)}"
     if run.status != DagsterRunStatus.STARTING:
-        owner, seen = history.run_owner(instance, run.run_id)
+        owner, seen = event_log.run_owner(instance, run.run_id)
         if owner is not None:
             holder.state, words = condition(instance, owner, seen)
             what += f", {words}"
@@ -273,7 +273,7 @@ def _sent(instance: DagsterInstance, run: DagsterRun) -> Sent | None:
 
 def explain_process(found: Explanation, instance: DagsterInstance, run: DagsterRun) -> bool:
     """Adds a reason if the run's own process is lost; returns whether it may still exist."""
-    owner, seen = history.run_owner(instance, run.run_id)
+    owner, seen = event_log.run_owner(instance, run.run_id)
     if owner is None:
         launcher = type(instance.run_launcher).__name__
         found.unknown.append(f"whether the run's own process lives: {launcher} started it")

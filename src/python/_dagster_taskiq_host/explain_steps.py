@@ -9,10 +9,10 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun,
 from dagster._core.storage.tags import GLOBAL_CONCURRENCY_TAG
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
-from . import explain_pace, explain_pools, explain_runs, history
+from . import event_log, explain_pace, explain_pools, explain_runs
+from .event_log import Attempt
 from .explain_words import Explanation, Reason, Sent, ago, clock, counted, lasted, listed
 from .explain_workers import explain_sent
-from .history import Attempt
 
 MAPPED = re.compile(r"\[[^\[\]]*\]$")
 """End of the key of a step that was created for one dynamic output."""
@@ -85,7 +85,7 @@ def explain(found: Explanation, instance: DagsterInstance, run: DagsterRun, plan
     """Adds the reasons why ``found.step_key`` does not start."""
     key = found.step_key
     assert key is not None
-    attempts = history.read(instance, run.run_id, key, whole=True).attempts
+    attempts = event_log.read(instance, run.run_id, key, whole=True).attempts
     last = attempts[-1] if attempts else None
     event = last.terminal if last is not None else None
     retry = event is not None and event.event_type == DagsterEventType.STEP_UP_FOR_RETRY
@@ -158,7 +158,7 @@ def _sent(metadata: Mapping[str, Any], last: Attempt) -> Sent:
 def _explain_retry(found: Explanation, last: Attempt, event: DagsterEvent) -> bool:
     """Explains an attempt that is followed by a retry; returns whether its delay still runs."""
     delay = event.step_retry_data.seconds_to_wait
-    lost = history.is_worker_lost(event)
+    lost = event_log.is_worker_lost(event)
     why = "was lost with its worker" if lost else "asked to be tried again"
     until = last.last_timestamp + delay if delay else 0.0
     if until > time.time():

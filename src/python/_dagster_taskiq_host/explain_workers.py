@@ -8,7 +8,7 @@ from typing import Any
 
 from dagster import DagsterInstance
 
-from . import liveness
+from . import heartbeats
 from .explain_words import Explanation, Reason, ago, counted, lasted, listed
 
 RECEIVES = "running"
@@ -19,8 +19,8 @@ def explain_sent(found: Explanation, instance: DagsterInstance) -> None:
     """Adds the workers' reports about the message in ``found.sent``."""
     sent = found.sent
     assert sent is not None
-    reports = liveness.reports(instance)
-    live = [report for report in reports if _age(report) <= liveness.ALIVE]
+    reports = heartbeats.reports(instance)
+    live = [report for report in reports if _age(report) <= heartbeats.ALIVE]
     holder = next((report for report in live if _has_in_hand(report, found)), None)
     if holder is not None:
         text = f"Worker {holder['id']} has it in hand and prepares it."
@@ -70,7 +70,7 @@ def _no_worker(was_sent: str, queue: str, reports: list[Any], live: list[Any]) -
 
 
 def _age(report: dict[str, Any]) -> float:
-    return time.time() - liveness.time_of(report)
+    return time.time() - heartbeats.time_of(report)
 
 
 def _queues(report: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.events.log import EventLogEntry
 
-from . import claims, history, liveness, outcomes, run_end, slots
+from . import claims, event_log, heartbeats, outcomes, run_end, slots
 from .claims import Standing
 from .event_groups import EventGroups
 from .messages import Task
@@ -25,7 +25,7 @@ from .outcomes import Notify
 LOOK_EVERY = 10.0
 """Seconds between checks of a held claim."""
 
-NUMBERED = history.TERMINAL | {DagsterEventType.STEP_OUTPUT}
+NUMBERED = event_log.TERMINAL | {DagsterEventType.STEP_OUTPUT}
 """Events of a step that carry the number of their attempt."""
 
 
@@ -122,7 +122,7 @@ class Guard:
     def _admit(self, event: EventLogEntry) -> bool:
         """Returns whether an event is to be stored."""
         kind = event.dagster_event.event_type if event.dagster_event else None
-        is_end = kind in (history.TERMINAL if self._task.is_step else run_end.ENDS)
+        is_end = kind in (event_log.TERMINAL if self._task.is_step else run_end.ENDS)
         if is_end:
             self.look()
         elif time.monotonic() - self._looked_at > LOOK_EVERY:
@@ -145,19 +145,19 @@ class Guard:
         inner = event.dagster_event
         if inner is None or not self._task.is_step or inner.event_type not in NUMBERED:
             return event
-        return event._replace(dagster_event=history.numbered(inner, self._task.attempt))
+        return event._replace(dagster_event=event_log.numbered(inner, self._task.attempt))
 
     def _is_taken_over(self, begun: bool) -> bool:
         task = self._task
         if task.is_step:
-            found = history.read(self._instance, task.run_id, task.step_key or "", whole=True)
+            found = event_log.read(self._instance, task.run_id, task.step_key or "", whole=True)
             attempt = found.attempt(task.attempt)
             if attempt.terminal is not None or (attempt.start is not None and not begun):
                 return True
             owner = attempt.owner
         else:
-            owner, _ = history.run_owner(self._instance, task.run_id)
-        return self._announced and (owner is None or not liveness.is_this_process(owner))
+            owner, _ = event_log.run_owner(self._instance, task.run_id)
+        return self._announced and (owner is None or not heartbeats.is_this_process(owner))
 
     def _give_up(self) -> NoReturn:
         # Not the task's own failure: the host is informed first.

@@ -16,7 +16,7 @@ from dagster._core.storage.dagster_run import RunRecord
 from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 from dagster._serdes import pack_value
 
-from . import claims, history, liveness, run_end, takeover
+from . import claims, event_log, heartbeats, run_end, takeover
 from .messages import EXECUTE_JOB, RESUME_JOB
 
 SENT = "dagster-taskiq/runs-sent-again"
@@ -53,7 +53,7 @@ def look(instance: DagsterInstance, worker: dict[str, str]) -> list[dict[str, st
         for record in instance.get_run_records(RunsFilter(statuses=statuses))
         if TASK_ID_TAG in record.dagster_run.tags
     ]
-    listed = liveness.listed_runs(instance)
+    listed = heartbeats.listed_runs(instance)
     missing = {r.dagster_run.run_id: r for r in records if r.dagster_run.run_id not in listed}
     for run_id in set(_unlisted) - set(missing):
         del _unlisted[run_id]
@@ -91,16 +91,16 @@ def _is_lost(instance: DagsterInstance, record: RunRecord, worker: dict[str, str
     if run.job_code_origin is None:
         return False
     claim = claims.claim(instance, run.run_id, None, 1)
-    if not takeover.take(claim, lambda: history.run_owner(instance, run.run_id)):
+    if not takeover.take(claim, lambda: event_log.run_owner(instance, run.run_id)):
         return False
     try:
         is_late = time.time() - record.update_timestamp.timestamp() > AGAIN_AFTER
         if run.status == DagsterRunStatus.STARTING:
             return is_late
-        owner, seen = history.run_owner(instance, run.run_id)
+        owner, seen = event_log.run_owner(instance, run.run_id)
         if owner is None:
             return is_late and run.status == DagsterRunStatus.CANCELING
-        return claim.definite or liveness.owner_is_gone(instance, owner, seen, worker)
+        return claim.definite or heartbeats.owner_is_gone(instance, owner, seen, worker)
     finally:
         claim.release()
 

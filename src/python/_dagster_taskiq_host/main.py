@@ -34,7 +34,7 @@ def main() -> None:
     if mode == "warm":
         _warm(int(rest[0]))
     elif mode == "ledger":
-        _ledger(int(rest[0]))
+        _instance_agent(int(rest[0]))
     else:
         _step(int(rest[0]), bootstrap)
 
@@ -51,7 +51,7 @@ def _socket() -> socket.socket:
 
 
 def _hello(channel: Channel) -> None:
-    from .about import installed_library
+    from .diagnostics import installed_library
 
     channel.send(
         {
@@ -82,7 +82,7 @@ def _step(parent: int, bootstrap: list[str]) -> None:
     sys.exit(0)
 
 
-def _ledger(parent: int) -> None:
+def _instance_agent(parent: int) -> None:
     linux.die_with_parent(parent, signal.SIGKILL)
     channel = Channel(_socket())
     try:
@@ -90,7 +90,7 @@ def _ledger(parent: int) -> None:
     except ImportError as error:
         channel.send({"kind": "load_error", "reason": f"{sys.executable} has no dagster: {error}"})
         return
-    from . import ledger
+    from . import instance_agent
     from .instances import InstanceUnusable, open_instance
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -102,7 +102,7 @@ def _ledger(parent: int) -> None:
         channel.send({"kind": "load_error", "reason": str(error)})
         return
     channel.send({"kind": "ready", "load_ms": 0, "isolation": "", "why": ""})
-    ledger.serve(channel, instance, more)
+    instance_agent.serve(channel, instance, more)
 
 
 def _first(channel: Channel) -> list[Frame]:

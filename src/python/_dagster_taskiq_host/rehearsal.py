@@ -17,7 +17,7 @@ from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import pack_value, unpack_value
 
-from . import connections, event_groups, history, storage_away
+from . import connections, event_groups, event_log, storage_away
 from .connections import PLAIN
 from .event_groups import EventGroups
 
@@ -66,7 +66,7 @@ def _run_a_step() -> None:
         for _ in execute_plan_iterator(plan, definition, run, instance, run_config=_QUIET):
             pass
         instance.get_run_by_id(run.run_id)
-        history.read(instance, run.run_id, "_nothing", whole=False)
+        event_log.read(instance, run.run_id, "_nothing", whole=False)
 
 
 def _load_log_manager(instance: DagsterInstance) -> None:

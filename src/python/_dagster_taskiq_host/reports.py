@@ -20,7 +20,7 @@ from dagster._core.events import EngineEventData, JobFailureData, RunFailureReas
 from dagster._core.execution.plan.objects import ErrorSource, StepFailureData, StepRetryData
 from dagster._utils.error import SerializableErrorInfo
 
-from . import claims, history, liveness, run_end, slots, takeover
+from . import claims, event_log, heartbeats, run_end, slots, takeover
 from .redaction import redact
 
 LOST = "lost"
@@ -29,7 +29,7 @@ UNSTARTED = "unstarted"
 CANCELED = "canceled"
 
 _ERROR_NAMES = {
-    LOST: history.WORKER_LOST,
+    LOST: event_log.WORKER_LOST,
     CRASHED: "dagster_taskiq.StepCrashed",
     UNSTARTED: "dagster_taskiq.MessageRemoved",
     CANCELED: "dagster_taskiq.StepCanceled",
@@ -73,8 +73,8 @@ def write(instance: DagsterInstance, report: Report) -> dict[str, Any]:
 
 def _owner(instance: DagsterInstance, report: Report) -> "tuple[dict[str, str] | None, float]":
     if report.step_key is None:
-        return history.run_owner(instance, report.run_id)
-    return history.step_owner(instance, report.run_id, report.step_key, report.attempt)
+        return event_log.run_owner(instance, report.run_id)
+    return event_log.step_owner(instance, report.run_id, report.step_key, report.attempt)
 
 
 def write_held(instance: DagsterInstance, report: Report) -> dict[str, Any]:
@@ -112,14 +112,14 @@ def end_canceling(
     run is left to its launcher.
     """
     claim = claims.claim(instance, run.run_id, None, 1)
-    if not takeover.take(claim, lambda: history.run_owner(instance, run.run_id)):
+    if not takeover.take(claim, lambda: event_log.run_owner(instance, run.run_id)):
         return run.status
     try:
-        owner, seen = history.run_owner(instance, run.run_id)
+        owner, seen = event_log.run_owner(instance, run.run_id)
         current = instance.get_run_by_id(run.run_id) or run
         if owner is None or current.status != DagsterRunStatus.CANCELING:
             return current.status
-        if not (claim.definite or liveness.owner_is_gone(instance, owner, seen, worker)):
+        if not (claim.definite or heartbeats.owner_is_gone(instance, owner, seen, worker)):
             return current.status
         sentence = f"The run was canceled; its worker {owner['id']} is gone."
         return run_end.cancel(instance, current, sentence)
@@ -136,7 +136,7 @@ def release(instance: DagsterInstance, run_id: str, worker: dict[str, str], pid:
     if run is None or run.is_finished:
         return
     facts = {
-        history.RELEASED_KEY: worker["id"],
+        event_log.RELEASED_KEY: worker["id"],
         "incarnation": worker.get("incarnation", ""),
         "pid": str(pid),
     }
@@ -167,7 +167,7 @@ def _write_run(instance: DagsterInstance, run: DagsterRun, report: Report) -> di
 def _write_step(
     instance: DagsterInstance, run: DagsterRun, step_key: str, report: Report
 ) -> dict[str, Any]:
-    past = history.read(instance, run.run_id, step_key)
+    past = event_log.read(instance, run.run_id, step_key)
     attempt = past.attempt(report.attempt)
     if attempt.terminal is not None:
         return {"result": "terminal", "event": attempt.terminal.event_type_value}
@@ -182,7 +182,7 @@ def _write_step(
         )
     event = _event(run, step_key, attempt.start, event_type, data, report.reason)
     level = logging.ERROR if event.is_step_failure else logging.WARNING
-    event = history.numbered(event, report.attempt)
+    event = event_log.numbered(event, report.attempt)
     instance.report_dagster_event(event, run_id=run.run_id, log_level=level)
     slots.free_step(instance, run.run_id, step_key)
     return {"result": "written", "event": event_type.value}

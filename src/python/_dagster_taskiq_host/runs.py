@@ -15,12 +15,12 @@ from dagster import (
 from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
 
 from . import (
-    announce,
     claims,
     code_origin,
+    engine_events,
+    event_log,
     executors,
-    history,
-    liveness,
+    heartbeats,
     locations,
     outcomes,
     reports,
@@ -28,7 +28,7 @@ from . import (
     slots,
     takeover,
 )
-from .causes import cause
+from .error_summary import cause
 from .guard import Guard
 from .messages import RESUME_JOB, Task
 from .outcomes import Notify, Outcome
@@ -50,7 +50,7 @@ def run_run(instance: DagsterInstance, task: Task, notify: Notify) -> Outcome:
         return outcomes.unrunnable(refused)
     claim = claims.claim(instance, task.run_id, None, task.attempt)
     held = takeover.acquire(
-        instance, claim, task.worker, lambda: history.run_owner(instance, task.run_id)
+        instance, claim, task.worker, lambda: event_log.run_owner(instance, task.run_id)
     )
     if held is not None:
         return held
@@ -84,11 +84,11 @@ def _run_claimed(
         run = instance.get_run_by_id(run.run_id) or run
         return outcomes.run_finished(run.status.value)
     if started and not claim.definite:
-        owner, seen = history.run_owner(instance, run.run_id)
-        if not liveness.owner_is_gone(instance, owner, seen, task.worker):
+        owner, seen = event_log.run_owner(instance, run.run_id)
+        if not heartbeats.owner_is_gone(instance, owner, seen, task.worker):
             return takeover.not_gone(instance, owner, seen, task.worker)
     if task.may_be_poison:
-        executions = history.run_executions(instance, run.run_id)
+        executions = event_log.run_executions(instance, run.run_id)
         if executions >= task.max_deliveries:
             return outcomes.unrunnable(
                 f"{executions} run workers began the run and none of them brought it to an end "
@@ -98,7 +98,7 @@ def _run_claimed(
     if missing is not None:
         return outcomes.stale(missing)
     guard.install()
-    announce.announce(instance, run, task)
+    engine_events.announce(instance, run, task)
     guard.announced()
     # Until then another process may have had it.
     run = instance.get_run_by_id(run.run_id) or run

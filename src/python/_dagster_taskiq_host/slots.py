@@ -8,7 +8,7 @@ from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
-from . import claims, history, takeover
+from . import claims, event_log, takeover
 
 
 def free_step(instance: DagsterInstance, run_id: str, step_key: str) -> None:
@@ -28,7 +28,7 @@ def free_unclaimed_step(
     if not instance.event_log_storage.supports_global_concurrency_limits:
         return
     claim = claims.claim(instance, run_id, step_key, attempt)
-    if takeover.take(claim, lambda: history.step_owner(instance, run_id, step_key, attempt)):
+    if takeover.take(claim, lambda: event_log.step_owner(instance, run_id, step_key, attempt)):
         try:
             free_step(instance, run_id, step_key)
         finally:
@@ -48,7 +48,7 @@ def free_run(instance: DagsterInstance, run: DagsterRun) -> None:
         storage.free_concurrency_slots_for_run(run.run_id)
         return
     for step_key in steps_with_slots(instance, run.run_id):
-        attempts = history.read(instance, run.run_id, step_key, whole=True).attempts
+        attempts = event_log.read(instance, run.run_id, step_key, whole=True).attempts
         free_unclaimed_step(instance, run.run_id, step_key, max(1, len(attempts)))
 
 

@@ -15,7 +15,7 @@ import time
 
 from dagster import DagsterInstance
 
-from . import forks, isolation, linux, memo, rehearsal, work
+from . import child_main, forks, isolation, linux, memo, rehearsal
 from .frames import Channel, Closed, Frame
 from .inheritance import Inheritance
 from .instances import open_instance, storage_kind
@@ -23,7 +23,7 @@ from .isolation import AUTO, FORK, FRESH, REUSE
 from .locations import last_line
 from .pool import Pool
 from .redaction import print_exc, redact
-from .sources import Sources
+from .source_watcher import Sources
 from .supervision import Supervision
 
 EXECUTOR = "dagster_taskiq.executor"
@@ -92,7 +92,7 @@ class StepHost(Supervision):
             self.instance = open_instance(frame["instance_ref"])
             opened = True
             with self.inheritance.generators.watched():
-                work.load(self.instance, frame["origin"])
+                child_main.load(self.instance, frame["origin"])
             self.has_code = frame["origin"] is not None
             if wanted in (AUTO, FORK):
                 rehearsal.rehearse(self.instance)

@@ -26,18 +26,18 @@ from dagster._core.execution.plan import active as _active  # noqa: F401 - loade
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from . import (
-    announce,
     claims,
     code_origin,
-    history,
-    liveness,
+    engine_events,
+    event_log,
+    heartbeats,
     locations,
     outcomes,
     reports,
     slots,
     takeover,
 )
-from .causes import cause
+from .error_summary import cause
 from .guard import Guard
 from .messages import Task
 from .outcomes import Notify, Outcome
@@ -79,13 +79,13 @@ def run_step(instance: DagsterInstance, task: Task, notify: Notify) -> Outcome:
         instance,
         claim,
         task.worker,
-        lambda: history.step_owner(instance, task.run_id, _key(task), task.attempt),
+        lambda: event_log.step_owner(instance, task.run_id, _key(task), task.attempt),
     )
     if held is not None:
         return held
     guard = Guard(instance, claim, task, notify)
     try:
-        past = history.read(instance, task.run_id, _key(task), whole=task.may_be_poison)
+        past = event_log.read(instance, task.run_id, _key(task), whole=task.may_be_poison)
         attempt = past.attempt(task.attempt)
         if attempt.terminal is not None:
             return outcomes.already_finished(attempt.terminal.event_type_value)
@@ -100,7 +100,7 @@ def run_step(instance: DagsterInstance, task: Task, notify: Notify) -> Outcome:
         if missing is not None:
             return outcomes.stale(missing)
         guard.install()
-        announce.announce(instance, run, task)
+        engine_events.announce(instance, run, task)
         guard.announced()
         notify(BEGUN)
         return _execute(instance, run, task, notify, guard)
@@ -113,7 +113,7 @@ def _key(task: Task) -> str:
 
 
 def _started_elsewhere(
-    instance: DagsterInstance, task: Task, claim: claims.Claim, attempt: history.Attempt
+    instance: DagsterInstance, task: Task, claim: claims.Claim, attempt: event_log.Attempt
 ) -> Outcome:
     """Handles an attempt that started and has no end, with a free claim: reports it if its owner is
     gone.
@@ -121,7 +121,7 @@ def _started_elsewhere(
     owner = attempt.owner
     proven = claim.definite and owner is not None
     seen = attempt.last_timestamp
-    if not proven and not liveness.owner_is_gone(instance, owner, seen, task.worker):
+    if not proven and not heartbeats.owner_is_gone(instance, owner, seen, task.worker):
         return takeover.not_gone(instance, owner, seen, task.worker)
     place = f"on host {owner['host']} (pid {owner['pid']})" if owner else "at an unknown worker"
     report = reports.Report(
@@ -165,7 +165,7 @@ def _execute(
 
 
 def _status(event: DagsterEvent) -> str | None:
-    if event.event_type in history.TERMINAL:
+    if event.event_type in event_log.TERMINAL:
         return event.event_type_value
     if event.event_type == DagsterEventType.RESOURCE_INIT_FAILURE:
         # The executor writes the step's end when it reads this event; a second one is fatal.

@@ -2,7 +2,7 @@
 
 Such an outage is not a failure of a run or step. :func:`be_patient` wraps the storages of an
 instance once, for Dagster's own calls and for ours. Only processes that run a step or a run wait.
-The others (ledger, step host) have many things to do and answer with the error.
+The others (instance agent, step host) have many things to do and answer with the error.
 """
 
 import functools

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from dagster import DagsterInstance
 
-from . import claims, liveness, outcomes
+from . import claims, heartbeats, outcomes
 from .outcomes import Outcome
 from .redaction import redact
 
@@ -47,9 +47,9 @@ def acquire(
     owner, seen = find()
     if owner is None:
         return outcomes.claim_held()
-    if liveness.has_left(owner):
+    if heartbeats.has_left(owner):
         return None if _take_from(claim, owner, DEAD_AFTER) else outcomes.claim_held()
-    if liveness.silence(instance, owner, seen, worker) < END_AFTER:
+    if heartbeats.silence(instance, owner, seen, worker) < END_AFTER:
         return not_gone(instance, owner, seen, worker, END_AFTER)
     return None if _take_from(claim, owner) else outcomes.claim_held()
 
@@ -61,7 +61,7 @@ def take(claim: claims.Claim, find: FindOwner) -> bool:
     if claim.definite:
         return False
     owner, _ = find()
-    return owner is not None and liveness.has_left(owner) and _take_from(claim, owner, DEAD_AFTER)
+    return owner is not None and heartbeats.has_left(owner) and _take_from(claim, owner, DEAD_AFTER)
 
 
 def _take_from(claim: claims.Claim, owner: dict[str, str], idle: float = 0.0) -> bool:
@@ -88,15 +88,15 @@ def not_gone(
     owner: dict[str, str] | None,
     seen: float,
     worker: dict[str, str],
-    limit: float = liveness.STALE_AFTER,
+    limit: float = heartbeats.STALE_AFTER,
 ) -> Outcome:
     """Returns the outcome if an owner may still live; one that may be gone is checked again soon.
 
     ``worker``: the calling worker. ``limit``: seconds of silence after which the owner counts as
     gone.
     """
-    if owner is None or liveness.silence(instance, owner, seen) < MISSED:
+    if owner is None or heartbeats.silence(instance, owner, seen) < MISSED:
         return outcomes.claim_held()
     # A newly started worker has to wait for as long as any other.
-    silence = liveness.silence(instance, owner, seen, worker)
+    silence = heartbeats.silence(instance, owner, seen, worker)
     return outcomes.owner_silent(max(limit - silence, 0.0) + 1.0)

@@ -18,7 +18,7 @@ from typing import Any
 
 from dagster import DagsterInstance
 
-from . import cpython, linux, work
+from . import child_main, cpython, linux
 from .children import TASK_ID
 from .frames import HEADER, Frame, encode
 from .inheritance import Inheritance, flush_all
@@ -74,7 +74,7 @@ def serve(sock: socket.socket) -> int:
     try:
         instance = open_instance(request["instance_ref"])
         with inheritance.generators.watched():
-            work.load(instance, request["origin"])
+            child_main.load(instance, request["origin"])
     except BaseException as error:
         print_exc()
         connection.notify({"kind": "load_error", "reason": last_line(error)[:4000]})
@@ -129,7 +129,7 @@ class _Process:
         code = 70
         perform = (self._instance, frame, self._connection.notify, self._inheritance)
         try:
-            code = contextvars.copy_context().run(work.perform, *perform)
+            code = contextvars.copy_context().run(child_main.perform, *perform)
         except BaseException:
             print_exc()
         used = _cpu() - before

@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from _dagster_taskiq_host import claims
 from _dagster_taskiq_host.redaction import redact
-from dagster_taskiq import message, registry, whereabouts
+from dagster_taskiq import message, registry, run_owner
 from dagster_taskiq.config import queue_config_fields, resolve
 from dagster_taskiq.errors import ConfigurationError
 from dagster_taskiq.routing import Router
@@ -219,7 +219,7 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         ]
         found = registry.workers(self._instance)
         workers = {(worker.id, worker.incarnation): worker for worker in found}
-        place = whereabouts.last_announcement(self._instance, run.run_id)
+        place = run_owner.last_announcement(self._instance, run.run_id)
         if place is None:
             alive = sum(worker.is_alive for worker in found)
             lines.append(f"No worker has said that it runs the run; workers alive: {alive}.")
@@ -233,7 +233,7 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
                 f"Pid: {place.pid} (worker: {place.worker_pid})",
                 f"Last heartbeat: {f'{owner.age:.0f} s ago' if owner else 'none is left'}",
             ]
-        end = whereabouts.written_end(self._instance, run.run_id)
+        end = run_owner.written_end(self._instance, run.run_id)
         if end is not None:
             lines.append(f"End: {end}")
         return "\n".join(lines)

@@ -19,8 +19,8 @@ from dagster._core.execution.plan.step import ExecutionStep
 from dagster._utils.error import SerializableErrorInfo
 
 from dagster_taskiq.needs import known_states
+from dagster_taskiq.run_owner import owner_of
 from dagster_taskiq.tags import ATTEMPT_TAG, WORKER_LOST
-from dagster_taskiq.whereabouts import owner_of
 
 _SIGNS_OF_LIFE = {
     DagsterEventType.STEP_WORKER_STARTED,

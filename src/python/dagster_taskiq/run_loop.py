@@ -13,9 +13,7 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._utils.error import SerializableErrorInfo
 
-from dagster_taskiq.care import Care
 from dagster_taskiq.config import Settings, queue_name, resolve
-from dagster_taskiq.endings import end_step, fail_step
 from dagster_taskiq.errors import (
     AccessError,
     BrokerUnreachableError,
@@ -26,8 +24,10 @@ from dagster_taskiq.log_tail import LogTail
 from dagster_taskiq.progress import InFlightStep, RunProgress
 from dagster_taskiq.routing import Route, Router, order_in_run
 from dagster_taskiq.sqs import MAX_BATCH_ENTRIES, Sender
+from dagster_taskiq.step_events import end_step, fail_step
 from dagster_taskiq.step_messages import StepMessages
 from dagster_taskiq.tags import DAGSTER_TASKIQ_TASK_ID_TAG
+from dagster_taskiq.watchdog import Care
 
 try:
     from _dagster_taskiq_host import storage_away

@@ -3,21 +3,22 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::Pool;
 use crate::domain::{Answer, Command, Query, Reply, WorkerState};
+use crate::queue_ops::Operator;
 use crate::telemetry::vitals::vitals;
 use crate::wire::redact::redact;
-use crate::worker::operations::Operator;
-use crate::worker::orders::Order;
 use crate::worker::output;
+use crate::worker::request::PoolRequest;
 
 /// Maximum number of body bytes returned for display; longer bodies are truncated.
 const MAX_PAYLOAD: usize = 64 * 1024;
 
 impl Pool {
-    pub(super) async fn handle(&mut self, Order { command, reply }: Order) {
+    pub(super) async fn handle(&mut self, PoolRequest { command, reply }: PoolRequest) {
         let answer = match command {
             Command::Pause => {
                 let done = "paused: nothing new is received";
@@ -120,8 +121,8 @@ impl Pool {
     }
 
     fn cancel(&mut self, task_id: &str, reply: oneshot::Sender<Reply>) {
-        let held = self.held_steps.remove(task_id);
-        if let Some(task) = held.or_else(|| self.held_runs.remove(task_id)) {
+        let held = self.ready_steps.remove(task_id);
+        if let Some(task) = held.or_else(|| self.ready_runs.remove(task_id)) {
             let (context, span) = (self.context.clone(), task.span());
             let cancel = async move {
                 let done = context.cancel_held(&task).await;
@@ -147,7 +148,10 @@ impl Pool {
     /// Starts an operation on a queue, which runs concurrently with the pool's own decisions.
     fn operate(&mut self, command: Command, reply: oneshot::Sender<Reply>) {
         let archives = self.options.archives.clone();
-        let operator = Operator::of(&self.context, &self.queues.borrow(), archives);
+        let (ending, leases) = (self.context.ending(), self.context.leases.clone());
+        let rests_until = self.context.breaker.rests_until(Instant::now());
+        let queues = self.queues.borrow().clone();
+        let operator = Operator::of_pool(ending, leases, rests_until, &queues, archives);
         self.chores.spawn(async move {
             // The caller may be gone.
             let _ = reply.send(operator.handle(command).await);

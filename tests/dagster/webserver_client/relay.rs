@@ -1,5 +1,5 @@
 //! A relay in front of the real webserver that can be told to answer with an error, and a console's
-//! hub that asks through it.
+//! aggregator that asks through it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,8 +10,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use dagster_taskiq_tui::control::{Hub, HubOptions};
 use dagster_taskiq_tui::domain::{Snapshot, Source, SourceHealth};
+use dagster_taskiq_tui::fleet::{Aggregator, AggregatorOptions};
 use tokio::sync::watch;
 
 use super::webserver;
@@ -63,7 +63,7 @@ async fn until(
             if wanted(&source) {
                 return;
             }
-            watch.changed().await.expect("the hub lives");
+            watch.changed().await.expect("the aggregator lives");
         }
     };
     let outcome = tokio::time::timeout(Duration::from_mins(1), waiting).await;
@@ -83,11 +83,11 @@ async fn one_answer_with_an_error_is_no_alarm_and_several_are_told_as_such() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let app = Router::new().fallback(pass).with_state(relay);
     let relaying = tokio::spawn(async move { axum::serve(listener, app).await });
-    let handle = Hub::start(HubOptions {
+    let handle = Aggregator::start(AggregatorOptions {
         discover: Vec::new(),
         webserver_url: Some(url),
         audit: None,
-        ..HubOptions::default()
+        ..AggregatorOptions::default()
     });
     let mut watch = handle.watch();
     until(&mut watch, |source| source.health == SourceHealth::Up).await;

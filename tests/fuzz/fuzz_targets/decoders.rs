@@ -3,7 +3,7 @@
 
 #![no_main]
 
-#[path = "../../local_broker/decoding.rs"]
+#[path = "../../sqs_server/decoding.rs"]
 mod decoding;
 
 use decoding::{ACTIONS, Decoders};

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dagster_taskiq_tui::console::{self, ConsoleOptions};
-use dagster_taskiq_tui::control::Handle;
 use dagster_taskiq_tui::domain::Snapshot;
+use dagster_taskiq_tui::fleet::Handle;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
 use super::Failure;

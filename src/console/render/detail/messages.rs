@@ -5,10 +5,10 @@ use ratatui::text::Line;
 
 use super::Page;
 use crate::console::format::{self, coarse_age, seconds_between};
+use crate::console::labels::plural;
 use crate::console::render::dead_letters::size;
 use crate::console::render::paint::span;
 use crate::console::text;
-use crate::console::words::plural;
 use crate::domain::{Peek, PeekedMessage, QueueDetail, QueueView};
 
 /// The attribute with a queue's creation time, in Unix seconds.
@@ -196,7 +196,9 @@ impl Page<'_> {
         match &letter.body {
             Some(body) => self.body(body),
             None => {
-                self.paragraph("It is too large to be carried here: `queue peek --body` prints it.")
+                self.paragraph(
+                    "It is too large to be carried here: `queue peek --body` prints it.",
+                );
             }
         }
         letter.name().to_owned()

@@ -6,7 +6,7 @@ use super::super::paint::span;
 use super::super::{gantt, runs};
 use super::{LOG_LINES, Page};
 use crate::console::follow::Follow;
-use crate::console::words::{self, plural};
+use crate::console::labels::{self, plural};
 use crate::console::{format, text};
 use crate::domain::{RunView, TaskView};
 
@@ -52,9 +52,9 @@ impl Page<'_> {
                 .extend(gantt::of_tasks(self.ctx, &tasks, self.width));
         }
         for task in tasks {
-            if let Some(reason) = words::reason(&task.phase) {
+            if let Some(reason) = labels::reason(&task.phase) {
                 let text = format!("{}: {reason}", task.name());
-                self.field(words::phase(&task.phase), &text);
+                self.field(labels::phase(&task.phase), &text);
             }
         }
         if let Some(follow) = followed {

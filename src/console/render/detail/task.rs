@@ -4,8 +4,8 @@ use super::super::paint::span;
 use super::super::steps;
 use super::{LOG_LINES, Page};
 use crate::console::follow::Follow;
+use crate::console::labels::{self, plural};
 use crate::console::text;
-use crate::console::words::{self, plural};
 use crate::domain::{LogLine, Phase, TaskView};
 
 /// Number of output lines shown of each stream: the newest.
@@ -14,7 +14,7 @@ const OUTPUT_LINES: usize = 100;
 impl Page<'_> {
     pub(super) fn task(&mut self, task: &TaskView) -> String {
         self.state("state", self.ctx.phase(&task.phase));
-        if let Some(reason) = words::reason(&task.phase) {
+        if let Some(reason) = labels::reason(&task.phase) {
             self.field("reason", reason);
         }
         self.field("run", &task.run_id);

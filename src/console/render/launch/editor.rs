@@ -18,8 +18,8 @@ use ratatui_textarea::TextArea;
 use super::super::paint::{self, Align, span};
 use super::super::{Caret, Ctx};
 use crate::console::launch::LaunchForm;
-use crate::console::places::Mark;
 use crate::console::text;
+use crate::console::yaml_diagnostics::Mark;
 
 /// Rows for the full message about a line.
 const MESSAGE_ROWS: u16 = 3;

@@ -6,16 +6,13 @@ use ratatui::symbols::bar;
 use ratatui::text::Line;
 use ratatui::widgets::{Sparkline, SparklineBar, Widget};
 
-use crate::console::format;
 use crate::console::glyphs::Glyphs;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::{self, panel};
 use crate::console::render::table::{self, Column, column};
 use crate::console::render::{Ctx, prompt, queues as queues_view, workers as workers_view};
 use crate::console::rows::WorkerRow;
-use crate::console::text;
-use crate::console::throughput;
-use crate::console::words;
+use crate::console::{format, labels, text, throughput};
 use crate::domain::{Phase, QueueRole, SourceHealth, TaskOutcome, TaskView};
 
 pub(super) fn queues(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
@@ -233,7 +230,7 @@ fn is_failure(task: &TaskView) -> bool {
 }
 
 fn failure<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Line<'a> {
-    let reason = words::reason(&task.phase).unwrap_or_default();
+    let reason = labels::reason(&task.phase).unwrap_or_default();
     let mut line = failure_head(ctx, task);
     line.spans.push(span(text::clean(reason), ctx.roles.text));
     line
@@ -244,7 +241,7 @@ fn failure_block<'a>(ctx: Ctx<'a>, task: &'a TaskView, width: u16) -> Vec<Line<'
     let mut head = failure_head(ctx, task);
     head.spans
         .push(span(task.job.as_deref().unwrap_or_default(), ctx.roles.dim));
-    let reason = text::clean(words::reason(&task.phase).unwrap_or_default());
+    let reason = text::clean(labels::reason(&task.phase).unwrap_or_default());
     let mut lines = vec![head];
     for part in text::wrap(&reason, width.saturating_sub(2).max(1)) {
         lines.push(Line::from(span(format!("  {part}"), ctx.roles.text)));

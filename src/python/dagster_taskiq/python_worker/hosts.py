@@ -1,9 +1,9 @@
 """The processes that do the work, shared with the ``dagster-taskiq-tui`` worker.
 
 ``_dagster_taskiq_host`` contains the delivery rules: claims, the handling of a redelivered message,
-the end of a cancelled or dead step. A step host forks a process per step or run; a ledger accesses
-Dagster's storage. Both are other processes that answer frames on a socket, so that neither user
-code nor a slow database can stop this one from renewing its leases.
+the end of a cancelled or dead step. A step host forks a process per step or run; an instance agent
+accesses Dagster's storage. Both are other processes that answer frames on a socket, so that neither
+user code nor a slow database can stop this one from renewing its leases.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Any
 
 from _dagster_taskiq_host import PROTOCOL
 from _dagster_taskiq_host.frames import HEADER
-from _dagster_taskiq_host.ledger import PULSE
+from _dagster_taskiq_host.instance_agent import PULSE
 from _dagster_taskiq_host.main import BOOTSTRAP
 from _dagster_taskiq_host.redaction import redact
 
@@ -201,7 +201,7 @@ class _Keeper:
         await asyncio.gather(*(link.close() for link in links))
 
 
-class Ledger(_Keeper):
+class InstanceAgent(_Keeper):
     """Reads and writes Dagster's storage."""
 
     mode = "ledger"

@@ -10,8 +10,8 @@ from typing import Any
 from dagster_taskiq.errors import DagsterTaskiqError
 from dagster_taskiq.python_worker.broker import SqsBroker
 from dagster_taskiq.python_worker.deliveries import Delivery
-from dagster_taskiq.python_worker.hosts import HostUnusable, Ledger, StepHost
-from dagster_taskiq.python_worker.rules import Rules, Settlement, back_off
+from dagster_taskiq.python_worker.hosts import HostUnusable, InstanceAgent, StepHost
+from dagster_taskiq.python_worker.settlement import Rules, Settlement, back_off
 from dagster_taskiq.version import __version__
 
 _LOG = logging.getLogger("dagster_taskiq")
@@ -37,15 +37,15 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
 
     async def startup(self, _state: Any) -> None:
-        """Start the ledger.
+        """Start the instance agent.
 
         Raises:
             HostUnusable: Dagster's instance cannot be opened.
 
         """
-        self._ledger, self._steps = Ledger(), StepHost()
-        self._rules = Rules(self._steps, self._ledger, self._broker.visibility_timeout)
-        await self._ledger.link()
+        self._instance_agent, self._steps = InstanceAgent(), StepHost()
+        self._rules = Rules(self._steps, self._instance_agent, self._broker.visibility_timeout)
+        await self._instance_agent.link()
         self._loops = [
             asyncio.create_task(self._repeat(_HEARTBEAT_SECONDS, self._beat)),
             asyncio.create_task(self._repeat(_STATUS_SECONDS, self._look_for_cancelled_runs)),
@@ -61,7 +61,7 @@ class Worker:
             await asyncio.wait_for(self._beat("stopped"), _HEARTBEAT_SECONDS)
         except (HostUnusable, asyncio.TimeoutError) as error:
             _LOG.warning("The last heartbeat was not written: %s", error)
-        await self._ledger.close()
+        await self._instance_agent.close()
 
     async def perform(self, task_id: str) -> str:
         """Execute a task of the broker, and settle its message; returns the outcome."""
@@ -132,7 +132,7 @@ class Worker:
                 for delivery, run_id, step_key in held
             ],
         }
-        await self._ledger.request("heartbeat", worker=self._identity["id"], body=body)
+        await self._instance_agent.request("heartbeat", worker=self._identity["id"], body=body)
 
     async def _look_for_cancelled_runs(self) -> None:
         """Interrupt tasks of runs that are being cancelled, were cancelled or failed."""
@@ -144,7 +144,7 @@ class Worker:
         if not tasks:
             return
         run_ids = sorted({run_id for run_id in tasks.values() if run_id})
-        ending = await self._ledger.request("ending_runs", run_ids=run_ids)
+        ending = await self._instance_agent.request("ending_runs", run_ids=run_ids)
         # A run's own process writes FAILURE shortly before it ends: it is checked once more.
         failed = {run_id for run_id, status in ending.items() if status == "FAILURE"}
         fresh, self._failed_before = failed - self._failed_before, failed

@@ -1,0 +1,109 @@
+//! Queries for the item whose details (of a task or a run) are open, and for nothing else.
+
+use jiff::Timestamp;
+
+use super::{App, Effect};
+use crate::console::follow::{Follow, Question};
+use crate::console::labels;
+use crate::console::overlay::Overlay;
+use crate::console::view::View;
+use crate::domain::{Command, Reply, SourceHealth};
+
+impl App {
+    /// Moves deadlines with the wall clock, which may be set back.
+    pub(super) fn follow_clock(&mut self, now: Timestamp) {
+        let before = std::mem::replace(&mut self.last_message_at, now);
+        let step = now.duration_since(before);
+        if !step.is_negative() {
+            return;
+        }
+        let moved = |at: Timestamp| at.saturating_add(step).unwrap_or(at);
+        for toast in &mut self.toasts {
+            toast.until = moved(toast.until);
+        }
+        if let Some(follow) = &mut self.followed {
+            follow.move_deadlines(moved);
+        }
+        self.move_explanation(moved);
+        self.ringing.move_deadlines(moved);
+    }
+
+    /// Follows the task or run whose details are open; stops following when they are closed.
+    pub(super) fn follow(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let known = self.followed.take();
+        let Some((mut follow, is_new)) = self.follow_of_selected(known, now) else {
+            return;
+        };
+        if is_new && let Some(question) = follow.first_question() {
+            self.send_query(&mut follow, question, effects);
+        }
+        let webserver = self.snapshot.webserver();
+        if webserver.is_none_or(|source| source.health == SourceHealth::Absent) {
+            follow.problem = Some(labels::NO_WEBSERVER.to_owned());
+        } else {
+            for question in follow.questions(now) {
+                self.send_query(&mut follow, question, effects);
+            }
+        }
+        self.followed = Some(follow);
+    }
+
+    /// Follow state of the row whose details are open, and whether it is new.
+    fn follow_of_selected(&self, known: Option<Follow>, now: Timestamp) -> Option<(Follow, bool)> {
+        if !matches!(self.overlay, Some(Overlay::Detail { .. })) {
+            return None;
+        }
+        match self.view {
+            View::Overview | View::Steps => {
+                let task = self
+                    .selected_task()
+                    .filter(|task| !task.run_id.is_empty())?;
+                let known = known.filter(|known| known.id == task.task_id);
+                let is_new = known.is_none();
+                Some((known.unwrap_or_else(|| Follow::task(task, now)), is_new))
+            }
+            View::Runs => {
+                let run = self.selected_run()?;
+                let known = known.filter(|known| known.id == run.run_id);
+                let is_new = known.is_none();
+                let mut follow = known.unwrap_or_else(|| Follow::run(run, now));
+                if run.status.is_finished() {
+                    follow.run_finished();
+                }
+                Some((follow, is_new))
+            }
+            _ => None,
+        }
+    }
+
+    fn send_query(
+        &mut self,
+        follow: &mut Follow,
+        (slot, worker, query): Question,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.next_request += 1;
+        follow.note(self.next_request, slot);
+        effects.push(Effect::Request {
+            request: self.next_request,
+            worker,
+            command: Command::Query(query),
+        });
+    }
+
+    /// Takes an answer for the followed item; `false` if it belongs to something else.
+    pub(super) fn follow_reply(&mut self, request: u64, reply: &Reply, now: Timestamp) -> bool {
+        let Some(follow) = &mut self.followed else {
+            return false;
+        };
+        let Some(slot) = follow.take_request(request) else {
+            return false;
+        };
+        match reply {
+            Reply::Answer(answer) => follow.take(answer, now),
+            Reply::Failed(reason) => follow.failed(slot, reason, now),
+            Reply::Done(_) => {}
+        }
+        true
+    }
+}
