@@ -19,6 +19,7 @@ mod init;
 mod output;
 mod queue;
 mod run;
+mod step;
 mod worker;
 
 use std::error::Error;
@@ -61,6 +62,9 @@ enum Verb {
     /// Launch, list, terminate and re-execute Dagster's runs
     #[command(subcommand)]
     Run(run::RunVerb),
+    /// Say where a running step of this host is, and what it uses
+    #[command(subcommand)]
+    Step(step::StepVerb),
     /// The embedded SQS-compatible broker
     Broker(broker::Broker),
     /// Run a sample project on this machine: broker, worker, Dagster and the console
@@ -114,6 +118,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Worker(verb)) => outcome(worker::run(verb)),
         Some(Verb::Queue(verb)) => outcome(queue::run(verb)),
         Some(Verb::Run(verb)) => outcome(run::run(verb)),
+        Some(Verb::Step(verb)) => outcome(step::run(verb)),
         Some(Verb::Broker(broker)) => broker.run(),
         Some(Verb::Doctor(args)) => outcome(doctor::run(&args)),
         Some(Verb::Demo(args)) => outcome(demo::run(&args)),

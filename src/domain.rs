@@ -11,6 +11,7 @@ mod fleet;
 mod isolation;
 mod log;
 mod message;
+mod process;
 mod query;
 mod queue;
 mod run;
@@ -35,6 +36,7 @@ pub use message::{
     Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,
     RedrivePolicy,
 };
+pub use process::{ProcessUsage, StackReport, UsualTime};
 pub use query::{
     Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent, RunStep,
     RunSteps,

@@ -19,6 +19,7 @@ mod protocol;
 mod resolve;
 mod server;
 mod spawner;
+mod stack;
 mod supervisor;
 mod sync;
 
@@ -34,7 +35,7 @@ pub use api::{
 };
 pub use error::ForkServerError;
 
-use crate::domain::{Explanation, FleetWorker, TaskKind};
+use crate::domain::{Explanation, FleetWorker, StackReport, TaskKind, UsualTime};
 use supervisor::Supervisor;
 
 /// Handle to the Python hosts of this worker; clones share them.
@@ -168,6 +169,32 @@ impl ForkServers {
         step_key: Option<&str>,
     ) -> Result<Explanation, ForkServerError> {
         self.supervisor.explain(run_id, step_key).await
+    }
+
+    /// The process that runs the task; `None` before it has one, and once it has ended.
+    #[must_use]
+    pub fn process_of(&self, task_id: &str) -> Option<u32> {
+        self.supervisor.process_of(task_id)
+    }
+
+    /// Reads the Python stacks of a running task's process, without disturbing it.
+    ///
+    /// # Errors
+    /// One sentence: the task has no process, or the process does not answer.
+    pub async fn stack(&self, task_id: &str) -> Result<StackReport, String> {
+        self.supervisor.stack(task_id).await
+    }
+
+    /// Durations of a step in earlier runs of its job; `None` if too few of them succeeded.
+    ///
+    /// # Errors
+    /// Dagster's storage cannot be queried.
+    pub async fn usual_time(
+        &self,
+        run_id: &str,
+        step_key: &str,
+    ) -> Result<Option<UsualTime>, ForkServerError> {
+        self.supervisor.usual_time(run_id, step_key).await
     }
 
     /// Gives back the concurrency pool's slot of a step that no longer needs it; returns the

@@ -17,6 +17,7 @@ mod lost_runs;
 mod noops;
 mod outcome;
 mod output;
+mod pace;
 mod pool;
 mod ready_queue;
 mod receiver;

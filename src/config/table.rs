@@ -101,6 +101,9 @@ settings! {
     max_memory_per_process: u32 = 0;
     /// Time between SIGINT and SIGTERM of a cancelled step; SIGKILL comes 5 s later.
     cancel_grace: Duration = Duration::from_secs(10);
+    /// How long a step runs before it is compared with its durations in earlier runs of its job;
+    /// 0: never.
+    slow_after: Duration = Duration::from_mins(1);
     /// What happens to a step whose worker is lost: `retry` or `fail`.
     on_worker_lost: WorkerLost = WorkerLost::Retry;
     /// Attempts of a step that may be lost with their worker.

@@ -216,6 +216,8 @@ pub struct App {
     requested_slots: BTreeMap<String, u32>,
     /// The followed item, while the details of a task or run are open.
     pub(super) followed: Option<Follow>,
+    /// Whether the stack of the followed task is to be read.
+    wants_stack: bool,
     /// The explained item, while its page or its details are open.
     pub(super) explained: Option<Explained>,
     /// Whether the data shown are final, because no more will arrive.
@@ -269,6 +271,7 @@ impl App {
             mouse: false,
             requested_slots: BTreeMap::new(),
             followed: None,
+            wants_stack: false,
             explained: None,
             is_cut_off: false,
             unfinished_runs: 0,

@@ -86,6 +86,8 @@ pub enum Verb {
     StepsOfRun,
     /// The log lines of the step or run under the cursor.
     LogsOf,
+    /// Read the Python stack of the running step under the cursor.
+    Stack,
     /// Explain why the step or run under the cursor does not start.
     Explain,
     /// Change the form of the times of log lines.

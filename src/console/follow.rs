@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{Answer, OutputPage, Query, RunEvent, RunSteps, RunView, TaskView};
+use crate::domain::{
+    Answer, OutputPage, ProcessUsage, Query, RunEvent, RunSteps, RunView, StackReport, TaskView,
+};
 
 /// Maximum number of kept events: the newest.
 const MAX_EVENTS: usize = 500;
@@ -38,6 +40,11 @@ pub struct Follow {
     pub output_problem: Option<String>,
     /// A run's steps.
     pub run: Option<RunSteps>,
+    /// The stack of its process that was requested last, or the reason for its absence.
+    pub stack: Option<Result<StackReport, String>>,
+    /// Resource usage of its processes, while it runs.
+    pub usage: Option<ProcessUsage>,
+    usage_due: Timestamp,
     subject: Subject,
     events_after: Option<String>,
     pages: usize,
@@ -81,6 +88,8 @@ pub(super) enum Slot {
     Steps,
     Output,
     Message,
+    Stack,
+    Usage,
 }
 
 /// A query, and the worker it is for; `None` is Dagster.
@@ -118,6 +127,9 @@ impl Follow {
             problem: None,
             output_problem: None,
             run: None,
+            stack: None,
+            usage: None,
+            usage_due: now,
             subject,
             events_after: None,
             pages: 0,
@@ -149,6 +161,7 @@ impl Follow {
     pub(super) fn move_deadlines(&mut self, moved: impl Fn(Timestamp) -> Timestamp) {
         self.due = moved(self.due);
         self.output.due = moved(self.output.due);
+        self.usage_due = moved(self.usage_due);
     }
 
     /// The query that a task's worker gets once.
@@ -161,6 +174,33 @@ impl Follow {
             }
             Subject::Run { .. } => None,
         }
+    }
+
+    /// The query for the stack of a task's process.
+    pub(super) fn stack_question(&self) -> Option<Question> {
+        let Subject::Task { worker, .. } = &self.subject else {
+            return None;
+        };
+        let task_id = self.id.clone();
+        let is_free = !self.is_reading_stack();
+        is_free.then(|| (Slot::Stack, Some(worker.clone()), Query::Stack { task_id }))
+    }
+
+    /// Whether the stack is being read.
+    #[must_use]
+    pub fn is_reading_stack(&self) -> bool {
+        self.pending.values().any(|slot| *slot == Slot::Stack)
+    }
+
+    /// The query for the resource usage of a running task, if it is due.
+    pub(super) fn usage_question(&self, now: Timestamp) -> Option<Question> {
+        let Subject::Task { worker, .. } = &self.subject else {
+            return None;
+        };
+        let is_due =
+            self.usage_due <= now && !self.pending.values().any(|slot| *slot == Slot::Usage);
+        let task_id = self.id.clone();
+        is_due.then(|| (Slot::Usage, Some(worker.clone()), Query::Usage { task_id }))
     }
 
     /// The queries that are due now.
@@ -254,6 +294,11 @@ impl Follow {
             }
             Answer::StepOutput(page) => self.take_output(page, now),
             Answer::Run(steps) => self.run = Some(steps.clone()),
+            Answer::Stack(report) => self.stack = Some(Ok(report.clone())),
+            Answer::Usage(usage) => {
+                self.usage = Some(usage.clone());
+                self.usage_due = now + PAUSE;
+            }
             Answer::Payload(body) => self.message = Some(Ok(body.clone())),
             _ => {}
         }
@@ -310,6 +355,11 @@ impl Follow {
     /// Records that a query failed; it is repeated later.
     pub(super) fn failed(&mut self, slot: Slot, reason: &str, now: Timestamp) {
         match slot {
+            Slot::Stack => self.stack = Some(Err(reason.to_owned())),
+            Slot::Usage => {
+                self.usage = None;
+                self.usage_due = now + PAUSE;
+            }
             Slot::Message => self.message = Some(Err(reason.to_owned())),
             Slot::Output => {
                 self.output_problem = Some(reason.to_owned());

@@ -3,7 +3,11 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use crate::domain::{ForkServerPhase, JobRef, LogLevel, Phase, QueueRole, RunStatus, SourceKind};
+use super::format;
+use crate::domain::{
+    ForkServerPhase, JobRef, LogLevel, Phase, ProcessUsage, QueueRole, RunStatus, SourceKind,
+    UsualTime,
+};
 
 /// Text for missing data of Dagster's, with the remedy.
 pub const NO_WEBSERVER: &str =
@@ -88,6 +92,55 @@ pub fn source(kind: SourceKind) -> &'static str {
         SourceKind::Worker => "worker",
         SourceKind::Host => "host",
     }
+}
+
+/// Usage of a task's processes: of processor and memory, then the processes themselves.
+#[must_use]
+pub fn usage(usage: &ProcessUsage) -> [String; 2] {
+    let pss = usage.pss_kib.map_or_else(String::new, |pss| {
+        format!(" ({} proportional)", format::bytes(pss * 1024))
+    });
+    let limit = usage
+        .open_files_limit
+        .map_or_else(String::new, |limit| format!(" of {limit}"));
+    [
+        format!(
+            "{}% of a core, {} of processor time, {} resident{pss}",
+            usage.cpu_percent,
+            format::duration(usage.cpu_ms / 1000),
+            format::bytes(usage.rss_kib * 1024),
+        ),
+        format!(
+            "{}, {}, {} open files{limit}; {}",
+            if usage.processes == 1 {
+                String::from("1 process")
+            } else {
+                format!("{} processes", usage.processes)
+            },
+            plural(usize::try_from(usage.threads).unwrap_or(0), "thread"),
+            usage.open_files,
+            usage.state
+        ),
+    ]
+}
+
+/// The usual time of a step that runs longer.
+#[must_use]
+pub fn beyond_usual(usual: &UsualTime) -> String {
+    let shown = |ms: u64| {
+        if ms < 10_000 {
+            format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+        } else {
+            format::duration(ms / 1000)
+        }
+    };
+    format!(
+        "It runs longer than usual: {} (median), {} (p95), {} at most in {} runs.",
+        shown(usual.median_ms),
+        shown(usual.late_ms),
+        shown(usual.longest_ms),
+        usual.runs
+    )
 }
 
 /// `n` and the noun, in the singular where `n` is 1.

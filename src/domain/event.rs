@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::secrets::redact_in_place;
 use super::{
     Audience, FleetWorker, ForkServerPhase, ForkServerView, LogLine, Phase, QueueView, Source,
-    TaskOutcome, TaskView, Timestamp, Usage, WorkerState,
+    TaskOutcome, TaskView, Timestamp, Usage, UsualTime, WorkerState,
 };
 
 /// An event of a worker.
@@ -56,6 +56,13 @@ pub enum Event {
         task_id: String,
         /// The usage.
         usage: Usage,
+    },
+    /// A step has run longer than it usually does.
+    BeyondUsual {
+        /// Taskiq's task id.
+        task_id: String,
+        /// Its durations in earlier runs.
+        usual: UsualTime,
     },
     /// The task has ended for this worker.
     Finished {
@@ -137,6 +144,7 @@ impl Event {
             | Self::Started { .. }
             | Self::Forked { .. }
             | Self::Usage { .. }
+            | Self::BeyondUsual { .. }
             | Self::Waiting { .. }
             | Self::Fleet { .. } => {}
         }

@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Explanation, JobRef, Launch, Peek, QueueDetail, RunStatus};
+use super::{Explanation, JobRef, Launch, Peek, ProcessUsage, QueueDetail, RunStatus, StackReport};
 
 /// An asset's key, by its parts.
 pub type AssetKey = Vec<String>;
@@ -94,6 +94,16 @@ pub enum Query {
         /// Only the message with this SQS message id.
         message_id: Option<String>,
     },
+    /// Read the Python stacks of a running task's process.
+    Stack {
+        /// Taskiq's task id.
+        task_id: String,
+    },
+    /// Measure the resource usage of a running task's processes.
+    Usage {
+        /// Taskiq's task id.
+        task_id: String,
+    },
     /// Explain why a run or one of its steps does not start.
     Explain {
         /// The run, or the beginning of its id.
@@ -118,6 +128,8 @@ impl Query {
             Self::Payload { .. } => "show message",
             Self::Queue { .. } => "describe queue",
             Self::Peek { .. } => "peek",
+            Self::Stack { .. } => "read stack",
+            Self::Usage { .. } => "measure usage",
             Self::Explain { .. } => "explain",
         }
     }
@@ -137,6 +149,8 @@ impl Query {
             | Self::Payload { .. }
             | Self::Queue { .. }
             | Self::Peek { .. }
+            | Self::Stack { .. }
+            | Self::Usage { .. }
             | Self::Explain { .. } => false,
         }
     }
@@ -183,6 +197,10 @@ pub enum Answer {
     /// Of [`Query::Peek`], if the broker can show the messages of this queue only by receiving
     /// them.
     OnlyByReceiving(String),
+    /// Of [`Query::Stack`].
+    Stack(StackReport),
+    /// Of [`Query::Usage`].
+    Usage(ProcessUsage),
     /// Answer to [`Query::Explain`].
     Explanation(Explanation),
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::UsualTime;
 use super::secrets::redact_in_place;
 
 /// Kind of work that a message requests: Taskiq's `task_name`.
@@ -226,6 +227,9 @@ pub struct TaskView {
     /// Last measured usage of its processes; absent before the first measurement.
     #[serde(default)]
     pub usage: Option<Usage>,
+    /// The usual time of the step, once it has run longer than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond_usual: Option<UsualTime>,
 }
 
 /// Resource usage of a task's process and its descendants.

@@ -71,6 +71,8 @@ async fn answer_query(client: &Client, query: Query) -> Result<Option<Answer>, D
         | Query::Payload { .. }
         | Query::Queue { .. }
         | Query::Peek { .. }
+        | Query::Stack { .. }
+        | Query::Usage { .. }
         | Query::Explain { .. } => return Ok(None),
     };
     Ok(Some(answer))

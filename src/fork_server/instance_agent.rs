@@ -24,7 +24,7 @@ use super::protocol::{
 };
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
-use crate::domain::{Explanation, FleetWorker};
+use crate::domain::{Explanation, FleetWorker, UsualTime};
 use crate::telemetry::metrics::metrics;
 
 /// Timeout of the start. Importing dagster takes 2-3 s; on a loaded machine several times that.
@@ -241,6 +241,26 @@ impl InstanceAgent {
                 reason: error.to_string(),
             }),
         }
+    }
+
+    /// Durations of a step in earlier runs of its job; `None` if there are too few.
+    pub async fn usual_time(
+        &self,
+        run_id: &str,
+        step_key: &str,
+    ) -> Result<Option<UsualTime>, ForkServerError> {
+        let frame = |id| ToProcess::UsualTime {
+            id,
+            run_id: run_id.to_owned(),
+            step_key: step_key.to_owned(),
+        };
+        let request = "the usual time of a step";
+        serde_json::from_value(self.request(request, frame).await?).map_err(|error| {
+            ForkServerError::Request {
+                request,
+                reason: error.to_string(),
+            }
+        })
     }
 
     /// Gives back the pool slot of a step that does not need it any more.

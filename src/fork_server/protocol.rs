@@ -175,6 +175,11 @@ pub(super) enum ToProcess {
         run_id: String,
         step_key: Option<String>,
     },
+    UsualTime {
+        id: u64,
+        run_id: String,
+        step_key: String,
+    },
     FreeSlot {
         id: u64,
         run_id: String,

@@ -194,6 +194,11 @@ impl ForkServer {
         tasks.get(id).is_some_and(|task| task.resumable)
     }
 
+    /// The process that runs the task, once it has one.
+    pub fn process_of(&self, id: &str) -> Option<u32> {
+        lock(&self.inner.tasks).get(id)?.pid
+    }
+
     /// Sends SIGKILL at once to everything the task started.
     pub async fn kill_task(&self, id: &str) {
         let sent = self.link.send(ToProcess::Kill { id: id.to_owned() });

@@ -24,8 +24,8 @@ use super::protocol::{Job, Lost, RunCode, RunOrigin, Worker};
 use super::server::{Ended, ForkServer, NotLoaded};
 use super::spawner::Spawner;
 use super::sync::lock;
-use super::{descriptors, memory, resolve};
-use crate::domain::{Explanation, FleetWorker, ForkServerPhase, TaskKind};
+use super::{descriptors, memory, resolve, stack};
+use crate::domain::{Explanation, FleetWorker, ForkServerPhase, StackReport, TaskKind, UsualTime};
 use crate::telemetry::metrics::metrics;
 use loading::{LoadFailure, Loaded};
 
@@ -35,6 +35,9 @@ const TRIES: u32 = 3;
 
 /// Maximum time for killed processes to be reaped and reported at shutdown.
 const REAP: Duration = Duration::from_secs(20);
+
+/// The sentence about a task without a process.
+const NO_PROCESS: &str = "it has no process: it has not been started yet, or has just ended";
 
 /// Maximum number of remembered runs for which a code location was loaded again, so that it happens
 /// once.
@@ -439,6 +442,34 @@ impl Supervisor {
         step_key: Option<&str>,
     ) -> Result<Explanation, ForkServerError> {
         self.own_instance_agent.explain(run_id, step_key).await
+    }
+
+    /// The process that runs the task, once it has one.
+    pub fn process_of(&self, task_id: &str) -> Option<u32> {
+        let tasks = lock(&self.tasks);
+        tasks.get(task_id)?.runner.as_ref()?.process_of(task_id)
+    }
+
+    /// Reads the stacks of a task's process, unless it has ended meanwhile and the process runs
+    /// another task.
+    pub async fn stack(&self, task_id: &str) -> Result<StackReport, String> {
+        let Some(pid) = self.process_of(task_id) else {
+            return Err(NO_PROCESS.to_owned());
+        };
+        let report = stack::take(pid).await?;
+        if self.process_of(task_id) == Some(pid) {
+            Ok(report)
+        } else {
+            Err(stack::ended(pid))
+        }
+    }
+
+    pub async fn usual_time(
+        &self,
+        run_id: &str,
+        step_key: &str,
+    ) -> Result<Option<UsualTime>, ForkServerError> {
+        self.own_instance_agent.usual_time(run_id, step_key).await
     }
 
     pub async fn free_slot(&self, run_id: &str, step_key: &str) -> Result<String, ForkServerError> {

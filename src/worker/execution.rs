@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{BoxFuture, FutureExt, pending};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
@@ -14,10 +15,11 @@ use tracing::{error, info, warn};
 use super::breaker::Breaker;
 use super::log_parser;
 use super::outcome::{crash, ended_for_it, finished, skipped};
+use super::pace::beyond_usual;
 use super::ready_queue::Task;
 use super::settlement::{Settlement, back_off, released};
 use super::usage::{self, Sampler};
-use crate::domain::{self, Event, EventSink, LogLine, TaskOutcome};
+use crate::domain::{self, Event, EventSink, LogLine, TaskOutcome, UsualTime};
 use crate::fork_server::{Execution, ForkServerError, ForkServers, Outcome, Progress, Stream};
 use crate::sqs::{Broker, Leases};
 use crate::telemetry::metrics::{Loss, metrics};
@@ -30,6 +32,8 @@ pub(super) struct ExecutionContext {
     pub hosts: ForkServers,
     pub events: EventSink,
     pub breaker: Arc<Breaker>,
+    /// Time after which a step is compared with its history; zero: never.
+    pub slow_after: Duration,
 }
 
 /// Capacity of the channel of progress notes that wait to become events: a burst of a verbose step,
@@ -172,6 +176,7 @@ impl ExecutionContext {
         let mut reader =
             log_parser::LogParser::new(&task.message.run_id, task.message.step_key.as_deref());
         let mut sampler: Option<Sampler> = None;
+        let mut beyond: BoxFuture<'_, Option<UsualTime>> = pending().boxed();
         let mut looks = tokio::time::interval(usage::EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -180,6 +185,14 @@ impl ExecutionContext {
                     Some(note) => note,
                     None => return,
                 },
+                usual = &mut beyond => {
+                    beyond = pending().boxed();
+                    if let Some(usual) = usual {
+                        let task_id = task.message.task_id.clone();
+                        events.send(Event::BeyondUsual { task_id, usual });
+                    }
+                    continue;
+                }
                 _ = looks.tick(), if sampler.is_some() => {
                     if let Some(usage) = sampler.as_mut().and_then(Sampler::look) {
                         let task_id = task.message.task_id.clone();
@@ -195,6 +208,7 @@ impl ExecutionContext {
                         pid,
                     });
                     sampler = Some(Sampler::new(pid));
+                    beyond = self.beyond_usual(task);
                     looks.reset();
                     continue;
                 }
@@ -237,6 +251,21 @@ impl ExecutionContext {
             };
             events.send(Event::Log { line });
         }
+    }
+}
+
+impl ExecutionContext {
+    /// Completes when a step that starts now is beyond its usual time.
+    fn beyond_usual(&self, task: &Task) -> BoxFuture<'static, Option<UsualTime>> {
+        let Some(step_key) = task.message.step_key.clone() else {
+            return pending().boxed();
+        };
+        if self.slow_after.is_zero() {
+            return pending().boxed();
+        }
+        let (hosts, run_id) = (self.hosts.clone(), task.message.run_id.clone());
+        let usual = async move { hosts.usual_time(&run_id, &step_key).await };
+        beyond_usual(self.slow_after, usual).boxed()
     }
 }
 

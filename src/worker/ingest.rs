@@ -216,5 +216,6 @@ fn unread(delivery: &Delivery, worker: &str) -> TaskView {
         phase: Phase::Held,
         worker: worker.to_owned(),
         usage: None,
+        beyond_usual: None,
     }
 }

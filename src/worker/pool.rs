@@ -44,6 +44,8 @@ pub struct PoolOptions {
     pub archives: std::path::PathBuf,
     /// Time for which higher bands may keep a queue from being polled.
     pub starvation_guard: Duration,
+    /// Time after which a running step is compared with its history; zero: never.
+    pub slow_after: Duration,
 }
 
 /// A worker's pool, driven by [`Pool::run`].
@@ -131,6 +133,7 @@ impl Pool {
                 hosts,
                 events,
                 breaker: Arc::default(),
+                slow_after: options.slow_after,
             },
             ingest: Ingest::new(options.worker.clone()),
             options,

@@ -89,6 +89,10 @@ impl StatusStore {
                 Some(entry) => replace(&mut entry.view.usage, Some(*usage)),
                 None => false,
             },
+            Event::BeyondUsual { task_id, usual } => match self.tasks.get_mut(task_id) {
+                Some(entry) => replace(&mut entry.view.beyond_usual, Some(*usual)),
+                None => false,
+            },
             Event::Finished {
                 task_id,
                 at,
@@ -168,6 +172,7 @@ impl StatusStore {
         let Some(entry) = self.tasks.get_mut(task_id) else {
             return false;
         };
+        entry.view.beyond_usual = None;
         entry.view.phase = Phase::Running { since, pid: None };
         true
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::domain::Usage;
+use crate::domain::{ProcessUsage, Usage};
 
 /// Interval of the samples of a task: a few small files per process.
 pub(super) const EVERY: Duration = Duration::from_secs(2);
@@ -32,13 +32,7 @@ impl Sampler {
 
     /// Takes a sample; `None` once the processes are gone, or if there is no `/proc`.
     pub(super) fn look(&mut self) -> Option<Usage> {
-        let mut pids = vec![self.root];
-        let mut next = 0;
-        while let Some(pid) = pids.get(next).copied() {
-            next += 1;
-            pids.extend(children(pid));
-            pids.truncate(MAX_PROCESSES);
-        }
+        let pids = family(self.root);
         let (mut ticks, mut pages, mut used) = (0, 0, HashMap::new());
         for pid in pids {
             let (Some(total), Some(own)) = (cpu_ticks(pid), own_pages(pid)) else {
@@ -55,14 +49,96 @@ impl Sampler {
         self.used = used;
         let elapsed = self.looked_at.elapsed().as_millis().max(1);
         self.looked_at = Instant::now();
-        let used_ms =
-            u128::from(ticks) * 1000 / u128::from(rustix::param::clock_ticks_per_second());
+        let used_ms = u128::from(milliseconds(ticks));
         let page = rustix::param::page_size() as u64;
         Some(Usage {
             cpu_percent: u32::try_from(used_ms * 100 / elapsed).unwrap_or(u32::MAX),
             memory_mib: pages * page / (1024 * 1024),
         })
     }
+}
+
+/// A process and its descendants, at most [`MAX_PROCESSES`].
+fn family(root: u32) -> Vec<u32> {
+    let mut pids = vec![root];
+    let mut next = 0;
+    while let Some(pid) = pids.get(next).copied() {
+        next += 1;
+        pids.extend(children(pid));
+        pids.truncate(MAX_PROCESSES);
+    }
+    pids
+}
+
+fn milliseconds(ticks: u64) -> u64 {
+    ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second()
+}
+
+/// Time over which [`report`] measures the share of a core.
+const MEASURED: Duration = Duration::from_millis(500);
+
+/// Measures a task's process and its descendants in full, which costs more than a sample.
+///
+/// # Errors
+/// One sentence: it has no process, or that has just ended.
+pub(super) async fn report(process: Option<u32>) -> Result<ProcessUsage, String> {
+    let Some(pid) = process else {
+        return Err(String::from(
+            "it has no process: it has not been started yet, or has just ended",
+        ));
+    };
+    let mut sampler = Sampler::new(pid);
+    sampler.look();
+    tokio::time::sleep(MEASURED).await;
+    let measured = tokio::task::spawn_blocking(move || full(pid, sampler.look()?.cpu_percent));
+    let measured = measured.await.ok().flatten();
+    measured.ok_or_else(|| format!("process {pid} has just ended"))
+}
+
+fn full(root: u32, cpu_percent: u32) -> Option<ProcessUsage> {
+    let status = fs::read_to_string(format!("/proc/{root}/status")).ok()?;
+    let limits = fs::read_to_string(format!("/proc/{root}/limits")).unwrap_or_default();
+    let limit = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let mut usage = ProcessUsage {
+        pid: root,
+        state: line(&status, "State:")?.to_owned(),
+        cpu_percent,
+        open_files_limit: limit.and_then(|line| line.split_whitespace().next()?.parse().ok()),
+        ..ProcessUsage::default()
+    };
+    let (mut ticks, mut pss) = (0, Some(0));
+    for pid in family(root) {
+        let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+            continue;
+        };
+        usage.processes += 1;
+        usage.threads += line(&status, "Threads:")
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
+        usage.rss_kib += line(&status, "VmRSS:").and_then(kib).unwrap_or(0);
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        usage.open_files += u32::try_from(files).unwrap_or(u32::MAX);
+        ticks += cpu_ticks(pid).unwrap_or(0);
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+        let own = rollup.and_then(|text| line(&text, "Pss:").and_then(kib));
+        pss = pss.zip(own).map(|(sum, own)| sum + own);
+    }
+    usage.cpu_ms = milliseconds(ticks);
+    usage.pss_kib = pss;
+    Some(usage)
+}
+
+/// The rest of the line with this name.
+fn line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+}
+
+fn kib(value: &str) -> Option<u64> {
+    value.strip_suffix("kB")?.trim().parse().ok()
 }
 
 /// The child processes of a process's threads.
@@ -131,8 +207,13 @@ mod tests {
             seen = sampler.look().unwrap();
         }
         assert!(sampler.used.len() >= 2, "{sampler:?}");
+        let full = full(child.id(), 0).unwrap();
+        assert!(full.processes >= 2 && full.threads >= 2, "{full:?}");
+        assert!(full.cpu_ms > 0 && full.open_files >= 6, "{full:?}");
+        assert!(full.rss_kib >= full.pss_kib.unwrap(), "{full:?}");
         drop(child.stdin.take());
         child.wait().unwrap();
+        assert_eq!(super::full(child.id(), 0), None);
         assert_eq!(Sampler::new(child.id()).look(), None);
     }
 }

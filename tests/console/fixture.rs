@@ -66,6 +66,7 @@ fn task(number: u32, step: &str, run: usize, phase: Phase) -> TaskView {
         phase,
         worker: WORKERS[number as usize % 2].to_owned(),
         usage,
+        beyond_usual: None,
     }
 }
 

@@ -7,11 +7,12 @@ use jiff::SignedDuration;
 use super::fixture;
 use super::harness::{Harness, Options};
 
-/// The questions among the effects, with their numbers; without the one how long a step usually takes.
+/// The questions among the effects, with their numbers; without those how long a step usually takes and
+/// what it uses.
 fn asked(effects: &[Effect]) -> Vec<(u64, Query)> {
     let asked = |effect: &Effect| match effect {
         Effect::Request {
-            command: Command::Query(Query::Explain { .. }),
+            command: Command::Query(Query::Explain { .. } | Query::Usage { .. }),
             ..
         } => None,
         Effect::Request {

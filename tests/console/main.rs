@@ -23,6 +23,7 @@ mod pictures;
 mod pty;
 mod runs;
 mod screens;
+mod stuck;
 #[path = "../support/mod.rs"]
 mod support;
 mod svg;

@@ -182,6 +182,7 @@ fn task(worker: &str, task_id: &str) -> TaskView {
         phase: Phase::Held,
         worker: worker.to_owned(),
         usage: None,
+        beyond_usual: None,
     }
 }
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -156,4 +157,44 @@ def crashing() -> None:
     exits()
 
 
-defs = Definitions(jobs=[steps, whole, hanging, crashing])
+@op
+def stuck_in_a_lock(context: OpExecutionContext) -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    trace(context, "stuck_in_a_lock")
+    lock.acquire()
+
+
+@op
+def stuck_in_c(context: OpExecutionContext) -> None:
+    trace(context, "stuck_in_c")
+    libc = ctypes.PyDLL(None)  # keeps the interpreter's lock
+    left = 600
+    while left:
+        left = libc.sleep(left)
+
+
+@op
+def waits_in_system_calls(context: OpExecutionContext) -> None:
+    """A call that a signal interrupted would fail with EINTR: C code does not repeat it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fifo = TRACES / context.run_id / "fifo"
+    fifo.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(fifo)
+    trace(context, "waits_in_system_calls")
+    fd = libc.open(str(fifo).encode(), os.O_RDONLY)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "open")
+    trace(context, "opened")
+    if libc.read(fd, ctypes.create_string_buffer(9), 9) < 0:
+        raise OSError(ctypes.get_errno(), "read")
+
+
+@job
+def stuck() -> None:
+    stuck_in_a_lock()
+    stuck_in_c()
+    waits_in_system_calls()
+
+
+defs = Definitions(jobs=[steps, whole, hanging, crashing, stuck])

@@ -7,5 +7,6 @@
 )]
 
 mod deaths;
+mod stacks;
 mod support;
 mod tasks;

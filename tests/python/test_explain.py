@@ -32,7 +32,7 @@ from dagster._core.remote_origin import (
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._utils.error import SerializableErrorInfo
 
-from _dagster_taskiq_host import event_log, explain_pools, heartbeats
+from _dagster_taskiq_host import event_log, explain_pace, explain_pools, heartbeats
 from _dagster_taskiq_host import explain as explaining
 from conftest import Background, Queue, create_run, job_named, own_binary, wait_for
 from fleet import Begun, Fleet, running
@@ -233,11 +233,15 @@ def test_a_step_that_runs_is_compared_with_its_last_ends(instance: DagsterInstan
         ran(seconds)
     found = told(instance, ran(60, ended=False), "one")
     assert kinds(found) == ["running"] and "it succeeded twice" in found["unknown"][0]
+    assert explain_pace.usual_time(instance, found["run_id"], "one") is None
     ran(40)
     found = told(instance, ran(60, ended=False), "one")
     assert kinds(found) == ["running", "slow"]
     assert "the last 3 times it took 20 s (median), 40 s (p95)" in text_of(found, "slow")
     assert kinds(told(instance, ran(30, ended=False), "one")) == ["running", "pace"]
+    usual = explain_pace.usual_time(instance, found["run_id"], "one")
+    assert usual is not None and usual["runs"] == 3
+    assert [round(usual[key], -3) for key in ("median_ms", "late_ms")] == [20_000, 40_000]
 
 
 def test_a_pool_tells_of_a_holder_whose_run_is_over_and_its_slot_can_be_freed(

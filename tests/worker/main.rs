@@ -19,6 +19,7 @@ mod queue_operations;
 mod queues;
 mod receives;
 mod service;
+mod stuck;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstream;

@@ -162,6 +162,7 @@ async fn assemble(
         grace: settings.cancel_grace.value,
         archives: state_folder().join("archive"),
         starvation_guard: settings.starvation_guard.value,
+        slow_after: settings.slow_after.value,
     };
     let pool = Pool::new(options, broker, queues, hosts, events);
     Ok(Worker {

@@ -6,8 +6,9 @@ use super::{App, Effect};
 use crate::console::follow::{Follow, Question};
 use crate::console::labels;
 use crate::console::overlay::Overlay;
+use crate::console::toast::Tone;
 use crate::console::view::View;
-use crate::domain::{Command, Reply, SourceHealth};
+use crate::domain::{Command, Reply, SourceHealth, TaskView};
 
 impl App {
     /// Moves deadlines with the wall clock, which may be set back.
@@ -31,10 +32,22 @@ impl App {
     /// Follows the task or run whose details are open; stops following when they are closed.
     pub(super) fn follow(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let known = self.followed.take();
+        if !matches!(self.overlay, Some(Overlay::Detail { .. })) {
+            self.wants_stack = false;
+        }
         let Some((mut follow, is_new)) = self.follow_of_selected(known, now) else {
             return;
         };
         if is_new && let Some(question) = follow.first_question() {
+            self.send_query(&mut follow, question, effects);
+        }
+        if std::mem::take(&mut self.wants_stack)
+            && let Some(question) = follow.stack_question()
+        {
+            self.send_query(&mut follow, question, effects);
+        }
+        let runs = self.selected_task().is_some_and(TaskView::is_running);
+        if let Some(question) = follow.usage_question(now).filter(|_| runs) {
             self.send_query(&mut follow, question, effects);
         }
         let webserver = self.snapshot.webserver();
@@ -46,6 +59,19 @@ impl App {
             }
         }
         self.followed = Some(follow);
+    }
+
+    /// Opens the details of the running step under the cursor, and reads its stack (`b`).
+    pub(super) fn read_stack(&mut self, now: Timestamp) {
+        let Some(task) = self.selected_task() else {
+            return self.toast(Tone::Failed, "No step is under the cursor", now);
+        };
+        if !task.is_running() {
+            let text = format!("{} does not run: only a process has a stack", task.name());
+            return self.toast(Tone::Failed, text, now);
+        }
+        self.wants_stack = true;
+        self.overlay = Some(Overlay::Detail { scroll: 0 });
     }
 
     /// Follow state of the row whose details are open, and whether it is new.

@@ -122,6 +122,7 @@ impl App {
             Verb::LogTimes => self.logs.times = self.logs.times.next(),
             Verb::StepsOfRun => self.steps_of_run(now, effects),
             Verb::LogsOf => self.logs_of(now, effects),
+            Verb::Stack => self.read_stack(now),
             Verb::Explain => self.explain(argument, now),
             Verb::Sort => self.sort(argument, now),
             Verb::Reverse => self.reverse(),

@@ -178,6 +178,9 @@ pub static COMMANDS: &[CommandRow] = &[
         .aka(&["why"])
         .takes("[RUN [STEP]]")
         .help("why the step or run does not start: limits, pools, workers, queues, what it needs"),
+    row(Verb::Stack, "stack", &["b"])
+        .within(&[Overview, Steps])
+        .help("where the running step is now: its Python stack, in its details; again: read again"),
     row(Verb::ReloadLocation, "reload-location", &[])
         .risk(Disruptive)
         .takes("[NAME]")

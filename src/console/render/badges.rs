@@ -108,10 +108,15 @@ impl<'a> Ctx<'a> {
     pub(super) fn elapsed(self, task: &TaskView) -> Line<'static> {
         let roles = self.roles;
         match &task.phase {
-            Phase::Running { since, .. } => Line::from(span(
-                format::duration(seconds_between(*since, self.now)),
-                roles.strong,
-            )),
+            Phase::Running { since, .. } => {
+                let elapsed = format::duration(seconds_between(*since, self.now));
+                Line::from(if task.beyond_usual.is_some() {
+                    // A sign, for terminals without colours.
+                    span(format!("{elapsed}!"), roles.warn)
+                } else {
+                    span(elapsed, roles.strong)
+                })
+            }
             Phase::Done {
                 at,
                 started: Some(started),

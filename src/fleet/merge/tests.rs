@@ -185,6 +185,7 @@ fn a_worker_whose_process_ended_without_a_word_is_lost_and_what_it_ran_with_it()
         phase,
         worker: "a".to_owned(),
         usage: None,
+        beyond_usual: None,
     };
     let running = |since| Phase::Running {
         since: at(since),

@@ -27,12 +27,31 @@ def explain(
         )
         return
     elapsed = time.time() - since
-    median, late = statistics.median(took), took[math.ceil(0.95 * len(took)) - 1]
+    median, late = statistics.median(took), _late(took)
     text = (
         f"It has run for {lasted(elapsed)}; the last {len(took)} times it took {_brief(median)}"
         f" (median), {_brief(late)} (p95), {_brief(took[-1])} at most."
     )
     found.reasons.append(Reason("slow" if elapsed > late else "pace", text))
+
+
+def usual_time(instance: DagsterInstance, run_id: str, key: str) -> dict[str, int] | None:
+    """Returns the step's duration in other runs of its job; None if too few are known."""
+    run = instance.get_run_by_id(run_id)
+    took = [] if run is None else sorted(_took(instance, run, key))
+    if len(took) < FEWEST:
+        return None
+    return {
+        "runs": len(took),
+        "median_ms": round(statistics.median(took) * 1000),
+        "late_ms": round(_late(took) * 1000),
+        "longest_ms": round(took[-1] * 1000),
+    }
+
+
+def _late(took: list[float]) -> float:
+    """Returns the 95th percentile of sorted durations."""
+    return took[math.ceil(0.95 * len(took)) - 1]
 
 
 def _brief(seconds: float) -> str:

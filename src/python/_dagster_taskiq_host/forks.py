@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from dagster import DagsterInstance
 
-from . import child_main, isolation, linux
+from . import child_main, isolation, linux, stacks
 from .children import TASK_ID, Child, Stream
 from .frames import Frame
 from .inheritance import Inheritance
@@ -73,6 +73,7 @@ def _be_child(
             os.close(pipes[number][1])
         linux.set_descriptor_limit(descriptors)
         inheritance.forget()
+        stacks.offer()
         code = child_main.perform(instance, frame, child_main.to_pipe(pipes[0][1]), inheritance)
     except BaseException:
         print_exc()

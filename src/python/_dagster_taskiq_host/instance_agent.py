@@ -190,6 +190,10 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
 
         answer = explain.explain if kind == "explain" else explain_pools.free
         return answer(instance, frame["run_id"], frame["step_key"])
+    if kind == "usual_time":
+        from . import explain_pace
+
+        return explain_pace.usual_time(instance, frame["run_id"], frame["step_key"])
     if kind == "capture":
         return compute_logs.whereabouts(instance, frame["run_id"], frame["file_key"])
     raise ValueError(f"unknown request {kind}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+MFD_CLOEXEC = 1
 
 AVAILABLE = sys.platform == "linux"
 
@@ -120,6 +121,23 @@ def reset_signals() -> None:
     for signum in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def memory_file(name: str) -> int:
+    """Creates a file that exists in memory only. ``name`` is shown in ``/proc``.
+
+    Raises:
+        AttributeError: the system has none.
+        OSError: it cannot be created.
+
+    """
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name)
+    # Python was built against an older libc than it runs on.
+    fd = ctypes.CDLL(None, use_errno=True).memfd_create(name.encode(), MFD_CLOEXEC)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "memfd_create")
+    return int(fd)
 
 
 def aliases(fd: int) -> list[int]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from dagster import DagsterInstance
 
-from . import child_main, cpython, linux
+from . import child_main, cpython, linux, stacks
 from .children import TASK_ID
 from .frames import HEADER, Frame, encode
 from .inheritance import Inheritance, flush_all
@@ -84,6 +84,7 @@ def serve(sock: socket.socket) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
+    stacks.offer()
     connection.notify({"kind": "loaded"})
     code = _Process(instance, inheritance, connection, request).run()
     # Frozen objects would not be finalized with the process.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::FuturesUnordered;
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::error::TrySendError;
@@ -160,18 +160,30 @@ async fn commands(
     while listening || !pending.is_empty() {
         tokio::select! {
             frame = input.next(), if listening && pending.len() < MAX_PENDING => {
-                match frame.and_then(Result::ok).map(|bytes| decode(&bytes)) {
+                let bytes = frame.and_then(Result::ok);
+                match bytes.as_deref().map(decode::<ClientFrame>) {
                     Some(Ok(ClientFrame::Command { id, command })) => {
                         pending.push(async move {
                             let reply = carry_out(context, peer, command).await;
                             ServerFrame::Reply { id, reply }
-                        });
+                        }.boxed());
                     }
                     Some(Ok(ClientFrame::Hello(_))) => {}
-                    Some(Err(error)) => {
-                        tracing::warn!("a console sent what is no command ({error}); closing its link");
-                        listening = false;
-                        ending.cancel();
+                    Some(Err(error)) => match bytes.as_deref().and_then(unknown_command) {
+                        // A newer console may know commands that this worker does not.
+                        Some(id) => {
+                            let version = &context.hello.version;
+                            let reply = Reply::Failed(format!(
+                                "this worker (version {version}) does not know this command"
+                            ));
+                            let frame = ServerFrame::Reply { id, reply };
+                            pending.push(std::future::ready(frame).boxed());
+                        }
+                        None => {
+                            tracing::warn!("a console sent what is no command ({error}); closing its link");
+                            listening = false;
+                            ending.cancel();
+                        }
                     }
                     None => {
                         listening = false;
@@ -188,6 +200,12 @@ async fn commands(
             () = ending.cancelled(), if listening => listening = false,
         }
     }
+}
+
+/// The id of a command that cannot be decoded otherwise.
+fn unknown_command(bytes: &[u8]) -> Option<u64> {
+    let frame: serde_json::Value = decode(bytes).ok()?;
+    frame.get("command")?.get("id")?.as_u64()
 }
 
 async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {

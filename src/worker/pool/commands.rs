@@ -11,11 +11,15 @@ use crate::domain::{Answer, Command, Query, Reply, WorkerState};
 use crate::queue_ops::Operator;
 use crate::telemetry::vitals::vitals;
 use crate::wire::redact::redact;
-use crate::worker::output;
 use crate::worker::request::PoolRequest;
+use crate::worker::{output, usage};
 
 /// Maximum number of body bytes returned for display; longer bodies are truncated.
 const MAX_PAYLOAD: usize = 64 * 1024;
+
+fn as_reply(answer: Result<Answer, String>) -> Reply {
+    answer.map_or_else(Reply::Failed, |answer| Reply::Answer(Box::new(answer)))
+}
 
 impl Pool {
     pub(super) async fn handle(&mut self, PoolRequest { command, reply }: PoolRequest) {
@@ -49,6 +53,22 @@ impl Pool {
                     let page = output::read(&hosts, &run_id, &file_key, after.as_deref()).await;
                     let answer = page.map(|page| Reply::Answer(Box::new(Answer::StepOutput(page))));
                     let _ = reply.send(answer.unwrap_or_else(Reply::Failed));
+                });
+                return;
+            }
+            Command::Query(Query::Stack { task_id }) => {
+                let hosts = self.context.hosts.clone();
+                self.chores.spawn(async move {
+                    let stack = hosts.stack(&task_id).await.map(Answer::Stack);
+                    let _ = reply.send(as_reply(stack));
+                });
+                return;
+            }
+            Command::Query(Query::Usage { task_id }) => {
+                let process = self.context.hosts.process_of(&task_id);
+                self.chores.spawn(async move {
+                    let usage = usage::report(process).await.map(Answer::Usage);
+                    let _ = reply.send(as_reply(usage));
                 });
                 return;
             }

@@ -53,6 +53,7 @@ fn received(id: &str, priority: i64) -> Event {
             phase: Phase::Held,
             worker: "host-1".to_owned(),
             usage: None,
+            beyond_usual: None,
         }),
     }
 }

@@ -12,8 +12,8 @@ use super::super::dialog::{box_area, box_inner, boxed};
 use super::super::paint::{self, span};
 use super::{Page, size};
 use crate::console::app::{App, Explained};
-use crate::console::format;
-use crate::domain::Explanation;
+use crate::console::{format, labels};
+use crate::domain::{Explanation, TaskView};
 
 /// Maximum scroll offset of the page.
 pub(in crate::console::render) fn overflow(app: &App, body: Rect) -> u16 {
@@ -67,8 +67,9 @@ impl Page<'_> {
     }
 
     /// Adds the usual duration of a running step, and whether it is late.
-    pub(super) fn usual_time(&mut self, run_id: &str, step_key: Option<&str>) {
-        let found = self.ctx.app.explanation_of(run_id, step_key);
+    pub(super) fn usual_time(&mut self, task: &TaskView) {
+        let step_key = task.step_key.as_deref();
+        let found = self.ctx.app.explanation_of(&task.run_id, step_key);
         let reasons = found.map(|found| found.reasons.as_slice());
         let mut reasons = reasons.unwrap_or_default().iter();
         if let Some(pace) = reasons.find(|reason| ["pace", "slow"].contains(&reason.kind.as_str()))
@@ -79,6 +80,8 @@ impl Page<'_> {
                 "usual time"
             };
             self.field(label, &pace.text);
+        } else if let Some(usual) = task.beyond_usual {
+            self.field("slow", &labels::beyond_usual(&usual));
         }
     }
 

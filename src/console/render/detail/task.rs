@@ -1,5 +1,7 @@
 //! Details of a task: all its data, and the data followed while they are open.
 
+use ratatui::text::Line;
+
 use super::super::paint::span;
 use super::super::steps;
 use super::{LOG_LINES, Page};
@@ -13,6 +15,7 @@ const OUTPUT_LINES: usize = 100;
 
 impl Page<'_> {
     pub(super) fn task(&mut self, task: &TaskView) -> String {
+        self.stack(task);
         self.state("state", self.ctx.phase(&task.phase));
         if let Some(reason) = labels::reason(&task.phase) {
             self.field("reason", reason);
@@ -48,7 +51,7 @@ impl Page<'_> {
         self.state("waited", self.ctx.waited(task));
         match task.phase {
             Phase::Held => self.waits_for(&task.run_id, task.step_key.as_deref()),
-            Phase::Running { .. } => self.usual_time(&task.run_id, task.step_key.as_deref()),
+            Phase::Running { .. } => self.usual_time(task),
             Phase::Done { .. } => {}
         }
         self.field("worker", &task.worker);
@@ -59,10 +62,7 @@ impl Page<'_> {
         if let Some(worker) = workers.find(|worker| worker.id == task.worker) {
             self.field("host", &worker.hostname);
         }
-        if let Some(usage) = task.usage {
-            let text = format!("{}% of a core, {}", usage.cpu_percent, steps::memory(usage));
-            self.field("uses", &text);
-        }
+        self.uses(task);
         self.field("task id", &task.task_id);
         self.field("message id", &task.message_id);
         self.followed(task);
@@ -70,6 +70,47 @@ impl Page<'_> {
         let of_run = |line: &&LogLine| line.run_id.as_ref().is_some_and(|id| *id == task.run_id);
         self.logs(move |line| of_run(&line) && (step.is_none() || line.step_key == step));
         task.name().to_owned()
+    }
+
+    /// Adds the stack of the task's process, if it was requested.
+    fn stack(&mut self, task: &TaskView) {
+        let followed = self.ctx.app.followed.as_ref();
+        let Some(follow) = followed.filter(|follow| follow.id == task.task_id) else {
+            return;
+        };
+        match &follow.stack {
+            None if follow.is_reading_stack() => self.paragraph("The stack is being read ..."),
+            None => return,
+            Some(Err(reason)) => self.field("no stack", reason),
+            Some(Ok(report)) => {
+                let at = self.ctx.clock(report.at);
+                let heading = format!("Stack of process {}, {at}, {}", report.pid, report.by);
+                self.lines
+                    .push(Line::from(span(heading, self.ctx.roles.header)));
+                for line in report.text.trim_end().lines() {
+                    self.wrapped_text(Vec::new(), line);
+                }
+            }
+        }
+        self.lines.push(Line::default());
+    }
+
+    /// Adds what its processes use: as it was measured for these details, otherwise the last sample.
+    fn uses(&mut self, task: &TaskView) {
+        let followed = self.ctx.app.followed.as_ref();
+        let measured = followed
+            .filter(|follow| follow.id == task.task_id && task.is_running())
+            .and_then(|follow| follow.usage.as_ref());
+        let Some(measured) = measured else {
+            if let Some(usage) = task.usage {
+                let text = format!("{}% of a core, {}", usage.cpu_percent, steps::memory(usage));
+                self.field("uses", &text);
+            }
+            return;
+        };
+        let [first, second] = labels::usage(measured);
+        self.field("uses", &first);
+        self.field("runs as", &second);
     }
 
     /// Adds the followed data of a task: Dagster's events, its output, its message.
