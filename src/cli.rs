@@ -11,6 +11,7 @@ mod complete;
 mod config;
 mod connection;
 mod console;
+mod context;
 mod control;
 mod demo;
 mod doctor;
@@ -76,6 +77,9 @@ enum Verb {
     /// Show, begin and check the settings
     #[command(subcommand)]
     Config(config::ConfigVerb),
+    /// Print the deployments that the settings name
+    #[command(subcommand)]
+    Context(context::ContextVerb),
     /// Print the completions of a shell
     Completions(complete::CompletionsArgs),
     /// Print the manual page
@@ -124,6 +128,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Demo(args)) => outcome(demo::run(&args)),
         Some(Verb::Attach(args)) => outcome(attach::run(*args)),
         Some(Verb::Config(verb)) => outcome(config::run(verb)),
+        Some(Verb::Context(verb)) => outcome(context::run(verb)),
         Some(Verb::Completions(args)) => outcome(complete::completions(&args)),
         Some(Verb::Man(args)) => outcome(complete::manual(&args)),
         Some(Verb::Control(verb)) => outcome(control::run(verb)),

@@ -3,6 +3,7 @@
 //! setting.
 
 mod check;
+mod contexts;
 mod document;
 mod error;
 mod file;
@@ -15,6 +16,7 @@ mod table;
 mod values;
 pub mod yaml;
 
+pub use contexts::{Context, ContextColour};
 pub use document::{flow, reference, sample, schema};
 pub use error::{ConfigError, Problem};
 pub use file::{File, parse, parse_yaml, read_file};

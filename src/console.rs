@@ -39,6 +39,6 @@ pub mod view;
 pub mod yaml_diagnostics;
 
 pub use notify::RingSettings;
-pub use options::{ConsoleError, ConsoleOptions, Exit, QuitPolicy, Startup};
+pub use options::{ConsoleError, ConsoleOptions, ContextChoice, Exit, QuitPolicy, Startup};
 pub use runtime::run;
 pub use terminal::check as require_terminal;

@@ -52,7 +52,9 @@ async fn open(args: AttachArgs) -> Result<ExitCode, CommandError> {
     }
     let mut start = StartArgs::default();
     start.connection.config_yaml.clone_from(&args.config_yaml);
-    let (settings, _log) = console::prepare(&start, &args.console)?;
+    let (mut settings, _log) = console::prepare(&start, &args.console)?;
+    // The hosts are given: there is nothing to switch to.
+    settings.contexts.value.clear();
     let ssh = Ssh {
         command: args
             .ssh_command

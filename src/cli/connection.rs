@@ -19,6 +19,9 @@ pub struct ConnectionArgs {
     /// SQS endpoint other than AWS's own [env: `DAGSTER_TASKIQ_SQS_ENDPOINT_URL`]
     #[arg(long, value_name = "URL")]
     pub endpoint_url: Option<String>,
+    /// Deployment of the settings file to use [env: `DAGSTER_TASKIQ_CONTEXT`]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
     /// AWS region [env: `AWS_REGION`, `AWS_DEFAULT_REGION`]
     #[arg(long, value_name = "REGION")]
     pub region_name: Option<String>,
@@ -50,6 +53,7 @@ impl ConnectionArgs {
     #[must_use]
     pub fn add_to(&self, flags: Partial) -> Partial {
         Partial {
+            context: self.context.clone(),
             queue_url: self.queue_url.clone(),
             endpoint_url: self.endpoint_url.clone(),
             region_name: self.region_name.clone(),

@@ -3,6 +3,7 @@
 //! its own, so that Ctrl-Z, a hang-up and a crash affect the console alone.
 
 mod background;
+mod contexts;
 pub(super) mod direct_queues;
 
 use std::collections::HashSet;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::block_on;
 use super::worker::StartArgs;
 use crate::cli::output::{note, out};
-use crate::config::{ConfigError, Partial, Settings, state_folder};
+use crate::config::{ConfigError, Partial, Settings};
 use crate::console::keymap::Keymap;
 use crate::console::theme::{Depth, Theme};
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit, RingSettings, Startup};
@@ -139,6 +140,14 @@ pub enum CommandError {
     /// The log files.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// Another context.
+    #[error("cannot open the console over the context {name}: {source}")]
+    Context {
+        /// The context.
+        name: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// The runtime.
     #[error("cannot start the asynchronous runtime: {0}; check this process's limits (ulimit -a)")]
     Runtime(#[from] std::io::Error),
@@ -149,7 +158,18 @@ pub enum CommandError {
 /// # Errors
 /// [`CommandError`]
 pub fn run(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandError> {
-    refused(block_on(open(start, args)))
+    match block_on(open(start, args)) {
+        Ok(Opened::Context(name)) => Err(contexts::reopen(&name)),
+        Ok(Opened::Left) => Ok(ExitCode::SUCCESS),
+        Err(error) => refused(Err(error)),
+    }
+}
+
+/// How the console ended.
+enum Opened {
+    Left,
+    /// It is to be opened over this context.
+    Context(String),
 }
 
 /// Turns the error of an unsuitable terminal into the exit code of a usage error.
@@ -163,23 +183,32 @@ pub(super) fn refused(outcome: Result<ExitCode, CommandError>) -> Result<ExitCod
     }
 }
 
-async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandError> {
+async fn open(start: StartArgs, args: ConsoleArgs) -> Result<Opened, CommandError> {
     if !args.once {
         console::require_terminal()?;
     }
     let (settings, _log) = prepare(&start, &args)?;
-    let folders = start.runtime_dir.clone().map(|folder| vec![folder]);
+    let context = settings.chosen_context().map(|(_, context)| context);
+    if let Some(context) = context.filter(|context| !context.hosts.is_empty()) {
+        return contexts::open_remote(&settings, &args, context).await;
+    }
+    let folder = context.and_then(|context| context.runtime_dir.clone());
+    let folders = start.runtime_dir.clone().or(folder);
+    let folders = folders.map(|folder| vec![folder]);
     let discover = folders.unwrap_or_else(crate::protocol::socket_folder::folders);
     if args.once {
-        return print_once(aggregator_options(&settings, discover)).await;
+        print_once(aggregator_options(&settings, discover)).await?;
+        return Ok(Opened::Left);
     }
+    // A worker of a deployment that was chosen for a look is started on request only.
+    let starts = context.is_none() && !settings.read_only.value;
     let (publish, startup) = watch::channel(Startup::None);
     let left = CancellationToken::new();
     // The first screen waits for nothing: neither for an answer on a socket nor for a worker.
     let (starter, incoming) = mpsc::channel(MAX_PENDING_STARTS);
     let mut background = Background::new(&start, &settings, &publish, &left);
     let pool = async {
-        if !settings.read_only.value && client::discover_in(&discover).await.is_empty() {
+        if starts && client::discover_in(&discover).await.is_empty() {
             background.begin().await;
         }
         background.serve(incoming).await;
@@ -196,8 +225,7 @@ async fn open(start: StartArgs, args: ConsoleArgs) -> Result<ExitCode, CommandEr
     };
     let (exit, ()) = tokio::join!(console, pool);
     background.leave(exit.as_ref().ok().copied()).await;
-    exit?;
-    Ok(ExitCode::SUCCESS)
+    Ok(contexts::next(&settings, exit?))
 }
 
 /// Merges flags, file and environment, and starts this process's log.
@@ -283,7 +311,8 @@ pub(super) async fn show(
     let options = ConsoleOptions {
         startup,
         context,
-        memory: Some(state_folder().join("console.json")),
+        contexts: contexts::choices(settings),
+        memory: Some(contexts::memory(settings)),
         ..args.look.options(settings)
     };
     console::run(handle, options).await

@@ -211,7 +211,9 @@ async fn open_console(
     Ok(match exit? {
         Exit::Terminated => killed_by(SignalKind::terminate()),
         Exit::HungUp => killed_by(SignalKind::hangup()),
-        Exit::Left | Exit::DrainAndLeave | Exit::LeaveRunning | Exit::Stop => ExitCode::SUCCESS,
+        Exit::Left | Exit::DrainAndLeave | Exit::LeaveRunning | Exit::Stop | Exit::Context(_) => {
+            ExitCode::SUCCESS
+        }
     })
 }
 

@@ -52,6 +52,9 @@ pub struct CommonArgs {
     /// Settings file (YAML)
     #[arg(short = 'y', long, value_name = "FILE")]
     config_yaml: Option<PathBuf>,
+    /// Deployment of the settings file to use [env: `DAGSTER_TASKIQ_CONTEXT`]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
     /// Dagster's webserver [env: `DAGSTER_TASKIQ_WEBSERVER_URL`]
     #[arg(long, value_name = "URL")]
     webserver_url: Option<String>,
@@ -167,6 +170,7 @@ impl CommonArgs {
     fn context(&self) -> Result<RunContext, RunError> {
         let connection = ConnectionArgs {
             config_yaml: self.config_yaml.clone(),
+            context: self.context.clone(),
             ..ConnectionArgs::default()
         };
         let flags = Partial {

@@ -56,6 +56,22 @@ pub enum ConfigError {
         /// The problem and its remedy.
         problem: String,
     },
+    /// No deployment has this name.
+    #[error("there is no context {name}: {known}")]
+    UnknownContext {
+        /// The name.
+        name: String,
+        /// The known ones, or what to do.
+        known: String,
+    },
+    /// Two deployments are named.
+    #[error("{flag} and the context {name} name two deployments: leave one of them out")]
+    BesideContext {
+        /// The flag.
+        flag: &'static str,
+        /// The context.
+        name: String,
+    },
     /// A worker without a queue would idle silently.
     #[error(
         "no queue is configured: set queue_url in the file given with -y, \

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::check::Checker;
+use super::contexts::applied;
 use super::error::ConfigError;
 use super::region::region_of_queue_url;
 use super::rows::Row;
@@ -24,6 +25,8 @@ pub enum Origin {
     File(PathBuf, usize),
     /// A variable of the environment.
     Environment(&'static str),
+    /// The chosen context.
+    Context(String),
     /// A flag, with its name if the setting has one.
     Flag(Option<&'static str>),
     /// Taken from another setting (the region from the queue URL).
@@ -36,6 +39,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("the defaults"),
             Self::File(path, line) => write!(f, "{}, line {line}", path.display()),
             Self::Environment(name) => write!(f, "{name} in the environment"),
+            Self::Context(name) => write!(f, "the context {name}"),
             Self::Flag(Some(flag)) => write!(f, "{flag} on the command line"),
             Self::Flag(None) => f.write_str("the command line"),
             Self::Derived => f.write_str("the queue URL"),
@@ -52,6 +56,7 @@ impl Serialize for Origin {
                 json!({"kind": "file", "file": path.to_string_lossy(), "line": line})
             }
             Self::Environment(name) => json!({"kind": "environment", "variable": name}),
+            Self::Context(name) => json!({"kind": "context", "context": name}),
             Self::Flag(flag) => json!({"kind": "flag", "flag": flag}),
             Self::Derived => json!({"kind": "derived"}),
         }
@@ -86,6 +91,7 @@ pub struct Layer {
 enum Place {
     File(PathBuf, BTreeMap<&'static str, usize>),
     Environment,
+    Context(String),
     #[default]
     Flags,
 }
@@ -106,6 +112,17 @@ impl Layer {
     pub fn flags(values: Partial) -> Self {
         let place = Place::Flags;
         Self { values, place }
+    }
+
+    /// The layer of a chosen context.
+    pub(super) fn context(name: &str, values: Partial) -> Self {
+        let place = Place::Context(name.to_owned());
+        Self { values, place }
+    }
+
+    /// Whether it is a layer of the command line.
+    pub(super) fn is_of_flags(&self) -> bool {
+        matches!(self.place, Place::Flags)
     }
 
     /// The layer of the environment.
@@ -134,6 +151,7 @@ impl Layer {
                 Origin::File(path.clone(), lines.get(row.key).copied().unwrap_or(1))
             }
             Place::Environment => Origin::Environment(row.env.unwrap_or_default()),
+            Place::Context(name) => Origin::Context(name.clone()),
             Place::Flags => Origin::Flag(row.flag),
         }
     }
@@ -171,8 +189,9 @@ impl Settings {
     /// As [`Settings::merge`], without checking the values.
     ///
     /// # Errors
-    /// [`ConfigError::NoQueue`]
+    /// [`ConfigError::NoQueue`], [`ConfigError::UnknownContext`] or [`ConfigError::BesideContext`].
     pub fn merge_unchecked(layers: &[Layer], local_broker: bool) -> Result<Self, ConfigError> {
+        let layers = &applied(layers)?;
         let mut settings = Self::topmost(layers);
         if settings.queue_url.origin == Origin::Default {
             if !local_broker {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::STARVATION_GUARD;
+use super::contexts::{Context, check_names};
 use super::listen::{Listen, check_listen};
 use super::merge::{Layer, Origin, Setting, check_bands, check_queue_url, topmost};
 use super::rows::{Row, settings};
@@ -130,6 +131,15 @@ settings! {
     ring_for: Vec<AlarmKind> = AlarmKind::USUAL.to_vec(), flag: "--ring-for";
     /// Whether every command that changes something is refused.
     read_only: bool = false, flag: "--read-only";
+
+    /// Deployments that `--context` and `:context` choose by name. Of the chosen one are `queue_url`,
+    /// `endpoint_url`, `region_name`, `webserver_url` and `dagster_home`; `hosts` and `runtime_dir`
+    /// of its workers; the `colour` of its name.
+    contexts: BTreeMap<String, Context> = BTreeMap::new(),
+        section: "Contexts", check: check_names,
+        example: "{production: {queue_url: https://sqs.eu-west-1.amazonaws.com/123456789012/dagster-tasks, hosts: [ann@etl-1], colour: red}}";
+    /// Name of the context to use.
+    context: String, flag: "--context", env: "DAGSTER_TASKIQ_CONTEXT", example: "production";
 
     /// Settings of the executor's and the launcher's SQS client.
     config_source: Map<String, Value>,

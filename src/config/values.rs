@@ -149,7 +149,7 @@ impl SettingValue for Band {
     }
 }
 
-fn one_of<T: Serialize>(words: &[T]) -> Value {
+pub(super) fn one_of<T: Serialize>(words: &[T]) -> Value {
     json!({"type": "string", "enum": words})
 }
 

@@ -6,6 +6,7 @@
 mod alarm_list;
 mod confirm;
 mod confirm_removal;
+mod contexts;
 mod details;
 mod dispatch;
 mod explanation;
@@ -35,7 +36,7 @@ use super::glyphs::Glyphs;
 use super::key::Key;
 use super::keymap::Keymap;
 use super::notify::{Notifier, RingSettings};
-use super::options::{Exit, QuitPolicy, Startup};
+use super::options::{ContextChoice, Exit, QuitPolicy, Startup};
 use super::overlay::Overlay;
 use super::theme::{Depth, Theme};
 use super::toast::{Toast, Tone};
@@ -132,6 +133,8 @@ pub struct Setup {
     pub read_only: bool,
     /// Shown beside the product's name.
     pub context: String,
+    /// The deployments to choose from.
+    pub contexts: Vec<ContextChoice>,
     /// Behaviour of `q`.
     pub quit: QuitPolicy,
     /// The glyphs to draw with.

@@ -120,6 +120,8 @@ pub enum Verb {
     Dump,
     /// Another theme.
     Theme,
+    /// Another deployment.
+    Context,
     /// Use the mouse, or leave it to the terminal.
     Mouse,
     /// Times in UTC, or in the host's zone.

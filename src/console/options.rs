@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::notify::RingSettings;
 use super::theme::Depth;
+use crate::config::ContextColour;
 
 /// Behaviour of `q` while steps are in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub enum Exit {
     DrainAndLeave,
     /// Leave the pool running in the background.
     LeaveRunning,
+    /// Open the console over another context: the one at this index of
+    /// [`ConsoleOptions::contexts`].
+    Context(usize),
     /// Interrupt running tasks and end the pool.
     Stop,
     /// SIGTERM or SIGINT ended the process.
@@ -50,6 +54,17 @@ pub enum Startup {
     Failed(String),
 }
 
+/// A deployment that the console can be opened over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextChoice {
+    /// Its name.
+    pub name: String,
+    /// Colour of the name.
+    pub colour: Option<ContextColour>,
+    /// Whether this console shows it.
+    pub is_current: bool,
+}
+
 /// Options of the console.
 #[derive(Clone, Debug)]
 pub struct ConsoleOptions {
@@ -59,6 +74,8 @@ pub struct ConsoleOptions {
     pub theme: String,
     /// Name of the console's source, shown beside the product's name (`demo`, a host name).
     pub context: String,
+    /// The deployments to choose from.
+    pub contexts: Vec<ContextChoice>,
     /// Behaviour of `q` while steps are in flight.
     pub quit: QuitPolicy,
     /// Maximum frames per second; `None` is 30, or 10 under ssh.
@@ -88,6 +105,7 @@ impl Default for ConsoleOptions {
             read_only: false,
             theme: String::from("default"),
             context: String::new(),
+            contexts: Vec::new(),
             quit: QuitPolicy::Leave,
             max_fps: None,
             ascii: None,

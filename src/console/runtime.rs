@@ -54,6 +54,7 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
     let setup = Setup {
         read_only: options.read_only,
         context: options.context.clone(),
+        contexts: options.contexts.clone(),
         quit: options.quit,
         glyphs: Glyphs::for_locale(options.ascii),
         depth,

@@ -367,3 +367,29 @@ fn bash_loads_the_completions_and_the_manual_page_is_one() {
             .is_file()
     );
 }
+
+#[test]
+fn contexts_are_listed_and_one_that_does_not_exist_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let text = "contexts:\n  production: {queue_url: 'https://u:s3cr3t@sqs.eu-west-1.amazonaws.com/1/q', hosts: [ann@etl-1]}\n  staging: {}\n";
+    let file = written(&folder, text);
+    let list = |more: &[&str]| {
+        let mut command = program(&["context", "list", "-y"]);
+        command.arg(&file).args(more).output().unwrap()
+    };
+    let (lines, errors) = texts(&list(&["--context", "production"]));
+    assert!(
+        lines.contains("* production: workers on ann@etl-1; https"),
+        "{lines}{errors}"
+    );
+    assert!(
+        lines.contains("  staging: workers of this host; no queue"),
+        "{lines}"
+    );
+    assert!(!lines.contains("s3cr3t"), "{lines}");
+    let refused = list(&["--context", "prod"]);
+    let (_, errors) = texts(&refused);
+    assert!(!refused.status.success());
+    let words = "there is no context prod: the settings name production, staging";
+    assert!(errors.contains(words), "{errors}");
+}

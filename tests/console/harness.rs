@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dagster_taskiq_tui::console::RingSettings;
+use dagster_taskiq_tui::config::ContextColour;
 use dagster_taskiq_tui::console::app::{App, Caret, Effect, Message, Setup};
 use dagster_taskiq_tui::console::glyphs;
 use dagster_taskiq_tui::console::key;
 use dagster_taskiq_tui::console::options::QuitPolicy;
 use dagster_taskiq_tui::console::theme::{Depth, Theme};
+use dagster_taskiq_tui::console::{ContextChoice, RingSettings};
 use dagster_taskiq_tui::domain::{
     AlarmKind, Answer, Command, Query, Reply, Ring, Snapshot, Timestamp,
 };
@@ -42,6 +43,8 @@ pub struct Options {
     pub reduced_motion: bool,
     pub quit: QuitPolicy,
     pub ring: &'static [Ring],
+    /// The context that it shows, of two.
+    pub context: Option<&'static str>,
 }
 
 impl Default for Options {
@@ -55,7 +58,27 @@ impl Default for Options {
             reduced_motion: false,
             quit: QuitPolicy::Leave,
             ring: &[],
+            context: None,
         }
+    }
+}
+
+impl Options {
+    /// Two contexts, where one is shown.
+    fn contexts(self) -> Vec<ContextChoice> {
+        let Some(shown) = self.context else {
+            return Vec::new();
+        };
+        let colours = [
+            ("production", ContextColour::Red),
+            ("staging", ContextColour::Green),
+        ];
+        let choice = |(name, colour): (&str, ContextColour)| ContextChoice {
+            name: name.to_owned(),
+            colour: Some(colour),
+            is_current: name == shown,
+        };
+        colours.map(choice).into()
     }
 }
 
@@ -89,6 +112,7 @@ impl Harness {
         let setup = Setup {
             read_only: options.read_only,
             context: String::from("demo"),
+            contexts: options.contexts(),
             quit: options.quit,
             glyphs: if options.ascii {
                 &glyphs::ASCII

@@ -9,6 +9,7 @@
 mod alarms;
 mod alone;
 mod clocks;
+mod contexts;
 mod dead_letters;
 mod explaining;
 mod fixture;

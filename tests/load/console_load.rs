@@ -76,6 +76,7 @@ impl Console {
         let setup = Setup {
             read_only: false,
             context: String::from("load"),
+            contexts: Vec::new(),
             quit: QuitPolicy::Leave,
             glyphs: &UNICODE,
             depth: Depth::True,

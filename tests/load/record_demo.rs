@@ -208,6 +208,7 @@ async fn ask_as(
     let setup = Setup {
         read_only: false,
         context: String::new(),
+        contexts: Vec::new(),
         quit: QuitPolicy::Leave,
         glyphs: &UNICODE,
         depth: Depth::True,

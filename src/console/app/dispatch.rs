@@ -135,6 +135,7 @@ impl App {
             Verb::Dump => self.dump_to(argument, now, effects),
             Verb::Theme => self.set_theme(argument, now),
             Verb::Mouse => self.use_mouse(now, effects),
+            Verb::Context => self.switch_context(argument, now, effects),
             Verb::Utc => self.switch_zone(now),
             Verb::Redraw => effects.push(Effect::Redraw),
             Verb::Suspend => effects.push(Effect::Suspend),

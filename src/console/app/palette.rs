@@ -83,6 +83,7 @@ impl App {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let lower = |word: &str| word.to_lowercase();
         match verb {
+            Verb::Context => self.context_names(),
             Verb::Launch => {
                 let jobs = self.snapshot.jobs.iter();
                 jobs.map(|job| labels::job(job).to_owned()).collect()

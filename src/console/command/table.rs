@@ -302,6 +302,10 @@ pub static COMMANDS: &[CommandRow] = &[
         .aka(&["export"])
         .takes("[screen|csv|json] [FILE]")
         .help("write the screen as text, or the rows that match as CSV or JSON, to a new file"),
+    row(Verb::Context, "context", &[])
+        .aka(&["ctx"])
+        .takes("[NAME]")
+        .help("open the console over another deployment of the settings, or name them all"),
     row(Verb::Theme, "theme", &[])
         .takes("NAME")
         .help("another theme: default, dark, light, high-contrast, mono, colour-blind"),

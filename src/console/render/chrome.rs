@@ -2,12 +2,15 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::Ctx;
 use super::paint::{self, Align, span};
+use crate::config::ContextColour;
 use crate::console::command::{self, CommandRow, Verb};
 use crate::console::format::{self, coarse_age, seconds_between};
+use crate::console::theme::Depth;
 use crate::console::toast::Tone;
 use crate::console::view::View;
 use crate::console::{keymap, labels, rows, text};
@@ -18,7 +21,15 @@ const PRODUCT: &str = "dagster-taskiq";
 /// Product and context at the left, a badge per source at the right.
 pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     let roles = ctx.roles;
-    let mut left = vec![span(format!(" {PRODUCT}"), roles.product)];
+    let mut left = Vec::new();
+    let mut contexts = ctx.app.setup.contexts.iter();
+    if let Some(context) = contexts.find(|context| context.is_current) {
+        // First: it is read even where the rest has no room.
+        let name = format!(" {} ", context.name);
+        left.push(span(" ", roles.text));
+        left.push(span(name, name_style(ctx.app.setup.depth, context.colour)));
+    }
+    left.push(span(format!(" {PRODUCT}"), roles.product));
     if !ctx.app.setup.context.is_empty() {
         left.push(span(format!("  {}", ctx.app.setup.context), roles.strong));
     }
@@ -40,6 +51,21 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
         paint::line(ctx, buf, at, &badges, Align::Right);
     }
     paint::line(ctx, buf, area, &left, Align::Left);
+}
+
+/// Style of the context's name: reversed, so that it is seen without colours, too.
+fn name_style(depth: Depth, colour: Option<ContextColour>) -> Style {
+    let style = Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED);
+    let colour = match colour.filter(|_| depth != Depth::Mono) {
+        None => return style,
+        Some(ContextColour::Red) => Color::Red,
+        Some(ContextColour::Yellow) => Color::Yellow,
+        Some(ContextColour::Green) => Color::Green,
+        Some(ContextColour::Cyan) => Color::Cyan,
+        Some(ContextColour::Blue) => Color::Blue,
+        Some(ContextColour::Magenta) => Color::Magenta,
+    };
+    style.fg(colour)
 }
 
 /// Content of the badges by available room, most first.
