@@ -57,8 +57,8 @@ fn another_context_ends_this_console_and_an_unknown_one_is_refused() {
         ),
         (":context production<enter>", "This is production"),
         (
-            ":ctx prod<enter>",
-            "There is no context `prod`: production, staging",
+            ":ctx nowhere<enter>",
+            "There is no context `nowhere`: production, staging",
         ),
     ] {
         let effects = harness.keys(line);

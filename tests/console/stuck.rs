@@ -138,8 +138,7 @@ fn open_details_of_a_running_step_measure_its_usage_again_and_again() {
 #[test]
 fn a_step_beyond_its_usual_time_is_marked_in_its_row_and_explained_in_its_details() {
     let mut snapshot: Snapshot = (*fixture::snapshot()).clone();
-    let late = snapshot
-        .tasks
+    let late = Arc::make_mut(&mut snapshot.tasks)
         .iter_mut()
         .find(|task| task.name() == "train_gradient_boosting");
     late.unwrap().beyond_usual = Some(UsualTime {

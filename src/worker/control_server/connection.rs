@@ -169,18 +169,17 @@ async fn commands(
                         }.boxed());
                     }
                     Some(Ok(ClientFrame::Hello(_))) => {}
-                    Some(Err(error)) => match bytes.as_deref().and_then(unknown_command) {
-                        // A newer console may know commands that this worker does not.
-                        Some(id) => {
+                    Some(Err(error)) => {
+                        if let Some(id) = bytes.as_deref().and_then(unknown_command) {
+                            // A newer console may know commands that this worker does not.
                             let version = &context.hello.version;
                             let reply = Reply::Failed(format!(
                                 "this worker (version {version}) does not know this command"
                             ));
                             let frame = ServerFrame::Reply { id, reply };
                             pending.push(std::future::ready(frame).boxed());
-                        }
-                        None => {
-                            tracing::warn!("a console sent what is no command ({error}); closing its link");
+                        } else {
+                            tracing::warn!("a console sent no command ({error}); closing its link");
                             listening = false;
                             ending.cancel();
                         }
