@@ -66,6 +66,9 @@ enum Verb {
     /// Say where a running step of this host is, and what it uses
     #[command(subcommand)]
     Step(step::StepVerb),
+    /// Look at Dagster itself: daemons, schedules, sensors, backfills; start and stop them
+    #[command(subcommand)]
+    Dagster(run::DagsterVerb),
     /// The embedded SQS-compatible broker
     Broker(broker::Broker),
     /// Run a sample project on this machine: broker, worker, Dagster and the console
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Queue(verb)) => outcome(queue::run(verb)),
         Some(Verb::Run(verb)) => outcome(run::run(verb)),
         Some(Verb::Step(verb)) => outcome(step::run(verb)),
+        Some(Verb::Dagster(verb)) => outcome(run::run_dagster(verb)),
         Some(Verb::Broker(broker)) => broker.run(),
         Some(Verb::Doctor(args)) => outcome(doctor::run(&args)),
         Some(Verb::Demo(args)) => outcome(demo::run(&args)),

@@ -6,10 +6,12 @@
 
 mod answer;
 mod error;
+mod failures;
 mod job_detail;
 mod jobs;
 mod launch;
 mod logs;
+mod parts;
 mod runs;
 
 use std::time::Duration;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::redirect::Policy;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::secrets::redact_text;
 
@@ -119,12 +121,21 @@ impl Client {
 
     /// Sends a query; returns the value of the answer's only field.
     async fn read(&self, document: &str, variables: Value) -> Result<Value, DagsterError> {
+        self.post(document, variables, READ).await.map(only)
+    }
+
+    /// Sends a query; returns the values of the answer's fields.
+    async fn read_all(
+        &self,
+        document: &str,
+        variables: Value,
+    ) -> Result<Map<String, Value>, DagsterError> {
         self.post(document, variables, READ).await
     }
 
     /// Sends a mutation; returns the value of the answer's only field.
     async fn write(&self, document: &str, variables: Value) -> Result<Value, DagsterError> {
-        self.post(document, variables, WRITE).await
+        self.post(document, variables, WRITE).await.map(only)
     }
 
     async fn post(
@@ -132,11 +143,11 @@ impl Client {
         document: &str,
         variables: Value,
         limit: Duration,
-    ) -> Result<Value, DagsterError> {
+    ) -> Result<Map<String, Value>, DagsterError> {
         let body = json!({"query": document, "variables": variables});
         let request = self.http.post(self.at("/graphql")).json(&body);
         let body = self.send(request, limit).await?;
-        answer::field(&body).map_err(|problem| match problem {
+        answer::fields(&body).map_err(|problem| match problem {
             answer::Problem::NotGraphQl => self.not_dagster("/graphql does not speak GraphQL"),
             answer::Problem::Errors(reason) => DagsterError::GraphQl {
                 url: self.shown.clone(),
@@ -190,6 +201,15 @@ impl Client {
             reason: reason.to_owned(),
         }
     }
+}
+
+/// The value of an answer's only field, which [`answer::fields`] has made sure of.
+fn only(fields: Map<String, Value>) -> Value {
+    fields
+        .into_iter()
+        .next()
+        .map(|(_, value)| value)
+        .unwrap_or_default()
 }
 
 /// A URL for display, logs and files: its user name and password are removed, and other secrets in

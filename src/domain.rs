@@ -7,10 +7,12 @@ mod audit;
 mod command;
 mod event;
 mod explanation;
+mod failure;
 mod fleet;
 mod isolation;
 mod log;
 mod message;
+mod part;
 mod process;
 mod query;
 mod queue;
@@ -29,6 +31,10 @@ pub use audit::AuditEntry;
 pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};
 pub use explanation::{Explanation, Holder, Reason, SentMessage, WaitingStep};
+pub use failure::{
+    FailedRun, FailedRunPage, FailureGroup, FailureKind, FailureMember, MAX_FAILED_RUNS,
+    RunFailures, Settled, StepFailure, group_failures, parse_window,
+};
 pub use fleet::FleetWorker;
 pub use isolation::Isolation;
 pub use log::{LOG_FILES, LogFormat, LogLevel, LogLine};
@@ -36,6 +42,8 @@ pub use message::{
     Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,
     RedrivePolicy,
 };
+pub(crate) use part::note_missing_daemons;
+pub use part::{DagsterPart, DagsterParts, Health, Instigator, PartKind};
 pub use process::{ProcessUsage, StackReport, UsualTime};
 pub use query::{
     Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent, RunStep,

@@ -1,10 +1,12 @@
-//! `run jobs|launch|list|show|explain|free-slot|terminate|reexecute|reload`: Dagster's runs from a
-//! shell or a script. The same operations as in the console's views, with the same refusals and the
+//! `run jobs|launch|list|show|failures|explain|free-slot|terminate|reexecute|reload`: Dagster's runs
+//! from a shell or a script. The same operations as in the console's views, with the same refusals and the
 //! same audit log.
 
 mod choose;
 mod context;
 mod explain;
+mod failures;
+mod instance;
 mod launch;
 mod list;
 mod terminate;
@@ -22,6 +24,7 @@ use crate::config::{ConfigError, Partial};
 use crate::dagster::DagsterError;
 use crate::domain::RunStatus;
 use context::RunContext;
+pub use instance::{DagsterVerb, run as run_dagster};
 
 /// Verbs of `run`.
 #[derive(Debug, Subcommand)]
@@ -34,14 +37,16 @@ pub enum RunVerb {
     List(list::ListArgs),
     /// Print a run with its steps and its configuration
     Show(list::ShowArgs),
+    /// Print what broke: failures by exception class and job
+    Failures(failures::FailuresArgs),
     /// Say why a run or one of its steps does not start
     Explain(Box<explain::ExplainArgs>),
     /// Give back the pool slot of a step that does not need it any more
     FreeSlot(Box<explain::FreeSlotArgs>),
     /// Terminate runs, by id or by status and job
     Terminate(terminate::TerminateArgs),
-    /// Run a run's job again, whole or from where it failed
-    Reexecute(launch::ReexecuteArgs),
+    /// Run a run's job again, whole or from where it failed; or all failed runs of a group
+    Reexecute(Box<launch::ReexecuteArgs>),
     /// Have Dagster load a code location again
     Reload(launch::ReloadArgs),
 }
@@ -156,10 +161,11 @@ pub fn run(verb: RunVerb) -> Result<ExitCode, RunError> {
             RunVerb::Launch(args) => launch::launch(args).await?,
             RunVerb::List(args) => list::list(args).await?,
             RunVerb::Show(args) => list::show(args).await?,
+            RunVerb::Failures(args) => failures::failures(args).await?,
             RunVerb::Explain(args) => Box::pin(explain::explain(*args)).await?,
             RunVerb::FreeSlot(args) => Box::pin(explain::free_slot(*args)).await?,
             RunVerb::Terminate(args) => terminate::terminate(args).await?,
-            RunVerb::Reexecute(args) => launch::reexecute(args).await?,
+            RunVerb::Reexecute(args) => Box::pin(launch::reexecute(*args)).await?,
             RunVerb::Reload(args) => launch::reload(args).await?,
         }
         Ok(ExitCode::SUCCESS)

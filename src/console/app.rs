@@ -4,12 +4,14 @@
 //! current model. [`super::runtime`] owns the terminal, the clock and the control layer.
 
 mod alarm_list;
+mod batch;
 mod confirm;
 mod confirm_removal;
 mod contexts;
 mod details;
 mod dispatch;
 mod explanation;
+mod failures;
 mod launch_form;
 mod list;
 mod marks;
@@ -19,6 +21,7 @@ mod navigation;
 mod operations;
 mod overlays;
 mod palette;
+mod parts;
 mod runs;
 mod updates;
 
@@ -46,11 +49,15 @@ use crate::domain::{Command, LogLevel, Reply, Snapshot};
 pub use super::render::Caret;
 pub(super) use alarm_list::Standing;
 pub use alarm_list::{AlarmKey, AlarmPlace};
+pub(super) use batch::MAX_RATE;
+pub use batch::{Batch, Plan};
 pub use explanation::{Explained, Subject};
+pub use failures::Failures;
 pub use list::List;
 pub use messages::Messages;
 pub use mouse::Mouse;
 pub use navigation::Place;
+pub use parts::Parts;
 
 /// Input of the model.
 #[derive(Clone, Debug)]
@@ -232,6 +239,12 @@ pub struct App {
     next_request: u64,
     /// Data about queues and messages beyond the snapshot.
     pub(super) messages: Messages,
+    /// What is known of the failures.
+    failures: Failures,
+    /// Queries for the parts of Dagster.
+    pub(super) parts: Parts,
+    /// Re-executions or redrives under way.
+    batch: Option<Batch>,
     /// The alarms that the terminal rings for.
     ringing: Notifier,
     /// Time of the last message.
@@ -281,6 +294,9 @@ impl App {
             loading_runs: None,
             next_request: 0,
             messages: Messages::default(),
+            failures: Failures::default(),
+            parts: Parts::default(),
+            batch: None,
             ringing: Notifier::default(),
             last_message_at: Timestamp::MIN,
         }
@@ -317,6 +333,9 @@ impl App {
                     && !self.form_reply(request, &reply, now, &mut effects)
                     && !self.follow_reply(request, &reply, now)
                     && !self.explain_reply(request, &reply, now)
+                    && !self.failures_reply(request, &reply, now, &mut effects)
+                    && !self.batch_reply(request, &reply, now)
+                    && !self.parts_reply(request, &reply, now)
                 {
                     self.take_reply(request, reply, now);
                 }
@@ -339,6 +358,9 @@ impl App {
         self.settle();
         self.follow(now, &mut effects);
         self.keep_explaining(now, &mut effects);
+        self.keep_scanning(now, &mut effects);
+        self.keep_sending(now, &mut effects);
+        self.keep_looking(now, &mut effects);
         effects
     }
 
@@ -361,7 +383,12 @@ impl App {
                 .sources
                 .iter()
                 .any(|source| source.health.problem().is_some());
-        if moving { MOVING } else { STALE_CHECK }
+        let tick = if moving { MOVING } else { STALE_CHECK };
+        let due = self.batch.as_ref().and_then(Batch::due);
+        due.map_or(tick, |due| {
+            let left = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+            left.clamp(Duration::from_millis(50), MOVING)
+        })
     }
 
     /// The view on the screen.

@@ -40,6 +40,7 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
         Command::ReexecuteRun {
             run_id,
             from_failure,
+            ..
         } => format!(
             "run reexecute {run_id}{}",
             flag(*from_failure, "--from-failure")
@@ -106,6 +107,12 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             let more = flag(run_ids.len() > IDS, "…");
             format!("run terminate{ids}{more}{}", flag(*force, "--force"))
         }
+        Command::Switch { instigator, on } => format!(
+            "dagster {} {} --location {}",
+            if *on { "start" } else { "stop" },
+            instigator.name,
+            instigator.location
+        ),
         Command::FreeSlot { run_id, step_key } => format!("run free-slot {run_id} '{step_key}'"),
         _ => return None,
     };

@@ -90,6 +90,16 @@ pub enum Verb {
     Stack,
     /// Explain why the step or run under the cursor does not start.
     Explain,
+    /// Look at failures of another window of time.
+    Since,
+    /// Execute the failed runs of a group again.
+    ReexecuteGroup,
+    /// Send the dead letters of a group back.
+    RedriveGroup,
+    /// Turn a schedule or sensor on or off.
+    Switch,
+    /// Send no more of the re-executions or redrives under way.
+    StopBatch,
     /// Change the form of the times of log lines.
     LogTimes,
     /// Have Dagster load a code location again.

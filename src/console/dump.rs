@@ -101,6 +101,8 @@ impl App {
             View::Workers => return worker_at(snapshot, at)?.to_json(),
             View::DeadLetters => serde_json::to_value(snapshot.dead_letters.get(at)?),
             View::Audit => serde_json::to_value(snapshot.audit.get(at)?),
+            View::Failures => serde_json::to_value(snapshot.failures.get(at)?),
+            View::Dagster => serde_json::to_value(snapshot.dagster.get(at)?),
             View::Logs => serde_json::to_value(snapshot.logs.get(at)?),
         };
         value.ok()

@@ -44,8 +44,9 @@ pub struct Filter {
 }
 
 /// Fields a term may name, with their short forms.
-const FIELDS: [(&str, &str); 10] = [
+const FIELDS: [(&str, &str); 11] = [
     ("host", "host"),
+    ("kind", "kind"),
     ("queue", "queue"),
     ("status", "status"),
     ("run", "run"),

@@ -1,6 +1,6 @@
 //! The overlays of a view, one at a time: input lines, dialogs, lists, details.
 
-use super::app::{AlarmPlace, Subject};
+use super::app::{AlarmPlace, MAX_RATE, Plan, Subject};
 use super::key::Key;
 use super::launch::{LaunchForm, Part};
 pub use super::line::Input;
@@ -65,6 +65,8 @@ pub enum Overlay {
         /// The typed text.
         input: Input,
     },
+    /// The confirmation of a batch, with its rate.
+    Stagger(Box<Stagger>),
     /// A confirmation.
     Confirm(Confirm),
     /// The dialog for tasks in flight when quitting.
@@ -79,7 +81,8 @@ impl Overlay {
             Self::Palette { .. }
             | Self::Filter { .. }
             | Self::Launch { .. }
-            | Self::Scale { .. } => Input::takes_chord(key),
+            | Self::Scale { .. }
+            | Self::Stagger(_) => Input::takes_chord(key),
             Self::Confirm(confirm) => confirm.typed.is_some() && Input::takes_chord(key),
             Self::LaunchForm(form) => match form.part {
                 Part::Editor(_) => true,
@@ -127,5 +130,29 @@ impl Confirm {
             typed == given || self.requests.iter().any(|(_, command)| names_run(command))
         };
         self.typed.as_ref().is_none_or(is_requested)
+    }
+}
+
+/// The confirmation of a batch, with its rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stagger {
+    /// The action to confirm.
+    pub title: String,
+    /// Its effect: the counts, one sentence a line.
+    pub body: Vec<String>,
+    /// The typed rate, in items a minute.
+    pub input: Input,
+    /// Whether Enter was pressed on something that is no rate, and nothing was typed since.
+    pub is_refused: bool,
+    /// What is done.
+    pub plan: Plan,
+}
+
+impl Stagger {
+    /// The typed rate, in items a minute.
+    #[must_use]
+    pub fn rate(&self) -> Option<usize> {
+        let rate = self.input.text().trim().parse().ok();
+        rate.filter(|rate| (1..=MAX_RATE).contains(rate))
     }
 }

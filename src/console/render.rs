@@ -11,9 +11,11 @@ mod alarms;
 mod audit;
 mod badges;
 mod chrome;
+mod dagster;
 mod dead_letters;
 mod detail;
 mod dialog;
+mod failures;
 mod gantt;
 mod help;
 mod launch;
@@ -168,6 +170,8 @@ impl App {
             View::Logs => logs::render(ctx, screen.body, buf),
             View::DeadLetters => dead_letters::render(ctx, screen.body, buf),
             View::Audit => audit::render(ctx, screen.body, buf),
+            View::Dagster => dagster::render(ctx, screen.body, buf),
+            View::Failures => failures::render(ctx, screen.body, buf),
         }
         chrome::hints(ctx, screen.hints, buf);
         match &self.overlay {
@@ -188,6 +192,7 @@ impl App {
                 dialog::launch(ctx, input, *choice, screen.body, buf);
             }
             Some(Overlay::LaunchForm(form)) => launch::render(ctx, form, screen.body, buf),
+            Some(Overlay::Stagger(stagger)) => dialog::stagger(ctx, stagger, screen.body, buf),
             Some(Overlay::Confirm(confirm)) => dialog::confirm(ctx, confirm, screen.body, buf),
             Some(Overlay::Quit) => dialog::quit(ctx, screen.body, buf),
         }
@@ -243,7 +248,9 @@ pub(super) fn page_rows(app: &App) -> usize {
     let body = Screen::of(area).body;
     let rows = match app.view {
         View::Overview => overview::in_flight_rows(app, body),
-        View::Queues | View::DeadLetters => table::body_rows(queues::regions(body).0),
+        View::Queues | View::DeadLetters | View::Failures | View::Dagster => {
+            table::body_rows(queues::regions(body).0)
+        }
         View::Steps | View::Runs | View::Audit => table::body_rows(body),
         View::Workers => table::body_rows(workers::regions(body).0),
         View::Logs => panel::inner(body).height,
@@ -269,7 +276,9 @@ pub(super) fn spot(app: &App, x: u16, y: u16) -> Option<Spot> {
     }
     let inner = match app.view {
         View::Overview => overview::in_flight(app, screen.body),
-        View::Queues | View::DeadLetters => panel::inner(queues::regions(screen.body).0),
+        View::Queues | View::DeadLetters | View::Failures | View::Dagster => {
+            panel::inner(queues::regions(screen.body).0)
+        }
         View::Workers => panel::inner(workers::regions(screen.body).0),
         View::Steps | View::Runs | View::Audit => panel::inner(screen.body),
         // Its lines may take several rows each.

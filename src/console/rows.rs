@@ -61,6 +61,8 @@ impl Rows {
             }
             View::DeadLetters => filter.matches(&snapshot.dead_letters[*index]),
             View::Audit => filter.matches(&snapshot.audit[*index]),
+            View::Failures => filter.matches(&snapshot.failures[*index]),
+            View::Dagster => filter.matches(&snapshot.dagster[*index]),
             View::Logs => {
                 let line = &snapshot.logs[*index];
                 line.level >= level && filter.matches(line)
@@ -123,6 +125,8 @@ pub fn total(view: View, snapshot: &Snapshot) -> usize {
         View::Logs => snapshot.logs.len(),
         View::DeadLetters => snapshot.dead_letters.len(),
         View::Audit => snapshot.audit.len(),
+        View::Failures => snapshot.failures.len(),
+        View::Dagster => snapshot.dagster.len(),
     }
 }
 
@@ -142,6 +146,8 @@ pub fn is_same(view: View, one: &Snapshot, other: &Snapshot) -> bool {
         View::Logs => Arc::ptr_eq(&one.logs, &other.logs),
         View::DeadLetters => Arc::ptr_eq(&one.dead_letters, &other.dead_letters),
         View::Audit => Arc::ptr_eq(&one.audit, &other.audit),
+        View::Failures => Arc::ptr_eq(&one.failures, &other.failures),
+        View::Dagster => Arc::ptr_eq(&one.dagster, &other.dagster),
     }
 }
 
@@ -202,6 +208,8 @@ pub fn id_at(view: View, snapshot: &Snapshot, index: usize) -> Option<&str> {
         View::Runs => Some(&snapshot.runs.get(index)?.run_id),
         View::Workers => Some(worker_at(snapshot, index)?.id()),
         View::DeadLetters => Some(&snapshot.dead_letters.get(index)?.message_id),
+        View::Failures => Some(&snapshot.failures.get(index)?.id),
+        View::Dagster => Some(&snapshot.dagster.get(index)?.id),
         View::Logs | View::Audit => None,
     }
 }

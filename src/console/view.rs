@@ -19,11 +19,15 @@ pub enum View {
     DeadLetters,
     /// Commands on this host, with their users.
     Audit,
+    /// What broke, and how much.
+    Failures,
+    /// Whether Dagster itself works.
+    Dagster,
 }
 
 impl View {
     /// All of them, by digit.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Overview,
         Self::Queues,
         Self::Steps,
@@ -32,6 +36,8 @@ impl View {
         Self::Logs,
         Self::DeadLetters,
         Self::Audit,
+        Self::Failures,
+        Self::Dagster,
     ];
 
     /// The tab's title.
@@ -46,6 +52,8 @@ impl View {
             Self::Logs => "Logs",
             Self::DeadLetters => "Dead letters",
             Self::Audit => "Audit",
+            Self::Failures => "Failures",
+            Self::Dagster => "Dagster",
         }
     }
 
@@ -53,7 +61,10 @@ impl View {
     #[must_use]
     pub fn short_title(self) -> &'static str {
         match self {
+            Self::Overview => "Over",
+            Self::Workers => "Work",
             Self::DeadLetters => "Dead",
+            Self::Failures => "Fail",
             other => other.title(),
         }
     }
@@ -61,7 +72,7 @@ impl View {
     /// The digit that shows it.
     #[must_use]
     pub fn digit(self) -> usize {
-        self.index() + 1
+        (self.index() + 1) % 10
     }
 
     /// Its position, from 0.

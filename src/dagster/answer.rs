@@ -29,8 +29,8 @@ struct Message {
     message: String,
 }
 
-/// The value of the only field of an answer's `data`.
-pub(super) fn field(body: &[u8]) -> Result<Value, Problem> {
+/// The fields of an answer's `data`; at least one.
+pub(super) fn fields(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     let envelope: Envelope = serde_json::from_slice(body).map_err(|_| Problem::NotGraphQl)?;
     if !envelope.errors.is_empty() {
         let messages: Vec<String> = envelope
@@ -42,8 +42,8 @@ pub(super) fn field(body: &[u8]) -> Result<Value, Problem> {
             redact_text(&messages.join("; ")).into_owned(),
         ));
     }
-    let value = envelope.data.and_then(|data| data.into_iter().next());
-    value.map(|(_, value)| value).ok_or(Problem::NotGraphQl)
+    let data = envelope.data.filter(|data| !data.is_empty());
+    data.ok_or(Problem::NotGraphQl)
 }
 
 /// A union's value as its success member; any other member is a refusal.
@@ -116,10 +116,10 @@ mod tests {
 
     #[test]
     fn a_page_that_is_not_graphql_is_distinguished_from_an_error() {
-        assert_eq!(field(b"<html>"), Err(Problem::NotGraphQl));
-        assert_eq!(field(b"{}"), Err(Problem::NotGraphQl));
+        assert_eq!(fields(b"<html>"), Err(Problem::NotGraphQl));
+        assert_eq!(fields(b"{}"), Err(Problem::NotGraphQl));
         let error = br#"{"errors": [{"message": "one"}, {"message": "two"}]}"#;
-        assert_eq!(field(error), Err(Problem::Errors("one; two".to_owned())));
+        assert_eq!(fields(error), Err(Problem::Errors("one; two".to_owned())));
     }
 
     #[test]

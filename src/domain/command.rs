@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::secrets::redact_in_place;
-use super::{Answer, AssetKey, JobRef, Query};
+use super::{Answer, AssetKey, Instigator, JobRef, Query};
 
 /// Risk of a command: read-only mode refuses all but `Safe`, and the console asks before
 /// `Destructive`.
@@ -120,6 +120,9 @@ pub enum Command {
         run_id: String,
         /// Only the failed steps, and those that depend on them.
         from_failure: bool,
+        /// Leave it alone if it needs no re-execution any more: [`super::FailedRun::settled`].
+        #[serde(default)]
+        if_open: bool,
     },
     /// Ask Dagster to terminate runs.
     TerminateRuns {
@@ -133,6 +136,13 @@ pub enum Command {
     ReloadLocation {
         /// Its name.
         location: String,
+    },
+    /// Turn a schedule or sensor on or off.
+    Switch {
+        /// The schedule or sensor.
+        instigator: Instigator,
+        /// Whether it is on then.
+        on: bool,
     },
     /// Give back the pool slot of a step that does not need it any more.
     FreeSlot {
@@ -197,6 +207,7 @@ impl Command {
             | Self::LaunchRun(_)
             | Self::ReexecuteRun { .. }
             | Self::ReloadLocation { .. }
+            | Self::Switch { .. }
             | Self::FreeSlot { .. } => Danger::Disruptive,
             Self::Stop
             | Self::Kill
@@ -215,7 +226,8 @@ impl Command {
             Self::LaunchRun(_)
             | Self::ReexecuteRun { .. }
             | Self::TerminateRuns { .. }
-            | Self::ReloadLocation { .. } => true,
+            | Self::ReloadLocation { .. }
+            | Self::Switch { .. } => true,
             Self::Query(query) => query.is_for_dagster(),
             _ => false,
         }
@@ -244,6 +256,12 @@ impl Command {
             Self::ReexecuteRun { .. } => "re-execute run",
             Self::TerminateRuns { .. } => "terminate runs",
             Self::ReloadLocation { .. } => "reload code location",
+            Self::Switch { instigator, on } => match (instigator.is_sensor, on) {
+                (false, true) => "start schedule",
+                (false, false) => "stop schedule",
+                (true, true) => "start sensor",
+                (true, false) => "stop sensor",
+            },
             Self::FreeSlot { .. } => "free slot",
             Self::Query(query) => query.verb(),
         }

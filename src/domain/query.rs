@@ -7,7 +7,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Explanation, JobRef, Launch, Peek, ProcessUsage, QueueDetail, RunStatus, StackReport};
+use super::{
+    DagsterParts, Explanation, FailedRunPage, JobRef, Launch, Peek, ProcessUsage, QueueDetail,
+    RunFailures, RunStatus, StackReport,
+};
 
 /// An asset's key, by its parts.
 pub type AssetKey = Vec<String>;
@@ -46,6 +49,20 @@ pub enum Query {
         /// The run.
         run_id: String,
     },
+    /// A page of the runs that failed since a time.
+    FailedRuns {
+        /// Beginning of the time.
+        since: Timestamp,
+        /// Runs before this one; `None` for the newest.
+        before: Option<String>,
+    },
+    /// The failures in the logs of runs, at most [`Query::LOGS_AT_ONCE`].
+    RunFailures {
+        /// The runs.
+        run_ids: Vec<String>,
+    },
+    /// Dagster's daemons, code locations, schedules, sensors and backfills.
+    DagsterParts,
     /// The next events of a step in Dagster's log, or of a whole run.
     StepEvents {
         /// The run.
@@ -114,6 +131,9 @@ pub enum Query {
 }
 
 impl Query {
+    /// Maximum number of logs that one [`Query::RunFailures`] reads.
+    pub const LOGS_AT_ONCE: usize = 4;
+
     /// Name of the query in an error.
     #[must_use]
     pub fn verb(&self) -> &'static str {
@@ -123,6 +143,9 @@ impl Query {
             Self::CheckConfig(_) => "check configuration",
             Self::OlderRuns { .. } => "load older runs",
             Self::Run { .. } => "describe run",
+            Self::FailedRuns { .. } => "list failed runs",
+            Self::RunFailures { .. } => "read failures",
+            Self::DagsterParts => "look at Dagster",
             Self::StepEvents { .. } => "read events",
             Self::StepOutput { .. } | Self::OutputFiles { .. } => "read output",
             Self::Payload { .. } => "show message",
@@ -143,6 +166,9 @@ impl Query {
             | Self::CheckConfig(_)
             | Self::OlderRuns { .. }
             | Self::Run { .. }
+            | Self::FailedRuns { .. }
+            | Self::RunFailures { .. }
+            | Self::DagsterParts
             | Self::StepEvents { .. }
             | Self::StepOutput { .. } => true,
             Self::OutputFiles { .. }
@@ -184,6 +210,12 @@ pub enum Answer {
     },
     /// Of [`Query::Run`].
     Run(RunSteps),
+    /// Of [`Query::FailedRuns`].
+    FailedRuns(FailedRunPage),
+    /// Of [`Query::RunFailures`]; runs that Dagster does not know any more are left out.
+    RunFailures(Vec<RunFailures>),
+    /// Of [`Query::DagsterParts`].
+    DagsterParts(DagsterParts),
     /// Of [`Query::StepEvents`].
     StepEvents(EventPage),
     /// Of [`Query::StepOutput`] and [`Query::OutputFiles`].

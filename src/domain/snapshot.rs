@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditEntry, FleetWorker, JobRef, LogLine, PeekedMessage, PriorityCount, QueueView, RunView,
-    Source, SourceKind, TaskView, WorkerView,
+    AuditEntry, DagsterPart, FailureGroup, FleetWorker, JobRef, LogLine, PeekedMessage,
+    PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
 };
 
 /// Maximum number of finished tasks that a worker keeps for its consoles.
@@ -68,6 +68,15 @@ pub struct Snapshot {
     /// Dead letters from the last look.
     #[serde(default)]
     pub dead_letters: Arc<Vec<PeekedMessage>>,
+    /// Failures from the last scan, grouped by what broke.
+    #[serde(default)]
+    pub failures: Arc<Vec<FailureGroup>>,
+    /// Daemons of Dagster that should run and do not.
+    #[serde(default)]
+    pub lost_daemons: Arc<Vec<DagsterPart>>,
+    /// The parts of Dagster from the last look.
+    #[serde(default)]
+    pub dagster: Arc<Vec<DagsterPart>>,
 }
 
 impl Snapshot {

@@ -13,7 +13,8 @@ pub(super) async fn run(client: &Client, command: Command) -> Reply {
         Command::ReexecuteRun {
             run_id,
             from_failure,
-        } => reexecute(client, &run_id, from_failure).await,
+            if_open,
+        } => reexecute(client, &run_id, from_failure, if_open).await,
         Command::TerminateRuns { run_ids, force } => terminate(client, &run_ids, force).await,
         Command::ReloadLocation { location } => match client.reload_location(&location).await {
             Ok(()) => Reply::Done(format!("code location {location} was loaded again")),
@@ -21,6 +22,14 @@ pub(super) async fn run(client: &Client, command: Command) -> Reply {
                 "code location {location} was not loaded again: {error}"
             )),
         },
+        Command::Switch { instigator, on } => {
+            let name = format!("{} {}", instigator.word(), instigator.name);
+            let state = if on { "on" } else { "off" };
+            match client.switch(&instigator, on).await {
+                Ok(()) => Reply::Done(format!("{name} is {state}")),
+                Err(error) => Reply::Failed(format!("{name} was not turned {state}: {error}")),
+            }
+        }
         Command::Query(query) => {
             let verb = query.verb();
             match answer_query(client, query).await {
@@ -47,6 +56,14 @@ async fn answer_query(client: &Client, query: Query) -> Result<Option<Answer>, D
         }
         Query::CheckConfig(launch) => Answer::CheckConfig(client.check(&launch).await?),
         Query::Run { run_id } => Answer::Run(client.run(&run_id).await?.into_steps()),
+        Query::FailedRuns { since, before } => {
+            Answer::FailedRuns(client.failed_runs(since, before.as_deref()).await?)
+        }
+        Query::RunFailures { mut run_ids } => {
+            run_ids.truncate(Query::LOGS_AT_ONCE);
+            Answer::RunFailures(client.failures_of(&run_ids).await?)
+        }
+        Query::DagsterParts => Answer::DagsterParts(client.parts().await?),
         Query::StepEvents {
             run_id,
             step_key,
@@ -86,7 +103,18 @@ async fn launch_run(client: &Client, launch: &Launch) -> Reply {
     }
 }
 
-async fn reexecute(client: &Client, run_id: &str, from_failure: bool) -> Reply {
+async fn reexecute(client: &Client, run_id: &str, from_failure: bool, if_open: bool) -> Reply {
+    if if_open {
+        match client.settled(run_id).await {
+            Ok(None) => {}
+            Ok(Some(settled)) => {
+                return Reply::Done(format!("run {run_id} was left alone: {settled}"));
+            }
+            Err(error) => {
+                return Reply::Failed(format!("run {run_id} was not executed again: {error}"));
+            }
+        }
+    }
     let what = if from_failure {
         Reexecution::FromFailure
     } else {

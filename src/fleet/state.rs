@@ -257,6 +257,9 @@ impl FleetState {
             webserver::WebserverUpdate::Jobs(jobs) => {
                 self.runs_changed |= merge::renew(&mut self.current.jobs, jobs);
             }
+            webserver::WebserverUpdate::LostDaemons(daemons) => {
+                self.runs_changed |= merge::renew(&mut self.current.lost_daemons, daemons);
+            }
             webserver::WebserverUpdate::Up => {
                 self.webserver.health = SourceHealth::Up;
                 self.webserver.retry_at = None;

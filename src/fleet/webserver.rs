@@ -12,7 +12,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use crate::dagster::{Client, DagsterError, RunFilter};
-use crate::domain::{Answer, JobRef, Reply, RunStatus, RunView, SourceHealth, Timestamp};
+use crate::domain::{
+    Answer, DagsterPart, Health, JobRef, Reply, RunStatus, RunView, SourceHealth, Timestamp,
+};
 use counts::Counts;
 use list::RunList;
 
@@ -47,6 +49,8 @@ pub(super) enum WebserverUpdate {
     /// All known runs, newest first.
     Runs(Vec<RunView>),
     Jobs(Vec<JobRef>),
+    /// Daemons of Dagster that should run and do not.
+    LostDaemons(Vec<DagsterPart>),
     Up,
     /// A failure of the webserver, and the time of the next try, if any.
     Problem(SourceHealth, Option<Timestamp>),
@@ -219,6 +223,14 @@ impl WebserverPoller {
             let jobs = jobs.map(|job| job.reference).collect();
             let _ = self.updates.send(WebserverUpdate::Jobs(jobs)).await;
             self.jobs_polled_at = Some(Instant::now());
+            // Another version of Dagster may not answer this; its view reports that.
+            if let Ok(mut daemons) = self.client.daemons().await {
+                daemons.retain(|daemon| daemon.health == Health::Bad);
+                let _ = self
+                    .updates
+                    .send(WebserverUpdate::LostDaemons(daemons))
+                    .await;
+            }
         }
         Ok(busy)
     }

@@ -69,6 +69,7 @@ fn target(worker: &str, command: &Command) -> String {
         Command::ReexecuteRun {
             run_id,
             from_failure,
+            ..
         } => {
             let steps = if *from_failure { " from failure" } else { "" };
             format!("run {run_id}{steps}")
@@ -79,6 +80,12 @@ fn target(worker: &str, command: &Command) -> String {
         }
         Command::FreeSlot { run_id, step_key } => format!("step {step_key} of run {run_id}"),
         Command::ReloadLocation { location } => format!("code location {location}"),
+        Command::Switch { instigator, .. } => format!(
+            "{} {} of {}",
+            instigator.word(),
+            instigator.name,
+            instigator.location
+        ),
         Command::Pause
         | Command::Resume
         | Command::Drain { .. }

@@ -25,10 +25,10 @@ fn a_mouse_that_is_turned_on_shows_views_and_moves_the_cursor() {
         let (x, y) = found.unwrap();
         harness.tell(Message::Mouse(Mouse::Click(x, y)));
     };
-    click(&mut harness, "5 Workers");
+    click(&mut harness, "5 Work");
     assert_eq!(harness.app.view(), View::Overview, "it is off at first");
     assert_eq!(harness.keys(":mouse<enter>"), [Effect::Mouse(true)]);
-    click(&mut harness, "5 Workers");
+    click(&mut harness, "5 Work");
     assert_eq!(harness.app.view(), View::Workers);
     click(&mut harness, "etl-2");
     let (whom, _) = harness.commands("p").remove(0);

@@ -56,6 +56,8 @@ fn details_are_laid_out_as_recorded() {
         ("worker", "5<enter>", night),
         ("log_line", "6<enter>", night),
         ("audit_entry", "8<enter>", night),
+        ("failures", "9<enter>", night),
+        ("location", "03j<enter>", night),
     ]);
 }
 
@@ -70,6 +72,8 @@ fn questions_are_laid_out_as_recorded() {
         ("terminate", "4jX", night),
         ("terminate_refused", "4jXno<enter>", night),
         ("reexecute", "4jE", night),
+        ("reexecute_group", "9E", night),
+        ("switch", "05jT", night),
         ("start_worker", "S", night),
         ("resume_both", "p", trouble),
         ("drain_worker", "5D", night),

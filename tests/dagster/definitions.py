@@ -10,11 +10,14 @@ from dagster import (
     Definitions,
     OpExecutionContext,
     RetryPolicy,
+    ScheduleDefinition,
+    SkipReason,
     asset,
     define_asset_job,
     in_process_executor,
     job,
     op,
+    sensor,
 )
 
 
@@ -51,6 +54,17 @@ def fail() -> None:
     raise ValueError(message)
 
 
+class DiskFullError(Exception):
+    """An error of the project's own."""
+
+
+@op
+def break_down() -> None:
+    """Fail with an error of the project's own."""
+    message = "no space left for batch 7"
+    raise DiskFullError(message)
+
+
 @op
 def wait() -> None:
     """Run until somebody stops it."""
@@ -74,6 +88,12 @@ def numbers() -> None:
 def failing() -> None:
     """Fail in its only step."""
     fail()
+
+
+@job(executor_def=in_process_executor)
+def breaking() -> None:
+    """Fail with an error of the project's own."""
+    break_down()
 
 
 @job(executor_def=in_process_executor)
@@ -105,6 +125,18 @@ def weekly() -> None:
 days = define_asset_job("days", executor_def=in_process_executor)
 
 
+every_night = ScheduleDefinition(name="every_night", cron_schedule="0 3 * * *", job=numbers)
+
+
+@sensor(job=numbers)
+def new_orders() -> SkipReason:
+    """Launch nothing."""
+    return SkipReason("no new order")
+
+
 defs = Definitions(
-    assets=[daily, weekly], jobs=[greeting, numbers, failing, endless, lasting, days]
+    assets=[daily, weekly],
+    jobs=[greeting, numbers, failing, breaking, endless, lasting, days],
+    schedules=[every_night],
+    sensors=[new_orders],
 )

@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 mod aggregator;
+mod failures;
 mod hostile;
+mod parts;
 mod relay;
 mod run_verbs;
 mod webserver;
@@ -65,6 +67,7 @@ async fn the_webserver_tells_its_version_and_its_jobs() {
         names,
         [
             "__ASSET_JOB",
+            "breaking",
             "days",
             "endless",
             "failing",
@@ -74,7 +77,7 @@ async fn the_webserver_tells_its_version_and_its_jobs() {
         ]
     );
     assert_eq!(
-        location.jobs[6].tags,
+        location.jobs[7].tags,
         [("team".to_owned(), "data".to_owned())]
     );
 }

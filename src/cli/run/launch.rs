@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::choose::{self, JobChoice};
 use super::context::RunContext;
+use super::failures::{GroupArgs, reexecute_group};
 use super::wait::{WaitArgs, follow};
 use super::{CommonArgs, RunError};
 use crate::cli::output::out;
@@ -43,14 +44,17 @@ pub struct LaunchArgs {
 #[derive(Debug, Args)]
 pub struct ReexecuteArgs {
     /// Run id, or its beginning
-    run: String,
+    #[arg(required_unless_present = "group", conflicts_with = "group")]
+    run: Option<String>,
     /// Only the steps that failed, and those after them
     #[arg(long)]
     from_failure: bool,
     #[command(flatten)]
+    pub(super) group: GroupArgs,
+    #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
-    common: CommonArgs,
+    pub(super) common: CommonArgs,
 }
 
 /// Flags of `run reload`.
@@ -159,11 +163,18 @@ fn report_launch(context: &RunContext, launched: &Launched, job: &str) {
 }
 
 pub(super) async fn reexecute(args: ReexecuteArgs) -> Result<(), RunError> {
+    if let Some(class) = args.group.group.clone() {
+        return reexecute_group(args, &class).await;
+    }
     let context = args.common.context()?;
-    let run_id = context.run_id(&args.run).await?;
+    // Without a group, the parser requires a run.
+    let run_id = context
+        .run_id(args.run.as_deref().unwrap_or_default())
+        .await?;
     let command = Command::ReexecuteRun {
         run_id: run_id.clone(),
         from_failure: args.from_failure,
+        if_open: false,
     };
     context.allow(&command).await?;
     let what = if args.from_failure {

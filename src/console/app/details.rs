@@ -26,6 +26,11 @@ impl App {
             follow.move_deadlines(moved);
         }
         self.move_explanation(moved);
+        if let Some(batch) = &mut self.batch {
+            batch.move_deadlines(moved);
+        }
+        self.failures.move_deadlines(moved);
+        self.parts.move_deadlines(moved);
         self.ringing.move_deadlines(moved);
     }
 

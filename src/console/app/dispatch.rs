@@ -124,6 +124,8 @@ impl App {
             Verb::LogsOf => self.logs_of(now, effects),
             Verb::Stack => self.read_stack(now),
             Verb::Explain => self.explain(argument, now),
+            Verb::Since => self.set_window(argument, now),
+            Verb::StopBatch => self.stop_batch(now),
             Verb::Sort => self.sort(argument, now),
             Verb::Reverse => self.reverse(),
             Verb::Mark => self.mark(),
@@ -139,6 +141,7 @@ impl App {
             Verb::Utc => self.switch_zone(now),
             Verb::Redraw => effects.push(Effect::Redraw),
             Verb::Suspend => effects.push(Effect::Suspend),
+            Verb::Quit if self.warns_of_batch(now) => {}
             Verb::Quit => self.quit(effects),
             verb => self.operate(verb, argument, now, effects),
         }
@@ -171,7 +174,7 @@ impl App {
     pub(super) fn show(&mut self, view: View, effects: &mut Vec<Effect>) {
         self.view = view;
         self.list_mut().stale = true;
-        if view == View::DeadLetters {
+        if matches!(view, View::DeadLetters | View::Failures) {
             self.look_at_dead_letters(effects);
         }
     }

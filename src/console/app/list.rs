@@ -120,6 +120,11 @@ impl List {
             .and_then(|index| RowKey::at(view, snapshot, index));
     }
 
+    /// Leaves the cursor at its place, whatever row comes there next.
+    pub(super) fn unpin(&mut self) {
+        self.key = None;
+    }
+
     /// Scrolls by the least that shows the cursor on a page of `page` rows, without a gap at the
     /// end.
     pub(super) fn scroll(&mut self, page: usize) {

@@ -127,7 +127,7 @@ impl App {
 
     /// Peeks again at queues whose counts changed, while dead letters are on the screen.
     pub(super) fn refresh_peeks(&mut self, before: &Snapshot, effects: &mut Vec<Effect>) {
-        if self.view != View::DeadLetters {
+        if !matches!(self.view, View::DeadLetters | View::Failures) {
             return;
         }
         let counts = |queue: &QueueView| queue.counts.map(|c| (c.visible, c.in_flight, c.delayed));
@@ -331,6 +331,7 @@ impl App {
         if *self.snapshot.dead_letters != letters {
             Arc::make_mut(&mut self.snapshot).dead_letters = Arc::new(letters);
             self.lists[View::DeadLetters.index()].stale = true;
+            self.show_failures();
         }
     }
 }

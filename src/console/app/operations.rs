@@ -53,6 +53,9 @@ impl App {
             Verb::MarkCanceled => self.confirm_terminate(true, now),
             Verb::Reexecute => self.confirm_reexecute(false, now),
             Verb::ReexecuteFromFailure => self.confirm_reexecute(true, now),
+            Verb::Switch => self.confirm_switch(argument, now),
+            Verb::ReexecuteGroup => self.confirm_reexecute_group(now),
+            Verb::RedriveGroup => self.confirm_redrive_group(now),
             Verb::ReloadLocation => self.reload_location(argument, now, effects),
             _ => {}
         }

@@ -52,6 +52,10 @@ impl App {
             Some(Overlay::LaunchForm(form)) if !matches!(form.part, Part::Rows) => {
                 Self::paste_into_form(form, text);
             }
+            Some(Overlay::Stagger(_)) => {
+                let text = "Nothing was pasted: the rate must be typed";
+                self.toast(Tone::Note, text, now);
+            }
             Some(Overlay::Confirm(confirm)) if confirm.typed.is_some() => {
                 let text = "Nothing was pasted: what confirms must be typed";
                 self.toast(Tone::Note, text, now);
@@ -105,6 +109,7 @@ impl App {
             Overlay::LaunchForm(form) => self.form_key(key, form, now, effects),
             Overlay::Columns { choice } => self.columns_key(key, choice),
             Overlay::Scale { input } => self.scale_key(key, input, now, effects),
+            Overlay::Stagger(stagger) => self.stagger_key(key, stagger, now),
             Overlay::Confirm(confirm) => self.confirm_key(key, confirm, now, effects),
             Overlay::Quit => self.quit_key(key, effects),
         }

@@ -151,6 +151,7 @@ impl App {
                     Command::ReexecuteRun {
                         run_id,
                         from_failure,
+                        if_open: false,
                     },
                 )
             })

@@ -31,6 +31,12 @@ impl App {
             // Only the console fills this part, because no other source reads messages.
             Arc::make_mut(&mut snapshot).dead_letters = Arc::clone(&self.snapshot.dead_letters);
         }
+        if !self.snapshot.failures.is_empty() {
+            Arc::make_mut(&mut snapshot).failures = Arc::clone(&self.snapshot.failures);
+        }
+        if !self.snapshot.dagster.is_empty() {
+            Arc::make_mut(&mut snapshot).dagster = Arc::clone(&self.snapshot.dagster);
+        }
         let same = rows::is_same(self.view, &self.snapshot, &snapshot);
         let before = std::mem::replace(&mut self.snapshot, snapshot);
         if !Arc::ptr_eq(&before.runs, &self.snapshot.runs) {
@@ -63,6 +69,10 @@ impl App {
                 return;
             }
         };
+        if self.view == View::Dagster {
+            // What came of a start or stop is shown at once.
+            self.parts.refresh_peeks();
+        }
         if self.loading_runs == Some(request) {
             self.loading_runs = None;
         }

@@ -2,14 +2,23 @@
 
 use super::{CommandRow, Motion, Scope, Verb};
 use crate::console::view::View::{
-    self, Audit, DeadLetters, Logs, Overview, Queues, Runs, Steps, Workers,
+    self, Audit, Dagster, DeadLetters, Failures, Logs, Overview, Queues, Runs, Steps, Workers,
 };
 use crate::domain::Danger::{self, Destructive, Disruptive, Safe};
 
-const TABLES: Scope = Scope::In(&[Queues, Steps, Runs, Workers, DeadLetters, Audit]);
+const TABLES: Scope = Scope::In(&[
+    Queues,
+    Steps,
+    Runs,
+    Workers,
+    DeadLetters,
+    Audit,
+    Failures,
+    Dagster,
+]);
 
 /// Tables whose rows commands can apply to.
-const MARKABLE: Scope = Scope::In(&[Queues, Steps, Runs, Workers, DeadLetters]);
+const MARKABLE: Scope = Scope::In(&[Queues, Steps, Runs, Workers, DeadLetters, Failures, Dagster]);
 
 const fn row(verb: Verb, name: &'static str, keys: &'static [&'static str]) -> CommandRow {
     CommandRow {
@@ -181,6 +190,29 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Stack, "stack", &["b"])
         .within(&[Overview, Steps])
         .help("where the running step is now: its Python stack, in its details; again: read again"),
+    row(Verb::ReexecuteGroup, "re-execute-group", &["E"])
+        .within(&[Failures])
+        .risk(Disruptive)
+        .hint("from failure")
+        .help("execute the failed runs of the group, or of the marked ones, again from their failure, so many a minute"),
+    row(Verb::RedriveGroup, "redrive-group", &["R"])
+        .within(&[Failures])
+        .risk(Disruptive)
+        .hint("redrive")
+        .help("send the dead letters of the group, or of the marked ones, back, so many a minute"),
+    row(Verb::Since, "since", &["f"])
+        .within(&[Failures])
+        .hint("since")
+        .takes("[24h]")
+        .help("failures of another window of time: 24h, 7d, 1h, 6h, or that one"),
+    row(Verb::Switch, "switch", &["T"])
+        .within(&[Dagster])
+        .risk(Disruptive)
+        .hint("on/off")
+        .takes("[on|off]")
+        .help("start the schedule or sensor, or the marked ones, or stop what is on"),
+    row(Verb::StopBatch, "stop-batch", &["x"])
+        .help("send no more of the re-executions or redrives under way"),
     row(Verb::ReloadLocation, "reload-location", &[])
         .risk(Disruptive)
         .takes("[NAME]")
@@ -224,6 +256,8 @@ pub static COMMANDS: &[CommandRow] = &[
             Logs,
             DeadLetters,
             Audit,
+            Failures,
+            Dagster,
         ])
         .hint("details")
         .help("details of the row under the cursor"),
@@ -274,7 +308,7 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Filter, "filter", &["/"])
         .hint("filter")
         .takes("[TERMS]")
-        .help("show matching rows: text, !not, ~fuzzy, re:REGEX, queue: status: run: job: step: worker: host: prio:>5"),
+        .help("show matching rows: text, !not, ~fuzzy, re:REGEX, queue: status: run: job: step: worker: host: kind: prio:>5"),
     row(Verb::Palette, "command", &[":"])
         .hint("command")
         .help("type a command's name, with completion"),
@@ -289,6 +323,12 @@ pub static COMMANDS: &[CommandRow] = &[
         .help("messages that could not be run, with the reason"),
     row(Verb::Show(Audit), "audit", &["8"])
         .help("what was asked on this host, by whom, and what came of it"),
+    row(Verb::Show(Failures), "failures", &["9"])
+        .aka(&["what-broke"])
+        .help("what broke and how much: failures by exception class and job, dead letters"),
+    row(Verb::Show(Dagster), "dagster", &["0"])
+        .aka(&["daemons", "schedules", "sensors", "backfills"])
+        .help("Dagster itself: daemons, code locations, schedules, sensors, backfills"),
     row(Verb::NextView, "next-view", &["<tab>", "<right>"]).help("the next view"),
     row(Verb::PreviousView, "previous-view", &["<s-tab>", "<left>"]).help("the view before"),
     row(Verb::Alarms, "alarms", &["a"])

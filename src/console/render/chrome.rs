@@ -14,7 +14,9 @@ use crate::console::theme::Depth;
 use crate::console::toast::Tone;
 use crate::console::view::View;
 use crate::console::{keymap, labels, rows, text};
-use crate::domain::{QueueRole, Source, SourceHealth, SourceKind, WorkerState};
+use crate::domain::{
+    DagsterPart, Health, QueueRole, Source, SourceHealth, SourceKind, WorkerState,
+};
 
 const PRODUCT: &str = "dagster-taskiq";
 
@@ -35,6 +37,9 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     }
     if ctx.app.setup.read_only {
         left.push(span("  read-only", roles.warn));
+    }
+    if let Some(batch) = ctx.app.batch() {
+        left.push(span(format!("  {}", batch.note()), roles.info));
     }
     let left = Line::from(left);
     let room = area.width.saturating_sub(paint::line_width(&left) + 3);
@@ -111,6 +116,7 @@ fn badges(ctx: Ctx, room: Room) -> Line<'static> {
             retries,
         );
     }
+    line.extend(lost_daemons(ctx, !line.is_empty()));
     for (kind, letter) in [(SourceKind::Host, 'h'), (SourceKind::Worker, 'w')] {
         let several = ctx.snapshot.sources.iter().filter(|s| s.kind == kind);
         let several: Vec<&Source> = several.collect();
@@ -127,6 +133,26 @@ fn badges(ctx: Ctx, room: Room) -> Line<'static> {
         }
     }
     Line::from(line)
+}
+
+/// Dagster's daemons that should run and do not.
+fn lost_daemons(ctx: Ctx, follows: bool) -> Vec<Span<'static>> {
+    let (glyphs, style) = (ctx.glyphs, ctx.roles.error);
+    let name = match ctx.snapshot.lost_daemons.as_slice() {
+        [] => return Vec::new(),
+        [one] => {
+            let age = one.at.map(|at| coarse_age(seconds_between(at, ctx.now)));
+            let name = one.name.to_lowercase().replace('_', " ");
+            let name = name.trim_end_matches(" daemon");
+            format!("{name} daemon {} {}", one.state, age.unwrap_or_default())
+        }
+        several => format!("{} daemons dead", several.len()),
+    };
+    let gap = if follows { "  " } else { "" };
+    vec![
+        Span::raw(gap),
+        span(format!("{} {}", glyphs.down, name.trim_end()), style),
+    ]
 }
 
 /// The source in the worst state, and the number of other bad ones, if there is no room for badges.
@@ -214,21 +240,23 @@ pub(super) fn tab_at(ctx: Ctx, area: Rect, x: u16) -> Option<View> {
 }
 
 fn tabs_for(ctx: Ctx, width: u16) -> Line<'static> {
-    let wide = tab_line(ctx, |view| Some(view.title()), true);
-    let named = tab_line(ctx, |view| Some(view.title()), false);
-    let narrow = tab_line(ctx, |view| Some(view.short_title()), false);
+    let wide = tab_line(ctx, |view| Some(view.title()), true, false);
+    let named = tab_line(ctx, |view| Some(view.title()), false, false);
+    let narrow = tab_line(ctx, |view| Some(view.short_title()), false, true);
     let here = |view| view == ctx.app.view();
-    let short = tab_line(ctx, |view| here(view).then(|| view.title()), false);
+    let short = tab_line(ctx, |view| here(view).then(|| view.title()), false, false);
     let fitting = [wide, named, narrow]
         .into_iter()
         .find(|line| paint::line_width(line) <= width);
     fitting.unwrap_or(short)
 }
 
+/// The tabs; `tight` ones have a blank at their end only where they are active.
 fn tab_line(
     ctx: Ctx,
     named: impl Fn(View) -> Option<&'static str>,
     counted: bool,
+    tight: bool,
 ) -> Line<'static> {
     let roles = ctx.roles;
     let mut line = vec![Span::raw(" ")];
@@ -236,7 +264,8 @@ fn tab_line(
         let active = view == ctx.app.view();
         let style = if active { roles.tab_active } else { roles.tab };
         let title = named(view).map_or_else(String::new, |title| format!(" {title}"));
-        line.push(span(format!(" {}{title} ", view.digit()), style));
+        let after = if tight && !active { "" } else { " " };
+        line.push(span(format!(" {}{title}{after}", view.digit()), style));
         if let Some(count) = count_of(ctx, view).filter(|_| counted) {
             let count_style = if active { style } else { count.style };
             line.push(span(format!("{} ", count.content), count_style));
@@ -250,6 +279,21 @@ fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
     let (snapshot, roles) = (ctx.snapshot, ctx.roles);
     match view {
         View::Overview | View::Logs | View::Audit => None,
+        View::Dagster => {
+            let bad = |part: &&DagsterPart| part.health == Health::Bad;
+            let known = snapshot.dagster.iter().filter(bad).count();
+            let bad = known.max(snapshot.lost_daemons.len());
+            (bad > 0).then(|| span(bad.to_string(), roles.error))
+        }
+        View::Failures => {
+            let open = snapshot
+                .failures
+                .iter()
+                .map(|group| group.open)
+                .sum::<usize>();
+            let open = u64::try_from(open).unwrap_or(u64::MAX);
+            (open > 0).then(|| ctx.exact(open, roles.error))
+        }
         View::DeadLetters => {
             let dead = snapshot
                 .queues

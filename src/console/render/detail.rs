@@ -22,7 +22,9 @@ use crate::domain::{AuditEntry, FleetWorker, LogLine, QueueView, WorkerState, Wo
 const LOG_LINES: usize = 200;
 
 pub(super) mod explain;
+mod failures;
 mod messages;
+mod parts;
 mod run;
 mod task;
 
@@ -77,6 +79,8 @@ fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
             rows::WorkerRow::Linked(worker) => page.worker(worker),
             rows::WorkerRow::Reported(worker) => page.reported(worker),
         },
+        View::Dagster => page.part(ctx.app.selected_part()?),
+        View::Failures => page.group(ctx.app.selected_group()?),
         View::Audit => page.audit(ctx.snapshot.audit.get(index)?),
         View::Logs => page.log(ctx.snapshot.logs.get(index)?),
     };

@@ -10,8 +10,9 @@ use ratatui::widgets::{Block, Widget};
 use super::Ctx;
 use super::paint::{self, span};
 use super::prompt::typed;
+use crate::console::app::MAX_RATE;
 use crate::console::labels::{self, plural};
-use crate::console::overlay::{Confirm, Input};
+use crate::console::overlay::{Confirm, Input, Stagger};
 use crate::console::text;
 
 /// Draws an empty box in the middle of the body; returns the area inside.
@@ -107,6 +108,47 @@ pub(super) fn confirm(ctx: Ctx, confirm: &Confirm, body: Rect, buf: &mut Buffer)
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
     let inner = boxed(ctx, buf, body, &confirm.title, (width + 4, height + 2));
     // In a box that is too low the end matters: the text to type.
+    let skip = usize::from(height.saturating_sub(inner.height));
+    paint::lines(ctx, buf, inner, &lines[skip.min(lines.len())..]);
+}
+
+/// The confirmation of a batch: its counts, the rate, and how long it takes.
+pub(super) fn stagger(ctx: Ctx, stagger: &Stagger, body: Rect, buf: &mut Buffer) {
+    let (roles, width) = (ctx.roles, text_width(body));
+    let takes = match stagger.rate() {
+        Some(rate) => {
+            let minutes = stagger.plan.len().div_ceil(rate);
+            format!(
+                "Up to {}, one after the other; x stops it.",
+                plural(minutes, "minute")
+            )
+        }
+        None => format!("Type a number from 1 to {MAX_RATE}."),
+    };
+    let style = if stagger.is_refused {
+        roles.warn
+    } else {
+        roles.text
+    };
+    let tail = vec![
+        typed(ctx, "How many a minute?", &stagger.input, width),
+        Line::from(span(takes, style)),
+        Line::from(vec![
+            span("Enter", roles.key),
+            span(" does it   ", roles.hint),
+            span("Esc", roles.key),
+            span(" leaves it", roles.hint),
+        ]),
+    ];
+    let room = usize::from(body.height).saturating_sub(2 + tail.len());
+    let sentences = stagger.body.iter().flat_map(|text| text::wrap(text, width));
+    let mut lines: Vec<Line> = sentences
+        .take(room)
+        .map(|part| Line::from(span(part, roles.text)))
+        .collect();
+    lines.extend(tail);
+    let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+    let inner = boxed(ctx, buf, body, &stagger.title, (width + 4, height + 2));
     let skip = usize::from(height.saturating_sub(inner.height));
     paint::lines(ctx, buf, inner, &lines[skip.min(lines.len())..]);
 }

@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::paint::{self, span};
 use super::panel::{self, panel};
 use super::table::{self, Column};
-use super::{Ctx, audit, dead_letters, prompt, queues, runs, steps, workers};
+use super::{Ctx, audit, dagster, dead_letters, failures, prompt, queues, runs, steps, workers};
 use crate::console::view::View;
 
 /// The table of a view.
@@ -33,6 +33,8 @@ pub(in crate::console) fn of(view: View) -> Option<&'static Sheet> {
         View::Workers => Some(&workers::SHEET),
         View::DeadLetters => Some(&dead_letters::SHEET),
         View::Audit => Some(&audit::SHEET),
+        View::Failures => Some(&failures::SHEET),
+        View::Dagster => Some(&dagster::SHEET),
         View::Overview | View::Logs => None,
     }
 }
@@ -70,6 +72,12 @@ pub(super) fn render(ctx: Ctx, sheet: &Sheet, area: Rect, framed: bool, buf: &mu
 fn note(ctx: Ctx) -> Line<'static> {
     let list = ctx.app.list();
     let mut spans: Vec<Span> = Vec::new();
+    if ctx.app.view() == View::Failures {
+        spans.push(span(
+            format!("{}  ", ctx.app.failures().note()),
+            ctx.roles.info,
+        ));
+    }
     if !list.marks.is_empty() {
         let text = format!("{} {} marked  ", ctx.glyphs.mark, list.marks.len());
         spans.push(span(text, ctx.roles.warn));

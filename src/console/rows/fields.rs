@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use crate::console::filter::Searchable;
 use crate::console::labels;
 use crate::console::view::View;
-use crate::domain::{AuditEntry, LogLine, PeekedMessage, QueueView, RunView, TaskView};
+use crate::domain::{
+    AuditEntry, DagsterPart, FailureGroup, LogLine, PeekedMessage, QueueView, RunView, TaskView,
+};
 
 /// The fields that the rows of a view have.
 #[must_use]
@@ -20,6 +22,8 @@ pub fn fields(view: View) -> &'static [&'static str] {
         View::Logs => &["level", "run", "step", "worker"],
         View::DeadLetters => &["queue", "status", "run", "job", "step", "prio"],
         View::Audit => &["host", "status"],
+        View::Dagster => &["kind", "status"],
+        View::Failures => &["status", "job", "step", "worker", "run"],
     }
 }
 
@@ -163,6 +167,50 @@ impl Searchable for AuditEntry {
             &self.verb,
             &self.target,
             &self.outcome,
+        ]
+        .join(" ")
+    }
+}
+
+impl Searchable for FailureGroup {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        let words = |words: Vec<&str>| (!words.is_empty()).then(|| Cow::Owned(words.join(" ")));
+        match name {
+            "status" => Some(Cow::Borrowed(self.kind.word())),
+            "job" => Some(Cow::Borrowed(&self.job)),
+            "step" => words(self.steps.iter().map(String::as_str).collect()),
+            "worker" => words(self.hosts.iter().map(String::as_str).collect()),
+            "run" => {
+                let runs = self.members.iter();
+                words(runs.map(|member| member.run_id.as_str()).collect())
+            }
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        [self.kind.word(), &self.class, &self.job, &self.example].join(" ")
+    }
+}
+
+impl Searchable for DagsterPart {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "kind" => Some(Cow::Borrowed(self.kind.word())),
+            "status" => Some(Cow::Borrowed(&self.state)),
+            _ => None,
+        }
+    }
+
+    fn haystack(&self) -> String {
+        [
+            self.kind.word(),
+            &self.name,
+            &self.location,
+            &self.state,
+            &self.result,
+            &self.detail,
+            self.error.as_deref().unwrap_or_default(),
         ]
         .join(" ")
     }

@@ -44,6 +44,8 @@ pub fn columns(view: View) -> &'static [&'static str] {
         View::Workers => &["WORKER", "STATE", "BUSY", "FAILED", "HOST", "VERSION"],
         View::DeadLetters => &["QUEUE", "AGE", "RECV", "STEP", "JOB"],
         View::Audit => &["TIME", "USER", "VERB"],
+        View::Dagster => &["STATE", "KIND", "NAME", "LAST"],
+        View::Failures => &["COUNT", "OPEN", "EXCEPTION", "JOB", "LAST", "FIRST"],
         View::Logs => &[],
     }
 }
@@ -99,6 +101,26 @@ fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -
                 0 => a.time.cmp(&b.time),
                 1 => a.user.cmp(&b.user),
                 _ => a.verb.cmp(&b.verb),
+            }
+        }
+        View::Dagster => {
+            let (a, b) = (&snapshot.dagster[a], &snapshot.dagster[b]);
+            match column {
+                0 => a.health.cmp(&b.health),
+                1 => a.kind.cmp(&b.kind),
+                2 => a.name.cmp(&b.name),
+                _ => a.at.cmp(&b.at),
+            }
+        }
+        View::Failures => {
+            let (a, b) = (&snapshot.failures[a], &snapshot.failures[b]);
+            match column {
+                0 => a.count.cmp(&b.count),
+                1 => a.open.cmp(&b.open),
+                2 => a.class.cmp(&b.class),
+                3 => a.job.cmp(&b.job),
+                4 => a.last_at.cmp(&b.last_at),
+                _ => a.first_at.cmp(&b.first_at),
             }
         }
         View::Logs => Ordering::Equal,

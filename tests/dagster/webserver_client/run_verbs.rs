@@ -10,13 +10,13 @@ use tempfile::TempDir;
 use super::{client, until, webserver};
 
 /// A shell with a home of its own.
-struct Shell {
+pub struct Shell {
     home: TempDir,
     url: String,
 }
 
 impl Shell {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self {
             home: tempfile::tempdir().unwrap(),
             url: webserver().await.url.clone(),
@@ -25,8 +25,10 @@ impl Shell {
 
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dagster-taskiq-tui"));
+        if !line.starts_with("dagster ") {
+            command.arg("run");
+        }
         command
-            .arg("run")
             .args(line.split_whitespace())
             .env("HOME", self.home.path())
             .env_remove("XDG_STATE_HOME")
@@ -36,7 +38,7 @@ impl Shell {
         command
     }
 
-    async fn run(&self, line: &str) -> Output {
+    pub async fn run(&self, line: &str) -> Output {
         let mut command = self.command(line);
         tokio::task::spawn_blocking(move || command.output().unwrap())
             .await
@@ -44,7 +46,7 @@ impl Shell {
     }
 
     /// The JSON lines of a command that succeeds.
-    async fn json(&self, line: &str) -> Vec<Value> {
+    pub async fn json(&self, line: &str) -> Vec<Value> {
         let output = self.run(&format!("{line} --json")).await;
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{line}: {errors}");
@@ -52,7 +54,7 @@ impl Shell {
     }
 
     /// The one sentence of a command that fails.
-    async fn sentence(&self, line: &str) -> String {
+    pub async fn sentence(&self, line: &str) -> String {
         let output = self.run(line).await;
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{line}: {errors}");
@@ -60,7 +62,7 @@ impl Shell {
         errors
     }
 
-    fn audit(&self) -> Vec<Value> {
+    pub fn audit(&self) -> Vec<Value> {
         let path = self
             .home
             .path()
@@ -72,14 +74,14 @@ impl Shell {
     }
 }
 
-fn lines(output: &Output) -> Vec<Value> {
+pub fn lines(output: &Output) -> Vec<Value> {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 

@@ -1,0 +1,334 @@
+//! Failed runs, whether they were executed again since, and the failures in their logs.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use futures::future::try_join_all;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::answer::{self, seconds};
+use super::jobs::Tag;
+use super::{Client, DagsterError};
+use crate::domain::secrets::redact_text;
+use crate::domain::{FailedRun, FailedRunPage, RunFailures, Settled, StepFailure, Timestamp};
+
+/// Number of runs in a page. Each costs Dagster a look for its newest re-execution.
+const PAGE: u32 = 25;
+
+/// Number of events in one read of a log: Dagster's maximum.
+const EVENTS: u32 = 1_000;
+
+/// Maximum number of reads of one log: a run of some 1,000 steps. What follows is not searched.
+const READS: usize = 20;
+
+/// Maximum number of failures of one run.
+const FAILURES: usize = 200;
+
+/// The tag that names the first run of a chain of re-executions.
+const ROOT_RUN: &str = "dagster/root_run_id";
+
+/// The tag of a failed run that Dagster's daemon retries.
+const WILL_RETRY: &str = "dagster/will_retry";
+
+/// Metadata label of the event with which a worker announces a step: its id. The host's label
+/// follows. They are written by `_dagster_taskiq_host/engine_events.py`.
+const WORKER: &str = "dagster-taskiq/worker";
+const HOST: &str = "host";
+
+impl Client {
+    /// A page of the runs that failed since `since`, newest first, before the run `before`.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn failed_runs(
+        &self,
+        since: Timestamp,
+        before: Option<&str>,
+    ) -> Result<FailedRunPage, DagsterError> {
+        let since = since.as_duration().as_secs_f64();
+        let filter = json!({"statuses": ["FAILURE"], "updatedAfter": since});
+        let found = self.list_failed(filter, PAGE, before).await?;
+        let full = u32::try_from(found.results.len()).is_ok_and(|count| count == PAGE);
+        let last = found.results.last().filter(|_| full);
+        Ok(FailedRunPage {
+            next: last.map(|run| run.run_id.clone()),
+            total: found.count.unwrap_or(0),
+            runs: self.with_newest(found.results).await?,
+        })
+    }
+
+    /// Reason why a run needs no re-execution; `None` if it failed and was not executed again
+    /// since.
+    ///
+    /// # Errors
+    /// See [`DagsterError`]; an unknown run, or one that has not failed, is `Refused`.
+    pub async fn settled(&self, run_id: &str) -> Result<Option<Settled>, DagsterError> {
+        let filter = json!({"statuses": ["FAILURE"], "runIds": [run_id]});
+        let found = self.list_failed(filter, 1, None).await?;
+        let run = self.with_newest(found.results).await?.pop();
+        let run = run.ok_or_else(|| DagsterError::Refused {
+            kind: "RunNotFoundError".to_owned(),
+            reason: format!("there is no failed run {run_id}"),
+        })?;
+        Ok(run.settled)
+    }
+
+    async fn list_failed(
+        &self,
+        filter: Value,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<RawRuns, DagsterError> {
+        let variables = json!({"filter": filter, "limit": limit, "cursor": cursor});
+        let document = include_str!("queries/failed_runs.graphql");
+        answer::expect(self.read(document, variables).await?, "Runs")
+    }
+
+    /// Looks up the newest execution of each run's chain, all in one query: Dagster's filter takes
+    /// one value for a tag.
+    async fn with_newest(&self, runs: Vec<RawRun>) -> Result<Vec<FailedRun>, DagsterError> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut takes, mut fields, mut variables) = (String::new(), String::new(), Map::new());
+        for (index, run) in runs.iter().enumerate() {
+            // Writing to a string cannot fail.
+            let _ = write!(takes, "$r{index}: String!, ");
+            let _ = write!(
+                fields,
+                "f{index}: runsOrError(filter: {{tags: [{{key: \"{ROOT_RUN}\", value: $r{index}}}]}}, \
+                 limit: 1) {{ ... on Runs {{ results {{ runId creationTime }} }} }} "
+            );
+            variables.insert(format!("r{index}"), json!(run.root()));
+        }
+        let document = format!("query Newest({takes}) {{ {fields} }}");
+        let mut answers = self.read_all(&document, variables.into()).await?;
+        runs.into_iter()
+            .enumerate()
+            .map(|(index, run)| {
+                let answer = answers.remove(&format!("f{index}")).unwrap_or_default();
+                let newest: RawNewest = answer::read(answer)?;
+                Ok(run.failed(newest.results.into_iter().next()))
+            })
+            .collect()
+    }
+
+    /// The failures in the logs of failed runs; runs that Dagster does not know are left out.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn failures_of(&self, run_ids: &[String]) -> Result<Vec<RunFailures>, DagsterError> {
+        let read = try_join_all(run_ids.iter().map(|run_id| self.failures(run_id))).await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    async fn failures(&self, run_id: &str) -> Result<Option<RunFailures>, DagsterError> {
+        let document = include_str!("queries/failures.graphql");
+        let (mut log, mut after, mut has_more) = (Log::default(), None, true);
+        let mut reads = 0;
+        while has_more && reads < READS && log.failures.len() < FAILURES {
+            let variables = json!({"id": run_id, "after": after, "limit": EVENTS});
+            let answer = self.read(document, variables).await?;
+            if answer::kind(&answer) == "RunNotFoundError" {
+                return Ok(None);
+            }
+            let page: Connection = answer::expect(answer, "EventConnection")?;
+            page.events.into_iter().for_each(|event| log.take(event));
+            has_more = page.has_more;
+            after = Some(page.cursor);
+            reads += 1;
+        }
+        let is_cut = has_more || log.failures.len() > FAILURES;
+        Ok(Some(RunFailures {
+            run_id: run_id.to_owned(),
+            failures: log.into_failures(is_cut),
+            is_cut,
+        }))
+    }
+}
+
+#[derive(Deserialize)]
+struct RawRuns {
+    count: Option<u64>,
+    results: Vec<RawRun>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawRun {
+    run_id: String,
+    job_name: String,
+    creation_time: Option<f64>,
+    end_time: Option<f64>,
+    update_time: Option<f64>,
+    root_run_id: Option<String>,
+    tags: Vec<Tag>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawNewest {
+    #[serde(default)]
+    results: Vec<Newest>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Newest {
+    run_id: String,
+    creation_time: Option<f64>,
+}
+
+impl RawRun {
+    /// The first run of its chain.
+    fn root(&self) -> &str {
+        self.root_run_id.as_deref().unwrap_or(&self.run_id)
+    }
+
+    fn failed(self, newest: Option<Newest>) -> FailedRun {
+        let is_newer = |other: &Newest| {
+            other.run_id != self.run_id && other.creation_time >= self.creation_time
+        };
+        let retries = |tag: &Tag| tag.key == WILL_RETRY && tag.value == "true";
+        let settled = match newest.filter(is_newer) {
+            Some(Newest { run_id, .. }) => Some(Settled::Reexecuted { run_id }),
+            None if self.tags.iter().any(retries) => Some(Settled::RetryDue),
+            None => None,
+        };
+        FailedRun {
+            created_at: seconds(self.creation_time),
+            ended_at: seconds(self.end_time.or(self.update_time)),
+            settled,
+            run_id: self.run_id,
+            job: self.job_name,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Connection {
+    cursor: String,
+    has_more: bool,
+    events: Vec<Event>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    #[serde(rename = "__typename")]
+    kind: String,
+    step_key: Option<String>,
+    /// Milliseconds since the epoch, as text.
+    timestamp: Option<String>,
+    #[serde(default)]
+    message: String,
+    error: Option<RawError>,
+    #[serde(default)]
+    metadata_entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    label: String,
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawError {
+    class_name: Option<String>,
+    message: String,
+    #[serde(default)]
+    causes: Vec<RawError>,
+}
+
+impl RawError {
+    /// Class and text of the innermost cause: the step's own exception.
+    fn own(mut self) -> (String, String) {
+        if let Some(cause) = self.causes.pop() {
+            return cause.own();
+        }
+        let class = self.class_name.filter(|name| !name.is_empty());
+        let class = class.unwrap_or_else(|| "error without a class".to_owned());
+        (class, self.message)
+    }
+}
+
+/// The failures of a log while it is read.
+#[derive(Default)]
+struct Log {
+    /// Worker and host of each step's last announcement; `None` is the run itself.
+    places: HashMap<Option<String>, (Option<String>, Option<String>)>,
+    failures: Vec<StepFailure>,
+    /// The failure of the run, which mostly repeats those of its steps.
+    run: Option<StepFailure>,
+}
+
+impl Log {
+    fn take(&mut self, event: Event) {
+        match event.kind.as_str() {
+            "EngineEvent" => {
+                let mut place = (None, None);
+                for entry in event.metadata_entries {
+                    match entry.label.as_str() {
+                        WORKER => place.0 = entry.text,
+                        HOST => place.1 = entry.text,
+                        _ => {}
+                    }
+                }
+                if place.0.is_some() {
+                    self.places.insert(event.step_key, place);
+                }
+            }
+            "ExecutionStepFailureEvent" => {
+                let failure = self.failure(event, "step failure");
+                self.failures.push(failure);
+            }
+            "RunFailureEvent" => self.run = Some(self.failure(event, "run failure")),
+            _ => {}
+        }
+    }
+
+    fn failure(&self, event: Event, otherwise: &str) -> StepFailure {
+        let (class, text) = match event.error {
+            Some(error) => error.own(),
+            None => (otherwise.to_owned(), event.message),
+        };
+        let milliseconds = event.timestamp.and_then(|at| at.parse().ok());
+        let (worker, host) = self
+            .places
+            .get(&event.step_key)
+            .cloned()
+            .unwrap_or_default();
+        StepFailure {
+            step_key: event.step_key,
+            at: milliseconds.and_then(|at| Timestamp::from_millisecond(at).ok()),
+            class,
+            text: StepFailure::shortened(&redact_text(&text)),
+            worker,
+            host,
+        }
+    }
+
+    /// The failures of the steps; without any, that of the run.
+    fn into_failures(mut self, is_cut: bool) -> Vec<StepFailure> {
+        self.failures.truncate(FAILURES);
+        if self.failures.is_empty() {
+            let text = if is_cut {
+                "the beginning of its log has no failure, the rest was not read"
+            } else {
+                "its log has no failure"
+            };
+            self.failures.push(self.run.unwrap_or_else(|| StepFailure {
+                step_key: None,
+                at: None,
+                class: "no failure in the log".to_owned(),
+                text: text.to_owned(),
+                worker: None,
+                host: None,
+            }));
+        }
+        self.failures
+    }
+}

@@ -1,0 +1,357 @@
+//! The parts of Dagster itself: daemons, code locations, schedules, sensors and backfills.
+
+mod backfills;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{self, seconds};
+use super::{Client, DagsterError};
+use crate::domain::secrets::redact_text;
+use crate::domain::{
+    DagsterPart, DagsterParts, Health, Instigator, PartKind, note_missing_daemons,
+};
+
+impl Client {
+    /// The parts of Dagster. What this version of Dagster does not answer is a problem in the
+    /// result.
+    ///
+    /// # Errors
+    /// The webserver does not answer at all: see [`DagsterError`].
+    pub async fn parts(&self) -> Result<DagsterParts, DagsterError> {
+        let mut found = DagsterParts::default();
+        let mut add = |what: &str, part: Result<Vec<DagsterPart>, DagsterError>| match part {
+            Ok(parts) => found.parts.extend(parts),
+            Err(error) => found
+                .problems
+                .push(format!("{what} cannot be read: {error}")),
+        };
+        let (daemons, instigators, backfills) =
+            tokio::join!(self.daemons(), self.instigators(), self.backfills());
+        if let (Err(error), Err(_), Err(_)) = (&daemons, &instigators, &backfills) {
+            return Err(error.clone());
+        }
+        add("daemons", daemons);
+        add("schedules and sensors", instigators);
+        add("backfills", backfills);
+        note_missing_daemons(&mut found.parts);
+        found
+            .parts
+            .sort_by(|a, b| (a.kind, &a.location).cmp(&(b.kind, &b.location)));
+        Ok(found)
+    }
+
+    /// The daemons that Dagster knows.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn daemons(&self) -> Result<Vec<DagsterPart>, DagsterError> {
+        let document = include_str!("queries/daemons.graphql");
+        let instance: Instance = answer::read(self.read(document, Value::Null).await?)?;
+        let daemons = instance.daemon_health.all_daemon_statuses;
+        Ok(daemons.into_iter().map(Daemon::part).collect())
+    }
+
+    /// The code locations, and their schedules and sensors.
+    async fn instigators(&self) -> Result<Vec<DagsterPart>, DagsterError> {
+        let document = include_str!("queries/instigators.graphql");
+        let answer = self.read(document, Value::Null).await?;
+        let workspace: Workspace = answer::expect(answer, "Workspace")?;
+        let entries = workspace.location_entries.into_iter();
+        Ok(entries.flat_map(LocationEntry::parts).collect())
+    }
+
+    /// Turns a schedule or sensor on or off.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn switch(&self, instigator: &Instigator, on: bool) -> Result<(), DagsterError> {
+        let (document, expected) = match (instigator.is_sensor, on) {
+            (false, true) => (
+                include_str!("queries/start_schedule.graphql"),
+                "ScheduleStateResult",
+            ),
+            (false, false) => (
+                include_str!("queries/stop_schedule.graphql"),
+                "ScheduleStateResult",
+            ),
+            (true, true) => (include_str!("queries/start_sensor.graphql"), "Sensor"),
+            (true, false) => (
+                include_str!("queries/stop_sensor.graphql"),
+                "StopSensorMutationResult",
+            ),
+        };
+        let name = if instigator.is_sensor {
+            "sensorName"
+        } else {
+            "scheduleName"
+        };
+        let variables = if on {
+            json!({"selector": {
+                "repositoryLocationName": instigator.location,
+                "repositoryName": instigator.repository,
+                name: instigator.name,
+            }})
+        } else {
+            json!({"id": instigator.state_id})
+        };
+        let answer = self.write(document, variables).await?;
+        answer::expect::<Value>(answer, expected).map(|_| ())
+    }
+}
+
+fn shown(text: &str) -> String {
+    redact_text(text.trim()).into_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Instance {
+    daemon_health: DaemonHealth,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DaemonHealth {
+    all_daemon_statuses: Vec<Daemon>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Daemon {
+    daemon_type: String,
+    required: bool,
+    healthy: Option<bool>,
+    last_heartbeat_time: Option<f64>,
+    #[serde(default)]
+    last_heartbeat_errors: Vec<Message>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    message: String,
+    #[serde(default)]
+    causes: Vec<Message>,
+    #[serde(default)]
+    stack: Vec<String>,
+}
+
+impl Message {
+    /// The innermost cause first, then what it led to, then the stack.
+    fn text(&self) -> String {
+        let causes = self.causes.iter().rev();
+        let all: Vec<&str> = causes
+            .chain([self])
+            .map(|error| error.message.trim())
+            .collect();
+        let mut text = all.join("\n");
+        for frame in &self.stack {
+            text.push('\n');
+            text.push_str(frame.trim_end());
+        }
+        shown(&text)
+    }
+}
+
+impl Daemon {
+    fn part(self) -> DagsterPart {
+        let at = seconds(self.last_heartbeat_time);
+        let errors: Vec<String> = self
+            .last_heartbeat_errors
+            .iter()
+            .map(Message::text)
+            .collect();
+        let (state, health) = match (self.healthy, at) {
+            _ if !self.required => ("not required", Health::Off),
+            (Some(true), _) => ("healthy", Health::Good),
+            (_, None) => ("never ran", Health::Pending),
+            _ if !errors.is_empty() => ("errors", Health::Bad),
+            _ => ("dead", Health::Bad),
+        };
+        DagsterPart {
+            id: format!("daemon {}", self.daemon_type),
+            kind: PartKind::Daemon,
+            name: self.daemon_type,
+            location: String::new(),
+            state: state.to_owned(),
+            health,
+            at,
+            result: String::new(),
+            detail: String::new(),
+            error: (!errors.is_empty()).then(|| errors.join("\n")),
+            instigator: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Workspace {
+    location_entries: Vec<LocationEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LocationEntry {
+    name: String,
+    load_status: String,
+    location_or_load_error: Option<Loaded>,
+}
+
+#[derive(Default, Deserialize)]
+struct Loaded {
+    #[serde(default)]
+    repositories: Vec<Repository>,
+    message: Option<String>,
+    #[serde(default)]
+    stack: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    name: String,
+    schedules: Vec<Schedule>,
+    sensors: Vec<Sensor>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Schedule {
+    name: String,
+    cron_schedule: String,
+    execution_timezone: Option<String>,
+    schedule_state: State,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sensor {
+    name: String,
+    sensor_type: Option<String>,
+    sensor_state: State,
+}
+
+#[derive(Deserialize)]
+struct State {
+    id: String,
+    status: String,
+    ticks: Vec<Tick>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Tick {
+    status: String,
+    timestamp: Option<f64>,
+    skip_reason: Option<String>,
+    #[serde(default)]
+    run_ids: Vec<String>,
+    error: Option<Message>,
+}
+
+impl LocationEntry {
+    fn parts(self) -> Vec<DagsterPart> {
+        let loaded = self.location_or_load_error.unwrap_or_default();
+        let error = loaded.message.map(|message| {
+            let error = Message {
+                message,
+                causes: Vec::new(),
+                stack: loaded.stack,
+            };
+            error.text()
+        });
+        let (state, health) = match (&error, self.load_status.as_str()) {
+            (_, "LOADING") => ("loading", Health::Pending),
+            (Some(_), _) => ("does not load", Health::Bad),
+            (None, _) => ("loaded", Health::Good),
+        };
+        let mut parts = vec![DagsterPart {
+            id: format!("location {}", self.name),
+            kind: PartKind::Location,
+            name: self.name.clone(),
+            location: self.name.clone(),
+            state: state.to_owned(),
+            health,
+            at: None,
+            result: String::new(),
+            detail: String::new(),
+            error,
+            instigator: None,
+        }];
+        for repository in loaded.repositories {
+            let place = (self.name.as_str(), repository.name.as_str());
+            for schedule in repository.schedules {
+                let zone = schedule.execution_timezone.as_deref().unwrap_or("UTC");
+                let detail = format!("{} {zone}", schedule.cron_schedule);
+                parts.push(
+                    schedule
+                        .schedule_state
+                        .part(false, schedule.name, detail, place),
+                );
+            }
+            for sensor in repository.sensors {
+                let detail = sensor.sensor_type.unwrap_or_default();
+                let detail = detail.to_lowercase().replace('_', " ");
+                parts.push(sensor.sensor_state.part(true, sensor.name, detail, place));
+            }
+        }
+        parts
+    }
+}
+
+impl State {
+    fn part(
+        self,
+        is_sensor: bool,
+        name: String,
+        detail: String,
+        (location, repository): (&str, &str),
+    ) -> DagsterPart {
+        let is_on = self.status == "RUNNING";
+        let tick = self.ticks.into_iter().next();
+        let failed = tick.as_ref().is_some_and(|tick| tick.status == "FAILURE");
+        let health = match (is_on, failed) {
+            (true, true) => Health::Bad,
+            (true, false) => Health::Good,
+            (false, _) => Health::Off,
+        };
+        let instigator = Instigator {
+            is_sensor,
+            is_on,
+            name: name.clone(),
+            location: location.to_owned(),
+            repository: repository.to_owned(),
+            state_id: self.id,
+        };
+        let kind = if is_sensor {
+            PartKind::Sensor
+        } else {
+            PartKind::Schedule
+        };
+        DagsterPart {
+            id: format!("{} {location} {repository} {name}", kind.word()),
+            kind,
+            name,
+            location: location.to_owned(),
+            state: String::from(if is_on { "running" } else { "stopped" }),
+            health,
+            at: tick.as_ref().and_then(|tick| seconds(tick.timestamp)),
+            result: tick.as_ref().map(Tick::result).unwrap_or_default(),
+            detail,
+            error: tick.and_then(|tick| Some(tick.error?.text())),
+            instigator: Some(instigator),
+        }
+    }
+}
+
+impl Tick {
+    fn result(&self) -> String {
+        let word = self.status.to_lowercase();
+        match (&self.skip_reason, self.run_ids.len()) {
+            (Some(reason), _) => format!("{word}: {}", shown(reason)),
+            (None, 0) => word,
+            (None, 1) => format!("{word}, 1 run"),
+            (None, runs) => format!("{word}, {runs} runs"),
+        }
+    }
+}
