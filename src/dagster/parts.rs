@@ -1,5 +1,10 @@
 //! The parts of Dagster itself: daemons, code locations, schedules, sensors and backfills.
 
+#![expect(
+    clippy::struct_field_names,
+    reason = "they are those of Dagster's GraphQL schema"
+)]
+
 mod backfills;
 
 use serde::Deserialize;

@@ -501,111 +501,71 @@ fn letter(
     }
 }
 
-/// What the webserver tells of Dagster itself.
-pub fn parts() -> Vec<DagsterPart> {
-    let part =
-        |kind: PartKind, name: &str, state: &str, health, seconds: Option<i64>| DagsterPart {
-            id: format!("{} {name}", kind.word()),
-            kind,
+fn part(
+    kind: PartKind,
+    name: &str,
+    state: &str,
+    health: Health,
+    seconds: Option<i64>,
+) -> DagsterPart {
+    DagsterPart {
+        id: format!("{} {name}", kind.word()),
+        kind,
+        name: name.to_owned(),
+        location: String::new(),
+        state: state.to_owned(),
+        health,
+        at: seconds.map(ago),
+        result: String::new(),
+        detail: String::new(),
+        error: None,
+        instigator: None,
+    }
+}
+
+fn instigator(kind: PartKind, name: &str, health: Health, seconds: Option<i64>) -> DagsterPart {
+    let is_on = health != Health::Off;
+    let state = if is_on { "running" } else { "stopped" };
+    DagsterPart {
+        location: String::from("warehouse"),
+        instigator: Some(Instigator {
+            is_sensor: kind == PartKind::Sensor,
+            is_on,
             name: name.to_owned(),
-            location: String::new(),
-            state: state.to_owned(),
-            health,
-            at: seconds.map(ago),
-            result: String::new(),
-            detail: String::new(),
-            error: None,
-            instigator: None,
-        };
-    let instigator = |kind: PartKind, name: &str, is_on: bool, health, seconds, result: &str| {
-        let state = if is_on { "running" } else { "stopped" };
-        DagsterPart {
             location: String::from("warehouse"),
-            result: result.to_owned(),
-            instigator: Some(Instigator {
-                is_sensor: kind == PartKind::Sensor,
-                is_on,
-                name: name.to_owned(),
-                location: String::from("warehouse"),
-                repository: String::from("__repository__"),
-                state_id: format!("state of {name}"),
-            }),
-            ..part(kind, name, state, health, seconds)
-        }
-    };
-    let mut broken = part(PartKind::Location, "ml", "does not load", Health::Bad, None);
+            repository: String::from("__repository__"),
+            state_id: format!("state of {name}"),
+        }),
+        ..part(kind, name, state, health, seconds)
+    }
+}
+
+/// The parts of Dagster itself, as the webserver reports them.
+pub fn parts() -> Vec<DagsterPart> {
+    use Health::{Bad, Good, Off, Pending};
+    use PartKind::{Backfill, Daemon, Location, Schedule, Sensor};
+    let mut broken = part(Location, "ml", "does not load", Bad, None);
     broken.error = Some(String::from(
         "ModuleNotFoundError: No module named 'sqlalchemy'\n  File \"ml/definitions.py\", line 4, in <module>\n    import sqlalchemy",
     ));
-    let schedule = DagsterPart {
-        detail: String::from("0 3 * * * UTC"),
-        ..instigator(
-            PartKind::Schedule,
-            "nightly_etl_schedule",
-            true,
-            Health::Good,
-            Some(12_600),
-            "success, 1 run",
-        )
-    };
-    let mut sensor = instigator(
-        PartKind::Sensor,
-        "new_orders_sensor",
-        true,
-        Health::Bad,
-        Some(31),
-        "failure",
-    );
+    let mut schedule = instigator(Schedule, "nightly_etl_schedule", Good, Some(12_600));
+    schedule.detail = String::from("0 3 * * * UTC");
+    schedule.result = String::from("success, 1 run");
+    let mut sensor = instigator(Sensor, "new_orders_sensor", Bad, Some(31));
+    sensor.result = String::from("failure");
     sensor.error = Some(String::from(
         "KeyError: 'bucket'\nSensorExecutionError: new_orders_sensor",
     ));
-    let mut backfill = part(
-        PartKind::Backfill,
-        "xkqzmwpe",
-        "requested",
-        Health::Pending,
-        Some(4_000),
-    );
+    let mut backfill = part(Backfill, "xkqzmwpe", "requested", Pending, Some(4_000));
     backfill.result = String::from("12/30, 2 failed");
     vec![
-        part(
-            PartKind::Daemon,
-            "SENSOR",
-            "healthy",
-            Health::Good,
-            Some(12),
-        ),
-        part(
-            PartKind::Daemon,
-            "SCHEDULER",
-            "dead",
-            Health::Bad,
-            Some(870),
-        ),
-        part(
-            PartKind::Daemon,
-            "BACKFILL",
-            "never ran",
-            Health::Pending,
-            None,
-        ),
+        part(Daemon, "SENSOR", "healthy", Good, Some(12)),
+        part(Daemon, "SCHEDULER", "dead", Bad, Some(870)),
+        part(Daemon, "BACKFILL", "never ran", Pending, None),
         broken,
-        part(
-            PartKind::Location,
-            "warehouse",
-            "loaded",
-            Health::Good,
-            None,
-        ),
+        part(Location, "warehouse", "loaded", Good, None),
         schedule,
-        instigator(
-            PartKind::Schedule,
-            "weekly_report_schedule",
-            false,
-            Health::Off,
-            None,
-            "",
-        ),
+        instigator(Schedule, "weekly_report_schedule", Off, None),
         sensor,
         backfill,
     ]

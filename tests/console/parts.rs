@@ -52,7 +52,7 @@ fn daemons_locations_schedules_sensors_and_backfills_are_shown_with_their_errors
     ] {
         assert!(screen.contains(words), "{words}: {screen}");
     }
-    harness.keys("/status:load<enter>j<enter>");
+    harness.keys("/status:load<enter><enter>");
     let screen = harness.screen();
     assert!(
         screen.contains("line 4, in <module>"),

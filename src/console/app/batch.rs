@@ -161,13 +161,14 @@ impl App {
         }
         match stagger.input.key(key) {
             Typed::Left => {}
-            Typed::Given => match stagger.rate() {
-                Some(rate) => self.start_batch(stagger.plan, rate, now),
-                None => {
+            Typed::Given => {
+                if let Some(rate) = stagger.rate() {
+                    self.start_batch(stagger.plan, rate, now);
+                } else {
                     stagger.is_refused = true;
                     self.overlay = Some(Overlay::Stagger(stagger));
                 }
-            },
+            }
             Typed::Edited | Typed::Other => {
                 stagger.is_refused = false;
                 self.overlay = Some(Overlay::Stagger(stagger));

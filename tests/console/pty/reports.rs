@@ -127,7 +127,7 @@ fn the_rest_of_a_sequence_that_comes_too_late_is_not_typed() {
         session.settle();
         let screen = session.contents();
         // A late Left is Left, which shows the view beside the first.
-        let is_view = screen.contains("No steps in flight") || screen.contains("Audit ─");
+        let is_view = screen.contains("No steps in flight") || screen.contains("Dagster ─");
         assert!(is_view && !screen.contains("Drain worker"), "{screen}");
     }
     leaves(session);
