@@ -3,6 +3,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod alarm;
 mod arguments;
 mod attach;
 mod broker;
@@ -69,6 +70,9 @@ enum Verb {
     /// Look at Dagster itself: daemons, schedules, sensors, backfills; start and stop them
     #[command(subcommand)]
     Dagster(run::DagsterVerb),
+    /// Look at the alarms that workers raise, and acknowledge them
+    #[command(subcommand)]
+    Alarm(alarm::AlarmVerb),
     /// The embedded SQS-compatible broker
     Broker(broker::Broker),
     /// Run a sample project on this machine: broker, worker, Dagster and the console
@@ -127,6 +131,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Run(verb)) => outcome(run::run(verb)),
         Some(Verb::Step(verb)) => outcome(step::run(verb)),
         Some(Verb::Dagster(verb)) => outcome(run::run_dagster(verb)),
+        Some(Verb::Alarm(verb)) => outcome(alarm::run(verb)),
         Some(Verb::Broker(broker)) => broker.run(),
         Some(Verb::Doctor(args)) => outcome(doctor::run(&args)),
         Some(Verb::Demo(args)) => outcome(demo::run(&args)),

@@ -2,6 +2,7 @@
 //! an error can name the line, the variable or the flag to change. `table` has a row for each
 //! setting.
 
+mod alarms;
 mod check;
 mod contexts;
 mod document;
@@ -16,6 +17,7 @@ mod table;
 mod values;
 pub mod yaml;
 
+pub use alarms::{AlarmHook, AlarmSettings, HookTemplate};
 pub use contexts::{Context, ContextColour};
 pub use document::{flow, reference, sample, schema};
 pub use error::{ConfigError, Problem};

@@ -1,6 +1,7 @@
 //! Plain types that every layer shares: queues, tasks, workers and runs, events ([`Event`]), state
 //! ([`Snapshot`]) and commands of an operator ([`Command`]). No I/O.
 
+mod age;
 mod alarm;
 mod audience;
 mod audit;
@@ -25,7 +26,8 @@ mod task;
 mod trend;
 mod worker;
 
-pub use alarm::{AlarmKind, Ring};
+pub use age::{coarse_age, seconds_between};
+pub use alarm::{Acknowledgement, Alarm, AlarmChange, AlarmEntry, AlarmKind, Ring, Severity};
 pub use audience::{Audience, Viewer, Viewers};
 pub use audit::AuditEntry;
 pub use command::{Command, Danger, Launch, Reply};

@@ -131,6 +131,47 @@ impl ForkServers {
         self.supervisor.fleet().await
     }
 
+    /// Dagster's daemons and failed runs, as JSON; `window` in seconds.
+    ///
+    /// # Errors
+    /// Dagster's storage cannot be read.
+    pub async fn alarm_facts(&self, window: u64) -> Result<serde_json::Value, ForkServerError> {
+        self.supervisor
+            .own_instance_agent()
+            .alarm_facts(window)
+            .await
+    }
+
+    /// Agrees with the deployment's other workers on alarms and their deliveries, through Dagster's
+    /// key-value store.
+    ///
+    /// # Errors
+    /// Dagster's storage cannot be read or written.
+    pub async fn alarm_sync(
+        &self,
+        request: &serde_json::Value,
+    ) -> Result<serde_json::Value, ForkServerError> {
+        self.supervisor
+            .own_instance_agent()
+            .alarm_sync(request)
+            .await
+    }
+
+    /// Acknowledges an alarm until a time in Unix seconds, or withdraws that; returns all
+    /// acknowledgements as JSON.
+    ///
+    /// # Errors
+    /// Dagster's storage cannot be written.
+    pub async fn alarm_acknowledge(
+        &self,
+        alarm: &str,
+        until: Option<f64>,
+        by: &str,
+    ) -> Result<serde_json::Value, ForkServerError> {
+        let instance_agent = self.supervisor.own_instance_agent();
+        instance_agent.alarm_acknowledge(alarm, until, by).await
+    }
+
     /// Finds runs that no live worker executes, and returns those that seem to have no message
     /// left, to be sent again. Called at intervals by a worker with a free run slot: a run must be
     /// missing at several calls.

@@ -7,6 +7,7 @@
 //! only and speaks to the rest through HTTP. `tests/cli/layers.rs` reads the `use` lines and holds
 //! this.
 
+pub mod alarms;
 pub mod cli;
 pub mod config;
 pub mod console;

@@ -45,7 +45,7 @@ pub struct LookArgs {
     /// Call for alarms: bell (BEL), desktop (a notification of the terminal, OSC 9), or both
     #[arg(long, value_name = "HOW", value_delimiter = ',')]
     ring: Option<Vec<Ring>>,
-    /// The alarms to call for [default: unreachable,no-consumer,silent-worker,backlog]
+    /// The alarms to call for [default: unreachable,no-consumer,silent-worker,backlog,old-message,disk,daemon]
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     ring_for: Option<Vec<AlarmKind>>,
     /// Let no figure tick by itself: times move on every ten seconds

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::STARVATION_GUARD;
+use super::alarms::{AlarmHook, AlarmSettings, check_hooks};
 use super::contexts::{Context, check_names};
 use super::listen::{Listen, check_listen};
 use super::merge::{Layer, Origin, Setting, check_bands, check_queue_url, topmost};
@@ -118,6 +119,15 @@ settings! {
     /// `off`.
     metrics_listen: Listen = Listen::default(),
         flag: "--metrics-listen", check: check_listen, example: "127.0.0.1:9400";
+
+    /// What raises an alarm; docs/guide/alarms.md explains each key.
+    alarms: AlarmSettings = AlarmSettings::default(),
+        section: "Alarms", computed: "in the guide",
+        example: "{old_message: 1800, disk_free: 4096, disabled: [failed-run]}";
+    /// Commands and URLs that alarms are sent to; docs/guide/alarms.md has examples.
+    alarm_hooks: Vec<AlarmHook> = Vec::new(),
+        check: check_hooks,
+        example: "[{name: ops, url: https://hooks.slack.com/services/T0/B0/x, template: slack}]";
 
     /// URL of Dagster's webserver.
     webserver_url: String,

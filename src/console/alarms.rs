@@ -1,73 +1,20 @@
-//! Conditions that need an operator: derived from the snapshot, worst first.
-
-mod consumers;
+//! Conditions that need an operator, worst first: the alarms of the linked workers, and what only a
+//! console sees: its links, the webserver, versions, and clocks against its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::alarms::judge::{self, Found, Hints, SILENCE_REPORTED};
+use crate::config::AlarmSettings;
+use crate::domain::{AlarmKind, Snapshot, SourceHealth, WorkerState};
+
 use super::format::{self, coarse_age, seconds_between};
-use super::labels;
 use super::rows::{self, WorkerRow};
 use super::view::View;
-use crate::domain::{
-    AlarmKind, FleetWorker, ForkServerPhase, Growth, Phase, QueueRole, Snapshot, SourceHealth,
-    WorkerState,
-};
 
-pub use consumers::NO_WORKER;
-
-/// Severity of an alarm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Work stands still, or will.
-    Critical,
-    /// Should be looked at.
-    Warning,
-}
-
-/// A condition that needs an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alarm {
-    /// Its severity.
-    pub severity: Severity,
-    /// Its kind.
-    pub kind: AlarmKind,
-    /// Its subject: there is one alarm for each kind and subject.
-    pub about: String,
-    /// One sentence, with the remedy if it is known.
-    pub text: String,
-}
-
-/// Age in seconds of a worker's last message beyond which the worker is late: three of its
-/// heartbeats.
-pub const HEARTBEAT_LATE: u64 = 15;
-
-/// Time in seconds that a held message may wait for a slot before it raises an alarm.
-const HELD_LONG: u64 = 300;
-
-/// The alarms while they are collected.
-#[derive(Default)]
-struct Found(Vec<Alarm>);
-
-impl Found {
-    fn critical(&mut self, kind: AlarmKind, about: impl Into<String>, text: String) {
-        self.push(Severity::Critical, kind, about.into(), text);
-    }
-
-    fn warning(&mut self, kind: AlarmKind, about: impl Into<String>, text: String) {
-        self.push(Severity::Warning, kind, about.into(), text);
-    }
-
-    fn push(&mut self, severity: Severity, kind: AlarmKind, about: String, text: String) {
-        self.0.push(Alarm {
-            severity,
-            kind,
-            about,
-            text,
-        });
-    }
-}
+pub use crate::alarms::judge::{HEARTBEAT_LATE, NO_WORKER};
+pub use crate::domain::{Alarm, Severity};
 
 /// Returns all alarms, worst first.
 #[must_use]
@@ -78,13 +25,42 @@ pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
         return Vec::new();
     }
     sources(snapshot, now, &mut found);
-    consumers::alarms(snapshot, now, &mut found);
+    match &snapshot.alarms {
+        // Workers judge with their own settings. Whether any of them is left, only the console sees.
+        Some(_)
+            if snapshot
+                .workers
+                .iter()
+                .any(|worker| !worker.state.is_over()) => {}
+        _ => judge::consumers(snapshot, Hints::Keys, now, &mut found),
+    }
     workers(snapshot, now, &mut found);
     fleet(snapshot, now, &mut found);
-    queues(snapshot, now, &mut found);
-    held(snapshot, now, &mut found);
-    found.0.sort_by_key(|alarm| alarm.severity);
+    match &snapshot.alarms {
+        Some(judged) => join(&mut found.0, judged),
+        None => judge::state(snapshot, &AlarmSettings::default(), now, &mut found),
+    }
+    for alarm in &mut found.0 {
+        if let Some(known) = snapshot.acknowledged.get(&alarm.id()) {
+            alarm.acknowledged = Some(known.clone());
+        }
+    }
+    found
+        .0
+        .sort_by_key(|alarm| (alarm.is_acknowledged(now), alarm.severity));
     found.0
+}
+
+/// Adds the alarms of workers. Where the console sees the same, its own words stay: they change with
+/// each try of a link.
+fn join(own: &mut Vec<Alarm>, judged: &[Alarm]) {
+    for alarm in judged {
+        let same = |known: &&mut Alarm| known.kind == alarm.kind && known.about == alarm.about;
+        match own.iter_mut().find(same) {
+            Some(known) => known.join(alarm),
+            None => own.push(alarm.clone()),
+        }
+    }
 }
 
 fn sources(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
@@ -101,9 +77,9 @@ fn sources(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         let retry = source
             .retry_at
             .map_or_else(String::new, |at| format!(" ({})", format::retry(at, now)));
-        let (kind, address) = (labels::source(source.kind), &source.address);
-        let text = format!("{kind} {address} {what} {age}{retry}: {reason}");
-        found.critical(AlarmKind::Unreachable, format!("{kind} {address}"), text);
+        let subject = judge::source_subject(source);
+        let text = format!("{subject} {what} {age}{retry}: {reason}");
+        found.critical(AlarmKind::Unreachable, subject, text);
     }
 }
 
@@ -118,33 +94,14 @@ fn workers(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
             let text = format!("Worker {} is silent for {}", worker.id, coarse_age(silent));
             found.critical(AlarmKind::SilentWorker, &worker.id, text);
         }
-        for host in &worker.hosts {
-            if let ForkServerPhase::Failed(reason) = &host.phase {
-                let (location, id) = (&host.location, &worker.id);
-                let text = format!("{location} does not load on {id}: {reason}");
-                found.critical(AlarmKind::CodeLocation, format!("{location} {id}"), text);
-            }
-        }
     }
 }
 
-/// Time in seconds for which a worker of another host that ended without a report raises an alarm;
-/// its last heartbeat stays in Dagster's storage for a day.
-const SILENCE_ALARM_SECONDS: u64 = 3600;
-
 fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
-    let ended = |worker: &FleetWorker| worker.state.is_some_and(WorkerState::is_over);
-    let silent = rows::reported(snapshot).filter(|worker| !ended(worker) && worker.is_silent(now));
-    for worker in silent {
-        let seconds = seconds_between(worker.heartbeat_at, now);
-        if seconds < SILENCE_ALARM_SECONDS {
-            let text = format!("Worker {} is silent for {}", worker.id, coarse_age(seconds));
-            found.critical(AlarmKind::SilentWorker, &worker.id, text);
-        }
-    }
+    judge::silent_elsewhere(snapshot, now, found);
     let live = |worker: &WorkerRow| {
         !worker.state().is_some_and(WorkerState::is_over)
-            && seconds_between(worker.heartbeat_at(), now) < SILENCE_ALARM_SECONDS
+            && seconds_between(worker.heartbeat_at(), now) < SILENCE_REPORTED
     };
     let workers = (0..rows::total(View::Workers, snapshot))
         .filter_map(|index| rows::worker_at(snapshot, index))
@@ -181,7 +138,7 @@ fn clocks(snapshot: &Snapshot, found: &mut Found) {
             "ahead"
         };
         let text = format!("The clock of {host} is {} {way}", coarse_age(seconds));
-        found.warning(AlarmKind::Fleet, format!("clock of {host}"), text);
+        found.warning(AlarmKind::Clock, host, text);
     }
 }
 
@@ -199,42 +156,5 @@ fn same_names(snapshot: &Snapshot, found: &mut Found) {
         let text =
             format!("{count} workers are named {name}, on {hosts}: each needs a --name of its own");
         found.warning(AlarmKind::Fleet, name, text);
-    }
-}
-
-fn queues(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
-    for queue in snapshot.queues.iter() {
-        let name = &queue.name;
-        if let Some(error) = &queue.error {
-            found.critical(AlarmKind::Queue, name, format!("Queue {name}: {error}"));
-        }
-        let dead = queue.counts.map_or(0, |counts| counts.visible);
-        if queue.role == QueueRole::DeadLetter && dead > 0 {
-            let letters = if dead == 1 { "letter" } else { "letters" };
-            let text = format!("~{dead} dead {letters} in {name}");
-            found.warning(AlarmKind::DeadLetters, name, text);
-        }
-        let growth = queue.trend.growth(now);
-        if let Some(growth) = growth.filter(|_| queue.role != QueueRole::DeadLetter) {
-            let Growth { from, to, minutes } = growth;
-            let text = format!("{name} grows: ~{from} waited {minutes} minutes ago, ~{to} now");
-            found.warning(AlarmKind::Backlog, name, text);
-        }
-    }
-}
-
-fn held(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
-    let oldest = snapshot
-        .tasks
-        .iter()
-        .filter(|task| task.phase == Phase::Held)
-        .min_by_key(|task| task.received_at);
-    if let Some(task) = oldest {
-        let waited = seconds_between(task.received_at, now);
-        if waited >= HELD_LONG {
-            let age = coarse_age(waited);
-            let text = format!("{} is held for {age} without a slot", task.name());
-            found.warning(AlarmKind::Held, &task.task_id, text);
-        }
     }
 }

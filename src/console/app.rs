@@ -3,6 +3,7 @@
 //! [`App::update`] takes a message and returns effects, without I/O; [`App::render`] draws the
 //! current model. [`super::runtime`] owns the terminal, the clock and the control layer.
 
+mod acknowledging;
 mod alarm_list;
 mod batch;
 mod confirm;
@@ -47,6 +48,7 @@ use super::view::View;
 use crate::domain::{Command, LogLevel, Reply, Snapshot};
 
 pub use super::render::Caret;
+pub use acknowledging::AlarmHistory;
 pub(super) use alarm_list::Standing;
 pub use alarm_list::{AlarmKey, AlarmPlace};
 pub(super) use batch::MAX_RATE;
@@ -230,6 +232,10 @@ pub struct App {
     wants_stack: bool,
     /// The explained item, while its page or its details are open.
     pub(super) explained: Option<Explained>,
+    /// The last place of the cursor in the list of alarms.
+    pub(super) alarm_place: Option<AlarmPlace>,
+    /// The history of alarms that was read last.
+    pub(super) alarm_history: AlarmHistory,
     /// Whether the data shown are final, because no more will arrive.
     pub(super) is_cut_off: bool,
     /// Number of the snapshot's unfinished runs: counted once, and not in every frame.
@@ -289,6 +295,8 @@ impl App {
             followed: None,
             wants_stack: false,
             explained: None,
+            alarm_place: None,
+            alarm_history: AlarmHistory::default(),
             is_cut_off: false,
             unfinished_runs: 0,
             loading_runs: None,
@@ -336,6 +344,7 @@ impl App {
                     && !self.failures_reply(request, &reply, now, &mut effects)
                     && !self.batch_reply(request, &reply, now)
                     && !self.parts_reply(request, &reply, now)
+                    && !self.alarm_history_reply(request, &reply)
                 {
                     self.take_reply(request, reply, now);
                 }

@@ -113,6 +113,10 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             instigator.name,
             instigator.location
         ),
+        Command::AcknowledgeAlarm { alarm, until, .. } => match until {
+            Some(until) => format!("alarm ack '{alarm}' --until {until}"),
+            None => format!("alarm ack '{alarm}' --withdraw"),
+        },
         Command::FreeSlot { run_id, step_key } => format!("run free-slot {run_id} '{step_key}'"),
         _ => return None,
     };

@@ -34,6 +34,10 @@ pub enum Verb {
     Palette,
     /// All alarms.
     Alarms,
+    /// Acknowledge an alarm until a time.
+    Acknowledge,
+    /// The history of alarms.
+    AlarmHistory,
     /// Show the keys.
     Help,
     /// Pause, or resume if paused.

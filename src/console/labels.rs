@@ -86,12 +86,7 @@ pub fn level(level: LogLevel) -> &'static str {
 /// A source.
 #[must_use]
 pub fn source(kind: SourceKind) -> &'static str {
-    match kind {
-        SourceKind::Broker => "broker",
-        SourceKind::Webserver => "webserver",
-        SourceKind::Worker => "worker",
-        SourceKind::Host => "host",
-    }
+    kind.word()
 }
 
 /// Usage of a task's processes: of processor and memory, then the processes themselves.

@@ -16,6 +16,11 @@ pub enum Overlay {
     },
     /// All alarms.
     Alarms(AlarmPlace),
+    /// The history of alarms.
+    AlarmHistory {
+        /// Lines scrolled off the top.
+        scroll: u16,
+    },
     /// Details of the row under the cursor.
     Detail {
         /// Lines scrolled off the top.
@@ -91,6 +96,7 @@ impl Overlay {
             },
             Self::Help { .. }
             | Self::Alarms(_)
+            | Self::AlarmHistory { .. }
             | Self::Detail { .. }
             | Self::Explain { .. }
             | Self::Columns { .. }

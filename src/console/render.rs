@@ -7,6 +7,7 @@
 //! hints    keys of the view, or the input line
 //! ```
 
+mod alarm_history;
 mod alarms;
 mod audit;
 mod badges;
@@ -178,6 +179,9 @@ impl App {
             None => {}
             Some(Overlay::Help { scroll }) => help::render(ctx, *scroll, screen.body, buf),
             Some(Overlay::Alarms(place)) => alarms::render(ctx, place, screen.body, buf),
+            Some(Overlay::AlarmHistory { scroll }) => {
+                alarm_history::render(ctx, *scroll, screen.body, buf);
+            }
             Some(Overlay::Detail { scroll }) => detail::render(ctx, *scroll, screen.body, buf),
             Some(Overlay::Explain { scroll, .. }) => {
                 detail::explain::render(ctx, *scroll, screen.body, buf);
@@ -302,6 +306,7 @@ pub(super) fn overlay_overflow(app: &App, overlay: &Overlay) -> u16 {
     let body = Screen::of(area).body;
     match overlay {
         Overlay::Help { .. } => help::overflow(app, body),
+        Overlay::AlarmHistory { .. } => alarm_history::overflow(app, body),
         Overlay::Detail { .. } => detail::overflow(app, body),
         Overlay::Explain { .. } => detail::explain::overflow(app, body),
         _ => 0,

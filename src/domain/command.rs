@@ -1,5 +1,6 @@
 //! Commands of an operator.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::secrets::redact_in_place;
@@ -151,6 +152,15 @@ pub enum Command {
         /// The step.
         step_key: String,
     },
+    /// Acknowledge an alarm in the whole deployment: it is not signalled until a time.
+    AcknowledgeAlarm {
+        /// The alarm's id.
+        alarm: String,
+        /// End of the acknowledgement; absent to withdraw it.
+        until: Option<Timestamp>,
+        /// `user@host` of the client.
+        by: String,
+    },
     /// Answer a query; changes nothing.
     #[serde(rename = "ask")]
     Query(Query),
@@ -208,6 +218,7 @@ impl Command {
             | Self::ReexecuteRun { .. }
             | Self::ReloadLocation { .. }
             | Self::Switch { .. }
+            | Self::AcknowledgeAlarm { .. }
             | Self::FreeSlot { .. } => Danger::Disruptive,
             Self::Stop
             | Self::Kill
@@ -263,6 +274,8 @@ impl Command {
                 (true, false) => "stop sensor",
             },
             Self::FreeSlot { .. } => "free slot",
+            Self::AcknowledgeAlarm { until: None, .. } => "unacknowledge alarm",
+            Self::AcknowledgeAlarm { .. } => "acknowledge alarm",
             Self::Query(query) => query.verb(),
         }
     }
@@ -293,6 +306,15 @@ impl Command {
         matches!(
             self,
             Self::FreeSlot { .. } | Self::Query(Query::Explain { .. })
+        )
+    }
+
+    /// Whether any single worker can carry it out, because workers agree on alarms.
+    #[must_use]
+    pub fn is_about_alarms(&self) -> bool {
+        matches!(
+            self,
+            Self::AcknowledgeAlarm { .. } | Self::Query(Query::AlarmHistory { .. })
         )
     }
 

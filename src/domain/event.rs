@@ -1,5 +1,6 @@
 //! Events of a worker. Every transition is an [`Event`]; the control store folds them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::secrets::redact_in_place;
 use super::{
-    Audience, FleetWorker, ForkServerPhase, ForkServerView, LogLine, Phase, QueueView, Source,
-    TaskOutcome, TaskView, Timestamp, Usage, UsualTime, WorkerState,
+    Acknowledgement, Alarm, Audience, FleetWorker, ForkServerPhase, ForkServerView, LogLine, Phase,
+    QueueView, Source, TaskOutcome, TaskView, Timestamp, Usage, UsualTime, WorkerState,
 };
 
 /// An event of a worker.
@@ -107,6 +108,13 @@ pub enum Event {
         /// Their last heartbeats, by id.
         workers: Vec<FleetWorker>,
     },
+    /// The worker's alarms were judged.
+    Alarms {
+        /// All of them.
+        alarms: Vec<Alarm>,
+        /// The acknowledgements that are in effect, by the alarm's id.
+        acknowledged: BTreeMap<String, Acknowledgement>,
+    },
     /// A line was logged.
     Log {
         /// The line.
@@ -137,6 +145,11 @@ impl Event {
                     if let ForkServerPhase::Failed(reason) = &mut host.phase {
                         redact_in_place(reason);
                     }
+                }
+            }
+            Self::Alarms { alarms, .. } => {
+                for alarm in alarms {
+                    redact_in_place(&mut alarm.text);
                 }
             }
             Self::State { .. }

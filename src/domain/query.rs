@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DagsterParts, Explanation, FailedRunPage, JobRef, Launch, Peek, ProcessUsage, QueueDetail,
-    RunFailures, RunStatus, StackReport,
+    AlarmEntry, DagsterParts, Explanation, FailedRunPage, JobRef, Launch, Peek, ProcessUsage,
+    QueueDetail, RunFailures, RunStatus, StackReport,
 };
 
 /// An asset's key, by its parts.
@@ -128,6 +128,11 @@ pub enum Query {
         /// The step; absent for the run itself.
         step_key: Option<String>,
     },
+    /// The history of alarms on a worker's host, newest first.
+    AlarmHistory {
+        /// Maximum number of entries.
+        limit: usize,
+    },
 }
 
 impl Query {
@@ -154,6 +159,7 @@ impl Query {
             Self::Stack { .. } => "read stack",
             Self::Usage { .. } => "measure usage",
             Self::Explain { .. } => "explain",
+            Self::AlarmHistory { .. } => "read the history of alarms",
         }
     }
 
@@ -177,6 +183,7 @@ impl Query {
             | Self::Peek { .. }
             | Self::Stack { .. }
             | Self::Usage { .. }
+            | Self::AlarmHistory { .. }
             | Self::Explain { .. } => false,
         }
     }
@@ -235,6 +242,8 @@ pub enum Answer {
     Usage(ProcessUsage),
     /// Answer to [`Query::Explain`].
     Explanation(Explanation),
+    /// Answer to [`Query::AlarmHistory`].
+    AlarmHistory(Vec<AlarmEntry>),
 }
 
 /// The data needed to launch a job.

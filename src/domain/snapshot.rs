@@ -1,13 +1,13 @@
 //! The current state as one value, which a console draws and a socket carries.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditEntry, DagsterPart, FailureGroup, FleetWorker, JobRef, LogLine, PeekedMessage,
-    PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
+    Acknowledgement, Alarm, AuditEntry, DagsterPart, FailureGroup, FleetWorker, JobRef, LogLine,
+    PeekedMessage, PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
 };
 
 /// Maximum number of finished tasks that a worker keeps for its consoles.
@@ -31,6 +31,12 @@ pub struct WorkerSnapshot {
     /// All workers of the deployment, including this one, as last read from Dagster's storage.
     #[serde(default)]
     pub fleet: Vec<FleetWorker>,
+    /// Its alarms; absent until it has judged for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarms: Option<Vec<Alarm>>,
+    /// The acknowledgements that are in effect in the deployment, by the alarm's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub acknowledged: BTreeMap<String, Acknowledgement>,
 }
 
 /// Everything a console shows: all linked workers, Dagster's runs and jobs, logs.
@@ -77,6 +83,12 @@ pub struct Snapshot {
     /// The parts of Dagster from the last look.
     #[serde(default)]
     pub dagster: Arc<Vec<DagsterPart>>,
+    /// The alarms of the linked workers, each subject once; absent while no linked worker judges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarms: Option<Arc<Vec<Alarm>>>,
+    /// The acknowledgements that are in effect, by the alarm's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub acknowledged: BTreeMap<String, Acknowledgement>,
 }
 
 impl Snapshot {

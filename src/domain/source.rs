@@ -41,6 +41,19 @@ pub enum SourceHealth {
     },
 }
 
+impl SourceKind {
+    /// Its name in a sentence.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Webserver => "webserver",
+            Self::Worker => "worker",
+            Self::Host => "host",
+        }
+    }
+}
+
 impl SourceHealth {
     /// Reason why a source is failing or down.
     #[must_use]

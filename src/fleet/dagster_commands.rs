@@ -90,6 +90,7 @@ async fn answer_query(client: &Client, query: Query) -> Result<Option<Answer>, D
         | Query::Peek { .. }
         | Query::Stack { .. }
         | Query::Usage { .. }
+        | Query::AlarmHistory { .. }
         | Query::Explain { .. } => return Ok(None),
     };
     Ok(Some(answer))

@@ -205,7 +205,8 @@ fn addressees(
             return Err(NoAddressee::Named(format!("worker {id} is not linked")));
         }
     }
-    if matches!(command, Command::RestoreArchive { .. }) || command.is_about_storage() {
+    let any_one = command.is_about_storage() || command.is_about_alarms();
+    if any_one || matches!(command, Command::RestoreArchive { .. }) {
         linked.truncate(1);
     }
     if let Some(queue) = command.queue().filter(|_| !linked.is_empty()) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use crate::domain::{
-    AuditEntry, FleetWorker, Phase, PriorityCount, QueueView, Source, SourceHealth, TaskOutcome,
-    TaskView, Timestamp, WorkerSnapshot, WorkerState, WorkerView,
+    Acknowledgement, Alarm, AuditEntry, FleetWorker, Phase, PriorityCount, QueueView, Source,
+    SourceHealth, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerState, WorkerView,
 };
 
 /// Maximum number of finished tasks of all workers together.
@@ -114,6 +114,26 @@ pub(super) fn fleet(reports: &[WorkerReport<'_>]) -> Vec<FleetWorker> {
         fleet.remove(report.snapshot.worker.id.as_str());
     }
     fleet.into_values().cloned().collect()
+}
+
+/// The alarms of linked workers, each subject once; `None` if none of them judges. A worker with no
+/// link may have been the only one to see a condition, which is not known to hold any more.
+pub(super) fn alarms(reports: &[WorkerReport<'_>]) -> Option<Vec<Alarm>> {
+    let linked = reports
+        .iter()
+        .filter(|report| report.linked && !report.ended);
+    let mut judged = linked
+        .filter_map(|report| report.snapshot.alarms.as_ref())
+        .peekable();
+    judged.peek()?;
+    Some(Alarm::merged(judged.flatten()))
+}
+
+/// The acknowledgements that any linked worker has read.
+pub(super) fn acknowledged(reports: &[WorkerReport<'_>]) -> BTreeMap<String, Acknowledgement> {
+    let linked = reports.iter().filter(|report| report.linked);
+    let all = linked.flat_map(|report| &report.snapshot.acknowledged);
+    all.map(|(id, ack)| (id.clone(), ack.clone())).collect()
 }
 
 /// Every queue once, in the order of the first worker that has it; the freshest counts win. Their

@@ -281,6 +281,37 @@ impl InstanceAgent {
         }
     }
 
+    /// What Dagster's storage knows for the alarms.
+    pub async fn alarm_facts(&self, window: u64) -> Result<Value, ForkServerError> {
+        let frame = |id| ToProcess::AlarmFacts { id, window };
+        self.request("the state of Dagster", frame).await
+    }
+
+    /// Agrees with the other workers on alarms.
+    pub async fn alarm_sync(&self, request: &Value) -> Result<Value, ForkServerError> {
+        let frame = |id| ToProcess::AlarmSync {
+            id,
+            request: request.clone(),
+        };
+        self.request("the deployment's alarms", frame).await
+    }
+
+    /// Writes an acknowledgement; returns those in effect.
+    pub async fn alarm_acknowledge(
+        &self,
+        alarm: &str,
+        until: Option<f64>,
+        by: &str,
+    ) -> Result<Value, ForkServerError> {
+        let frame = |id| ToProcess::AlarmAcknowledge {
+            id,
+            alarm: alarm.to_owned(),
+            until,
+            by: by.to_owned(),
+        };
+        self.request("an acknowledgement", frame).await
+    }
+
     /// Writes this worker's heartbeat.
     pub async fn heartbeat(&self, worker: &str, body: &Value) -> Result<(), ForkServerError> {
         let frame = |id| ToProcess::Heartbeat {

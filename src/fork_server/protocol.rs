@@ -170,6 +170,24 @@ pub(super) enum ToProcess {
         step_key: String,
         attempt: u32,
     },
+    /// What Dagster's storage knows for the alarms.
+    AlarmFacts {
+        id: u64,
+        /// Time in seconds for which a failed run counts.
+        window: u64,
+    },
+    /// Agrees with the other workers on alarms; see `alarm_board` on the other side.
+    AlarmSync {
+        id: u64,
+        request: Value,
+    },
+    AlarmAcknowledge {
+        id: u64,
+        alarm: String,
+        /// Unix seconds.
+        until: Option<f64>,
+        by: String,
+    },
     Explain {
         id: u64,
         run_id: String,

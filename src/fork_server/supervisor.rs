@@ -424,6 +424,11 @@ impl Supervisor {
         self.own_instance_agent.heartbeat(&worker.id, &body).await
     }
 
+    /// This worker's own instance agent.
+    pub fn own_instance_agent(&self) -> &InstanceAgent {
+        &self.own_instance_agent
+    }
+
     pub async fn fleet(&self) -> Result<Vec<FleetWorker>, ForkServerError> {
         self.own_instance_agent.fleet().await
     }

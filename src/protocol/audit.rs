@@ -79,6 +79,7 @@ fn target(worker: &str, command: &Command) -> String {
             format!("{how}runs {}", run_ids.join(", "))
         }
         Command::FreeSlot { run_id, step_key } => format!("step {step_key} of run {run_id}"),
+        Command::AcknowledgeAlarm { alarm, .. } => format!("alarm {alarm}"),
         Command::ReloadLocation { location } => format!("code location {location}"),
         Command::Switch { instigator, .. } => format!(
             "{} {} of {}",

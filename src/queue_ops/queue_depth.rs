@@ -171,8 +171,8 @@ impl DepthPoller {
         let counted_at = counts.map(|_| Timestamp::now());
         self.seen_at = counted_at.or(self.seen_at);
         let waiting = match counts {
-            Some(_) if self.is_watched => self.broker.waiting(queue).await,
-            _ => None,
+            Some(_) => self.broker.waiting(queue).await,
+            None => None,
         };
         let view = QueueView {
             name: queue.name.clone(),

@@ -55,6 +55,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// change is enough.
 const FLEET: Duration = Duration::from_secs(10);
 
+/// The longest further pause without viewers: with it a heartbeat that was read is never so old that
+/// its worker looks silent.
+const FLEET_UNSEEN: Duration = Duration::from_secs(10);
+
 /// Starts reporting; it ends when the handles are dropped.
 pub(super) fn start(
     context: &ExecutionContext,
@@ -139,15 +143,16 @@ async fn write_heartbeat(
     state
 }
 
-/// Reads the deployment's heartbeats while there are viewers.
+/// Reads the deployment's heartbeats: for viewers, and less often for the alarms.
 async fn read_fleet(context: &ExecutionContext) {
     let mut viewers = context.events.audience().watch();
-    while viewers.wait_for(Viewers::stay).await.is_ok() {
+    loop {
         match context.hosts.fleet().await {
             Ok(workers) => context.events.send(Event::Fleet { workers }),
             Err(problem) => warn!("{problem}"),
         }
         sleep(FLEET).await;
+        let _ = timeout(FLEET_UNSEEN, viewers.wait_for(Viewers::stay)).await;
     }
 }
 

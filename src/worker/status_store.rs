@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::log_ring::{LogRing, MAX_LINES, cut};
 use crate::domain::{
-    Event, FleetWorker, MAX_RECENT_TASKS, Phase, PriorityCount, QueueView, Source, TaskOutcome,
-    TaskView, Timestamp, WorkerSnapshot, WorkerView,
+    Acknowledgement, Alarm, Event, FleetWorker, MAX_RECENT_TASKS, Phase, PriorityCount, QueueView,
+    Source, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerView,
 };
 
 pub use publish::{Published, Subscription, spawn};
@@ -37,6 +37,8 @@ pub struct StatusStore {
     recent: VecDeque<TaskView>,
     waiting: BTreeMap<String, BTreeMap<i64, u64>>,
     fleet: Vec<FleetWorker>,
+    alarms: Option<Vec<Alarm>>,
+    acknowledged: BTreeMap<String, Acknowledgement>,
     logs: LogRing,
 }
 
@@ -61,6 +63,8 @@ impl StatusStore {
             recent: VecDeque::new(),
             waiting: BTreeMap::new(),
             fleet: Vec::new(),
+            alarms: None,
+            acknowledged: BTreeMap::new(),
             logs: LogRing::new(MAX_LINES),
         }
     }
@@ -122,6 +126,13 @@ impl StatusStore {
                 differ
             }
             Event::Fleet { workers } => replace(&mut self.fleet, workers.clone()),
+            Event::Alarms {
+                alarms,
+                acknowledged,
+            } => {
+                let differ = replace(&mut self.alarms, Some(alarms.clone()));
+                replace(&mut self.acknowledged, acknowledged.clone()) || differ
+            }
             Event::Log { line } => {
                 self.logs.push(line.clone());
                 return Change::Log;
@@ -249,6 +260,8 @@ impl StatusStore {
             recent: self.recent.clone(),
             sources: self.sources.clone(),
             fleet: self.fleet.clone(),
+            alarms: self.alarms.clone(),
+            acknowledged: self.acknowledged.clone(),
         }
     }
 

@@ -17,6 +17,7 @@ mod fixture;
 mod following;
 mod harness;
 mod input;
+mod judged;
 mod keys;
 mod launching;
 mod navigation;

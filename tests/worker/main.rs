@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod alarms;
 mod drain;
 mod endings;
 mod execution;

@@ -9,6 +9,7 @@ use tracing::info;
 
 use super::signals::Signals;
 use super::{RunArgs, StartArgs, WorkerError};
+use crate::alarms::{self, Watch};
 use crate::config::{Settings, WorkerLost, state_folder};
 use crate::domain::{EventSink, ForkServerView, Slots, Timestamp, WorkerState, WorkerView};
 use crate::environment::packages;
@@ -76,6 +77,7 @@ struct Worker {
     pool: Pool,
     orders: (mpsc::Sender<PoolRequest>, mpsc::Receiver<PoolRequest>),
     requests: mpsc::Receiver<Request>,
+    alarms: Watch,
     server: ControlServer,
     store: tokio::task::JoinHandle<()>,
     _exporter: Option<AbortOnDropHandle<()>>,
@@ -87,6 +89,7 @@ impl Worker {
             pool,
             orders: (send, receive),
             mut requests,
+            alarms,
             server,
             store,
             _exporter,
@@ -95,6 +98,11 @@ impl Worker {
             let send = send.clone();
             async move {
                 while let Some(Request { command, reply, .. }) = requests.recv().await {
+                    if command.is_about_alarms() {
+                        // One that does not fit drops its reply, which the caller is told of.
+                        let _ = alarms.requests.try_send(alarms::Request { command, reply });
+                        continue;
+                    }
                     if send.send(PoolRequest { command, reply }).await.is_err() {
                         break;
                     }
@@ -144,6 +152,26 @@ async fn assemble(
         audit: AuditLog::default_path(),
         webserver_url: settings.webserver_url.value.clone(),
     };
+    let alarms = Watch::start(alarms::Options {
+        sender: alarms::Sender {
+            worker: identity.id.clone(),
+            host: identity.hostname.clone(),
+        },
+        settings: settings.alarms.value.clone(),
+        hooks: settings.alarm_hooks.value.clone(),
+        folders: folders(settings),
+        history: alarms::history::default_path(),
+        hosts: hosts.clone(),
+        broker: broker.clone(),
+        events: events.clone(),
+        state: {
+            let published = published.clone();
+            Box::new(move || {
+                let published = published.clone();
+                Box::pin(async move { published.current().await })
+            })
+        },
+    });
     let server = ControlServer::start(options, published, requests_in).await?;
     let names: Vec<&str> = queues.all().map(|queue| queue.name.as_str()).collect();
     info!(
@@ -169,10 +197,21 @@ async fn assemble(
         pool,
         orders: mpsc::channel(ORDERS),
         requests,
+        alarms,
         server,
         store,
         _exporter: exporter,
     })
+}
+
+/// Folders whose disks a worker needs: the state folder, in which the console's broker keeps its
+/// data, Dagster's, and those of the settings.
+fn folders(settings: &Settings) -> Vec<PathBuf> {
+    let home = settings.dagster_home.value.clone();
+    let home = home.or_else(|| std::env::var_os("DAGSTER_HOME").map(PathBuf::from));
+    let further = settings.alarms.value.disk_folders.iter().cloned();
+    let own = std::iter::once(state_folder());
+    own.chain(home).chain(further).collect()
 }
 
 /// Serves metrics and health if the settings request it: from the start on, since a worker that

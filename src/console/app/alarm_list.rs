@@ -14,7 +14,9 @@ use crate::console::options::Startup;
 use crate::console::overlay::Overlay;
 use crate::console::view::View;
 use crate::console::{labels, render, rows};
-use crate::domain::{AlarmKind, Ring, SourceKind};
+use crate::domain::{
+    AlarmKind, ForkServerPhase, ForkServerView, Ring, RunStatus, Snapshot, SourceKind,
+};
 
 /// Identity of an alarm: its kind and subject.
 pub type AlarmKey = (AlarmKind, String);
@@ -59,23 +61,13 @@ impl App {
         if let Some((severity, text)) = own {
             // A missing worker is expected then.
             alarms.retain(|alarm| !alarm.text.starts_with(alarms::NO_WORKER));
-            let alarm = Alarm {
-                severity,
-                kind: AlarmKind::Start,
-                about: String::from("pool"),
-                text: text.clone(),
-            };
+            let alarm = Alarm::new(severity, AlarmKind::Start, "pool", text.clone());
             alarms.insert(0, alarm);
         }
         if self.is_cut_off {
             let text = "This console hears of nothing any more, what it shows is old: leave it and \
                         start it again";
-            let alarm = Alarm {
-                severity: Severity::Critical,
-                kind: AlarmKind::Unreachable,
-                about: String::from("console"),
-                text: text.to_owned(),
-            };
+            let alarm = Alarm::new(Severity::Critical, AlarmKind::Unreachable, "console", text);
             alarms.insert(0, alarm);
         }
         alarms
@@ -86,7 +78,8 @@ impl App {
         if self.setup.ring.how.is_empty() {
             return;
         }
-        let alarms = self.alarms(now);
+        let mut alarms = self.alarms(now);
+        alarms.retain(|alarm| !alarm.is_acknowledged(now));
         if let Some(text) = self.ringing.note(&self.setup.ring, &alarms, now) {
             let how = &self.setup.ring.how;
             effects.push(Effect::Ring {
@@ -99,21 +92,23 @@ impl App {
     /// Records the current alarms.
     pub(super) fn note_alarms(&mut self, now: Timestamp) {
         let known = std::mem::take(&mut self.standing);
-        let keys = self.alarms(now).into_iter().map(|alarm| key_of(&alarm));
-        self.standing = keys
-            .map(|key| {
-                let since = known.get(&key).copied();
+        let alarms = self.alarms(now).into_iter();
+        self.standing = alarms
+            .map(|alarm| {
+                let key = key_of(&alarm);
+                let since = alarm.since.or_else(|| known.get(&key).copied());
                 (key, since.unwrap_or(now))
             })
             .collect();
     }
 
-    /// Time at which this console first saw an alarm.
+    /// Time at which a worker, or this console, first saw an alarm.
     pub(in crate::console) fn stands_since(&self, alarm: &Alarm) -> Option<Timestamp> {
         self.standing.get(&key_of(alarm)).copied()
     }
 
     pub(super) fn list_alarms(&mut self) {
+        self.alarm_place = Some(AlarmPlace::default());
         self.overlay = Some(Overlay::Alarms(AlarmPlace::default()));
     }
 
@@ -164,6 +159,10 @@ impl App {
                 }
                 row
             }
+            Some(Verb::Acknowledge) if !self.setup.read_only => {
+                self.acknowledge(Some(place), "", now, effects);
+                row
+            }
             _ => match command {
                 // Another command closes the list and is carried out.
                 Some(command) => return self.perform(command, "", now, effects),
@@ -177,6 +176,7 @@ impl App {
             row,
             scroll,
         };
+        self.alarm_place = Some(place.clone());
         self.overlay = Some(Overlay::Alarms(place));
     }
 
@@ -192,13 +192,33 @@ impl App {
         let is_it = |row: &usize| {
             let position = list.rows.get(*row);
             let id = position.and_then(|at| rows::id_at(view, &snapshot, at));
-            // A code location's alarm names the worker after the location.
-            id.is_some_and(|id| alarm.about.rsplit(' ').next() == Some(id))
+            id == Some(&alarm.about) || position.is_some_and(|at| is_place_of(alarm, &snapshot, at))
         };
         if let Some(row) = (0..list.rows.len()).find(is_it) {
             list.move_to(row);
             list.remember(view, &snapshot);
         }
+    }
+}
+
+/// Whether a row of an alarm's view is where it was seen: its subject is no row itself.
+fn is_place_of(alarm: &Alarm, snapshot: &Snapshot, position: usize) -> bool {
+    match alarm.kind {
+        AlarmKind::CodeLocation => snapshot.workers.get(position).is_some_and(|worker| {
+            let failed = |host: &ForkServerView| {
+                host.location == alarm.about && matches!(host.phase, ForkServerPhase::Failed(_))
+            };
+            worker.hosts.iter().any(failed)
+        }),
+        AlarmKind::Clock => rows::worker_at(snapshot, position)
+            .is_some_and(|worker| worker.hostname() == alarm.about),
+        AlarmKind::FailureRate => rows::task_at(snapshot, position)
+            .is_some_and(|task| task.job.as_deref() == Some(&alarm.about)),
+        AlarmKind::FailedRun => snapshot
+            .runs
+            .get(position)
+            .is_some_and(|run| run.job == alarm.about && run.status == RunStatus::Failure),
+        _ => false,
     }
 }
 
@@ -208,13 +228,19 @@ fn view_of(alarm: &Alarm) -> View {
     match alarm.kind {
         AlarmKind::Unreachable if of(SourceKind::Webserver) => View::Runs,
         AlarmKind::Unreachable if of(SourceKind::Broker) => View::Queues,
-        AlarmKind::NoConsumer | AlarmKind::Backlog | AlarmKind::Queue => View::Queues,
+        AlarmKind::NoConsumer | AlarmKind::Backlog | AlarmKind::Queue | AlarmKind::OldMessage => {
+            View::Queues
+        }
         AlarmKind::DeadLetters => View::DeadLetters,
-        AlarmKind::Held => View::Steps,
-        AlarmKind::Start => View::Logs,
+        AlarmKind::Held | AlarmKind::FailureRate => View::Steps,
+        AlarmKind::FailedRun => View::Runs,
+        AlarmKind::Start | AlarmKind::Hook => View::Logs,
         AlarmKind::Unreachable
         | AlarmKind::SilentWorker
         | AlarmKind::CodeLocation
+        | AlarmKind::Disk
+        | AlarmKind::Clock
+        | AlarmKind::Daemon
         | AlarmKind::Fleet => View::Workers,
     }
 }

@@ -115,6 +115,8 @@ impl App {
             Verb::Filter => self.open_filter(),
             Verb::Palette => self.open_palette(),
             Verb::Alarms => self.list_alarms(),
+            Verb::Acknowledge => self.acknowledge(None, argument, now, effects),
+            Verb::AlarmHistory => self.show_alarm_history(effects),
             Verb::Help => self.overlay = Some(Overlay::Help { scroll: 0 }),
             Verb::LogLevel => self.set_level(argument, now),
             Verb::LogFollow => self.logs.follow = !self.logs.follow,

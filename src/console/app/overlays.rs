@@ -83,6 +83,10 @@ impl App {
                 self.scroll_key(key, scroll, |scroll| Overlay::Help { scroll }, now, effects);
             }
             Overlay::Alarms(place) => self.alarms_key(key, &place, now, effects),
+            Overlay::AlarmHistory { scroll } => {
+                let with = |scroll| Overlay::AlarmHistory { scroll };
+                self.scroll_key(key, scroll, with, now, effects);
+            }
             Overlay::Detail { scroll } => {
                 self.scroll_key(
                     key,

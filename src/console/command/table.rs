@@ -333,6 +333,12 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::PreviousView, "previous-view", &["<s-tab>", "<left>"]).help("the view before"),
     row(Verb::Alarms, "alarms", &["a"])
         .help("all alarms with their age and whole text; Enter shows what one is about"),
+    row(Verb::Acknowledge, "ack", &["u"])
+        .takes("[DURATION|off]")
+        .risk(Disruptive)
+        .help("acknowledge the alarm under the cursor of their list for an hour or so long, in the whole deployment; or take that back"),
+    row(Verb::AlarmHistory, "alarm-history", &["H"])
+        .help("when alarms began and ended, and who acknowledged them"),
     row(Verb::Back, "back", &["<esc>"])
         .help("one step back: close what is open, clear the filter, go to where this view was entered from"),
     row(Verb::Help, "help", &["?", "<f1>"])

@@ -9,6 +9,7 @@
 //! ╰──────────────────────────────────────────────────────╯
 //! ```
 
+use jiff::Timestamp;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -50,7 +51,8 @@ fn size(body: Rect) -> (u16, u16) {
 /// Number of lines of an alarm that do not fit.
 pub(super) fn overflow(alarm: &Alarm, body: Rect) -> u16 {
     let list = regions(body).1;
-    let lines = text::wrap(&text::clean(&alarm.text), room(list.width)).len();
+    let shown = text_of(alarm, Timestamp::MIN);
+    let lines = text::wrap(&text::clean(&shown), room(list.width)).len();
     let head = usize::from(list.width < WIDE);
     let lines = u16::try_from(lines + head).unwrap_or(u16::MAX);
     lines.saturating_sub(list.height)
@@ -105,8 +107,20 @@ pub(super) fn render(ctx: Ctx, place: &AlarmPlace, body: Rect, buf: &mut Buffer)
     }
 }
 
+/// Its text, and who has acknowledged it.
+fn text_of(alarm: &Alarm, now: Timestamp) -> String {
+    match &alarm.acknowledged {
+        Some(ack) if ack.until > now => {
+            let until = Timestamp::from_second(ack.until.as_second()).unwrap_or(ack.until);
+            format!("{} (acknowledged by {} until {until})", alarm.text, ack.by)
+        }
+        _ => alarm.text.clone(),
+    }
+}
+
 fn lines_of(ctx: Ctx, alarm: &Alarm, here: bool, width: u16) -> Vec<Line<'static>> {
     let (sign, style) = match alarm.severity {
+        _ if alarm.is_acknowledged(ctx.now) => (ctx.glyphs.done, ctx.roles.dim),
         Severity::Critical => (ctx.glyphs.down, ctx.roles.error),
         Severity::Warning => (ctx.glyphs.warn, ctx.roles.warn),
     };
@@ -125,7 +139,8 @@ fn lines_of(ctx: Ctx, alarm: &Alarm, here: bool, width: u16) -> Vec<Line<'static
     ];
     let wide = width >= WIDE;
     let mut lines = Vec::new();
-    let cleaned = text::clean(&alarm.text);
+    let shown = text_of(alarm, ctx.now);
+    let cleaned = text::clean(&shown);
     let mut parts = text::wrap(&cleaned, room(width))
         .into_iter()
         .map(str::to_owned);
@@ -149,6 +164,10 @@ fn foot(ctx: Ctx) -> Line<'static> {
     Line::from(vec![
         span("Enter", key),
         span(" goes there   ", hint),
+        span("u", key),
+        span(" acknowledges   ", hint),
+        span("H", key),
+        span(" history   ", hint),
         span("y", key),
         span(" copies   ", hint),
         span("Esc", key),

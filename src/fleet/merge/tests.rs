@@ -34,6 +34,8 @@ fn snapshot(id: &str) -> WorkerSnapshot {
         priorities: Vec::new(),
         sources: Vec::new(),
         fleet: Vec::new(),
+        alarms: None,
+        acknowledged: std::collections::BTreeMap::new(),
     }
 }
 

@@ -69,6 +69,16 @@ impl FleetState {
                 &mut current.priorities,
                 merge::priorities(&with_direct_queues),
             );
+            let alarms = merge::alarms(&reports);
+            if current.alarms.as_deref() != alarms.as_ref() {
+                current.alarms = alarms.map(Arc::new);
+                changed = true;
+            }
+            let acknowledged = merge::acknowledged(&reports);
+            if current.acknowledged != acknowledged {
+                current.acknowledged = acknowledged;
+                changed = true;
+            }
         }
         if std::mem::take(&mut self.logs_changed) {
             current.logs = Arc::new(self.logs.clone());

@@ -19,6 +19,8 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFil
 from dagster._serdes import serialize_value
 
 from . import (
+    alarm_board,
+    alarm_facts,
     code_origin,
     compute_logs,
     diagnostics,
@@ -169,6 +171,12 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return heartbeats.fleet(instance)
     if kind == "about":
         return diagnostics.describe(instance)
+    if kind == "alarm_facts":
+        return alarm_facts.look(instance, frame["window"])
+    if kind == "alarm_sync":
+        return alarm_board.sync(instance, frame["request"])
+    if kind == "alarm_acknowledge":
+        return alarm_board.acknowledge(instance, frame)
     if kind == "code":
         return code_origin.look_up(instance, frame)
     if kind == "ending_runs":

@@ -56,6 +56,17 @@ impl Published {
         self.shown(look).await
     }
 
+    /// The current snapshot for the worker itself, which is no viewer: what is only for viewers
+    /// need not be done.
+    pub async fn current(&self) -> Arc<WorkerSnapshot> {
+        let (shown, published) = oneshot::channel();
+        // A store that has ended has published its last state.
+        if self.looks.send(shown).await.is_ok() {
+            let _ = published.await;
+        }
+        self.snapshot.borrow().clone()
+    }
+
     async fn shown(&self, mut look: Subscription) -> Subscription {
         let (shown, published) = oneshot::channel();
         // A store that has ended has published its last state.

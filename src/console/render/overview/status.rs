@@ -67,6 +67,7 @@ fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
 
 fn alarm_line(ctx: Ctx, alarm: &Alarm) -> Line<'static> {
     let (sign, style) = match alarm.severity {
+        _ if alarm.is_acknowledged(ctx.now) => (ctx.glyphs.done, ctx.roles.dim),
         Severity::Critical => (ctx.glyphs.down, ctx.roles.error),
         Severity::Warning => (ctx.glyphs.warn, ctx.roles.warn),
     };

@@ -3,12 +3,10 @@
 
 use jiff::Timestamp;
 
-use super::{Found, HEARTBEAT_LATE};
-use crate::console::format::seconds_between;
-use crate::console::rows::{self, WorkerRow};
-use crate::console::view::View;
+use super::{Found, HEARTBEAT_LATE, Hints};
 use crate::domain::{
-    AlarmKind, QueueRole, QueueView, Snapshot, Source, SourceHealth, SourceKind, WorkerState,
+    AlarmKind, FleetWorker, QueueRole, QueueView, Slots, Snapshot, Source, SourceHealth,
+    SourceKind, WorkerState, WorkerView, seconds_between,
 };
 
 /// Beginning of the alarm text if no worker is linked.
@@ -17,7 +15,32 @@ pub const NO_WORKER: &str = "No worker is linked";
 /// Subject of the alarm that concerns every queue.
 const ALL: &str = "all queues";
 
-pub(super) fn alarms(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
+/// A worker that receives and has sent a recent report.
+struct Live<'a> {
+    queues: &'a [String],
+    steps: Slots,
+    runs: Slots,
+}
+
+impl<'a> Live<'a> {
+    fn linked(worker: &'a WorkerView) -> Self {
+        Self {
+            queues: &worker.queues,
+            steps: worker.steps,
+            runs: worker.runs,
+        }
+    }
+
+    fn reported(worker: &'a FleetWorker) -> Self {
+        Self {
+            queues: &worker.queues,
+            steps: worker.steps,
+            runs: worker.runs,
+        }
+    }
+}
+
+pub(super) fn alarms(snapshot: &Snapshot, hints: Hints, now: Timestamp, found: &mut Found) {
     let live = live(snapshot, now);
     let waiting = snapshot.queues.iter().filter(|queue| waiting(queue) > 0);
     let waiting: Vec<&QueueView> = waiting.collect();
@@ -48,15 +71,19 @@ pub(super) fn alarms(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         } else {
             String::from("no worker receives")
         };
-        let todo = if workers[0].state == WorkerState::Paused {
-            ": p resumes"
-        } else {
-            ""
+        let todo = match (workers[0].state, hints) {
+            (WorkerState::Paused, Hints::Keys) => ": p resumes",
+            (WorkerState::Paused, Hints::Commands) => ": `worker resume` resumes it",
+            _ => "",
         };
         let text = format!("~{total} messages wait and {what}{todo}");
         found.critical(AlarmKind::NoConsumer, ALL, text);
-    } else if !live.is_empty() && live.iter().all(|worker| worker.steps().target == 0) {
-        let text = String::from("The workers have no step slots: + adds one");
+    } else if !live.is_empty() && live.iter().all(|worker| worker.steps.target == 0) {
+        let todo = match hints {
+            Hints::Keys => "+ adds one",
+            Hints::Commands => "`worker scale` adds some",
+        };
+        let text = format!("The workers have no step slots: {todo}");
         found.critical(AlarmKind::NoConsumer, "slots", text);
     } else if !live.is_empty() {
         for queue in waiting {
@@ -75,26 +102,21 @@ fn waiting(queue: &QueueView) -> u64 {
     }
 }
 
-/// The workers that receive and have sent a recent report.
-fn live(snapshot: &Snapshot, now: Timestamp) -> Vec<WorkerRow<'_>> {
-    let is_live = |worker: &WorkerRow| match worker {
-        WorkerRow::Linked(view) => {
-            view.state.receives() && seconds_between(view.heartbeat_at, now) < HEARTBEAT_LATE
-        }
-        // A worker with an unknown state is assumed to receive.
-        WorkerRow::Reported(view) => {
-            view.state.is_none_or(WorkerState::receives) && !view.is_silent(now)
-        }
-    };
-    (0..rows::total(View::Workers, snapshot))
-        .filter_map(|index| rows::worker_at(snapshot, index))
-        .filter(is_live)
-        .collect()
+/// The workers that receive and have sent a recent report. A worker with an unknown state is
+/// assumed to receive.
+fn live(snapshot: &Snapshot, now: Timestamp) -> Vec<Live<'_>> {
+    let linked = snapshot.workers.iter().filter(|worker| {
+        worker.state.receives() && seconds_between(worker.heartbeat_at, now) < HEARTBEAT_LATE
+    });
+    let reported = super::reported(snapshot)
+        .filter(|worker| worker.state.is_none_or(WorkerState::receives) && !worker.is_silent(now));
+    let linked = linked.map(Live::linked);
+    linked.chain(reported.map(Live::reported)).collect()
 }
 
 /// Returns the reason why no worker receives a queue's messages, if there is none. A worker with an
 /// unknown list of queues may receive from this one.
-fn unserved(queue: &QueueView, live: &[WorkerRow]) -> Option<String> {
+fn unserved(queue: &QueueView, live: &[Live]) -> Option<String> {
     let count = waiting(queue);
     let messages = if count == 1 {
         "message waits"
@@ -104,7 +126,7 @@ fn unserved(queue: &QueueView, live: &[WorkerRow]) -> Option<String> {
     let name = &queue.name;
     let mut serving = live
         .iter()
-        .filter(|worker| worker.queues().is_empty() || worker.queues().contains(name))
+        .filter(|worker| worker.queues.is_empty() || worker.queues.contains(name))
         .peekable();
     if serving.peek().is_none() {
         let todo = match &queue.role {
@@ -115,7 +137,7 @@ fn unserved(queue: &QueueView, live: &[WorkerRow]) -> Option<String> {
             "~{count} {messages} in {name}, from which no live worker receives{todo}"
         ));
     }
-    let no_slot = queue.role == QueueRole::Runs && serving.all(|worker| worker.runs().target == 0);
+    let no_slot = queue.role == QueueRole::Runs && serving.all(|worker| worker.runs.target == 0);
     no_slot.then(|| {
         format!("~{count} {messages} in {name} and no live worker has run slots: --run-slots")
     })

@@ -1,0 +1,12 @@
+//! Conditions that need an operator. They are judged in one place ([`judge`]), by each worker, so
+//! that every console and every hook sees the same alarms.
+
+mod facts;
+pub mod history;
+mod hooks;
+pub mod judge;
+mod silence;
+mod watch;
+
+pub use hooks::{HookError, Sender};
+pub use watch::{Options, Request, State, Watch};

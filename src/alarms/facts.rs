@@ -1,0 +1,164 @@
+//! What a worker looks up for its alarms besides its own state: disks, the broker's clock, and what
+//! Dagster's storage knows.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use super::judge::Found;
+use crate::config::AlarmSettings;
+use crate::domain::{AlarmKind, Timestamp, coarse_age, seconds_between};
+use crate::fork_server::ForkServers;
+use crate::sqs::Broker;
+
+/// Interval of the looks at disks and at Dagster's storage.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Interval of the looks at the broker's clock, which cost it a request.
+const CLOCK_EVERY: Duration = Duration::from_mins(5);
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    disks: Vec<Disk>,
+    /// Seconds by which this host's clock is ahead of the broker's.
+    ahead: Option<i64>,
+    dagster: Dagster,
+}
+
+#[derive(Clone, Debug)]
+struct Disk {
+    folder: PathBuf,
+    /// MiB that this user may still use.
+    free: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Dagster {
+    daemons: Vec<Daemon>,
+    failed_runs: Vec<FailedRun>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Daemon {
+    kind: String,
+    /// Seconds since its last report.
+    silent: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct FailedRun {
+    job: String,
+    run_id: String,
+    /// Unix seconds.
+    ended: i64,
+}
+
+/// Starts the looks; they end when the handle is dropped.
+pub(super) fn start(
+    settings: AlarmSettings,
+    folders: Vec<PathBuf>,
+    hosts: ForkServers,
+    broker: Broker,
+) -> (watch::Receiver<Facts>, AbortOnDropHandle<()>) {
+    let (publish, facts) = watch::channel(Facts::default());
+    let looks = tokio::spawn(async move {
+        let mut clock_at: Option<Instant> = None;
+        loop {
+            let disks = disks(&folders);
+            publish.send_modify(|facts| facts.disks = disks);
+            if settings.judges(AlarmKind::Clock)
+                && clock_at.is_none_or(|at| at.elapsed() >= CLOCK_EVERY)
+            {
+                clock_at = Some(Instant::now());
+                let ahead = broker.clock_difference().await;
+                publish.send_modify(|facts| facts.ahead = ahead);
+            }
+            let wanted = [AlarmKind::Daemon, AlarmKind::FailedRun];
+            if wanted.into_iter().any(|kind| settings.judges(kind)) {
+                match dagster(&hosts, settings.failed_run).await {
+                    Ok(dagster) => publish.send_modify(|facts| facts.dagster = dagster),
+                    // A storage that is away is reported with every heartbeat.
+                    Err(problem) => debug!("{problem}"),
+                }
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    });
+    (facts, AbortOnDropHandle::new(looks))
+}
+
+async fn dagster(hosts: &ForkServers, window: u64) -> Result<Dagster, String> {
+    let value = hosts.alarm_facts(window).await;
+    let value = value.map_err(|problem| problem.to_string())?;
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// The disks of folders, each disk once; a folder that does not exist yet is on its parent's.
+fn disks(folders: &[PathBuf]) -> Vec<Disk> {
+    let mut devices = Vec::new();
+    let mut disks = Vec::new();
+    for folder in folders {
+        let there = folder.ancestors().find(|folder| folder.exists());
+        let Some(there) = there.filter(|there| *there != Path::new("")) else {
+            continue;
+        };
+        let (Ok(stat), Ok(space)) = (rustix::fs::stat(there), rustix::fs::statvfs(there)) else {
+            continue;
+        };
+        if devices.contains(&stat.st_dev) {
+            continue;
+        }
+        devices.push(stat.st_dev);
+        disks.push(Disk {
+            folder: there.to_owned(),
+            free: space.f_bavail.saturating_mul(space.f_frsize) / (1024 * 1024),
+        });
+    }
+    disks
+}
+
+impl Facts {
+    /// Adds the alarms that they raise.
+    pub fn judge(&self, settings: &AlarmSettings, host: &str, now: Timestamp, found: &mut Found) {
+        for Disk { folder, free } in &self.disks {
+            if *free < settings.disk_free {
+                let folder = folder.display();
+                let text =
+                    format!("The disk of {folder} on {host} is nearly full: {free} MiB free");
+                found.critical(AlarmKind::Disk, format!("{host}:{folder}"), text);
+            }
+        }
+        if let Some(ahead) = self.ahead {
+            let seconds = ahead.unsigned_abs();
+            if seconds >= settings.clock {
+                let way = if ahead > 0 { "ahead of" } else { "behind" };
+                let text = format!("The clock of {host} is {seconds} s {way} the broker's");
+                found.warning(AlarmKind::Clock, host, text);
+            }
+        }
+        for Daemon { kind, silent } in &self.dagster.daemons {
+            if *silent >= settings.daemon {
+                let age = coarse_age(*silent);
+                let text = format!(
+                    "Dagster's daemon {kind} is silent for {age}: is dagster-daemon running?"
+                );
+                found.critical(AlarmKind::Daemon, kind, text);
+            }
+        }
+        for FailedRun { job, run_id, ended } in &self.dagster.failed_runs {
+            let ended = Timestamp::from_second(*ended).unwrap_or(now);
+            let age = seconds_between(ended, now);
+            if age < settings.failed_run {
+                let (short, age) = (run_id.get(..8).unwrap_or(run_id), coarse_age(age));
+                let text = format!("Run {short} of {job} failed {age} ago");
+                found.warning(AlarmKind::FailedRun, job, text);
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Sends alarms to hooks: commands and URLs. One task a hook sends one delivery after the other, and
+//! tries again until it arrives. Everything is bounded: the deliveries that wait, their rate, each
+//! try's time, and the output of a command.
+
+mod body;
+mod send;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+use super::judge::Found;
+use crate::config::AlarmHook;
+use crate::domain::secrets::redact_text;
+use crate::domain::{Alarm, AlarmKind, Timestamp};
+
+pub use send::HookError;
+
+/// Maximum number of deliveries that wait for one hook.
+const WAITING: usize = 64;
+
+/// Pause before the second try; it doubles up to [`LAST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Time after which a delivery is given up.
+const GIVE_UP: Duration = Duration::from_hours(1);
+
+/// Maximum number of deliveries of one hook within [`RATE_WINDOW`].
+const RATE: usize = 60;
+const RATE_WINDOW: Duration = Duration::from_hours(1);
+
+/// One delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Job {
+    /// The alarm's id.
+    pub id: String,
+    /// Identity of the alarm's present period on the board.
+    pub since: String,
+    /// `HOOK/started` or `HOOK/ended`, with the hook's key.
+    pub key: String,
+    /// The alarm.
+    pub alarm: Alarm,
+    /// Its end.
+    pub ended: Option<Timestamp>,
+}
+
+impl Job {
+    /// Its name on the board.
+    pub fn name(&self) -> Value {
+        Value::from(vec![
+            self.id.as_str(),
+            self.since.as_str(),
+            self.key.as_str(),
+        ])
+    }
+}
+
+/// Where deliveries come from: part of every message.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// The worker's id.
+    pub worker: String,
+    /// Its host.
+    pub host: String,
+}
+
+#[derive(Debug, Default)]
+struct Status {
+    /// Deliveries that were taken and have not ended.
+    open: Vec<Job>,
+    /// Names of those that have ended since the last report.
+    ended: Vec<Value>,
+    /// The reason of the last failure, until a delivery arrives.
+    failing: Option<String>,
+    /// Times of the last deliveries.
+    sent: VecDeque<Instant>,
+}
+
+/// A hook with its task.
+#[derive(Debug)]
+pub(super) struct Runner {
+    pub hook: Arc<AlarmHook>,
+    /// Identity of the hook in the deployment: workers with the same settings share it.
+    pub key: String,
+    jobs: mpsc::Sender<Job>,
+    status: Arc<Mutex<Status>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Runner {
+    /// Starts a hook.
+    pub fn start(hook: AlarmHook, sender: Sender) -> Self {
+        let (jobs, taken) = mpsc::channel(WAITING);
+        let (hook, status) = (Arc::new(hook), Arc::<Mutex<Status>>::default());
+        let key = key_of(&hook);
+        let work = run(Arc::clone(&hook), sender, taken, Arc::clone(&status));
+        Self {
+            hook,
+            key,
+            jobs,
+            status,
+            _task: AbortOnDropHandle::new(tokio::spawn(work)),
+        }
+    }
+
+    /// Whether the hook sends an alarm. It does not report its own failure.
+    pub fn takes(&self, alarm: &Alarm) -> bool {
+        let own = alarm.kind == AlarmKind::Hook && alarm.about == self.hook.name;
+        !own && self.hook.takes(alarm.kind, alarm.severity)
+    }
+
+    /// Takes a delivery. One that does not fit, or comes too often, is dropped and logged.
+    pub fn deliver(&self, job: Job) {
+        let mut status = lock(&self.status);
+        if status.open.contains(&job) {
+            return;
+        }
+        let name = &self.hook.name;
+        let now = Instant::now();
+        status.sent.retain(|at| now - *at < RATE_WINDOW);
+        if status.sent.len() >= RATE {
+            warn!(
+                "alarm hook {name}: {} was not sent, after {RATE} within an hour",
+                job.id
+            );
+            status.ended.push(job.name());
+            return;
+        }
+        match self.jobs.try_send(job.clone()) {
+            Ok(()) => {
+                status.sent.push_back(now);
+                status.open.push(job);
+            }
+            Err(_) => {
+                warn!(
+                    "alarm hook {name}: {} was not sent, {WAITING} deliveries wait",
+                    job.id
+                );
+                status.ended.push(job.name());
+            }
+        }
+    }
+
+    /// The deliveries that have ended since the last call, and those that have not.
+    pub fn progress(&self) -> (Vec<Value>, Vec<Value>) {
+        let mut status = lock(&self.status);
+        let open = status.open.iter().map(Job::name).collect();
+        (std::mem::take(&mut status.ended), open)
+    }
+
+    /// Takes back what [`Runner::progress`] returned and could not be reported.
+    pub fn regress(&self, ended: Vec<Value>) {
+        lock(&self.status).ended.extend(ended);
+    }
+
+    /// Whether something has ended that was not reported yet.
+    pub fn has_news(&self) -> bool {
+        !lock(&self.status).ended.is_empty()
+    }
+
+    /// Adds the alarm of a hook that fails.
+    pub fn judge(&self, found: &mut Found) {
+        let status = lock(&self.status);
+        if let Some(reason) = &status.failing {
+            let (name, waiting) = (&self.hook.name, status.open.len());
+            let text = format!("Alarm hook {name} fails, {waiting} deliveries wait: {reason}");
+            found.warning(AlarmKind::Hook, name, text);
+        }
+    }
+}
+
+fn key_of(hook: &AlarmHook) -> String {
+    let target = format!("{:?} {:?} {:?}", hook.command, hook.url, hook.routing_key);
+    let digest = Sha256::digest(target.as_bytes());
+    let digest: String = digest[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{}-{digest}", hook.name)
+}
+
+async fn run(
+    hook: Arc<AlarmHook>,
+    sender: Sender,
+    mut jobs: mpsc::Receiver<Job>,
+    status: Arc<Mutex<Status>>,
+) {
+    let name = &hook.name;
+    while let Some(job) = jobs.recv().await {
+        let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+        loop {
+            let problem = match send::send(&hook, &sender, &job).await {
+                Ok(()) => {
+                    info!("alarm hook {name}: sent {}", job.id);
+                    lock(&status).failing = None;
+                    break;
+                }
+                Err(problem) => redact_text(&problem.to_string()).into_owned(),
+            };
+            lock(&status).failing = Some(problem.clone());
+            if begun.elapsed() >= GIVE_UP {
+                warn!("alarm hook {name}: {} is given up: {problem}", job.id);
+                break;
+            }
+            let seconds = pause.as_secs();
+            warn!(
+                "alarm hook {name}: {} is sent again in {seconds} s: {problem}",
+                job.id
+            );
+            sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+        let mut status = lock(&status);
+        status.open.retain(|open| *open != job);
+        status.ended.push(job.name());
+    }
+}
+
+fn lock(status: &Mutex<Status>) -> MutexGuard<'_, Status> {
+    status.lock().unwrap_or_else(PoisonError::into_inner)
+}

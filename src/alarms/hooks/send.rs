@@ -1,0 +1,183 @@
+//! One try of a delivery: a request, or a command.
+
+use std::io;
+use std::process::Stdio;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use rustix::process::{Pid, Signal, kill_process_group};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Job, Sender, body};
+use crate::config::AlarmHook;
+use crate::domain::reason;
+
+/// Endpoint of `PagerDuty`'s Events API v2.
+const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
+
+/// Maximum number of bytes of an answer or of output that an error quotes.
+const QUOTED: u64 = 500;
+
+/// Time for the rest of a command's output after its end.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
+
+/// Why a delivery did not arrive. No text contains the URL, whose path may be a secret.
+#[derive(Debug, Error)]
+pub enum HookError {
+    /// No answer.
+    #[error("its URL does not answer: {0}")]
+    Unreachable(String),
+    /// Another status than success.
+    #[error("its URL answered {status}: {text}")]
+    Status {
+        /// The status.
+        status: u16,
+        /// The beginning of the answer.
+        text: String,
+    },
+    /// A header of the settings.
+    #[error("its header {0} cannot be sent")]
+    Header(String),
+    /// The command could not be started.
+    #[error("its command {program} cannot be started: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The command failed.
+    #[error("its command ended with {status}: {text}")]
+    Failed {
+        /// Exit code or signal.
+        status: String,
+        /// The beginning of its error output.
+        text: String,
+    },
+    /// The time limit.
+    #[error("it did not end within {0} s")]
+    Late(u64),
+}
+
+pub(super) async fn send(hook: &AlarmHook, sender: &Sender, job: &Job) -> Result<(), HookError> {
+    let limit = Duration::from_secs(hook.timeout);
+    if hook.command.is_empty() {
+        let posted = timeout(limit, post(hook, sender, job)).await;
+        posted.unwrap_or(Err(HookError::Late(hook.timeout)))
+    } else {
+        execute(hook, sender, job, limit).await
+    }
+}
+
+async fn post(hook: &AlarmHook, sender: &Sender, job: &Job) -> Result<(), HookError> {
+    // The URL is left out: an error of reqwest quotes it otherwise.
+    let failed = |error: reqwest::Error| {
+        let error = error.without_url();
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        HookError::Unreachable(cause.unwrap_or_else(|| error.to_string()))
+    };
+    let policy = reqwest::redirect::Policy::none();
+    let client = reqwest::Client::builder().redirect(policy).build();
+    let url = hook.url.as_deref().unwrap_or(PAGERDUTY);
+    let mut request = client.map_err(failed)?.post(url);
+    for (name, value) in &hook.headers {
+        let header = HeaderName::from_bytes(name.as_bytes()).ok();
+        let value = HeaderValue::from_str(value).ok();
+        let (header, value) = header
+            .zip(value)
+            .ok_or_else(|| HookError::Header(name.clone()))?;
+        request = request.header(header, value);
+    }
+    let request = request
+        .header(CONTENT_TYPE, "application/json")
+        .body(body::body(hook, sender, job).to_string());
+    let mut answer = request.send().await.map_err(failed)?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let chunk = answer.chunk().await.ok().flatten().unwrap_or_default();
+    let quoted = &chunk[..chunk.len().min(usize::try_from(QUOTED).unwrap_or(0))];
+    Err(HookError::Status {
+        status: status.as_u16(),
+        text: reason(&String::from_utf8_lossy(quoted)),
+    })
+}
+
+/// Runs the command in a process group of its own, which is killed when it takes too long.
+async fn execute(
+    hook: &AlarmHook,
+    sender: &Sender,
+    job: &Job,
+    limit: Duration,
+) -> Result<(), HookError> {
+    let Some((program, arguments)) = hook.command.split_first() else {
+        return Ok(());
+    };
+    let alarm = &job.alarm;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("DAGSTER_TASKIQ_ALARM_EVENT", body::change(job).word())
+        .env("DAGSTER_TASKIQ_ALARM_ID", reason(&job.id))
+        .env("DAGSTER_TASKIQ_ALARM_KIND", alarm.kind.name())
+        .env("DAGSTER_TASKIQ_ALARM_SUBJECT", reason(&alarm.about))
+        .env("DAGSTER_TASKIQ_ALARM_SEVERITY", alarm.severity.name())
+        .env("DAGSTER_TASKIQ_ALARM_TEXT", reason(&alarm.text))
+        .env("DAGSTER_TASKIQ_ALARM_WORKER", &sender.worker)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = command.spawn().map_err(|source| HookError::Start {
+        program: program.clone(),
+        source,
+    })?;
+    let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    let mut text = body::generic(sender, job).to_string();
+    text.push('\n');
+    let (input, errors) = (child.stdin.take(), child.stderr.take());
+    let work = async {
+        let write = async {
+            if let Some(mut input) = input {
+                // A command need not read its input.
+                let _ = input.write_all(text.as_bytes()).await;
+            }
+        };
+        let errors = errors.map(|errors| AbortOnDropHandle::new(tokio::spawn(beginning(errors))));
+        let ((), status) = tokio::join!(write, child.wait());
+        // A process that the command left behind may keep the stream open.
+        let text = match errors {
+            Some(errors) => timeout(LEFT_BEHIND, errors).await.ok(),
+            None => None,
+        };
+        (text.and_then(Result::ok).unwrap_or_default(), status)
+    };
+    match timeout(limit, work).await {
+        Ok((_, Ok(status))) if status.success() => Ok(()),
+        Ok((text, status)) => Err(HookError::Failed {
+            status: status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+            text,
+        }),
+        Err(_) => {
+            if let Some(group) = group {
+                // It may have ended in the meantime.
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            Err(HookError::Late(hook.timeout))
+        }
+    }
+}
+
+/// The beginning of a stream, which is read to its end.
+async fn beginning(mut stream: impl AsyncRead + Unpin) -> String {
+    let mut bytes = Vec::new();
+    let _ = (&mut stream).take(QUOTED).read_to_end(&mut bytes).await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    reason(&String::from_utf8_lossy(&bytes))
+}

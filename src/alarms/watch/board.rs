@@ -1,0 +1,270 @@
+//! Agreement with the other workers of the deployment on who delivers an alarm, and deliveries while
+//! there can be none.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::{Done, Standing, Watcher};
+use crate::alarms::history;
+use crate::alarms::hooks::{Job, Runner};
+use crate::domain::{Acknowledgement, Alarm, AlarmChange, AlarmEntry, Timestamp};
+
+/// Interval of the agreement with the other workers while there are alarms, and without any: then
+/// only alarms of workers that died are left to end.
+const SYNC: Duration = Duration::from_secs(10);
+const SYNC_CALM: Duration = Duration::from_mins(1);
+
+/// Time for which the agreement must have failed before a worker delivers by itself.
+const ALONE: Duration = Duration::from_secs(30);
+
+/// Answer of the other side; see `alarm_board`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Agreed {
+    grants: Vec<Grant>,
+    acknowledged: BTreeMap<String, Noted>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Grant {
+    id: String,
+    key: String,
+    since: String,
+    ended: Option<f64>,
+    alarm: Alarm,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Noted {
+    until: f64,
+    by: String,
+}
+
+impl Watcher {
+    /// The alarms that have stood for long enough.
+    fn open(&self) -> impl Iterator<Item = (&String, &Standing)> {
+        let hold = Duration::from_secs(self.options.settings.hold);
+        let now = Instant::now();
+        self.standing
+            .iter()
+            .filter(move |(_, known)| now - known.begun >= hold)
+    }
+
+    pub(super) fn sync(&mut self) {
+        if self.is_syncing {
+            return;
+        }
+        let reported: Vec<String> = self.open().map(|(id, _)| id.clone()).collect();
+        let is_calm = reported.is_empty();
+        let every = if is_calm { SYNC_CALM } else { SYNC };
+        let has_news = !self.history_done.is_empty()
+            || self.runners.iter().any(Runner::has_news)
+            || reported != self.reported;
+        if self.failing.is_some_and(|since| since.elapsed() >= ALONE) {
+            self.deliver_alone();
+        }
+        let rested = self.synced.is_none_or(|at| at.elapsed() >= every);
+        // After a failure the pause is kept, whatever there is to report.
+        if !rested && (!has_news || self.failing.is_some()) {
+            return;
+        }
+        let (request, ended) = self.request();
+        self.reported = reported;
+        self.is_syncing = true;
+        let hosts = self.options.hosts.clone();
+        self.work.spawn(async move {
+            let agreed = hosts.alarm_sync(&request).await;
+            let agreed = agreed.map_err(|problem| problem.to_string());
+            let agreed = agreed
+                .and_then(|value| serde_json::from_value(value).map_err(|error| error.to_string()));
+            Done::Synced(Box::new(agreed), ended)
+        });
+    }
+
+    /// The request to the board, and the ended deliveries in it by their runner's position; the last
+    /// ones are the history's.
+    fn request(&mut self) -> (Value, Vec<(usize, Vec<Value>)>) {
+        let mut ended = Vec::new();
+        let (mut done, mut working): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+        for (position, runner) in self.runners.iter().enumerate() {
+            let (over, open) = runner.progress();
+            done.extend(over.iter().cloned());
+            working.extend(open);
+            ended.push((position, over));
+        }
+        let over = std::mem::take(&mut self.history_done);
+        done.extend(over.iter().cloned());
+        ended.push((self.runners.len(), over));
+        for (id, known) in self.open() {
+            let alone = known.alone.iter();
+            done.extend(alone.map(|key| job(id, key.clone(), &known.alarm, None).name()));
+        }
+        let open: Vec<Value> = self
+            .open()
+            .map(|(id, known)| {
+                let runners = self.runners.iter();
+                let takes = runners.filter(|runner| runner.takes(&known.alarm));
+                let due = takes.map(|runner| &runner.key);
+                let due: Vec<&String> = due.chain([&self.history_key]).collect();
+                json!({"id": id, "since": since(&known.alarm), "alarm": known.alarm, "due": due})
+            })
+            .collect();
+        let hooks = self.runners.iter().map(|runner| &runner.key);
+        let hooks: Vec<&String> = hooks.chain([&self.history_key]).collect();
+        let worker = &self.options.sender.worker;
+        let request = json!({
+            "worker": worker, "open": open, "hooks": hooks, "done": done, "working": working,
+        });
+        (request, ended)
+    }
+
+    pub(super) fn agreed(
+        &mut self,
+        agreed: Result<Agreed, String>,
+        ended: Vec<(usize, Vec<Value>)>,
+    ) {
+        self.is_syncing = false;
+        self.synced = Some(Instant::now());
+        let Agreed {
+            grants,
+            acknowledged,
+        } = match agreed {
+            Ok(agreed) => agreed,
+            Err(problem) => {
+                if self.failing.is_none() {
+                    warn!("{problem}; alarms cannot be agreed on with other workers");
+                }
+                self.failing.get_or_insert_with(Instant::now);
+                for (position, names) in ended {
+                    match self.runners.get(position) {
+                        Some(runner) => runner.regress(names),
+                        None => self.history_done.extend(names),
+                    }
+                }
+                return;
+            }
+        };
+        self.failing = None;
+        self.acknowledged = noted(acknowledged);
+        for grant in grants {
+            let ended = grant.ended.and_then(from_seconds);
+            self.carry_out(Job {
+                id: grant.id,
+                since: grant.since,
+                key: grant.key,
+                alarm: grant.alarm,
+                ended,
+            });
+        }
+        self.publish();
+    }
+
+    /// Gives a delivery to its hook, or writes the history.
+    fn carry_out(&mut self, job: Job) {
+        let key = job.key.rsplit_once('/').map_or("", |(key, _)| key);
+        if key == self.history_key {
+            self.history_done.push(job.name());
+            let change = match job.ended {
+                Some(_) => AlarmChange::Ended,
+                None => AlarmChange::Started,
+            };
+            let at = job.ended.or(job.alarm.since);
+            self.record(AlarmEntry {
+                at: at.unwrap_or_else(Timestamp::now),
+                change,
+                id: job.id,
+                severity: Some(job.alarm.severity),
+                text: job.alarm.text,
+                by: None,
+            });
+        } else if let Some(runner) = self.runners.iter().find(|runner| runner.key == key) {
+            runner.deliver(job);
+        }
+    }
+
+    /// Writes a line of the history; a failure is logged.
+    fn record(&mut self, entry: AlarmEntry) {
+        info!("alarm {} {}: {}", entry.id, entry.change.word(), entry.text);
+        let path = self.options.history.clone();
+        self.work.spawn(async move {
+            let at = path.display().to_string();
+            let written = tokio::task::spawn_blocking(move || history::append(&path, &[entry]));
+            if let Ok(Err(problem)) = written.await {
+                error!("cannot write the history of alarms {at}: {problem}");
+            }
+            Done::Answered
+        });
+    }
+
+    /// Delivers what stands, once, without an agreement.
+    fn deliver_alone(&mut self) {
+        let acknowledged = |alarm: &Alarm| {
+            let ack = self.acknowledged.get(&alarm.id());
+            ack.is_some_and(|ack| ack.until > Timestamp::now())
+        };
+        let mut jobs = Vec::new();
+        for (id, known) in self.open().filter(|(_, known)| !acknowledged(&known.alarm)) {
+            let takes = self.runners.iter().filter(|it| it.takes(&known.alarm));
+            let due = takes.map(|runner| runner.key.as_str());
+            for key in due.chain([self.history_key.as_str()]) {
+                let key = format!("{key}/started");
+                if !known.alone.contains(&key) {
+                    jobs.push(job(id, key, &known.alarm, None));
+                }
+            }
+        }
+        for job in jobs {
+            if let Some(known) = self.standing.get_mut(&job.id) {
+                known.alone.push(job.key.clone());
+            }
+            self.carry_out(job);
+        }
+    }
+
+    /// Delivers the end of alarms whose begin was delivered without an agreement, while there is
+    /// still none; otherwise the board grants it.
+    pub(super) fn end_alone(&mut self, gone: Vec<Standing>, now: Timestamp) {
+        if self.failing.is_none() {
+            return;
+        }
+        for known in gone {
+            let id = known.alarm.id();
+            for key in &known.alone {
+                let key = key.replace("/started", "/ended");
+                self.carry_out(job(&id, key, &known.alarm, Some(now)));
+            }
+        }
+    }
+}
+
+fn since(alarm: &Alarm) -> String {
+    alarm.since.unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}
+
+fn job(id: &str, key: String, alarm: &Alarm, ended: Option<Timestamp>) -> Job {
+    Job {
+        id: id.to_owned(),
+        since: since(alarm),
+        key,
+        alarm: alarm.clone(),
+        ended,
+    }
+}
+
+/// Acknowledgements as they are on the board.
+pub(super) fn noted(known: BTreeMap<String, Noted>) -> BTreeMap<String, Acknowledgement> {
+    let valid = known.into_iter().filter_map(|(id, Noted { until, by })| {
+        let until = from_seconds(until)?;
+        Some((id, Acknowledgement { until, by }))
+    });
+    valid.collect()
+}
+
+fn from_seconds(seconds: f64) -> Option<Timestamp> {
+    let duration = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
+    Timestamp::from_duration(duration).ok()
+}

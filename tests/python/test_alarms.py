@@ -1,0 +1,165 @@
+"""How workers agree on alarms, and what Dagster's storage knows of its daemons and failed runs."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus, job, op
+from dagster._daemon.types import DaemonHeartbeat
+
+from _dagster_taskiq_host import alarm_board, alarm_facts, claims
+
+ALARM = {"severity": "critical", "kind": "disk", "about": "here", "text": "it is full"}
+
+
+class Clock:
+    """The time that the board sees."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = time.time()
+        shown = SimpleNamespace(time=lambda: self.now, monotonic=time.monotonic, sleep=time.sleep)
+        monkeypatch.setattr(alarm_board, "time", shown)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def sync(instance: DagsterInstance, worker: str, *, sees: bool, **more: Any) -> list[str]:
+    """Reports whether a worker sees the alarm; returns the deliveries that it is to make."""
+    report = {"id": "disk/here", "since": f"{worker}-began", "alarm": ALARM, "due": ["ops"]}
+    request = {"worker": worker, "open": [report] if sees else [], "hooks": ["ops"]}
+    request.update({"done": [], "working": [], **more})
+    answer = alarm_board.sync(instance, request)
+    return [f"{grant['key']} {grant['since']}" for grant in answer["grants"]]
+
+
+def test_several_workers_that_see_an_alarm_deliver_its_begin_and_its_end_once(
+    instance: DagsterInstance, clock: Clock
+) -> None:
+    assert sync(instance, "one", sees=True) == ["ops/started one-began"]
+    assert sync(instance, "two", sees=True) == []
+    done = [["disk/here", "one-began", "ops/started"]]
+    assert sync(instance, "one", sees=True, done=done) == []
+    assert sync(instance, "one", sees=False) == [], "the other one still sees it"
+    assert sync(instance, "two", sees=False) == ["ops/ended one-began"]
+    assert sync(instance, "one", sees=False) == []
+    clock.now += 1
+    assert sync(instance, "two", sees=True) == ["ops/started two-began"], "it began anew"
+
+
+def test_a_delivery_of_a_worker_that_died_is_made_by_another_one(
+    instance: DagsterInstance, clock: Clock
+) -> None:
+    assert sync(instance, "one", sees=True) == ["ops/started one-began"]
+    working = [["disk/here", "one-began", "ops/started"]]
+    clock.now += 100
+    assert sync(instance, "one", sees=True, working=working) == []
+    clock.now += 100
+    assert sync(instance, "two", sees=True) == [], "the endpoint is down, and it is tried"
+    clock.now += 100
+    assert sync(instance, "two", sees=True) == ["ops/started one-began"]
+
+
+def test_an_alarm_that_only_a_dead_worker_saw_ends_with_its_last_report(
+    instance: DagsterInstance, clock: Clock
+) -> None:
+    sync(instance, "one", sees=True)
+    done = [["disk/here", "one-began", "ops/started"]]
+    sync(instance, "one", sees=True, done=done)
+    clock.now += 30
+    assert sync(instance, "two", sees=False) == []
+    clock.now += 31
+    assert sync(instance, "two", sees=False) == ["ops/ended one-began"]
+
+
+def test_the_end_of_an_alarm_whose_begin_was_never_delivered_is_not_either(
+    instance: DagsterInstance, clock: Clock
+) -> None:
+    assert sync(instance, "one", sees=True) == ["ops/started one-began"]
+    assert sync(instance, "one", sees=False) == []
+
+
+def test_an_acknowledged_alarm_is_not_delivered_before_its_time(
+    instance: DagsterInstance, clock: Clock
+) -> None:
+    note = {"alarm": "disk/here", "until": clock.now + 60, "by": "ann@etl-1"}
+    known = alarm_board.acknowledge(instance, note)
+    assert known == {"disk/here": {"until": clock.now + 60, "by": "ann@etl-1"}}
+    assert sync(instance, "one", sees=True) == []
+    clock.now += 61
+    assert sync(instance, "one", sees=True) == ["ops/started one-began"]
+    alarm_board.acknowledge(instance, note)
+    assert alarm_board.acknowledge(instance, {**note, "until": None}) == {}
+
+
+def test_the_board_forgets_alarms_and_is_bounded(instance: DagsterInstance, clock: Clock) -> None:
+    reports = [
+        {"id": f"queue/{number}", "since": "t", "alarm": ALARM, "due": []} for number in range(600)
+    ]
+    request = {"worker": "one", "open": reports, "hooks": [], "done": [], "working": []}
+    alarm_board.sync(instance, request)
+    clock.now += 1
+    alarm_board.sync(instance, {**request, "open": []})
+    assert _size(instance) == alarm_board.MAX_ALARMS
+    clock.now += alarm_board.KEEP + 1
+    alarm_board.sync(instance, {**request, "open": []})
+    assert _size(instance) == 0
+
+
+def _size(instance: DagsterInstance) -> int:
+    text = instance.run_storage.get_cursor_values({alarm_board.KEY})[alarm_board.KEY]
+    return len(alarm_board._load(text)["alarms"])
+
+
+def test_a_board_that_another_process_holds_is_refused_after_a_while(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarm_board, "TAKE", 0.1)
+    monkeypatch.setattr(claims.FileClaim, "acquire", lambda self: False)
+    with pytest.raises(alarm_board.Busy):
+        sync(instance, "one", sees=True)
+
+
+def test_a_required_daemon_that_has_ever_reported_is_told_with_its_silence(
+    instance: DagsterInstance,
+) -> None:
+    assert alarm_facts.look(instance, 3600)["daemons"] == []
+    for kind, age in (("SENSOR", 400.0), ("SCHEDULER", 1.0), ("BACKFILL", 8 * 24 * 3600.0)):
+        instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - age, kind, "d", []))
+    daemons = alarm_facts.look(instance, 3600)["daemons"]
+    assert [daemon["kind"] for daemon in daemons] == ["SCHEDULER", "SENSOR"]
+    assert 400 <= daemons[1]["silent"] <= 405
+
+
+@op
+def fails() -> None:
+    raise ValueError("no")
+
+
+@op
+def works() -> None:
+    pass
+
+
+def test_a_job_whose_last_run_failed_is_told_until_a_later_one_succeeds(
+    instance: DagsterInstance,
+) -> None:
+    @job(name="nightly")
+    def broken() -> None:
+        fails()
+
+    @job(name="nightly")
+    def repaired() -> None:
+        works()
+
+    run = broken.execute_in_process(instance=instance, raise_on_error=False)
+    [failed] = alarm_facts.look(instance, 3600)["failed_runs"]
+    assert (failed["job"], failed["run_id"]) == ("nightly", run.run_id)
+    assert alarm_facts.look(instance, -10)["failed_runs"] == []
+    repaired.execute_in_process(instance=instance)
+    assert alarm_facts.look(instance, 3600)["failed_runs"] == []
+    record = instance.get_run_records(limit=1)[0]
+    assert record.dagster_run.status == DagsterRunStatus.SUCCESS
