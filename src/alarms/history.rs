@@ -36,7 +36,7 @@ pub fn append(path: &Path, entries: &[AlarmEntry]) -> io::Result<()> {
     let options = options.create(true).append(true).mode(0o600);
     options.open(path)?.write_all(&lines)?;
     let all = fs::read(path)?;
-    let count = all.iter().filter(|byte| **byte == b'\n').count();
+    let count = all.split_inclusive(|byte| *byte == b'\n').count();
     if count < CUT_AT {
         return Ok(());
     }

@@ -28,7 +28,7 @@ const WAITING: usize = 64;
 
 /// Pause before the second try; it doubles up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(60);
+const LAST_PAUSE: Duration = Duration::from_mins(1);
 
 /// Time after which a delivery is given up.
 const GIVE_UP: Duration = Duration::from_hours(1);
@@ -134,18 +134,15 @@ impl Runner {
             status.ended.push(job.name());
             return;
         }
-        match self.jobs.try_send(job.clone()) {
-            Ok(()) => {
-                status.sent.push_back(now);
-                status.open.push(job);
-            }
-            Err(_) => {
-                warn!(
-                    "alarm hook {name}: {} was not sent, {WAITING} deliveries wait",
-                    job.id
-                );
-                status.ended.push(job.name());
-            }
+        if self.jobs.try_send(job.clone()).is_ok() {
+            status.sent.push_back(now);
+            status.open.push(job);
+        } else {
+            warn!(
+                "alarm hook {name}: {} was not sent, {WAITING} deliveries wait",
+                job.id
+            );
+            status.ended.push(job.name());
         }
     }
 
@@ -180,11 +177,8 @@ impl Runner {
 fn key_of(hook: &AlarmHook) -> String {
     let target = format!("{:?} {:?} {:?}", hook.command, hook.url, hook.routing_key);
     let digest = Sha256::digest(target.as_bytes());
-    let digest: String = digest[..4]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{}-{digest}", hook.name)
+    let [a, b, c, d, ..]: [u8; 32] = digest.into();
+    format!("{}-{:08x}", hook.name, u32::from_be_bytes([a, b, c, d]))
 }
 
 async fn run(

@@ -71,9 +71,8 @@ impl AlarmSettings {
             QueueRole::Named(alias) => Some(alias.as_str()),
             _ => None,
         };
-        let own = [Some(queue), alias].into_iter().flatten();
-        own.filter_map(|name| self.old_message_by_queue.get(name))
-            .next()
+        let mut own = [Some(queue), alias].into_iter().flatten();
+        own.find_map(|name| self.old_message_by_queue.get(name))
             .copied()
             .unwrap_or(self.old_message)
     }

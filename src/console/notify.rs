@@ -98,6 +98,8 @@ mod tests {
             kind: AlarmKind::NoConsumer,
             about: about.to_owned(),
             text: format!("no one has looked at {about}"),
+            since: None,
+            acknowledged: None,
         }
     }
 

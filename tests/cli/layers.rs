@@ -11,6 +11,7 @@ const BASE: [&str; 4] = ["wire", "domain", "config", "environment"];
 fn allowed(layer: &str) -> Option<Vec<&'static str>> {
     let more: &[&str] = match layer {
         "cli" => &[
+            "alarms",
             "console",
             "fleet",
             "worker",
@@ -22,10 +23,10 @@ fn allowed(layer: &str) -> Option<Vec<&'static str>> {
             "dagster",
             "telemetry",
         ],
-        "console" => &["fleet"],
+        "console" => &["alarms", "fleet", "protocol"],
         "fleet" => &["protocol", "dagster"],
         "worker" => &["protocol", "queue_ops", "fork_server", "sqs", "telemetry"],
-        "queue_ops" => &["fork_server", "sqs"],
+        "queue_ops" | "alarms" => &["fork_server", "sqs"],
         "fork_server" | "sqs" | "sqs_server" => &["telemetry"],
         "protocol" | "dagster" | "wire" | "config" | "environment" => &[],
         "telemetry" => return Some(vec!["domain"]),

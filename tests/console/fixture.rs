@@ -730,7 +730,6 @@ pub fn snapshot() -> Arc<Snapshot> {
         ],
         queues: Arc::new(queues()),
         workers: Arc::new(workers()),
-        fleet: Arc::default(),
         tasks: Arc::new(tasks()),
         recent: Arc::new(recent()),
         priorities: Arc::new(priorities()),
@@ -738,10 +737,7 @@ pub fn snapshot() -> Arc<Snapshot> {
         jobs: Arc::new(jobs),
         logs: Arc::new(logs().into()),
         audit: Arc::new(audit()),
-        dead_letters: Arc::default(),
-        failures: Arc::default(),
-        lost_daemons: Arc::default(),
-        dagster: Arc::default(),
+        ..Snapshot::default()
     })
 }
 
