@@ -27,6 +27,7 @@ mod http;
 mod journal;
 mod ledger;
 mod limits;
+mod other_clients;
 mod properties;
 mod rules;
 mod sdk;

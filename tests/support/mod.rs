@@ -53,6 +53,12 @@ pub fn query_environment() -> &'static ManagedPython {
     MADE.get_or_init(|| environment_of(include_str!("../requirements-query.lock")))
 }
 
+/// AWS's command line, and Node.js.
+pub fn clients_environment() -> &'static ManagedPython {
+    static MADE: OnceLock<ManagedPython> = OnceLock::new();
+    MADE.get_or_init(|| environment_of(include_str!("../requirements-clients.lock")))
+}
+
 fn environment_of(lock: &str) -> ManagedPython {
     let base = std::env::var_os(managed::PYTHON_VARIABLE).filter(|value| !value.is_empty());
     let base = base.map(PathBuf::from);
