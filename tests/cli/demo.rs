@@ -129,7 +129,7 @@ fn its_console_takes_the_consoles_flags_works_on_queues_without_its_worker_and_s
     let mut console = Terminal::run(&command);
     let rang = |console: &Terminal| console.written().contains(&7);
     wait_until("the console", DEMO, || {
-        console.screen().contains("1 Overview").then_some(())
+        console.screen().contains("1 Over").then_some(())
     });
     assert!(!rang(&console));
     let is_worker = |line: &String| line.contains(" worker start ") && !line.contains(" guard ");
