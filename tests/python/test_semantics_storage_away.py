@@ -369,7 +369,7 @@ def test_what_means_that_the_storage_does_not_answer(project: Fleet, tmp_path: P
 @pytest.fixture
 def patient(project: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[DagsterInstance]:
     """An instance of the project that this process waits for, for as long as a test says."""
-    monkeypatch.setattr(storage_away._Process, "patience", None)
+    monkeypatch.setattr(storage_away._Process, "limit", None)
     monkeypatch.setattr(storage_away._Process, "gave_up", None)
     with DagsterInstance.get() as instance:
         storage_away.be_patient(instance)
@@ -428,7 +428,7 @@ def test_credentials_that_fail_for_a_while_are_waited_for_and_not_for_ever(
         assert not refusals
         engine.pool.dispose()
         refusals += [0.0] * 1000
-        monkeypatch.setattr(storage_away._Process, "patience", 0.5)
+        monkeypatch.setattr(storage_away._Process, "limit", 0.5)
         with pytest.raises(storage_away.StorageGaveUp, match="password authentication failed"):
             patient.get_runs(limit=1)
     refusals.clear()
