@@ -6,12 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterInstance, asset, materialize
+from dagster import AssetKey, DagsterInstance, asset, job, materialize, op
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events.log import EventLogEntry
+from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 
 from _dagster_taskiq_host import connections, event_groups
 from step_host import fresh_home, step_host
+
+
+@op
+def one() -> int:
+    return 1
+
+
+@job
+def one_step() -> None:
+    one()
+
 
 BEFORE_RESOURCES = ["ENGINE_EVENT", "STEP_WORKER_STARTED", "RESOURCE_INIT_STARTED"]
 BEFORE_BODY = [*BEFORE_RESOURCES, "RESOURCE_INIT_SUCCESS", "LOGS_CAPTURED", "STEP_START"]
@@ -75,6 +88,32 @@ def storage(home: Path) -> Iterator[Any]:
     with DagsterInstance.from_config(str(home)) as instance:
         event_groups.install(instance)
         yield instance.event_log_storage
+
+
+def test_what_dagster_writes_in_a_step_is_stored_in_groups(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[list[str]] = []
+    with DagsterInstance.from_config(str(home)) as instance:
+        event_groups.install(instance)
+        storage: Any = instance.event_log_storage
+        store = storage.store_event_batch
+
+        def noted(events: list[EventLogEntry]) -> None:
+            batches.append(kinds(events))
+            store(events)
+
+        monkeypatch.setattr(storage, "store_event_batch", noted)
+        groups = event_groups.EventGroups(instance, instance.handle_new_event, is_step=True)
+        groups.step_runs(one)
+        run = instance.create_run_for_job(one_step)
+        plan = create_execution_plan(InMemoryJob(one_step))
+        monkeypatch.setattr(instance, "handle_new_event", groups.store)
+        list(execute_plan_iterator(plan, InMemoryJob(one_step), run, instance))
+    assert batches == [
+        ["RESOURCE_INIT_SUCCESS", "LOGS_CAPTURED", "STEP_START"],
+        ["HANDLED_OUTPUT", "STEP_SUCCESS"],
+    ]
 
 
 def test_a_group_is_one_transaction_with_the_rows_of_single_events(
