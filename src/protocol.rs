@@ -1,4 +1,4 @@
-//! What both ends of a control socket share: frames, the folder of the sockets, the frames of the
+//! The shared part of both ends of a control socket: frames, the folder of the sockets, the frames of the
 //! pipe through ssh, the audit log, and a command on its way ([`Request`]).
 
 pub mod audit;

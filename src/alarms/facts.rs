@@ -1,4 +1,4 @@
-//! What a worker looks up for its alarms besides its own state: disks, the broker's clock, and what
+//! The facts a worker looks up for its alarms besides its own state: disks, the broker's clock, what
 //! Dagster's storage knows.
 
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Interval of the looks at the broker's clock, which cost it a request.
 const CLOCK_EVERY: Duration = Duration::from_mins(5);
 
-/// What was found.
+/// The facts of the last look.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     disks: Vec<Disk>,

@@ -63,7 +63,7 @@ impl Job {
     }
 }
 
-/// Where deliveries come from: part of every message.
+/// The worker that delivers: part of every message.
 #[derive(Clone, Debug)]
 pub struct Sender {
     /// The worker's id.

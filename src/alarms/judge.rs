@@ -24,7 +24,7 @@ pub const HEARTBEAT_LATE: u64 = 15;
 /// its last heartbeat stays in Dagster's storage for a day.
 pub const SILENCE_REPORTED: u64 = 3600;
 
-/// How an alarm names its remedy.
+/// The words in which an alarm names its remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hints {
     /// By the console's keys.

@@ -2,7 +2,7 @@
 //! deployment on who records and delivers them.
 //!
 //! If this process dies after a delivery was granted to it, the grant expires and another worker
-//! delivers. While Dagster's storage is away nobody can be agreed with: then each worker delivers
+//! delivers. While Dagster's storage is away no agreement is possible: then each worker delivers
 //! what it sees, because the storage itself may be what the alarm is about.
 
 mod answers;
@@ -53,7 +53,7 @@ pub struct Options {
     pub sender: Sender,
     /// Thresholds.
     pub settings: AlarmSettings,
-    /// Where alarms are sent.
+    /// The destinations of alarms.
     pub hooks: Vec<AlarmHook>,
     /// Folders whose disks are watched.
     pub folders: Vec<PathBuf>,
@@ -108,7 +108,7 @@ struct Standing {
     alone: Vec<String>,
 }
 
-/// What a task of the watcher ended with.
+/// Outcome of a task of the watcher.
 enum Done {
     Synced(Box<Result<Agreed, String>>, Vec<(usize, Vec<Value>)>),
     Acknowledged(BTreeMap<String, Acknowledgement>),
@@ -128,7 +128,7 @@ struct Watcher {
     work: JoinSet<Done>,
     is_syncing: bool,
     synced: Option<Instant>,
-    /// What was last reported as open, to report a change at once.
+    /// The alarms last reported as open, to report a change at once.
     reported: Vec<String>,
     failing: Option<Instant>,
     /// Key of the history on the board: one worker of each host writes it.

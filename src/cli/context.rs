@@ -58,7 +58,7 @@ pub fn run(verb: ContextVerb) -> Result<ExitCode, ConfigError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where its workers, its queue and its webserver are.
+/// Places of its workers, its queue and its webserver.
 fn described(context: &Context) -> String {
     let workers = if context.hosts.is_empty() {
         String::from("workers of this host")

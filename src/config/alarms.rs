@@ -135,7 +135,7 @@ pub enum HookTemplate {
     Pagerduty,
 }
 
-/// Where alarms are sent. `Debug` and serialization hide what may be a secret.
+/// A destination of alarms. `Debug` and serialization hide what may be a secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AlarmHook {

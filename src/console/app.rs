@@ -245,7 +245,7 @@ pub struct App {
     next_request: u64,
     /// Data about queues and messages beyond the snapshot.
     pub(super) messages: Messages,
-    /// What is known of the failures.
+    /// The failures known so far.
     failures: Failures,
     /// Queries for the parts of Dagster.
     pub(super) parts: Parts,

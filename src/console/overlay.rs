@@ -150,7 +150,7 @@ pub struct Stagger {
     pub input: Input,
     /// Whether Enter was pressed on something that is no rate, and nothing was typed since.
     pub is_refused: bool,
-    /// What is done.
+    /// The items.
     pub plan: Plan,
 }
 

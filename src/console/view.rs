@@ -19,7 +19,7 @@ pub enum View {
     DeadLetters,
     /// Commands on this host, with their users.
     Audit,
-    /// What broke, and how much.
+    /// Failures by exception and job.
     Failures,
     /// Whether Dagster itself works.
     Dagster,

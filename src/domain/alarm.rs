@@ -120,7 +120,7 @@ impl Alarm {
     }
 }
 
-/// What became of an alarm.
+/// A change of an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlarmChange {
@@ -161,7 +161,7 @@ pub struct AlarmEntry {
     pub severity: Option<Severity>,
     /// The alarm's text; of an acknowledgement, its end.
     pub text: String,
-    /// Who acknowledged it.
+    /// The operator who acknowledged it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }

@@ -70,7 +70,7 @@ pub struct DagsterPart {
     pub detail: String,
     /// Its error, whole.
     pub error: Option<String>,
-    /// How a schedule or sensor is started and stopped.
+    /// Identity under which a schedule or sensor is started and stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instigator: Option<Instigator>,
 }

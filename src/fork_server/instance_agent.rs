@@ -281,7 +281,7 @@ impl InstanceAgent {
         }
     }
 
-    /// What Dagster's storage knows for the alarms.
+    /// Facts from Dagster's storage for the alarms.
     pub async fn alarm_facts(&self, window: u64) -> Result<Value, ForkServerError> {
         let frame = |id| ToProcess::AlarmFacts { id, window };
         self.request("the state of Dagster", frame).await

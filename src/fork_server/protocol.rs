@@ -170,7 +170,7 @@ pub(super) enum ToProcess {
         step_key: String,
         attempt: u32,
     },
-    /// What Dagster's storage knows for the alarms.
+    /// Facts from Dagster's storage for the alarms.
     AlarmFacts {
         id: u64,
         /// Time in seconds for which a failed run counts.

@@ -91,7 +91,7 @@ struct QueuePoller {
     requested: usize,
 }
 
-/// What a receive is opened with.
+/// Arguments of a receive.
 #[derive(Clone, Copy)]
 struct Receive {
     max: usize,

@@ -1,4 +1,4 @@
-//! What is sent: an alarm as JSON, in the form of the hook's template.
+//! The message: an alarm as JSON, in the form of the hook's template.
 
 use serde_json::{Value, json};
 

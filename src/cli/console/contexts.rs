@@ -45,7 +45,7 @@ pub(super) fn memory(settings: &Settings) -> PathBuf {
     state_folder().join(file)
 }
 
-/// What follows the end of the console.
+/// The step after the console's end.
 pub(super) fn next(settings: &Settings, exit: Exit) -> Opened {
     let Exit::Context(index) = exit else {
         return Opened::Left;

@@ -27,7 +27,7 @@ const PAUSE: SignedDuration = SignedDuration::from_secs(15);
 /// Re-executions or redrives a minute that the dialog proposes.
 const USUAL_RATE: &str = "10";
 
-/// What is known of the failures.
+/// The failures known so far.
 #[derive(Clone, Debug)]
 pub struct Failures {
     /// The window, as it is written.
@@ -135,7 +135,7 @@ impl Failures {
 }
 
 impl App {
-    /// What is known of the failures.
+    /// The failures known so far.
     #[must_use]
     pub fn failures(&self) -> &Failures {
         &self.failures
@@ -144,7 +144,7 @@ impl App {
     /// Begins a scan if one is due, while the view is shown; gives one up that is not looked at.
     pub(super) fn keep_scanning(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.view != View::Failures {
-            // What is still answered is ignored.
+            // Answers that still come are ignored.
             self.failures.stage = Stage::Idle;
             self.failures.listed.clear();
             self.failures.scan_again();

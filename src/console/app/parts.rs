@@ -19,7 +19,7 @@ const PAUSE: SignedDuration = SignedDuration::from_secs(10);
 pub struct Parts {
     requested: Option<u64>,
     due: Timestamp,
-    /// What could not be read: one sentence each.
+    /// Parts that could not be read: one sentence each.
     pub(in crate::console) problems: Vec<String>,
 }
 

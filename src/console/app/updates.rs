@@ -70,7 +70,7 @@ impl App {
             }
         };
         if self.view == View::Dagster {
-            // What came of a start or stop is shown at once.
+            // The result of a start or stop is shown at once.
             self.parts.refresh_peeks();
         }
         if self.loading_runs == Some(request) {

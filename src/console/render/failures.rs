@@ -1,4 +1,4 @@
-//! What broke, and how much: failures grouped by exception class and job, and dead letters.
+//! The view of failures, grouped by exception class and job, and dead letters.
 //!
 //! ```text
 //! the groups, largest first
@@ -166,7 +166,7 @@ fn about(ctx: Ctx, group: &FailureGroup, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-/// What is left to do about a group.
+/// The work left on a group.
 pub(super) fn open(group: &FailureGroup) -> String {
     match group.kind {
         FailureKind::DeadLetter => format!("{}: R redrives them", plural(group.open, "message")),
