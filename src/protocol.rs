@@ -1,5 +1,5 @@
-//! The shared part of both ends of a control socket: frames, the folder of the sockets, the frames of the
-//! pipe through ssh, the audit log, and a command on its way ([`Request`]).
+//! The shared part of both ends of a control socket: frames, the folder of the sockets, the frames
+//! of the pipe through ssh, the audit log, and a command on its way ([`Request`]).
 
 pub mod audit;
 pub mod debounce;

@@ -1,5 +1,5 @@
-//! The facts a worker looks up for its alarms besides its own state: disks, the broker's clock, what
-//! Dagster's storage knows.
+//! The facts a worker looks up for its alarms besides its own state: disks, the broker's clock,
+//! what Dagster's storage knows.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,16 +1,20 @@
 //! A snapshot as an operator might find it at night: two workers, four queues, a failed step.
 
+mod dagster;
+
 use std::sync::Arc;
 
 use dagster_taskiq_tui::domain::{
-    Answer, AuditEntry, DagsterPart, DagsterParts, Envelope, FailedRun, FailedRunPage, FleetWorker,
-    ForkServerPhase, ForkServerView, Health, Instigator, Isolation, JobRef, LogLevel, LogLine,
-    MessageStage, PartKind, Peek, PeekedMessage, Phase, PriorityCount, Query, QueueCounts,
-    QueueDetail, QueueRole, QueueView, RedrivePolicy, RunFailures, RunStatus, RunView, Settled,
-    Slots, Snapshot, Source, SourceHealth, SourceKind, StepFailure, TaskKind, TaskOutcome,
-    TaskView, Timestamp, Trend, Usage, WorkerState, WorkerView,
+    Answer, AuditEntry, DagsterParts, Envelope, FleetWorker, ForkServerPhase, ForkServerView,
+    Isolation, JobRef, LogLevel, LogLine, MessageStage, Peek, PeekedMessage, Phase, PriorityCount,
+    Query, QueueCounts, QueueDetail, QueueRole, QueueView, RedrivePolicy, RunStatus, RunView,
+    Slots, Snapshot, Source, SourceHealth, SourceKind, TaskKind, TaskOutcome, TaskView, Timestamp,
+    Trend, Usage, WorkerState, WorkerView,
 };
 use jiff::SignedDuration;
+
+pub use dagster::{failed_run, parts};
+use dagster::{failed_runs, failures};
 
 /// The moment the fixture is seen at.
 pub fn now() -> Timestamp {
@@ -499,133 +503,6 @@ fn letter(
         }),
         problem: task.err().map(str::to_owned),
     }
-}
-
-fn part(
-    kind: PartKind,
-    name: &str,
-    state: &str,
-    health: Health,
-    seconds: Option<i64>,
-) -> DagsterPart {
-    DagsterPart {
-        id: format!("{} {name}", kind.word()),
-        kind,
-        name: name.to_owned(),
-        location: String::new(),
-        state: state.to_owned(),
-        health,
-        at: seconds.map(ago),
-        result: String::new(),
-        detail: String::new(),
-        error: None,
-        instigator: None,
-    }
-}
-
-fn instigator(kind: PartKind, name: &str, health: Health, seconds: Option<i64>) -> DagsterPart {
-    let is_on = health != Health::Off;
-    let state = if is_on { "running" } else { "stopped" };
-    DagsterPart {
-        location: String::from("warehouse"),
-        instigator: Some(Instigator {
-            is_sensor: kind == PartKind::Sensor,
-            is_on,
-            name: name.to_owned(),
-            location: String::from("warehouse"),
-            repository: String::from("__repository__"),
-            state_id: format!("state of {name}"),
-        }),
-        ..part(kind, name, state, health, seconds)
-    }
-}
-
-/// The parts of Dagster itself, as the webserver reports them.
-pub fn parts() -> Vec<DagsterPart> {
-    use Health::{Bad, Good, Off, Pending};
-    use PartKind::{Backfill, Daemon, Location, Schedule, Sensor};
-    let mut broken = part(Location, "ml", "does not load", Bad, None);
-    broken.error = Some(String::from(
-        "ModuleNotFoundError: No module named 'sqlalchemy'\n  File \"ml/definitions.py\", line 4, in <module>\n    import sqlalchemy",
-    ));
-    let mut schedule = instigator(Schedule, "nightly_etl_schedule", Good, Some(12_600));
-    schedule.detail = String::from("0 3 * * * UTC");
-    schedule.result = String::from("success, 1 run");
-    let mut sensor = instigator(Sensor, "new_orders_sensor", Bad, Some(31));
-    sensor.result = String::from("failure");
-    sensor.error = Some(String::from(
-        "KeyError: 'bucket'\nSensorExecutionError: new_orders_sensor",
-    ));
-    let mut backfill = part(Backfill, "xkqzmwpe", "requested", Pending, Some(4_000));
-    backfill.result = String::from("12/30, 2 failed");
-    vec![
-        part(Daemon, "SENSOR", "healthy", Good, Some(12)),
-        part(Daemon, "SCHEDULER", "dead", Bad, Some(870)),
-        part(Daemon, "BACKFILL", "never ran", Pending, None),
-        broken,
-        part(Location, "warehouse", "loaded", Good, None),
-        schedule,
-        instigator(Schedule, "weekly_report_schedule", Off, None),
-        sensor,
-        backfill,
-    ]
-}
-
-/// The id of a failed run.
-pub fn failed_run(number: usize) -> String {
-    format!(
-        "{:08x}-51b2-4c58-9a3b-8a7be0f1d2{number:02}",
-        0xfa11_0000 + number
-    )
-}
-
-/// Five failed runs on two pages: the first is of another job, the last but two has run again.
-fn failed_runs(second: bool) -> FailedRunPage {
-    let numbers = if second { 3..5 } else { 0..3 };
-    let runs: Vec<FailedRun> = numbers
-        .map(|number| FailedRun {
-            run_id: failed_run(number),
-            job: String::from(if number == 0 {
-                "nightly_etl"
-            } else {
-                "ingest_orders"
-            }),
-            created_at: Some(ago(1_000 * i64::try_from(number).unwrap() + 700)),
-            ended_at: Some(ago(1_000 * i64::try_from(number).unwrap() + 600)),
-            settled: (number == 3).then(|| Settled::Reexecuted {
-                run_id: failed_run(1),
-            }),
-        })
-        .collect();
-    FailedRunPage {
-        next: (!second).then(|| runs[2].run_id.clone()),
-        total: 5,
-        runs,
-    }
-}
-
-fn failures(run_id: &str) -> Option<RunFailures> {
-    let number = (0..5).find(|number| failed_run(*number) == run_id)?;
-    let failure = |step: &str, class: &str, text: &str| StepFailure {
-        step_key: Some(step.to_owned()),
-        at: Some(ago(1_000 * i64::try_from(number).unwrap() + 610)),
-        class: class.to_owned(),
-        text: text.to_owned(),
-        worker: Some(WORKERS[number % 2].to_owned()),
-        host: Some(String::from("etl")),
-    };
-    let failures = if number == 0 {
-        let text = "DiskFullError: chunk 3 of 5 was not taken \u{1b}[31m";
-        vec![failure("export", "DiskFullError", text)]
-    } else {
-        let text = "psycopg2.OperationalError: server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally";
-        vec![failure("load_orders", "OperationalError", text)]
-    };
-    Some(RunFailures {
-        run_id: run_id.to_owned(),
-        failures,
-        is_cut: number == 4,
-    })
 }
 
 /// What a worker answers to a question about queues.
