@@ -72,7 +72,7 @@ pub struct Options {
 /// A request about alarms.
 #[derive(Debug)]
 pub struct Request {
-    /// [`Command::AcknowledgeAlarm`] or [`Query::AlarmHistory`].
+    /// [`Command::AcknowledgeAlarm`] or [`Query::AlarmHistory`](crate::domain::Query::AlarmHistory).
     pub command: Command,
     /// Receiver of the outcome.
     pub reply: oneshot::Sender<Reply>,
