@@ -23,6 +23,7 @@ from typing import Any
 
 from dagster import Definitions
 
+from _dagster_taskiq_host import memo
 from isolation_shape import CHECKS, check_of, checks
 
 try:
@@ -58,6 +59,18 @@ BUFFERED = (HERE / f"buffered-{os.getpid()}").open("w")
 BUFFERED.write("header\n")
 SIGNALS: list[int] = []
 
+PLANNED: list[int] = []
+"""The processes that have made the plan of a whole job."""
+_build_plan = memo._build_plan
+
+
+def _counted(*args: Any, **kwargs: Any) -> Any:
+    PLANNED.append(os.getpid())
+    return _build_plan(*args, **kwargs)
+
+
+memo._build_plan = _counted
+
 
 def note_signal(signum: int, _: object) -> None:
     SIGNALS.append(signum)
@@ -84,6 +97,11 @@ sys.stdout = Tee(sys.stdout)  # type: ignore[assignment]
 @check_of
 def pid() -> int:
     return os.getpid()
+
+
+@check_of
+def makes_a_plan_of_its_own() -> bool:
+    return os.getpid() in PLANNED
 
 
 @check_of

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.code_pointer import FileCodePointer
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from dagster._core.execution.plan.state import KnownExecutionState
@@ -80,16 +80,21 @@ class StepHostProcess:
     def _first(self, *kinds: str) -> dict[str, Any] | None:
         return next((frame for frame in self.frames if frame["kind"] in kinds), None)
 
-    def start(self, check: str, **more: Any) -> str:
-        """Starts the step that makes a check; returns the task's id."""
+    def create_run(self, check: str, **more: Any) -> DagsterRun:
+        """Creates a run of the step that makes a check."""
         job = ReconstructableJob(self._repository(), "checks")
-        config = {"ops": {"check": {"config": check}}}
-        run = self.instance.create_run_for_job(
+        return self.instance.create_run_for_job(
             _definition(self.file),
-            run_config=config,
+            run_config={"ops": {"check": {"config": check}}},
             status=DagsterRunStatus.STARTED,
             job_code_origin=job.get_python_origin(),
+            **more,
         )
+
+    def start(self, check: str, run: DagsterRun | None = None, **more: Any) -> str:
+        """Starts the step that makes a check, in a run of its own; returns the task's id."""
+        run = run or self.create_run(check)
+        job = ReconstructableJob(self._repository(), "checks")
         args = ExecuteStepArgs(
             job_origin=job.get_python_origin(),
             run_id=run.run_id,

@@ -19,7 +19,7 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 from dagster._core.execution.plan.objects import StepFailureData, StepRetryData
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState, PastExecutionState
-from dagster._core.execution.plan.step import UnresolvedMappedExecutionStep
+from dagster._core.execution.plan.step import ExecutionStep, UnresolvedMappedExecutionStep
 from dagster._core.launcher.base import RunLauncher
 from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
@@ -94,6 +94,8 @@ from conftest import SOURCE
             " repository_load_data",
         ),
         (ExecutionPlan.build_subset_plan, "step_keys_to_execute job_def resolved_run_config"),
+        (ExecutionStep.get_execution_dependency_keys, ""),
+        (ReconstructableJob.get_definition, ""),
         (Pool.__init__, "creator reset_on_return pre_ping _dispatch dialect"),
         # What the log tail counts with, and what one step's events are read with.
         (SqlEventLogStorage.run_connection, "run_id"),

@@ -26,10 +26,13 @@ from dagster import (
 )
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.execution.plan.step import ExecutionStep
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+import test_needs
 from _dagster_taskiq_host import connections, event_log, memo, rehearsal
+from dagster_taskiq.needs import known_states
 
 FOLDER = Path(__file__).parents[2] / "src/python"
 
@@ -115,22 +118,82 @@ def test_a_remembered_plan_is_the_one_dagster_builds(
             assert facts(ours) == facts(memo._build_plan(definition, plain, **arguments))
 
 
-def test_dynamic_steps_and_other_configurations_are_dagster_s_own_affair() -> None:
-    resolved = memo.config(dynamic, {})
-    known = KnownExecutionState(dynamic_mappings={"several": {"result": ["n0", "n1"]}})
-    arguments = {"step_keys_to_execute": ["add[n1]"], "known_state": known}
-    assert memo.plan(dynamic, resolved, **arguments).step_keys_to_execute == ["add[n1]"]
+@pytest.mark.parametrize("seed", range(15))
+def test_a_remembered_plan_of_a_step_with_its_state_is_the_one_dagster_builds(seed: int) -> None:
+    chance = random.Random(seed)
+    definition = test_needs.random_job(chance)
+    resolved = memo.config(definition, {})
+    mappings = test_needs.random_mappings(chance, memo._build_plan(definition, resolved))
+    plan = memo._build_plan(definition, resolved)
+    plan.resolve(mappings)
+    outputs = test_needs.outputs_of(plan, mappings)
+    whole = KnownExecutionState(
+        dynamic_mappings=mappings,
+        ready_outputs=set(outputs),
+        parent_state=test_needs.past(chance, outputs, 2),
+    )
+    steps = [plan.get_step_by_key(key) for key in plan.executable_map]
+    for step, part in zip(steps, known_states(plan, whole, ((s, 0) for s in steps)), strict=True):
+        for known in (part, whole):
+            arguments = {"step_keys_to_execute": [step.key], "known_state": known}
+            ours = memo.plan(definition, resolved, **arguments)
+            assert facts(ours) == facts(memo._build_plan(definition, resolved, **arguments))
+
+
+def test_the_plan_of_a_step_costs_no_look_at_the_other_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    definition = test_needs.wide(200)
+    resolved = memo.config(definition, {})
+    memo.plan(definition, resolved, step_keys_to_execute=["first_0"])
+    looks: list[str] = []
+    plain = ExecutionStep.get_execution_dependency_keys
+    monkeypatch.setattr(
+        ExecutionStep,
+        "get_execution_dependency_keys",
+        lambda step: looks.append(step.key) or plain(step),
+    )
+    made: list[int] = []
+    new = ExecutionPlan.__new__
+    monkeypatch.setattr(
+        ExecutionPlan,
+        "__new__",
+        lambda cls, step_dict, *args, **kwargs: (
+            made.append(len(step_dict)) or new(cls, step_dict, *args, **kwargs)
+        ),
+    )
+    memo.plan(definition, resolved, step_keys_to_execute=["second_7"])
+    assert set(looks) == {"second_7"}
+    assert made == [2]
+
+
+def test_each_configuration_has_a_plan_of_its_own() -> None:
     two, three = ({"ops": {"sized": {"config": {"size": n}}}} for n in (2, 3))
     assert memo.config(configured, two) != memo.config(configured, three)
     with pytest.raises(Exception, match="size"):
         memo.config(configured, {"ops": {"sized": {"config": {"size": "no number"}}}})
 
 
-def test_no_more_is_remembered_than_a_few_jobs() -> None:
-    for size in range(3 * memo.REMEMBERED):
-        resolved = memo.config(configured, {"ops": {"sized": {"config": {"size": size}}}})
-        memo.plan(configured, resolved, step_keys_to_execute=["one"])
-    assert len(memo._configs) == len(memo._plans) == memo.REMEMBERED
+@pytest.mark.parametrize(("limit", "most"), [("JOBS", 3), ("STEPS", 3)])
+def test_no_more_is_remembered_than_the_limits_allow(
+    limit: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = len(memo._build_plan(configured, memo.config(configured, CASES[1][1])).step_dict)
+    monkeypatch.setattr(memo, limit, most if limit == "JOBS" else most * steps + 1)
+    used = [{"ops": {"sized": {"config": {"size": size}}}} for size in range(10)]
+    for config in used:
+        memo.plan(configured, memo.config(configured, config), step_keys_to_execute=["one"])
+        # What is used again stays.
+        kept = memo.config(configured, used[0])
+    assert len(memo._cached) == most
+    assert memo.config(configured, used[0]) is kept
+
+
+def test_a_plan_larger_than_the_limit_is_remembered_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memo, "STEPS", 1)
+    for definition in (nested, dynamic):
+        memo.plan(definition, memo.config(definition, {}), step_keys_to_execute=["one"])
+    assert [entry.job_def for entry in memo._cached.values()] == [dynamic]
 
 
 def test_a_process_that_is_forked_shares_no_connection(tmp_path: Path) -> None:
@@ -182,6 +245,29 @@ def test_a_variable_leaves_dagster_as_it_is(tmp_path: Path) -> None:
         command = [sys.executable, "-c", script]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == expected
+
+
+def test_runs_with_different_selections_do_not_make_each_other_select_again() -> None:
+    script = (
+        "from dagster._core.definitions.reconstruct import reconstructable\n"
+        "from _dagster_taskiq_host import memo\n"
+        "from test_speed import nested\n"
+        "memo.install()\n"
+        "job = reconstructable(nested)\n"
+        "for _ in range(2):\n"
+        "    jobs = [job.get_subset(op_selection={name}) for name in ('one', 'last')]\n"
+        "    print(*(id(job.get_definition()) for job in jobs))\n"
+    )
+    path = os.pathsep.join([str(FOLDER), str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second = done.stdout.splitlines()
+    assert first == second
 
 
 def test_sqlite_storages_make_their_engines_by_the_name_that_is_replaced(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ class StepHost(Supervision):
         self.pool = Pool(self.bootstrap, limits, self._begun, self._refuse)
         opened = False
         try:
+            memo.install()
             self.instance = open_instance(frame["instance_ref"])
             opened = True
             with self.inheritance.generators.watched():
@@ -172,7 +173,9 @@ class StepHost(Supervision):
             # else.
             self.pool.submit(frame, alone=wanted == FRESH or frame["kind"] == "run")
             return
-        self._touch_database(frame)
+        self._touch_database(frame["run_id"])
+        if frame["kind"] == "step" and self.has_code:
+            memo.prepare(self.instance, frame["run_id"])
         own = self._own_fds()
         try:
             child = forks.start(frame, self.instance, self.inheritance, self.descriptors, own)
@@ -182,14 +185,11 @@ class StepHost(Supervision):
         self.children[child.pid] = child
         self._begun(child)
 
-    def _touch_database(self, frame: Frame) -> None:
+    def _touch_database(self, run_id: str) -> None:
         """Opens the run's own SQLite file once, which spares every child its schema check."""
-        run_id = frame["run_id"]
         if self.instance is None or run_id in self.touched:
             return
         self.touched.add(run_id)
-        if frame["kind"] == "step" and self.has_code:
-            memo.prepare(self.instance, run_id)
         if storage_kind(self.instance) == "sqlite":
             try:
                 self.instance.get_run_step_stats(run_id, step_keys=[""])
