@@ -159,6 +159,7 @@ def largest(width: int) -> dict[str, int]:
     plan.resolve(mappings)
     outputs = {StepOutputHandle(f"first_{n}", "result") for n in range(width)}
     outputs |= {StepOutputHandle(f"mapped[k{n:04}]", "result") for n in range(width)}
+    outputs |= {StepOutputHandle("spread", "numbers", f"k{n:04}") for n in range(width)}
     grandparent = PastExecutionState("grandparent", outputs, None)
     state = KnownExecutionState(
         {}, mappings, {}, outputs, PastExecutionState("p", outputs, grandparent)

@@ -23,9 +23,6 @@ def known_states(
     plan: ExecutionPlan, state: KnownExecutionState, steps: Iterable[tuple[ExecutionStep, int]]
 ) -> Iterable[KnownExecutionState]:
     """For each step, with the number of its earlier attempts, the part of the state it needs."""
-    ready: dict[str, set[StepOutputHandle]] = {}
-    for output in state.ready_outputs:
-        ready.setdefault(output.step_key, set()).add(output)
     empty = _with_empty_outputs(state.dynamic_mappings)
     for step, attempts in steps:
         handles = {
@@ -36,10 +33,21 @@ def known_states(
         keys = {key for step_input in step.step_inputs for key in step_input.dependency_keys}
         yield state._replace(
             previous_retry_attempts={step.key: attempts} if attempts else {},
-            ready_outputs=set().union(*(ready.get(key, ()) for key in keys)),
+            ready_outputs=state.ready_outputs & (handles | _plain_outputs(plan, keys)),
             dynamic_mappings={**empty, **_mappings(plan, state.dynamic_mappings, step, handles)},
             parent_state=_past(state.parent_state, handles),
         )
+
+
+def _plain_outputs(plan: ExecutionPlan, keys: Iterable[str]) -> set[StepOutputHandle]:
+    """The outputs of these steps, without those of a dynamic output: there may be thousands, and a
+    step that needs them names each.
+    """
+    return {
+        StepOutputHandle(key, output.name)
+        for key in keys
+        for output in plan.get_step_by_key(key).step_outputs
+    }
 
 
 def _past(
