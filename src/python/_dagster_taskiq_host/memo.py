@@ -11,6 +11,7 @@ Only ``ResolvedRunConfig.build``, ``ExecutionPlan.build`` and the size of the ca
 """
 
 import contextlib
+import gc
 import json
 import os
 from collections import OrderedDict
@@ -54,12 +55,16 @@ class Cached:
     """The plan of all steps."""
     load_data: Any = None
     """What the plan was made with."""
+    frozen: bool = False
+    """Whether the garbage collector no longer looks at it."""
 
 
 _build_config = ResolvedRunConfig.build
 _build_plan = ExecutionPlan.build
 _cached: "OrderedDict[Key, Cached]" = OrderedDict()
 _runs: "OrderedDict[str, Key | None]" = OrderedDict()
+_evictions = 0
+"""Number of entries evicted since the collector last looked at everything."""
 
 
 def install() -> None:
@@ -104,7 +109,24 @@ def _prepare(instance: DagsterInstance, run_id: str) -> Key | None:
     definition = job.get_definition()
     resolved = config(definition, run.run_config)
     _whole_plan(definition, resolved, job.repository.repository_load_data)
-    return _key(definition, run.run_config)
+    key = _key(definition, run.run_config)
+    found = _find(key) if key is not None else None
+    if found is not None and not found.frozen:
+        _freeze()
+        found.frozen = True
+    return key
+
+
+def _freeze() -> None:
+    """Hides what was cached from the garbage collector, as what was loaded is hidden: a forked
+    process would copy the memory of each object that it looks at.
+    """
+    global _evictions
+    if _evictions >= JOBS:
+        gc.unfreeze()
+        _evictions = 0
+    gc.collect()
+    gc.freeze()
 
 
 def config(
@@ -231,7 +253,9 @@ def _find(key: Key) -> Cached | None:
 
 def _evict() -> None:
     """Keeps the cache within its limits; the entry used last always stays."""
+    global _evictions
     steps = sum(len(entry.plan.step_dict) for entry in _cached.values() if entry.plan)
     while len(_cached) > 1 and (len(_cached) > JOBS or steps > STEPS):
         _, entry = _cached.popitem(last=False)
+        _evictions += 1
         steps -= len(entry.plan.step_dict) if entry.plan else 0
