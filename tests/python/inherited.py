@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import contextvars
+import gc
 import locale
 import logging
 import multiprocessing
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster import Definitions
+from dagster._core.execution.plan.step import ExecutionStep
 
 from _dagster_taskiq_host import memo
 from isolation_shape import CHECKS, check_of, checks
@@ -102,6 +104,11 @@ def pid() -> int:
 @check_of
 def makes_a_plan_of_its_own() -> bool:
     return os.getpid() in PLANNED
+
+
+@check_of
+def looks_at_the_plan_when_it_collects() -> bool:
+    return any(type(found) is ExecutionStep for found in gc.get_objects())
 
 
 @check_of

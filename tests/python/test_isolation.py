@@ -139,14 +139,12 @@ def _alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("selects", [False, True])
+@pytest.mark.parametrize("selected", [{}, {"resolved_op_selection": {"check"}}])
 def test_a_step_inherits_its_plan_from_a_host_that_had_the_run_s_own_process(
-    tmp_path: Path, selects: bool
+    tmp_path: Path, selected: dict[str, set[str]]
 ) -> None:
-    selected = {"resolved_op_selection": {"check"}} if selects else {}
-    check = "makes_a_plan_of_its_own"
     with step_host(fresh_home(tmp_path / "home"), "inherited.py", isolation="fork") as host:
-        for _ in range(2):
+        for check in ("makes_a_plan_of_its_own", "looks_at_the_plan_when_it_collects"):
             run = host.create_run(check, **selected)
             # It ends at once: this is no message of a run.
             host.finish(host.start(check, run, kind="run", task="resume_job"))

@@ -1,6 +1,7 @@
 """What reaches into Dagster for speed does what Dagster does, and can be switched off."""
 
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,26 @@ def test_a_plan_larger_than_the_limit_is_remembered_alone(monkeypatch: pytest.Mo
     for definition in (nested, dynamic):
         memo.plan(definition, memo.config(definition, {}), step_keys_to_execute=["one"])
     assert [entry.job_def for entry in memo._cached.values()] == [dynamic]
+
+
+@pytest.mark.parametrize(("evictions", "is_freed"), [(memo.JOBS - 1, False), (memo.JOBS, True)])
+def test_what_evicted_plans_held_in_cycles_is_freed_after_many_of_them(
+    evictions: int, is_freed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Held: ...
+
+    held: Any = Held()
+    held.itself = held
+    is_dead = weakref.ref(held)
+    gc.freeze()
+    try:
+        del held
+        monkeypatch.setattr(memo, "_evictions", evictions)
+        memo._freeze()
+        assert (is_dead() is None) == is_freed
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_a_process_that_is_forked_shares_no_connection(tmp_path: Path) -> None:
