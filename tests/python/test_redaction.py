@@ -2,11 +2,14 @@
 
 import io
 import logging
+import random
+import re
 import sys
 
 import pytest
 from dagster._utils.error import serializable_error_info_from_exc_info
 
+from _dagster_taskiq_host import redaction
 from _dagster_taskiq_host.redaction import (
     Redacting,
     _known,
@@ -36,6 +39,7 @@ FORMS = [
     "broker serve --secret-key {} --listen x",
     "https://s3.example.org/b/k?X-Amz-Signature={}&X-Amz-Date=1",
     "https://s3.example.org/b/k?X-Amz-Security-Token={}&a=b",
+    "https://s3.example.org/b?sv=1&sig={}&se=2",
     "Authorization: Bearer {}",
     "<SecretAccessKey>{}</SecretAccessKey>",
     "the server said: bearer {}",
@@ -66,6 +70,23 @@ def test_a_secret_survives_in_no_form(form: str) -> None:
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_shortcut_for_ordinary_text_misses_nothing_that_a_rule_hides(seed: int) -> None:
+    chance = random.Random(seed)
+    parts = [
+        part
+        for form in (*FORMS, *ORDINARY)
+        for part in re.findall(r"\w+|\W+", form.replace("{}", SECRET))
+    ]
+    for _ in range(300):
+        begins = [chance.randrange(len(parts)) for _ in range(2)]
+        text = "".join("".join(parts[at : at + chance.randint(1, 8)]) for at in begins)
+        expected = text
+        for pattern, replacement in redaction._RULES:
+            expected = pattern.sub(replacement, expected)
+        assert redact(text) == expected
 
 
 def test_values_of_the_environment_are_hidden_wherever_they_stand() -> None:
