@@ -174,12 +174,12 @@ impl ForkServers {
 
     /// Finds runs that no live worker executes, and returns those that seem to have no message
     /// left, to be sent again. Called at intervals by a worker with a free run slot: a run must be
-    /// missing at several calls.
+    /// missing at several looks. None if any worker looked within `every`.
     ///
     /// # Errors
     /// Dagster's storage cannot be read.
-    pub async fn lost_runs(&self) -> Result<Vec<LostRun>, ForkServerError> {
-        self.supervisor.lost_runs().await
+    pub async fn lost_runs(&self, every: Duration) -> Result<Vec<LostRun>, ForkServerError> {
+        self.supervisor.lost_runs(every).await
     }
 
     /// Versions and properties of Python, Dagster and its instance, determined by using them: a

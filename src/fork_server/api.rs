@@ -345,6 +345,8 @@ pub struct Diagnostics {
     pub python: String,
     /// Version of dagster.
     pub dagster: String,
+    /// A sentence on a dagster outside of the tested range.
+    pub dagster_warning: Option<String>,
     /// Version of the installed `dagster_taskiq`; `None` if only this binary carries it.
     pub dagster_taskiq: Option<String>,
     /// `sqlite`, `postgresql`, `mysql` or `other`: the event log's database.
@@ -403,6 +405,11 @@ pub enum ForkServerNotice {
         location: String,
         /// The installed version.
         installed: String,
+    },
+    /// The worker's Dagster is outside of the tested range.
+    DagsterUntested {
+        /// The sentence.
+        warning: String,
     },
     /// A task is being interrupted because its run has ended or is being cancelled.
     Canceling {

@@ -332,12 +332,18 @@ impl InstanceAgent {
         })
     }
 
-    /// Runs that no worker executes any more, to be sent again.
-    pub async fn lost_runs(&self, worker: Worker) -> Result<Vec<LostRun>, ForkServerError> {
+    /// Runs that no worker executes any more, to be sent again; none if another worker looked within
+    /// `every`.
+    pub async fn lost_runs(
+        &self,
+        worker: Worker,
+        every: Duration,
+    ) -> Result<Vec<LostRun>, ForkServerError> {
         let request = "a look for lost runs";
         let frame = |id| ToProcess::LostRuns {
             id,
             worker: worker.clone(),
+            every: every.as_secs_f64(),
         };
         let value = self.request(request, frame).await?;
         serde_json::from_value(value).map_err(|error| ForkServerError::Request {
@@ -487,6 +493,13 @@ impl Keeper {
                     if protocol != PROTOCOL =>
                 {
                     return Err(self.no_instance_agent(format!("it speaks protocol {protocol}")));
+                }
+                ProcessEvent::Frame(FromProcess::Hello {
+                    dagster_warning: Some(warning),
+                    ..
+                }) => {
+                    let notice = ForkServerNotice::DagsterUntested { warning };
+                    let _ = self.notices.try_send(notice);
                 }
                 ProcessEvent::Died(reason) => return Err(self.no_instance_agent(reason)),
                 ProcessEvent::Line(line) => self.line(line),

@@ -143,6 +143,8 @@ pub(super) enum ToProcess {
     LostRuns {
         id: u64,
         worker: Worker,
+        /// Seconds within which one look of any worker is enough.
+        every: f64,
     },
     Report {
         id: u64,
@@ -318,6 +320,8 @@ pub(super) enum FromProcess {
     Hello {
         protocol: u32,
         dagster_taskiq: Option<String>,
+        #[serde(default)]
+        dagster_warning: Option<String>,
     },
     Ready {
         load_ms: u64,

@@ -362,6 +362,8 @@ impl Inner {
             FromProcess::Hello {
                 protocol,
                 dagster_taskiq,
+                // The worker's own instance agent has said it.
+                dagster_warning: _,
             } => self.greeted(protocol, dagster_taskiq),
             FromProcess::Ready {
                 load_ms,

@@ -433,8 +433,10 @@ impl Supervisor {
         self.own_instance_agent.fleet().await
     }
 
-    pub async fn lost_runs(&self) -> Result<Vec<LostRun>, ForkServerError> {
-        self.own_instance_agent.lost_runs(self.worker()).await
+    pub async fn lost_runs(&self, every: Duration) -> Result<Vec<LostRun>, ForkServerError> {
+        self.own_instance_agent
+            .lost_runs(self.worker(), every)
+            .await
     }
 
     pub async fn capture(&self, run_id: &str, file_key: &str) -> Result<Capture, ForkServerError> {

@@ -37,16 +37,17 @@ async fn watch(
         let now = status.borrow().clone();
         if now.state == WorkerState::Running && now.runs.busy < now.runs.target {
             let served = queues.borrow().clone();
-            look(&context, &served).await;
+            look(&context, &served, pause.mul_f64(0.9)).await;
         }
     }
 }
 
-async fn look(context: &ExecutionContext, queues: &QueueSet) {
+/// `every` is the interval of the looks of all workers together.
+async fn look(context: &ExecutionContext, queues: &QueueSet, every: Duration) {
     let Some(queue) = queues.runs.as_ref().or(queues.steps.first()) else {
         return;
     };
-    let lost = match context.hosts.lost_runs().await {
+    let lost = match context.hosts.lost_runs(every).await {
         Ok(lost) => lost,
         Err(problem) => return warn!("{problem}"),
     };

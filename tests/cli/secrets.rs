@@ -233,12 +233,9 @@ impl Stage {
 
     /// What is in Dagster's storage of this program's: heartbeats, and the events of a run.
     fn note_storage(&mut self, run: &str) {
-        let index = self
-            .side
-            .ask("cursor", &json!({"key": "dagster-taskiq/workers"}));
+        let index = self.side.ask("worker_names", &json!({}));
         self.places.add("index of heartbeats", index.to_string());
-        let named: serde_json::Value = serde_json::from_str(index.as_str().unwrap()).unwrap();
-        let name = named.as_object().unwrap().keys().next().unwrap();
+        let name = index[0].as_str().unwrap();
         let key = json!({"key": format!("dagster-taskiq/worker/{name}")});
         let beat = self.side.ask("cursor", &key);
         assert!(beat.to_string().contains("version"), "{beat}");

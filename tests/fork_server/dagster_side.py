@@ -139,6 +139,13 @@ def cursor(key: str) -> str | None:
     return instance.run_storage.get_cursor_values({key}).get(key)
 
 
+def worker_names() -> list[str]:
+    """What the index of heartbeats lists, in all of its parts."""
+    keys = {f"dagster-taskiq/workers/{shard}" for shard in range(64)}
+    parts = instance.run_storage.get_cursor_values(keys)
+    return [name for text in parts.values() for name in json.loads(text)]
+
+
 def launch(job: str, file: str) -> dict:
     """Makes a run and has the instance's run launcher launch it, as Dagster's daemon does."""
     run_id = make_run(job, "NOT_STARTED", file)["run_id"]
@@ -230,6 +237,7 @@ def main() -> None:
             status,
             set_status,
             cursor,
+            worker_names,
             launch,
             read_events,
             terminate,

@@ -31,6 +31,8 @@ from dagster._core.execution.plan.handle import StepHandle
 from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import unpack_value
 
+from _dagster_taskiq_host import heartbeats
+
 pytest_plugins = ["fleet"]
 
 HERE = Path(__file__).parent
@@ -295,7 +297,7 @@ def put_worker(
     report = {"time": time.time() - age, "host": "h1", "pid": 7, "in_flight": held}
     storage = instance.run_storage
     storage.set_cursor_values({f"dagster-taskiq/worker/{worker}": json.dumps(report)})
-    key = "dagster-taskiq/workers"
+    key = heartbeats.shard_of(worker)
     index = json.loads(storage.get_cursor_values({key}).get(key, "[]"))
     storage.set_cursor_values({key: json.dumps(sorted({*index, worker}))})
 

@@ -120,12 +120,13 @@ def test_a_run_that_cannot_be_sent_fails_with_a_sentence(
 
 
 def test_a_run_is_healthy_unless_its_worker_is_long_silent_and_others_are_alive(
-    instance: DagsterInstance, queue: Queue
+    instance: DagsterInstance, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = launch(instance)
     run = instance.get_run_by_id(run_id)
     assert run is not None
     launcher = instance.run_launcher
+    monkeypatch.setattr("dagster_taskiq.launcher._SAME_LOOK", 0.0)
     assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
     put_worker(instance, "a", 100.0, run_id)
     assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
@@ -137,6 +138,11 @@ def test_a_run_is_healthy_unless_its_worker_is_long_silent_and_others_are_alive(
     assert info is not None
     assert run.tags[DAGSTER_TASKIQ_TASK_ID_TAG] in info
     assert "No worker has said that it runs the run; workers alive: 1." in info
+    # The reports of a moment ago are no reason to give up a run that was taken over since.
+    monkeypatch.setattr("dagster_taskiq.launcher._SAME_LOOK", 60.0)
+    assert launcher.check_run_worker_health(run).status == WorkerStatus.FAILED
+    put_worker(instance, "b", 1.0, run_id)
+    assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
 
 
 def test_debug_info_tells_how_a_runs_process_ended(instance: DagsterInstance, queue: Queue) -> None:

@@ -15,7 +15,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from _dagster_taskiq_host import event_log, heartbeats, reports
 from conftest import create_run
-from dagster_taskiq import registry
+from dagster_taskiq import registry, run_owner
 from dagster_taskiq.python_worker.hosts import InstanceAgent
 
 STEP = "one"
@@ -148,13 +148,23 @@ def test_workers_of_one_name_are_told_apart(instance: DagsterInstance) -> None:
     assert not found["b"].is_alive
 
 
+def test_an_announcement_names_the_report_of_its_worker(instance: DagsterInstance) -> None:
+    beat(instance, "a")
+    for incarnation, name in (("a", "etl-1/a"), ("", "etl-1")):
+        facts = {run_owner.OWNER_KEY: "etl-1", "incarnation": incarnation}
+        metadata = {key: MetadataValue.text(text) for key, text in facts.items()}
+        kind, data = DagsterEventType.ENGINE_EVENT.value, EngineEventData(metadata)
+        assert run_owner.owner_of(DagsterEvent(kind, "job", event_specific_data=data)) == name
+    (worker,) = registry.workers_named(instance, {"etl-1/a"})
+    assert worker.name == "etl-1/a"
+
+
 def test_a_worker_forgets_its_former_incarnations(instance: DagsterInstance) -> None:
     beat(instance, "a", age=7200)
     beat(instance, "b", age=600)
     heartbeats.beat(instance, "etl-10", {"incarnation": "x"})
     beat(instance, "c")
-    index = json.loads(instance.run_storage.get_cursor_values({heartbeats.INDEX})[heartbeats.INDEX])
-    assert set(index) == {"etl-1/b", "etl-1/c", "etl-10/x"}
+    assert heartbeats._index(instance) == {"etl-1/b", "etl-1/c", "etl-10/x"}
     key = f"{heartbeats.WORKER}etl-1/a"
     assert not instance.run_storage.get_cursor_values({key})
 

@@ -22,6 +22,13 @@ def test_the_package_has_the_version_of_the_binary() -> None:
     assert dagster_taskiq.__version__ == found.group(1)
 
 
+def test_the_changes_begin_with_this_version_or_what_is_not_released() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    found = re.search(r"^## (\S+)", changes, re.MULTILINE)
+    assert found is not None
+    assert found.group(1) in ("Unreleased", dagster_taskiq.__version__)
+
+
 def test_the_wheel_has_the_package_that_the_python_worker_shares_with_the_binary() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     found = re.search(r"^python-packages = (.*)$", project, re.MULTILINE)

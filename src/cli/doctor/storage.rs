@@ -11,9 +11,6 @@ use crate::dagster;
 use crate::domain::{FleetWorker, Timestamp};
 use crate::fork_server::{Diagnostics, ForkServers};
 
-/// The release lines of Dagster that the tests run on.
-const TESTED: [&str; 2] = ["1.12.", "1.13."];
-
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) async fn examine(report: &mut Report, settings: &Settings, queues: &[String]) {
@@ -85,14 +82,9 @@ async fn instance(report: &mut Report, settings: &Settings, hosts: &ForkServers,
 }
 
 fn versions(report: &mut Report, about: &Diagnostics) {
-    let dagster = &about.dagster;
-    if TESTED.iter().any(|line| dagster.starts_with(line)) {
-        report.ok("dagster", dagster.as_str());
-    } else {
-        report.warning(
-            "dagster",
-            format!("{dagster}: this version is tested with 1.12 and 1.13"),
-        );
+    match &about.dagster_warning {
+        None => report.ok("dagster", about.dagster.as_str()),
+        Some(warning) => report.warning("dagster", warning.as_str()),
     }
     match &about.dagster_taskiq {
         Some(installed) if installed == VERSION => {

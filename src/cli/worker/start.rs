@@ -321,6 +321,8 @@ pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> Wo
 async fn log_notices(mut notices: mpsc::Receiver<ForkServerNotice>) {
     use ForkServerNotice as Notice;
     use tracing::{error, warn};
+    // Each instance agent of the process says it, also one that was started again.
+    let mut is_known_untested = false;
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Ready {
@@ -347,6 +349,11 @@ async fn log_notices(mut notices: mpsc::Receiver<ForkServerNotice>) {
                 "{location}: the Python package dagster_taskiq is {installed}, this binary is {}",
                 env!("CARGO_PKG_VERSION")
             ),
+            Notice::DagsterUntested { warning } => {
+                if !std::mem::replace(&mut is_known_untested, true) {
+                    warn!("{warning}");
+                }
+            }
             // The host logs it with the task's own fields.
             Notice::Canceling { .. } => {}
             Notice::InstanceAgentError { reason } => warn!("{reason}"),

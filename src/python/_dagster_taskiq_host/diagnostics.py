@@ -9,7 +9,7 @@ from typing import Any
 
 from dagster import DagsterInstance
 
-from . import claims, instances
+from . import claims, instances, tested
 
 
 def installed_library() -> str | None:
@@ -28,6 +28,7 @@ def describe(instance: DagsterInstance) -> dict[str, Any]:
     return {
         "python": sys.version.split()[0],
         "dagster": metadata.version("dagster"),
+        "dagster_warning": tested.installed_warning(),
         "dagster_taskiq": installed_library(),
         "storage": instances.storage_kind(instance),
         "run_launcher": type(instance.run_launcher).__name__,

@@ -1,15 +1,17 @@
 """The registry of workers in Dagster's key-value store, and the liveness of a step's owner.
 
-Each worker writes ``dagster-taskiq/worker/<id>/<incarnation>``; an index key lists them. An
-incarnation is one life of one worker process: a container's worker has the same id and the process
-id 1 in each of its lives, and two workers may have been given one name. In doubt a worker counts as
-alive: declaring a living one lost would run its step twice.
+Each worker writes ``dagster-taskiq/worker/<id>/<incarnation>``. An index lists them, in ``SHARDS``
+parts: a worker reads and writes the part of its own id alone, so that a heartbeat costs hardly more
+in a large fleet. An incarnation is one life of one worker process: a container's worker has the
+same id and the process id 1 in each of its lives, and two workers may have been given one name. In
+doubt a worker counts as alive: declaring a living one lost would run its step twice.
 """
 
 import json
 import os
 import socket
 import time
+import zlib
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timezone
@@ -22,6 +24,9 @@ from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 WORKER = "dagster-taskiq/worker/"
 INDEX = "dagster-taskiq/workers"
+SHARDS = 64
+"""Number of parts of the index: a fleet of a thousand has sixteen workers in each."""
+
 STALE_AFTER = 20.0
 """Age of a stale heartbeat in seconds: four missed."""
 
@@ -49,6 +54,11 @@ _written: dict[str, tuple[float, float]] = {}
 """Time of a worker's last heartbeat from this process, and start of the period without a gap."""
 
 
+def shard_of(worker_id: str) -> str:
+    """Returns the key of the part of the index that lists a worker."""
+    return f"{INDEX}/{zlib.crc32(worker_id.encode()) % SHARDS}"
+
+
 def name_of(worker_id: str, incarnation: str | None) -> str:
     """Returns the key of a worker's heartbeat; older workers have no incarnation."""
     return f"{worker_id}/{incarnation}" if incarnation else worker_id
@@ -72,15 +82,16 @@ def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> Non
     # Separate calls: SQLite drops a new key that is written beside an existing one.
     storage.set_cursor_values({WORKER + name: json.dumps(body)})
     _written[name] = (now, since)
-    index = _load(storage.get_cursor_values({INDEX}).get(INDEX))
+    shard = shard_of(worker_id)
+    index = _load(storage.get_cursor_values({shard}).get(shard))
     if name in index and now - index[name] <= INDEX_EVERY:
         return
-    # The index is shared. It is written only when it changes, so that workers seldom overwrite each
-    # other, and read again at each heartbeat, so that an entry lost that way returns.
+    # This part of the index is shared. It is written only when it changes, so that workers seldom
+    # overwrite each other, and read at each heartbeat, so that an entry lost that way returns.
     dead = {other for other, seen in index.items() if now - seen >= FORGET_AFTER}
     dead |= _former(instance, worker_id, index.keys() - {name}, now)
     fresh = {other: seen for other, seen in index.items() if other not in dead}
-    storage.set_cursor_values({INDEX: json.dumps({**fresh, name: now})})
+    storage.set_cursor_values({shard: json.dumps({**fresh, name: now})})
     _delete(instance, dead - {name})
 
 
@@ -104,6 +115,13 @@ def _delete(instance: DagsterInstance, names: set[str]) -> None:
     with storage.connect() as connection:
         statement = KeyValueStoreTable.delete().where(KeyValueStoreTable.c.key.in_(keys))
         connection.execute(statement)
+
+
+def _index(instance: DagsterInstance) -> set[str]:
+    """Returns the names of all workers."""
+    keys = {f"{INDEX}/{shard}" for shard in range(SHARDS)}
+    parts = instance.run_storage.get_cursor_values(keys)
+    return {name for text in parts.values() for name in _load(text)}
 
 
 def _heartbeats(instance: DagsterInstance, names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -132,8 +150,7 @@ def fleet(instance: DagsterInstance) -> list[dict[str, Any]]:
 
 def reports(instance: DagsterInstance) -> list[dict[str, Any]]:
     """The same as the workers wrote them, each with its ``id``."""
-    index = _load(instance.run_storage.get_cursor_values({INDEX}).get(INDEX))
-    beats = _heartbeats(instance, index)
+    beats = _heartbeats(instance, _index(instance))
     newest: dict[str, float] = {}
     for name, body in beats.items():
         worker_id = _id_of(name, body)
@@ -154,10 +171,9 @@ def report_of(instance: DagsterInstance, owner: dict[str, str]) -> dict[str, Any
 
 def listed_runs(instance: DagsterInstance) -> set[str]:
     """Returns the runs in the reports of live workers; none if the storage has no reports."""
-    index = _load(instance.run_storage.get_cursor_values({INDEX}).get(INDEX))
     return {
         str(flight.get("run_id"))
-        for body in _heartbeats(instance, index).values()
+        for body in _heartbeats(instance, _index(instance)).values()
         if body.get("state") != STOPPED and time.time() - time_of(body) < ALIVE
         for flight in body.get("in_flight", ())
         if isinstance(flight, dict) and flight.get("step_key") is None

@@ -182,7 +182,7 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
     if kind == "ending_runs":
         return _ending_runs(instance, frame["run_ids"])
     if kind == "lost_runs":
-        return lost_runs.look(instance, frame["worker"])
+        return lost_runs.look(instance, frame["worker"], frame["every"])
     if kind == "report":
         return reports.write(instance, reports.Report(**frame["report"]))
     if kind == "release":

@@ -4,6 +4,9 @@ A run's message is what lets another worker resume it. If it was moved, purged o
 worker with a free run slot (so that every waiting message has been received) finds the run here and
 sends it again. The rules at receipt decide the rest: the claim of a run that is still executed is
 held.
+
+A look reads every heartbeat and every run in progress. So the workers take turns: one of them
+looks, and the others read when that was. The counts are kept in the storage for the next look.
 """
 
 import json
@@ -34,15 +37,34 @@ AGAIN_AFTER = 900.0
 MOST = 20
 """Maximum number of runs sent again at one look."""
 
-_unlisted: dict[str, int] = {}
-"""Number of looks in a row of this process that have missed a run."""
+TURN = "dagster-taskiq/lost-runs-turn"
+"""Key of the time of the fleet's last look (Unix seconds), which every worker reads."""
+
+UNLISTED = "dagster-taskiq/lost-runs"
+"""Key of the runs that no worker listed at the last look, with the number of looks in a row."""
+
+MAX_UNLISTED = 1000
+"""Runs that are counted, the oldest first: a value in MySQL has at most 64 KiB."""
 
 
-def look(instance: DagsterInstance, worker: dict[str, str]) -> list[dict[str, str]]:
+def look(
+    instance: DagsterInstance, worker: dict[str, str], every: float = 0.0
+) -> list[dict[str, str]]:
     """Records missing runs; returns those to be sent now, with ``run_id`` and ``body``.
 
-    ``worker`` is the calling worker.
+    ``worker`` is the calling worker. Nothing is done if any worker looked within ``every`` seconds.
     """
+    storage, now = instance.run_storage, time.time()
+    last = float(storage.get_cursor_values({TURN}).get(TURN, 0.0))
+    # A clock that was set back must not keep the fleet from looking.
+    if abs(now - last) < every:
+        return []
+    # Before the look, which takes a while in a large fleet. If this process dies in it, the counts
+    # stay as they are, and another worker has the next turn. Two workers that take the same turn
+    # count the same.
+    storage.set_cursor_values({TURN: str(now)})
+    # After a gap the looks are not in a row.
+    counted = _counted(instance) if now - last < AGAIN_AFTER else {}
     statuses = [
         DagsterRunStatus.STARTED,
         DagsterRunStatus.STARTING,
@@ -54,13 +76,23 @@ def look(instance: DagsterInstance, worker: dict[str, str]) -> list[dict[str, st
         if TASK_ID_TAG in record.dagster_run.tags
     ]
     listed = heartbeats.listed_runs(instance)
-    missing = {r.dagster_run.run_id: r for r in records if r.dagster_run.run_id not in listed}
-    for run_id in set(_unlisted) - set(missing):
-        del _unlisted[run_id]
-    for run_id in missing:
-        _unlisted[run_id] = _unlisted.get(run_id, 0) + 1
-    due = [record for run_id, record in missing.items() if _unlisted[run_id] >= LOOKS]
+    # Newest first, as the storage returns them.
+    missing = [record for record in records if record.dagster_run.run_id not in listed]
+    unlisted = {
+        record.dagster_run.run_id: counted.get(record.dagster_run.run_id, 0) + 1
+        for record in missing[-MAX_UNLISTED:]
+    }
+    if unlisted or counted:
+        storage.set_cursor_values({UNLISTED: json.dumps(unlisted)})
+    due = [r for r in missing if unlisted.get(r.dagster_run.run_id, 0) >= LOOKS]
     return _send_again(instance, due, worker) if due else []
+
+
+def _counted(instance: DagsterInstance) -> dict[str, int]:
+    counted: dict[str, int] = json.loads(
+        instance.run_storage.get_cursor_values({UNLISTED}).get(UNLISTED, "{}")
+    )
+    return counted
 
 
 def _send_again(

@@ -52,6 +52,7 @@ def _socket() -> socket.socket:
 
 def _hello(channel: Channel) -> None:
     from .diagnostics import installed_library
+    from .tested import installed_warning
 
     channel.send(
         {
@@ -60,6 +61,7 @@ def _hello(channel: Channel) -> None:
             "pid": os.getpid(),
             "python": sys.version.split()[0],
             "dagster": metadata.version("dagster"),
+            "dagster_warning": installed_warning(),
             "dagster_taskiq": installed_library(),
         }
     )

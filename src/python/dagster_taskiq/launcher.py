@@ -1,6 +1,8 @@
 """``TaskiqRunLauncher``: sends whole runs to the workers behind an SQS queue."""
 
 import logging
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +39,9 @@ _logger = logging.getLogger("dagster_taskiq")
 #: has been delivered to another worker many times over.
 _LOST_AFTER = 900.0
 
+#: Seconds for which the workers' reports are used again.
+_SAME_LOOK = 5.0
+
 _NOT_YET_STARTED = {
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -65,6 +70,8 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         inst_data: ConfigurableClassData | None = None,
     ):
         self._inst_data = inst_data
+        self._workers_read: list[registry.Worker] = []
+        self._workers_read_at = -math.inf
         self._config: dict[str, Any] = {
             "queue_url": queue_url,
             "region_name": region_name,
@@ -194,7 +201,14 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         delivered again by itself. So a run counts as lost only if no worker has taken it over from
         a long silent one while others are alive.
         """
-        found = registry.workers(self._instance)
+        health = self._health(run, self._workers())
+        if health.status == WorkerStatus.FAILED:
+            # A worker may have taken it over since the reports were read.
+            self._workers_read_at = -math.inf
+            health = self._health(run, self._workers())
+        return health
+
+    def _health(self, run: DagsterRun, found: list[registry.Worker]) -> CheckRunHealthResult:
         owners = [worker for worker in found if worker.holds(run.run_id, None)]
         if not owners:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "No worker has reported this run.")
@@ -206,6 +220,14 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         if owner.age > _LOST_AFTER and others_alive:
             return CheckRunHealthResult(WorkerStatus.FAILED, text, run_worker_id=owner.id)
         return CheckRunHealthResult(WorkerStatus.RUNNING, text, run_worker_id=owner.id)
+
+    def _workers(self) -> list[registry.Worker]:
+        """The workers' reports, read once while run monitoring goes through all runs."""
+        now = time.monotonic()
+        if now - self._workers_read_at >= _SAME_LOOK:
+            self._workers_read = registry.workers(self._instance)
+            self._workers_read_at = now
+        return self._workers_read
 
     def get_run_worker_debug_info(
         self,

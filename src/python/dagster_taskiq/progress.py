@@ -42,8 +42,8 @@ class InFlightStep:
             Earlier events belong to an earlier attempt.
         sent_at: seconds since the epoch.
         alive: a worker has reported that it works on it.
-        owner: id of the worker that last reported that it runs this attempt; empty for one that
-            does not announce itself.
+        owner: name of the report of the worker that last announced that it runs this attempt; empty
+            for one that does not announce itself.
         unlisted: number of looks in a row at which no live worker's report named it.
         resends: number of times the message was sent again.
         url: the queue it was sent to, empty until then.

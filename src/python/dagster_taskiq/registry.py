@@ -15,21 +15,28 @@ Each worker writes ``dagster-taskiq/worker/<id>/<incarnation>`` every 5 seconds,
        {"task_id": "...", "run_id": "...", "step_key": "load" or null for a whole run,
         "receive_count": 1}]}
 
-``dagster-taskiq/workers`` is the index: an object of ``<id>/<incarnation>``, each with the time it
-was last put there (at most once a minute; 24 h later it is dropped, and an hour after its last
-report if another process has the name). Older workers have no incarnation. This module only
-reads.
+``dagster-taskiq/workers/<n>`` are the parts of the index; ``n`` is the CRC-32 of the id, modulo 64.
+Each is an object of ``<id>/<incarnation>``, with the time it was last put there (at most once a
+minute; 24 h later it is dropped, and an hour after its last report if another process has the
+name). Older workers have no incarnation. This module only reads.
+
+Every run in progress looks at the workers. If each read all reports, the rows read would grow with
+runs times workers, so :func:`some_workers` and :func:`workers_named` read only what is needed.
 """
 
 import json
+import random
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from dagster import DagsterInstance
 
 INDEX_KEY = "dagster-taskiq/workers"
+SHARDS = 64
+#: Parts of the index, and reports, that :func:`some_workers` reads first.
+_A_FEW = 8
 WORKER_KEY_PREFIX = "dagster-taskiq/worker/"
 #: Age in seconds of the last report beyond which a worker may be gone.
 ALIVE_SECONDS = 30.0
@@ -61,6 +68,11 @@ class Worker:
     in_flight: tuple[tuple[str, str | None], ...] = ()
 
     @property
+    def name(self) -> str:
+        """Name of its report."""
+        return f"{self.id}/{self.incarnation}" if self.incarnation else self.id
+
+    @property
     def age(self) -> float:
         """Seconds since the last report."""
         return time.time() - self.reported_at
@@ -77,22 +89,52 @@ class Worker:
 
 def workers(instance: DagsterInstance) -> list[Worker]:
     """All workers that have reported; none if the storage has no key-value store."""
-    storage = instance.run_storage
-    try:
-        index = storage.get_cursor_values({INDEX_KEY}).get(INDEX_KEY)
-    except NotImplementedError:
-        return []
-    keys = {WORKER_KEY_PREFIX + name for name in _names(index)}
-    if not keys:
-        return []
-    found = storage.get_cursor_values(keys)
+    return workers_named(instance, _names(instance, range(SHARDS)))
+
+
+def some_workers(instance: DagsterInstance) -> Iterator[Worker]:
+    """The same, in no particular order, for a search that may soon end: first a few, then twice as
+    many with each query.
+    """
+    shards = random.sample(range(SHARDS), SHARDS)
+    count = _A_FEW
+    while shards:
+        names = list(_names(instance, shards[:count]))
+        del shards[:count]
+        random.shuffle(names)
+        while names:
+            yield from workers_named(instance, names[:count])
+            del names[:count]
+            count *= 2
+        count *= 2
+
+
+def workers_named(instance: DagsterInstance, names: Collection[str]) -> list[Worker]:
+    """Those that have reported of these workers, each named ``<id>/<incarnation>``."""
+    keys = {WORKER_KEY_PREFIX + name for name in names}
+    found = _values(instance, keys)
     parsed = (_parse(key.removeprefix(WORKER_KEY_PREFIX), text) for key, text in found.items())
     return [worker for worker in parsed if worker is not None]
 
 
-def _names(index: str | None) -> Iterable[str]:
+def _values(instance: DagsterInstance, keys: set[str]) -> dict[str, str]:
+    if not keys:
+        return {}
     try:
-        value = json.loads(index or "[]")
+        return dict(instance.run_storage.get_cursor_values(keys))
+    except NotImplementedError:
+        return {}
+
+
+def _names(instance: DagsterInstance, shards: Iterable[int]) -> set[str]:
+    """Names of the workers in these parts of the index."""
+    parts = _values(instance, {f"{INDEX_KEY}/{shard}" for shard in shards})
+    return {name for text in parts.values() for name in _listed(text)}
+
+
+def _listed(text: str) -> Iterable[str]:
+    try:
+        value = json.loads(text)
     except ValueError:
         return []
     return [str(item) for item in value] if isinstance(value, (list, dict)) else []

@@ -1,5 +1,6 @@
 """The loop that takes one run from its first ready step to its end."""
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -30,13 +31,13 @@ from dagster_taskiq.tags import DAGSTER_TASKIQ_TASK_ID_TAG
 from dagster_taskiq.watchdog import Care
 
 try:
-    from _dagster_taskiq_host import storage_away
+    from _dagster_taskiq_host import storage_away, tested
     from _dagster_taskiq_host.connections import kept as kept_connections
 except ImportError:
     # Within a worker that is older than this package, the worker's own modules come first.
     from contextlib import nullcontext as kept_connections  # type: ignore[assignment]
 
-    storage_away = None  # type: ignore[assignment]
+    storage_away = tested = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from dagster_taskiq.executor import TaskiqExecutor
@@ -47,6 +48,8 @@ _LAUNCH_AT_ONCE = 5 * MAX_BATCH_ENTRIES
 _STATUS_INTERVAL = 2.0
 #: Maximum seconds of waiting for an unreachable broker during a run.
 _RETRY_LIMIT = 120.0
+
+_logger = logging.getLogger("dagster_taskiq")
 
 _STOPPED = {DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE}
 
@@ -96,6 +99,7 @@ class RunLoop:
     def _events(self) -> Iterator[DagsterEvent]:
         if self._is_stopped():
             raise DagsterExecutionInterruptedError("The run was cancelled before it could go on.")
+        _warn_once()
         settings = resolve(self._executor.config)
         self._sender = self._open_sender(settings)
         self._router = Router(settings, self._sender.base_url, self._context.dagster_run.tags)
@@ -340,6 +344,17 @@ class RunLoop:
         self._logged.add(sentence)
         context = self._context.for_step(step) if step else self._context
         DagsterEvent.engine_event(context, sentence, EngineEventData())
+
+
+_warned: list[str] = []
+
+
+def _warn_once() -> None:
+    """Log once in this process that its Dagster is outside of the tested range."""
+    warning = tested.installed_warning() if tested is not None else None
+    if warning and not _warned:
+        _warned.append(warning)
+        _logger.warning(warning)
 
 
 def _announced_step(record: EventLogRecord) -> str | None:

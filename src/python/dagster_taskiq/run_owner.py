@@ -26,11 +26,19 @@ class Announcement:
 
 
 def owner_of(event: DagsterEvent) -> str | None:
-    """The id of the worker that announces itself with this event; None for any other event."""
+    """The worker that announces itself with this event, as the registry names its report; None for
+    any other event.
+    """
     if event.event_type != DagsterEventType.ENGINE_EVENT:
         return None
-    found = event.engine_event_data.metadata.get(OWNER_KEY)
-    return str(found.value) if found is not None else None
+    metadata = event.engine_event_data.metadata
+    found = metadata.get(OWNER_KEY)
+    if found is None:
+        return None
+    incarnation = metadata.get("incarnation")
+    # Empty for a worker that has none.
+    text = str(incarnation.value) if incarnation is not None else ""
+    return f"{found.value}/{text}" if text else str(found.value)
 
 
 def last_announcement(instance: DagsterInstance, run_id: str) -> Announcement | None:

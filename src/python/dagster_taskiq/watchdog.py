@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from dagster import DagsterInstance
 
@@ -65,9 +66,14 @@ class Care:
         self._sender = sender
         self._looked_at = self._looked_at_begun = time.monotonic()
         self._reported_at: dict[str, float] = {}
+        #: For each queue, the name of the report of a worker that served it at the last look.
+        self._server_of: dict[str, str] = {}
         self._empty: dict[str, bool] = {}
+        #: For each queue, when it was last found to have messages.
+        self._filled_at: dict[str, float] = {}
         self._started: dict[str, float] = {}
         self._last_resort_at = 0.0
+        self._workers: list[registry.Worker] | None = None
 
     def look(self, flights: Collection[InFlightStep]) -> Findings:
         """Return sentences and steps to send again; nothing between two looks."""
@@ -82,18 +88,24 @@ class Care:
             begun = []
         if not (waiting or begun):
             return findings
-        workers = [w for w in registry.workers(self._instance) if w.is_alive]
+        self._workers = None
         self._empty.clear()
         if waiting:
             self._looked_at = now
             self._note_started(flights)
-            findings.sentences.extend(self._unserved(waiting, workers))
-            self._add(findings, self._unstarted(waiting, workers), "no worker has started")
+            findings.sentences.extend(self._unserved(waiting))
+            self._add(findings, self._unstarted(waiting), "no worker has started")
         if begun:
             self._looked_at_begun = now
-            unlisted = self._unlisted(begun, workers)
-            self._add(findings, unlisted, "no live worker has any more")
+            self._add(findings, self._unlisted(begun), "no live worker has any more")
         return findings
+
+    def _alive(self) -> list[registry.Worker]:
+        """All live workers, read once in a look and only where the answer needs them all."""
+        if self._workers is None:
+            found = registry.workers(self._instance)
+            self._workers = [worker for worker in found if worker.is_alive]
+        return self._workers
 
     def _add(self, findings: Findings, lost: Sequence[InFlightStep], what: str) -> None:
         if not lost:
@@ -108,15 +120,25 @@ class Care:
         )
         findings.lost.extend(lost)
 
-    def _unserved(
-        self, waiting: Sequence[InFlightStep], workers: Sequence[registry.Worker]
-    ) -> Iterator[str]:
+    def _unserved(self, waiting: Sequence[InFlightStep]) -> Iterator[str]:
         """Queues with waiting steps that no live worker serves, each reported every ten minutes."""
         now = time.monotonic()
-        for name in sorted({queue_name(f.url) for f in waiting if f.url}):
-            served = any(not worker.queues or name in worker.queues for worker in workers)
-            if served or now - self._reported_at.get(name, -600.0) < 600.0:
-                continue
+        names = {queue_name(f.url) for f in waiting if f.url}
+        unserved = {name for name in names if now - self._reported_at.get(name, -600.0) >= 600.0}
+        if not unserved:
+            return
+        # First the workers that served them at the last look: a queue that few workers of a large
+        # fleet serve is searched for once.
+        known = {self._server_of[name] for name in unserved if name in self._server_of}
+        some = registry.some_workers(self._instance)
+        for worker in chain(registry.workers_named(self._instance, known), some):
+            if worker.is_alive:
+                served = unserved & worker.queues if worker.queues else unserved
+                self._server_of.update(dict.fromkeys(served, worker.name))
+                unserved = unserved - served
+            if not unserved:
+                return
+        for name in sorted(unserved):
             self._reported_at[name] = now
             count = sum(1 for f in waiting if f.url and queue_name(f.url) == name)
             yield (
@@ -124,34 +146,33 @@ class Care:
                 " serves it; start one with dagster-taskiq-tui worker start."
             )
 
-    def _unstarted(
-        self, waiting: Sequence[InFlightStep], workers: Sequence[registry.Worker]
-    ) -> list[InFlightStep]:
+    def _unstarted(self, waiting: Sequence[InFlightStep]) -> list[InFlightStep]:
         """Steps sent long ago that no worker has started or holds, and that are in no queue any
         more.
         """
         due = [
             f
             for f in sorted(waiting, key=lambda flight: flight.sent_at)
-            if f.url and f.waited() >= _RESEND_AFTER and not self._is_listed(f, workers)
+            if f.url and f.waited() >= _RESEND_AFTER
         ]
-        lost = [f for f in due if self._is_gone(f)][:_MOST]
+        lost = [f for f in due if self._is_gone(f)]
+        lost = [f for f in lost if not self._is_listed(f, self._alive())][:_MOST]
         lost += self._last_resort([f for f in due if f.waited() > _LAST_RESORT * _RESEND_AFTER])
         for flight in lost:
             flight.sent_at = time.time()
         return lost
 
-    def _unlisted(
-        self, begun: Sequence[InFlightStep], workers: Sequence[registry.Worker]
-    ) -> list[InFlightStep]:
+    def _unlisted(self, begun: Sequence[InFlightStep]) -> list[InFlightStep]:
         """Started steps that no live worker has listed for several looks.
 
         Without any worker there is no receiver to send to, and perhaps it is the storage that was
         away.
         """
         lost: list[InFlightStep] = []
+        owners = registry.workers_named(self._instance, {flight.owner for flight in begun})
+        owners = [worker for worker in owners if worker.is_alive]
         for flight in begun:
-            if not workers or self._is_listed(flight, workers):
+            if self._is_listed(flight, owners) or self._is_listed_anywhere(flight):
                 flight.unlisted = 0
                 continue
             flight.unlisted += 1
@@ -166,14 +187,26 @@ class Care:
     def _is_listed(self, flight: InFlightStep, workers: Sequence[registry.Worker]) -> bool:
         return any(worker.holds(self._run_id, flight.step.key) for worker in workers)
 
+    def _is_listed_anywhere(self, flight: InFlightStep) -> bool:
+        """Whether another worker has taken the step over, or there is no live worker at all."""
+        return not self._alive() or self._is_listed(flight, self._alive())
+
     def _is_gone(self, flight: InFlightStep) -> bool:
         """Whether the step's queue has no message as old as the step's own."""
         overtaken_by = self._started.get(flight.url, 0.0) - flight.sent_at
         return overtaken_by > _RESEND_AFTER or self._is_empty(flight.url)
 
     def _is_empty(self, url: str) -> bool:
+        """Whether a queue is empty now. One that has a backlog is not counted at each look:
+        behind a long one every run waits.
+        """
+        now = time.monotonic()
+        if now - self._filled_at.get(url, -_RESEND_AFTER) < _RESEND_AFTER / 15:
+            return False
         if url not in self._empty:
             self._empty[url] = self._sender.waiting(url) == 0
+            if not self._empty[url]:
+                self._filled_at[url] = now
         return self._empty[url]
 
     def _note_started(self, flights: Collection[InFlightStep]) -> None:
@@ -185,8 +218,8 @@ class Care:
 
     def _last_resort(self, due: Sequence[InFlightStep]) -> Sequence[InFlightStep]:
         now = time.monotonic()
-        due = [flight for flight in due if not self._is_gone(flight)][:_FEW]
+        due = [flight for flight in due if not self._is_gone(flight)]
         if not due or now - self._last_resort_at < _RESEND_AFTER:
             return []
         self._last_resort_at = now
-        return due
+        return [flight for flight in due if not self._is_listed(flight, self._alive())][:_FEW]
