@@ -16,14 +16,15 @@ use super::execution_set::{EndedExecution, ExecutionSet};
 use super::heartbeat::{self, InFlight, PoolStatus};
 use super::ingest::{Ingest, Ingested};
 use super::lost_runs;
-use super::ready_queue::{ReadyQueue, Task};
+use super::ready_queue::Task;
 use super::receiver::{ReceivedBatch, Receiver};
 use super::request::PoolRequest;
+use super::scheduler::{Excess, Scheduler};
 use super::service::Service;
-use super::settlement::{back_off, jitter};
-use crate::domain::{Event, EventSink, Slots, WorkerState};
+use super::settlement::back_off;
+use crate::domain::{Event, EventSink, WorkerState};
 use crate::fork_server::ForkServers;
-use crate::sqs::{Broker, LONG_POLL, Leases, QueueSet};
+use crate::sqs::{Broker, Leases, QueueSet};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::vitals::vitals;
 
@@ -54,10 +55,7 @@ pub struct Pool {
     context: ExecutionContext,
     queues: watch::Sender<QueueSet>,
     state: WorkerState,
-    steps: Slots,
-    runs: Slots,
-    ready_steps: ReadyQueue,
-    ready_runs: ReadyQueue,
+    scheduler: Scheduler,
     running: HashMap<String, InFlight>,
     /// The messages of running tasks.
     in_hand: HashMap<String, Arc<Task>>,
@@ -84,22 +82,6 @@ const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 /// Time limit for writing a worker's last heartbeat at shutdown.
 const FINAL_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause of a run message that finds no run slot and came by a queue it shares with steps: 10 to 30
-/// seconds. That is long enough to avoid a hot loop, and jittered so that workers do not move
-/// together.
-fn misplaced_run_pause() -> Duration {
-    Duration::from_secs(10).mul_f64(1.0 + 2.0 * jitter())
-}
-
-/// Pause of a step that finds no slot: zero, for an idle worker. From its second receive on it may
-/// go round from one full worker to the next, so it waits until their open polls are over.
-fn no_slot_pause(task: &Task) -> Duration {
-    if task.delivery.receive_count < 2 {
-        return Duration::ZERO;
-    }
-    (LONG_POLL / 2).mul_f64(1.0 + jitter())
-}
-
 impl Pool {
     /// Creates a pool over a connected broker, its resolved queues and started hosts.
     #[must_use]
@@ -112,18 +94,11 @@ impl Pool {
     ) -> Self {
         let leases = Leases::start(broker.clone());
         let receiver = Receiver::new(broker.clone(), &queues, options.starvation_guard);
-        let steps = Slots {
-            target: options.steps,
-            busy: 0,
-        };
-        let runs = Slots {
-            target: options.runs,
-            busy: 0,
-        };
+        let scheduler = Scheduler::new(options.steps, options.runs, options.prefetch);
         let (status, _) = watch::channel(PoolStatus {
             state: WorkerState::Starting,
-            steps,
-            runs,
+            steps: scheduler.steps,
+            runs: scheduler.runs,
             in_flight: Vec::new(),
         });
         Self {
@@ -139,10 +114,7 @@ impl Pool {
             options,
             queues: watch::Sender::new(queues),
             state: WorkerState::Starting,
-            steps,
-            runs,
-            ready_steps: ReadyQueue::default(),
-            ready_runs: ReadyQueue::default(),
+            scheduler,
             running: HashMap::new(),
             in_hand: HashMap::new(),
             receiver,
@@ -216,8 +188,8 @@ impl Pool {
     async fn send_final_heartbeat(&self) {
         let status = PoolStatus {
             state: WorkerState::Stopped,
-            steps: self.steps,
-            runs: self.runs,
+            steps: self.scheduler.steps,
+            runs: self.scheduler.runs,
             in_flight: Vec::new(),
         };
         let queues = self.queues.borrow().clone();
@@ -255,35 +227,30 @@ impl Pool {
             self.rest();
         } else if self.state.receives() {
             let now = Timestamp::now();
-            while self.steps.busy < self.steps.target
-                && let Some(task) = self.ready_steps.pop(now)
-            {
-                self.steps.busy += 1;
+            while let Some(task) = self.scheduler.next(now) {
                 self.start(task);
             }
-            while self.runs.busy < self.runs.target
-                && let Some(task) = self.ready_runs.pop(now)
+            for Excess {
+                task,
+                pause,
+                reason,
+            } in self.scheduler.take_excess()
             {
-                self.runs.busy += 1;
-                self.start(task);
+                self.release(task, pause, reason);
             }
-            self.release_excess();
-            let room = self.steps.target.saturating_sub(self.steps.busy) + self.options.prefetch;
-            let coming = self.ready_steps.len() + self.ingest.len();
-            let steps = (room as usize).saturating_sub(coming);
-            let runs = self.runs.target.saturating_sub(self.runs.busy) as usize;
+            let (steps, runs) = self.scheduler.room(self.ingest.len());
             if !self.ingest.is_full() {
                 self.receiver.demand(steps, runs);
             }
         }
-        let hands_over = self.state == WorkerState::Draining && self.steps.busy == 0;
+        let hands_over = self.state == WorkerState::Draining && self.scheduler.steps.busy == 0;
         if hands_over && self.hand_over_at.is_none() {
             self.hand_over_at = Some(tokio::time::Instant::now());
         }
         let status = PoolStatus {
             state: self.state,
-            steps: self.steps,
-            runs: self.runs,
+            steps: self.scheduler.steps,
+            runs: self.scheduler.runs,
             in_flight: self.running.values().cloned().collect(),
         };
         self.status.send_if_modified(|old| {
@@ -301,25 +268,11 @@ impl Pool {
 
     /// Gives the held tasks back to workers that can start them.
     fn rest(&mut self) {
-        let held = self.ready_steps.take_all().into_iter();
-        let held: Vec<Task> = held.chain(self.ready_runs.take_all()).collect();
-        for task in held {
+        for task in self.scheduler.take_all() {
             let pause = back_off(task.delivery.receive_count);
             self.release(task, pause, "tasks cannot be started here for now");
         }
         self.receiver.abandon();
-    }
-
-    /// Gives back tasks that cannot start soon, for an idle worker: several queues may answer at
-    /// once.
-    fn release_excess(&mut self) {
-        for task in self.ready_steps.take_excess(self.options.prefetch as usize) {
-            let pause = no_slot_pause(&task);
-            self.release(task, pause, "no free slot");
-        }
-        for task in self.ready_runs.take_all() {
-            self.release(task, misplaced_run_pause(), "no free run slot");
-        }
     }
 
     fn start(&mut self, task: Task) {
@@ -338,12 +291,7 @@ impl Pool {
         let EndedExecution { task, panic } = ended;
         self.running.remove(&task.message.task_id);
         self.in_hand.remove(&task.message.task_id);
-        let slots = if task.message.kind.is_run() {
-            &mut self.runs
-        } else {
-            &mut self.steps
-        };
-        slots.busy = slots.busy.saturating_sub(1);
+        self.scheduler.ended(task);
         if let Some(panic) = panic {
             let (context, task, panic) = (self.context.clone(), Arc::clone(task), panic.clone());
             let span = task.span();
@@ -397,12 +345,10 @@ impl Pool {
         }
         let view = Box::new(self.ingest.view(&task));
         self.context.events.send(Event::Received { task: view });
-        if !self.state.receives() {
-            self.release(task, Duration::ZERO, "the worker takes no more");
-        } else if task.message.kind.is_run() {
-            self.ready_runs.push(task);
+        if self.state.receives() {
+            self.scheduler.hold(task);
         } else {
-            self.ready_steps.push(task);
+            self.release(task, Duration::ZERO, "the worker takes no more");
         }
     }
 
@@ -427,11 +373,7 @@ impl Pool {
     /// The running or waiting task with this id.
     fn in_hand(&self, task_id: &str) -> Option<&Task> {
         let running = self.in_hand.get(task_id).map(|task| &**task);
-        let held = || {
-            let steps = self.ready_steps.get(task_id);
-            steps.or_else(|| self.ready_runs.get(task_id))
-        };
-        running.or_else(held)
+        running.or_else(|| self.scheduler.get(task_id))
     }
 
     fn release(&mut self, task: Task, after: Duration, reason: &'static str) {
@@ -448,13 +390,7 @@ impl Pool {
         Service::report(state);
         self.ends_in(time);
         if !state.receives() {
-            let held: Vec<Task> = self
-                .ready_steps
-                .take_all()
-                .into_iter()
-                .chain(self.ready_runs.take_all())
-                .collect();
-            for task in held {
+            for task in self.scheduler.take_all() {
                 self.release(task, Duration::ZERO, "the worker takes no more");
             }
             self.receiver.abandon();
@@ -471,7 +407,7 @@ impl Pool {
     }
 
     fn send_slots(&self) {
-        let (steps, runs) = (self.steps.target, self.runs.target);
+        let (steps, runs) = (self.scheduler.steps.target, self.scheduler.runs.target);
         self.context.events.send(Event::Slots { steps, runs });
     }
 }

@@ -33,7 +33,7 @@ impl Pool {
             Command::Kill => Reply::Failed("kill is carried out by the control socket".to_owned()),
             Command::Stop => self.stop(),
             Command::Scale { steps } => {
-                self.steps.target = steps;
+                self.scheduler.steps.target = steps;
                 self.send_slots();
                 Reply::Done(format!("{steps} step slots"))
             }
@@ -141,8 +141,7 @@ impl Pool {
     }
 
     fn cancel(&mut self, task_id: &str, reply: oneshot::Sender<Reply>) {
-        let held = self.ready_steps.remove(task_id);
-        if let Some(task) = held.or_else(|| self.ready_runs.remove(task_id)) {
+        if let Some(task) = self.scheduler.remove(task_id) {
             let (context, span) = (self.context.clone(), task.span());
             let cancel = async move {
                 let done = context.cancel_held(&task).await;
