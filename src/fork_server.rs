@@ -123,12 +123,14 @@ impl ForkServers {
         self.supervisor.heartbeat(body).await
     }
 
-    /// The deployment's workers on all machines that have reported within a day, by id.
+    /// The deployment's workers on all machines that have reported within a day, by id. Without
+    /// `all` they are some seconds old, and of a large fleet only the silent ones and enough others
+    /// to know which queues are served: what alarms need, at a cost that does not grow with it.
     ///
     /// # Errors
     /// Dagster's storage cannot be read.
-    pub async fn fleet(&self) -> Result<Vec<FleetWorker>, ForkServerError> {
-        self.supervisor.fleet().await
+    pub async fn fleet(&self, all: bool) -> Result<Vec<FleetWorker>, ForkServerError> {
+        self.supervisor.fleet(all).await
     }
 
     /// Dagster's daemons and failed runs, as JSON; `window` in seconds.

@@ -7,6 +7,7 @@
 
 mod answers;
 mod board;
+mod recording;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -110,6 +111,7 @@ struct Standing {
 
 /// Outcome of a task of the watcher.
 enum Done {
+    /// With the ended deliveries that were reported, by their hook's position.
     Synced(Box<Result<Agreed, String>>, Vec<(usize, Vec<Value>)>),
     Acknowledged(BTreeMap<String, Acknowledgement>),
     Answered,
@@ -131,9 +133,11 @@ struct Watcher {
     /// The alarms last reported as open, to report a change at once.
     reported: Vec<String>,
     failing: Option<Instant>,
-    /// Key of the history on the board: one worker of each host writes it.
-    history_key: String,
-    history_done: Vec<Value>,
+    /// Whether an alarm on the board ends soon if no worker reports it.
+    is_ending: bool,
+    /// The alarms whose begin is in this host's history and whose end is not, with their begin on
+    /// the board; `None` if it was recorded without an agreement.
+    recorded: BTreeMap<String, Option<Timestamp>>,
 }
 
 impl Watcher {
@@ -146,11 +150,7 @@ impl Watcher {
         );
         let start = |hook: &AlarmHook| Runner::start(hook.clone(), options.sender.clone());
         let runners = options.hooks.iter().map(start).collect();
-        let history_key = format!(
-            "history@{}:{}",
-            options.sender.host,
-            options.history.display()
-        );
+        let recorded = recording::open(&options.history);
         Self {
             runners,
             facts,
@@ -164,8 +164,8 @@ impl Watcher {
             synced: None,
             reported: Vec::new(),
             failing: None,
-            history_key,
-            history_done: Vec::new(),
+            is_ending: false,
+            recorded,
             options,
         }
     }
@@ -242,12 +242,12 @@ impl Watcher {
             let is_seen = known.seen == now;
             // One that did not last is forgotten, one that did is kept while it may come back.
             let stays = is_seen || (known.seen - known.begun >= hold && now - known.seen < hold);
-            if !stays && !known.alone.is_empty() {
+            if !stays {
                 gone.push(known.clone());
             }
             stays
         });
-        self.end_alone(gone, wall);
+        self.end_alone(&gone, wall);
     }
 
     /// The alarms that are seen now.

@@ -9,8 +9,10 @@ use super::{Slots, WorkerState};
 
 /// One worker's last heartbeat in Dagster's key-value store (`dagster-taskiq/worker/<id>`).
 ///
-/// Every worker writes its own every five seconds and reads all of them every ten through its
-/// instance agent; `Snapshot::fleet` has the newest one that any linked worker has read. A worker
+/// Every worker writes its own every five seconds. While it has viewers, it reads all of them every
+/// ten through its instance agent; otherwise some worker does and the others read what it found,
+/// which of more than 64 workers is only a part. `Snapshot::fleet` has the newest one that any linked
+/// worker has read. A worker
 /// that this console is linked to is in `Snapshot::workers` too, with more detail and under the
 /// same id; a worker that is only here is on another host, or belongs to another user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

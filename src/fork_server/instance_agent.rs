@@ -322,10 +322,11 @@ impl InstanceAgent {
         self.pulse("a heartbeat", frame).await.map(drop)
     }
 
-    /// The last heartbeats of all workers of the deployment, by id.
-    pub async fn fleet(&self) -> Result<Vec<FleetWorker>, ForkServerError> {
+    /// The last heartbeats of the deployment's workers, by id: of all, or those that alarms need.
+    pub async fn fleet(&self, all: bool) -> Result<Vec<FleetWorker>, ForkServerError> {
         let request = "the list of workers";
-        let value = self.pulse(request, |id| ToProcess::Fleet { id }).await?;
+        let frame = |id| ToProcess::Fleet { id, all };
+        let value = self.pulse(request, frame).await?;
         serde_json::from_value(value).map_err(|error| ForkServerError::Request {
             request,
             reason: error.to_string(),

@@ -119,8 +119,10 @@ pub(super) enum ToProcess {
         worker: String,
         body: Value,
     },
+    /// The deployment's workers; see `fleet_digest` on the other side.
     Fleet {
         id: u64,
+        all: bool,
     },
     About {
         id: u64,

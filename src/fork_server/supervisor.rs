@@ -429,8 +429,8 @@ impl Supervisor {
         &self.own_instance_agent
     }
 
-    pub async fn fleet(&self) -> Result<Vec<FleetWorker>, ForkServerError> {
-        self.own_instance_agent.fleet().await
+    pub async fn fleet(&self, all: bool) -> Result<Vec<FleetWorker>, ForkServerError> {
+        self.own_instance_agent.fleet(all).await
     }
 
     pub async fn lost_runs(&self, every: Duration) -> Result<Vec<LostRun>, ForkServerError> {

@@ -55,9 +55,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// change is enough.
 const FLEET: Duration = Duration::from_secs(10);
 
-/// The longest further pause without viewers: with it a heartbeat that was read is never so old that
+/// Interval without viewers, for the alarms: with it a heartbeat that was read is never so old that
 /// its worker looks silent.
-const FLEET_UNSEEN: Duration = Duration::from_secs(10);
+const FLEET_UNSEEN: Duration = Duration::from_secs(15);
 
 /// Starts reporting; it ends when the handles are dropped.
 pub(super) fn start(
@@ -143,16 +143,22 @@ async fn write_heartbeat(
     state
 }
 
-/// Reads the deployment's heartbeats: for viewers, and less often for the alarms.
+/// Reads the deployment's heartbeats: all of them for viewers, and what other workers have read of
+/// them for the alarms.
 async fn read_fleet(context: &ExecutionContext) {
     let mut viewers = context.events.audience().watch();
     loop {
-        match context.hosts.fleet().await {
+        let is_watched = viewers.borrow().stay();
+        match context.hosts.fleet(is_watched).await {
             Ok(workers) => context.events.send(Event::Fleet { workers }),
             Err(problem) => warn!("{problem}"),
         }
-        sleep(FLEET).await;
-        let _ = timeout(FLEET_UNSEEN, viewers.wait_for(Viewers::stay)).await;
+        if is_watched {
+            sleep(FLEET).await;
+        } else {
+            // A new viewer is shown all of them at once.
+            let _ = timeout(FLEET_UNSEEN, viewers.wait_for(Viewers::stay)).await;
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 """How workers agree on alarms, and what Dagster's storage knows of its daemons and failed runs."""
 
 import time
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, job, op
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._daemon.types import DaemonHeartbeat
 
 from _dagster_taskiq_host import alarm_board, alarm_facts, claims
@@ -80,6 +82,109 @@ def test_the_end_of_an_alarm_whose_begin_was_never_delivered_is_not_either(
 ) -> None:
     assert sync(instance, "one", sees=True) == ["ops/started one-began"]
     assert sync(instance, "one", sees=False) == []
+
+
+def test_the_writes_of_a_steady_state_do_not_grow_with_the_number_of_workers(
+    instance: DagsterInstance, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: Counter[str] = Counter()
+    write, acquire = SqlRunStorage.set_cursor_values, claims.FileClaim.acquire
+
+    def writing(storage: SqlRunStorage, pairs: Any) -> None:
+        counted["writes"] += 1
+        write(storage, pairs)
+
+    def claiming(claim: claims.FileClaim) -> bool:
+        counted["claims"] += 1
+        return acquire(claim)
+
+    monkeypatch.setattr(SqlRunStorage, "set_cursor_values", writing)
+    monkeypatch.setattr(claims.FileClaim, "acquire", claiming)
+    found = []
+    for size in (4, 40):
+        workers = [f"{size}-{number}" for number in range(size)]
+        for worker in workers:
+            sync(instance, worker, sees=True)
+        done = [["disk/here", f"{workers[0]}-began", "ops/started"]]
+        assert sync(instance, workers[0], sees=True, done=done) == []
+        counted.clear()
+        for _ in range(30):
+            clock.now += 10
+            for worker in workers:
+                assert sync(instance, worker, sees=True) == []
+        found.append(Counter(counted))
+        for _ in range(2):
+            clock.now += alarm_board.SEEN
+            sync(instance, "another", sees=False)
+    # Three witnesses, each twice a minute for five minutes.
+    assert found == [Counter(writes=30, claims=30)] * 2
+
+
+def test_an_alarm_that_many_workers_see_ends_once_none_of_them_does(
+    instance: DagsterInstance, clock: Clock
+) -> None:
+    workers = [f"w{number}" for number in range(5)]
+    for worker in workers:
+        sync(instance, worker, sees=True)
+    sync(instance, "w0", sees=True, done=[["disk/here", "w0-began", "ops/started"]])
+    assert sorted(_seen(instance)) == ["w0", "w1", "w2"]
+    for worker in workers[:3]:
+        assert sync(instance, worker, sees=False) == []
+    assert _seen(instance) == {}
+    clock.now += 10
+    assert sync(instance, "w3", sees=True) == [], "it goes on"
+    assert list(_seen(instance)) == ["w3"]
+    clock.now += 100
+    assert sync(instance, "w4", sees=False) == [], "another one may see it"
+    clock.now += alarm_board.GRACE
+    assert sync(instance, "w0", sees=False) == ["ops/ended w0-began"]
+    assert sync(instance, "w1", sees=False) == []
+
+
+def test_a_worker_reads_on_the_board_what_began_and_ended(
+    instance: DagsterInstance, clock: Clock
+) -> None:
+    def listed(worker: str, *, sees: bool) -> list[tuple[str, bool]]:
+        report = {"id": "disk/here", "since": f"{worker}-began", "alarm": ALARM, "due": []}
+        request = {"worker": worker, "open": [report] if sees else [], "hooks": []}
+        answer = alarm_board.sync(instance, {**request, "done": [], "working": []})
+        return [(alarm["since"], bool(alarm["ended"])) for alarm in answer["alarms"]]
+
+    assert listed("one", sees=True) == [("one-began", False)]
+    assert listed("two", sees=True) == [("one-began", False)]
+    assert listed("three", sees=False) == [], "it does not see it"
+    listed("one", sees=False)
+    assert listed("two", sees=False) == [("one-began", True)]
+    assert listed("three", sees=False) == [("one-began", True)]
+
+
+def _seen(instance: DagsterInstance) -> dict[str, float]:
+    board = alarm_board._load(alarm_board._read(instance))
+    seen: dict[str, float] = board["alarms"]["disk/here"]["seen"]
+    return seen
+
+
+def test_the_facts_of_one_worker_are_used_by_the_others_for_a_while(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    shown = SimpleNamespace(time=lambda: now)
+    monkeypatch.setattr(alarm_facts, "time", shown)
+    looks: list[float] = []
+
+    def look(_: DagsterInstance, window: float) -> dict[str, Any]:
+        looks.append(window)
+        return {"daemons": [], "failed_runs": []}
+
+    monkeypatch.setattr(alarm_facts, "look", look)
+    for _ in range(3):
+        alarm_facts.latest(instance, 3600)
+    alarm_facts.latest(instance, 60)
+    now += alarm_facts.FRESH
+    alarm_facts.latest(instance, 3600)
+    now -= 1000
+    assert alarm_facts.latest(instance, 3600) == {"daemons": [], "failed_runs": []}
+    assert looks == [3600, 60, 3600, 3600], "a clock that was set back is no obstacle"
 
 
 def test_an_acknowledged_alarm_is_not_delivered_before_its_time(

@@ -11,7 +11,14 @@ import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
-from _dagster_taskiq_host import heartbeats, instance_agent, lost_runs
+from _dagster_taskiq_host import (
+    alarm_board,
+    alarm_facts,
+    fleet_digest,
+    heartbeats,
+    instance_agent,
+    lost_runs,
+)
 from conftest import create_run
 from dagster_taskiq import registry, watchdog
 from dagster_taskiq.launcher import TaskiqRunLauncher
@@ -80,6 +87,22 @@ class Simulated:
             waits = InFlightStep(Step("two"), 1, long_ago, url=QUEUE)  # type: ignore[arg-type]
             assert looked.look([begun, waits]) == watchdog.Findings()
 
+    def read_fleet(self) -> None:
+        for _ in self.names:
+            assert fleet_digest.look(self.instance)
+
+    def look_for_facts(self) -> None:
+        for _ in self.names:
+            alarm_facts.latest(self.instance, 3600)
+
+    def agree_on_alarms(self) -> None:
+        """All workers see an alarm, as they did before."""
+        alarm = {"severity": "warning", "kind": "dead-letters", "about": "q", "text": "~1 waits"}
+        report = {"id": "dead-letters/q", "since": "t", "alarm": alarm, "due": ["ops"]}
+        request = {"open": [report], "hooks": ["ops"], "done": [], "working": []}
+        for name in self.names:
+            alarm_board.sync(self.instance, {**request, "worker": name})
+
     def check_health(self) -> None:
         launcher = TaskiqRunLauncher(QUEUE)
         launcher.register_instance(self.instance)
@@ -104,6 +127,9 @@ PARTS: dict[str, Part] = {
     "lost runs": lambda fleet, _: fleet.look_for_lost_runs(),
     "steps in flight": lambda fleet, patch: fleet.look_after_steps(patch),
     "run monitoring": lambda fleet, _: fleet.check_health(),
+    "workers, for alarms": lambda fleet, _: fleet.read_fleet(),
+    "facts, for alarms": lambda fleet, _: fleet.look_for_facts(),
+    "agreement on alarms": lambda fleet, _: fleet.agree_on_alarms(),
 }
 
 
@@ -123,12 +149,14 @@ def test_what_a_worker_or_run_reads_does_not_grow_with_the_fleet(
             per_worker[part].append(Counter({k: n / size for k, n in found.items()}))  # type: ignore[misc]
     for part, sizes in per_worker.items():
         for size, found in zip(FLEETS, sizes, strict=True):
-            print(f"{part:16} {size:4}", *(f"{k} {n:8.1f}" for k, n in sorted(found.items())))
+            print(f"{part:20} {size:4}", *(f"{k} {n:8.1f}" for k, n in sorted(found.items())))
     for part, (_, _, hundred) in per_worker.items():
         # Much less than a hundred workers: 8 parts of the index and 8 reports at most, and its own.
         assert hundred["rows"] <= 20, part
         assert hundred["calls"] <= 4, part
         assert hundred["bytes"] <= 5000, part
+    # A heartbeat reads a sixty-fourth of the index.
+    assert per_worker["heartbeats"][-1]["bytes"] <= 500
 
 
 def test_every_worker_is_in_the_index_however_many_there_are(instance: DagsterInstance) -> None:
@@ -137,6 +165,34 @@ def test_every_worker_is_in_the_index_however_many_there_are(instance: DagsterIn
     assert found == set(fleet.names)
     assert {worker.id for worker in registry.some_workers(instance)} == found
     assert {worker["id"] for worker in heartbeats.fleet(instance)} == found
+
+
+def test_a_worker_without_viewers_learns_of_every_queue_and_every_silent_worker(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+
+    def beat(name: str, *queues: str, **more: Any) -> None:
+        body = {"incarnation": "i", "queues": queues, "slots": {"steps": 1, "runs": 0}}
+        heartbeats.beat(instance, name, {**body, "state": "running", **more})
+
+    beat("lost", "tasks")
+    now += 60
+    beat("first", "tasks")
+    assert [worker["id"] for worker in fleet_digest.look(instance)] == ["first", "lost"]
+    for number in range(fleet_digest.LISTED):
+        beat(f"host-{number}", "tasks")
+    beat("rare", "rare", "tasks")
+    beat("paused", "tasks", state="paused")
+    beat("ended", "tasks", state="stopped")
+    assert len(fleet_digest.look(instance)) == 2, "what was found a moment ago"
+    now += fleet_digest.FRESH
+    found = {worker["id"]: worker for worker in fleet_digest.look(instance)}
+    assert {"lost", "rare", "paused"} < found.keys()
+    assert len(found) <= 4, "and at most one of the others"
+    assert "stopped" not in {worker["state"] for worker in found.values()}
+    assert {queue for worker in found.values() for queue in worker["queues"]} == {"rare", "tasks"}
 
 
 def test_a_queue_that_few_workers_serve_is_searched_for_once(

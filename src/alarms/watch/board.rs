@@ -7,12 +7,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use super::{Done, Standing, Watcher};
-use crate::alarms::history;
 use crate::alarms::hooks::{Job, Runner};
-use crate::domain::{Acknowledgement, Alarm, AlarmChange, AlarmEntry, Timestamp};
+use crate::domain::{Acknowledgement, Alarm, Timestamp};
 
 /// Interval of the agreement with the other workers while there are alarms, and without any: then
 /// only alarms of workers that died are left to end.
@@ -27,15 +26,26 @@ const ALONE: Duration = Duration::from_secs(30);
 pub(super) struct Agreed {
     grants: Vec<Grant>,
     acknowledged: BTreeMap<String, Noted>,
+    alarms: Vec<Listed>,
+    is_ending: bool,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Grant {
-    id: String,
+struct Grant {
     key: String,
-    since: String,
-    ended: Option<f64>,
-    alarm: Alarm,
+    #[serde(flatten)]
+    alarm: Listed,
+}
+
+/// An alarm on the board.
+#[derive(Debug, Deserialize)]
+pub(super) struct Listed {
+    pub id: String,
+    /// Identity of its present period, and the time of its begin.
+    pub since: String,
+    /// Unix seconds.
+    pub ended: Option<f64>,
+    pub alarm: Alarm,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,11 +69,9 @@ impl Watcher {
             return;
         }
         let reported: Vec<String> = self.open().map(|(id, _)| id.clone()).collect();
-        let is_calm = reported.is_empty();
+        let is_calm = reported.is_empty() && !self.is_ending;
         let every = if is_calm { SYNC_CALM } else { SYNC };
-        let has_news = !self.history_done.is_empty()
-            || self.runners.iter().any(Runner::has_news)
-            || reported != self.reported;
+        let has_news = self.runners.iter().any(Runner::has_news) || reported != self.reported;
         if self.failing.is_some_and(|since| since.elapsed() >= ALONE) {
             self.deliver_alone();
         }
@@ -85,9 +93,8 @@ impl Watcher {
         });
     }
 
-    /// The request to the board, and the ended deliveries in it by their runner's position; the last
-    /// ones are the history's.
-    fn request(&mut self) -> (Value, Vec<(usize, Vec<Value>)>) {
+    /// The request to the board, and the ended deliveries in it by their runner's position.
+    fn request(&self) -> (Value, Vec<(usize, Vec<Value>)>) {
         let mut ended = Vec::new();
         let (mut done, mut working): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
         for (position, runner) in self.runners.iter().enumerate() {
@@ -96,9 +103,6 @@ impl Watcher {
             working.extend(open);
             ended.push((position, over));
         }
-        let over = std::mem::take(&mut self.history_done);
-        done.extend(over.iter().cloned());
-        ended.push((self.runners.len(), over));
         for (id, known) in self.open() {
             let alone = known.alone.iter();
             done.extend(alone.map(|key| job(id, key.clone(), &known.alarm, None).name()));
@@ -108,13 +112,11 @@ impl Watcher {
             .map(|(id, known)| {
                 let runners = self.runners.iter();
                 let takes = runners.filter(|runner| runner.takes(&known.alarm));
-                let due = takes.map(|runner| &runner.key);
-                let due: Vec<&String> = due.chain([&self.history_key]).collect();
+                let due: Vec<&String> = takes.map(|runner| &runner.key).collect();
                 json!({"id": id, "since": since(&known.alarm), "alarm": known.alarm, "due": due})
             })
             .collect();
-        let hooks = self.runners.iter().map(|runner| &runner.key);
-        let hooks: Vec<&String> = hooks.chain([&self.history_key]).collect();
+        let hooks: Vec<&String> = self.runners.iter().map(|runner| &runner.key).collect();
         let worker = &self.options.sender.worker;
         let request = json!({
             "worker": worker, "open": open, "hooks": hooks, "done": done, "working": working,
@@ -132,6 +134,8 @@ impl Watcher {
         let Agreed {
             grants,
             acknowledged,
+            alarms,
+            is_ending,
         } = match agreed {
             Ok(agreed) => agreed,
             Err(problem) => {
@@ -140,64 +144,36 @@ impl Watcher {
                 }
                 self.failing.get_or_insert_with(Instant::now);
                 for (position, names) in ended {
-                    match self.runners.get(position) {
-                        Some(runner) => runner.regress(names),
-                        None => self.history_done.extend(names),
-                    }
+                    self.runners[position].regress(names);
                 }
                 return;
             }
         };
         self.failing = None;
+        self.is_ending = is_ending;
         self.acknowledged = noted(acknowledged);
-        for grant in grants {
-            let ended = grant.ended.and_then(from_seconds);
+        for alarm in alarms {
+            self.record_agreed(alarm);
+        }
+        for Grant { key, alarm } in grants {
+            let ended = alarm.ended.and_then(from_seconds);
             self.carry_out(Job {
-                id: grant.id,
-                since: grant.since,
-                key: grant.key,
-                alarm: grant.alarm,
+                id: alarm.id,
+                since: alarm.since,
+                key,
+                alarm: alarm.alarm,
                 ended,
             });
         }
         self.publish();
     }
 
-    /// Gives a delivery to its hook, or writes the history.
-    fn carry_out(&mut self, job: Job) {
+    /// Gives a delivery to its hook.
+    fn carry_out(&self, job: Job) {
         let key = job.key.rsplit_once('/').map_or("", |(key, _)| key);
-        if key == self.history_key {
-            self.history_done.push(job.name());
-            let change = match job.ended {
-                Some(_) => AlarmChange::Ended,
-                None => AlarmChange::Started,
-            };
-            let at = job.ended.or(job.alarm.since);
-            self.record(AlarmEntry {
-                at: at.unwrap_or_else(Timestamp::now),
-                change,
-                id: job.id,
-                severity: Some(job.alarm.severity),
-                text: job.alarm.text,
-                by: None,
-            });
-        } else if let Some(runner) = self.runners.iter().find(|runner| runner.key == key) {
+        if let Some(runner) = self.runners.iter().find(|runner| runner.key == key) {
             runner.deliver(job);
         }
-    }
-
-    /// Writes a line of the history; a failure is logged.
-    fn record(&mut self, entry: AlarmEntry) {
-        info!("alarm {} {}: {}", entry.id, entry.change.word(), entry.text);
-        let path = self.options.history.clone();
-        self.work.spawn(async move {
-            let at = path.display().to_string();
-            let written = tokio::task::spawn_blocking(move || history::append(&path, &[entry]));
-            if let Ok(Err(problem)) = written.await {
-                error!("cannot write the history of alarms {at}: {problem}");
-            }
-            Done::Answered
-        });
     }
 
     /// Delivers what stands, once, without an agreement.
@@ -206,16 +182,19 @@ impl Watcher {
             let ack = self.acknowledged.get(&alarm.id());
             ack.is_some_and(|ack| ack.until > Timestamp::now())
         };
-        let mut jobs = Vec::new();
+        let (mut jobs, mut begun) = (Vec::new(), Vec::new());
         for (id, known) in self.open().filter(|(_, known)| !acknowledged(&known.alarm)) {
+            begun.push(known.alarm.clone());
             let takes = self.runners.iter().filter(|it| it.takes(&known.alarm));
-            let due = takes.map(|runner| runner.key.as_str());
-            for key in due.chain([self.history_key.as_str()]) {
-                let key = format!("{key}/started");
+            for runner in takes {
+                let key = format!("{}/started", runner.key);
                 if !known.alone.contains(&key) {
                     jobs.push(job(id, key, &known.alarm, None));
                 }
             }
+        }
+        for alarm in begun {
+            self.record_alone(&alarm);
         }
         for job in jobs {
             if let Some(known) = self.standing.get_mut(&job.id) {
@@ -227,7 +206,10 @@ impl Watcher {
 
     /// Delivers the end of alarms whose begin was delivered without an agreement, while there is
     /// still none; otherwise the board grants it.
-    pub(super) fn end_alone(&mut self, gone: Vec<Standing>, now: Timestamp) {
+    pub(super) fn end_alone(&mut self, gone: &[Standing], now: Timestamp) {
+        for known in gone {
+            self.record_end_alone(&known.alarm, now);
+        }
         if self.failing.is_none() {
             return;
         }
@@ -264,7 +246,7 @@ pub(super) fn noted(known: BTreeMap<String, Noted>) -> BTreeMap<String, Acknowle
     valid.collect()
 }
 
-fn from_seconds(seconds: f64) -> Option<Timestamp> {
+pub(super) fn from_seconds(seconds: f64) -> Option<Timestamp> {
     let duration = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
     Timestamp::from_duration(duration).ok()
 }

@@ -103,7 +103,7 @@ fn versions(report: &mut Report, about: &Diagnostics) {
 }
 
 async fn fleet(report: &mut Report, hosts: &ForkServers, queues: &[String]) {
-    let workers = match hosts.fleet().await {
+    let workers = match hosts.fleet(true).await {
         Ok(workers) => workers,
         Err(problem) => return report.failed("workers", problem.to_string()),
     };

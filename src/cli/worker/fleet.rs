@@ -115,7 +115,7 @@ async fn local(args: &ListArgs) -> Vec<(PathBuf, Arc<WorkerSnapshot>)> {
 async fn registry(settings: &Settings) -> Result<Vec<FleetWorker>, WorkerError> {
     let (notices, _unheard) = mpsc::channel(1);
     let hosts = ForkServers::start(host_settings(settings, &identity(settings))?, notices).await?;
-    let fleet = hosts.fleet().await;
+    let fleet = hosts.fleet(true).await;
     hosts.shutdown(Duration::ZERO).await;
     Ok(fleet?)
 }

@@ -1,5 +1,9 @@
-"""What Dagster's storage knows for a worker's alarms: its daemons, and runs that failed."""
+"""What Dagster's storage knows for a worker's alarms: its daemons, and runs that failed.
 
+It is the same for all workers, so one of them looks, and the others read what it found.
+"""
+
+import json
 import time
 from typing import Any
 
@@ -15,6 +19,29 @@ MAX_JOBS = 20
 
 MAX_RUNS = 200
 """Newest failed runs that are looked at."""
+
+
+KEY = "dagster-taskiq/alarm-facts"
+"""Key of the last facts; the window is part of it."""
+
+FRESH = 25.0
+"""Age in seconds below which the facts of another worker are used."""
+
+
+def latest(instance: DagsterInstance, window: float) -> dict[str, Any]:
+    """Returns the facts of the last ``FRESH`` seconds, from any worker."""
+    storage, now = instance.run_storage, time.time()
+    key = f"{KEY}/{window:g}"
+    try:
+        last = json.loads(storage.get_cursor_values({key}).get(key, "{}"))
+    except ValueError:
+        last = {}
+    if abs(now - last.get("at", 0.0)) < FRESH:
+        facts: dict[str, Any] = last["facts"]
+        return facts
+    facts = look(instance, window)
+    storage.set_cursor_values({key: json.dumps({"at": now, "facts": facts})})
+    return facts
 
 
 def look(instance: DagsterInstance, window: float) -> dict[str, Any]:

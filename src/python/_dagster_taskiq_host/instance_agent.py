@@ -25,6 +25,7 @@ from . import (
     compute_logs,
     diagnostics,
     event_log,
+    fleet_digest,
     heartbeats,
     lost_runs,
     reports,
@@ -168,11 +169,11 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         heartbeats.beat(instance, frame["worker"], frame["body"])
         return None
     if kind == "fleet":
-        return heartbeats.fleet(instance)
+        return heartbeats.fleet(instance) if frame["all"] else fleet_digest.look(instance)
     if kind == "about":
         return diagnostics.describe(instance)
     if kind == "alarm_facts":
-        return alarm_facts.look(instance, frame["window"])
+        return alarm_facts.latest(instance, frame["window"])
     if kind == "alarm_sync":
         return alarm_board.sync(instance, frame["request"])
     if kind == "alarm_acknowledge":
