@@ -20,6 +20,7 @@ mod queue;
 mod run;
 mod sanitize;
 pub mod secrets;
+mod slot_range;
 mod snapshot;
 mod source;
 mod task;
@@ -54,6 +55,7 @@ pub use query::{
 pub use queue::{DEFAULT_PRIORITY, PriorityCount, QueueCounts, QueueRole, QueueView};
 pub use run::{JobRef, RunStatus, RunView};
 pub use sanitize::{nearest, plain, reason};
+pub use slot_range::SlotRange;
 pub use snapshot::{MAX_RECENT_TASKS, Snapshot, WorkerSnapshot};
 pub use source::{Source, SourceHealth, SourceKind};
 pub use task::{Phase, TaskKind, TaskOutcome, TaskView, Usage};

@@ -4,8 +4,10 @@
 //! of one task ([`execution`]) is a future of its own; it ends with the message deleted, given back or
 //! dead-lettered, never in between.
 
+mod autoscaler;
 mod breaker;
 pub mod control_server;
+mod cpu;
 mod execution;
 mod execution_set;
 pub mod exporter;
@@ -30,5 +32,6 @@ pub mod status_store;
 mod usage;
 mod weighted_round_robin;
 
+pub use autoscaler::AutoscalerOptions;
 pub use pool::{Pool, PoolOptions};
 pub use request::PoolRequest;

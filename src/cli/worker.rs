@@ -22,7 +22,7 @@ use super::block_on;
 use super::child::ChildError;
 use super::connection::ConnectionArgs;
 use crate::config::{ConfigError, Listen, Partial, Settings};
-use crate::domain::{Isolation, LogFormat};
+use crate::domain::{Isolation, LogFormat, SlotRange};
 use crate::environment::packages::UnpackError;
 use crate::fork_server::ForkServerError;
 use crate::protocol::ControlError;
@@ -43,7 +43,7 @@ pub enum WorkerVerb {
     Pause(TargetArgs),
     /// Receive again
     Resume(TargetArgs),
-    /// Set the number of step slots
+    /// Set the number of step slots, or its bounds
     Scale(ScaleArgs),
     /// Interrupt a step, or a run with its steps
     Cancel(CancelArgs),
@@ -75,9 +75,9 @@ pub struct CancelArgs {
 pub struct StartArgs {
     #[command(flatten)]
     pub connection: ConnectionArgs,
-    /// Steps that may run at once [default: one per core]
+    /// Steps that may run at once, or the bounds between which they follow the load: 2..16 [default: one per core] [env: `DAGSTER_TASKIQ_SLOTS`]
     #[arg(long, alias = "workers", value_name = "N")]
-    pub slots: Option<u32>,
+    pub slots: Option<SlotRange>,
     /// Run workers that may run at once [default: 4]
     #[arg(long, value_name = "N")]
     pub run_slots: Option<u32>,
@@ -232,8 +232,8 @@ pub struct EndArgs {
 /// `worker scale N`.
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
-    /// Step slots
-    pub steps: u32,
+    /// Step slots, or the bounds between which they follow the load: 2..16
+    pub steps: SlotRange,
     #[command(flatten)]
     pub target: TargetArgs,
 }

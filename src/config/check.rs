@@ -1,6 +1,7 @@
 //! Validates values against JSON schemas, and reports all problems. It supports the keywords that
 //! [`super::values`] uses.
 
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::error::Problem;
@@ -89,7 +90,7 @@ impl Checker {
             }
             data => {
                 let (expected, given) = (expected(schema), given(data));
-                self.add(node.line, path, format!("must be {expected}, not {given}"));
+                self.add(node.line, path, format!("{expected}, not {given}"));
                 None
             }
         };
@@ -165,6 +166,11 @@ impl Checker {
             let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
             self.add(line, path, format!("must be one of {}", words.join(", ")));
         }
+        if let (Some(text), Some(pattern)) = (value.as_str(), schema["pattern"].as_str())
+            && !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
+        {
+            self.add(line, path, format!("{}, not a text", expected(schema)));
+        }
         let least = schema["minimum"].as_i64().unwrap_or(i64::MIN);
         let most = schema["maximum"].as_i64().unwrap_or(i64::MAX);
         if value.is_number() && !value.as_i64().is_some_and(|n| (least..=most).contains(&n)) {
@@ -208,8 +214,11 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// Names the value that a schema takes.
-fn expected(schema: &Value) -> &'static str {
+/// Says which value a schema takes.
+fn expected(schema: &Value) -> String {
+    if let Some(text) = schema["patternErrorMessage"].as_str() {
+        return text.to_owned();
+    }
     let words = [
         ("string", "a text"),
         ("boolean", "true or false"),
@@ -218,7 +227,10 @@ fn expected(schema: &Value) -> &'static str {
         ("object", "a mapping (`key: value`)"),
     ];
     let word = words.iter().find(|(kind, _)| allows(schema, kind));
-    word.map_or("something else", |(_, word)| word)
+    format!(
+        "must be {}",
+        word.map_or("something else", |(_, word)| word)
+    )
 }
 
 /// Names the kind of a node.

@@ -258,6 +258,7 @@ pub fn parse_yaml<T: DeserializeOwned + Default>(text: &str) -> Result<T, String
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
     use super::*;
+    use crate::domain::SlotRange;
 
     fn read(text: &str) -> Partial {
         parse(Path::new("c.yaml"), text).unwrap().layer.values
@@ -293,7 +294,7 @@ run_slots: 1.5
             wrong(text),
             [
                 "line 1: `region_nme` is not a known key; the nearest known key is `region_name`",
-                "line 2: `slots` must be a whole number, not a text",
+                "line 2: `slots` must be a whole number, or the smallest and the largest one (2..16), not a text",
                 "line 3: `visibility_timeout` must be from 10 to 43200",
                 "line 5: `priority_bands[0].mni` is not a known key; the nearest known key is `min`",
                 "line 6: `priority_bands[1].min` must be a whole number, not a text",
@@ -357,7 +358,7 @@ execution:
         let file = parse(Path::new("c.yaml"), text).unwrap();
         let partial = file.layer.values;
         assert_eq!(partial.queue_url.as_deref(), Some("http://q/1/tasks"));
-        assert_eq!(partial.slots, Some(3));
+        assert_eq!(partial.slots, Some(SlotRange::fixed(3)));
         let ignored: Vec<String> = file.ignored.iter().map(ToString::to_string).collect();
         assert_eq!(
             ignored,
@@ -383,7 +384,7 @@ execution:
 
     #[test]
     fn an_older_name_is_taken_and_refused_beside_the_newer_one() {
-        assert_eq!(read("workers: 3\n").slots, Some(3));
+        assert_eq!(read("workers: 3\n").slots, Some(SlotRange::fixed(3)));
         assert_eq!(
             wrong("workers: 3\nslots: 4\n"),
             ["line 2: `slots` is another name of `workers` in line 1; leave one of them out"]

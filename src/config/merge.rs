@@ -304,7 +304,7 @@ mod tests {
     use super::super::file::parse;
     use super::super::values::WorkerLost;
     use super::*;
-    use crate::domain::Isolation;
+    use crate::domain::{Isolation, SlotRange};
 
     fn parsed(yaml: &str) -> Layer {
         parse(Path::new("c.yaml"), yaml).unwrap().layer
@@ -324,7 +324,7 @@ mod tests {
         let settings = Settings::merge(&layers, false).unwrap();
         assert_eq!(settings.queue_url.value, "http://e/1/q");
         assert_eq!(settings.queue_url.origin, Origin::Flag(Some("--queue-url")));
-        assert_eq!(settings.slots.value, 7);
+        assert_eq!(settings.slots.value, SlotRange::fixed(7));
         assert_eq!(settings.on_worker_lost.value, WorkerLost::Fail);
         let origin = settings.on_worker_lost.origin;
         assert_eq!(origin, Origin::File("c.yaml".into(), 3));

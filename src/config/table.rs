@@ -15,8 +15,8 @@ use super::contexts::{Context, check_names};
 use super::listen::{Listen, check_listen};
 use super::merge::{Layer, Origin, Setting, check_bands, check_queue_url, topmost};
 use super::rows::{Row, settings};
-use super::values::{Band, SettingValue, WorkerLost};
-use crate::domain::{AlarmKind, Isolation, LOG_FILES, LogFormat, Ring};
+use super::values::{Band, SettingValue, WorkerLost, check_slots};
+use crate::domain::{AlarmKind, Isolation, LOG_FILES, LogFormat, Ring, SlotRange};
 
 /// One for each core of this host.
 fn cores() -> u32 {
@@ -65,9 +65,17 @@ settings! {
     s3_endpoint_url: String,
         env: "DAGSTER_TASKIQ_S3_ENDPOINT_URL", computed: "AWS", example: "http://127.0.0.1:9000";
 
-    /// Steps that may run at once.
-    slots: u32 = cores(),
-        section: "Worker", flag: "--slots", alias: "workers", computed: "one per core", example: "8";
+    /// Steps that may run at once: a number, or the smallest and the largest one, between which it
+    /// follows the load (`2..16`).
+    slots: SlotRange = SlotRange::fixed(cores()),
+        section: "Worker", flag: "--slots", env: "DAGSTER_TASKIQ_SLOTS", alias: "workers",
+        computed: "one per core", check: check_slots, example: "8";
+    /// How long messages wait before slots that follow the load are added.
+    slots_grow_after: Duration = Duration::from_secs(10);
+    /// How long such slots are free before they are taken away.
+    slots_shrink_after: Duration = Duration::from_mins(1);
+    /// Percent of the CPU in use from which on no such slots are added; 100: it does not matter.
+    slots_cpu_limit: u32 = 85, range: (1, 100);
     /// Run workers that may run at once.
     run_slots: u32 = 4, flag: "--run-slots";
     /// Messages held beyond the free slots. None by default: a message in hand may wait here while

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::listen::Listen;
-use crate::domain::{AlarmKind, Isolation, LogFormat, Ring};
+use crate::domain::{AlarmKind, Isolation, LogFormat, Ring, SlotRange};
 
 /// A priority band: steps of at least `min` travel on a queue of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,43 @@ impl SettingValue for u32 {
     fn schema() -> Value {
         json!({"type": "integer", "minimum": 0, "maximum": Self::MAX})
     }
+}
+
+/// A number, or `2..16`. Numbers that do not go together are found by [`check_slots`].
+impl SettingValue for SlotRange {
+    fn schema() -> Value {
+        json!({
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "maximum": u32::MAX,
+            "pattern": r"^[0-9]{1,9}(\.\.[0-9]{1,9})?$",
+            "patternErrorMessage": "must be a whole number, or the smallest and the largest one (2..16)",
+        })
+    }
+
+    fn from_json(value: Value) -> Result<Self, String> {
+        slots(&value).ok_or_else(|| format!("{value} is no number of slots"))
+    }
+
+    fn to_json(&self) -> Value {
+        if self.is_fixed() {
+            self.min.into()
+        } else {
+            self.to_string().into()
+        }
+    }
+}
+
+fn slots(value: &Value) -> Option<SlotRange> {
+    match value {
+        Value::String(text) => SlotRange::parse(text),
+        number => Some(SlotRange::fixed(number.as_u64()?.try_into().ok()?)),
+    }
+}
+
+/// Checks the numbers of slots.
+pub(super) fn check_slots(value: &Value) -> Result<(), &'static str> {
+    slots(value).map_or(Ok(()), SlotRange::check)
 }
 
 /// Whole seconds.

@@ -99,6 +99,7 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
         Command::Resume => format!("worker resume{name}"),
         Command::Reload => format!("worker reload{name}"),
         Command::Scale { steps } => format!("worker scale {steps}{name}"),
+        Command::ScaleWithin { range } => format!("worker scale {range}{name}"),
         Command::StartWorker => String::from("worker start --background"),
         Command::Stop => format!("worker stop{name}"),
         Command::Kill => format!("worker kill{name}"),

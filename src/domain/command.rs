@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::secrets::redact_in_place;
-use super::{Answer, AssetKey, Instigator, JobRef, Query};
+use super::{Answer, AssetKey, Instigator, JobRef, Query, SlotRange};
 
 /// Risk of a command: read-only mode refuses all but `Safe`, and the console asks before
 /// `Destructive`.
@@ -30,6 +30,11 @@ pub enum Command {
     Scale {
         /// Step slots, 0 or more.
         steps: u32,
+    },
+    /// Let the number of step slots follow the load.
+    ScaleWithin {
+        /// Its bounds.
+        range: SlotRange,
     },
     /// Finish running tasks, give the others back, then end the worker process.
     Drain {
@@ -207,6 +212,7 @@ impl Command {
             Self::Pause
             | Self::Resume
             | Self::Scale { .. }
+            | Self::ScaleWithin { .. }
             | Self::Drain { .. }
             | Self::Reload
             | Self::StartWorker
@@ -244,13 +250,23 @@ impl Command {
         }
     }
 
+    /// Sets a fixed number of step slots, or lets it follow the load.
+    #[must_use]
+    pub fn scale(range: SlotRange) -> Self {
+        if range.is_fixed() {
+            Self::Scale { steps: range.min }
+        } else {
+            Self::ScaleWithin { range }
+        }
+    }
+
     /// The verb for the audit log and toasts.
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::Resume => "resume",
-            Self::Scale { .. } => "scale",
+            Self::Scale { .. } | Self::ScaleWithin { .. } => "scale",
             Self::Drain { .. } => "drain",
             Self::Kill => "kill",
             Self::Stop => "stop",

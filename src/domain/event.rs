@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::secrets::redact_in_place;
 use super::{
     Acknowledgement, Alarm, Audience, FleetWorker, ForkServerPhase, ForkServerView, LogLine, Phase,
-    QueueView, Source, TaskOutcome, TaskView, Timestamp, Usage, UsualTime, WorkerState,
+    QueueView, SlotRange, Source, TaskOutcome, TaskView, Timestamp, Usage, UsualTime, WorkerState,
 };
 
 /// An event of a worker.
@@ -31,6 +31,9 @@ pub enum Event {
         steps: u32,
         /// Run slots.
         runs: u32,
+        /// Bounds of the step slots, if they follow the load.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        range: Option<SlotRange>,
     },
     /// A message was received and decoded.
     Received {

@@ -1,9 +1,11 @@
 //! A worker process, its slots and its warm Python hosts.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Isolation;
+use super::{Isolation, SlotRange};
 
 /// Life cycle of a worker's pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,6 +78,37 @@ pub struct Slots {
     pub target: u32,
     /// Number of running tasks.
     pub busy: u32,
+    /// Bounds of the target number, if it follows the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<SlotRange>,
+}
+
+impl Slots {
+    /// A number that does not change by itself, all free.
+    #[must_use]
+    pub fn free(target: u32) -> Self {
+        Self {
+            target,
+            ..Self::default()
+        }
+    }
+
+    /// The bounds of the target number, which are equal if it does not follow the load.
+    #[must_use]
+    pub fn bounds(self) -> SlotRange {
+        self.range.unwrap_or(SlotRange::fixed(self.target))
+    }
+}
+
+/// Running tasks and slots, and the bounds if there are any: `5/8 (2..16)`.
+impl fmt::Display for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.busy, self.target)?;
+        match self.range {
+            Some(range) => write!(f, " ({range})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Phase of a warm Python host.

@@ -63,6 +63,7 @@ fn target(worker: &str, command: &Command) -> String {
         Command::RestoreArchive { file, .. } => format!("archive {file}"),
         Command::StartWorker => String::from("a worker on this host"),
         Command::Scale { steps } => format!("{worker} to {steps} step slots"),
+        Command::ScaleWithin { range } => format!("{worker} to {range} step slots"),
         Command::LaunchRun(Launch { job, .. }) => {
             format!("job {} of {} in {}", job.job, job.repository, job.location)
         }

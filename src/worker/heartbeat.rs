@@ -174,7 +174,7 @@ pub(super) async fn heartbeat(context: &ExecutionContext, queues: &QueueSet, sta
     let body = json!({
         "pid": std::process::id(),
         "state": state.word(),
-        "slots": {"steps": steps.target, "runs": runs.target},
+        "slots": {"steps": steps.target, "runs": runs.target, "range": steps.range},
         "in_flight": in_flight,
         "queues": names,
         "version": env!("CARGO_PKG_VERSION"),

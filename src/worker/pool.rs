@@ -1,6 +1,7 @@
 //! The actor that makes every decision of a worker.
 
 mod commands;
+mod scaling;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, info, warn};
 
+use self::scaling::Scaling;
+use super::autoscaler::AutoscalerOptions;
 use super::execution::ExecutionContext;
 use super::execution_set::{EndedExecution, ExecutionSet};
 use super::heartbeat::{self, InFlight, PoolStatus};
@@ -22,7 +25,7 @@ use super::request::PoolRequest;
 use super::scheduler::{Excess, Scheduler};
 use super::service::Service;
 use super::settlement::back_off;
-use crate::domain::{Event, EventSink, WorkerState};
+use crate::domain::{Event, EventSink, SlotRange, WorkerState};
 use crate::fork_server::ForkServers;
 use crate::sqs::{Broker, Leases, QueueSet};
 use crate::telemetry::metrics::metrics;
@@ -33,8 +36,10 @@ use crate::telemetry::vitals::vitals;
 pub struct PoolOptions {
     /// This worker's id.
     pub worker: String,
-    /// Step slots at the start.
-    pub steps: u32,
+    /// Bounds of the step slots; at the start there are as few as they allow.
+    pub steps: SlotRange,
+    /// When they grow and shrink.
+    pub autoscaler: AutoscalerOptions,
     /// Run slots.
     pub runs: u32,
     /// Messages held beyond the free slots.
@@ -56,6 +61,8 @@ pub struct Pool {
     queues: watch::Sender<QueueSet>,
     state: WorkerState,
     scheduler: Scheduler,
+    /// Lets the step slots follow the load.
+    scaling: Option<Scaling>,
     running: HashMap<String, InFlight>,
     /// The messages of running tasks.
     in_hand: HashMap<String, Arc<Task>>,
@@ -94,7 +101,9 @@ impl Pool {
     ) -> Self {
         let leases = Leases::start(broker.clone());
         let receiver = Receiver::new(broker.clone(), &queues, options.starvation_guard);
-        let scheduler = Scheduler::new(options.steps, options.runs, options.prefetch);
+        let scaling = Scaling::within(options.steps, options.autoscaler);
+        let mut scheduler = Scheduler::new(options.steps.min, options.runs, options.prefetch);
+        scheduler.steps.range = scaling.as_ref().map(|_| options.steps);
         let (status, _) = watch::channel(PoolStatus {
             state: WorkerState::Starting,
             steps: scheduler.steps,
@@ -115,6 +124,7 @@ impl Pool {
             queues: watch::Sender::new(queues),
             state: WorkerState::Starting,
             scheduler,
+            scaling,
             running: HashMap::new(),
             in_hand: HashMap::new(),
             receiver,
@@ -146,6 +156,7 @@ impl Pool {
             let rests_until = self.rests_until();
             vitals().turned(self.state, rests_until.is_some(), self.receiver.open() > 0);
             let retry = rests_until.or_else(|| self.receiver.next_retry());
+            let look_at = Scaling::looks_at(self.scaling.as_ref());
             tokio::select! {
                 polled = self.receiver.next() => self.polled(polled),
                 Some(ended) = self.executions.next() => self.ended(&ended),
@@ -163,6 +174,8 @@ impl Pool {
                     info!("the time to drain is over: interrupting what runs");
                     let _ = self.stop();
                 }
+                () = retry_at(look_at) => self.look_at_load(),
+                Some(load) = Scaling::counted(&mut self.scaling) => self.follow(&load),
                 _ = missing.tick() => self.look_for_missing(),
                 () = service.watched() => {}
                 Some(queues) = self.lookups.join_next() => self.found(queues),
@@ -230,6 +243,7 @@ impl Pool {
             while let Some(task) = self.scheduler.next(now) {
                 self.start(task);
             }
+            Scaling::note(&mut self.scaling, self.scheduler.steps.busy);
             for Excess {
                 task,
                 pause,
@@ -407,8 +421,12 @@ impl Pool {
     }
 
     fn send_slots(&self) {
-        let (steps, runs) = (self.scheduler.steps.target, self.scheduler.runs.target);
-        self.context.events.send(Event::Slots { steps, runs });
+        let (steps, runs) = (self.scheduler.steps, self.scheduler.runs);
+        self.context.events.send(Event::Slots {
+            steps: steps.target,
+            runs: runs.target,
+            range: steps.range,
+        });
     }
 }
 

@@ -32,10 +32,9 @@ pub(super) struct Excess {
 
 impl Scheduler {
     pub fn new(steps: u32, runs: u32, prefetch: u32) -> Self {
-        let free = |target| Slots { target, busy: 0 };
         Self {
-            steps: free(steps),
-            runs: free(runs),
+            steps: Slots::free(steps),
+            runs: Slots::free(runs),
             ready_steps: ReadyQueue::default(),
             ready_runs: ReadyQueue::default(),
             prefetch,

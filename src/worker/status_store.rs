@@ -82,9 +82,10 @@ impl StatusStore {
                 let deadline = replace(&mut self.worker.deadline, *deadline);
                 replace(&mut self.worker.state, *state) || deadline
             }
-            Event::Slots { steps, runs } => {
+            Event::Slots { steps, runs, range } => {
                 let steps = replace(&mut self.worker.steps.target, *steps);
-                replace(&mut self.worker.runs.target, *runs) || steps
+                let range = replace(&mut self.worker.steps.range, *range);
+                replace(&mut self.worker.runs.target, *runs) || steps || range
             }
             Event::Received { task } => self.received(task),
             Event::Started { task_id, at } => self.started(task_id, *at),

@@ -274,6 +274,48 @@ fn slots_are_also_called_workers() {
     );
 }
 
+#[test]
+fn slots_are_a_number_or_bounds_from_the_file_a_variable_or_the_flag() {
+    let folder = TempDir::new().unwrap();
+    let file = written(&folder, "slots: 2..16\nslots_cpu_limit: 70\n");
+    let of_file = |more: &[&str]| {
+        let mut command = program(&["config", "show", "-y"]);
+        command.arg(&file).args(more);
+        command
+    };
+    assert_eq!(shown(&mut of_file(&[]))["slots"], "2..16");
+    for (value, expected) in [("3..9", Value::from("3..9")), ("6", Value::from(6))] {
+        let mut command = of_file(&[]);
+        command.env("DAGSTER_TASKIQ_SLOTS", value);
+        assert_eq!(shown(&mut command)["slots"], expected);
+    }
+    assert_eq!(shown(&mut of_file(&["--slots", "1..4"]))["slots"], "1..4");
+
+    let form = "must be a whole number, or the smallest and the largest one (2..16)";
+    for (value, problem) in [
+        ("[2, 16]", format!("line 1: `slots` {form}, not a list")),
+        ("2-16", format!("line 1: `slots` {form}, not a text")),
+        ("1.5", format!("line 1: `slots` {form}, not a fraction")),
+        (
+            "16..2",
+            "the smallest number of slots comes first: 2..16".into(),
+        ),
+        ("0..4", "a range of slots begins at 1 or more: 1..16".into()),
+    ] {
+        let file = written(&folder, &format!("slots: {value}\n"));
+        let output = program(&["config", "check"]).arg(file).output().unwrap();
+        let (text, errors) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{value}");
+        assert!(
+            format!("{text}{errors}").contains(&problem),
+            "{text}{errors}"
+        );
+    }
+    let output = program(&["worker", "start", "--slots", "16..2"]).output();
+    let (_, errors) = texts(&output.unwrap());
+    assert!(errors.contains("comes first: 2..16"), "{errors}");
+}
+
 /// Verdicts of Python's jsonschema, as an editor's.
 const VALIDATE: &str = "
 import json, sys, jsonschema, yaml
@@ -308,6 +350,7 @@ fn the_schema_takes_what_the_program_takes_and_describes_every_setting() {
         "run_slots: '3'\n",
         "execution: {config: {slots: 2, retries: {}}}\nops: {}\n",
         "execution: {config: {slots: two}}\n",
+        "slots: 2..16\n",
         "execution: {config: {}}\nslots: 2\n",
         "config_source: {a: [1, {b: c}]}\nread_only: true\n",
         "name: {env: HOME, or: x}\n",

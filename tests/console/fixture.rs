@@ -306,7 +306,10 @@ fn workers() -> Vec<WorkerView> {
             1,
         ),
     ];
-    let slots = |target, busy| Slots { target, busy };
+    let slots = |target, busy| Slots {
+        busy,
+        ..Slots::free(target)
+    };
     vec![
         worker(0, WorkerState::Running, slots(4, 3), slots(2, 1), hosts),
         worker(
@@ -630,8 +633,14 @@ pub fn fleet() -> Arc<Snapshot> {
             pid: pid.parse().ok(),
             version: version.to_owned(),
             state: Some(state),
-            steps: Slots { target: 8, busy },
-            runs: Slots { target: 2, busy: 1 },
+            steps: Slots {
+                busy,
+                ..Slots::free(8)
+            },
+            runs: Slots {
+                busy: 1,
+                ..Slots::free(2)
+            },
             queues: vec![
                 String::from("dagster-tasks"),
                 String::from("dagster-tasks-high"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dagster_taskiq_tui::console::app::{Effect, Message};
 use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::console::{Exit, QuitPolicy, Startup};
-use dagster_taskiq_tui::domain::{Command, Danger, Reply, WorkerState};
+use dagster_taskiq_tui::domain::{Command, Danger, Reply, SlotRange, WorkerState};
 use jiff::SignedDuration;
 
 use super::fixture;
@@ -22,6 +22,23 @@ fn plus_and_minus_scale_and_quick_presses_add_up() {
     let sent = harness.commands("5++-");
     let scale = |steps| first(Command::Scale { steps });
     assert_eq!(sent, [scale(5), scale(6), scale(5)]);
+}
+
+#[test]
+fn slots_that_follow_the_load_show_their_bounds_which_can_be_typed() {
+    let mut harness = Harness::night();
+    let range = SlotRange { min: 2, max: 16 };
+    let mut snapshot = (*fixture::snapshot()).clone();
+    Arc::make_mut(&mut snapshot.workers)[0].steps.range = Some(range);
+    harness.tell(Message::Snapshot(snapshot.into()));
+    harness.keys("5");
+    let screen = harness.screen();
+    assert!(screen.contains("3/4 (2..16)"), "{screen}");
+    let sent = harness.commands("s2.x.16<enter>");
+    assert_eq!(sent, [first(Command::ScaleWithin { range })]);
+    assert_eq!(harness.commands(":scale 16..2<enter>"), []);
+    let screen = harness.screen();
+    assert!(screen.contains("`16..2` is no number of slots"), "{screen}");
 }
 
 #[test]

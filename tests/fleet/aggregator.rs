@@ -567,7 +567,11 @@ async fn a_console_that_reads_nothing_misses_snapshots_and_holds_nobody_up() {
     let handle = aggregator(&place);
     // A frame of 2,000 tasks is larger than a socket's buffer: the stuck one takes none of these.
     for steps in 0..20 {
-        worker.sink.send(Event::Slots { steps, runs: 1 });
+        worker.sink.send(Event::Slots {
+            steps,
+            runs: 1,
+            range: None,
+        });
         until(&handle, |snapshot| {
             snapshot
                 .workers

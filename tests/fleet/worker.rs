@@ -126,7 +126,11 @@ async fn carry_out(mut asked: mpsc::Receiver<Request>, sink: EventSink) {
             Command::Pause => (state(WorkerState::Paused), "paused".to_owned()),
             Command::Resume => (state(WorkerState::Running), "running".to_owned()),
             Command::Scale { steps } => (
-                Event::Slots { steps, runs: 1 },
+                Event::Slots {
+                    steps,
+                    runs: 1,
+                    range: None,
+                },
                 format!("{steps} step slots"),
             ),
             // The pool is gone while it should answer.

@@ -474,14 +474,14 @@ pub struct Worker {
 impl Worker {
     /// Starts `worker start --workers <workers>` with further arguments, and waits until it is
     /// ready.
-    pub fn start(project: &Project, workers: u32, args: &[&str]) -> Self {
+    pub fn start(project: &Project, workers: impl std::fmt::Display, args: &[&str]) -> Self {
         Self::start_with(project, workers, args, &[])
     }
 
     /// As [`Self::start`], with variables of its own.
     pub fn start_with(
         project: &Project,
-        workers: u32,
+        workers: impl std::fmt::Display,
         args: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {

@@ -59,7 +59,7 @@ impl Scene {
     }
 
     /// Starts a worker with the scene's settings and further arguments.
-    pub fn worker(&self, slots: u32, more: &[&str]) -> Worker {
+    pub fn worker(&self, slots: impl std::fmt::Display, more: &[&str]) -> Worker {
         let args = [&["-y", self.settings.as_str()], more].concat();
         Worker::start(&self.project, slots, &args)
     }

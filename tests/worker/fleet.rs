@@ -10,7 +10,7 @@ use support::scene::Scene;
 use support::{PATIENCE, command, python, wait_until};
 
 /// What `worker list --json` prints, by worker; `home` as `--dagster-home`.
-fn list(runtime: &Path, home: Option<&Path>) -> Vec<Value> {
+pub fn list(runtime: &Path, home: Option<&Path>) -> Vec<Value> {
     let mut command = command();
     command.args(["worker", "list", "--json", "--runtime-dir"]);
     command.arg(runtime).arg("--python").arg(python());
@@ -33,7 +33,7 @@ fn payload(task_id: &str) -> Command {
     })
 }
 
-fn row<'a>(rows: &'a [Value], id: &str) -> Option<&'a Value> {
+pub fn row<'a>(rows: &'a [Value], id: &str) -> Option<&'a Value> {
     rows.iter().find(|row| row["id"] == id)
 }
 

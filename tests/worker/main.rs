@@ -19,6 +19,7 @@ mod metrics;
 mod queue_operations;
 mod queues;
 mod receives;
+mod scaling;
 mod service;
 mod stuck;
 #[path = "../support/mod.rs"]

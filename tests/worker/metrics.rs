@@ -1,6 +1,6 @@
 //! A worker seen from outside: its metrics, health and readiness over HTTP, and its log in JSON.
 
-mod scraping;
+pub mod scraping;
 
 use std::net::TcpStream;
 use std::time::Instant;

@@ -234,8 +234,8 @@ fn cells(row: &Row) -> [String; 9] {
             .pid
             .map_or_else(|| "?".to_owned(), |pid| pid.to_string()),
         state.to_owned(),
-        format!("{}/{}", worker.steps.busy, worker.steps.target),
-        format!("{}/{}", worker.runs.busy, worker.runs.target),
+        worker.steps.to_string(),
+        worker.runs.to_string(),
         worker.version.clone(),
         row.heartbeat_age_s
             .map_or_else(|| "none".to_owned(), |age| format!("{age} s ago")),

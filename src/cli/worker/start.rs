@@ -24,7 +24,7 @@ use crate::telemetry;
 use crate::worker::control_server::{ControlServer, ControlServerOptions};
 use crate::worker::exporter::Exporter;
 use crate::worker::status_store::{self, Published, StatusStore};
-use crate::worker::{Pool, PoolOptions, PoolRequest};
+use crate::worker::{AutoscalerOptions, Pool, PoolOptions, PoolRequest};
 
 /// Maximum number of commands waiting for the pool, which answers each within a turn of its loop.
 const ORDERS: usize = 64;
@@ -185,6 +185,11 @@ async fn assemble(
     let options = PoolOptions {
         worker: identity.id,
         steps: settings.slots.value,
+        autoscaler: AutoscalerOptions {
+            grow_after: settings.slots_grow_after.value,
+            shrink_after: settings.slots_shrink_after.value,
+            cpu_limit: settings.slots_cpu_limit.value,
+        },
         runs: settings.run_slots.value,
         prefetch: settings.prefetch.value,
         grace: settings.cancel_grace.value,
@@ -290,7 +295,7 @@ fn find_python() -> Option<PathBuf> {
 
 /// View of a worker that has done nothing yet.
 pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> WorkerView {
-    let now = Timestamp::now();
+    let (now, slots) = (Timestamp::now(), settings.slots.value);
     WorkerView {
         id: identity.id.clone(),
         hostname: identity.hostname.clone(),
@@ -298,13 +303,10 @@ pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> Wo
         version: identity.version.clone(),
         state: WorkerState::Starting,
         steps: Slots {
-            target: settings.slots.value,
-            busy: 0,
+            range: Some(slots).filter(|slots| !slots.is_fixed()),
+            ..Slots::free(slots.min)
         },
-        runs: Slots {
-            target: settings.run_slots.value,
-            busy: 0,
-        },
+        runs: Slots::free(settings.run_slots.value),
         started_at: now,
         heartbeat_at: now,
         clock_behind: 0,

@@ -32,7 +32,7 @@ pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
         WorkerVerb::Kill(target) => kill(&target).await,
         WorkerVerb::Reload(target) => send(&target, Command::Reload).await,
         WorkerVerb::Cancel(args) => cancel(&args).await,
-        WorkerVerb::Scale(args) => send(&args.target, Command::Scale { steps: args.steps }).await,
+        WorkerVerb::Scale(args) => send(&args.target, Command::scale(args.steps)).await,
     }
 }
 
@@ -171,13 +171,11 @@ async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
 fn print_status(snapshot: &WorkerSnapshot) {
     let worker = &snapshot.worker;
     out!(
-        "{} {}: steps {}/{}, runs {}/{}, finished {}, failed {}",
+        "{} {}: steps {}, runs {}, finished {}, failed {}",
         worker.id,
         worker.state.word(),
-        worker.steps.busy,
-        worker.steps.target,
-        worker.runs.busy,
-        worker.runs.target,
+        worker.steps,
+        worker.runs,
         worker.finished,
         worker.failed
     );

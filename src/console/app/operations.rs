@@ -12,7 +12,9 @@ use crate::console::overlay::{Input, Overlay};
 use crate::console::toast::{MAX_TOASTS, Toast, Tone};
 use crate::console::view::View;
 use crate::console::{fuzzy, rows};
-use crate::domain::{Command, JobRef, RunView, SourceHealth, TaskView, WorkerState, WorkerView};
+use crate::domain::{
+    Command, JobRef, RunView, SlotRange, SourceHealth, TaskView, WorkerState, WorkerView,
+};
 
 /// Maximum number of slots, more than any host runs processes: guards against typing errors.
 const MAX_SLOTS: u32 = 1024;
@@ -174,19 +176,15 @@ impl App {
     }
 
     pub(super) fn scale_to(&mut self, number: &str, now: Timestamp, effects: &mut Vec<Effect>) {
-        match number.parse() {
-            Ok(steps) if steps <= MAX_SLOTS => {
+        match number.parse::<SlotRange>() {
+            Ok(range) if range.max <= MAX_SLOTS => {
                 let targets = self.targets_or_toast(now);
-                self.order(
-                    "Scale",
-                    &targets,
-                    |_| Command::Scale { steps },
-                    now,
-                    effects,
-                );
+                self.order("Scale", &targets, |_| Command::scale(range), now, effects);
             }
             _ => {
-                let text = format!("`{number}` is no number of slots: 0 to {MAX_SLOTS}");
+                let text = format!(
+                    "`{number}` is no number of slots (0 to {MAX_SLOTS}) and no range (2..16)"
+                );
                 self.toast(Tone::Failed, text, now);
             }
         }

@@ -209,8 +209,9 @@ impl App {
     }
 
     fn scale_key(&mut self, key: Key, mut input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
-        // Letters would be an error at Enter, so they are not accepted at all.
-        if key.typed().is_some_and(|c| !c.is_ascii_digit()) {
+        // Letters would be an error at Enter, so they are not accepted at all. Two full stops are
+        // part of a range.
+        if key.typed().is_some_and(|c| !c.is_ascii_digit() && c != '.') {
             self.overlay = Some(Overlay::Scale { input });
             return;
         }

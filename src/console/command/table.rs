@@ -90,7 +90,7 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Scale, "scale", &["s"])
         .risk(Disruptive)
         .takes("N")
-        .help("set the number of step slots"),
+        .help("set the number of step slots, or its bounds: 2..16"),
     row(Verb::Reload, "reload", &["r"])
         .risk(Disruptive)
         .help("load user code again: new Python hosts for new work"),

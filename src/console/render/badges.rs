@@ -193,15 +193,21 @@ impl<'a> Ctx<'a> {
         Line::from(span(bar, style))
     }
 
-    /// Slots as signs if they fit in `width`, else as a figure.
+    /// Slots as signs if they fit in `width`, else as a figure; with their bounds if those fit.
     pub(super) fn slots(self, slots: Slots, width: u16) -> Line<'static> {
         let roles = self.roles;
-        let figure = format!("{}/{}", slots.busy, slots.target);
+        let whole = slots.to_string();
+        let figure = if whole.len() <= usize::from(width) {
+            whole
+        } else {
+            format!("{}/{}", slots.busy, slots.target)
+        };
         let free = slots.target.saturating_sub(slots.busy);
         let taken = usize::try_from(slots.busy).unwrap_or(usize::MAX);
         let shown = slots.busy.max(slots.target);
         let mut spans = Vec::new();
-        if shown + 6 <= u32::from(width) {
+        let room = u32::from(width).saturating_sub(u32::try_from(figure.len()).unwrap_or(0).max(5));
+        if shown < room {
             let free = usize::try_from(free).unwrap_or(0);
             spans.push(span(self.glyphs.slot_busy.repeat(taken), roles.gauge));
             spans.push(span(self.glyphs.slot_free.repeat(free), roles.gauge_empty));

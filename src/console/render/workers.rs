@@ -85,6 +85,12 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
 fn cells<'a>(ctx: Ctx<'a>, worker: WorkerRow<'a>, width: u16) -> Vec<Line<'a>> {
     let roles = ctx.roles;
     let (steps, runs) = if width >= 150 { (30, 16) } else { (10, 0) };
+    let has_bounds = worker.steps().range.is_some();
+    let steps = if has_bounds && width >= 80 {
+        steps.max(11)
+    } else {
+        steps
+    };
     let unknown = || Line::from(span(ctx.glyphs.unknown, roles.dim));
     let linked = match worker {
         WorkerRow::Linked(worker) => Some(worker),

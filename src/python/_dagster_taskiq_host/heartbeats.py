@@ -196,13 +196,22 @@ def _worker_of(name: str, body: dict[str, Any]) -> dict[str, Any] | None:
             "pid": pid if isinstance(pid, int) else None,
             "version": str(body.get("version", "")),
             "state": state if state in STATES else None,
-            "steps": {"target": int(slots.get("steps", 0)), "busy": flights.count(True)},
+            "steps": {
+                "target": int(slots.get("steps", 0)),
+                "busy": flights.count(True),
+                "range": _range_of(slots.get("range")),
+            },
             "runs": {"target": int(slots.get("runs", 0)), "busy": flights.count(False)},
             "queues": [str(queue) for queue in body.get("queues", ())],
             "heartbeat_at": reported.isoformat(),
         }
     except (AttributeError, KeyError, TypeError, ValueError):
         return None  # written by something else, or by a version to come
+
+
+def _range_of(value: Any) -> dict[str, int] | None:
+    """The bounds of slots that follow the load."""
+    return None if value is None else {"min": int(value["min"]), "max": int(value["max"])}
 
 
 def _load(text: str | None) -> dict[str, Any]:

@@ -112,6 +112,10 @@ families! {
         "Tasks that may run at once";
     SLOTS_BUSY = "slots_busy", Kind::Gauge, &["kind"],
         "Tasks that run";
+    SLOTS_MIN = "slots_min", Kind::Gauge, &["kind"],
+        "The smallest number of slots; as `slots` where they do not follow the load";
+    SLOTS_MAX = "slots_max", Kind::Gauge, &["kind"],
+        "The largest number of slots; as `slots` where they do not follow the load";
     LEASES_EXTENDED = "leases_extended_total", Kind::Counter, &["queue"],
         "Renewals of the visibility timeout of a message";
     LEASES_LOST = "leases_lost_total", Kind::Counter, &["queue"],

@@ -63,9 +63,11 @@ fn band(role: &QueueRole) -> &str {
 }
 
 fn worker(worker: &WorkerView) -> Vec<Gauges> {
-    let [slots, busy, state, name, start, dropped, build] = [
+    let [slots, busy, min, max, state, name, start, dropped, build] = [
         &names::SLOTS,
         &names::SLOTS_BUSY,
+        &names::SLOTS_MIN,
+        &names::SLOTS_MAX,
         &names::WORKER_STATE,
         &names::WORKER_INFO,
         &names::START_TIME,
@@ -76,6 +78,8 @@ fn worker(worker: &WorkerView) -> Vec<Gauges> {
     for (kind, of_kind) in [("step", worker.steps), ("run", worker.runs)] {
         slots.add(&[kind], of_kind.target.into());
         busy.add(&[kind], of_kind.busy.into());
+        min.add(&[kind], of_kind.bounds().min.into());
+        max.add(&[kind], of_kind.bounds().max.into());
     }
     for one in [
         WorkerState::Starting,
@@ -91,7 +95,7 @@ fn worker(worker: &WorkerView) -> Vec<Gauges> {
     start.add(&[], seconds(worker.started_at.as_millisecond()));
     dropped.add(&[], count(worker.dropped_events));
     build.add(&[&worker.version], 1.0);
-    vec![slots, busy, state, name, start, dropped, build]
+    vec![slots, busy, min, max, state, name, start, dropped, build]
 }
 
 fn hosts(worker: &WorkerView) -> Vec<Gauges> {

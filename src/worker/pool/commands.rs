@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::Pool;
-use crate::domain::{Answer, Command, Query, Reply, WorkerState};
+use crate::domain::{Answer, Command, Query, Reply, SlotRange, WorkerState};
 use crate::queue_ops::Operator;
 use crate::telemetry::vitals::vitals;
 use crate::wire::redact::redact;
@@ -33,10 +33,25 @@ impl Pool {
             Command::Kill => Reply::Failed("kill is carried out by the control socket".to_owned()),
             Command::Stop => self.stop(),
             Command::Scale { steps } => {
-                self.scheduler.steps.target = steps;
-                self.send_slots();
-                Reply::Done(format!("{steps} step slots"))
+                let followed = self.scheduler.steps.range;
+                self.scale(SlotRange::fixed(steps));
+                Reply::Done(match followed {
+                    Some(range) => format!(
+                        "{steps} step slots, fixed: `worker scale {range}` lets them follow the load again"
+                    ),
+                    None => format!("{steps} step slots"),
+                })
             }
+            Command::ScaleWithin { range } => match range.check() {
+                Ok(()) => {
+                    self.scale(range);
+                    Reply::Done(format!(
+                        "{range} step slots, now {}",
+                        self.scheduler.steps.target
+                    ))
+                }
+                Err(problem) => Reply::Failed(format!("{range}: {problem}")),
+            },
             Command::Reload => {
                 self.context.hosts.reload().await;
                 vitals().forget_locations();

@@ -267,7 +267,11 @@ fn queues_and_sources_are_updated_in_place() {
 #[test]
 fn an_event_that_changes_nothing_is_not_a_change() {
     let mut store = StatusStore::new(worker());
-    let slots = Event::Slots { steps: 4, runs: 1 };
+    let slots = Event::Slots {
+        steps: 4,
+        runs: 1,
+        range: None,
+    };
     assert_eq!(store.apply(&slots), Change::Snapshot);
     assert_eq!(store.apply(&slots), Change::Nothing);
     assert_eq!(store.apply(&started("unknown")), Change::Nothing);
@@ -330,7 +334,11 @@ async fn a_stream_of_events_is_published_at_most_twenty_times_a_second() {
     let begin = std::time::Instant::now();
     let feeder = tokio::spawn(async move {
         for steps in 1..=300 {
-            sink.send(Event::Slots { steps, runs: 1 });
+            sink.send(Event::Slots {
+                steps,
+                runs: 1,
+                range: None,
+            });
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
@@ -355,7 +363,11 @@ async fn nothing_is_published_while_nobody_looks_and_who_comes_sees_the_present_
     let mut unseen = published.look_on().snapshot;
     unseen.mark_unchanged();
     for steps in 1..=10 {
-        sink.send(Event::Slots { steps, runs: 1 });
+        sink.send(Event::Slots {
+            steps,
+            runs: 1,
+            range: None,
+        });
     }
     let look = published.look().await;
     assert_eq!(look.snapshot.borrow().worker.steps.target, 10);
