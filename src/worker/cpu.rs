@@ -124,8 +124,8 @@ impl CpuList {
     /// The CPUs that a process with this `/proc/self/status` may use.
     fn of_status(status: &str) -> Self {
         let mut lines = status.lines();
-        let list = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-        let ranges = list.unwrap_or_default().trim().split(',');
+        let allowed = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let ranges = allowed.unwrap_or_default().trim().split(',');
         let range = |text: &str| {
             let (first, last) = text.split_once('-').unwrap_or((text, text));
             Some(first.parse().ok()?..=last.parse().ok()?)
