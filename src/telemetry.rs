@@ -1,10 +1,11 @@
-//! Metrics, vital signs and tracing of the process. Tracing goes to one file a day, to standard error
+//! Metrics, vital signs, traces and the log of the process. The log goes to one file a day, to standard error
 //! unless a console owns the terminal, and as [`LogLine`](crate::domain::LogLine) events for display.
 
 pub mod exposition;
 mod lines;
 pub mod metrics;
 mod redacting;
+pub mod traces;
 pub mod vitals;
 
 use std::fs::DirBuilder;

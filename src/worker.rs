@@ -28,6 +28,7 @@ mod request;
 mod scheduler;
 mod service;
 mod settlement;
+mod spans;
 pub mod status_store;
 mod usage;
 mod weighted_round_robin;

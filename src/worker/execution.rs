@@ -18,6 +18,7 @@ use super::outcome::{crash, ended_for_it, finished, skipped};
 use super::pace::beyond_usual;
 use super::ready_queue::Task;
 use super::settlement::{Settlement, back_off, released};
+use super::spans::{self, Times};
 use super::usage::{self, Sampler};
 use crate::domain::{self, Event, EventSink, LogLine, TaskOutcome, UsualTime};
 use crate::fork_server::{Execution, ForkServerError, ForkServers, Outcome, Progress, Stream};
@@ -54,12 +55,21 @@ impl ExecutionContext {
         self.events.send(Event::Started { task_id, at });
         let (progress, notes) = mpsc::channel(PROGRESS);
         let execution = execution(&task);
-        let (result, ()) = tokio::join!(
+        let (result, reported) = tokio::join!(
             self.hosts.execute(execution, progress),
             self.forward(notes, &task)
         );
+        let times = Times {
+            started: at,
+            reported,
+            ended: Timestamp::now(),
+        };
         self.note(&task, &result);
+        let is_end = spans::is_end(&result);
         let (outcome, settlement) = self.judge(&task, result);
+        if is_end {
+            spans::record(&task, &outcome, times);
+        }
         self.finish(&task, outcome, settlement).await;
     }
 
@@ -170,9 +180,11 @@ impl ExecutionContext {
         }
     }
 
-    /// Turns a host's notes into events until the host has no more.
-    async fn forward(&self, mut notes: mpsc::Receiver<Progress>, task: &Task) {
+    /// Turns a host's notes into events until the host has no more; returns the time of the task's
+    /// first event.
+    async fn forward(&self, mut notes: mpsc::Receiver<Progress>, task: &Task) -> Option<Timestamp> {
         let events = &self.events;
+        let mut reported = None;
         let mut reader =
             log_parser::LogParser::new(&task.message.run_id, task.message.step_key.as_deref());
         let mut sampler: Option<Sampler> = None;
@@ -183,7 +195,7 @@ impl ExecutionContext {
             let note = tokio::select! {
                 note = notes.recv() => match note {
                     Some(note) => note,
-                    None => return,
+                    None => return reported,
                 },
                 usual = &mut beyond => {
                     beyond = pending().boxed();
@@ -223,6 +235,7 @@ impl ExecutionContext {
                     ..
                 } => {
                     self.breaker.started();
+                    reported.get_or_insert_with(Timestamp::now);
                     let received = task.delivery.received_at;
                     metrics()
                         .task_reported(&task.message.task_id, || since(received, Timestamp::now()));

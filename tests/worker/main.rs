@@ -24,5 +24,6 @@ mod service;
 mod stuck;
 #[path = "../support/mod.rs"]
 mod support;
+mod traces;
 mod upstream;
 mod verbs;

@@ -21,6 +21,7 @@ use crate::protocol::audit::AuditLog;
 use crate::protocol::{Request, socket_folder};
 use crate::sqs::{Broker, QueueSet};
 use crate::telemetry;
+use crate::telemetry::traces::{self, TracedWorker};
 use crate::worker::control_server::{ControlServer, ControlServerOptions};
 use crate::worker::exporter::Exporter;
 use crate::worker::status_store::{self, Published, StatusStore};
@@ -49,6 +50,12 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
         sink: Some(events.clone()),
         ..telemetry::Options::default()
     })?;
+    let own = identity(&settings);
+    traces::start(TracedWorker {
+        id: own.id.clone(),
+        hostname: own.hostname,
+        version: own.version,
+    });
     let worker = tokio::select! {
         worker = assemble(&args, &settings, events, received) => worker?,
         // Nothing was received yet, so there is nothing to finish.
@@ -56,7 +63,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     };
     let pid_file = pid_file.map(|path| {
         if path.is_dir() {
-            socket_folder::socket_path(&path, &identity(&settings).id).with_extension("pid")
+            socket_folder::socket_path(&path, &own.id).with_extension("pid")
         } else {
             path
         }
@@ -65,6 +72,9 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
         std::fs::write(path, format!("{}\n", std::process::id()))?;
     }
     worker.run(signals).await;
+    if let Some(traces) = traces::traces() {
+        traces.shutdown().await;
+    }
     if let Some(path) = pid_file {
         // A file that is already gone is not an error.
         let _ = std::fs::remove_file(path);
