@@ -3,6 +3,7 @@
 mod act;
 mod confirm;
 mod look;
+mod pause;
 mod set;
 
 pub(super) use act::{operator, start_instance_agent};
@@ -32,6 +33,11 @@ pub enum QueueVerb {
     Show(ShowArgs),
     /// Print messages and leave them where they are, secrets redacted
     Peek(PeekArgs),
+    /// Have no worker of the deployment receive from a queue, also none that starts later; what runs
+    /// goes on
+    Pause(PauseArgs),
+    /// Have the workers receive from a paused queue again
+    Resume(ResumeArgs),
     /// Write a queue's waiting messages to an archive (0600), end what they ask for, delete them
     Drain(RemoveArgs),
     /// Send an archive's messages again; run again after an interruption, it goes on where it was
@@ -107,6 +113,42 @@ pub struct PeekArgs {
     /// Print the bodies too
     #[arg(long)]
     body: bool,
+}
+
+/// Where Dagster's storage is, which has the paused queues.
+#[derive(Debug, Args)]
+pub struct StorageArgs {
+    /// Python with dagster, which writes to Dagster's storage [default: `$VIRTUAL_ENV`, then PATH]
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Folder of dagster.yaml [env: `DAGSTER_HOME`]
+    #[arg(long, value_name = "DIR")]
+    dagster_home: Option<PathBuf>,
+}
+
+/// Flags of `queue pause`.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    #[command(flatten)]
+    common: QueueArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
+    /// Queue name or URL
+    queue: String,
+    /// Why: shown beside the queue
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// Flags of `queue resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    common: QueueArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
+    /// Queue name or URL
+    queue: String,
 }
 
 /// Flags of `queue drain` and `queue purge`.
@@ -235,6 +277,8 @@ pub fn run(verb: QueueVerb) -> Result<ExitCode, QueueError> {
         QueueVerb::List(args) => block_on(set::list(args)),
         QueueVerb::Show(args) => block_on(look::show(args)),
         QueueVerb::Peek(args) => block_on(look::peek(args)),
+        QueueVerb::Pause(args) => block_on(pause::pause(args)),
+        QueueVerb::Resume(args) => block_on(pause::resume(args)),
         QueueVerb::Drain(args) => block_on(act::remove(args, act::Removal::Drain)),
         QueueVerb::Purge(args) => block_on(act::remove(args, act::Removal::Purge)),
         QueueVerb::Restore(args) => block_on(act::restore(args)),

@@ -23,6 +23,7 @@ mod operations;
 mod overlays;
 mod palette;
 mod parts;
+mod pausing;
 mod runs;
 mod updates;
 

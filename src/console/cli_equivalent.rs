@@ -47,6 +47,8 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
         ),
         Command::CancelTask { task_id } => format!("worker cancel {task_id}{name}"),
         Command::ReloadLocation { location } => format!("run reload {location}"),
+        Command::PauseQueue { queue, .. } => format!("queue pause {queue}"),
+        Command::ResumeQueue { queue } => format!("queue resume {queue}"),
         Command::DrainQueue {
             queue,
             keep_waiting,

@@ -60,6 +60,10 @@ pub enum Verb {
     StopWorker,
     /// End the worker at once, with its running tasks.
     KillWorker,
+    /// Pause a queue for every worker, or resume it if it is paused.
+    PauseQueue,
+    /// Resume a queue.
+    ResumeQueue,
     /// Archive and delete a queue's messages.
     DrainQueue,
     /// Delete a queue's messages.

@@ -52,6 +52,22 @@ pub enum Command {
         /// Taskiq's task id.
         task_id: String,
     },
+    /// Have no worker of the deployment receive from a queue until it is resumed; running tasks go
+    /// on.
+    PauseQueue {
+        /// Queue name.
+        queue: String,
+        /// `user@host` of the client.
+        by: String,
+        /// The operator's reason, shown beside the queue.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Have the workers receive from a paused queue again.
+    ResumeQueue {
+        /// Queue name.
+        queue: String,
+    },
     /// Archive a queue's waiting messages to a JSONL file and delete them.
     DrainQueue {
         /// Queue name.
@@ -210,6 +226,8 @@ impl Command {
             | Self::Drain { .. }
             | Self::Reload
             | Self::StartWorker
+            | Self::PauseQueue { .. }
+            | Self::ResumeQueue { .. }
             | Self::PeekByReceiving { .. }
             | Self::Redrive { .. }
             | Self::Resend { .. }
@@ -257,6 +275,8 @@ impl Command {
             Self::Reload => "reload",
             Self::StartWorker => "start worker",
             Self::CancelTask { .. } => "cancel step",
+            Self::PauseQueue { .. } => "pause queue",
+            Self::ResumeQueue { .. } => "resume queue",
             Self::DrainQueue { .. } => "drain queue",
             Self::PurgeQueue { .. } => "purge queue",
             Self::PeekByReceiving { .. } => "peek",
@@ -284,7 +304,9 @@ impl Command {
     #[must_use]
     pub fn queue(&self) -> Option<&str> {
         match self {
-            Self::DrainQueue { queue, .. }
+            Self::PauseQueue { queue, .. }
+            | Self::ResumeQueue { queue }
+            | Self::DrainQueue { queue, .. }
             | Self::PurgeQueue { queue, .. }
             | Self::PeekByReceiving { queue, .. }
             | Self::Redrive { queue, .. }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Acknowledgement, Alarm, AuditEntry, DagsterPart, FailureGroup, FleetWorker, JobRef, LogLine,
-    PeekedMessage, PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
+    PausedQueues, PeekedMessage, PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
 };
 
 /// Maximum number of finished tasks that a worker keeps for its consoles.
@@ -37,6 +37,9 @@ pub struct WorkerSnapshot {
     /// The acknowledgements that are in effect in the deployment, by the alarm's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acknowledged: BTreeMap<String, Acknowledgement>,
+    /// The queues that are paused in the whole deployment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub paused_queues: PausedQueues,
 }
 
 /// Everything a console shows: all linked workers, Dagster's runs and jobs, logs.
@@ -89,6 +92,9 @@ pub struct Snapshot {
     /// The acknowledgements that are in effect, by the alarm's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acknowledged: BTreeMap<String, Acknowledgement>,
+    /// The queues that are paused in the whole deployment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub paused_queues: PausedQueues,
 }
 
 impl Snapshot {

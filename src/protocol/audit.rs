@@ -48,7 +48,9 @@ pub fn own_entry(worker: &str, command: &Command, reply: &Reply) -> Option<Audit
 fn target(worker: &str, command: &Command) -> String {
     match command {
         Command::CancelTask { task_id } => format!("task {task_id} on {worker}"),
-        Command::DrainQueue { queue, .. }
+        Command::PauseQueue { queue, .. }
+        | Command::ResumeQueue { queue }
+        | Command::DrainQueue { queue, .. }
         | Command::PurgeQueue { queue, .. }
         | Command::PeekByReceiving { queue, .. } => format!("queue {queue}"),
         Command::Redrive {

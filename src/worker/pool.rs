@@ -1,6 +1,7 @@
 //! The actor that makes every decision of a worker.
 
 mod commands;
+mod paused;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tracing::{Instrument, info, warn};
 
 use super::execution::ExecutionContext;
 use super::execution_set::{EndedExecution, ExecutionSet};
+use self::paused::QUEUE_PAUSED;
 use super::heartbeat::{self, InFlight, PoolStatus};
 use super::ingest::{Ingest, Ingested};
 use super::lost_runs;
@@ -21,7 +23,7 @@ use super::receiver::{ReceivedBatch, Receiver};
 use super::request::PoolRequest;
 use super::service::Service;
 use super::settlement::{back_off, jitter};
-use crate::domain::{Event, EventSink, Slots, WorkerState};
+use crate::domain::{Event, EventSink, PausedQueues, Slots, WorkerState};
 use crate::fork_server::ForkServers;
 use crate::sqs::{Broker, LONG_POLL, Leases, QueueSet};
 use crate::telemetry::metrics::metrics;
@@ -73,6 +75,8 @@ pub struct Pool {
     /// A check whether missing queues exist by now; at most one.
     lookups: JoinSet<QueueSet>,
     status: watch::Sender<PoolStatus>,
+    /// Queues that operators have paused; `None` until Dagster's storage has been read.
+    paused: watch::Receiver<Option<PausedQueues>>,
 }
 
 /// Interval of the checks for missing queues, one request each.
@@ -120,6 +124,7 @@ impl Pool {
             target: options.runs,
             busy: 0,
         };
+        let paused = hosts.paused_queues();
         let (status, _) = watch::channel(PoolStatus {
             state: WorkerState::Starting,
             steps,
@@ -152,6 +157,7 @@ impl Pool {
             chores: JoinSet::new(),
             lookups: JoinSet::new(),
             status,
+            paused,
         }
     }
 
@@ -186,6 +192,7 @@ impl Pool {
                 Some(order) = orders.recv() => self.handle(order).await,
                 () = retry_at(retry) => {}
                 () = self.context.breaker.recovered() => {}
+                Ok(()) = self.paused.changed() => self.pause_queues(),
                 () = retry_at(self.hand_over_at) => self.hand_over_runs(),
                 () = retry_at(self.stop_at) => {
                     info!("the time to drain is over: interrupting what runs");
@@ -272,7 +279,8 @@ impl Pool {
             let coming = self.ready_steps.len() + self.ingest.len();
             let steps = (room as usize).saturating_sub(coming);
             let runs = self.runs.target.saturating_sub(self.runs.busy) as usize;
-            if !self.ingest.is_full() {
+            // Before they are known, a message of a paused queue might be taken.
+            if !self.ingest.is_full() && self.paused.borrow().is_some() {
                 self.receiver.demand(steps, runs);
             }
         }
@@ -399,6 +407,8 @@ impl Pool {
         self.context.events.send(Event::Received { task: view });
         if !self.state.receives() {
             self.release(task, Duration::ZERO, "the worker takes no more");
+        } else if self.is_paused(&task.delivery.queue.name) {
+            self.release(task, LONG_POLL, QUEUE_PAUSED);
         } else if task.message.kind.is_run() {
             self.ready_runs.push(task);
         } else {
@@ -420,6 +430,7 @@ impl Pool {
     fn found(&mut self, queues: Result<QueueSet, tokio::task::JoinError>) {
         if let Ok(queues) = queues {
             self.receiver.serve(&queues);
+            self.pause_queues();
             self.queues.send_replace(queues);
         }
     }

@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::weighted_round_robin::WeightedRoundRobin;
+use crate::domain::PausedQueues;
 use crate::sqs::{Broker, BrokerError, Delivery, LONG_POLL, Queue, QueueSet};
 use crate::telemetry::vitals::vitals;
 
@@ -89,6 +90,8 @@ struct QueuePoller {
     has_backlog: bool,
     /// Sum of the maxima of the receives under way.
     requested: usize,
+    /// Whether an operator has paused the queue.
+    is_paused: bool,
 }
 
 /// Arguments of a receive.
@@ -123,6 +126,7 @@ impl QueuePoller {
             going: Vec::new(),
             has_backlog: false,
             requested: 0,
+            is_paused: false,
         }
     }
 
@@ -237,6 +241,18 @@ impl Receiver {
         }
     }
 
+    /// Receives from all queues but these. Open receives of a paused queue are left as in
+    /// [`Receiver::abandon`].
+    pub fn pause(&mut self, paused: &PausedQueues) {
+        let leaves = self.broker.is_embedded();
+        for source in self.steps.iter_mut().chain(&mut self.runs) {
+            source.is_paused = paused.contains_key(&source.queue.name);
+            if source.is_paused && leaves {
+                source.cancel();
+            }
+        }
+    }
+
     /// Number of open receives.
     pub fn open(&self) -> usize {
         self.open.len()
@@ -266,7 +282,7 @@ impl Receiver {
 
     fn demand_runs(&mut self, runs: usize) {
         let Some(source) = &mut self.runs else { return };
-        if runs > 0 && source.state == State::Closed {
+        if runs > 0 && source.state == State::Closed && !source.is_paused {
             source.state = State::Open;
             let receive = Receive::new(runs, LONG_POLL);
             self.open.push(source.receive(&self.broker, None, receive));
@@ -296,6 +312,9 @@ impl Receiver {
         let now = Instant::now();
         for index in self.turns.order(now) {
             let source = &mut self.steps[index];
+            if source.is_paused {
+                continue;
+            }
             let (wait, state) = match source.state {
                 State::Closed if !single => (short, State::Polling),
                 State::Closed | State::Empty => (LONG_POLL, State::Open),
@@ -324,8 +343,9 @@ impl Receiver {
     /// Opens receives beside the first one of a queue with a backlog, for the slots that one call
     /// cannot fill. It must be the only queue that may have messages: otherwise the turns decide.
     fn open_further(&mut self, steps: usize, short: Duration) {
-        let may_have =
-            |source: &QueuePoller| source.has_backlog || source.state.may_hide_messages();
+        let may_have = |source: &QueuePoller| {
+            !source.is_paused && (source.has_backlog || source.state.may_hide_messages())
+        };
         let mut found = (0..self.steps.len()).filter(|&index| may_have(&self.steps[index]));
         let (Some(index), None) = (found.next(), found.next()) else {
             return;

@@ -23,6 +23,7 @@ mod launching;
 mod navigation;
 mod overlays;
 mod parts;
+mod pausing;
 mod pictures;
 mod pty;
 mod runs;

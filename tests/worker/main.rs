@@ -17,6 +17,7 @@ mod hostile_messages;
 mod http;
 mod metrics;
 mod queue_operations;
+mod queue_pause;
 mod queues;
 mod receives;
 mod service;

@@ -102,11 +102,12 @@ impl DirectExecutor {
     }
 
     async fn handle(&self, command: Command) -> Reply {
-        // Removed messages must be reported to Dagster, or the steps would wait for them.
+        // Dagster's storage has the pauses, and must have the ends of removed messages' steps, which
+        // would wait for them.
         let is_reported = command.is_about_storage()
             || matches!(
                 command,
-                Command::DrainQueue {
+                Command::PauseQueue { .. } | Command::ResumeQueue { .. } | Command::DrainQueue {
                     keep_waiting: false,
                     ..
                 } | Command::PurgeQueue {

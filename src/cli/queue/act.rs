@@ -223,7 +223,7 @@ pub(in crate::cli) fn operator(
 }
 
 /// Carries out a command, unless this process is read-only; both outcomes are recorded.
-async fn act(
+pub(super) async fn act(
     settings: &Settings,
     command: &Command,
     work: impl Future<Output = Result<OperationResult, QueueError>>,
@@ -263,7 +263,7 @@ fn dry_run(args: &QueueArgs, verb: &str, queue: &str, messages: u64) -> ExitCode
     ExitCode::SUCCESS
 }
 
-fn finished(args: &QueueArgs, verb: &str, queue: &str, done: &OperationResult) -> ExitCode {
+pub(super) fn finished(args: &QueueArgs, verb: &str, queue: &str, done: &OperationResult) -> ExitCode {
     if args.json {
         // Plain data always serialize.
         let mut value = serde_json::to_value(done).unwrap_or_default();

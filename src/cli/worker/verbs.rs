@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{CancelArgs, EndArgs, TargetArgs, WorkerError, WorkerVerb, wait};
 use crate::cli::output::out;
-use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
+use crate::domain::{Command, QueuePause, Reply, TaskView, WorkerSnapshot};
 use crate::fleet::WorkerSocket;
 use crate::fleet::client::{self, discover_in};
 use crate::protocol::socket_folder;
@@ -181,6 +181,11 @@ fn print_status(snapshot: &WorkerSnapshot) {
         worker.finished,
         worker.failed
     );
+    for (queue, pause) in &snapshot.paused_queues {
+        let QueuePause { by, at, reason } = pause;
+        let why = reason.as_ref().map(|reason| format!(": {reason}"));
+        out!("  queue {queue} is paused by {by} since {at}{}", why.unwrap_or_default());
+    }
     for TaskView {
         job,
         run_id,

@@ -226,7 +226,7 @@ impl App {
         self.confirm(title, body, None, vec![(None, command)]);
     }
 
-    fn known_queues(&self, names: &[String]) -> Vec<QueueView> {
+    pub(super) fn known_queues(&self, names: &[String]) -> Vec<QueueView> {
         let queues = self.snapshot.queues.iter();
         queues
             .filter(|queue| names.contains(&queue.name))

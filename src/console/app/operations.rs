@@ -41,6 +41,8 @@ impl App {
             Verb::DrainWorker => self.confirm_drain_worker(argument, now),
             Verb::StopWorker => self.confirm_stop_worker(now),
             Verb::KillWorker => self.confirm_kill_worker(now),
+            Verb::PauseQueue => self.confirm_pause_queue(now),
+            Verb::ResumeQueue => self.confirm_resume_queue(now),
             Verb::DrainQueue => self.confirm_remove(Removal::Drain, argument, now),
             Verb::PurgeQueue => self.confirm_remove(Removal::Purge, argument, now),
             Verb::Peek => self.peek_here(now, effects),

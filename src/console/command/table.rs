@@ -132,6 +132,15 @@ pub static COMMANDS: &[CommandRow] = &[
         .hint("edit")
         .takes("[QUEUE]")
         .help("edit the message in $EDITOR and send it again; hidden secrets stay as they were"),
+    row(Verb::PauseQueue, "pause-queue", &["T"])
+        .within(&[Queues])
+        .risk(Disruptive)
+        .hint("pause queue")
+        .help("have no worker receive from the queue (what runs goes on), or resume it"),
+    row(Verb::ResumeQueue, "resume-queue", &[])
+        .within(&[Queues])
+        .risk(Disruptive)
+        .help("have the workers receive from the paused queue again"),
     row(Verb::DrainQueue, "drain-queue", &["X"])
         .within(&[Queues, DeadLetters])
         .aka(&["archive"])

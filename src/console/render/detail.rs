@@ -10,6 +10,7 @@ use ratatui::text::{Line, Span};
 use super::Ctx;
 use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
+use super::queues;
 use crate::console::app::App;
 use crate::console::depth_history::DAY;
 use crate::console::labels::{self, plural};
@@ -170,6 +171,9 @@ impl Page<'_> {
     fn queue(&mut self, queue: &QueueView) -> String {
         self.field("url", &queue.url);
         self.field("role", &labels::queue_role(&queue.role));
+        if let Some(pause) = self.ctx.snapshot.paused_queues.get(&queue.name) {
+            self.field("paused", &queues::paused(self.ctx, pause));
+        }
         match queue.counts {
             None => self.field("counts", "not read yet"),
             Some(counts) => {

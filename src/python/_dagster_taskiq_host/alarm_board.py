@@ -7,14 +7,13 @@ happens at least once.
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from dagster import DagsterInstance
 
-from . import claims
+from . import shared_value
 
 KEY = "dagster-taskiq/alarms"
 
@@ -30,46 +29,16 @@ KEEP = 3600.0
 MAX_ALARMS = 500
 """Alarms on the board; those that ended first are dropped first."""
 
-TAKE = 3.0
-"""Seconds for which the claim is tried."""
-
 Board = dict[str, Any]
-
-
-class Busy(Exception):
-    """Another worker has held the board for too long."""
 
 
 @contextlib.contextmanager
 def _board(instance: DagsterInstance) -> Iterator[Board]:
     """Reads the board, and writes it if it was changed, while no other worker does."""
-    claim = claims.claim(instance, KEY, None, 1)
-    deadline = time.monotonic() + TAKE
-    while not claim.acquire():
-        if time.monotonic() >= deadline:
-            raise Busy("other workers have held the list of alarms for 3 s")
-        time.sleep(0.02)
-    try:
-        text = instance.run_storage.get_cursor_values({KEY}).get(KEY)
-        board = _load(text)
+    with shared_value.changed(instance, KEY, "the list of alarms") as board:
+        board.setdefault("alarms", {})
+        board.setdefault("acknowledged", {})
         yield board
-        written = json.dumps(board, sort_keys=True)
-        if written != text:
-            instance.run_storage.set_cursor_values({KEY: written})
-    finally:
-        claim.release()
-
-
-def _load(text: str | None) -> Board:
-    try:
-        board = json.loads(text) if text else {}
-    except ValueError:
-        board = {}
-    if not isinstance(board, dict):
-        board = {}
-    board.setdefault("alarms", {})
-    board.setdefault("acknowledged", {})
-    return board
 
 
 def sync(instance: DagsterInstance, request: dict[str, Any]) -> dict[str, Any]:

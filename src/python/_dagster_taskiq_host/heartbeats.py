@@ -20,6 +20,8 @@ from dagster import DagsterInstance
 from dagster._core.storage.runs.schema import KeyValueStoreTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
+from . import paused_queues
+
 WORKER = "dagster-taskiq/worker/"
 INDEX = "dagster-taskiq/workers"
 STALE_AFTER = 20.0
@@ -54,9 +56,11 @@ def name_of(worker_id: str, incarnation: str | None) -> str:
     return f"{worker_id}/{incarnation}" if incarnation else worker_id
 
 
-def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> None:
+def beat(
+    instance: DagsterInstance, worker_id: str, body: dict[str, Any]
+) -> paused_queues.Paused:
     """Writes one heartbeat, with this host's own name, ``time``, and ``since``, the start of the
-    period without a gap (both Unix seconds).
+    period without a gap (both Unix seconds). Returns the queues that are paused.
     """
     storage = instance.run_storage
     incarnation = body.get("incarnation")
@@ -72,9 +76,11 @@ def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> Non
     # Separate calls: SQLite drops a new key that is written beside an existing one.
     storage.set_cursor_values({WORKER + name: json.dumps(body)})
     _written[name] = (now, since)
-    index = _load(storage.get_cursor_values({INDEX}).get(INDEX))
+    # One query for both, since there is one every few seconds.
+    values = storage.get_cursor_values({INDEX, paused_queues.KEY})
+    index, paused = _load(values.get(INDEX)), paused_queues.load(values.get(paused_queues.KEY))
     if name in index and now - index[name] <= INDEX_EVERY:
-        return
+        return paused
     # The index is shared. It is written only when it changes, so that workers seldom overwrite each
     # other, and read again at each heartbeat, so that an entry lost that way returns.
     dead = {other for other, seen in index.items() if now - seen >= FORGET_AFTER}
@@ -82,6 +88,7 @@ def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> Non
     fresh = {other: seen for other, seen in index.items() if other not in dead}
     storage.set_cursor_values({INDEX: json.dumps({**fresh, name: now})})
     _delete(instance, dead - {name})
+    return paused
 
 
 def _former(
