@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::block_on;
 use super::connection::ConnectionArgs;
+use super::reason::ReasonArgs;
 use super::worker::WorkerError;
 use crate::config::{ConfigError, Partial, Settings};
 use crate::fork_server::ForkServerError;
@@ -135,9 +136,8 @@ pub struct PauseArgs {
     storage: StorageArgs,
     /// Queue name or URL
     queue: String,
-    /// Why: shown beside the queue
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    reason: ReasonArgs,
 }
 
 /// Flags of `queue resume`.
@@ -145,6 +145,8 @@ pub struct PauseArgs {
 pub struct ResumeArgs {
     #[command(flatten)]
     common: QueueArgs,
+    #[command(flatten)]
+    reason: ReasonArgs,
     #[command(flatten)]
     storage: StorageArgs,
     /// Queue name or URL
@@ -156,6 +158,8 @@ pub struct ResumeArgs {
 pub struct RemoveArgs {
     #[command(flatten)]
     common: QueueArgs,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// Queue name or URL
     queue: String,
     /// Leave the steps and runs waiting for their messages; restored ones are then run. A purge is
@@ -184,6 +188,8 @@ pub struct RemoveArgs {
 pub struct RestoreArgs {
     #[command(flatten)]
     common: QueueArgs,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// The archive a drain wrote
     file: PathBuf,
     /// Send all messages to this queue; otherwise each to its own
@@ -203,6 +209,8 @@ pub struct RedriveArgs {
     #[command(flatten)]
     common: QueueArgs,
     #[command(flatten)]
+    reason: ReasonArgs,
+    #[command(flatten)]
     which: WhichQueue,
     /// Only the messages of these ids
     #[arg(long, value_name = "ID")]
@@ -220,6 +228,8 @@ pub struct RedriveArgs {
 pub struct ResendArgs {
     #[command(flatten)]
     common: QueueArgs,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// Queue name or URL
     queue: String,
     /// SQS's message id

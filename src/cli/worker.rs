@@ -21,6 +21,7 @@ pub(super) use verbs::sockets_in;
 use super::block_on;
 use super::child::ChildError;
 use super::connection::ConnectionArgs;
+use super::reason::ReasonArgs;
 use crate::config::{ConfigError, Listen, Partial, Settings};
 use crate::domain::{Isolation, LogFormat};
 use crate::environment::packages::UnpackError;
@@ -40,9 +41,9 @@ pub enum WorkerVerb {
     /// Print a worker's slots and tasks
     Status(TargetArgs),
     /// Stop receiving; what runs goes on
-    Pause(TargetArgs),
+    Pause(OrderArgs),
     /// Receive again
-    Resume(TargetArgs),
+    Resume(OrderArgs),
     /// Set the number of step slots
     Scale(ScaleArgs),
     /// Interrupt a step, or a run with its steps
@@ -53,9 +54,9 @@ pub enum WorkerVerb {
     /// Kill what has not ended within its grace period (it goes on elsewhere), end
     Stop(EndArgs),
     /// End at once, whatever runs: its steps are told as lost and tried again
-    Kill(TargetArgs),
+    Kill(OrderArgs),
     /// Load user code again for new work
-    Reload(TargetArgs),
+    Reload(OrderArgs),
 }
 
 /// Flags of `worker cancel`.
@@ -67,7 +68,7 @@ pub struct CancelArgs {
     #[arg(short, long, value_name = "KEY")]
     step: Option<String>,
     #[command(flatten)]
-    target: TargetArgs,
+    order: OrderArgs,
 }
 
 /// Flags of `worker start`.
@@ -209,6 +210,15 @@ pub struct TargetArgs {
     pub json: bool,
 }
 
+/// A worker, and the reason of a command to it.
+#[derive(Debug, Args)]
+pub struct OrderArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub reason: ReasonArgs,
+}
+
 /// `worker drain`.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
@@ -226,7 +236,7 @@ pub struct EndArgs {
     #[arg(long)]
     pub wait: bool,
     #[command(flatten)]
-    pub target: TargetArgs,
+    pub order: OrderArgs,
 }
 
 /// `worker scale N`.
@@ -235,7 +245,7 @@ pub struct ScaleArgs {
     /// Step slots
     pub steps: u32,
     #[command(flatten)]
-    pub target: TargetArgs,
+    pub order: OrderArgs,
 }
 
 /// Error of a worker command.

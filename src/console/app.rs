@@ -107,6 +107,8 @@ pub enum Effect {
         worker: Option<String>,
         /// The command.
         command: Command,
+        /// The operator's reason, for the audit log.
+        reason: Option<String>,
     },
     /// Copy text to the clipboard of the operator's terminal.
     Copy(String),

@@ -88,7 +88,9 @@ impl Overlay {
             | Self::Launch { .. }
             | Self::Scale { .. }
             | Self::Stagger(_) => Input::takes_chord(key),
-            Self::Confirm(confirm) => confirm.typed.is_some() && Input::takes_chord(key),
+            Self::Confirm(confirm) => {
+                (confirm.typed.is_some() || confirm.gives_reason) && Input::takes_chord(key)
+            }
             Self::LaunchForm(form) => match form.part {
                 Part::Editor(_) => true,
                 Part::Pick { .. } | Part::Tags(_) => Input::takes_chord(key),
@@ -118,6 +120,10 @@ pub struct Confirm {
     pub input: Input,
     /// Whether Enter was pressed on a wrong text, and nothing was typed since.
     pub is_refused: bool,
+    /// The operator's reason, for the audit log; empty for none.
+    pub reason: Input,
+    /// Whether keys are typed into the reason.
+    pub gives_reason: bool,
     /// The commands to send, each with its worker.
     pub requests: Vec<(Option<String>, Command)>,
 }

@@ -385,9 +385,10 @@ impl Console<'_> {
                     request,
                     worker,
                     command,
+                    reason,
                 } => {
                     let verb = command.verb();
-                    let outcome = self.handle.request(worker, command);
+                    let outcome = self.handle.request_because(worker, command, reason);
                     self.outcomes.push(Box::pin(async move {
                         let lost = || {
                             Reply::Failed(format!(

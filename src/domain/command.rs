@@ -300,6 +300,14 @@ impl Command {
         }
     }
 
+    /// Adds the operator's reason to a command whose effect shows it; of others only the audit log
+    /// has it.
+    pub fn give_reason(&mut self, text: &str) {
+        if let Self::PauseQueue { reason, .. } = self {
+            *reason = Some(text.to_owned());
+        }
+    }
+
     /// The queue it refers to.
     #[must_use]
     pub fn queue(&self) -> Option<&str> {

@@ -34,6 +34,7 @@ pub fn entry(
         verb: command.verb().to_owned(),
         target: redact_text(&target(worker, command)).into_owned(),
         outcome: redact_text(&outcome).into_owned(),
+        reason: None,
     })
 }
 

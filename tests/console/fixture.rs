@@ -429,6 +429,7 @@ fn audit() -> Vec<AuditEntry> {
         verb: verb.to_owned(),
         target: target.to_owned(),
         outcome: outcome.to_owned(),
+        reason: (verb == "pause").then(|| String::from("the warehouse is down until 03:00")),
     };
     vec![
         entry(

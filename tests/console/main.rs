@@ -26,6 +26,7 @@ mod parts;
 mod pausing;
 mod pictures;
 mod pty;
+mod reasons;
 mod runs;
 mod screens;
 mod stuck;

@@ -30,11 +30,11 @@ fn a_queue_is_paused_after_a_yes_and_resumed_by_the_same_key() {
     harness.keys("T");
     let screen = harness.screen();
     assert!(screen.contains("queue pause dagster-tasks"), "{screen}");
-    let commands = harness.commands("y");
-    let [(None, Command::PauseQueue { queue, by, .. })] = commands.as_slice() else {
+    let commands = harness.commands("<tab>deploy<enter>y");
+    let [(None, Command::PauseQueue { queue, by, reason })] = commands.as_slice() else {
         panic!("{commands:?}");
     };
-    assert_eq!(queue, QUEUE);
+    assert_eq!((queue.as_str(), reason.as_deref()), (QUEUE, Some("deploy")));
     assert!(by.contains('@'), "{by}");
 
     let mut harness = paused();

@@ -61,8 +61,14 @@ fn no_worker_receives_from_a_paused_queue_until_it_is_resumed_also_none_that_sta
     shell.json(&scene, &["resume", QUEUE]);
     scene.side.wait_status(&run, "SUCCESS");
     wait_paused(&second, false);
-    let verbs: Vec<String> = shell.audit().into_iter().map(|entry| entry.verb).collect();
-    assert_eq!(verbs, ["pause queue", "resume queue"]);
+    let audit: Vec<(String, Option<String>)> = shell
+        .audit()
+        .into_iter()
+        .map(|entry| (entry.verb, entry.reason))
+        .collect();
+    let reason = Some(String::from("the warehouse is down"));
+    let expected = [("pause queue", reason), ("resume queue", None)];
+    assert_eq!(audit, expected.map(|(verb, why)| (verb.to_owned(), why)));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::{
     QueueArgs, QueueError, RedriveArgs, RemoveArgs, ResendArgs, RestoreArgs, meant, queues_meant,
 };
 use crate::cli::output::{note, out};
+use crate::cli::reason::ReasonArgs;
 use crate::cli::worker::{host_settings, identity};
 use crate::config::{Partial, Settings, state_folder};
 use crate::domain::{Command, Reply};
@@ -66,7 +67,7 @@ pub(super) async fn remove(args: RemoveArgs, removal: Removal) -> Result<ExitCod
         let would = counts.visible + if all { also } else { 0 };
         return Ok(dry_run(&args.common, word, &queue_name, would));
     }
-    let done = act(&settings, &command, async {
+    let done = act(&settings, &command, &args.reason, async {
         if !args.yes {
             super::confirm::typed_name(word, &queue_name, counts)?;
         }
@@ -107,7 +108,7 @@ pub(super) async fn restore(args: RestoreArgs) -> Result<ExitCode, QueueError> {
         to: to.clone(),
         again: args.again,
     };
-    let done = act(&settings, &command, async {
+    let done = act(&settings, &command, &args.reason, async {
         let operator = plain_operator(&settings).await;
         Ok(operator
             .restore(&args.file, to.as_deref(), args.again)
@@ -142,7 +143,7 @@ pub(super) async fn redrive(args: RedriveArgs) -> Result<ExitCode, QueueError> {
             messages: args.message_id.clone(),
             to: to.clone(),
         };
-        let done = act(&settings, &command, async {
+        let done = act(&settings, &command, &args.reason, async {
             let ids = &args.message_id;
             Ok(operator.redrive(&queue, ids, to.as_deref()).await?)
         });
@@ -167,7 +168,7 @@ pub(super) async fn resend(args: ResendArgs) -> Result<ExitCode, QueueError> {
         body: String::new(),
         to: to.clone(),
     };
-    let done = act(&settings, &command, async {
+    let done = act(&settings, &command, &args.reason, async {
         let id = &args.message_id;
         Ok(operator.resend(&queue, id, &body, to.as_deref()).await?)
     });
@@ -226,6 +227,7 @@ pub(in crate::cli) fn operator(
 pub(super) async fn act(
     settings: &Settings,
     command: &Command,
+    reason: &ReasonArgs,
     work: impl Future<Output = Result<OperationResult, QueueError>>,
 ) -> Result<OperationResult, QueueError> {
     let verb = command.verb();
@@ -240,16 +242,16 @@ pub(super) async fn act(
         Ok(done) => Reply::from(done.clone()),
         Err(problem) => Reply::Failed(problem.to_string()),
     };
-    record(command, &reply).await;
+    record(command, &reply, reason).await;
     result
 }
 
 /// Writes a line to the audit log.
-pub(super) async fn record(command: &Command, reply: &Reply) {
+pub(super) async fn record(command: &Command, reply: &Reply, reason: &ReasonArgs) {
     let log = AuditLog::default_path().map(AuditLog::new);
     let entry = audit::own_entry("command line", command, reply);
     if let (Some(log), Some(entry)) = (log, entry) {
-        log.record(entry).await;
+        log.record(entry.because(reason.text().as_deref())).await;
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::act::{act, finished};
 use super::{PauseArgs, QueueArgs, QueueError, ResumeArgs, StorageArgs, meant};
+use crate::cli::reason::ReasonArgs;
 use crate::config::{Partial, Settings};
 use crate::domain::{Command, Reply};
 use crate::protocol::frames::own_name;
@@ -15,20 +16,22 @@ pub(super) async fn pause(args: PauseArgs) -> Result<ExitCode, QueueError> {
     let command = |queue: String| Command::PauseQueue {
         queue,
         by: own_name(),
-        reason: args.reason.clone(),
+        reason: args.reason.text(),
     };
-    change("pause", &args.common, &args.storage, &args.queue, command).await
+    let (storage, reason) = (&args.storage, &args.reason);
+    change("pause", &args.common, (storage, reason), &args.queue, command).await
 }
 
 pub(super) async fn resume(args: ResumeArgs) -> Result<ExitCode, QueueError> {
     let command = |queue: String| Command::ResumeQueue { queue };
-    change("resume", &args.common, &args.storage, &args.queue, command).await
+    let (storage, reason) = (&args.storage, &args.reason);
+    change("resume", &args.common, (storage, reason), &args.queue, command).await
 }
 
 async fn change(
     verb: &str,
     common: &QueueArgs,
-    storage: &StorageArgs,
+    (storage, reason): (&StorageArgs, &ReasonArgs),
     name: &str,
     command: impl Fn(String) -> Command,
 ) -> Result<ExitCode, QueueError> {
@@ -41,7 +44,7 @@ async fn change(
     let broker = Broker::connect(&settings).await;
     let queue = broker.lookup(&meant(&settings, name)).await?.name;
     let command = command(queue.clone());
-    let done = act(&settings, &command, async {
+    let done = act(&settings, &command, reason, async {
         let hosts = super::start_instance_agent(&settings).await?;
         let operator = super::operator(&settings, broker, Some(hosts.clone()));
         let reply = operator.handle(command.clone()).await;

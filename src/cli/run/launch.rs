@@ -11,6 +11,7 @@ use super::failures::{GroupArgs, reexecute_group};
 use super::wait::{WaitArgs, follow};
 use super::{CommonArgs, RunError};
 use crate::cli::output::out;
+use crate::cli::reason::ReasonArgs;
 use crate::dagster::{Launched, Reexecution};
 use crate::domain::{AssetKey, Command, Launch};
 
@@ -53,6 +54,8 @@ pub struct ReexecuteArgs {
     pub(super) group: GroupArgs,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    pub(super) reason: ReasonArgs,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
@@ -166,7 +169,7 @@ pub(super) async fn reexecute(args: ReexecuteArgs) -> Result<(), RunError> {
     if let Some(class) = args.group.group.clone() {
         return reexecute_group(args, &class).await;
     }
-    let context = args.common.context()?;
+    let context = args.common.context()?.because(&args.reason);
     // Without a group, the parser requires a run.
     let run_id = context
         .run_id(args.run.as_deref().unwrap_or_default())

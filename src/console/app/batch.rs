@@ -223,6 +223,7 @@ impl App {
             request,
             worker: None,
             command,
+            reason: None,
         });
     }
 

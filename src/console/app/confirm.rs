@@ -38,6 +38,8 @@ impl App {
             typed,
             input: Input::default(),
             is_refused: false,
+            reason: Input::default(),
+            gives_reason: false,
             requests,
         }));
     }

@@ -119,6 +119,7 @@ impl App {
             request: self.next_request,
             worker,
             command: Command::Query(query),
+            reason: None,
         });
     }
 

@@ -71,6 +71,21 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
+        self.send_because(worker, command, None, now, effects);
+    }
+
+    /// As [`App::send`], with the operator's reason.
+    pub(super) fn send_because(
+        &mut self,
+        worker: Option<String>,
+        mut command: Command,
+        reason: Option<String>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(reason) = &reason {
+            command.give_reason(reason);
+        }
         self.next_request += 1;
         let request = self.next_request;
         let whom = worker
@@ -90,6 +105,7 @@ impl App {
             request,
             worker,
             command,
+            reason,
         });
     }
 

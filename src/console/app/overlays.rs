@@ -56,6 +56,7 @@ impl App {
                 let text = "Nothing was pasted: the rate must be typed";
                 self.toast(Tone::Note, text, now);
             }
+            Some(Overlay::Confirm(confirm)) if confirm.gives_reason => confirm.reason.paste(text),
             Some(Overlay::Confirm(confirm)) if confirm.typed.is_some() => {
                 let text = "Nothing was pasted: what confirms must be typed";
                 self.toast(Tone::Note, text, now);
@@ -228,6 +229,25 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
+        let switches = matches!(key.code, KeyCode::Tab | KeyCode::BackTab);
+        if confirm.gives_reason || switches {
+            let typed = if switches {
+                Typed::Given
+            } else {
+                confirm.reason.key(key)
+            };
+            confirm.gives_reason = match typed {
+                // Esc takes the reason back, not the command.
+                Typed::Left => {
+                    confirm.reason = Input::default();
+                    false
+                }
+                Typed::Given => !confirm.gives_reason,
+                Typed::Edited | Typed::Other => true,
+            };
+            self.overlay = Some(Overlay::Confirm(confirm));
+            return;
+        }
         if confirm.typed.is_none() {
             match key.typed() {
                 Some('y' | 'Y') => self.send_all(confirm, now, effects),
@@ -248,8 +268,10 @@ impl App {
     }
 
     fn send_all(&mut self, confirm: Confirm, now: Timestamp, effects: &mut Vec<Effect>) {
+        let reason = Some(confirm.reason.text().trim().to_owned());
+        let reason = reason.filter(|reason| !reason.is_empty());
         for (worker, command) in confirm.requests {
-            self.send(worker, command, now, effects);
+            self.send_because(worker, command, reason.clone(), now, effects);
         }
     }
 

@@ -284,6 +284,9 @@ impl Page<'_> {
         self.field("host", &entry.host);
         self.field("verb", &entry.verb);
         self.field("target", &entry.target);
+        if let Some(reason) = &entry.reason {
+            self.field("reason", reason);
+        }
         let (done, text) = entry.result();
         self.field(if done { "done" } else { "failed" }, text);
         text::clean(&entry.verb).into_owned()

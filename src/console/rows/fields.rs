@@ -167,6 +167,7 @@ impl Searchable for AuditEntry {
             &self.verb,
             &self.target,
             &self.outcome,
+            self.reason.as_deref().unwrap_or_default(),
         ]
         .join(" ")
     }
