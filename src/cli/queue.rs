@@ -215,6 +215,9 @@ pub struct RedriveArgs {
     /// Only the messages of these ids
     #[arg(long, value_name = "ID")]
     message_id: Vec<String>,
+    /// All messages, as without --message-id
+    #[arg(long, conflicts_with = "message_id")]
+    all: bool,
     /// Send them to this queue
     #[arg(long, value_name = "QUEUE")]
     to: Option<String>,

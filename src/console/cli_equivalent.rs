@@ -71,7 +71,10 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             messages,
             to: target,
         } => {
-            let ids = first(messages, " --message-id ");
+            let ids = match messages.as_slice() {
+                [] => String::from(" --all"),
+                messages => first(messages, " --message-id "),
+            };
             let more = flag(messages.len() > IDS, "…");
             format!("queue redrive {queue}{ids}{more}{}", to(target))
         }

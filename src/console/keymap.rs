@@ -100,13 +100,14 @@ impl Keymap {
         let mut map = Self::default();
         for (name, keys) in file.unwrap_or_default() {
             let line = lines.line_of(&name);
-            let row = COMMANDS.iter().find(|row| row.name == name);
+            let row = COMMANDS.iter().find(|row| row.is_named(&name));
             let row = row.ok_or_else(|| format!("line {line}: there is no command `{name}`"))?;
             let keys = match keys {
                 OneOrMany::One(keys) => vec![keys],
                 OneOrMany::Many(keys) => keys,
             };
-            map.bindings.retain(|binding| binding.row.name != name);
+            map.bindings
+                .retain(|binding| binding.row.name != row.name);
             for written in keys {
                 let keys = key::parse(&written);
                 let last = keys.last().ok_or_else(|| {

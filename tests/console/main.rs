@@ -36,3 +36,4 @@ mod svg;
 mod tables;
 mod tmux;
 mod typing;
+mod words;

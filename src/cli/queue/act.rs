@@ -127,11 +127,12 @@ pub(super) async fn redrive(args: RedriveArgs) -> Result<ExitCode, QueueError> {
         return Err(QueueError::Refused(text.to_owned()));
     }
     let to = args.to.as_ref().map(|name| meant(&settings, name));
+    let ids: &[String] = if args.all { &[] } else { &args.message_id };
     let mut outcome = ExitCode::SUCCESS;
     for name in &queues {
         let queue = operator.queue(name).await?;
         if args.dry_run {
-            let count = match args.message_id.len() {
+            let count = match ids.len() {
                 0 => operator.broker().counts(&queue).await?.visible,
                 some => u64::try_from(some).unwrap_or(u64::MAX),
             };
@@ -140,11 +141,10 @@ pub(super) async fn redrive(args: RedriveArgs) -> Result<ExitCode, QueueError> {
         }
         let command = Command::Redrive {
             queue: queue.name.clone(),
-            messages: args.message_id.clone(),
+            messages: ids.to_vec(),
             to: to.clone(),
         };
         let done = act(&settings, &command, &args.reason, async {
-            let ids = &args.message_id;
             Ok(operator.redrive(&queue, ids, to.as_deref()).await?)
         });
         let done = done.await?;

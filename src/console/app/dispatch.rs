@@ -65,23 +65,22 @@ impl App {
 
     /// Carries out a `:` line.
     pub(super) fn run_line(&mut self, line: &str, now: Timestamp, effects: &mut Vec<Effect>) {
-        let (name, argument) = line.split_once(' ').unwrap_or((line, ""));
-        if name.is_empty() {
+        if line.is_empty() {
             return;
         }
         self.history.retain(|known| known != line);
         self.history.push(line.to_owned());
-        match command::by_name(name, self.view) {
+        match command::of_line(line, self.view) {
             None => self.toast(
                 Tone::Failed,
-                format!("There is no command `{name}`: press ? for a list"),
+                format!("There is no command `{line}`: press ? for a list"),
                 now,
             ),
-            Some(row) if !row.scope.covers(self.view) => {
-                let place = row.shown_scope();
+            Some((row, _)) if !row.scope.covers(self.view) => {
+                let (name, place) = (row.name, row.shown_scope());
                 self.toast(Tone::Failed, format!("`{name}` works in: {place}"), now);
             }
-            Some(row) => self.perform(row, argument.trim(), now, effects),
+            Some((row, argument)) => self.perform(row, argument.trim(), now, effects),
         }
     }
 

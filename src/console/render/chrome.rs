@@ -386,7 +386,7 @@ fn hint(ctx: Ctx, row: &CommandRow) -> [Span<'static>; 2] {
     };
     [
         span(key, key_style),
-        span(format!(" {}  ", row.hint), ctx.roles.hint),
+        span(format!(" {}  ", row.hint(ctx.app.view())), ctx.roles.hint),
     ]
 }
 
