@@ -6,6 +6,7 @@
 
 pub mod alarms;
 pub mod app;
+mod browser;
 mod cli_equivalent;
 pub mod command;
 pub mod depth_history;

@@ -14,6 +14,7 @@ mod dispatch;
 mod explanation;
 mod failures;
 mod launch_form;
+mod links;
 mod list;
 mod marks;
 mod messages;
@@ -112,6 +113,8 @@ pub enum Effect {
     },
     /// Copy text to the clipboard of the operator's terminal.
     Copy(String),
+    /// Open an address in this desktop's browser.
+    Browse(String),
     /// Write a new file.
     Write {
         /// Its path; a file that exists is not overwritten.
@@ -153,6 +156,8 @@ pub struct Setup {
     pub glyphs: &'static Glyphs,
     /// Colour depth of the terminal.
     pub depth: Depth,
+    /// Whether the operator sits at this host's desktop, where a browser can be opened.
+    pub has_desktop: bool,
     /// Time zone of the times shown.
     pub zone: TimeZone,
     /// Whether times move on in steps of ten seconds, so that no figure ticks by itself.

@@ -138,6 +138,10 @@ pub enum Verb {
     Narrow,
     /// Copy the id under the cursor.
     Copy,
+    /// Copy the address of what is under the cursor in Dagster's webserver.
+    CopyUrl,
+    /// Open that address in a browser.
+    Browse,
     /// Write screen or table to a file.
     Dump,
     /// Another theme.

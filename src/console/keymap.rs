@@ -1,7 +1,7 @@
 //! Key bindings, of single keys and sequences: the command table's, with the operator's own
 //! replacing them.
 //!
-//! The file maps a command's name to a key or a list of them, `terminate: ["<c-x>T"]`; an empty
+//! The file maps a command's name to a key or a list of them, `run terminate: ["<c-x>T"]`; an empty
 //! list removes a command's keys.
 
 use std::collections::BTreeMap;

@@ -41,6 +41,7 @@ pub struct Options {
     pub ascii: bool,
     pub read_only: bool,
     pub reduced_motion: bool,
+    pub has_desktop: bool,
     pub quit: QuitPolicy,
     pub ring: &'static [Ring],
     /// The context that it shows, of two.
@@ -56,6 +57,7 @@ impl Default for Options {
             ascii: false,
             read_only: false,
             reduced_motion: false,
+            has_desktop: false,
             quit: QuitPolicy::Leave,
             ring: &[],
             context: None,
@@ -120,6 +122,7 @@ impl Harness {
                 &glyphs::UNICODE
             },
             depth: options.depth,
+            has_desktop: options.has_desktop,
             zone,
             reduced_motion: options.reduced_motion,
             ring: RingSettings {

@@ -20,6 +20,7 @@ mod input;
 mod judged;
 mod keys;
 mod launching;
+mod links;
 mod navigation;
 mod overlays;
 mod parts;

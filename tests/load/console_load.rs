@@ -80,6 +80,7 @@ impl Console {
             quit: QuitPolicy::Leave,
             glyphs: &UNICODE,
             depth: Depth::True,
+            has_desktop: false,
             zone: TimeZone::UTC,
             reduced_motion: false,
             ring: RingSettings::default(),

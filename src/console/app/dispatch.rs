@@ -135,6 +135,8 @@ impl App {
             Verb::Columns => self.choose_columns(argument, now),
             Verb::Narrow => self.list_mut().narrow ^= true,
             Verb::Copy => self.copy(now, effects),
+            Verb::CopyUrl => self.copy_url(argument, now, effects),
+            Verb::Browse => self.browse(argument, now, effects),
             Verb::Dump => self.dump_to(argument, now, effects),
             Verb::Theme => self.set_theme(argument, now),
             Verb::Mouse => self.use_mouse(now, effects),

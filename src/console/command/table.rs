@@ -17,6 +17,9 @@ const TABLES: Scope = Scope::In(&[
     Dagster,
 ]);
 
+/// Views of things that have a page in Dagster's webserver.
+const LINKED: &[View] = &[Overview, Steps, Runs, Logs, DeadLetters, Failures, Dagster];
+
 /// Tables whose rows commands can apply to.
 const MARKABLE: Scope = Scope::In(&[Queues, Steps, Runs, Workers, DeadLetters, Failures, Dagster]);
 
@@ -329,6 +332,14 @@ pub static COMMANDS: &[CommandRow] = &[
             DeadLetters,
         ])
         .help("copy the id (or the log line) under the cursor to the clipboard (OSC 52)"),
+    row(Verb::CopyUrl, "copy-url", &["U"])
+        .within(LINKED)
+        .takes("[job]")
+        .help("copy the address that the run, step, job, schedule or sensor under the cursor has in Dagster's webserver (OSC 52)"),
+    row(Verb::Browse, "browse", &["B"])
+        .within(LINKED)
+        .takes("[job]")
+        .help("open that address in this desktop's browser; over ssh it is copied"),
     row(Verb::Move(Motion::Down), "down", &["j", "<down>"]).help("one row down"),
     row(Verb::Move(Motion::Up), "up", &["k", "<up>"]).help("one row up"),
     row(Verb::Move(Motion::PageDown), "page-down", &["<c-d>", "<pgdn>"])

@@ -1,0 +1,58 @@
+//! Addresses in Dagster's webserver: copied, or opened in a browser.
+
+use dagster_taskiq_tui::console::app::Effect;
+
+use super::fixture;
+use super::harness::{Harness, Options};
+
+const RUN: &str = "4f0c81aa-51b2-4c58-9a3b-8a7be0f1d201";
+
+fn copied(harness: &mut Harness, keys: &str) -> String {
+    let effects = harness.keys(keys);
+    let copied = effects.iter().find_map(|effect| match effect {
+        Effect::Copy(text) => Some(text.clone()),
+        _ => None,
+    });
+    copied.unwrap_or_else(|| panic!("{effects:?}: {}", harness.screen()))
+}
+
+#[test]
+fn the_address_of_a_run_a_step_and_a_job_is_copied() {
+    let mut harness = Harness::night();
+    let base = fixture::snapshot().webserver().unwrap().address.clone();
+    harness.keys("4/nightly<enter>");
+    assert_eq!(copied(&mut harness, "U"), format!("{base}/runs/{RUN}"));
+    let job = format!("{base}/locations/warehouse/jobs/nightly_etl");
+    assert_eq!(copied(&mut harness, ":copy-url job<enter>"), job);
+    harness.keys("3/load_warehouse<enter>");
+    let step = copied(&mut harness, "U");
+    let step_key = "load_warehouse%5Bpartition_2026_03_13%5D";
+    let query = format!("selection={step_key}&logs=step%3A{step_key}");
+    assert_eq!(step, format!("{base}/runs/{RUN}?{query}"));
+}
+
+#[test]
+fn a_browser_is_opened_where_there_is_one_and_otherwise_the_address_is_copied() {
+    let options = Options {
+        has_desktop: true,
+        ..Options::default()
+    };
+    let mut harness = Harness::new(options, fixture::snapshot());
+    let effects = harness.keys("4B");
+    assert!(matches!(effects.as_slice(), [Effect::Browse(url)] if url.contains("/runs/")), "{effects:?}");
+    let mut harness = Harness::night();
+    assert!(copied(&mut harness, "4B").contains("/runs/"));
+    assert!(harness.screen().contains("Sent to the terminal's clipboard"), "{}", harness.screen());
+}
+
+#[test]
+fn without_a_webserver_or_a_page_the_reason_is_said() {
+    let mut snapshot = (*fixture::snapshot()).clone();
+    snapshot.sources.clear();
+    let mut harness = Harness::new(Options::default(), std::sync::Arc::new(snapshot));
+    harness.keys("4U");
+    assert!(harness.screen().contains("webserver"), "{}", harness.screen());
+    let mut harness = Harness::night();
+    harness.keys("3:copy-url asset<enter>");
+    assert!(harness.screen().contains("`asset` has no address"), "{}", harness.screen());
+}
