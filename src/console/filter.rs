@@ -2,7 +2,7 @@
 //!
 //! `text` is a substring, `!term` its opposite, `~text` fuzzy, `re:PATTERN` a regular expression,
 //! `field:value` looks at one field only (`field:re:PATTERN` too), `prio:5` is that number and
-//! `prio:>5` compares. Case does not matter; `"several words"` are one term.
+//! `prio:>5` compares, `tag:team=data` is that tag and `tag:team` a part of one. Case does not matter; `"several words"` are one term.
 
 use std::borrow::Cow;
 
@@ -23,6 +23,8 @@ enum Test {
     Substring(String),
     Fuzzy(String),
     Pattern(Regex),
+    /// One line of several: `key=value`.
+    Line(String),
     Exactly(i64),
     AtLeast(i64),
     AtMost(i64),
@@ -44,7 +46,7 @@ pub struct Filter {
 }
 
 /// Fields a term may name, with their short forms.
-const FIELDS: [(&str, &str); 11] = [
+const FIELDS: [(&str, &str); 15] = [
     ("host", "host"),
     ("kind", "kind"),
     ("queue", "queue"),
@@ -54,6 +56,10 @@ const FIELDS: [(&str, &str); 11] = [
     ("step", "step"),
     ("worker", "worker"),
     ("level", "level"),
+    ("tag", "tag"),
+    ("partition", "partition"),
+    ("asset", "asset"),
+    ("by", "by"),
     ("prio", "prio"),
     ("priority", "prio"),
 ];
@@ -184,6 +190,10 @@ impl Test {
                 // A priority must match whole, because 1 is not 10, but a part of a run's id
                 // suffices.
                 Ok(number) if field == Some("prio") => Self::Exactly(number),
+                // A whole tag, because `team=data` is not `team=database`.
+                _ if field == Some("tag") && value.contains('=') => {
+                    Self::Line(value.to_lowercase())
+                }
                 _ => Self::Substring(value.to_lowercase()),
             },
         }
@@ -192,6 +202,7 @@ impl Test {
     fn holds(&self, text: &str) -> bool {
         match self {
             Self::Substring(part) => text.to_lowercase().contains(part.as_str()),
+            Self::Line(line) => text.lines().any(|known| known.to_lowercase() == *line),
             Self::Fuzzy(query) => fuzzy::score(query, text).is_some(),
             Self::Pattern(regex) => regex.is_match(text),
             Self::Exactly(number) => text.parse() == Ok(*number),

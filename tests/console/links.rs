@@ -24,6 +24,9 @@ fn the_address_of_a_run_a_step_and_a_job_is_copied() {
     assert_eq!(copied(&mut harness, "U"), format!("{base}/runs/{RUN}"));
     let job = format!("{base}/locations/warehouse/jobs/nightly_etl");
     assert_eq!(copied(&mut harness, ":copy-url job<enter>"), job);
+    harness.keys("/ingest<enter>");
+    let asset = format!("{base}/assets/sales/orders");
+    assert_eq!(copied(&mut harness, ":copy-url asset<enter>"), asset);
     harness.keys("3/load_warehouse<enter>");
     let step = copied(&mut harness, "U");
     let step_key = "load_warehouse%5Bpartition_2026_03_13%5D";
@@ -53,6 +56,6 @@ fn without_a_webserver_or_a_page_the_reason_is_said() {
     harness.keys("4U");
     assert!(harness.screen().contains("webserver"), "{}", harness.screen());
     let mut harness = Harness::night();
-    harness.keys("3:copy-url asset<enter>");
-    assert!(harness.screen().contains("`asset` has no address"), "{}", harness.screen());
+    harness.keys("3:copy-url pool<enter>");
+    assert!(harness.screen().contains("`pool` has no address"), "{}", harness.screen());
 }

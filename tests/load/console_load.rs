@@ -133,6 +133,8 @@ fn run(number: usize) -> Result<RunView, Failure> {
         steps_failed: 0,
         steps_total: Some(8),
         priority: None,
+        tags: Vec::new(),
+        assets: Vec::new(),
     })
 }
 

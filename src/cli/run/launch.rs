@@ -81,7 +81,7 @@ fn asset(text: &str) -> Result<AssetKeyArg, String> {
     Ok(AssetKeyArg(key))
 }
 
-fn tag(text: &str) -> Result<(String, String), String> {
+pub(super) fn tag(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(String::from("a tag is written KEY=VALUE")),

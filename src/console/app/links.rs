@@ -27,6 +27,8 @@ enum Target {
         path: &'static str,
         name: String,
     },
+    /// An asset, by the parts of its key.
+    Asset(Vec<String>),
     /// The list of code locations, or of another kind.
     List(&'static [&'static str]),
 }
@@ -62,6 +64,7 @@ impl Target {
                 };
                 path.extend(["locations", &place, kind, name])
             }
+            Self::Asset(key) => path.extend(["assets"]).extend(key),
             Self::List(parts) => path.extend(*parts),
         };
         drop(path);
@@ -103,10 +106,12 @@ impl App {
         let target = match what {
             "" => self.linked(),
             "job" => self.linked_job(),
-            other => return Err(format!("`{other}` has no address: job")),
+            "asset" => self.linked_asset(),
+            other => return Err(format!("`{other}` has no address: job, asset")),
         };
         let target = target.ok_or_else(|| match what {
             "" => String::from("What is under the cursor has no page in Dagster's webserver"),
+            "asset" => String::from("No run that was launched for assets is under the cursor"),
             _ => String::from("Its job is not known, or is in several code locations"),
         })?;
         let webserver = self.snapshot.webserver();
@@ -140,6 +145,13 @@ impl App {
             _ => return None,
         };
         (!run_id.is_empty()).then_some(Target::Run { run_id, step_key })
+    }
+
+    /// The first asset that the run under the cursor was launched for.
+    fn linked_asset(&self) -> Option<Target> {
+        let run = (self.view == View::Runs).then(|| self.selected_run())??;
+        let key = run.assets.first()?.split('/').map(str::to_owned);
+        Some(Target::Asset(key.collect()))
     }
 
     /// The job of what is under the cursor, if one code location alone has one of its name.

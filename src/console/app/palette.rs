@@ -102,7 +102,7 @@ impl App {
                     .collect()
             }
             Verb::Theme => owned(&BUILT_IN.map(|(name, _)| name)),
-            Verb::CopyUrl | Verb::Browse => owned(&["job"]),
+            Verb::CopyUrl | Verb::Browse => owned(&["job", "asset"]),
             Verb::Dump => owned(&["screen", "csv", "json"]),
             Verb::DrainQueue | Verb::PurgeQueue => owned(&["keep-waiting"]),
             Verb::Redrive | Verb::RedriveAll | Verb::Resend => {

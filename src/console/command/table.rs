@@ -334,11 +334,11 @@ pub static COMMANDS: &[CommandRow] = &[
         .help("copy the id (or the log line) under the cursor to the clipboard (OSC 52)"),
     row(Verb::CopyUrl, "copy-url", &["U"])
         .within(LINKED)
-        .takes("[job]")
+        .takes("[job|asset]")
         .help("copy the address that the run, step, job, schedule or sensor under the cursor has in Dagster's webserver (OSC 52)"),
     row(Verb::Browse, "browse", &["B"])
         .within(LINKED)
-        .takes("[job]")
+        .takes("[job|asset]")
         .help("open that address in this desktop's browser; over ssh it is copied"),
     row(Verb::Move(Motion::Down), "down", &["j", "<down>"]).help("one row down"),
     row(Verb::Move(Motion::Up), "up", &["k", "<up>"]).help("one row up"),
@@ -351,7 +351,7 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::Filter, "filter", &["/"])
         .hinted()
         .takes("[TERMS]")
-        .help("show matching rows: text, !not, ~fuzzy, re:REGEX, queue: status: run: job: step: worker: host: kind: prio:>5"),
+        .help("show matching rows: text, !not, ~fuzzy, re:REGEX, queue: status: run: job: step: worker: host: kind: tag:KEY=VALUE partition: asset: by: prio:>5"),
     row(Verb::Palette, "command", &[":"])
         .hinted()
         .help("type a command's name, with completion"),

@@ -39,7 +39,16 @@ pub fn columns(view: View) -> &'static [&'static str] {
             "RUN", "CPU", "MEMORY", "PID", "RECV", "ENDED",
         ],
         View::Runs => &[
-            "CREATED", "STATUS", "JOB", "PRIO", "RUN", "STEPS", "FAILED", "DURATION",
+            "CREATED",
+            "STATUS",
+            "JOB",
+            "PRIO",
+            "RUN",
+            "STEPS",
+            "FAILED",
+            "DURATION",
+            "PARTITION",
+            "BY",
         ],
         View::Workers => &["WORKER", "STATE", "BUSY", "FAILED", "HOST", "VERSION"],
         View::DeadLetters => &["QUEUE", "AGE", "RECV", "STEP", "JOB"],
@@ -161,6 +170,8 @@ fn compare_runs(column: usize, a: &RunView, b: &RunView) -> Ordering {
         4 => a.run_id.cmp(&b.run_id),
         5 => ended(a).cmp(&ended(b)),
         6 => a.steps_failed.cmp(&b.steps_failed),
+        8 => a.partition().cmp(&b.partition()),
+        9 => a.launched_by().cmp(&b.launched_by()),
         _ => {
             // Running items have the longest durations of all, the longer the earlier they began.
             let key = |run: &RunView| match (run.started_at, run.ended_at) {
