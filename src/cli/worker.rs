@@ -3,6 +3,7 @@
 
 mod background;
 mod fleet;
+mod restart;
 mod signals;
 mod start;
 mod verbs;
@@ -51,6 +52,9 @@ pub enum WorkerVerb {
     /// Finish what runs, give the rest back, end
     #[command(alias = "terminate")]
     Drain(DrainArgs),
+    /// Finish what runs, give the rest back, end and start again in place with the same flags; with
+    /// --all one worker after the other, until one does not come back
+    Restart(RestartArgs),
     /// Kill what has not ended within its grace period (it goes on elsewhere), end
     Stop(EndArgs),
     /// End at once, whatever runs: its steps are told as lost and tried again
@@ -229,6 +233,19 @@ pub struct DrainArgs {
     pub end: EndArgs,
 }
 
+/// `worker restart`.
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    /// All workers of this host, one after the other; the next only when the former is back
+    #[arg(long, conflicts_with = "worker")]
+    pub all: bool,
+    /// Stop what runs (see `stop`) after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub within: Option<u64>,
+    #[command(flatten)]
+    pub order: OrderArgs,
+}
+
 /// Verbs that end a worker.
 #[derive(Debug, Args)]
 pub struct EndArgs {
@@ -284,6 +301,20 @@ pub enum WorkerError {
         pid: u32,
         /// The system's error.
         source: rustix::io::Errno,
+    },
+    /// It cannot start again.
+    #[error("cannot start again: {source}; start it with `dagster-taskiq-tui worker start`")]
+    Restart {
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A worker did not start again.
+    #[error("worker {worker} did not come back within {seconds} s after its end; its log says why")]
+    NotBack {
+        /// Its name.
+        worker: String,
+        /// The time it had.
+        seconds: u64,
     },
     /// Signals or the runtime.
     #[error("cannot set up this process: {0}; check its limits (ulimit -a)")]

@@ -25,6 +25,7 @@ mod overlays;
 mod palette;
 mod parts;
 mod pausing;
+mod rolling;
 mod runs;
 mod updates;
 
@@ -62,6 +63,7 @@ pub use messages::Messages;
 pub use mouse::Mouse;
 pub use navigation::Place;
 pub use parts::Parts;
+pub use rolling::Rolling;
 
 /// Input of the model.
 #[derive(Clone, Debug)]
@@ -259,6 +261,8 @@ pub struct App {
     pub(super) parts: Parts,
     /// Re-executions or redrives under way.
     batch: Option<Batch>,
+    /// Restarts under way.
+    rolling: Option<Rolling>,
     /// The alarms that the terminal rings for.
     ringing: Notifier,
     /// Time of the last message.
@@ -313,6 +317,7 @@ impl App {
             failures: Failures::default(),
             parts: Parts::default(),
             batch: None,
+            rolling: None,
             ringing: Notifier::default(),
             last_message_at: Timestamp::MIN,
         }
@@ -351,6 +356,7 @@ impl App {
                     && !self.explain_reply(request, &reply, now)
                     && !self.failures_reply(request, &reply, now, &mut effects)
                     && !self.batch_reply(request, &reply, now)
+                    && !self.rolling_reply(request, &reply, now)
                     && !self.parts_reply(request, &reply, now)
                     && !self.alarm_history_reply(request, &reply)
                 {
@@ -377,6 +383,7 @@ impl App {
         self.keep_explaining(now, &mut effects);
         self.keep_scanning(now, &mut effects);
         self.keep_sending(now, &mut effects);
+        self.keep_rolling(now, &mut effects);
         self.keep_looking(now, &mut effects);
         effects
     }
@@ -389,6 +396,7 @@ impl App {
         let follows = self.followed.as_ref();
         let moving = follows.is_some_and(|follow| !follow.is_over())
             || self.explained.is_some()
+            || self.rolling.is_some()
             || !snapshot.tasks.is_empty()
             || !self.toasts.is_empty()
             || self.ringing.is_waiting()

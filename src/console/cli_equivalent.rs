@@ -100,6 +100,10 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             let within = within.map(|seconds| format!(" --within {seconds}"));
             format!("worker drain{}{name}", within.unwrap_or_default())
         }
+        Command::Restart { within } => {
+            let within = within.map(|seconds| format!(" --within {seconds}"));
+            format!("worker restart{}{name}", within.unwrap_or_default())
+        }
         Command::Pause => format!("worker pause{name}"),
         Command::Resume => format!("worker resume{name}"),
         Command::Reload => format!("worker reload{name}"),

@@ -58,6 +58,8 @@ pub enum Verb {
     StartWorker,
     /// Finish running tasks, then end the worker.
     DrainWorker,
+    /// Restart workers, one after the other.
+    RestartWorkers,
     /// Interrupt running tasks and end the worker.
     StopWorker,
     /// End the worker at once, with its running tasks.

@@ -124,6 +124,8 @@ pub struct Confirm {
     pub reason: Input,
     /// Whether keys are typed into the reason.
     pub gives_reason: bool,
+    /// Whether the commands are sent one after the other, each when the worker before is back.
+    pub is_rolling: bool,
     /// The commands to send, each with its worker.
     pub requests: Vec<(Option<String>, Command)>,
 }

@@ -37,6 +37,12 @@ pub enum Command {
         #[serde(default)]
         within: Option<u64>,
     },
+    /// As [`Command::Drain`]; then the process starts again in its place, with its arguments.
+    Restart {
+        /// As for a drain.
+        #[serde(default)]
+        within: Option<u64>,
+    },
     /// End the worker process and its tasks at once.
     Kill,
     /// Kill tasks that have not ended within `cancel_grace`, then end the worker process. The
@@ -224,6 +230,7 @@ impl Command {
             | Self::Resume
             | Self::Scale { .. }
             | Self::Drain { .. }
+            | Self::Restart { .. }
             | Self::Reload
             | Self::StartWorker
             | Self::PauseQueue { .. }
@@ -270,6 +277,7 @@ impl Command {
             Self::Resume => "resume",
             Self::Scale { .. } => "scale",
             Self::Drain { .. } => "drain",
+            Self::Restart { .. } => "restart",
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Reload => "reload",

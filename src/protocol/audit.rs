@@ -93,6 +93,7 @@ fn target(worker: &str, command: &Command) -> String {
         Command::Pause
         | Command::Resume
         | Command::Drain { .. }
+        | Command::Restart { .. }
         | Command::Kill
         | Command::Stop
         | Command::Reload

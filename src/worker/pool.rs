@@ -66,6 +66,8 @@ pub struct Pool {
     receiver: Receiver,
     ingest: Ingest,
     executions: ExecutionSet,
+    /// Whether the process is to be started again once the pool has ended.
+    restarts: bool,
     /// Time at which a drain becomes a stop.
     stop_at: Option<tokio::time::Instant>,
     /// When a draining worker next hands over its run workers.
@@ -152,6 +154,7 @@ impl Pool {
             in_hand: HashMap::new(),
             receiver,
             executions: ExecutionSet::default(),
+            restarts: false,
             stop_at: None,
             hand_over_at: None,
             chores: JoinSet::new(),
@@ -161,8 +164,9 @@ impl Pool {
         }
     }
 
-    /// Receives and runs until a drain or a stop has ended. Every message is settled by then.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<PoolRequest>) {
+    /// Receives and runs until a drain or a stop has ended; returns whether the process is to be
+    /// started again. Every message is settled by then: a process that dies instead loses nothing.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<PoolRequest>) -> bool {
         let queues = self.queues.subscribe();
         let net = lost_runs::start(&self.context, queues.clone(), self.status.subscribe());
         let reports = heartbeat::start(&self.context, queues, self.status.subscribe());
@@ -216,6 +220,7 @@ impl Pool {
         }
         self.become_state(WorkerState::Stopped, None);
         vitals().turned(self.state, false, false);
+        self.restarts
     }
 
     /// Reports this worker's end to the deployment, so that it is not counted on for another half
@@ -456,7 +461,7 @@ impl Pool {
     fn become_state(&mut self, state: WorkerState, time: Option<Duration>) {
         info!("worker {} is {}", self.options.worker, state.word());
         self.state = state;
-        Service::report(state);
+        Service::report(state, self.restarts);
         self.ends_in(time);
         if !state.receives() {
             let held: Vec<Task> = self

@@ -28,6 +28,7 @@ mod pausing;
 mod pictures;
 mod pty;
 mod reasons;
+mod restarts;
 mod runs;
 mod screens;
 mod stuck;

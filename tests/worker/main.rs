@@ -20,6 +20,7 @@ mod queue_operations;
 mod queue_pause;
 mod queues;
 mod receives;
+mod restart;
 mod service;
 mod stuck;
 #[path = "../support/mod.rs"]

@@ -28,6 +28,7 @@ pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
             let within = args.within;
             end(&args.end, Command::Drain { within }).await
         }
+        WorkerVerb::Restart(args) => super::restart::restart(&args).await,
         WorkerVerb::Stop(args) => end(&args, Command::Stop).await,
         WorkerVerb::Kill(order) => kill(&order).await,
         WorkerVerb::Reload(order) => send(&order, Command::Reload).await,
@@ -44,7 +45,7 @@ pub(in crate::cli) async fn sockets_in(folder: Option<&PathBuf>) -> Vec<WorkerSo
 }
 
 /// Finds the one worker that the flags select.
-async fn resolve_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
+pub(super) async fn resolve_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
     let mut found = sockets_in(target.runtime_dir.as_ref()).await;
     if let Some(name) = &target.worker {
         found.retain(|socket| socket.worker == *name);

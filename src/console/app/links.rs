@@ -50,7 +50,7 @@ impl Target {
         let mut path = url.path_segments_mut().ok()?;
         path.pop_if_empty();
         match self {
-            Self::Run { run_id, .. } => path.extend(["runs", run_id]),
+            Self::Run { run_id, .. } => path.extend(["runs", run_id.as_str()]),
             Self::Part {
                 location,
                 repository,
@@ -62,7 +62,7 @@ impl Target {
                 } else {
                     format!("{repository}@{location}")
                 };
-                path.extend(["locations", &place, kind, name])
+                path.extend(["locations", place.as_str(), kind, name.as_str()])
             }
             Self::Asset(key) => path.extend(["assets"]).extend(key),
             Self::List(parts) => path.extend(*parts),

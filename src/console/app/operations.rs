@@ -40,6 +40,7 @@ impl App {
             Verb::Reload => self.reload(now, effects),
             Verb::StartWorker => self.confirm_start_worker(),
             Verb::DrainWorker => self.confirm_drain_worker(argument, now),
+            Verb::RestartWorkers => self.confirm_restart(argument, now),
             Verb::StopWorker => self.confirm_stop_worker(now),
             Verb::KillWorker => self.confirm_kill_worker(now),
             Verb::PauseQueue => self.confirm_pause_queue(now),

@@ -270,6 +270,9 @@ impl App {
     fn send_all(&mut self, confirm: Confirm, now: Timestamp, effects: &mut Vec<Effect>) {
         let reason = Some(confirm.reason.text().trim().to_owned());
         let reason = reason.filter(|reason| !reason.is_empty());
+        if confirm.is_rolling {
+            return self.start_rolling(confirm.requests, reason);
+        }
         for (worker, command) in confirm.requests {
             self.send_because(worker, command, reason.clone(), now, effects);
         }

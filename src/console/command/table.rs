@@ -115,6 +115,10 @@ pub static COMMANDS: &[CommandRow] = &[
         .hinted()
         .takes("[SECONDS]")
         .help("finish what runs (or interrupt it after so long), give the rest back, then end the worker"),
+    row(Verb::RestartWorkers, "worker restart", &["Z"])
+        .risk(Disruptive)
+        .takes("[SECONDS]")
+        .help("drain and start again the workers, one after the other: the next when the former is back; x stops it"),
     row(Verb::CancelTask, "worker cancel", &["X"])
         .aka(&["cancel-step", "cancel"])
         .within(&[Overview, Steps])
@@ -246,7 +250,7 @@ pub static COMMANDS: &[CommandRow] = &[
         .risk(Disruptive)
         .help("stop the schedule or sensor, or the marked ones"),
     row(Verb::StopBatch, "stop-batch", &["x"])
-        .help("send no more of the re-executions or redrives under way"),
+        .help("send no more of the re-executions, redrives or restarts under way"),
     row(Verb::ReloadLocation, "run reload", &[])
         .aka(&["reload-location"])
         .risk(Disruptive)

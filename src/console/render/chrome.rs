@@ -41,6 +41,9 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     if let Some(batch) = ctx.app.batch() {
         left.push(span(format!("  {}", batch.note()), roles.info));
     }
+    if let Some(rolling) = ctx.app.rolling() {
+        left.push(span(format!("  {}", rolling.note()), roles.info));
+    }
     let left = Line::from(left);
     let room = area.width.saturating_sub(paint::line_width(&left) + 3);
     let mut widths = [Room::Wide, Room::Retries, Room::Words, Room::Letters]
