@@ -13,6 +13,7 @@ mod details;
 mod dispatch;
 mod explanation;
 mod failures;
+mod find;
 mod launch_form;
 mod links;
 mod list;
@@ -58,6 +59,7 @@ pub(super) use batch::MAX_RATE;
 pub use batch::{Batch, Plan};
 pub use explanation::{Explained, Subject};
 pub use failures::Failures;
+pub use find::Find;
 pub use list::List;
 pub use messages::Messages;
 pub use mouse::Mouse;
@@ -223,6 +225,10 @@ pub struct App {
     /// Filters that were set, oldest first.
     pub(super) filters: Vec<String>,
     pub(super) keymap: Keymap,
+    /// The search in the open page.
+    page_find: Option<Find>,
+    /// Text searched among the log lines.
+    log_find: String,
     /// Keys of a sequence that is not complete yet.
     pub(super) pending: Vec<Key>,
     pub(super) startup: Startup,
@@ -297,6 +303,8 @@ impl App {
             history: Vec::new(),
             filters: Vec::new(),
             keymap: Keymap::default(),
+            page_find: None,
+            log_find: String::new(),
             pending: Vec::new(),
             startup: Startup::None,
             standing: Standing::new(),
@@ -463,6 +471,9 @@ impl App {
         let (view, logs) = (self.view, self.logs);
         let snapshot = Arc::clone(&self.snapshot);
         let is_open = matches!(self.overlay, Some(Overlay::Detail { .. }));
+        if !self.overlay.as_ref().is_some_and(Overlay::is_page) {
+            self.page_find = None;
+        }
         if !is_open {
             self.lists.iter_mut().for_each(List::let_go);
         }

@@ -114,6 +114,12 @@ pub enum Verb {
     SwitchOff,
     /// Send no more of the re-executions or redrives under way.
     StopBatch,
+    /// Search the log lines for a text.
+    Find,
+    /// Go to the next line with it.
+    FindNext,
+    /// Go to the one before.
+    FindPrevious,
     /// Change the form of the times of log lines.
     LogTimes,
     /// Have Dagster load a code location again.

@@ -65,6 +65,11 @@ pub enum Overlay {
         /// The chosen row.
         choice: usize,
     },
+    /// `F` and a text that is searched among the log lines.
+    Find {
+        /// The typed text.
+        input: Input,
+    },
     /// The dialog for the number of slots.
     Scale {
         /// The typed text.
@@ -79,6 +84,18 @@ pub enum Overlay {
 }
 
 impl Overlay {
+    /// Whether it is text that is scrolled and searched.
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        matches!(
+            self,
+            Self::Help { .. }
+                | Self::AlarmHistory { .. }
+                | Self::Detail { .. }
+                | Self::Explain { .. }
+        )
+    }
+
     /// Whether a chord with Alt has a meaning for it.
     #[must_use]
     pub fn takes_chord(&self, key: Key) -> bool {
@@ -86,6 +103,7 @@ impl Overlay {
             Self::Palette { .. }
             | Self::Filter { .. }
             | Self::Launch { .. }
+            | Self::Find { .. }
             | Self::Scale { .. }
             | Self::Stagger(_) => Input::takes_chord(key),
             Self::Confirm(confirm) => {

@@ -13,6 +13,7 @@ mod contexts;
 mod dead_letters;
 mod explaining;
 mod failures;
+mod finding;
 mod fixture;
 mod following;
 mod harness;

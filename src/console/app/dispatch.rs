@@ -59,7 +59,9 @@ impl App {
         let mut keys = self.pending.clone();
         keys.push(key);
         let overlay = self.overlay.as_ref();
-        overlay.is_some_and(|overlay| overlay.takes_chord(key))
+        let finds = self.page_find.as_ref().is_some_and(|find| find.is_typed);
+        (finds && Input::takes_chord(key))
+            || overlay.is_some_and(|overlay| overlay.takes_chord(key))
             || !matches!(self.keymap.meaning(&keys, self.view), Meaning::Nothing)
     }
 
@@ -120,6 +122,10 @@ impl App {
             Verb::LogLevel => self.set_level(argument, now),
             Verb::LogFollow => self.logs.follow = !self.logs.follow,
             Verb::LogWrap => self.logs.wrap = !self.logs.wrap,
+            Verb::Find if argument.is_empty() => self.open_log_find(),
+            Verb::Find => self.find_in_logs(argument, now),
+            Verb::FindNext => self.step_logs(1, now),
+            Verb::FindPrevious => self.step_logs(-1, now),
             Verb::LogTimes => self.logs.times = self.logs.times.next(),
             Verb::StepsOfRun => self.steps_of_run(now, effects),
             Verb::LogsOf => self.logs_of(now, effects),

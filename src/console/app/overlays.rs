@@ -39,12 +39,16 @@ impl App {
         }
         // Earlier keys of a sequence are not part of the paste.
         self.pending.clear();
+        if self.paste_find(text) {
+            return;
+        }
         match &mut self.overlay {
             Some(Overlay::Filter { input, .. }) => {
                 input.paste(text);
                 let text = input.text().to_owned();
                 self.set_filter(&text);
             }
+            Some(Overlay::Find { input }) => input.paste(text),
             Some(Overlay::Palette { input, choice, .. } | Overlay::Launch { input, choice }) => {
                 input.paste(text);
                 *choice = 0;
@@ -113,6 +117,7 @@ impl App {
             Overlay::Launch { input, choice } => self.launch_key(key, input, choice, effects),
             Overlay::LaunchForm(form) => self.form_key(key, form, now, effects),
             Overlay::Columns { choice } => self.columns_key(key, choice),
+            Overlay::Find { input } => self.log_find_key(key, input, now),
             Overlay::Scale { input } => self.scale_key(key, input, now, effects),
             Overlay::Stagger(stagger) => self.stagger_key(key, stagger, now),
             Overlay::Confirm(confirm) => self.confirm_key(key, confirm, now, effects),
@@ -131,6 +136,10 @@ impl App {
         effects: &mut Vec<Effect>,
     ) {
         let most = crate::console::render::overlay_overflow(self, &with(scroll));
+        if let Some(scroll) = self.find_key(key, scroll, &with) {
+            self.overlay = Some(with(scroll.min(most)));
+            return;
+        }
         let Meaning::Command(row) = self.keymap.meaning(&[key], self.view) else {
             self.overlay = Some(with(scroll));
             return;

@@ -284,6 +284,17 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Verb::LogTimes, "timestamps", &["t"])
         .within(&[Logs])
         .help("time of day, date and milliseconds, or no time before the lines"),
+    row(Verb::Find, "find", &["F"])
+        .within(&[Logs])
+        .hinted()
+        .takes("[TEXT]")
+        .help("go to the next line with a text, and mark it in all lines; `/` in an open page does that there"),
+    row(Verb::FindNext, "find-next", &["n"])
+        .within(&[Logs])
+        .help("the next line with the text; in an open page too"),
+    row(Verb::FindPrevious, "find-previous", &["N"])
+        .within(&[Logs])
+        .help("the line before with the text; in an open page too"),
     // Rows.
     row(Verb::Open, "open", &["<enter>"])
         .within(&[

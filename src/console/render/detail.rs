@@ -33,15 +33,13 @@ fn size(body: Rect) -> (u16, u16) {
     (body.width.min(130), body.height)
 }
 
-/// Maximum scroll offset of the text.
-pub(super) fn overflow(app: &App, body: Rect) -> u16 {
+/// The area of the text, and its lines.
+pub(super) fn page(app: &App, body: Rect) -> (Rect, Vec<Line<'static>>) {
     let caret = Cell::new(None);
     let ctx = Ctx::timeless(app, &caret);
     let inner = box_inner(box_area(body, size(body)));
-    let lines = content(ctx, inner.width).map_or(0, |(_, lines)| lines.len());
-    u16::try_from(lines)
-        .unwrap_or(u16::MAX)
-        .saturating_sub(inner.height)
+    let lines = content(ctx, inner.width).map_or_else(Vec::new, |(_, lines)| lines);
+    (inner, lines)
 }
 
 pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {

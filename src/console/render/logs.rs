@@ -33,6 +33,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     } else {
         cut(ctx, buf, inner);
     }
+    paint::highlight(buf, inner, &ctx.app.log_find().to_lowercase());
 }
 
 /// Level, follow, wrap and filter, at the right of the title.
