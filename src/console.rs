@@ -31,6 +31,7 @@ mod render;
 pub mod rows;
 mod runtime;
 pub mod saved_state;
+pub mod shown;
 mod terminal;
 pub mod text;
 pub mod theme;

@@ -44,6 +44,7 @@ use super::glyphs::Glyphs;
 use super::key::Key;
 use super::keymap::Keymap;
 use super::notify::{Notifier, RingSettings};
+use super::shown::Shown;
 use super::options::{ContextChoice, Exit, QuitPolicy, Startup};
 use super::overlay::Overlay;
 use super::theme::{Depth, Theme};
@@ -212,7 +213,7 @@ pub struct App {
     /// The time zone before it was switched.
     own_zone: TimeZone,
     pub(super) theme: Theme,
-    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) snapshot: Shown,
     pub(super) view: View,
     /// The views that Esc leads back to.
     trail: Vec<Place>,
@@ -288,7 +289,7 @@ impl App {
             own_zone: setup.zone.clone(),
             setup,
             theme,
-            snapshot: Arc::default(),
+            snapshot: Shown::default(),
             view: View::Overview,
             trail: Vec::new(),
             lists: Default::default(),
@@ -469,7 +470,7 @@ impl App {
     fn settle(&mut self) {
         let page = super::render::page_rows(self);
         let (view, logs) = (self.view, self.logs);
-        let snapshot = Arc::clone(&self.snapshot);
+        let snapshot = self.snapshot.clone();
         let is_open = matches!(self.overlay, Some(Overlay::Detail { .. }));
         if !self.overlay.as_ref().is_some_and(Overlay::is_page) {
             self.page_find = None;

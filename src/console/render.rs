@@ -45,15 +45,15 @@ use super::app::{App, Find};
 use super::glyphs::Glyphs;
 use super::labels;
 use super::overlay::Overlay;
+use super::shown::Shown;
 use super::theme::Roles;
 use super::view::View;
-use crate::domain::Snapshot;
 
 /// Inputs of every region's drawing.
 #[derive(Clone, Copy)]
 struct Ctx<'a> {
     app: &'a App,
-    snapshot: &'a Snapshot,
+    snapshot: &'a Shown,
     roles: &'a Roles,
     glyphs: &'static Glyphs,
     now: Timestamp,

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::console::labels;
 use crate::console::rows::{WorkerRow, task_at, worker_at};
+use crate::console::shown::Shown;
 use crate::console::throughput::ended_at;
 use crate::console::view::View;
 use crate::domain::{
@@ -68,7 +69,7 @@ impl Sort {
 
     /// Sorts positions of the view's list in this order; equal rows keep the list's order.
     /// Positions that are nearly sorted are faster.
-    pub(super) fn apply(self, view: View, snapshot: &Snapshot, picked: &mut [usize]) {
+    pub(super) fn apply(self, view: View, snapshot: &Shown, picked: &mut [usize]) {
         picked.sort_by(|a, b| {
             let ordering = compare(view, snapshot, self.column, *a, *b);
             let ordering = if self.descending {
@@ -81,7 +82,7 @@ impl Sort {
     }
 }
 
-fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -> Ordering {
+fn compare(view: View, snapshot: &Shown, column: usize, a: usize, b: usize) -> Ordering {
     match view {
         View::Queues => compare_queues(column, snapshot, &snapshot.queues[a], &snapshot.queues[b]),
         View::Overview | View::Steps => match (task_at(snapshot, a), task_at(snapshot, b)) {
