@@ -37,6 +37,7 @@ pub mod text;
 pub mod theme;
 pub mod throughput;
 pub mod toast;
+pub mod tracebacks;
 pub mod view;
 pub mod yaml_diagnostics;
 

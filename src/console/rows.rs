@@ -47,7 +47,7 @@ impl Rows {
     ) -> Self {
         let total = total(view, snapshot);
         let sort = sort.or((view == View::Overview).then_some(Sort::LONGEST_FIRST));
-        let all = filter.is_empty() && (view != View::Logs || level == LogLevel::Trace);
+        let all = filter.is_empty() && view != View::Logs;
         if all && sort.is_none() {
             return Self::All(total);
         }
@@ -65,8 +65,11 @@ impl Rows {
             View::Failures => filter.matches(&snapshot.failures[*index]),
             View::Dagster => filter.matches(&snapshot.dagster[*index]),
             View::Logs => {
-                let line = &snapshot.logs[*index];
-                line.level >= level && filter.matches(line)
+                let (folds, logs) = (&snapshot.tracebacks, &snapshot.logs);
+                let mut lines = folds.lines_of(*index, logs);
+                !folds.hides(*index)
+                    && folds.level(*index, logs) >= Some(level)
+                    && lines.any(|line| filter.matches(line))
             }
         };
         let Some(sort) = sort else {

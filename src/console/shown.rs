@@ -4,12 +4,15 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::tracebacks::Tracebacks;
 use crate::domain::{DagsterPart, FailureGroup, PeekedMessage, Snapshot};
 
 /// The data of all views. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
     snapshot: Arc<Snapshot>,
+    /// The tracebacks among its log lines.
+    pub tracebacks: Arc<Tracebacks>,
     /// Dead letters from the last look at their queues.
     pub dead_letters: Arc<Vec<PeekedMessage>>,
     /// Failures from the last scan, grouped by what broke.
@@ -29,6 +32,9 @@ impl Deref for Shown {
 impl Shown {
     /// Takes a new snapshot.
     pub fn receive(&mut self, snapshot: Arc<Snapshot>) {
+        if !Arc::ptr_eq(&self.snapshot.logs, &snapshot.logs) {
+            self.tracebacks = Arc::new(Tracebacks::find(&snapshot.logs));
+        }
         self.snapshot = snapshot;
     }
 }

@@ -38,5 +38,6 @@ mod support;
 mod svg;
 mod tables;
 mod tmux;
+mod tracebacks;
 mod typing;
 mod words;

@@ -163,8 +163,11 @@ impl App {
         let list = self.list();
         let (count, cursor) = (list.rows.len(), list.cursor);
         let has = |row: &usize| {
-            let line = list.rows.get(*row).and_then(|at| self.snapshot.logs.get(at));
-            line.is_some_and(|line| line.message.to_lowercase().contains(&needle))
+            let (folds, logs) = (&self.snapshot.tracebacks, &self.snapshot.logs);
+            list.rows.get(*row).is_some_and(|at| {
+                let mut lines = folds.lines_of(at, logs);
+                lines.any(|line| line.message.to_lowercase().contains(&needle))
+            })
         };
         let found = if by > 0 {
             (cursor + 1..count).chain(0..=cursor).find(has)

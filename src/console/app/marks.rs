@@ -1,7 +1,5 @@
 //! Marked rows and chosen columns.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::App;

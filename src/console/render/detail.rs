@@ -81,7 +81,7 @@ fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
         View::Dagster => page.part(ctx.app.selected_part()?),
         View::Failures => page.group(ctx.app.selected_group()?),
         View::Audit => page.audit(ctx.snapshot.audit.get(index)?),
-        View::Logs => page.log(ctx.snapshot.logs.get(index)?),
+        View::Logs => page.log(ctx.snapshot.logs.get(index)?, index),
     };
     Some((title, page.lines))
 }
@@ -290,13 +290,21 @@ impl Page<'_> {
         text::clean(&entry.verb).into_owned()
     }
 
-    fn log(&mut self, line: &LogLine) -> String {
+    fn log(&mut self, line: &LogLine, index: usize) -> String {
         self.time("at", Some(line.at));
         self.field("level", labels::level(line.level));
         self.field("target", &line.target);
         self.field("run", line.run_id.as_deref().unwrap_or_default());
         self.field("step", line.step_key.as_deref().unwrap_or_default());
         self.field("worker", line.worker.as_deref().unwrap_or_default());
+        let snapshot = self.ctx.snapshot;
+        if let Some(lines) = snapshot.tracebacks.of(index) {
+            self.heading(format!("traceback of {}", plural(lines.len(), "line")));
+            for line in snapshot.tracebacks.lines_of(index, &snapshot.logs) {
+                self.wrapped_text(Vec::new(), &line.message);
+            }
+            return String::from("Traceback");
+        }
         self.heading(String::from("message"));
         self.wrapped_text(Vec::new(), &line.message);
         String::from("Log line")
