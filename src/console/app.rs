@@ -225,6 +225,8 @@ pub struct App {
     pub(super) history: Vec<String>,
     /// Filters that were set, oldest first.
     pub(super) filters: Vec<String>,
+    /// Filters that were saved, by name.
+    pub(super) saved_filters: BTreeMap<String, String>,
     pub(super) keymap: Keymap,
     /// The search in the open page.
     page_find: Option<Find>,
@@ -303,6 +305,7 @@ impl App {
             toasts: Vec::new(),
             history: Vec::new(),
             filters: Vec::new(),
+            saved_filters: BTreeMap::new(),
             keymap: Keymap::default(),
             page_find: None,
             log_find: String::new(),

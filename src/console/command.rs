@@ -30,6 +30,8 @@ pub enum Verb {
     Back,
     /// Filter the rows.
     Filter,
+    /// Save the filter under a name.
+    SaveFilter,
     /// Type a command's name.
     Palette,
     /// All alarms.

@@ -5,6 +5,7 @@
 //! `prio:>5` compares, `tag:team=data` is that tag and `tag:team` a part of one. Case does not matter; `"several words"` are one term.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use regex::{Regex, RegexBuilder};
 
@@ -41,6 +42,8 @@ struct Term {
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     text: String,
+    /// The text with saved filters in their places.
+    expanded: Option<String>,
     terms: Vec<Term>,
     error: Option<String>,
 }
@@ -80,6 +83,39 @@ impl Filter {
             }
         }
         filter
+    }
+
+    /// Parses a filter in which saved ones are named: a word `@name` stands for the text of that name.
+    #[must_use]
+    pub fn with_saved(text: &str, saved: &BTreeMap<String, String>) -> Self {
+        let mut unknown = None;
+        let expanded: Vec<String> = words_as_typed(text)
+            .into_iter()
+            .map(|word| match word.strip_prefix('@') {
+                None | Some("") => word,
+                Some(name) => saved.get(name).cloned().unwrap_or_else(|| {
+                    unknown = Some(name.to_owned());
+                    String::new()
+                }),
+            })
+            .collect();
+        let mut filter = Self::parse(&expanded.join(" "));
+        if let Some(name) = unknown {
+            let known: Vec<String> = saved.keys().map(|name| format!("@{name}")).collect();
+            let known = match known.as_slice() {
+                [] => String::from("none is; :save-filter NAME saves one"),
+                known => known.join(" "),
+            };
+            filter.error = Some(format!("no filter is saved as @{name}: {known}"));
+        }
+        filter.expanded = Some(std::mem::replace(&mut filter.text, text.to_owned()));
+        filter
+    }
+
+    /// The text with the saved filters in their places.
+    #[must_use]
+    pub fn expanded(&self) -> &str {
+        self.expanded.as_deref().unwrap_or(&self.text)
     }
 
     /// The typed text.
@@ -127,6 +163,21 @@ fn words(text: &str) -> Vec<String> {
     }
     words.push(word);
     words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The words of a filter with their quotation marks.
+fn words_as_typed(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in text.chars() {
+        quoted ^= c == '"';
+        if c.is_whitespace() && !quoted {
+            words.push(std::mem::take(&mut word));
+        } else {
+            word.push(c);
+        }
+    }
+    words.push(word);
     words
 }
 

@@ -239,3 +239,20 @@ proptest! {
         prop_assert_eq!(of(&before), of(&Rows::default()));
     }
 }
+
+#[test]
+fn a_filter_is_saved_by_name_and_used_in_other_views_and_by_the_next_console() {
+    let mut harness = Harness::night();
+    harness.keys("3/job:nightly<enter>:save-filter night<enter>");
+    assert!(harness.screen().contains("/@night is now: job:nightly"), "{}", harness.screen());
+    harness.keys("4/@night status:started<enter>");
+    let screen = harness.screen();
+    assert!(screen.contains("/@night status:started") && screen.contains("1 of 5"), "{screen}");
+    let memory = harness.app.memory();
+    let mut next = Harness::night();
+    next.app = next.app.with_memory(memory);
+    next.keys("4");
+    assert!(next.screen().contains("1 of 5"), "{}", next.screen());
+    next.keys("/@nightly");
+    assert!(next.screen().contains("no filter is saved as @nightly: @night"), "{}", next.screen());
+}

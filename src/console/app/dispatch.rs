@@ -114,6 +114,7 @@ impl App {
             Verb::Back => self.back(effects),
             Verb::Filter if !argument.is_empty() => self.set_filter(argument),
             Verb::Filter => self.open_filter(),
+            Verb::SaveFilter => self.save_filter(argument, now),
             Verb::Palette => self.open_palette(),
             Verb::Alarms => self.list_alarms(),
             Verb::Acknowledge => self.acknowledge(None, argument, now, effects),
@@ -231,9 +232,36 @@ impl App {
     }
 
     pub(super) fn set_filter(&mut self, text: &str) {
+        let filter = Filter::with_saved(text, &self.saved_filters);
         let list = self.list_mut();
-        list.filter = Filter::parse(text);
+        list.filter = filter;
         list.stale = true;
+    }
+
+    /// Saves the view's filter under a name; without a filter, forgets the name.
+    fn save_filter(&mut self, name: &str, now: Timestamp) {
+        let is_name = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || !name.chars().all(is_name) {
+            let text = "Name the filter: `:save-filter NAME`, of letters, digits, - and _";
+            return self.toast(Tone::Failed, text, now);
+        }
+        let filter = &self.list().filter;
+        if let Some(error) = filter.error() {
+            let text = format!("Not saved: {error}");
+            return self.toast(Tone::Failed, text, now);
+        }
+        let text = filter.expanded().trim().to_owned();
+        let told = if text.is_empty() {
+            match self.saved_filters.remove(name) {
+                Some(_) => format!("@{name} is forgotten"),
+                None => String::from("There is no filter here to save: / sets one"),
+            }
+        } else {
+            let told = format!("/@{name} is now: {text}");
+            self.saved_filters.insert(name.to_owned(), text);
+            told
+        };
+        self.toast(Tone::Note, told, now);
     }
 
     fn open_filter(&mut self) {

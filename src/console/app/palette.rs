@@ -102,6 +102,11 @@ impl App {
                     .collect()
             }
             Verb::Theme => owned(&BUILT_IN.map(|(name, _)| name)),
+            Verb::SaveFilter => self.saved_filters.keys().cloned().collect(),
+            Verb::Filter => {
+                let names = self.saved_filters.keys();
+                names.map(|name| format!("@{name}")).collect()
+            }
             Verb::CopyUrl | Verb::Browse => owned(&["job", "asset"]),
             Verb::Dump => owned(&["screen", "csv", "json"]),
             Verb::DrainQueue | Verb::PurgeQueue => owned(&["keep-waiting"]),

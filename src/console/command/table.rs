@@ -367,6 +367,9 @@ pub static COMMANDS: &[CommandRow] = &[
         .hinted()
         .takes("[TERMS]")
         .help("show matching rows: text, !not, ~fuzzy, re:REGEX, queue: status: run: job: step: worker: host: kind: tag:KEY=VALUE partition: asset: by: prio:>5"),
+    row(Verb::SaveFilter, "save-filter", &[])
+        .takes("NAME")
+        .help("save the filter: `/@NAME` uses it in any view, beside other terms; without a filter the name is forgotten"),
     row(Verb::Palette, "command", &[":"])
         .hinted()
         .help("type a command's name, with completion"),
