@@ -112,7 +112,9 @@ pub enum Verb {
     RedriveGroup,
     /// Turn a schedule or sensor on, or off if it is on.
     Switch,
-    /// Turn a schedule or sensor off.
+    /// Turn a schedule or sensor on.
+    SwitchOn,
+    /// Turn it off.
     SwitchOff,
     /// Send no more of the re-executions or redrives under way.
     StopBatch,
@@ -242,7 +244,8 @@ impl CommandRow {
         if is_clear { short } else { self.name }
     }
 
-    fn names(&self) -> impl Iterator<Item = &'static str> {
+    /// Its name, and its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
         [self.name].into_iter().chain(self.aliases.iter().copied())
     }
 
@@ -283,6 +286,10 @@ pub fn of_line<'a>(line: &'a str, view: View) -> Option<(&'static CommandRow, &'
 /// a command without arguments is no match.
 #[must_use]
 pub fn split<'a>(line: &'a str, view: View) -> Option<(&'static CommandRow, &'a str)> {
+    // `queue redrive --all` is a name, not a queue of that name.
+    if COMMANDS.iter().any(|row| row.is_named(line)) {
+        return None;
+    }
     let takes = COMMANDS.iter().filter(|row| !row.argument.is_empty());
     let rest = |name: &str| line.strip_prefix(name)?.strip_prefix(' ');
     let found = takes.flat_map(|row| {

@@ -106,8 +106,7 @@ impl Keymap {
                 OneOrMany::One(keys) => vec![keys],
                 OneOrMany::Many(keys) => keys,
             };
-            map.bindings
-                .retain(|binding| binding.row.name != row.name);
+            map.bindings.retain(|binding| binding.row.name != row.name);
             for written in keys {
                 let keys = key::parse(&written);
                 let last = keys.last().ok_or_else(|| {

@@ -112,7 +112,7 @@ impl Tracebacks {
     ) -> impl Iterator<Item = &'a LogLine> {
         let own = std::iter::once(at).filter(move |at| self.of(*at).is_none());
         let all = self.of(at).unwrap_or_default().iter().copied();
-        own.chain(all).filter_map(|at| lines.get(at))
+        own.chain(all).filter_map(move |at| lines.get(at))
     }
 
     /// Level of a row: the highest of its lines.
@@ -217,7 +217,10 @@ mod tests {
             ("a", "    load()"),
             ("a", "ValueError: first"),
             ("a", ""),
-            ("a", "During handling of the above exception, another exception occurred:"),
+            (
+                "a",
+                "During handling of the above exception, another exception occurred:",
+            ),
             ("a", ""),
             ("a", PYTHON),
             ("a", "  File \"x.py\", line 2, in <module>"),
@@ -240,7 +243,10 @@ mod tests {
             ("a", "  File \"utils.py\", line 57, in boundary"),
             ("a", "    yield"),
             ("a", ""),
-            ("a", "The above exception was caused by the following exception:"),
+            (
+                "a",
+                "The above exception was caused by the following exception:",
+            ),
             ("a", "Unavailable: HTTP 503"),
             ("a", ""),
             ("a", DAGSTER),
@@ -260,6 +266,10 @@ mod tests {
             ("b", PYTHON),
             ("b", "  File \"x.py\""),
         ];
-        assert_eq!(shown(&texts), [0, 1, 2, 3, 4], "its exception has not come yet");
+        assert_eq!(
+            shown(&texts),
+            [0, 1, 2, 3, 4],
+            "its exception has not come yet"
+        );
     }
 }

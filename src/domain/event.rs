@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 
 use super::secrets::redact_in_place;
 use super::{
-    Acknowledgement, Alarm, Audience, FleetWorker, ForkServerPhase, ForkServerView, LogLine, Phase,
-    PausedQueues, QueueView, Source, TaskOutcome, TaskView, Timestamp, Usage, UsualTime, WorkerState,
+    Acknowledgement, Alarm, Audience, FleetWorker, ForkServerPhase, ForkServerView, LogLine,
+    PausedQueues, Phase, QueueView, Source, TaskOutcome, TaskView, Timestamp, Usage, UsualTime,
+    WorkerState,
 };
 
 /// An event of a worker.
@@ -158,7 +159,9 @@ impl Event {
                 }
             }
             Self::PausedQueues { queues } => {
-                let reasons = queues.values_mut().filter_map(|pause| pause.reason.as_mut());
+                let reasons = queues
+                    .values_mut()
+                    .filter_map(|pause| pause.reason.as_mut());
                 reasons.for_each(redact_in_place);
             }
             Self::State { .. }

@@ -141,7 +141,9 @@ impl RunView {
 
     /// Its tags as `key=value`.
     pub fn written_tags(&self) -> impl Iterator<Item = String> {
-        self.tags.iter().map(|(key, value)| format!("{key}={value}"))
+        self.tags
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
     }
 }
 

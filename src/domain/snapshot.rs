@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Acknowledgement, Alarm, AuditEntry, DagsterPart, FleetWorker, JobRef, LogLine,
-    PausedQueues, PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
+    Acknowledgement, Alarm, AuditEntry, DagsterPart, FleetWorker, JobRef, LogLine, PausedQueues,
+    PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
 };
 
 /// Maximum number of finished tasks that a worker keeps for its consoles.

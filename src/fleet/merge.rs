@@ -8,8 +8,8 @@ use jiff::SignedDuration;
 
 use crate::domain::{
     Acknowledgement, Alarm, AuditEntry, FleetWorker, PausedQueues, Phase, PriorityCount, QueueView,
-    Source,
-    SourceHealth, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerState, WorkerView,
+    Source, SourceHealth, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerState,
+    WorkerView,
 };
 
 /// Maximum number of finished tasks of all workers together.

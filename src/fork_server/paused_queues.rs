@@ -55,7 +55,8 @@ impl InstanceAgent {
             reason: reason.map(str::to_owned),
         };
         let request = "the pause of a queue";
-        self.paused.read(request, self.request(request, frame).await?)
+        self.paused
+            .read(request, self.request(request, frame).await?)
     }
 
     /// Ends the pause of a queue.
@@ -65,6 +66,7 @@ impl InstanceAgent {
             queue: queue.to_owned(),
         };
         let request = "the end of a queue's pause";
-        self.paused.read(request, self.request(request, frame).await?)
+        self.paused
+            .read(request, self.request(request, frame).await?)
     }
 }

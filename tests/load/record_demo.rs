@@ -232,6 +232,7 @@ async fn ask_as(
                 request,
                 worker,
                 command: Command::Query(query),
+                ..
             } = effect
             else {
                 continue;

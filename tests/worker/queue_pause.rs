@@ -73,7 +73,10 @@ fn no_worker_receives_from_a_paused_queue_until_it_is_resumed_also_none_that_sta
 
 #[test]
 fn what_is_held_of_a_queue_goes_back_when_a_worker_is_told_to_pause_it() {
-    let mut scene = Scene::with(QUEUE, "visibility_timeout: 10\nload_grace: 0\nprefetch: 4\n");
+    let mut scene = Scene::with(
+        QUEUE,
+        "visibility_timeout: 10\nload_grace: 0\nprefetch: 4\n",
+    );
     let worker = scene.worker(1, &[]);
     let run = scene.side.make_run("four");
     let bodies: Vec<String> = (0..3)
@@ -90,7 +93,10 @@ fn what_is_held_of_a_queue_goes_back_when_a_worker_is_told_to_pause_it() {
         by: String::from("ann@bastion"),
         reason: None,
     });
-    assert!(matches!(&reply, Reply::Done(text) if text.contains("is paused")), "{reply:?}");
+    assert!(
+        matches!(&reply, Reply::Done(text) if text.contains("is paused")),
+        "{reply:?}"
+    );
     wait_until("only the running one is left", PATIENCE, || {
         (worker.status().tasks.len() == 1).then_some(())
     });

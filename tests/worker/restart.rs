@@ -24,7 +24,10 @@ fn a_worker_that_restarts_finishes_what_runs_and_goes_on_under_its_pid() {
     scene.side.wait_traced(&run, "gated_0");
     let before = worker.status();
     let reply = worker.call(Command::Restart { within: None });
-    assert!(matches!(&reply, Reply::Done(text) if text.contains("starts again")), "{reply:?}");
+    assert!(
+        matches!(&reply, Reply::Done(text) if text.contains("starts again")),
+        "{reply:?}"
+    );
     assert_eq!(worker.status().worker.state, WorkerState::Draining);
 
     scene.side.open_gate(&run, Some("gated_0"));
@@ -34,7 +37,10 @@ fn a_worker_that_restarts_finishes_what_runs_and_goes_on_under_its_pid() {
     let after = worker.status();
     assert_eq!(after.worker.pid, before.worker.pid);
     assert_eq!(after.worker.steps.target, 1, "its flags are the same");
-    assert_eq!(scene.side.life(&run, "gated_0").last().unwrap(), "STEP_SUCCESS");
+    assert_eq!(
+        scene.side.life(&run, "gated_0").last().unwrap(),
+        "STEP_SUCCESS"
+    );
     scene.side.send(&bodies[1..]);
     scene.side.wait_traced(&run, "gated_1");
     scene.side.open_gate(&run, None);
@@ -51,14 +57,30 @@ fn the_workers_of_a_host_restart_one_after_the_other() {
     let mut command = crate::support::command();
     scene.project.settings(&mut command);
     let output = command
-        .args(["worker", "restart", "--all", "--runtime-dir", folder, "--reason", "new code"])
+        .args([
+            "worker",
+            "restart",
+            "--all",
+            "--runtime-dir",
+            folder,
+            "--reason",
+            "new code",
+        ])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    assert!(text.contains("restarted, 1 of 2") && text.contains("restarted, 2 of 2"), "{text}");
+    assert!(
+        text.contains("restarted, 1 of 2") && text.contains("restarted, 2 of 2"),
+        "{text}"
+    );
     let after: Vec<Timestamp> = workers.iter().filter_map(began).collect();
     assert_eq!((before.len(), after.len()), (2, 2));
-    assert!(before.iter().zip(&after).all(|(before, after)| before < after));
+    assert!(
+        before
+            .iter()
+            .zip(&after)
+            .all(|(before, after)| before < after)
+    );
 }

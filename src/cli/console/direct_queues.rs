@@ -107,13 +107,16 @@ impl DirectExecutor {
         let is_reported = command.is_about_storage()
             || matches!(
                 command,
-                Command::PauseQueue { .. } | Command::ResumeQueue { .. } | Command::DrainQueue {
-                    keep_waiting: false,
-                    ..
-                } | Command::PurgeQueue {
-                    keep_waiting: false,
-                    ..
-                }
+                Command::PauseQueue { .. }
+                    | Command::ResumeQueue { .. }
+                    | Command::DrainQueue {
+                        keep_waiting: false,
+                        ..
+                    }
+                    | Command::PurgeQueue {
+                        keep_waiting: false,
+                        ..
+                    }
             );
         let hosts = if is_reported {
             match start_instance_agent(&self.settings).await {

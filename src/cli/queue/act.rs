@@ -265,7 +265,12 @@ fn dry_run(args: &QueueArgs, verb: &str, queue: &str, messages: u64) -> ExitCode
     ExitCode::SUCCESS
 }
 
-pub(super) fn finished(args: &QueueArgs, verb: &str, queue: &str, done: &OperationResult) -> ExitCode {
+pub(super) fn finished(
+    args: &QueueArgs,
+    verb: &str,
+    queue: &str,
+    done: &OperationResult,
+) -> ExitCode {
     if args.json {
         // Plain data always serialize.
         let mut value = serde_json::to_value(done).unwrap_or_default();

@@ -19,13 +19,27 @@ pub(super) async fn pause(args: PauseArgs) -> Result<ExitCode, QueueError> {
         reason: args.reason.text(),
     };
     let (storage, reason) = (&args.storage, &args.reason);
-    change("pause", &args.common, (storage, reason), &args.queue, command).await
+    change(
+        "pause",
+        &args.common,
+        (storage, reason),
+        &args.queue,
+        command,
+    )
+    .await
 }
 
 pub(super) async fn resume(args: ResumeArgs) -> Result<ExitCode, QueueError> {
     let command = |queue: String| Command::ResumeQueue { queue };
     let (storage, reason) = (&args.storage, &args.reason);
-    change("resume", &args.common, (storage, reason), &args.queue, command).await
+    change(
+        "resume",
+        &args.common,
+        (storage, reason),
+        &args.queue,
+        command,
+    )
+    .await
 }
 
 async fn change(

@@ -63,13 +63,19 @@ pub(super) async fn restart(args: &RestartArgs) -> Result<ExitCode, WorkerError>
                 .map(|worker| worker.worker.as_str())
                 .collect();
             if !left.is_empty() {
-                note!("{done} of {all} restarted; not restarted: {}", left.join(", "));
+                note!(
+                    "{done} of {all} restarted; not restarted: {}",
+                    left.join(", ")
+                );
             }
             return Err(problem);
         }
         let name = &worker.worker;
         if target.json {
-            out!("{}", serde_json::json!({"worker": name, "done": "restarted"}));
+            out!(
+                "{}",
+                serde_json::json!({"worker": name, "done": "restarted"})
+            );
         } else {
             out!("{name}: restarted, {} of {all}", done + 1);
         }

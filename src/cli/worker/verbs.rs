@@ -187,7 +187,10 @@ fn print_status(snapshot: &WorkerSnapshot) {
     for (queue, pause) in &snapshot.paused_queues {
         let QueuePause { by, at, reason } = pause;
         let why = reason.as_ref().map(|reason| format!(": {reason}"));
-        out!("  queue {queue} is paused by {by} since {at}{}", why.unwrap_or_default());
+        out!(
+            "  queue {queue} is paused by {by} since {at}{}",
+            why.unwrap_or_default()
+        );
     }
     for TaskView {
         job,

@@ -58,6 +58,7 @@ impl App {
             Verb::Reexecute => self.confirm_reexecute(false, now),
             Verb::ReexecuteFromFailure => self.confirm_reexecute(true, now),
             Verb::Switch => self.confirm_switch(argument, now),
+            Verb::SwitchOn => self.confirm_switch("on", now),
             Verb::SwitchOff => self.confirm_switch("off", now),
             Verb::ReexecuteGroup => self.confirm_reexecute_group(now),
             Verb::RedriveGroup => self.confirm_redrive_group(now),

@@ -38,8 +38,15 @@ impl Offer {
 /// The commands whose names match the typed text, best first.
 fn commands(name: &str) -> Vec<&'static CommandRow> {
     let name = name.trim_end();
-    let ranked = fuzzy::rank(name, COMMANDS.iter().map(|row| row.name)).into_iter();
-    let mut ranked: Vec<&'static CommandRow> = ranked.map(|index| &COMMANDS[index]).collect();
+    let all_names = |row: &'static CommandRow| row.names().map(move |name| (name, row));
+    let names: Vec<_> = COMMANDS.iter().flat_map(all_names).collect();
+    let mut ranked: Vec<&'static CommandRow> = Vec::new();
+    for index in fuzzy::rank(name, names.iter().map(|(name, _)| *name)) {
+        let (_, row) = names[index];
+        if !ranked.iter().any(|known| std::ptr::eq(*known, row)) {
+            ranked.push(row);
+        }
+    }
     // A former name selects its command.
     if let Some(row) = COMMANDS.iter().find(|row| row.is_named(name)) {
         ranked.retain(|other| other.name != row.name);

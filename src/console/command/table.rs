@@ -239,12 +239,16 @@ pub static COMMANDS: &[CommandRow] = &[
         .hinted()
         .takes("[24h]")
         .help("failures of another window of time: 24h, 7d, 1h, 6h, or that one"),
-    row(Verb::Switch, "dagster start", &["T"])
-        .aka(&["switch"])
+    row(Verb::Switch, "switch", &["T"])
         .within(&[Dagster])
         .risk(Disruptive)
         .hinted()
-        .help("start the schedule or sensor, or the marked ones; stop what is on"),
+        .takes("[on|off]")
+        .help("start the schedule or sensor, or the marked ones, or stop what is on"),
+    row(Verb::SwitchOn, "dagster start", &[])
+        .within(&[Dagster])
+        .risk(Disruptive)
+        .help("start the schedule or sensor, or the marked ones"),
     row(Verb::SwitchOff, "dagster stop", &[])
         .within(&[Dagster])
         .risk(Disruptive)

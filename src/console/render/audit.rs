@@ -56,7 +56,10 @@ fn cells<'a>(ctx: Ctx<'a>, entry: &'a AuditEntry) -> Vec<Line<'a>> {
         Line::from(span(text::clean(&entry.verb), roles.strong)),
         Line::from(span(text::clean(&entry.target), roles.text)),
         outcome,
-        Line::from(span(text::clean(entry.reason.as_deref().unwrap_or_default()), roles.text)),
+        Line::from(span(
+            text::clean(entry.reason.as_deref().unwrap_or_default()),
+            roles.text,
+        )),
         Line::from(span(text::clean(reply), roles.text)),
         Line::from(span(text::clean(&entry.host), roles.dim)),
     ]

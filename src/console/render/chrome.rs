@@ -165,7 +165,11 @@ fn paused_queues(ctx: Ctx, follows: bool) -> Vec<Span<'static>> {
     if count == 0 {
         return Vec::new();
     }
-    let text = format!("{} {} paused", ctx.glyphs.paused, labels::plural(count, "queue"));
+    let text = format!(
+        "{} {} paused",
+        ctx.glyphs.paused,
+        labels::plural(count, "queue")
+    );
     let gap = if follows { "  " } else { "" };
     vec![Span::raw(gap), span(text, ctx.roles.warn)]
 }

@@ -163,7 +163,10 @@ fn hint<'a>(ctx: Ctx, confirm: &'a Confirm, width: u16) -> Vec<Line<'a>> {
             span("Esc", roles.key),
             span(" without a reason", roles.hint),
         ];
-        return vec![typed(ctx, "Reason >", &confirm.reason, width), Line::from(way)];
+        return vec![
+            typed(ctx, "Reason >", &confirm.reason, width),
+            Line::from(way),
+        ];
     }
     let mut lines = Vec::new();
     let reason = confirm.reason.text();

@@ -98,7 +98,10 @@ pub(super) fn page_find(ctx: Ctx, find: &Find, lines: &[u16], screen: Screen, bu
     paint::clear(ctx, buf, area);
     let keys = [("n", "next"), ("N", "previous"), ("Esc", "ends")];
     let mut line = vec![
-        span(format!(" /{}", text::clean(find.input.text())), ctx.roles.key),
+        span(
+            format!(" /{}", text::clean(find.input.text())),
+            ctx.roles.key,
+        ),
         span(format!("  {count}  "), ctx.roles.hint),
     ];
     for (key, word) in keys {

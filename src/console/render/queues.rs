@@ -138,7 +138,11 @@ fn state<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
 pub(super) fn paused(ctx: Ctx, pause: &QueuePause) -> String {
     let age = coarse_age(seconds_between(pause.at, ctx.now));
     let why = pause.reason.as_ref().map(|reason| format!(": {reason}"));
-    let text = format!("paused {age} ago by {}{}", pause.by, why.unwrap_or_default());
+    let text = format!(
+        "paused {age} ago by {}{}",
+        pause.by,
+        why.unwrap_or_default()
+    );
     text::clean(&text).into_owned()
 }
 
@@ -197,7 +201,9 @@ fn selected(ctx: Ctx, buf: &mut Buffer, area: Rect, queue: &QueueView, framed: b
         head.push(Line::from(span(paused(ctx, pause), ctx.roles.warn)));
     }
     paint::lines(ctx, buf, panel::indent(inner), &head);
-    let rows = u16::try_from(head.len()).unwrap_or(u16::MAX).min(inner.height);
+    let rows = u16::try_from(head.len())
+        .unwrap_or(u16::MAX)
+        .min(inner.height);
     let below = Rect {
         y: inner.y + rows,
         height: inner.height - rows,

@@ -84,10 +84,7 @@ fn cells<'a>(ctx: Ctx<'a>, run: &'a RunView, width: u16) -> Vec<Line<'a>> {
             roles.dim,
         )),
         Line::from(text::clean(&run.assets.join(", ")).into_owned()),
-        Line::from(span(
-            text::clean(&own_tags(run)).into_owned(),
-            roles.dim,
-        )),
+        Line::from(span(text::clean(&own_tags(run)).into_owned(), roles.dim)),
     ]
 }
 

@@ -79,7 +79,9 @@ impl Searchable for RunView {
             "run" => Some(Cow::Borrowed(&self.run_id)),
             "job" => Some(Cow::Borrowed(&self.job)),
             "prio" => Some(Cow::Owned(self.priority?.to_string())),
-            "tag" => Some(Cow::Owned(self.written_tags().collect::<Vec<_>>().join("\n"))),
+            "tag" => Some(Cow::Owned(
+                self.written_tags().collect::<Vec<_>>().join("\n"),
+            )),
             "partition" => self.partition().map(Cow::Borrowed),
             "asset" if !self.assets.is_empty() => Some(Cow::Owned(self.assets.join("\n"))),
             "by" => self.launched_by().map(Cow::Owned),
