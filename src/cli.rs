@@ -20,6 +20,7 @@ mod guard;
 mod init;
 mod output;
 mod queue;
+mod reason;
 mod run;
 mod step;
 mod worker;

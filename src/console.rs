@@ -6,6 +6,7 @@
 
 pub mod alarms;
 pub mod app;
+mod browser;
 mod cli_equivalent;
 pub mod command;
 pub mod depth_history;
@@ -30,11 +31,13 @@ mod render;
 pub mod rows;
 mod runtime;
 pub mod saved_state;
+pub mod shown;
 mod terminal;
 pub mod text;
 pub mod theme;
 pub mod throughput;
 pub mod toast;
+pub mod tracebacks;
 pub mod view;
 pub mod yaml_diagnostics;
 

@@ -52,7 +52,9 @@ pub use query::{
     Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent, RunStep,
     RunSteps,
 };
-pub use queue::{DEFAULT_PRIORITY, PriorityCount, QueueCounts, QueueRole, QueueView};
+pub use queue::{
+    DEFAULT_PRIORITY, PausedQueues, PriorityCount, QueueCounts, QueuePause, QueueRole, QueueView,
+};
 pub use run::{JobRef, RunStatus, RunView};
 pub use sanitize::{nearest, plain, reason};
 pub use slot_range::SlotRange;

@@ -59,10 +59,22 @@ impl Handle {
     /// Sends a command without waiting; the outcome arrives on the returned channel.
     #[must_use = "the outcome is shown to the operator"]
     pub fn request(&self, worker: Option<String>, command: Command) -> oneshot::Receiver<Reply> {
+        self.request_because(worker, command, None)
+    }
+
+    /// As [`Handle::request`], with the operator's reason for the audit log.
+    #[must_use = "the outcome is shown to the operator"]
+    pub fn request_because(
+        &self,
+        worker: Option<String>,
+        command: Command,
+        reason: Option<String>,
+    ) -> oneshot::Receiver<Reply> {
         let (reply, outcome) = oneshot::channel();
         let request = Request {
             worker,
             command,
+            reason,
             reply,
         };
         if let Err(error) = self.requests.try_send(request) {

@@ -15,6 +15,7 @@ mod instance_agent;
 mod link;
 mod location;
 mod memory;
+mod paused_queues;
 mod protocol;
 mod resolve;
 mod server;
@@ -26,7 +27,7 @@ mod sync;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use api::{
     AttemptEvents, Capture, Diagnostics, Execution, ExitKind, ForkServerNotice, ForkServerSettings,
@@ -35,7 +36,7 @@ pub use api::{
 };
 pub use error::ForkServerError;
 
-use crate::domain::{Explanation, FleetWorker, StackReport, TaskKind, UsualTime};
+use crate::domain::{Explanation, FleetWorker, PausedQueues, StackReport, TaskKind, UsualTime};
 use supervisor::Supervisor;
 
 /// Handle to the Python hosts of this worker; clones share them.
@@ -121,6 +122,35 @@ impl ForkServers {
     /// Dagster's storage cannot be written to.
     pub async fn heartbeat(&self, body: serde_json::Value) -> Result<(), ForkServerError> {
         self.supervisor.heartbeat(body).await
+    }
+
+    /// Pauses a queue for every worker of the deployment; each finds it with its next heartbeat.
+    ///
+    /// # Errors
+    /// Dagster's storage cannot be written.
+    pub async fn pause_queue(
+        &self,
+        queue: &str,
+        by: &str,
+        reason: Option<&str>,
+    ) -> Result<(), ForkServerError> {
+        let instance_agent = self.supervisor.own_instance_agent();
+        instance_agent.pause_queue(queue, by, reason).await
+    }
+
+    /// Ends the pause of a queue.
+    ///
+    /// # Errors
+    /// Dagster's storage cannot be written.
+    pub async fn resume_queue(&self, queue: &str) -> Result<(), ForkServerError> {
+        let instance_agent = self.supervisor.own_instance_agent();
+        instance_agent.resume_queue(queue).await
+    }
+
+    /// Follows the paused queues, which each heartbeat reads; `None` before the first one.
+    #[must_use]
+    pub fn paused_queues(&self) -> watch::Receiver<Option<PausedQueues>> {
+        self.supervisor.own_instance_agent().paused.watch()
     }
 
     /// The deployment's workers on all machines that have reported within a day, by id. Without

@@ -9,6 +9,7 @@ mod archive;
 mod drain;
 mod ending;
 mod explain;
+mod pause;
 mod peek;
 pub mod queue_depth;
 mod redrive;
@@ -186,6 +187,14 @@ impl Operator {
 
     async fn carry_out(&self, command: Command) -> Result<Reply, OperationError> {
         Ok(match command {
+            Command::PauseQueue { queue, by, reason } => {
+                let queue = self.queue(&queue).await?;
+                self.pause(&queue, &by, reason.as_deref()).await?
+            }
+            Command::ResumeQueue { queue } => {
+                let queue = self.queue(&queue).await?;
+                self.resume(&queue).await?
+            }
             Command::DrainQueue {
                 queue,
                 keep_waiting,

@@ -3,6 +3,7 @@
 mod act;
 mod confirm;
 mod look;
+mod pause;
 mod set;
 
 pub(super) use act::{operator, start_instance_agent};
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use super::block_on;
 use super::connection::ConnectionArgs;
+use super::reason::ReasonArgs;
 use super::worker::WorkerError;
 use crate::config::{ConfigError, Partial, Settings};
 use crate::fork_server::ForkServerError;
@@ -32,6 +34,11 @@ pub enum QueueVerb {
     Show(ShowArgs),
     /// Print messages and leave them where they are, secrets redacted
     Peek(PeekArgs),
+    /// Have no worker of the deployment receive from a queue, also none that starts later; what runs
+    /// goes on
+    Pause(PauseArgs),
+    /// Have the workers receive from a paused queue again
+    Resume(ResumeArgs),
     /// Write a queue's waiting messages to an archive (0600), end what they ask for, delete them
     Drain(RemoveArgs),
     /// Send an archive's messages again; run again after an interruption, it goes on where it was
@@ -109,11 +116,50 @@ pub struct PeekArgs {
     body: bool,
 }
 
+/// Where Dagster's storage is, which has the paused queues.
+#[derive(Debug, Args)]
+pub struct StorageArgs {
+    /// Python with dagster, which writes to Dagster's storage [default: `$VIRTUAL_ENV`, then PATH]
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Folder of dagster.yaml [env: `DAGSTER_HOME`]
+    #[arg(long, value_name = "DIR")]
+    dagster_home: Option<PathBuf>,
+}
+
+/// Flags of `queue pause`.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    #[command(flatten)]
+    common: QueueArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
+    /// Queue name or URL
+    queue: String,
+    #[command(flatten)]
+    reason: ReasonArgs,
+}
+
+/// Flags of `queue resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    common: QueueArgs,
+    #[command(flatten)]
+    reason: ReasonArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
+    /// Queue name or URL
+    queue: String,
+}
+
 /// Flags of `queue drain` and `queue purge`.
 #[derive(Debug, Args)]
 pub struct RemoveArgs {
     #[command(flatten)]
     common: QueueArgs,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// Queue name or URL
     queue: String,
     /// Leave the steps and runs waiting for their messages; restored ones are then run. A purge is
@@ -142,6 +188,8 @@ pub struct RemoveArgs {
 pub struct RestoreArgs {
     #[command(flatten)]
     common: QueueArgs,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// The archive a drain wrote
     file: PathBuf,
     /// Send all messages to this queue; otherwise each to its own
@@ -161,10 +209,15 @@ pub struct RedriveArgs {
     #[command(flatten)]
     common: QueueArgs,
     #[command(flatten)]
+    reason: ReasonArgs,
+    #[command(flatten)]
     which: WhichQueue,
     /// Only the messages of these ids
     #[arg(long, value_name = "ID")]
     message_id: Vec<String>,
+    /// All messages, as without --message-id
+    #[arg(long, conflicts_with = "message_id")]
+    all: bool,
     /// Send them to this queue
     #[arg(long, value_name = "QUEUE")]
     to: Option<String>,
@@ -178,6 +231,8 @@ pub struct RedriveArgs {
 pub struct ResendArgs {
     #[command(flatten)]
     common: QueueArgs,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// Queue name or URL
     queue: String,
     /// SQS's message id
@@ -235,6 +290,8 @@ pub fn run(verb: QueueVerb) -> Result<ExitCode, QueueError> {
         QueueVerb::List(args) => block_on(set::list(args)),
         QueueVerb::Show(args) => block_on(look::show(args)),
         QueueVerb::Peek(args) => block_on(look::peek(args)),
+        QueueVerb::Pause(args) => block_on(pause::pause(args)),
+        QueueVerb::Resume(args) => block_on(pause::resume(args)),
         QueueVerb::Drain(args) => block_on(act::remove(args, act::Removal::Drain)),
         QueueVerb::Purge(args) => block_on(act::remove(args, act::Removal::Purge)),
         QueueVerb::Restore(args) => block_on(act::restore(args)),

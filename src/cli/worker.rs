@@ -3,6 +3,7 @@
 
 mod background;
 mod fleet;
+mod restart;
 mod signals;
 mod start;
 mod verbs;
@@ -21,6 +22,7 @@ pub(super) use verbs::sockets_in;
 use super::block_on;
 use super::child::ChildError;
 use super::connection::ConnectionArgs;
+use super::reason::ReasonArgs;
 use crate::config::{ConfigError, Listen, Partial, Settings};
 use crate::domain::{Isolation, LogFormat, SlotRange};
 use crate::environment::packages::UnpackError;
@@ -40,9 +42,9 @@ pub enum WorkerVerb {
     /// Print a worker's slots and tasks
     Status(TargetArgs),
     /// Stop receiving; what runs goes on
-    Pause(TargetArgs),
+    Pause(OrderArgs),
     /// Receive again
-    Resume(TargetArgs),
+    Resume(OrderArgs),
     /// Set the number of step slots, or its bounds
     Scale(ScaleArgs),
     /// Interrupt a step, or a run with its steps
@@ -50,12 +52,15 @@ pub enum WorkerVerb {
     /// Finish what runs, give the rest back, end
     #[command(alias = "terminate")]
     Drain(DrainArgs),
+    /// Finish what runs, give the rest back, end and start again in place with the same flags; with
+    /// --all one worker after the other, until one does not come back
+    Restart(RestartArgs),
     /// Kill what has not ended within its grace period (it goes on elsewhere), end
     Stop(EndArgs),
     /// End at once, whatever runs: its steps are told as lost and tried again
-    Kill(TargetArgs),
+    Kill(OrderArgs),
     /// Load user code again for new work
-    Reload(TargetArgs),
+    Reload(OrderArgs),
 }
 
 /// Flags of `worker cancel`.
@@ -67,7 +72,7 @@ pub struct CancelArgs {
     #[arg(short, long, value_name = "KEY")]
     step: Option<String>,
     #[command(flatten)]
-    target: TargetArgs,
+    order: OrderArgs,
 }
 
 /// Flags of `worker start`.
@@ -209,6 +214,15 @@ pub struct TargetArgs {
     pub json: bool,
 }
 
+/// A worker, and the reason of a command to it.
+#[derive(Debug, Args)]
+pub struct OrderArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub reason: ReasonArgs,
+}
+
 /// `worker drain`.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
@@ -219,6 +233,19 @@ pub struct DrainArgs {
     pub end: EndArgs,
 }
 
+/// `worker restart`.
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    /// All workers of this host, one after the other; the next only when the former is back
+    #[arg(long, conflicts_with = "worker")]
+    pub all: bool,
+    /// Stop what runs (see `stop`) after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub within: Option<u64>,
+    #[command(flatten)]
+    pub order: OrderArgs,
+}
+
 /// Verbs that end a worker.
 #[derive(Debug, Args)]
 pub struct EndArgs {
@@ -226,7 +253,7 @@ pub struct EndArgs {
     #[arg(long)]
     pub wait: bool,
     #[command(flatten)]
-    pub target: TargetArgs,
+    pub order: OrderArgs,
 }
 
 /// `worker scale N`.
@@ -235,7 +262,7 @@ pub struct ScaleArgs {
     /// Step slots, or the bounds between which they follow the load: 2..16
     pub steps: SlotRange,
     #[command(flatten)]
-    pub target: TargetArgs,
+    pub order: OrderArgs,
 }
 
 /// Error of a worker command.
@@ -274,6 +301,20 @@ pub enum WorkerError {
         pid: u32,
         /// The system's error.
         source: rustix::io::Errno,
+    },
+    /// It cannot start again.
+    #[error("cannot start again: {source}; start it with `dagster-taskiq-tui worker start`")]
+    Restart {
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A worker did not start again.
+    #[error("worker {worker} did not come back within {seconds} s after its end; its log says why")]
+    NotBack {
+        /// Its name.
+        worker: String,
+        /// The time it had.
+        seconds: u64,
     },
     /// Signals or the runtime.
     #[error("cannot set up this process: {0}; check its limits (ulimit -a)")]

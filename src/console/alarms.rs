@@ -11,7 +11,6 @@ use crate::domain::{AlarmKind, Snapshot, SourceHealth, WorkerState};
 
 use super::format::{self, coarse_age, seconds_between};
 use super::rows::{self, WorkerRow};
-use super::view::View;
 
 pub use crate::alarms::judge::{HEARTBEAT_LATE, NO_WORKER};
 pub use crate::domain::{Alarm, Severity};
@@ -103,7 +102,7 @@ fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         !worker.state().is_some_and(WorkerState::is_over)
             && seconds_between(worker.heartbeat_at(), now) < SILENCE_REPORTED
     };
-    let workers = (0..rows::total(View::Workers, snapshot))
+    let workers = (0..snapshot.workers.len() + rows::reported(snapshot).count())
         .filter_map(|index| rows::worker_at(snapshot, index))
         .filter(live);
     let others: Vec<String> = workers

@@ -13,7 +13,9 @@ mod details;
 mod dispatch;
 mod explanation;
 mod failures;
+mod find;
 mod launch_form;
+mod links;
 mod list;
 mod marks;
 mod messages;
@@ -23,6 +25,8 @@ mod operations;
 mod overlays;
 mod palette;
 mod parts;
+mod pausing;
+mod rolling;
 mod runs;
 mod updates;
 
@@ -42,6 +46,7 @@ use super::keymap::Keymap;
 use super::notify::{Notifier, RingSettings};
 use super::options::{ContextChoice, Exit, QuitPolicy, Startup};
 use super::overlay::Overlay;
+use super::shown::Shown;
 use super::theme::{Depth, Theme};
 use super::toast::{Toast, Tone};
 use super::view::View;
@@ -55,11 +60,13 @@ pub(super) use batch::MAX_RATE;
 pub use batch::{Batch, Plan};
 pub use explanation::{Explained, Subject};
 pub use failures::Failures;
+pub use find::Find;
 pub use list::List;
 pub use messages::Messages;
 pub use mouse::Mouse;
 pub use navigation::Place;
 pub use parts::Parts;
+pub use rolling::Rolling;
 
 /// Input of the model.
 #[derive(Clone, Debug)]
@@ -106,9 +113,13 @@ pub enum Effect {
         worker: Option<String>,
         /// The command.
         command: Command,
+        /// The operator's reason, for the audit log.
+        reason: Option<String>,
     },
     /// Copy text to the clipboard of the operator's terminal.
     Copy(String),
+    /// Open an address in this desktop's browser.
+    Browse(String),
     /// Write a new file.
     Write {
         /// Its path; a file that exists is not overwritten.
@@ -150,6 +161,8 @@ pub struct Setup {
     pub glyphs: &'static Glyphs,
     /// Colour depth of the terminal.
     pub depth: Depth,
+    /// Whether the operator sits at this host's desktop, where a browser can be opened.
+    pub has_desktop: bool,
     /// Time zone of the times shown.
     pub zone: TimeZone,
     /// Whether times move on in steps of ten seconds, so that no figure ticks by itself.
@@ -200,7 +213,7 @@ pub struct App {
     /// The time zone before it was switched.
     own_zone: TimeZone,
     pub(super) theme: Theme,
-    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) snapshot: Shown,
     pub(super) view: View,
     /// The views that Esc leads back to.
     trail: Vec<Place>,
@@ -212,7 +225,13 @@ pub struct App {
     pub(super) history: Vec<String>,
     /// Filters that were set, oldest first.
     pub(super) filters: Vec<String>,
+    /// Filters that were saved, by name.
+    pub(super) saved_filters: BTreeMap<String, String>,
     pub(super) keymap: Keymap,
+    /// The search in the open page.
+    page_find: Option<Find>,
+    /// Text searched among the log lines.
+    log_find: String,
     /// Keys of a sequence that is not complete yet.
     pub(super) pending: Vec<Key>,
     pub(super) startup: Startup,
@@ -251,6 +270,8 @@ pub struct App {
     pub(super) parts: Parts,
     /// Re-executions or redrives under way.
     batch: Option<Batch>,
+    /// Restarts under way.
+    rolling: Option<Rolling>,
     /// The alarms that the terminal rings for.
     ringing: Notifier,
     /// Time of the last message.
@@ -270,7 +291,7 @@ impl App {
             own_zone: setup.zone.clone(),
             setup,
             theme,
-            snapshot: Arc::default(),
+            snapshot: Shown::default(),
             view: View::Overview,
             trail: Vec::new(),
             lists: Default::default(),
@@ -284,7 +305,10 @@ impl App {
             toasts: Vec::new(),
             history: Vec::new(),
             filters: Vec::new(),
+            saved_filters: BTreeMap::new(),
             keymap: Keymap::default(),
+            page_find: None,
+            log_find: String::new(),
             pending: Vec::new(),
             startup: Startup::None,
             standing: Standing::new(),
@@ -305,6 +329,7 @@ impl App {
             failures: Failures::default(),
             parts: Parts::default(),
             batch: None,
+            rolling: None,
             ringing: Notifier::default(),
             last_message_at: Timestamp::MIN,
         }
@@ -343,6 +368,7 @@ impl App {
                     && !self.explain_reply(request, &reply, now)
                     && !self.failures_reply(request, &reply, now, &mut effects)
                     && !self.batch_reply(request, &reply, now)
+                    && !self.rolling_reply(request, &reply, now)
                     && !self.parts_reply(request, &reply, now)
                     && !self.alarm_history_reply(request, &reply)
                 {
@@ -369,6 +395,7 @@ impl App {
         self.keep_explaining(now, &mut effects);
         self.keep_scanning(now, &mut effects);
         self.keep_sending(now, &mut effects);
+        self.keep_rolling(now, &mut effects);
         self.keep_looking(now, &mut effects);
         effects
     }
@@ -381,6 +408,7 @@ impl App {
         let follows = self.followed.as_ref();
         let moving = follows.is_some_and(|follow| !follow.is_over())
             || self.explained.is_some()
+            || self.rolling.is_some()
             || !snapshot.tasks.is_empty()
             || !self.toasts.is_empty()
             || self.ringing.is_waiting()
@@ -445,8 +473,11 @@ impl App {
     fn settle(&mut self) {
         let page = super::render::page_rows(self);
         let (view, logs) = (self.view, self.logs);
-        let snapshot = Arc::clone(&self.snapshot);
+        let snapshot = self.snapshot.clone();
         let is_open = matches!(self.overlay, Some(Overlay::Detail { .. }));
+        if !self.overlay.as_ref().is_some_and(Overlay::is_page) {
+            self.page_find = None;
+        }
         if !is_open {
             self.lists.iter_mut().for_each(List::let_go);
         }

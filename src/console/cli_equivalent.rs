@@ -24,7 +24,10 @@ pub(super) fn twins<'a>(
 
 /// The command line of a command to a worker, or to no particular one, if it has one.
 fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
-    let name = worker.map_or_else(String::new, |worker| format!(" {worker}"));
+    if let Some(words) = of_worker(command) {
+        let name = worker.map_or_else(String::new, |worker| format!(" {worker}"));
+        return Some(format!("{PROGRAM} worker {words}{name}"));
+    }
     let flag = |set: bool, name: &str| {
         if set {
             format!(" {name}")
@@ -45,8 +48,9 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             "run reexecute {run_id}{}",
             flag(*from_failure, "--from-failure")
         ),
-        Command::CancelTask { task_id } => format!("worker cancel {task_id}{name}"),
         Command::ReloadLocation { location } => format!("run reload {location}"),
+        Command::PauseQueue { queue, .. } => format!("queue pause {queue}"),
+        Command::ResumeQueue { queue } => format!("queue resume {queue}"),
         Command::DrainQueue {
             queue,
             keep_waiting,
@@ -69,7 +73,10 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             messages,
             to: target,
         } => {
-            let ids = first(messages, " --message-id ");
+            let ids = match messages.as_slice() {
+                [] => String::from(" --all"),
+                messages => first(messages, " --message-id "),
+            };
             let more = flag(messages.len() > IDS, "…");
             format!("queue redrive {queue}{ids}{more}{}", to(target))
         }
@@ -91,18 +98,7 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             to(target),
             flag(*again, "--again")
         ),
-        Command::Drain { within } => {
-            let within = within.map(|seconds| format!(" --within {seconds}"));
-            format!("worker drain{}{name}", within.unwrap_or_default())
-        }
-        Command::Pause => format!("worker pause{name}"),
-        Command::Resume => format!("worker resume{name}"),
-        Command::Reload => format!("worker reload{name}"),
-        Command::Scale { steps } => format!("worker scale {steps}{name}"),
-        Command::ScaleWithin { range } => format!("worker scale {range}{name}"),
         Command::StartWorker => String::from("worker start --background"),
-        Command::Stop => format!("worker stop{name}"),
-        Command::Kill => format!("worker kill{name}"),
         Command::TerminateRuns { run_ids, force } => {
             let ids = first(run_ids, " ");
             let more = flag(run_ids.len() > IDS, "…");
@@ -122,6 +118,27 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
         _ => return None,
     };
     Some(format!("{PROGRAM} {words}"))
+}
+
+/// The words after `worker` of a command to one, without its name.
+fn of_worker(command: &Command) -> Option<String> {
+    let with_time = |verb: &str, within: &Option<u64>| {
+        let within = within.map(|seconds| format!(" --within {seconds}"));
+        format!("{verb}{}", within.unwrap_or_default())
+    };
+    Some(match command {
+        Command::CancelTask { task_id } => format!("cancel {task_id}"),
+        Command::Drain { within } => with_time("drain", within),
+        Command::Restart { within } => with_time("restart", within),
+        Command::Pause => String::from("pause"),
+        Command::Resume => String::from("resume"),
+        Command::Reload => String::from("reload"),
+        Command::Scale { steps } => format!("scale {steps}"),
+        Command::ScaleWithin { range } => format!("scale {range}"),
+        Command::Stop => String::from("stop"),
+        Command::Kill => String::from("kill"),
+        _ => return None,
+    })
 }
 
 /// The first of some ids, each after `before`.

@@ -30,6 +30,8 @@ pub enum Verb {
     Back,
     /// Filter the rows.
     Filter,
+    /// Save the filter under a name.
+    SaveFilter,
     /// Type a command's name.
     Palette,
     /// All alarms.
@@ -42,6 +44,8 @@ pub enum Verb {
     Help,
     /// Pause, or resume if paused.
     PauseOrResume,
+    /// Resume.
+    Resume,
     /// One slot more.
     ScaleUp,
     /// One slot fewer.
@@ -56,10 +60,16 @@ pub enum Verb {
     StartWorker,
     /// Finish running tasks, then end the worker.
     DrainWorker,
+    /// Restart workers, one after the other.
+    RestartWorkers,
     /// Interrupt running tasks and end the worker.
     StopWorker,
     /// End the worker at once, with its running tasks.
     KillWorker,
+    /// Pause a queue for every worker, or resume it if it is paused.
+    PauseQueue,
+    /// Resume a queue.
+    ResumeQueue,
     /// Archive and delete a queue's messages.
     DrainQueue,
     /// Delete a queue's messages.
@@ -100,10 +110,20 @@ pub enum Verb {
     ReexecuteGroup,
     /// Send the dead letters of a group back.
     RedriveGroup,
-    /// Turn a schedule or sensor on or off.
+    /// Turn a schedule or sensor on, or off if it is on.
     Switch,
+    /// Turn a schedule or sensor on.
+    SwitchOn,
+    /// Turn it off.
+    SwitchOff,
     /// Send no more of the re-executions or redrives under way.
     StopBatch,
+    /// Search the log lines for a text.
+    Find,
+    /// Go to the next line with it.
+    FindNext,
+    /// Go to the one before.
+    FindPrevious,
     /// Change the form of the times of log lines.
     LogTimes,
     /// Have Dagster load a code location again.
@@ -130,6 +150,10 @@ pub enum Verb {
     Narrow,
     /// Copy the id under the cursor.
     Copy,
+    /// Copy the address of what is under the cursor in Dagster's webserver.
+    CopyUrl,
+    /// Open that address in a browser.
+    Browse,
     /// Write screen or table to a file.
     Dump,
     /// Another theme.
@@ -185,9 +209,10 @@ impl Scope {
 pub struct CommandRow {
     /// Its function.
     pub verb: Verb,
-    /// Its name after `:`.
+    /// Its one name, in every place: the words of the command line's command with the same effect,
+    /// if there is one.
     pub name: &'static str,
-    /// Other names.
+    /// Former and shorter names: understood, and never shown.
     pub aliases: &'static [&'static str],
     /// Its keys, as [`key::parse`] reads them.
     pub keys: &'static [&'static str],
@@ -195,8 +220,8 @@ pub struct CommandRow {
     pub scope: Scope,
     /// Its danger. Destructive commands have an upper-case key and are confirmed by typing.
     pub danger: Danger,
-    /// A word for the hint bar; empty for commands that are not shown there.
-    pub hint: &'static str,
+    /// Whether the hint bar shows it.
+    pub is_hinted: bool,
     /// Its description, for help and palette.
     pub help: &'static str,
     /// Arguments after its name in `:`.
@@ -207,6 +232,27 @@ impl CommandRow {
     /// Its keys.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         self.keys.iter().flat_map(|keys| key::parse(keys))
+    }
+
+    /// Its name in the hint bar of a view: without its noun (`queue`, `worker`, ...), unless another
+    /// one there reads the same then.
+    #[must_use]
+    pub fn hint(&self, view: View) -> &'static str {
+        let short = short(self.name);
+        let mut same = hints(view).filter(|row| short == self::short(row.name));
+        let is_clear = same.all(|row| row.name == self.name);
+        if is_clear { short } else { self.name }
+    }
+
+    /// Its name, and its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        [self.name].into_iter().chain(self.aliases.iter().copied())
+    }
+
+    /// Whether this is its name, or one of its aliases.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
     }
 
     /// The views in which it can be used, as text.
@@ -222,20 +268,41 @@ impl CommandRow {
     }
 }
 
-/// The command of a name or alias. If several views give one name to different commands, the one of
-/// `view` is returned.
+/// A name without its noun.
+fn short(name: &str) -> &str {
+    name.split_once(' ').map_or(name, |(_, verb)| verb)
+}
+
+/// The command of a `:` line, and its argument. If several views give one name to different
+/// commands, the one of `view` is returned.
 #[must_use]
-pub fn by_name(name: &str, view: View) -> Option<&'static CommandRow> {
-    let named = |row: &&CommandRow| row.name == name || row.aliases.contains(&name);
-    COMMANDS
-        .iter()
-        .filter(named)
-        .max_by_key(|row| row.scope.covers(view))
+pub fn of_line(line: &str, view: View) -> Option<(&'static CommandRow, &str)> {
+    let named = COMMANDS.iter().filter(|row| row.is_named(line.trim_end()));
+    let named = named.max_by_key(|row| row.scope.covers(view));
+    named.map(|row| (row, "")).or_else(|| split(line, view))
+}
+
+/// The command whose name is followed by a blank, and the rest of the line. The longest name counts;
+/// a command without arguments is no match.
+#[must_use]
+pub fn split(line: &str, view: View) -> Option<(&'static CommandRow, &str)> {
+    // `queue redrive --all` is a name, not a queue of that name.
+    if COMMANDS.iter().any(|row| row.is_named(line)) {
+        return None;
+    }
+    let takes = COMMANDS.iter().filter(|row| !row.argument.is_empty());
+    let rest = |name: &str| line.strip_prefix(name)?.strip_prefix(' ');
+    let found = takes.flat_map(|row| {
+        let names = row.names();
+        names.filter_map(move |name| Some((name.len(), row, rest(name)?)))
+    });
+    let (_, row, rest) = found.max_by_key(|(length, row, _)| (*length, row.scope.covers(view)))?;
+    Some((row, rest))
 }
 
 /// The commands that the hint bar shows in a view, most specific first.
 pub fn hints(view: View) -> impl Iterator<Item = &'static CommandRow> {
-    let shown = move |row: &&CommandRow| !row.hint.is_empty() && row.scope.covers(view);
+    let shown = move |row: &&CommandRow| row.is_hinted && row.scope.covers(view);
     let specific = COMMANDS.iter().filter(|row| row.scope != Scope::Everywhere);
     let general = COMMANDS.iter().filter(|row| row.scope == Scope::Everywhere);
     specific.chain(general).filter(shown)

@@ -2,9 +2,10 @@
 //!
 //! `text` is a substring, `!term` its opposite, `~text` fuzzy, `re:PATTERN` a regular expression,
 //! `field:value` looks at one field only (`field:re:PATTERN` too), `prio:5` is that number and
-//! `prio:>5` compares. Case does not matter; `"several words"` are one term.
+//! `prio:>5` compares, `tag:team=data` is that tag and `tag:team` a part of one. Case does not matter; `"several words"` are one term.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use regex::{Regex, RegexBuilder};
 
@@ -23,6 +24,8 @@ enum Test {
     Substring(String),
     Fuzzy(String),
     Pattern(Regex),
+    /// One line of several: `key=value`.
+    Line(String),
     Exactly(i64),
     AtLeast(i64),
     AtMost(i64),
@@ -39,12 +42,14 @@ struct Term {
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     text: String,
+    /// The text with saved filters in their places.
+    expanded: Option<String>,
     terms: Vec<Term>,
     error: Option<String>,
 }
 
 /// Fields a term may name, with their short forms.
-const FIELDS: [(&str, &str); 11] = [
+const FIELDS: [(&str, &str); 15] = [
     ("host", "host"),
     ("kind", "kind"),
     ("queue", "queue"),
@@ -54,6 +59,10 @@ const FIELDS: [(&str, &str); 11] = [
     ("step", "step"),
     ("worker", "worker"),
     ("level", "level"),
+    ("tag", "tag"),
+    ("partition", "partition"),
+    ("asset", "asset"),
+    ("by", "by"),
     ("prio", "prio"),
     ("priority", "prio"),
 ];
@@ -74,6 +83,39 @@ impl Filter {
             }
         }
         filter
+    }
+
+    /// Parses a filter in which saved ones are named: a word `@name` stands for the text of that name.
+    #[must_use]
+    pub fn with_saved(text: &str, saved: &BTreeMap<String, String>) -> Self {
+        let mut unknown = None;
+        let expanded: Vec<String> = words_as_typed(text)
+            .into_iter()
+            .map(|word| match word.strip_prefix('@') {
+                None | Some("") => word,
+                Some(name) => saved.get(name).cloned().unwrap_or_else(|| {
+                    unknown = Some(name.to_owned());
+                    String::new()
+                }),
+            })
+            .collect();
+        let mut filter = Self::parse(&expanded.join(" "));
+        if let Some(name) = unknown {
+            let known: Vec<String> = saved.keys().map(|name| format!("@{name}")).collect();
+            let known = match known.as_slice() {
+                [] => String::from("none is; :save-filter NAME saves one"),
+                known => known.join(" "),
+            };
+            filter.error = Some(format!("no filter is saved as @{name}: {known}"));
+        }
+        filter.expanded = Some(std::mem::replace(&mut filter.text, text.to_owned()));
+        filter
+    }
+
+    /// The text with the saved filters in their places.
+    #[must_use]
+    pub fn expanded(&self) -> &str {
+        self.expanded.as_deref().unwrap_or(&self.text)
     }
 
     /// The typed text.
@@ -121,6 +163,21 @@ fn words(text: &str) -> Vec<String> {
     }
     words.push(word);
     words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The words of a filter with their quotation marks.
+fn words_as_typed(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in text.chars() {
+        quoted ^= c == '"';
+        if c.is_whitespace() && !quoted {
+            words.push(std::mem::take(&mut word));
+        } else {
+            word.push(c);
+        }
+    }
+    words.push(word);
     words
 }
 
@@ -184,6 +241,10 @@ impl Test {
                 // A priority must match whole, because 1 is not 10, but a part of a run's id
                 // suffices.
                 Ok(number) if field == Some("prio") => Self::Exactly(number),
+                // A whole tag, because `team=data` is not `team=database`.
+                _ if field == Some("tag") && value.contains('=') => {
+                    Self::Line(value.to_lowercase())
+                }
                 _ => Self::Substring(value.to_lowercase()),
             },
         }
@@ -192,6 +253,7 @@ impl Test {
     fn holds(&self, text: &str) -> bool {
         match self {
             Self::Substring(part) => text.to_lowercase().contains(part.as_str()),
+            Self::Line(line) => text.lines().any(|known| known.to_lowercase() == *line),
             Self::Fuzzy(query) => fuzzy::score(query, text).is_some(),
             Self::Pattern(regex) => regex.is_match(text),
             Self::Exactly(number) => text.parse() == Ok(*number),

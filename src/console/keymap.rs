@@ -1,7 +1,7 @@
 //! Key bindings, of single keys and sequences: the command table's, with the operator's own
 //! replacing them.
 //!
-//! The file maps a command's name to a key or a list of them, `terminate: ["<c-x>T"]`; an empty
+//! The file maps a command's name to a key or a list of them, `run terminate: ["<c-x>T"]`; an empty
 //! list removes a command's keys.
 
 use std::collections::BTreeMap;
@@ -100,13 +100,13 @@ impl Keymap {
         let mut map = Self::default();
         for (name, keys) in file.unwrap_or_default() {
             let line = lines.line_of(&name);
-            let row = COMMANDS.iter().find(|row| row.name == name);
+            let row = COMMANDS.iter().find(|row| row.is_named(&name));
             let row = row.ok_or_else(|| format!("line {line}: there is no command `{name}`"))?;
             let keys = match keys {
                 OneOrMany::One(keys) => vec![keys],
                 OneOrMany::Many(keys) => keys,
             };
-            map.bindings.retain(|binding| binding.row.name != name);
+            map.bindings.retain(|binding| binding.row.name != row.name);
             for written in keys {
                 let keys = key::parse(&written);
                 let last = keys.last().ok_or_else(|| {

@@ -65,6 +65,11 @@ pub enum Overlay {
         /// The chosen row.
         choice: usize,
     },
+    /// `F` and a text that is searched among the log lines.
+    Find {
+        /// The typed text.
+        input: Input,
+    },
     /// The dialog for the number of slots.
     Scale {
         /// The typed text.
@@ -79,6 +84,18 @@ pub enum Overlay {
 }
 
 impl Overlay {
+    /// Whether it is text that is scrolled and searched.
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        matches!(
+            self,
+            Self::Help { .. }
+                | Self::AlarmHistory { .. }
+                | Self::Detail { .. }
+                | Self::Explain { .. }
+        )
+    }
+
     /// Whether a chord with Alt has a meaning for it.
     #[must_use]
     pub fn takes_chord(&self, key: Key) -> bool {
@@ -86,9 +103,12 @@ impl Overlay {
             Self::Palette { .. }
             | Self::Filter { .. }
             | Self::Launch { .. }
+            | Self::Find { .. }
             | Self::Scale { .. }
             | Self::Stagger(_) => Input::takes_chord(key),
-            Self::Confirm(confirm) => confirm.typed.is_some() && Input::takes_chord(key),
+            Self::Confirm(confirm) => {
+                (confirm.typed.is_some() || confirm.gives_reason) && Input::takes_chord(key)
+            }
             Self::LaunchForm(form) => match form.part {
                 Part::Editor(_) => true,
                 Part::Pick { .. } | Part::Tags(_) => Input::takes_chord(key),
@@ -118,6 +138,12 @@ pub struct Confirm {
     pub input: Input,
     /// Whether Enter was pressed on a wrong text, and nothing was typed since.
     pub is_refused: bool,
+    /// The operator's reason, for the audit log; empty for none.
+    pub reason: Input,
+    /// Whether keys are typed into the reason.
+    pub gives_reason: bool,
+    /// Whether the commands are sent one after the other, each when the worker before is back.
+    pub is_rolling: bool,
     /// The commands to send, each with its worker.
     pub requests: Vec<(Option<String>, Command)>,
 }

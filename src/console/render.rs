@@ -38,21 +38,22 @@ use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::text::Line;
 
 use super::alarms::Alarm;
-use super::app::App;
+use super::app::{App, Find};
 use super::glyphs::Glyphs;
 use super::labels;
 use super::overlay::Overlay;
+use super::shown::Shown;
 use super::theme::Roles;
 use super::view::View;
-use crate::domain::Snapshot;
 
 /// Inputs of every region's drawing.
 #[derive(Clone, Copy)]
 struct Ctx<'a> {
     app: &'a App,
-    snapshot: &'a Snapshot,
+    snapshot: &'a Shown,
     roles: &'a Roles,
     glyphs: &'static Glyphs,
     now: Timestamp,
@@ -190,6 +191,7 @@ impl App {
                 prompt::palette(ctx, input, *choice, screen, buf);
             }
             Some(Overlay::Filter { input, .. }) => prompt::filter(ctx, input, screen, buf),
+            Some(Overlay::Find { input }) => prompt::log_find(ctx, input, screen, buf),
             Some(Overlay::Scale { input }) => prompt::scale(ctx, input, screen, buf),
             Some(Overlay::Columns { choice }) => dialog::columns(ctx, *choice, screen.body, buf),
             Some(Overlay::Launch { input, choice }) => {
@@ -199,6 +201,11 @@ impl App {
             Some(Overlay::Stagger(stagger)) => dialog::stagger(ctx, stagger, screen.body, buf),
             Some(Overlay::Confirm(confirm)) => dialog::confirm(ctx, confirm, screen.body, buf),
             Some(Overlay::Quit) => dialog::quit(ctx, screen.body, buf),
+        }
+        if let (Some(find), Some(overlay)) = (self.find(), &self.overlay) {
+            let needle = find.needle();
+            paint::highlight(buf, page(self, overlay).0, &needle);
+            prompt::page_find(ctx, find, &matching_lines(self, overlay), screen, buf);
         }
         chrome::toasts(ctx, screen.body, buf);
         if !self.setup.glyphs.is_unicode() {
@@ -300,15 +307,34 @@ pub(super) fn alarm_overflow(app: &App, alarm: &Alarm) -> u16 {
     alarms::overflow(alarm, Screen::of(area).body)
 }
 
-/// Maximum scroll offset of help or details.
+/// Maximum scroll offset of a page.
 pub(super) fn overlay_overflow(app: &App, overlay: &Overlay) -> u16 {
+    let (area, lines) = page(app, overlay);
+    let lines = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+    lines.saturating_sub(area.height)
+}
+
+/// The lines of a page in which the searched text is.
+pub(super) fn matching_lines(app: &App, overlay: &Overlay) -> Vec<u16> {
+    let needle = app.find().map(Find::needle).unwrap_or_default();
+    if needle.is_empty() {
+        return Vec::new();
+    }
+    let (_, lines) = page(app, overlay);
+    let has = |line: &Line| line.to_string().to_lowercase().contains(&needle);
+    let found = (0..).zip(&lines).filter(|(_, line)| has(line));
+    found.map(|(index, _)| index).collect()
+}
+
+/// The area of a page's text, and its lines.
+fn page(app: &App, overlay: &Overlay) -> (Rect, Vec<Line<'static>>) {
     let area = Rect::new(0, 0, app.size.0, app.size.1);
     let body = Screen::of(area).body;
     match overlay {
-        Overlay::Help { .. } => help::overflow(app, body),
-        Overlay::AlarmHistory { .. } => alarm_history::overflow(app, body),
-        Overlay::Detail { .. } => detail::overflow(app, body),
-        Overlay::Explain { .. } => detail::explain::overflow(app, body),
-        _ => 0,
+        Overlay::Help { .. } => help::page(app, body),
+        Overlay::AlarmHistory { .. } => alarm_history::page(app, body),
+        Overlay::Detail { .. } => detail::page(app, body),
+        Overlay::Explain { .. } => detail::explain::page(app, body),
+        _ => (Rect::ZERO, Vec::new()),
     }
 }

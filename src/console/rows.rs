@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::domain::{LogLevel, LogLine, Snapshot, TaskView, Timestamp};
 
 use super::filter::Filter;
+use super::shown::Shown;
 use super::view::View;
 
 pub use fields::fields;
@@ -39,14 +40,14 @@ impl Rows {
     pub fn of(
         before: &Self,
         view: View,
-        snapshot: &Snapshot,
+        snapshot: &Shown,
         filter: &Filter,
         level: LogLevel,
         sort: Option<Sort>,
     ) -> Self {
         let total = total(view, snapshot);
         let sort = sort.or((view == View::Overview).then_some(Sort::LONGEST_FIRST));
-        let all = filter.is_empty() && (view != View::Logs || level == LogLevel::Trace);
+        let all = filter.is_empty() && view != View::Logs;
         if all && sort.is_none() {
             return Self::All(total);
         }
@@ -64,8 +65,11 @@ impl Rows {
             View::Failures => filter.matches(&snapshot.failures[*index]),
             View::Dagster => filter.matches(&snapshot.dagster[*index]),
             View::Logs => {
-                let line = &snapshot.logs[*index];
-                line.level >= level && filter.matches(line)
+                let (folds, logs) = (&snapshot.tracebacks, &snapshot.logs);
+                let mut lines = folds.lines_of(*index, logs);
+                !folds.hides(*index)
+                    && folds.level(*index, logs) >= Some(level)
+                    && lines.any(|line| filter.matches(line))
             }
         };
         let Some(sort) = sort else {
@@ -115,7 +119,7 @@ impl Rows {
 
 /// Number of rows of a view before its filter.
 #[must_use]
-pub fn total(view: View, snapshot: &Snapshot) -> usize {
+pub fn total(view: View, snapshot: &Shown) -> usize {
     match view {
         View::Overview => snapshot.tasks.len(),
         View::Queues => snapshot.queues.len(),
@@ -132,7 +136,7 @@ pub fn total(view: View, snapshot: &Snapshot) -> usize {
 
 /// Whether a view's list is identical in both: then its rows need not be computed again.
 #[must_use]
-pub fn is_same(view: View, one: &Snapshot, other: &Snapshot) -> bool {
+pub fn is_same(view: View, one: &Shown, other: &Shown) -> bool {
     match view {
         View::Overview => Arc::ptr_eq(&one.tasks, &other.tasks),
         View::Steps => {
@@ -170,7 +174,7 @@ pub enum RowKey {
 impl RowKey {
     /// The key of the row at a position of the view's list.
     #[must_use]
-    pub fn at(view: View, snapshot: &Snapshot, index: usize) -> Option<Self> {
+    pub fn at(view: View, snapshot: &Shown, index: usize) -> Option<Self> {
         if view == View::Audit {
             let entry = snapshot.audit.get(index)?;
             return Some(Self::Line(entry.time, entry.target.clone()));
@@ -184,7 +188,7 @@ impl RowKey {
 
     /// Whether the row at a position of the view's list is this one.
     #[must_use]
-    pub fn is_at(&self, view: View, snapshot: &Snapshot, index: usize) -> bool {
+    pub fn is_at(&self, view: View, snapshot: &Shown, index: usize) -> bool {
         match self {
             Self::Id(id) => id_at(view, snapshot, index) == Some(id),
             Self::Line(at, target) if view == View::Audit => snapshot
@@ -201,7 +205,7 @@ impl RowKey {
 
 /// The id of the row at a position of the view's list; log lines have none.
 #[must_use]
-pub fn id_at(view: View, snapshot: &Snapshot, index: usize) -> Option<&str> {
+pub fn id_at(view: View, snapshot: &Shown, index: usize) -> Option<&str> {
     match view {
         View::Overview | View::Steps => Some(&task_at(snapshot, index)?.task_id),
         View::Queues => Some(&snapshot.queues.get(index)?.name),

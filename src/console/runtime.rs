@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle as AbortOnDrop;
 
 use super::app::{App, Effect, Message, Setup};
+use super::browser;
 use super::frame_rate::{FrameLimiter, PendingSnapshot, frame_time};
 use super::glyphs::Glyphs;
 use super::input::{self, InputEvent};
@@ -58,6 +59,7 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
         quit: options.quit,
         glyphs: Glyphs::for_locale(options.ascii),
         depth,
+        has_desktop: browser::has_desktop(),
         zone: TimeZone::system(),
         reduced_motion: options.reduced_motion,
         ring: options.ring.clone(),
@@ -385,9 +387,10 @@ impl Console<'_> {
                     request,
                     worker,
                     command,
+                    reason,
                 } => {
                     let verb = command.verb();
-                    let outcome = self.handle.request(worker, command);
+                    let outcome = self.handle.request_because(worker, command, reason);
                     self.outcomes.push(Box::pin(async move {
                         let lost = || {
                             Reply::Failed(format!(
@@ -399,6 +402,11 @@ impl Console<'_> {
                     }));
                 }
                 Effect::Copy(text) => gone(self.screen.copy(&text))?,
+                Effect::Browse(url) => {
+                    let opening = browser::open(url);
+                    self.outcomes
+                        .push(Box::pin(async move { Message::Written(opening.await) }));
+                }
                 Effect::Write { path, text } => {
                     let broke = format!("Writing {} broke off", path.display());
                     let writing = spawn_blocking(move || write_new(&path, &text));

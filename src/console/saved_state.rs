@@ -36,6 +36,8 @@ pub struct SavedState {
     views: BTreeMap<String, SavedView>,
     log_level: Option<LogLevel>,
     history: Vec<String>,
+    /// Filters by name.
+    filters: BTreeMap<String, String>,
     mouse: bool,
     waiting: DepthHistory,
 }
@@ -104,6 +106,7 @@ impl App {
             views: views.collect(),
             log_level: Some(self.logs.level),
             history: self.history[skip..].to_vec(),
+            filters: self.saved_filters.clone(),
             mouse: self.mouse,
             waiting: self.waiting.clone(),
         }
@@ -113,12 +116,13 @@ impl App {
     #[must_use]
     pub fn with_memory(mut self, memory: SavedState) -> Self {
         self.mouse = memory.mouse;
+        self.saved_filters = memory.filters;
         for view in View::ALL {
             let Some(known) = memory.views.get(&view.title().to_lowercase()) else {
                 continue;
             };
             let list = &mut self.lists[view.index()];
-            list.filter = Filter::parse(&known.filter);
+            list.filter = Filter::with_saved(&known.filter, &self.saved_filters);
             list.sort = known.sort.as_ref().and_then(|(title, descending)| {
                 let column = columns(view).iter().position(|column| column == title)?;
                 let descending = *descending;

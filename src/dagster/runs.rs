@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::answer::{self, seconds};
 use super::jobs::Tag;
 use super::{Client, DagsterError};
+use crate::domain::secrets::redact_text;
 use crate::domain::{RunStatus, RunStep, RunSteps, RunView, Timestamp};
 
 /// The tag that sets a run's priority.
@@ -22,6 +23,8 @@ pub struct RunFilter {
     pub statuses: Option<Vec<RunStatus>>,
     /// Only runs of this job.
     pub job: Option<String>,
+    /// Only runs with all of these tags.
+    pub tags: Vec<(String, String)>,
 }
 
 impl RunFilter {
@@ -36,6 +39,11 @@ impl RunFilter {
         }
         if let Some(job) = &self.job {
             filter["pipelineName"] = json!(job);
+        }
+        if !self.tags.is_empty() {
+            let tags = self.tags.iter();
+            let tags = tags.map(|(key, value)| json!({"key": key, "value": value}));
+            filter["tags"] = tags.collect();
         }
         filter
     }
@@ -250,6 +258,29 @@ struct RawRun {
     end_time: Option<f64>,
     tags: Vec<Tag>,
     step_keys_to_execute: Option<Vec<String>>,
+    asset_selection: Option<Vec<AssetPath>>,
+}
+
+#[derive(Deserialize)]
+struct AssetPath {
+    path: Vec<String>,
+}
+
+/// Maximum number of assets and tags of a run, and of characters of a tag's value: thousands of
+/// runs are kept.
+const MAX_SHOWN: usize = 50;
+const MAX_VALUE: usize = 200;
+
+/// The tags for display.
+fn shown_tags(tags: Vec<Tag>) -> Vec<(String, String)> {
+    let shown = tags
+        .into_iter()
+        .filter(|tag| !tag.key.starts_with(RunView::HIDDEN_TAG));
+    let pairs = shown.take(MAX_SHOWN).map(|tag| {
+        let value = redact_text(&tag.value).chars().take(MAX_VALUE).collect();
+        (tag.key, value)
+    });
+    pairs.collect()
 }
 
 impl RawRun {
@@ -267,6 +298,14 @@ impl RawRun {
             steps_failed: 0,
             steps_total: total.and_then(|total| u32::try_from(total).ok()),
             priority: priority.and_then(|tag| tag.value.trim().parse().ok()),
+            tags: shown_tags(self.tags),
+            assets: {
+                let assets = self.asset_selection.into_iter().flatten();
+                assets
+                    .take(MAX_SHOWN)
+                    .map(|asset| asset.path.join("/"))
+                    .collect()
+            },
         }
     }
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::secrets::redact_text;
+
 /// One line of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
@@ -22,9 +24,27 @@ pub struct AuditEntry {
     pub target: String,
     /// `done: …` or `failed: …`, with the reply's sentence.
     pub outcome: String,
+    /// The operator's reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl AuditEntry {
+    /// Maximum length of a reason in the log, in characters.
+    const MAX_REASON: usize = 500;
+
+    /// Adds the operator's reason, without secrets and line breaks.
+    #[must_use]
+    pub fn because(self, reason: Option<&str>) -> Self {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let reason = reason.map(|text| redact_text(&words(text)).into_owned());
+        let reason = reason.map(|text| text.chars().take(Self::MAX_REASON).collect());
+        Self {
+            reason: reason.filter(|text: &String| !text.is_empty()),
+            ..self
+        }
+    }
+
     /// Whether the command was done, and the reply's sentence.
     #[must_use]
     pub fn result(&self) -> (bool, &str) {

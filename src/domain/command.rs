@@ -42,6 +42,12 @@ pub enum Command {
         #[serde(default)]
         within: Option<u64>,
     },
+    /// As [`Command::Drain`]; then the process starts again in its place, with its arguments.
+    Restart {
+        /// As for a drain.
+        #[serde(default)]
+        within: Option<u64>,
+    },
     /// End the worker process and its tasks at once.
     Kill,
     /// Kill tasks that have not ended within `cancel_grace`, then end the worker process. The
@@ -56,6 +62,22 @@ pub enum Command {
     CancelTask {
         /// Taskiq's task id.
         task_id: String,
+    },
+    /// Have no worker of the deployment receive from a queue until it is resumed; running tasks go
+    /// on.
+    PauseQueue {
+        /// Queue name.
+        queue: String,
+        /// `user@host` of the client.
+        by: String,
+        /// The operator's reason, shown beside the queue.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Have the workers receive from a paused queue again.
+    ResumeQueue {
+        /// Queue name.
+        queue: String,
     },
     /// Archive a queue's waiting messages to a JSONL file and delete them.
     DrainQueue {
@@ -214,8 +236,11 @@ impl Command {
             | Self::Scale { .. }
             | Self::ScaleWithin { .. }
             | Self::Drain { .. }
+            | Self::Restart { .. }
             | Self::Reload
             | Self::StartWorker
+            | Self::PauseQueue { .. }
+            | Self::ResumeQueue { .. }
             | Self::PeekByReceiving { .. }
             | Self::Redrive { .. }
             | Self::Resend { .. }
@@ -268,11 +293,14 @@ impl Command {
             Self::Resume => "resume",
             Self::Scale { .. } | Self::ScaleWithin { .. } => "scale",
             Self::Drain { .. } => "drain",
+            Self::Restart { .. } => "restart",
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Reload => "reload",
             Self::StartWorker => "start worker",
             Self::CancelTask { .. } => "cancel step",
+            Self::PauseQueue { .. } => "pause queue",
+            Self::ResumeQueue { .. } => "resume queue",
             Self::DrainQueue { .. } => "drain queue",
             Self::PurgeQueue { .. } => "purge queue",
             Self::PeekByReceiving { .. } => "peek",
@@ -296,11 +324,21 @@ impl Command {
         }
     }
 
+    /// Adds the operator's reason to a command whose effect shows it; of others only the audit log
+    /// has it.
+    pub fn give_reason(&mut self, text: &str) {
+        if let Self::PauseQueue { reason, .. } = self {
+            *reason = Some(text.to_owned());
+        }
+    }
+
     /// The queue it refers to.
     #[must_use]
     pub fn queue(&self) -> Option<&str> {
         match self {
-            Self::DrainQueue { queue, .. }
+            Self::PauseQueue { queue, .. }
+            | Self::ResumeQueue { queue }
+            | Self::DrainQueue { queue, .. }
             | Self::PurgeQueue { queue, .. }
             | Self::PeekByReceiving { queue, .. }
             | Self::Redrive { queue, .. }

@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 
 use super::secrets::redact_in_place;
 use super::{
-    Acknowledgement, Alarm, Audience, FleetWorker, ForkServerPhase, ForkServerView, LogLine, Phase,
-    QueueView, SlotRange, Source, TaskOutcome, TaskView, Timestamp, Usage, UsualTime, WorkerState,
+    Acknowledgement, Alarm, Audience, FleetWorker, ForkServerPhase, ForkServerView, LogLine,
+    PausedQueues, Phase, QueueView, SlotRange, Source, TaskOutcome, TaskView, Timestamp, Usage,
+    UsualTime, WorkerState,
 };
 
 /// An event of a worker.
@@ -96,6 +97,11 @@ pub enum Event {
         /// (priority, waiting) pairs.
         counts: Vec<(i64, u64)>,
     },
+    /// The queues that are paused in the whole deployment, as last read from Dagster's storage.
+    PausedQueues {
+        /// All of them.
+        queues: PausedQueues,
+    },
     /// A source answered, or failed to.
     Source {
         /// The source.
@@ -154,6 +160,12 @@ impl Event {
                 for alarm in alarms {
                     redact_in_place(&mut alarm.text);
                 }
+            }
+            Self::PausedQueues { queues } => {
+                let reasons = queues
+                    .values_mut()
+                    .filter_map(|pause| pause.reason.as_mut());
+                reasons.for_each(redact_in_place);
             }
             Self::State { .. }
             | Self::Slots { .. }

@@ -1,5 +1,7 @@
 //! Queues with the counts of SQS, and waiting messages by priority.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +69,21 @@ impl QueueView {
         }
     }
 }
+
+/// Pause of a queue in the whole deployment: no worker receives from it until it is resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePause {
+    /// `user@host` of the operator.
+    pub by: String,
+    /// Begin of the pause.
+    pub at: Timestamp,
+    /// The operator's reason.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// The paused queues, by name.
+pub type PausedQueues = BTreeMap<String, QueuePause>;
 
 /// Messages of one priority on one queue. Unknown counts are `None`, never a guess.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -95,6 +95,56 @@ pub struct RunView {
     pub steps_total: Option<u32>,
     /// `dagster-taskiq/run_priority`, if the tag is set.
     pub priority: Option<i64>,
+    /// Its tags, without Dagster's hidden ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<(String, String)>,
+    /// The assets it was launched for, `/` between the parts of a key; empty if not for chosen ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assets: Vec<String>,
+}
+
+/// Tags in which Dagster notes what launched a run, and the word for it.
+const LAUNCHERS: [(&str, &str); 5] = [
+    ("dagster/schedule_name", "schedule"),
+    ("dagster/sensor_name", "sensor"),
+    ("dagster/backfill", "backfill"),
+    ("dagster/from_automation_condition", "automation"),
+    ("user", "user"),
+];
+
+impl RunView {
+    /// Prefix of the tags that Dagster does not show.
+    pub const HIDDEN_TAG: &str = ".dagster/";
+
+    /// The value of a tag.
+    #[must_use]
+    pub fn tag(&self, key: &str) -> Option<&str> {
+        let found = self.tags.iter().find(|(known, _)| known == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The partition it is for.
+    #[must_use]
+    pub fn partition(&self) -> Option<&str> {
+        self.tag("dagster/partition")
+    }
+
+    /// What launched it, such as `schedule nightly`; `None` if its tags do not say.
+    #[must_use]
+    pub fn launched_by(&self) -> Option<String> {
+        let mut known = LAUNCHERS.iter();
+        known.find_map(|(tag, word)| match (self.tag(tag)?, *word) {
+            (_, word @ "automation") => Some(word.to_owned()),
+            (value, word) => Some(format!("{word} {value}")),
+        })
+    }
+
+    /// Its tags as `key=value`.
+    pub fn written_tags(&self) -> impl Iterator<Item = String> {
+        self.tags
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+    }
 }
 
 /// A job that can be launched: what GraphQL's job selector needs.

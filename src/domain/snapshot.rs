@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Acknowledgement, Alarm, AuditEntry, DagsterPart, FailureGroup, FleetWorker, JobRef, LogLine,
-    PeekedMessage, PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
+    Acknowledgement, Alarm, AuditEntry, DagsterPart, FleetWorker, JobRef, LogLine, PausedQueues,
+    PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
 };
 
 /// Maximum number of finished tasks that a worker keeps for its consoles.
@@ -37,6 +37,9 @@ pub struct WorkerSnapshot {
     /// The acknowledgements that are in effect in the deployment, by the alarm's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acknowledged: BTreeMap<String, Acknowledgement>,
+    /// The queues that are paused in the whole deployment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub paused_queues: PausedQueues,
 }
 
 /// Everything a console shows: all linked workers, Dagster's runs and jobs, logs.
@@ -71,24 +74,18 @@ pub struct Snapshot {
     /// Recent audit entries of this host and the attached ones, newest first.
     #[serde(default)]
     pub audit: Arc<Vec<AuditEntry>>,
-    /// Dead letters from the last look.
-    #[serde(default)]
-    pub dead_letters: Arc<Vec<PeekedMessage>>,
-    /// Failures from the last scan, grouped by what broke.
-    #[serde(default)]
-    pub failures: Arc<Vec<FailureGroup>>,
     /// Daemons of Dagster that should run and do not.
     #[serde(default)]
     pub lost_daemons: Arc<Vec<DagsterPart>>,
-    /// The parts of Dagster from the last look.
-    #[serde(default)]
-    pub dagster: Arc<Vec<DagsterPart>>,
     /// The alarms of the linked workers, each subject once; absent while no linked worker judges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarms: Option<Arc<Vec<Alarm>>>,
     /// The acknowledgements that are in effect, by the alarm's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acknowledged: BTreeMap<String, Acknowledgement>,
+    /// The queues that are paused in the whole deployment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub paused_queues: PausedQueues,
 }
 
 impl Snapshot {

@@ -213,12 +213,22 @@ impl Input {
 }
 
 impl Output {
-    /// Sends a command; its reply carries the same id.
+    /// Sends a command, with the operator's reason; its reply carries the same id.
     ///
     /// # Errors
     /// The link is broken.
-    pub async fn command(&mut self, id: u64, command: Command) -> Result<(), ControlError> {
-        self.send(&ClientFrame::Command { id, command }).await
+    pub async fn command(
+        &mut self,
+        id: u64,
+        command: Command,
+        reason: Option<String>,
+    ) -> Result<(), ControlError> {
+        let frame = ClientFrame::Command {
+            id,
+            command,
+            reason,
+        };
+        self.send(&frame).await
     }
 
     async fn send(&mut self, frame: &ClientFrame) -> Result<(), ControlError> {
@@ -245,6 +255,18 @@ pub fn answer_within(command: &Command) -> Duration {
 /// # Errors
 /// The worker cannot be reached, or does not answer within [`answer_within`].
 pub async fn call(socket: &Path, command: Command) -> Result<Reply, ControlError> {
+    call_because(socket, command, None).await
+}
+
+/// As [`call`], with the operator's reason for the audit log.
+///
+/// # Errors
+/// As [`call`].
+pub async fn call_because(
+    socket: &Path,
+    command: Command,
+    reason: Option<String>,
+) -> Result<Reply, ControlError> {
     const ID: u64 = 1;
     let limit = answer_within(&command);
     let options = SubscribeOptions {
@@ -254,7 +276,7 @@ pub async fn call(socket: &Path, command: Command) -> Result<Reply, ControlError
     };
     let answer = async {
         let (mut input, mut output) = Connection::open(socket).await?.start(options).await?;
-        output.command(ID, command).await?;
+        output.command(ID, command, reason).await?;
         loop {
             if let ServerFrame::Reply { id: ID, reply } = input.next().await? {
                 return Ok(reply);

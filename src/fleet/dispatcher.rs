@@ -63,9 +63,10 @@ impl Dispatcher {
         let Request {
             worker,
             command,
+            reason,
             reply,
         } = request;
-        let outcome = self.outcome(worker.as_deref(), command, state);
+        let outcome = self.outcome(worker.as_deref(), command, reason, state);
         async move {
             // The caller may have gone; the command is carried out all the same.
             let _ = reply.send(outcome.await);
@@ -77,12 +78,14 @@ impl Dispatcher {
         &self,
         worker: Option<&str>,
         command: Command,
+        reason: Option<String>,
         state: &FleetState,
     ) -> BoxFuture<'static, Reply> {
         let verb = command.verb();
         if self.read_only && command.danger() != Danger::Safe {
             let refusal = Reply::Failed(format!("{verb} was refused: this console is read-only"));
-            return self.recorded(worker, command, async move { refusal }.boxed());
+            let refused = async move { refusal }.boxed();
+            return self.recorded(worker, command, reason, refused);
         }
         if let Command::Query(Query::OlderRuns { statuses, before }) = command {
             let poller = self.poller.clone();
@@ -97,21 +100,21 @@ impl Dispatcher {
         }
         if command.is_for_dagster() {
             let done = self.send_to_dagster(command.clone());
-            return self.recorded(worker, command, done);
+            return self.recorded(worker, command, reason, done);
         }
         if command == Command::StartWorker {
             let started = request_start(self.starter.clone()).boxed();
-            return self.recorded(worker, command, started);
+            return self.recorded(worker, command, reason, started);
         }
         match addressees(worker, &command, state) {
-            Ok(addressees) => send_to_workers(addressees, command).boxed(),
+            Ok(addressees) => send_to_workers(addressees, command, reason).boxed(),
             Err(NoAddressee::ForDirectQueues(_)) if self.direct_queues.is_some() => {
                 let done =
                     send_to_direct_queues(self.direct_queues.clone(), command.clone()).boxed();
-                self.recorded(worker, command, done)
+                self.recorded(worker, command, reason, done)
             }
-            Err(NoAddressee::ForDirectQueues(reason) | NoAddressee::Named(reason)) => {
-                async move { Reply::Failed(format!("{verb} was not sent: {reason}")) }.boxed()
+            Err(NoAddressee::ForDirectQueues(why) | NoAddressee::Named(why)) => {
+                async move { Reply::Failed(format!("{verb} was not sent: {why}")) }.boxed()
             }
         }
     }
@@ -121,6 +124,7 @@ impl Dispatcher {
         &self,
         worker: Option<&str>,
         command: Command,
+        reason: Option<String>,
         outcome: BoxFuture<'static, Reply>,
     ) -> BoxFuture<'static, Reply> {
         let audit = self.audit.clone();
@@ -129,7 +133,7 @@ impl Dispatcher {
             let reply = outcome.await;
             let entry = audit::own_entry(&worker, &command, &reply);
             if let (Some(audit), Some(entry)) = (audit, entry) {
-                audit.record(entry).await;
+                audit.record(entry.because(reason.as_deref())).await;
             }
             reply
         }
@@ -236,21 +240,33 @@ fn addressees(
         .collect())
 }
 
-async fn send_to_workers(addressees: Vec<Addressee>, command: Command) -> Reply {
+async fn send_to_workers(
+    addressees: Vec<Addressee>,
+    command: Command,
+    reason: Option<String>,
+) -> Reply {
     let verb = command.verb();
     let replies = addressees.into_iter().map(|(id, requests)| {
-        let command = command.clone();
-        async move { (send(&requests, command).await, id) }
+        let (command, reason) = (command.clone(), reason.clone());
+        async move { (send(&requests, command, reason).await, id) }
     });
     gather(verb, join_all(replies).await)
 }
 
-async fn send(requests: &mpsc::Sender<LinkRequest>, command: Command) -> Reply {
+async fn send(
+    requests: &mpsc::Sender<LinkRequest>,
+    command: Command,
+    reason: Option<String>,
+) -> Reply {
     let (verb, limit) = (command.verb(), answer_within(&command));
     let (reply, outcome) = oneshot::channel();
     // Many rows may be marked: a command without room waits for those before it.
     match timeout(limit, requests.reserve()).await {
-        Ok(Ok(room)) => room.send(LinkRequest { command, reply }),
+        Ok(Ok(room)) => room.send(LinkRequest {
+            command,
+            reason,
+            reply,
+        }),
         Ok(Err(_)) => return Reply::Failed(format!("{verb} was not sent: the worker is gone")),
         Err(_) => {
             let text =
@@ -282,6 +298,7 @@ async fn send_to_direct_queues(
     let request = Request {
         worker: None,
         command,
+        reason: None,
         reply,
     };
     if direct_queues.is_none_or(|direct_queues| direct_queues.try_send(request).is_err()) {
@@ -311,6 +328,7 @@ async fn request_start(starter: Option<mpsc::Sender<Request>>) -> Reply {
     let request = Request {
         worker: None,
         command: Command::StartWorker,
+        reason: None,
         reply,
     };
     if starter.try_send(request).is_err() {

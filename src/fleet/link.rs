@@ -33,6 +33,7 @@ const MAX_PENDING: usize = 16;
 #[derive(Debug)]
 pub(super) struct LinkRequest {
     pub(super) command: Command,
+    pub(super) reason: Option<String>,
     pub(super) reply: oneshot::Sender<Reply>,
 }
 
@@ -201,12 +202,12 @@ impl Link {
                     Ok(Err(error)) => return error,
                     Err(_) => return self.late("say anything", SILENCE),
                 },
-                Some(LinkRequest { command, reply }) = self.incoming.recv(),
+                Some(LinkRequest { command, reason, reply }) = self.incoming.recv(),
                     if pending.len() < MAX_PENDING =>
                 {
                     last_id += 1;
                     pending.insert(last_id, reply);
-                    match timeout(SEND_WITHIN, output.command(last_id, command)).await {
+                    match timeout(SEND_WITHIN, output.command(last_id, command, reason)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => return error,
                         Err(_) => return self.late("take a command", SEND_WITHIN),
@@ -251,7 +252,7 @@ impl Link {
             tokio::select! {
                 () = &mut over => return,
                 () = self.again.notified() => return,
-                Some(LinkRequest { command, reply }) = self.incoming.recv() => {
+                Some(LinkRequest { command, reply, .. }) = self.incoming.recv() => {
                     let text = format!("{} was not sent: the link to the worker is down", command.verb());
                     let _ = reply.send(Reply::Failed(text));
                 }

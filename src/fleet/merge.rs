@@ -7,8 +7,9 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use crate::domain::{
-    Acknowledgement, Alarm, AuditEntry, FleetWorker, Phase, PriorityCount, QueueView, Source,
-    SourceHealth, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerState, WorkerView,
+    Acknowledgement, Alarm, AuditEntry, FleetWorker, PausedQueues, Phase, PriorityCount, QueueView,
+    Source, SourceHealth, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerState,
+    WorkerView,
 };
 
 /// Maximum number of finished tasks of all workers together.
@@ -134,6 +135,14 @@ pub(super) fn acknowledged(reports: &[WorkerReport<'_>]) -> BTreeMap<String, Ack
     let linked = reports.iter().filter(|report| report.linked);
     let all = linked.flat_map(|report| &report.snapshot.acknowledged);
     all.map(|(id, ack)| (id.clone(), ack.clone())).collect()
+}
+
+/// The queues that any linked worker has read as paused: a pause must not look as if it had ended.
+pub(super) fn paused_queues(reports: &[WorkerReport<'_>]) -> PausedQueues {
+    let linked = reports.iter().filter(|report| report.linked);
+    let all = linked.flat_map(|report| &report.snapshot.paused_queues);
+    all.map(|(name, pause)| (name.clone(), pause.clone()))
+        .collect()
 }
 
 /// Every queue once, in the order of the first worker that has it; the freshest counts win. Their

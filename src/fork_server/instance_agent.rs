@@ -19,6 +19,7 @@ use super::api::{
 use super::error::ForkServerError;
 use super::link::{Link, ProcessEvent};
 use super::location::Subject;
+use super::paused_queues::KnownPauses;
 use super::protocol::{
     Explained, Freed, FromProcess, Manner, PROTOCOL, Policy, ReportBody, RunCode, ToProcess, Worker,
 };
@@ -69,6 +70,8 @@ pub(super) struct InstanceAgent {
     stopped: Arc<AtomicBool>,
     pulse: Lane,
     look_ups: Lane,
+    /// The paused queues in the last answer that had them.
+    pub(super) paused: KnownPauses,
 }
 
 /// State needed for a restart.
@@ -109,6 +112,7 @@ impl InstanceAgent {
             stopped,
             pulse: Lane::new(PULSE),
             look_ups: Lane::new(ANSWER_TIMEOUT),
+            paused: KnownPauses::default(),
         })
     }
 
@@ -312,14 +316,15 @@ impl InstanceAgent {
         self.request("an acknowledgement", frame).await
     }
 
-    /// Writes this worker's heartbeat.
+    /// Writes this worker's heartbeat; its answer has the paused queues.
     pub async fn heartbeat(&self, worker: &str, body: &Value) -> Result<(), ForkServerError> {
         let frame = |id| ToProcess::Heartbeat {
             id,
             worker: worker.to_owned(),
             body: body.clone(),
         };
-        self.pulse("a heartbeat", frame).await.map(drop)
+        let request = "a heartbeat";
+        self.paused.read(request, self.pulse(request, frame).await?)
     }
 
     /// The last heartbeats of the deployment's workers, by id: of all, or those that alarms need.
@@ -379,7 +384,7 @@ impl InstanceAgent {
         let _ = tokio::time::timeout(Duration::from_secs(5), link.wait_for(Option::is_none)).await;
     }
 
-    async fn request(
+    pub(super) async fn request(
         &self,
         name: &'static str,
         frame: impl Fn(u64) -> ToProcess,

@@ -192,6 +192,17 @@ pub(super) enum ToProcess {
         until: Option<f64>,
         by: String,
     },
+    /// Pauses a queue in the whole deployment; see `paused_queues` on the other side.
+    PauseQueue {
+        id: u64,
+        queue: String,
+        by: String,
+        reason: Option<String>,
+    },
+    ResumeQueue {
+        id: u64,
+        queue: String,
+    },
     Explain {
         id: u64,
         run_id: String,

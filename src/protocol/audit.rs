@@ -34,6 +34,7 @@ pub fn entry(
         verb: command.verb().to_owned(),
         target: redact_text(&target(worker, command)).into_owned(),
         outcome: redact_text(&outcome).into_owned(),
+        reason: None,
     })
 }
 
@@ -48,7 +49,9 @@ pub fn own_entry(worker: &str, command: &Command, reply: &Reply) -> Option<Audit
 fn target(worker: &str, command: &Command) -> String {
     match command {
         Command::CancelTask { task_id } => format!("task {task_id} on {worker}"),
-        Command::DrainQueue { queue, .. }
+        Command::PauseQueue { queue, .. }
+        | Command::ResumeQueue { queue }
+        | Command::DrainQueue { queue, .. }
         | Command::PurgeQueue { queue, .. }
         | Command::PeekByReceiving { queue, .. } => format!("queue {queue}"),
         Command::Redrive {
@@ -91,6 +94,7 @@ fn target(worker: &str, command: &Command) -> String {
         Command::Pause
         | Command::Resume
         | Command::Drain { .. }
+        | Command::Restart { .. }
         | Command::Kill
         | Command::Stop
         | Command::Reload

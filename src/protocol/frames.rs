@@ -173,6 +173,9 @@ pub enum ClientFrame {
         id: u64,
         /// The command.
         command: Command,
+        /// The operator's reason, for the audit log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
 }
 

@@ -11,6 +11,8 @@ pub struct Request {
     pub worker: Option<String>,
     /// The command.
     pub command: Command,
+    /// The operator's reason, for the audit log.
+    pub reason: Option<String>,
     /// Receiver of the outcome.
     pub reply: oneshot::Sender<Reply>,
 }

@@ -55,7 +55,7 @@ impl Operator {
         Ok(self.hosts()?.free_slot(run_id, step_key).await?)
     }
 
-    fn hosts(&self) -> Result<&ForkServers, OperationError> {
+    pub(super) fn hosts(&self) -> Result<&ForkServers, OperationError> {
         let hosts = self.ending.as_ref().map(Ending::hosts);
         hosts.ok_or_else(|| OperationError::Refused("no Dagster storage is known here".to_owned()))
     }

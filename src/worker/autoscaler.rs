@@ -163,7 +163,7 @@ mod tests {
 
     const OPTIONS: AutoscalerOptions = AutoscalerOptions {
         grow_after: Duration::from_secs(10),
-        shrink_after: Duration::from_secs(60),
+        shrink_after: Duration::from_mins(1),
         cpu_limit: 85,
     };
 

@@ -1,6 +1,7 @@
 //! The actor that makes every decision of a worker.
 
 mod commands;
+mod paused;
 mod scaling;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, info, warn};
 
+use self::paused::QUEUE_PAUSED;
 use self::scaling::Scaling;
 use super::autoscaler::AutoscalerOptions;
 use super::execution::ExecutionContext;
@@ -25,9 +27,9 @@ use super::request::PoolRequest;
 use super::scheduler::{Excess, Scheduler};
 use super::service::Service;
 use super::settlement::back_off;
-use crate::domain::{Event, EventSink, SlotRange, WorkerState};
+use crate::domain::{Event, EventSink, PausedQueues, SlotRange, WorkerState};
 use crate::fork_server::ForkServers;
-use crate::sqs::{Broker, Leases, QueueSet};
+use crate::sqs::{Broker, LONG_POLL, Leases, QueueSet};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::vitals::vitals;
 
@@ -69,6 +71,8 @@ pub struct Pool {
     receiver: Receiver,
     ingest: Ingest,
     executions: ExecutionSet,
+    /// Whether the process is to be started again once the pool has ended.
+    restarts: bool,
     /// Time at which a drain becomes a stop.
     stop_at: Option<tokio::time::Instant>,
     /// When a draining worker next hands over its run workers.
@@ -78,6 +82,8 @@ pub struct Pool {
     /// A check whether missing queues exist by now; at most one.
     lookups: JoinSet<QueueSet>,
     status: watch::Sender<PoolStatus>,
+    /// Queues that operators have paused; `None` until Dagster's storage has been read.
+    paused: watch::Receiver<Option<PausedQueues>>,
 }
 
 /// Interval of the checks for missing queues, one request each.
@@ -104,6 +110,7 @@ impl Pool {
         let scaling = Scaling::within(options.steps, options.autoscaler);
         let mut scheduler = Scheduler::new(options.steps.min, options.runs, options.prefetch);
         scheduler.steps.range = scaling.as_ref().map(|_| options.steps);
+        let paused = hosts.paused_queues();
         let (status, _) = watch::channel(PoolStatus {
             state: WorkerState::Starting,
             steps: scheduler.steps,
@@ -129,16 +136,19 @@ impl Pool {
             in_hand: HashMap::new(),
             receiver,
             executions: ExecutionSet::default(),
+            restarts: false,
             stop_at: None,
             hand_over_at: None,
             chores: JoinSet::new(),
             lookups: JoinSet::new(),
             status,
+            paused,
         }
     }
 
-    /// Receives and runs until a drain or a stop has ended. Every message is settled by then.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<PoolRequest>) {
+    /// Receives and runs until a drain or a stop has ended; returns whether the process is to be
+    /// started again. Every message is settled by then: a process that dies instead loses nothing.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<PoolRequest>) -> bool {
         let queues = self.queues.subscribe();
         let net = lost_runs::start(&self.context, queues.clone(), self.status.subscribe());
         let reports = heartbeat::start(&self.context, queues, self.status.subscribe());
@@ -169,6 +179,7 @@ impl Pool {
                 Some(order) = orders.recv() => self.handle(order).await,
                 () = retry_at(retry) => {}
                 () = self.context.breaker.recovered() => {}
+                Ok(()) = self.paused.changed() => self.pause_queues(),
                 () = retry_at(self.hand_over_at) => self.hand_over_runs(),
                 () = retry_at(self.stop_at) => {
                     info!("the time to drain is over: interrupting what runs");
@@ -194,6 +205,7 @@ impl Pool {
         }
         self.become_state(WorkerState::Stopped, None);
         vitals().turned(self.state, false, false);
+        self.restarts
     }
 
     /// Reports this worker's end to the deployment, so that it is not counted on for another half
@@ -253,7 +265,8 @@ impl Pool {
                 self.release(task, pause, reason);
             }
             let (steps, runs) = self.scheduler.room(self.ingest.len());
-            if !self.ingest.is_full() {
+            // Before they are known, a message of a paused queue might be taken.
+            if !self.ingest.is_full() && self.paused.borrow().is_some() {
                 self.receiver.demand(steps, runs);
             }
         }
@@ -359,10 +372,12 @@ impl Pool {
         }
         let view = Box::new(self.ingest.view(&task));
         self.context.events.send(Event::Received { task: view });
-        if self.state.receives() {
-            self.scheduler.hold(task);
-        } else {
+        if !self.state.receives() {
             self.release(task, Duration::ZERO, "the worker takes no more");
+        } else if self.is_paused(&task.delivery.queue.name) {
+            self.release(task, LONG_POLL, QUEUE_PAUSED);
+        } else {
+            self.scheduler.hold(task);
         }
     }
 
@@ -380,6 +395,7 @@ impl Pool {
     fn found(&mut self, queues: Result<QueueSet, tokio::task::JoinError>) {
         if let Ok(queues) = queues {
             self.receiver.serve(&queues);
+            self.pause_queues();
             self.queues.send_replace(queues);
         }
     }
@@ -401,7 +417,7 @@ impl Pool {
     fn become_state(&mut self, state: WorkerState, time: Option<Duration>) {
         info!("worker {} is {}", self.options.worker, state.word());
         self.state = state;
-        Service::report(state);
+        Service::report(state, self.restarts);
         self.ends_in(time);
         if !state.receives() {
             for task in self.scheduler.take_all() {

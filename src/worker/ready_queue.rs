@@ -114,6 +114,11 @@ impl ReadyQueue {
         std::mem::take(&mut self.tasks)
     }
 
+    /// Takes the tasks for which this holds.
+    pub fn take_if(&mut self, holds: impl Fn(&Task) -> bool) -> Vec<Task> {
+        self.tasks.extract_if(.., |task| holds(task)).collect()
+    }
+
     /// Takes the tasks beyond `room`, last in turn first.
     pub fn take_excess(&mut self, room: usize) -> Vec<Task> {
         self.tasks.sort_by_key(Task::turn);

@@ -25,6 +25,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use crate::domain::PausedQueues;
 use crate::sqs::{Broker, Queue, QueueSet};
 use crate::telemetry::vitals::vitals;
 use planner::Receive;
@@ -53,6 +54,12 @@ impl Receiver {
     /// Adds the queues of a set that has grown; open receives continue.
     pub fn serve(&mut self, queues: &QueueSet) {
         self.planner.serve(queues);
+    }
+
+    /// Receives from all queues but these. Open receives of a paused queue are left as in
+    /// [`Receiver::abandon`].
+    pub fn pause(&mut self, paused: &PausedQueues) {
+        self.planner.pause(paused);
     }
 
     /// Number of open receives.

@@ -113,6 +113,13 @@ impl Scheduler {
         steps.or_else(|| self.ready_runs.remove(task_id))
     }
 
+    /// Takes the held tasks for which this holds.
+    pub fn take_if(&mut self, holds: impl Fn(&Task) -> bool) -> Vec<Task> {
+        let mut taken = self.ready_steps.take_if(&holds);
+        taken.append(&mut self.ready_runs.take_if(&holds));
+        taken
+    }
+
     /// Takes all held tasks.
     pub fn take_all(&mut self) -> Vec<Task> {
         let mut all = self.ready_steps.take_all();

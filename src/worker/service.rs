@@ -10,6 +10,9 @@ use tracing::{error, warn};
 use crate::domain::WorkerState;
 use crate::telemetry::vitals::vitals;
 
+/// Watchdog of a worker that starts again, in microseconds: loading the code may take its time.
+const RESTART: u32 = 300_000_000;
+
 /// The service manager's side of a pool.
 pub(super) struct Service {
     watchdog: Option<Interval>,
@@ -27,13 +30,25 @@ impl Service {
         Self { watchdog }
     }
 
-    /// Reports a change of the pool's state.
-    pub fn report(state: WorkerState) {
+    /// Reports a change of the pool's state. The service of a worker that restarts does not stop: its
+    /// process goes on as another program, which has as long as at its start.
+    pub fn report(state: WorkerState, restarts: bool) {
         let word = format!("worker is {}", state.word());
         let status = NotifyState::Status(&word);
         match state {
             WorkerState::Starting | WorkerState::Lost => {}
-            WorkerState::Running | WorkerState::Paused => notify(&[NotifyState::Ready, status]),
+            WorkerState::Running | WorkerState::Paused => {
+                let limit = sd_notify::watchdog_enabled();
+                let limit = limit.and_then(|limit| u32::try_from(limit.as_micros()).ok());
+                notify(&[NotifyState::Ready, status]);
+                if let Some(limit) = limit {
+                    notify(&[NotifyState::WatchdogUsec(limit)]);
+                }
+            }
+            WorkerState::Stopped if restarts => {
+                notify(&[status, NotifyState::WatchdogUsec(RESTART)]);
+            }
+            WorkerState::Draining | WorkerState::Stopping if restarts => notify(&[status]),
             WorkerState::Draining | WorkerState::Stopping | WorkerState::Stopped => {
                 notify(&[NotifyState::Stopping, status]);
             }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::log_ring::{LogRing, MAX_LINES, cut};
 use crate::domain::{
-    Acknowledgement, Alarm, Event, FleetWorker, MAX_RECENT_TASKS, Phase, PriorityCount, QueueView,
-    Source, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerView,
+    Acknowledgement, Alarm, Event, FleetWorker, MAX_RECENT_TASKS, PausedQueues, Phase,
+    PriorityCount, QueueView, Source, TaskOutcome, TaskView, Timestamp, WorkerSnapshot, WorkerView,
 };
 
 pub use publish::{Published, Subscription, spawn};
@@ -39,6 +39,7 @@ pub struct StatusStore {
     fleet: Vec<FleetWorker>,
     alarms: Option<Vec<Alarm>>,
     acknowledged: BTreeMap<String, Acknowledgement>,
+    paused_queues: PausedQueues,
     logs: LogRing,
 }
 
@@ -65,6 +66,7 @@ impl StatusStore {
             fleet: Vec::new(),
             alarms: None,
             acknowledged: BTreeMap::new(),
+            paused_queues: PausedQueues::new(),
             logs: LogRing::new(MAX_LINES),
         }
     }
@@ -118,6 +120,7 @@ impl StatusStore {
                 self.waiting.insert(queue.clone(), counts);
                 true
             }
+            Event::PausedQueues { queues } => replace(&mut self.paused_queues, queues.clone()),
             Event::Source { source } => put(&mut self.sources, source, |one, other| {
                 one.kind == other.kind && one.address == other.address
             }),
@@ -263,6 +266,7 @@ impl StatusStore {
             fleet: self.fleet.clone(),
             alarms: self.alarms.clone(),
             acknowledged: self.acknowledged.clone(),
+            paused_queues: self.paused_queues.clone(),
         }
     }
 

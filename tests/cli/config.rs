@@ -302,7 +302,7 @@ fn slots_are_a_number_or_bounds_from_the_file_a_variable_or_the_flag() {
         ),
         ("0..4", "a range of slots begins at 1 or more: 1..16".into()),
     ] {
-        let file = written(&folder, &format!("slots: {value}\n"));
+        let file = written(&folder, format!("slots: {value}\n"));
         let output = program(&["config", "check"]).arg(file).output().unwrap();
         let (text, errors) = texts(&output);
         assert_eq!(output.status.code(), Some(1), "{value}");

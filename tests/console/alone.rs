@@ -207,7 +207,7 @@ fn a_console_that_only_looks_starts_no_worker() {
     // While one is being started that is told instead.
     console.wait_for("No worker is linked; ~1 messages wait");
     console.keys("S");
-    console.wait_for("Read-only: `start-worker` is refused");
+    console.wait_for("Read-only: `worker start` is refused");
     assert_eq!(workers_of(&scene), 0);
 }
 

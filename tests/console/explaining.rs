@@ -18,6 +18,7 @@ fn asked(effects: &[Effect]) -> Option<(u64, String, Option<String>)> {
             request,
             worker: None,
             command: Command::Query(Query::Explain { run_id, step_key }),
+            ..
         } => Some((*request, run_id.clone(), step_key.clone())),
         _ => None,
     })

@@ -340,7 +340,31 @@ fn run(
         steps_failed: steps.1,
         steps_total: Some(steps.2),
         priority: (index == 0).then_some(3),
+        tags: tags_of(index),
+        assets: if index == 4 {
+            vec![
+                String::from("sales/orders"),
+                String::from("sales/customers"),
+            ]
+        } else {
+            Vec::new()
+        },
     }
+}
+
+fn tags_of(index: usize) -> Vec<(String, String)> {
+    let tags: &[(&str, &str)] = match index {
+        0 => &[
+            ("dagster/partition", "2026-03-13"),
+            ("dagster/schedule_name", "nightly"),
+            ("team", "data"),
+        ],
+        3 => &[("team", "database")],
+        _ => &[],
+    };
+    let owned = tags.iter();
+    let owned = owned.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    owned.collect()
 }
 
 fn runs() -> Vec<RunView> {
@@ -432,6 +456,7 @@ fn audit() -> Vec<AuditEntry> {
         verb: verb.to_owned(),
         target: target.to_owned(),
         outcome: outcome.to_owned(),
+        reason: (verb == "pause").then(|| String::from("the warehouse is down until 03:00")),
     };
     vec![
         entry(

@@ -214,6 +214,7 @@ fn output_that_the_webserver_cannot_read_is_read_from_the_worker_that_ran_the_st
             request,
             worker: Some(worker),
             command: Command::Query(Query::OutputFiles { file_key, .. }),
+            ..
         },
     ] = harness.effects.as_slice()
     else {

@@ -33,6 +33,10 @@ pub struct Harness {
 }
 
 /// How it is set up.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent properties of a terminal"
+)]
 #[derive(Clone, Copy)]
 pub struct Options {
     pub size: (u16, u16),
@@ -41,6 +45,7 @@ pub struct Options {
     pub ascii: bool,
     pub read_only: bool,
     pub reduced_motion: bool,
+    pub has_desktop: bool,
     pub quit: QuitPolicy,
     pub ring: &'static [Ring],
     /// The context that it shows, of two.
@@ -56,6 +61,7 @@ impl Default for Options {
             ascii: false,
             read_only: false,
             reduced_motion: false,
+            has_desktop: false,
             quit: QuitPolicy::Leave,
             ring: &[],
             context: None,
@@ -120,6 +126,7 @@ impl Harness {
                 &glyphs::UNICODE
             },
             depth: options.depth,
+            has_desktop: options.has_desktop,
             zone,
             reduced_motion: options.reduced_motion,
             ring: RingSettings {

@@ -27,6 +27,7 @@ pub fn form(options: Options) -> Harness {
             request,
             worker: None,
             command: Command::Query(Query::Job { job, .. }),
+            ..
         },
     ] = effects.as_slice()
     else {

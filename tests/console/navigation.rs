@@ -54,7 +54,7 @@ fn the_palette_completes_runs_and_remembers() {
     harness.keys(":logs<enter>1:<up><enter>");
     assert_eq!(harness.app.view(), View::Logs);
     harness.keys(":nonsense words<enter>");
-    assert!(harness.screen().contains("no command `nonsense`"));
+    assert!(harness.screen().contains("no command `nonsense words`"));
     harness.keys("1:terminate<enter>");
     assert!(harness.screen().contains("works in: Runs"));
 }

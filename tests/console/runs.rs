@@ -272,3 +272,46 @@ fn an_open_run_shows_how_long_each_step_waited_and_ran_whoever_ran_it() {
     );
     assert!(screen.contains("config: {rows: 7}"), "{screen}");
 }
+
+#[test]
+fn runs_are_filtered_by_tag_partition_asset_and_what_launched_them() {
+    for (filter, shown) in [
+        ("tag:team=data", "nightly_etl"),
+        ("tag:database", "nightly_etl"),
+        ("partition:2026-03", "nightly_etl"),
+        ("by:schedule", "nightly_etl"),
+        ("asset:customers", "ingest_orders"),
+    ] {
+        let mut harness = Harness::night();
+        harness.keys(&format!("4/{filter}<enter>"));
+        let screen = harness.screen();
+        assert!(
+            screen.contains("1 of 5") && screen.contains(shown),
+            "{filter}: {screen}"
+        );
+    }
+    let mut harness = Harness::new(
+        Options {
+            size: (240, 50),
+            ..Options::default()
+        },
+        fixture::snapshot(),
+    );
+    harness.keys("4");
+    let screen = harness.screen();
+    for words in [
+        "PARTITION",
+        "2026-03-13",
+        "schedule nightly",
+        "sales/orders",
+        "team=data",
+    ] {
+        assert!(screen.contains(words), "{words}: {screen}");
+    }
+    harness.keys("/tag:team=data<enter><enter>");
+    let screen = harness.screen();
+    assert!(
+        screen.contains("launched by") && screen.contains("team=data"),
+        "{screen}"
+    );
+}

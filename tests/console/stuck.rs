@@ -16,6 +16,7 @@ fn requests(effects: &[Effect]) -> Vec<(u64, Option<String>, Query)> {
             request,
             worker,
             command: Command::Query(query),
+            ..
         } => Some((*request, worker.clone(), query.clone())),
         _ => None,
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dagster_taskiq_tui::console::app::Message;
 use dagster_taskiq_tui::console::filter::Filter;
 use dagster_taskiq_tui::console::rows::{self, Rows, Sort};
+use dagster_taskiq_tui::console::shown::Shown;
 use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::domain::{Command, LogLevel};
 use proptest::prelude::*;
@@ -228,14 +229,44 @@ proptest! {
         descending: bool,
         filter in prop::sample::select(vec!["", "running", "!etl", "prio:>4"]),
     ) {
-        let snapshot = fixture::snapshot();
+        let mut shown = Shown::default();
+        shown.receive(fixture::snapshot());
         let filter = Filter::parse(filter);
         let sort = Some(Sort { column, descending });
         let of = |before: &Rows| {
-            let rows = Rows::of(before, View::Steps, &snapshot, &filter, LogLevel::Info, sort);
+            let rows = Rows::of(before, View::Steps, &shown, &filter, LogLevel::Info, sort);
             (0..rows.len()).map(|row| rows.get(row).unwrap()).collect::<Vec<_>>()
         };
         let before = Rows::Picked(before[..kept].to_vec());
         prop_assert_eq!(of(&before), of(&Rows::default()));
     }
+}
+
+#[test]
+fn a_filter_is_saved_by_name_and_used_in_other_views_and_by_the_next_console() {
+    let mut harness = Harness::night();
+    harness.keys("3/job:nightly<enter>:save-filter night<enter>");
+    assert!(
+        harness.screen().contains("/@night is now: job:nightly"),
+        "{}",
+        harness.screen()
+    );
+    harness.keys("4/@night status:started<enter>");
+    let screen = harness.screen();
+    assert!(
+        screen.contains("/@night status:started") && screen.contains("1 of 5"),
+        "{screen}"
+    );
+    let memory = harness.app.memory();
+    let mut next = Harness::night();
+    next.app = next.app.with_memory(memory);
+    next.keys("4");
+    assert!(next.screen().contains("1 of 5"), "{}", next.screen());
+    next.keys("/<c-u>@nightly");
+    assert!(
+        next.screen()
+            .contains("no filter is saved as @nightly: @night"),
+        "{}",
+        next.screen()
+    );
 }

@@ -99,6 +99,7 @@ async fn a_launched_run_succeeds_and_is_listed_with_its_steps_and_its_log() {
         run_ids: Some(vec![launched.run_id.clone()]),
         statuses: Some(vec![RunStatus::Success]),
         job: Some("numbers".to_owned()),
+        tags: launch.tags.clone(),
     };
     let page = client.runs(&filter, 10, None).await.unwrap();
     let [listed] = &page.runs[..] else {

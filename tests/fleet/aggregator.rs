@@ -386,7 +386,7 @@ async fn a_client_that_says_it_is_read_only_is_refused_by_the_worker() {
     };
     let connection = client::Connection::open(worker.socket()).await.unwrap();
     let (mut input, mut output) = connection.start(wants).await.unwrap();
-    output.command(9, Command::Stop).await.unwrap();
+    output.command(9, Command::Stop, None).await.unwrap();
     let reply = Reply::Failed("stop was refused: this console is read-only".to_owned());
     assert_eq!(
         input.next().await.unwrap(),

@@ -80,6 +80,7 @@ impl Console {
             quit: QuitPolicy::Leave,
             glyphs: &UNICODE,
             depth: Depth::True,
+            has_desktop: false,
             zone: TimeZone::UTC,
             reduced_motion: false,
             ring: RingSettings::default(),
@@ -132,6 +133,8 @@ fn run(number: usize) -> Result<RunView, Failure> {
         steps_failed: 0,
         steps_total: Some(8),
         priority: None,
+        tags: Vec::new(),
+        assets: Vec::new(),
     })
 }
 

@@ -212,6 +212,7 @@ async fn ask_as(
         quit: QuitPolicy::Leave,
         glyphs: &UNICODE,
         depth: Depth::True,
+        has_desktop: false,
         zone: TimeZone::UTC,
         reduced_motion: false,
         ring: RingSettings::default(),
@@ -231,6 +232,7 @@ async fn ask_as(
                 request,
                 worker,
                 command: Command::Query(query),
+                ..
             } = effect
             else {
                 continue;

@@ -10,7 +10,7 @@ from dagster import DagsterInstance, DagsterRunStatus, job, op
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._daemon.types import DaemonHeartbeat
 
-from _dagster_taskiq_host import alarm_board, alarm_facts, claims
+from _dagster_taskiq_host import alarm_board, alarm_facts, claims, shared_value
 
 ALARM = {"severity": "critical", "kind": "disk", "about": "here", "text": "it is full"}
 
@@ -216,15 +216,15 @@ def test_the_board_forgets_alarms_and_is_bounded(instance: DagsterInstance, cloc
 
 def _size(instance: DagsterInstance) -> int:
     text = instance.run_storage.get_cursor_values({alarm_board.KEY})[alarm_board.KEY]
-    return len(alarm_board._load(text)["alarms"])
+    return len(shared_value.load(text)["alarms"])
 
 
 def test_a_board_that_another_process_holds_is_refused_after_a_while(
     instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alarm_board, "TAKE", 0.1)
+    monkeypatch.setattr(shared_value, "TAKE", 0.1)
     monkeypatch.setattr(claims.FileClaim, "acquire", lambda self: False)
-    with pytest.raises(alarm_board.Busy):
+    with pytest.raises(shared_value.Busy):
         sync(instance, "one", sees=True)
 
 

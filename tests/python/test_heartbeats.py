@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from dagster import DagsterInstance
 
-from _dagster_taskiq_host import heartbeats
+from _dagster_taskiq_host import heartbeats, paused_queues
 
 ME = {"id": "me", "incarnation": "m"}
 OTHER = {"id": "other", "incarnation": "o", "host": "elsewhere", "pid": "1", "boot": "b"}
@@ -49,3 +49,17 @@ def test_only_the_time_counts_in_which_heartbeats_could_arrive(
     assert silence() == 25
     beat(OTHER)
     assert silence() == 0
+
+
+def test_a_heartbeat_brings_the_queues_that_are_paused(instance: DagsterInstance) -> None:
+    def beat() -> paused_queues.Paused:
+        return heartbeats.beat(instance, ME["id"], {"incarnation": ME["incarnation"]})
+
+    assert beat() == {}
+    first = paused_queues.pause(instance, "tasks", "ann@bastion", "the warehouse is down")
+    again = paused_queues.pause(instance, "tasks", "bob@bastion", None)
+    assert again["tasks"] == {"by": "bob@bastion", "at": first["tasks"]["at"], "reason": None}
+    assert beat() == again
+    assert paused_queues.resume(instance, "tasks") == {}
+    assert paused_queues.resume(instance, "tasks") == {}, "it is not paused"
+    assert beat() == {}

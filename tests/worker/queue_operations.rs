@@ -17,14 +17,14 @@ use support::scene::{SETTINGS, Scene};
 use support::{PATIENCE, Worker, wait_until};
 
 /// The environment of an operator's shell on a scene.
-struct Shell {
+pub struct Shell {
     settings: String,
     state: PathBuf,
     more: Vec<(String, String)>,
 }
 
 impl Shell {
-    fn new(scene: &Scene) -> Self {
+    pub fn new(scene: &Scene) -> Self {
         Self {
             settings: scene.settings.clone(),
             state: scene.project.folder().join("state"),
@@ -48,7 +48,7 @@ impl Shell {
     }
 
     /// The JSON lines it prints.
-    fn json(&self, scene: &Scene, args: &[&str]) -> Vec<Value> {
+    pub fn json(&self, scene: &Scene, args: &[&str]) -> Vec<Value> {
         let output = self.run(scene, &[args, &["--json"]].concat());
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {errors}");
@@ -68,7 +68,7 @@ impl Shell {
         text
     }
 
-    fn audit(&self) -> Vec<AuditEntry> {
+    pub fn audit(&self) -> Vec<AuditEntry> {
         let file = self.state.join("dagster-taskiq-tui/audit.jsonl");
         let text = fs::read_to_string(file).unwrap();
         let entries = text.lines().map(|line| serde_json::from_str(line).unwrap());

@@ -102,17 +102,21 @@ impl DirectExecutor {
     }
 
     async fn handle(&self, command: Command) -> Reply {
-        // Removed messages must be reported to Dagster, or the steps would wait for them.
+        // Dagster's storage has the pauses, and must have the ends of removed messages' steps, which
+        // would wait for them.
         let is_reported = command.is_about_storage()
             || matches!(
                 command,
-                Command::DrainQueue {
-                    keep_waiting: false,
-                    ..
-                } | Command::PurgeQueue {
-                    keep_waiting: false,
-                    ..
-                }
+                Command::PauseQueue { .. }
+                    | Command::ResumeQueue { .. }
+                    | Command::DrainQueue {
+                        keep_waiting: false,
+                        ..
+                    }
+                    | Command::PurgeQueue {
+                        keep_waiting: false,
+                        ..
+                    }
             );
         let hosts = if is_reported {
             match start_instance_agent(&self.settings).await {

@@ -12,6 +12,7 @@ use super::{
     QueueArgs, QueueError, RedriveArgs, RemoveArgs, ResendArgs, RestoreArgs, meant, queues_meant,
 };
 use crate::cli::output::{note, out};
+use crate::cli::reason::ReasonArgs;
 use crate::cli::worker::{host_settings, identity};
 use crate::config::{Partial, Settings, state_folder};
 use crate::domain::{Command, Reply};
@@ -66,7 +67,7 @@ pub(super) async fn remove(args: RemoveArgs, removal: Removal) -> Result<ExitCod
         let would = counts.visible + if all { also } else { 0 };
         return Ok(dry_run(&args.common, word, &queue_name, would));
     }
-    let done = act(&settings, &command, async {
+    let done = act(&settings, &command, &args.reason, async {
         if !args.yes {
             super::confirm::typed_name(word, &queue_name, counts)?;
         }
@@ -107,7 +108,7 @@ pub(super) async fn restore(args: RestoreArgs) -> Result<ExitCode, QueueError> {
         to: to.clone(),
         again: args.again,
     };
-    let done = act(&settings, &command, async {
+    let done = act(&settings, &command, &args.reason, async {
         let operator = plain_operator(&settings).await;
         Ok(operator
             .restore(&args.file, to.as_deref(), args.again)
@@ -126,11 +127,12 @@ pub(super) async fn redrive(args: RedriveArgs) -> Result<ExitCode, QueueError> {
         return Err(QueueError::Refused(text.to_owned()));
     }
     let to = args.to.as_ref().map(|name| meant(&settings, name));
+    let ids: &[String] = if args.all { &[] } else { &args.message_id };
     let mut outcome = ExitCode::SUCCESS;
     for name in &queues {
         let queue = operator.queue(name).await?;
         if args.dry_run {
-            let count = match args.message_id.len() {
+            let count = match ids.len() {
                 0 => operator.broker().counts(&queue).await?.visible,
                 some => u64::try_from(some).unwrap_or(u64::MAX),
             };
@@ -139,11 +141,10 @@ pub(super) async fn redrive(args: RedriveArgs) -> Result<ExitCode, QueueError> {
         }
         let command = Command::Redrive {
             queue: queue.name.clone(),
-            messages: args.message_id.clone(),
+            messages: ids.to_vec(),
             to: to.clone(),
         };
-        let done = act(&settings, &command, async {
-            let ids = &args.message_id;
+        let done = act(&settings, &command, &args.reason, async {
             Ok(operator.redrive(&queue, ids, to.as_deref()).await?)
         });
         let done = done.await?;
@@ -167,7 +168,7 @@ pub(super) async fn resend(args: ResendArgs) -> Result<ExitCode, QueueError> {
         body: String::new(),
         to: to.clone(),
     };
-    let done = act(&settings, &command, async {
+    let done = act(&settings, &command, &args.reason, async {
         let id = &args.message_id;
         Ok(operator.resend(&queue, id, &body, to.as_deref()).await?)
     });
@@ -223,9 +224,10 @@ pub(in crate::cli) fn operator(
 }
 
 /// Carries out a command, unless this process is read-only; both outcomes are recorded.
-async fn act(
+pub(super) async fn act(
     settings: &Settings,
     command: &Command,
+    reason: &ReasonArgs,
     work: impl Future<Output = Result<OperationResult, QueueError>>,
 ) -> Result<OperationResult, QueueError> {
     let verb = command.verb();
@@ -240,16 +242,16 @@ async fn act(
         Ok(done) => Reply::from(done.clone()),
         Err(problem) => Reply::Failed(problem.to_string()),
     };
-    record(command, &reply).await;
+    record(command, &reply, reason).await;
     result
 }
 
 /// Writes a line to the audit log.
-pub(super) async fn record(command: &Command, reply: &Reply) {
+pub(super) async fn record(command: &Command, reply: &Reply, reason: &ReasonArgs) {
     let log = AuditLog::default_path().map(AuditLog::new);
     let entry = audit::own_entry("command line", command, reply);
     if let (Some(log), Some(entry)) = (log, entry) {
-        log.record(entry).await;
+        log.record(entry.because(reason.text().as_deref())).await;
     }
 }
 
@@ -263,7 +265,12 @@ fn dry_run(args: &QueueArgs, verb: &str, queue: &str, messages: u64) -> ExitCode
     ExitCode::SUCCESS
 }
 
-fn finished(args: &QueueArgs, verb: &str, queue: &str, done: &OperationResult) -> ExitCode {
+pub(super) fn finished(
+    args: &QueueArgs,
+    verb: &str,
+    queue: &str,
+    done: &OperationResult,
+) -> ExitCode {
     if args.json {
         // Plain data always serialize.
         let mut value = serde_json::to_value(done).unwrap_or_default();

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{PeekArgs, QueueError, ShowArgs, meant, queues_meant};
 use crate::cli::output::{note, out};
+use crate::cli::reason::ReasonArgs;
 use crate::config::state_folder;
 use crate::domain::{Command, PeekedMessage, Reply};
 use crate::queue_ops::{OperationError, Operator};
@@ -114,7 +115,7 @@ async fn record(args: &PeekArgs, queue: &str) {
         message_id: args.message_id.clone(),
     };
     let reply = Reply::Done(String::from("messages were received and given back"));
-    super::act::record(&command, &reply).await;
+    super::act::record(&command, &reply, &ReasonArgs::default()).await;
 }
 
 fn print(message: &PeekedMessage, with_body: bool) {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::RunError;
 use crate::cli::output::out;
+use crate::cli::reason::ReasonArgs;
 use crate::config::Settings;
 use crate::dagster::{Client, DagsterError, RunFilter};
 use crate::domain::{Command, Danger, Reply};
@@ -18,6 +19,7 @@ pub(super) struct RunContext {
     read_only: bool,
     audit: Option<AuditLog>,
     json: bool,
+    reason: Option<String>,
 }
 
 impl RunContext {
@@ -28,7 +30,14 @@ impl RunContext {
             read_only: settings.read_only.value,
             audit: AuditLog::default_path().map(AuditLog::new),
             json,
+            reason: None,
         })
+    }
+
+    /// Records the operator's reason with each command.
+    pub(super) fn because(self, reason: &ReasonArgs) -> Self {
+        let reason = reason.text();
+        Self { reason, ..self }
     }
 
     /// Prints a value as JSON, or its text.
@@ -62,7 +71,7 @@ impl RunContext {
     pub(super) async fn record(&self, command: &Command, reply: Reply) {
         let entry = audit::own_entry("dagster", command, &reply);
         if let (Some(audit), Some(entry)) = (&self.audit, entry) {
-            audit.record(entry).await;
+            audit.record(entry.because(self.reason.as_deref())).await;
         }
     }
 

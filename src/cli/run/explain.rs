@@ -11,6 +11,7 @@ use super::RunError;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::out;
 use crate::cli::queue::{operator, start_instance_agent};
+use crate::cli::reason::ReasonArgs;
 use crate::cli::worker::sockets_in;
 use crate::config::{Partial, Settings};
 use crate::dagster::Client;
@@ -43,6 +44,8 @@ pub struct FreeSlotArgs {
     run: String,
     /// Step key
     step: String,
+    #[command(flatten)]
+    reason: ReasonArgs,
     #[command(flatten)]
     common: StorageArgs,
     /// Refuse what changes something
@@ -131,7 +134,8 @@ pub(super) async fn free_slot(args: FreeSlotArgs) -> Result<(), RunError> {
     };
     let entry = audit::own_entry("command line", &command, &reply);
     if let (Some(log), Some(entry)) = (AuditLog::default_path().map(AuditLog::new), entry) {
-        log.record(entry).await;
+        log.record(entry.because(args.reason.text().as_deref()))
+            .await;
     }
     match reply {
         Reply::Done(text) if args.common.json => out!("{}", serde_json::json!({"done": text})),

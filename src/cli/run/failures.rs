@@ -124,7 +124,7 @@ fn line(group: &FailureGroup) -> String {
 
 /// Executes the failed runs of a group again, so many a minute.
 pub(super) async fn reexecute_group(args: ReexecuteArgs, class: &str) -> Result<(), RunError> {
-    let context = args.common.context()?;
+    let context = args.common.context()?.because(&args.reason);
     let requested = args.group;
     let groups = groups(&context, requested.since, requested.job.as_deref()).await?;
     let named = |group: &&FailureGroup| group.class == class && group.kind == FailureKind::Run;

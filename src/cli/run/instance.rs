@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{CommonArgs, RunError};
 use crate::cli::block_on;
 use crate::cli::output::note;
+use crate::cli::reason::ReasonArgs;
 use crate::domain::{Command, DagsterPart, Instigator, Timestamp, nearest};
 
 /// Verbs of `dagster`.
@@ -36,6 +37,8 @@ pub struct SwitchArgs {
     /// Code location, where several have one of that name
     #[arg(short, long, value_name = "NAME")]
     location: Option<String>,
+    #[command(flatten)]
+    reason: ReasonArgs,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -91,7 +94,7 @@ fn line(part: &DagsterPart) -> String {
 }
 
 async fn switch(args: SwitchArgs, on: bool) -> Result<(), RunError> {
-    let context = args.common.context()?;
+    let context = args.common.context()?.because(&args.reason);
     let parts = context.client.parts().await?.parts;
     let all: Vec<Instigator> = parts
         .into_iter()

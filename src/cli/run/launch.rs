@@ -11,6 +11,7 @@ use super::failures::{GroupArgs, reexecute_group};
 use super::wait::{WaitArgs, follow};
 use super::{CommonArgs, RunError};
 use crate::cli::output::out;
+use crate::cli::reason::ReasonArgs;
 use crate::dagster::{Launched, Reexecution};
 use crate::domain::{AssetKey, Command, Launch};
 
@@ -54,6 +55,8 @@ pub struct ReexecuteArgs {
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
+    pub(super) reason: ReasonArgs,
+    #[command(flatten)]
     pub(super) common: CommonArgs,
 }
 
@@ -78,7 +81,7 @@ fn asset(text: &str) -> Result<AssetKeyArg, String> {
     Ok(AssetKeyArg(key))
 }
 
-fn tag(text: &str) -> Result<(String, String), String> {
+pub(super) fn tag(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(String::from("a tag is written KEY=VALUE")),
@@ -166,7 +169,7 @@ pub(super) async fn reexecute(args: ReexecuteArgs) -> Result<(), RunError> {
     if let Some(class) = args.group.group.clone() {
         return reexecute_group(args, &class).await;
     }
-    let context = args.common.context()?;
+    let context = args.common.context()?.because(&args.reason);
     // Without a group, the parser requires a run.
     let run_id = context
         .run_id(args.run.as_deref().unwrap_or_default())

@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use clap::Args;
 use serde_json::json;
 
+use super::launch::tag;
 use super::{CommonArgs, RunError, status};
 use crate::cli::output::note;
 use crate::dagster::{RunFilter, StepStats};
 use crate::domain::{RunStatus, RunView, Timestamp};
+
+/// Dagster's tag for a run's partition.
+const PARTITION: &str = "dagster/partition";
 
 /// Flags of `run jobs`.
 #[derive(Debug, Args)]
@@ -26,6 +30,12 @@ pub struct ListArgs {
     /// Only of this job
     #[arg(long, value_name = "NAME")]
     job: Option<String>,
+    /// Only with this tag; may be given several times
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
+    tags: Vec<(String, String)>,
+    /// Only of this partition
+    #[arg(long, value_name = "KEY")]
+    partition: Option<String>,
     /// How many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -79,6 +89,11 @@ pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
     let filter = RunFilter {
         statuses: Some(args.statuses).filter(|statuses| !statuses.is_empty()),
         job: args.job,
+        tags: {
+            let partition = args.partition.into_iter();
+            let partition = partition.map(|key| (PARTITION.to_owned(), key));
+            args.tags.into_iter().chain(partition).collect()
+        },
         ..RunFilter::default()
     };
     let page = context

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::context::RunContext;
 use super::{CommonArgs, RunError, status};
 use crate::cli::output::out;
+use crate::cli::reason::ReasonArgs;
 use crate::dagster::{RunFilter, Termination, TerminationPolicy};
 use crate::domain::{Command, Reply, RunStatus, RunView};
 
@@ -32,11 +33,13 @@ pub struct TerminateArgs {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    reason: ReasonArgs,
+    #[command(flatten)]
     common: CommonArgs,
 }
 
 pub(super) async fn terminate(args: TerminateArgs) -> Result<(), RunError> {
-    let context = args.common.context()?;
+    let context = args.common.context()?.because(&args.reason);
     let mut run_ids = Vec::new();
     if args.runs.is_empty() {
         let runs = chosen(&context, &args).await?;

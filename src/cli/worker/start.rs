@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
+use super::restart;
 use super::signals::Signals;
 use super::{RunArgs, StartArgs, WorkerError};
 use crate::alarms::{self, Watch};
@@ -42,7 +43,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     let settings = args.settings()?;
     let mut signals = Signals::install()?;
     let (events, received) = EventSink::channel();
-    let _log = telemetry::init(telemetry::Options {
+    let log = telemetry::init(telemetry::Options {
         folder: args.log_dir.clone().or_else(telemetry::default_folder),
         files: settings.log_files.value,
         format: settings.log_format.value,
@@ -71,9 +72,15 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     if let Some(path) = &pid_file {
         std::fs::write(path, format!("{}\n", std::process::id()))?;
     }
-    worker.run(signals).await;
+    let restarts = worker.run(signals).await;
     if let Some(traces) = traces::traces() {
         traces.shutdown().await;
+    }
+    if restarts {
+        info!("starting again");
+        // The log is written out first.
+        drop(log);
+        return Err(restart::in_place());
     }
     if let Some(path) = pid_file {
         // A file that is already gone is not an error.
@@ -94,7 +101,8 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(self, signals: Signals) {
+    /// Runs until the pool ends; returns whether the process is to be started again.
+    async fn run(self, signals: Signals) -> bool {
         let Self {
             pool,
             orders: (send, receive),
@@ -120,15 +128,16 @@ impl Worker {
                 std::future::pending::<()>().await;
             }
         };
-        tokio::select! {
-            () = pool.run(receive) => {}
-            () = signals.into_orders(send) => {}
-            () = forward => {}
-        }
+        let restarts = tokio::select! {
+            restarts = pool.run(receive) => restarts,
+            () = signals.into_orders(send) => false,
+            () = forward => false,
+        };
         // The pool held the last sink but the log's: the store may process the rest, but is not
         // waited for beyond the socket's own time.
         server.close().await;
         store.abort();
+        restarts
     }
 }
 

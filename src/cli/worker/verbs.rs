@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{CancelArgs, EndArgs, TargetArgs, WorkerError, WorkerVerb, wait};
+use super::{CancelArgs, EndArgs, OrderArgs, TargetArgs, WorkerError, WorkerVerb, wait};
 use crate::cli::output::out;
-use crate::domain::{Command, Reply, TaskView, WorkerSnapshot};
+use crate::domain::{Command, QueuePause, Reply, TaskView, WorkerSnapshot};
 use crate::fleet::WorkerSocket;
 use crate::fleet::client::{self, discover_in};
 use crate::protocol::socket_folder;
@@ -22,17 +22,18 @@ pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
         WorkerVerb::Start(args) => super::start::start(*args).await,
         WorkerVerb::List(args) => super::fleet::list(&args).await,
         WorkerVerb::Status(target) => status(&target).await,
-        WorkerVerb::Pause(target) => send(&target, Command::Pause).await,
-        WorkerVerb::Resume(target) => send(&target, Command::Resume).await,
+        WorkerVerb::Pause(order) => send(&order, Command::Pause).await,
+        WorkerVerb::Resume(order) => send(&order, Command::Resume).await,
         WorkerVerb::Drain(args) => {
             let within = args.within;
             end(&args.end, Command::Drain { within }).await
         }
+        WorkerVerb::Restart(args) => super::restart::restart(&args).await,
         WorkerVerb::Stop(args) => end(&args, Command::Stop).await,
-        WorkerVerb::Kill(target) => kill(&target).await,
-        WorkerVerb::Reload(target) => send(&target, Command::Reload).await,
+        WorkerVerb::Kill(order) => kill(&order).await,
+        WorkerVerb::Reload(order) => send(&order, Command::Reload).await,
         WorkerVerb::Cancel(args) => cancel(&args).await,
-        WorkerVerb::Scale(args) => send(&args.target, Command::scale(args.steps)).await,
+        WorkerVerb::Scale(args) => send(&args.order, Command::scale(args.steps)).await,
     }
 }
 
@@ -44,7 +45,7 @@ pub(in crate::cli) async fn sockets_in(folder: Option<&PathBuf>) -> Vec<WorkerSo
 }
 
 /// Finds the one worker that the flags select.
-async fn resolve_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
+pub(super) async fn resolve_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError> {
     let mut found = sockets_in(target.runtime_dir.as_ref()).await;
     if let Some(name) = &target.worker {
         found.retain(|socket| socket.worker == *name);
@@ -72,8 +73,8 @@ async fn resolve_worker(target: &TargetArgs) -> Result<WorkerSocket, WorkerError
 
 /// Sends a command that ends the worker, and waits for the end if requested.
 async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> {
-    let socket = resolve_worker(&args.target).await?.path;
-    let code = send(&args.target, command).await?;
+    let socket = resolve_worker(&args.order.target).await?.path;
+    let code = send(&args.order, command).await?;
     if args.wait {
         wait::until_gone(&socket).await;
     }
@@ -82,11 +83,12 @@ async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> 
 
 /// Sends the worker the command to kill itself, which records the caller; a silent worker is killed
 /// from here.
-async fn kill(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
+async fn kill(order: &OrderArgs) -> Result<ExitCode, WorkerError> {
+    let target = &order.target;
     let socket = resolve_worker(target).await?;
     let (worker, pid) = (socket.worker.clone(), socket.pid);
-    let response =
-        tokio::time::timeout(ANSWER_TIMEOUT, client::call(&socket.path, Command::Kill)).await;
+    let call = client::call_because(&socket.path, Command::Kill, order.reason.text());
+    let response = tokio::time::timeout(ANSWER_TIMEOUT, call).await;
     if let Ok(Ok(Reply::Failed(reason))) = response {
         return Err(WorkerError::Refused { worker, reason });
     }
@@ -112,9 +114,10 @@ async fn kill(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerError> {
+async fn send(order: &OrderArgs, command: Command) -> Result<ExitCode, WorkerError> {
+    let target = &order.target;
     let socket = resolve_worker(target).await?;
-    match client::call(&socket.path, command).await? {
+    match client::call_because(&socket.path, command, order.reason.text()).await? {
         Reply::Done(text) if target.json => {
             out!(
                 "{}",
@@ -136,7 +139,7 @@ async fn send(target: &TargetArgs, command: Command) -> Result<ExitCode, WorkerE
 
 /// Interrupts the one held task that the arguments select.
 async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
-    let socket = resolve_worker(&args.target).await?;
+    let socket = resolve_worker(&args.order.target).await?;
     let snapshot = client::status(&socket.path).await?;
     let (task, step) = (args.task.as_str(), &args.step);
     let is_meant = |known: &&TaskView| {
@@ -153,7 +156,7 @@ async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
         });
     };
     let task_id = found.task_id.clone();
-    send(&args.target, Command::CancelTask { task_id }).await
+    send(&args.order, Command::CancelTask { task_id }).await
 }
 
 async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
@@ -179,6 +182,14 @@ fn print_status(snapshot: &WorkerSnapshot) {
         worker.finished,
         worker.failed
     );
+    for (queue, pause) in &snapshot.paused_queues {
+        let QueuePause { by, at, reason } = pause;
+        let why = reason.as_ref().map(|reason| format!(": {reason}"));
+        out!(
+            "  queue {queue} is paused by {by} since {at}{}",
+            why.unwrap_or_default()
+        );
+    }
     for TaskView {
         job,
         run_id,

@@ -223,6 +223,7 @@ impl App {
             request,
             worker: None,
             command,
+            reason: None,
         });
     }
 
@@ -250,11 +251,12 @@ impl App {
 
     /// Stops the batch: what was sent goes on, the rest is not sent.
     pub(super) fn stop_batch(&mut self, now: Timestamp) {
-        if self.batch.is_none() {
-            let text = "No re-executions or redrives are under way";
+        if self.batch.is_none() && self.rolling.is_none() {
+            let text = "No re-executions, redrives or restarts are under way";
             return self.toast(Tone::Note, text, now);
         }
         self.end_batch(now);
+        self.stop_rolling("stopped", now);
     }
 
     fn end_batch(&mut self, now: Timestamp) {
@@ -267,6 +269,9 @@ impl App {
 
     /// Warns once before the console is left while a batch is under way; `true` if it did.
     pub(super) fn warns_of_batch(&mut self, now: Timestamp) -> bool {
+        if self.warns_of_restarts(now) {
+            return true;
+        }
         let Some(batch) = self.batch.as_mut().filter(|batch| !batch.is_leaving) else {
             return false;
         };

@@ -38,6 +38,9 @@ impl App {
             typed,
             input: Input::default(),
             is_refused: false,
+            reason: Input::default(),
+            gives_reason: false,
+            is_rolling: false,
             requests,
         }));
     }
@@ -198,7 +201,7 @@ impl App {
     }
 
     /// Number of tasks that these workers run and hold.
-    fn load_of(&self, workers: &[WorkerView]) -> (usize, usize) {
+    pub(super) fn load_of(&self, workers: &[WorkerView]) -> (usize, usize) {
         let theirs = |task: &&TaskView| workers.iter().any(|worker| worker.id == task.worker);
         let tasks = self.snapshot.tasks.iter().filter(theirs);
         let (running, held): (Vec<_>, Vec<_>) = tasks.partition(|task| task.is_running());
@@ -206,7 +209,7 @@ impl App {
     }
 }
 
-fn name_of(workers: &[WorkerView]) -> String {
+pub(super) fn name_of(workers: &[WorkerView]) -> String {
     match workers {
         [worker] => format!("worker {}", worker.id),
         workers => plural(workers.len(), "worker"),

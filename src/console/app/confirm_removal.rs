@@ -176,13 +176,13 @@ impl App {
         self.confirm(title, text, None, vec![(None, command)]);
     }
 
-    /// Opens the confirmation of `:restore FILE [again]`.
+    /// Opens the confirmation of `:queue restore FILE [again]`.
     pub(super) fn confirm_restore(&mut self, argument: &str, now: Timestamp) {
         let again = argument.strip_suffix(" again");
         let file = labels::path(again.unwrap_or(argument).trim());
         let file = file.display().to_string();
         if file.is_empty() {
-            let text = "Name the archive: :restore FILE (a path on the worker's host)";
+            let text = "Name the archive: `:queue restore FILE` (a path on the worker's host)";
             return self.toast(Tone::Failed, text, now);
         }
         let again = again.is_some();
@@ -226,7 +226,7 @@ impl App {
         self.confirm(title, body, None, vec![(None, command)]);
     }
 
-    fn known_queues(&self, names: &[String]) -> Vec<QueueView> {
+    pub(super) fn known_queues(&self, names: &[String]) -> Vec<QueueView> {
         let queues = self.snapshot.queues.iter();
         queues
             .filter(|queue| names.contains(&queue.name))

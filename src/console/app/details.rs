@@ -29,6 +29,9 @@ impl App {
         if let Some(batch) = &mut self.batch {
             batch.move_deadlines(moved);
         }
+        if let Some(rolling) = &mut self.rolling {
+            rolling.move_deadlines(moved);
+        }
         self.failures.move_deadlines(moved);
         self.parts.move_deadlines(moved);
         self.ringing.move_deadlines(moved);
@@ -119,6 +122,7 @@ impl App {
             request: self.next_request,
             worker,
             command: Command::Query(query),
+            reason: None,
         });
     }
 

@@ -59,29 +59,30 @@ impl App {
         let mut keys = self.pending.clone();
         keys.push(key);
         let overlay = self.overlay.as_ref();
-        overlay.is_some_and(|overlay| overlay.takes_chord(key))
+        let finds = self.page_find.as_ref().is_some_and(|find| find.is_typed);
+        (finds && Input::takes_chord(key))
+            || overlay.is_some_and(|overlay| overlay.takes_chord(key))
             || !matches!(self.keymap.meaning(&keys, self.view), Meaning::Nothing)
     }
 
     /// Carries out a `:` line.
     pub(super) fn run_line(&mut self, line: &str, now: Timestamp, effects: &mut Vec<Effect>) {
-        let (name, argument) = line.split_once(' ').unwrap_or((line, ""));
-        if name.is_empty() {
+        if line.is_empty() {
             return;
         }
         self.history.retain(|known| known != line);
         self.history.push(line.to_owned());
-        match command::by_name(name, self.view) {
+        match command::of_line(line, self.view) {
             None => self.toast(
                 Tone::Failed,
-                format!("There is no command `{name}`: press ? for a list"),
+                format!("There is no command `{line}`: press ? for a list"),
                 now,
             ),
-            Some(row) if !row.scope.covers(self.view) => {
-                let place = row.shown_scope();
+            Some((row, _)) if !row.scope.covers(self.view) => {
+                let (name, place) = (row.name, row.shown_scope());
                 self.toast(Tone::Failed, format!("`{name}` works in: {place}"), now);
             }
-            Some(row) => self.perform(row, argument.trim(), now, effects),
+            Some((row, argument)) => self.perform(row, argument.trim(), now, effects),
         }
     }
 
@@ -113,6 +114,7 @@ impl App {
             Verb::Back => self.back(effects),
             Verb::Filter if !argument.is_empty() => self.set_filter(argument),
             Verb::Filter => self.open_filter(),
+            Verb::SaveFilter => self.save_filter(argument, now),
             Verb::Palette => self.open_palette(),
             Verb::Alarms => self.list_alarms(),
             Verb::Acknowledge => self.acknowledge(None, argument, now, effects),
@@ -121,6 +123,10 @@ impl App {
             Verb::LogLevel => self.set_level(argument, now),
             Verb::LogFollow => self.logs.follow = !self.logs.follow,
             Verb::LogWrap => self.logs.wrap = !self.logs.wrap,
+            Verb::Find if argument.is_empty() => self.open_log_find(),
+            Verb::Find => self.find_in_logs(argument, now),
+            Verb::FindNext => self.step_logs(1, now),
+            Verb::FindPrevious => self.step_logs(-1, now),
             Verb::LogTimes => self.logs.times = self.logs.times.next(),
             Verb::StepsOfRun => self.steps_of_run(now, effects),
             Verb::LogsOf => self.logs_of(now, effects),
@@ -136,6 +142,8 @@ impl App {
             Verb::Columns => self.choose_columns(argument, now),
             Verb::Narrow => self.list_mut().narrow ^= true,
             Verb::Copy => self.copy(now, effects),
+            Verb::CopyUrl => self.copy_url(argument, now, effects),
+            Verb::Browse => self.browse(argument, now, effects),
             Verb::Dump => self.dump_to(argument, now, effects),
             Verb::Theme => self.set_theme(argument, now),
             Verb::Mouse => self.use_mouse(now, effects),
@@ -224,9 +232,36 @@ impl App {
     }
 
     pub(super) fn set_filter(&mut self, text: &str) {
+        let filter = Filter::with_saved(text, &self.saved_filters);
         let list = self.list_mut();
-        list.filter = Filter::parse(text);
+        list.filter = filter;
         list.stale = true;
+    }
+
+    /// Saves the view's filter under a name; without a filter, forgets the name.
+    fn save_filter(&mut self, name: &str, now: Timestamp) {
+        let is_name = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || !name.chars().all(is_name) {
+            let text = "Name the filter: `:save-filter NAME`, of letters, digits, - and _";
+            return self.toast(Tone::Failed, text, now);
+        }
+        let filter = &self.list().filter;
+        if let Some(error) = filter.error() {
+            let text = format!("Not saved: {error}");
+            return self.toast(Tone::Failed, text, now);
+        }
+        let text = filter.expanded().trim().to_owned();
+        let told = if text.is_empty() {
+            match self.saved_filters.remove(name) {
+                Some(_) => format!("@{name} is forgotten"),
+                None => String::from("There is no filter here to save: / sets one"),
+            }
+        } else {
+            let told = format!("/@{name} is now: {text}");
+            self.saved_filters.insert(name.to_owned(), text);
+            told
+        };
+        self.toast(Tone::Note, told, now);
     }
 
     fn open_filter(&mut self) {

@@ -254,12 +254,12 @@ impl App {
         self.failures.stage = Stage::Reading(request);
     }
 
-    /// Puts the groups into the snapshot, as the list of their view.
+    /// Makes the groups the list of their view.
     pub(super) fn show_failures(&mut self) {
         let Failures { known, read, .. } = &self.failures;
         let groups = group_failures(known, read, &self.snapshot.dead_letters);
         if *self.snapshot.failures != groups {
-            Arc::make_mut(&mut self.snapshot).failures = Arc::new(groups);
+            self.snapshot.failures = Arc::new(groups);
             let list = &mut self.lists[View::Failures.index()];
             list.stale = true;
             // Until everything is counted, the largest group is not known.

@@ -32,6 +32,7 @@ impl App {
             request: self.next_request,
             worker: None,
             command: Command::Query(query),
+            reason: None,
         });
         self.next_request
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::console::filter::Filter;
 use crate::console::rows::{self, RowKey, Rows, Sort};
+use crate::console::shown::Shown;
 use crate::console::view::View;
-use crate::domain::{LogLevel, Snapshot};
+use crate::domain::LogLevel;
 
 /// A view's filter, order, rows and cursor.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +47,7 @@ struct Opened {
 impl List {
     /// Computes the rows again if something changed, and keeps the cursor on its row: an operator
     /// about to press a key means that row, even if it has moved.
-    pub(super) fn refresh(&mut self, view: View, snapshot: &Snapshot, level: LogLevel) {
+    pub(super) fn refresh(&mut self, view: View, snapshot: &Shown, level: LogLevel) {
         if !self.stale {
             return;
         }
@@ -66,7 +67,7 @@ impl List {
         self.move_to(self.cursor);
     }
 
-    fn is_key(&self, view: View, snapshot: &Snapshot, index: usize) -> bool {
+    fn is_key(&self, view: View, snapshot: &Shown, index: usize) -> bool {
         self.key
             .as_ref()
             .is_some_and(|key| key.is_at(view, snapshot, index))
@@ -83,7 +84,7 @@ impl List {
     }
 
     /// Keeps the row under the cursor, whose details are open, even if it moves.
-    pub(super) fn hold(&mut self, view: View, snapshot: &Snapshot) {
+    pub(super) fn hold(&mut self, view: View, snapshot: &Shown) {
         // A task of the overview that ends moves to the recent ones.
         let all = match view {
             View::Overview => View::Steps,
@@ -114,7 +115,7 @@ impl List {
     }
 
     /// Records the row under the cursor.
-    pub(super) fn remember(&mut self, view: View, snapshot: &Snapshot) {
+    pub(super) fn remember(&mut self, view: View, snapshot: &Shown) {
         self.key = self
             .selected()
             .and_then(|index| RowKey::at(view, snapshot, index));
@@ -138,13 +139,13 @@ impl List {
 
     /// Whether the row at a position of the snapshot's list is marked.
     #[must_use]
-    pub fn is_marked(&self, view: View, snapshot: &Snapshot, position: usize) -> bool {
+    pub fn is_marked(&self, view: View, snapshot: &Shown, position: usize) -> bool {
         !self.marks.is_empty()
             && rows::id_at(view, snapshot, position).is_some_and(|id| self.marks.contains(id))
     }
 
     /// Marks the row under the cursor, or removes its mark.
-    pub(super) fn toggle_mark(&mut self, view: View, snapshot: &Snapshot) {
+    pub(super) fn toggle_mark(&mut self, view: View, snapshot: &Shown) {
         let Some(id) = self
             .selected()
             .and_then(|at| rows::id_at(view, snapshot, at))
@@ -158,7 +159,7 @@ impl List {
     }
 
     /// Marks all rows from the one marked last to the one under the cursor.
-    pub(super) fn mark_range(&mut self, view: View, snapshot: &Snapshot) {
+    pub(super) fn mark_range(&mut self, view: View, snapshot: &Shown) {
         let id_of = |row: usize| rows::id_at(view, snapshot, self.rows.get(row)?);
         let anchor = (0..self.rows.len()).find(|row| id_of(*row) == self.anchor.as_deref());
         let from = anchor.unwrap_or(self.cursor);
@@ -168,7 +169,7 @@ impl List {
     }
 
     /// Marks every row that matches the filter; removes all marks if all of them are marked.
-    pub(super) fn mark_all(&mut self, view: View, snapshot: &Snapshot) {
+    pub(super) fn mark_all(&mut self, view: View, snapshot: &Shown) {
         let ids = (0..self.rows.len()).filter_map(|row| self.rows.get(row));
         let ids: BTreeSet<String> = ids
             .filter_map(|at| rows::id_at(view, snapshot, at))
@@ -184,7 +185,7 @@ impl List {
     /// The positions in the snapshot's list that a command applies to: the marked rows, or the one
     /// under the cursor if none is marked.
     #[must_use]
-    pub fn targets(&self, view: View, snapshot: &Snapshot) -> Vec<usize> {
+    pub fn targets(&self, view: View, snapshot: &Shown) -> Vec<usize> {
         if self.marks.is_empty() {
             return self.selected().into_iter().collect();
         }
@@ -194,7 +195,7 @@ impl List {
     }
 
     /// Removes the marks of rows that are gone: they cannot be acted on.
-    fn drop_lost_marks(&mut self, view: View, snapshot: &Snapshot) {
+    fn drop_lost_marks(&mut self, view: View, snapshot: &Shown) {
         if self.marks.is_empty() {
             return;
         }

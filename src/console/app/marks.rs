@@ -1,7 +1,5 @@
 //! Marked rows and chosen columns.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::App;
@@ -17,18 +15,18 @@ use crossterm::event::KeyCode;
 impl App {
     /// Marks the row under the cursor and moves to the next, so that a held key marks several rows.
     pub(super) fn mark(&mut self) {
-        let (view, snapshot) = (self.view, Arc::clone(&self.snapshot));
+        let (view, snapshot) = (self.view, self.snapshot.clone());
         self.list_mut().toggle_mark(view, &snapshot);
         self.move_cursor(Motion::Down);
     }
 
     pub(super) fn mark_range(&mut self) {
-        let (view, snapshot) = (self.view, Arc::clone(&self.snapshot));
+        let (view, snapshot) = (self.view, self.snapshot.clone());
         self.list_mut().mark_range(view, &snapshot);
     }
 
     pub(super) fn mark_all(&mut self, now: Timestamp) {
-        let (view, snapshot) = (self.view, Arc::clone(&self.snapshot));
+        let (view, snapshot) = (self.view, self.snapshot.clone());
         let list = self.list_mut();
         list.mark_all(view, &snapshot);
         let text = format!("{} marked", plural(list.marks.len(), "row"));

@@ -321,7 +321,7 @@ impl App {
         None
     }
 
-    /// Puts the known dead letters into the snapshot, as the list of their view.
+    /// Makes the known dead letters the list of their view.
     pub(super) fn show_dead_letters(&mut self) {
         let letters: Vec<PeekedMessage> = self
             .dead_letter_queues()
@@ -329,7 +329,7 @@ impl App {
             .flat_map(|peek| peek.messages.iter().cloned())
             .collect();
         if *self.snapshot.dead_letters != letters {
-            Arc::make_mut(&mut self.snapshot).dead_letters = Arc::new(letters);
+            self.snapshot.dead_letters = Arc::new(letters);
             self.lists[View::DeadLetters.index()].stale = true;
             self.show_failures();
         }

@@ -29,6 +29,7 @@ impl App {
     ) {
         match verb {
             Verb::PauseOrResume => self.pause_or_resume(now, effects),
+            Verb::Resume => self.resume(now, effects),
             Verb::ScaleUp => self.scale_by(1, now, effects),
             Verb::ScaleDown => self.scale_by(-1, now, effects),
             Verb::Scale if argument.is_empty() => {
@@ -41,8 +42,11 @@ impl App {
             Verb::Reload => self.reload(now, effects),
             Verb::StartWorker => self.confirm_start_worker(),
             Verb::DrainWorker => self.confirm_drain_worker(argument, now),
+            Verb::RestartWorkers => self.confirm_restart(argument, now),
             Verb::StopWorker => self.confirm_stop_worker(now),
             Verb::KillWorker => self.confirm_kill_worker(now),
+            Verb::PauseQueue => self.confirm_pause_queue(now),
+            Verb::ResumeQueue => self.confirm_resume_queue(now),
             Verb::DrainQueue => self.confirm_remove(Removal::Drain, argument, now),
             Verb::PurgeQueue => self.confirm_remove(Removal::Purge, argument, now),
             Verb::Peek => self.peek_here(now, effects),
@@ -56,6 +60,8 @@ impl App {
             Verb::Reexecute => self.confirm_reexecute(false, now),
             Verb::ReexecuteFromFailure => self.confirm_reexecute(true, now),
             Verb::Switch => self.confirm_switch(argument, now),
+            Verb::SwitchOn => self.confirm_switch("on", now),
+            Verb::SwitchOff => self.confirm_switch("off", now),
             Verb::ReexecuteGroup => self.confirm_reexecute_group(now),
             Verb::RedriveGroup => self.confirm_redrive_group(now),
             Verb::ReloadLocation => self.reload_location(argument, now, effects),
@@ -71,6 +77,21 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
+        self.send_because(worker, command, None, now, effects);
+    }
+
+    /// As [`App::send`], with the operator's reason.
+    pub(super) fn send_because(
+        &mut self,
+        worker: Option<String>,
+        mut command: Command,
+        reason: Option<String>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(reason) = &reason {
+            command.give_reason(reason);
+        }
         self.next_request += 1;
         let request = self.next_request;
         let whom = worker
@@ -90,6 +111,7 @@ impl App {
             request,
             worker,
             command,
+            reason,
         });
     }
 
@@ -149,11 +171,26 @@ impl App {
         if !receiving.is_empty() {
             return self.order("Pause", &receiving, |_| Command::Pause, now, effects);
         }
-        let is_none = others.is_empty();
+        self.resume_those(others, now, effects);
+    }
+
+    fn resume(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let targets = self.targets_or_toast(now);
+        self.resume_those(targets, now, effects);
+    }
+
+    /// Resumes the paused ones of these workers.
+    fn resume_those(
+        &mut self,
+        workers: Vec<WorkerView>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_none = workers.is_empty();
         let is_paused = |worker: &WorkerView| worker.state == WorkerState::Paused;
-        let paused: Vec<WorkerView> = others.into_iter().filter(is_paused).collect();
+        let paused: Vec<WorkerView> = workers.into_iter().filter(is_paused).collect();
         if paused.is_empty() && !is_none {
-            let text = "A worker that is ending cannot be paused or resumed";
+            let text = "No worker here is paused; one that is ending cannot be";
             self.toast(Tone::Failed, text, now);
         }
         self.order("Resume", &paused, |_| Command::Resume, now, effects);

@@ -39,12 +39,16 @@ impl App {
         }
         // Earlier keys of a sequence are not part of the paste.
         self.pending.clear();
+        if self.paste_find(text) {
+            return;
+        }
         match &mut self.overlay {
             Some(Overlay::Filter { input, .. }) => {
                 input.paste(text);
                 let text = input.text().to_owned();
                 self.set_filter(&text);
             }
+            Some(Overlay::Find { input }) => input.paste(text),
             Some(Overlay::Palette { input, choice, .. } | Overlay::Launch { input, choice }) => {
                 input.paste(text);
                 *choice = 0;
@@ -56,6 +60,7 @@ impl App {
                 let text = "Nothing was pasted: the rate must be typed";
                 self.toast(Tone::Note, text, now);
             }
+            Some(Overlay::Confirm(confirm)) if confirm.gives_reason => confirm.reason.paste(text),
             Some(Overlay::Confirm(confirm)) if confirm.typed.is_some() => {
                 let text = "Nothing was pasted: what confirms must be typed";
                 self.toast(Tone::Note, text, now);
@@ -112,6 +117,7 @@ impl App {
             Overlay::Launch { input, choice } => self.launch_key(key, input, choice, effects),
             Overlay::LaunchForm(form) => self.form_key(key, form, now, effects),
             Overlay::Columns { choice } => self.columns_key(key, choice),
+            Overlay::Find { input } => self.log_find_key(key, input, now),
             Overlay::Scale { input } => self.scale_key(key, input, now, effects),
             Overlay::Stagger(stagger) => self.stagger_key(key, stagger, now),
             Overlay::Confirm(confirm) => self.confirm_key(key, confirm, now, effects),
@@ -130,6 +136,10 @@ impl App {
         effects: &mut Vec<Effect>,
     ) {
         let most = crate::console::render::overlay_overflow(self, &with(scroll));
+        if let Some(scroll) = self.find_key(key, scroll, &with) {
+            self.overlay = Some(with(scroll.min(most)));
+            return;
+        }
         let Meaning::Command(row) = self.keymap.meaning(&[key], self.view) else {
             self.overlay = Some(with(scroll));
             return;
@@ -229,6 +239,25 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
+        let switches = matches!(key.code, KeyCode::Tab | KeyCode::BackTab);
+        if confirm.gives_reason || switches {
+            let typed = if switches {
+                Typed::Given
+            } else {
+                confirm.reason.key(key)
+            };
+            confirm.gives_reason = match typed {
+                // Esc takes the reason back, not the command.
+                Typed::Left => {
+                    confirm.reason = Input::default();
+                    false
+                }
+                Typed::Given => !confirm.gives_reason,
+                Typed::Edited | Typed::Other => true,
+            };
+            self.overlay = Some(Overlay::Confirm(confirm));
+            return;
+        }
         if confirm.typed.is_none() {
             match key.typed() {
                 Some('y' | 'Y') => self.send_all(confirm, now, effects),
@@ -249,8 +278,13 @@ impl App {
     }
 
     fn send_all(&mut self, confirm: Confirm, now: Timestamp, effects: &mut Vec<Effect>) {
+        let reason = Some(confirm.reason.text().trim().to_owned());
+        let reason = reason.filter(|reason| !reason.is_empty());
+        if confirm.is_rolling {
+            return self.start_rolling(confirm.requests, reason);
+        }
         for (worker, command) in confirm.requests {
-            self.send(worker, command, now, effects);
+            self.send_because(worker, command, reason.clone(), now, effects);
         }
     }
 

@@ -37,10 +37,8 @@ impl Offer {
 
 /// The commands whose names match the typed text, best first.
 fn commands(name: &str) -> Vec<&'static CommandRow> {
-    let all_names = |row: &'static CommandRow| {
-        let names = [row.name].into_iter().chain(row.aliases.iter().copied());
-        names.map(move |name| (name, row))
-    };
+    let name = name.trim_end();
+    let all_names = |row: &'static CommandRow| row.names().map(move |name| (name, row));
     let names: Vec<_> = COMMANDS.iter().flat_map(all_names).collect();
     let mut ranked: Vec<&'static CommandRow> = Vec::new();
     for index in fuzzy::rank(name, names.iter().map(|(name, _)| *name)) {
@@ -49,8 +47,8 @@ fn commands(name: &str) -> Vec<&'static CommandRow> {
             ranked.push(row);
         }
     }
-    // An alias selects its command.
-    if let Some(row) = COMMANDS.iter().find(|row| row.aliases.contains(&name)) {
+    // A former name selects its command.
+    if let Some(row) = COMMANDS.iter().find(|row| row.is_named(name)) {
         ranked.retain(|other| other.name != row.name);
         ranked.insert(0, row);
     }
@@ -61,11 +59,8 @@ impl App {
     /// Suggestions of `:` for the typed text, best first.
     pub(in crate::console) fn offers(&self, text: &str) -> Vec<Offer> {
         let named = |row| Offer { row, value: None };
-        let Some((name, typed)) = text.split_once(' ') else {
+        let Some((row, typed)) = command::split(text, self.view) else {
             return commands(text).into_iter().map(named).collect();
-        };
-        let Some(row) = command::by_name(name, self.view) else {
-            return Vec::new();
         };
         let values = self.values(row.verb);
         let ranked = fuzzy::rank(typed.trim(), values.iter().map(String::as_str));
@@ -114,6 +109,12 @@ impl App {
                     .collect()
             }
             Verb::Theme => owned(&BUILT_IN.map(|(name, _)| name)),
+            Verb::SaveFilter => self.saved_filters.keys().cloned().collect(),
+            Verb::Filter => {
+                let names = self.saved_filters.keys();
+                names.map(|name| format!("@{name}")).collect()
+            }
+            Verb::CopyUrl | Verb::Browse => owned(&["job", "asset"]),
             Verb::Dump => owned(&["screen", "csv", "json"]),
             Verb::DrainQueue | Verb::PurgeQueue => owned(&["keep-waiting"]),
             Verb::Redrive | Verb::RedriveAll | Verb::Resend => {
@@ -175,7 +176,9 @@ impl App {
             Typed::Given => {
                 let line = match offered.get(choice) {
                     Some(offer) if offer.value.is_some() => offer.completed(),
-                    Some(offer) if !input.text().contains(' ') => offer.row.name.to_owned(),
+                    Some(offer) if command::split(input.text(), self.view).is_none() => {
+                        offer.row.name.to_owned()
+                    }
                     _ => input.text().trim().to_owned(),
                 };
                 self.run_line(&line, now, effects);

@@ -77,7 +77,7 @@ impl App {
                     self.parts.problems.clone_from(&found.problems);
                     if *self.snapshot.dagster != found.parts {
                         let parts = Arc::new(found.parts.clone());
-                        Arc::make_mut(&mut self.snapshot).dagster = parts;
+                        self.snapshot.dagster = parts;
                         self.lists[View::Dagster.index()].stale = true;
                     }
                 }

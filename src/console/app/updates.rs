@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{App, Effect};
 use crate::console::options::{QuitPolicy, Startup};
 use crate::console::rows;
+use crate::console::shown::Shown;
 use crate::console::toast::{MAX_TOASTS, Toast, Tone};
 use crate::console::view::View;
 use crate::domain::{Answer, Reply, Snapshot};
@@ -22,23 +23,14 @@ impl App {
 
     pub(super) fn take_snapshot(
         &mut self,
-        mut snapshot: Arc<Snapshot>,
+        snapshot: Arc<Snapshot>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
         self.waiting.note(&snapshot, now);
-        if !self.snapshot.dead_letters.is_empty() {
-            // Only the console fills this part, because no other source reads messages.
-            Arc::make_mut(&mut snapshot).dead_letters = Arc::clone(&self.snapshot.dead_letters);
-        }
-        if !self.snapshot.failures.is_empty() {
-            Arc::make_mut(&mut snapshot).failures = Arc::clone(&self.snapshot.failures);
-        }
-        if !self.snapshot.dagster.is_empty() {
-            Arc::make_mut(&mut snapshot).dagster = Arc::clone(&self.snapshot.dagster);
-        }
-        let same = rows::is_same(self.view, &self.snapshot, &snapshot);
-        let before = std::mem::replace(&mut self.snapshot, snapshot);
+        let before = self.snapshot.clone();
+        self.snapshot.receive(snapshot);
+        let same = rows::is_same(self.view, &before, &self.snapshot);
         if !Arc::ptr_eq(&before.runs, &self.snapshot.runs) {
             let runs = self.snapshot.runs.iter();
             self.unfinished_runs = runs.filter(|run| !run.status.is_finished()).count();
@@ -99,7 +91,7 @@ impl App {
 
 /// Frees a snapshot on a thread, because freeing the lists of a large one takes longer than a key
 /// may wait.
-fn forget(snapshot: Arc<Snapshot>) {
+fn forget(snapshot: Shown) {
     const MANY: usize = 10_000;
     let lists = View::ALL.map(|view| rows::total(view, &snapshot));
     if lists.into_iter().any(|rows| rows > MANY) {

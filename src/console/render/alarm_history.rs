@@ -22,13 +22,11 @@ fn size(body: Rect) -> (u16, u16) {
     (body.width.min(150), body.height)
 }
 
-/// Maximum scroll offset.
-pub(super) fn overflow(app: &App, body: Rect) -> u16 {
+/// The area of the text, and its lines.
+pub(super) fn page(app: &App, body: Rect) -> (Rect, Vec<Line<'static>>) {
     let caret = Cell::new(None);
     let inner = box_inner(box_area(body, size(body)));
-    let lines = content(Ctx::timeless(app, &caret), inner.width).len();
-    let lines = u16::try_from(lines).unwrap_or(u16::MAX);
-    lines.saturating_sub(inner.height)
+    (inner, content(Ctx::timeless(app, &caret), inner.width))
 }
 
 pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {

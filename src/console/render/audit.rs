@@ -12,13 +12,14 @@ use crate::console::render::badges::signed;
 use crate::console::{format, text};
 use crate::domain::AuditEntry;
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     column("TIME", 19, 0),
     column("USER", 8, 1).grow(16),
     column("FROM", 12, 5).grow(30),
     column("VERB", 14, 0),
     column("TARGET", 16, 0).grow(50),
     column("OUTCOME", 8, 0),
+    column("REASON", 10, 2).grow(40),
     column("REPLY", 20, 3).grow(80),
     column("HOST", 12, 6).grow(24),
 ];
@@ -55,6 +56,10 @@ fn cells<'a>(ctx: Ctx<'a>, entry: &'a AuditEntry) -> Vec<Line<'a>> {
         Line::from(span(text::clean(&entry.verb), roles.strong)),
         Line::from(span(text::clean(&entry.target), roles.text)),
         outcome,
+        Line::from(span(
+            text::clean(entry.reason.as_deref().unwrap_or_default()),
+            roles.text,
+        )),
         Line::from(span(text::clean(reply), roles.text)),
         Line::from(span(text::clean(&entry.host), roles.dim)),
     ]

@@ -41,6 +41,9 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     if let Some(batch) = ctx.app.batch() {
         left.push(span(format!("  {}", batch.note()), roles.info));
     }
+    if let Some(rolling) = ctx.app.rolling() {
+        left.push(span(format!("  {}", rolling.note()), roles.info));
+    }
     let left = Line::from(left);
     let room = area.width.saturating_sub(paint::line_width(&left) + 3);
     let mut widths = [Room::Wide, Room::Retries, Room::Words, Room::Letters]
@@ -117,6 +120,7 @@ fn badges(ctx: Ctx, room: Room) -> Line<'static> {
         );
     }
     line.extend(lost_daemons(ctx, !line.is_empty()));
+    line.extend(paused_queues(ctx, !line.is_empty()));
     for (kind, letter) in [(SourceKind::Host, 'h'), (SourceKind::Worker, 'w')] {
         let several = ctx.snapshot.sources.iter().filter(|s| s.kind == kind);
         let several: Vec<&Source> = several.collect();
@@ -153,6 +157,21 @@ fn lost_daemons(ctx: Ctx, follows: bool) -> Vec<Span<'static>> {
         Span::raw(gap),
         span(format!("{} {}", glyphs.down, name.trim_end()), style),
     ]
+}
+
+/// Number of paused queues: a pause must not be forgotten.
+fn paused_queues(ctx: Ctx, follows: bool) -> Vec<Span<'static>> {
+    let count = ctx.snapshot.paused_queues.len();
+    if count == 0 {
+        return Vec::new();
+    }
+    let text = format!(
+        "{} {} paused",
+        ctx.glyphs.paused,
+        labels::plural(count, "queue")
+    );
+    let gap = if follows { "  " } else { "" };
+    vec![Span::raw(gap), span(text, ctx.roles.warn)]
 }
 
 /// The source in the worst state, and the number of other bad ones, if there is no room for badges.
@@ -374,7 +393,7 @@ fn hint(ctx: Ctx, row: &CommandRow) -> [Span<'static>; 2] {
     };
     [
         span(key, key_style),
-        span(format!(" {}  ", row.hint), ctx.roles.hint),
+        span(format!(" {}  ", row.hint(ctx.app.view())), ctx.roles.hint),
     ]
 }
 

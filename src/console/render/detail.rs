@@ -10,6 +10,7 @@ use ratatui::text::{Line, Span};
 use super::Ctx;
 use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
+use super::queues;
 use crate::console::app::App;
 use crate::console::depth_history::DAY;
 use crate::console::labels::{self, plural};
@@ -32,15 +33,13 @@ fn size(body: Rect) -> (u16, u16) {
     (body.width.min(130), body.height)
 }
 
-/// Maximum scroll offset of the text.
-pub(super) fn overflow(app: &App, body: Rect) -> u16 {
+/// The area of the text, and its lines.
+pub(super) fn page(app: &App, body: Rect) -> (Rect, Vec<Line<'static>>) {
     let caret = Cell::new(None);
     let ctx = Ctx::timeless(app, &caret);
     let inner = box_inner(box_area(body, size(body)));
-    let lines = content(ctx, inner.width).map_or(0, |(_, lines)| lines.len());
-    u16::try_from(lines)
-        .unwrap_or(u16::MAX)
-        .saturating_sub(inner.height)
+    let lines = content(ctx, inner.width).map_or_else(Vec::new, |(_, lines)| lines);
+    (inner, lines)
 }
 
 pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
@@ -82,7 +81,7 @@ fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
         View::Dagster => page.part(ctx.app.selected_part()?),
         View::Failures => page.group(ctx.app.selected_group()?),
         View::Audit => page.audit(ctx.snapshot.audit.get(index)?),
-        View::Logs => page.log(ctx.snapshot.logs.get(index)?),
+        View::Logs => page.log(ctx.snapshot.logs.get(index)?, index),
     };
     Some((title, page.lines))
 }
@@ -170,6 +169,9 @@ impl Page<'_> {
     fn queue(&mut self, queue: &QueueView) -> String {
         self.field("url", &queue.url);
         self.field("role", &labels::queue_role(&queue.role));
+        if let Some(pause) = self.ctx.snapshot.paused_queues.get(&queue.name) {
+            self.field("paused", &queues::paused(self.ctx, pause));
+        }
         match queue.counts {
             None => self.field("counts", "not read yet"),
             Some(counts) => {
@@ -280,18 +282,29 @@ impl Page<'_> {
         self.field("host", &entry.host);
         self.field("verb", &entry.verb);
         self.field("target", &entry.target);
+        if let Some(reason) = &entry.reason {
+            self.field("reason", reason);
+        }
         let (done, text) = entry.result();
         self.field(if done { "done" } else { "failed" }, text);
         text::clean(&entry.verb).into_owned()
     }
 
-    fn log(&mut self, line: &LogLine) -> String {
+    fn log(&mut self, line: &LogLine, index: usize) -> String {
         self.time("at", Some(line.at));
         self.field("level", labels::level(line.level));
         self.field("target", &line.target);
         self.field("run", line.run_id.as_deref().unwrap_or_default());
         self.field("step", line.step_key.as_deref().unwrap_or_default());
         self.field("worker", line.worker.as_deref().unwrap_or_default());
+        let snapshot = self.ctx.snapshot;
+        if let Some(lines) = snapshot.tracebacks.of(index) {
+            self.heading(format!("traceback of {}", plural(lines.len(), "line")));
+            for line in snapshot.tracebacks.lines_of(index, &snapshot.logs) {
+                self.wrapped_text(Vec::new(), &line.message);
+            }
+            return String::from("Traceback");
+        }
         self.heading(String::from("message"));
         self.wrapped_text(Vec::new(), &line.message);
         String::from("Log line")

@@ -156,36 +156,63 @@ pub(super) fn stagger(ctx: Ctx, stagger: &Stagger, body: Rect, buf: &mut Buffer)
 /// The key or text to enter: all of it, even on a narrow terminal.
 fn hint<'a>(ctx: Ctx, confirm: &'a Confirm, width: u16) -> Vec<Line<'a>> {
     let roles = ctx.roles;
+    if confirm.gives_reason {
+        let way = vec![
+            span("Enter", roles.key),
+            span(" goes on   ", roles.hint),
+            span("Esc", roles.key),
+            span(" without a reason", roles.hint),
+        ];
+        return vec![
+            typed(ctx, "Reason >", &confirm.reason, width),
+            Line::from(way),
+        ];
+    }
+    let mut lines = Vec::new();
+    let reason = confirm.reason.text();
+    if !reason.is_empty() {
+        let shown = text::prefix(reason, width.saturating_sub(8));
+        let head = span("Reason: ", roles.hint);
+        lines.push(Line::from(vec![head, span(shown, roles.text)]));
+    }
     let Some(expected) = &confirm.typed else {
-        return vec![Line::from(vec![
+        lines.push(Line::from(vec![
             span("y", roles.key),
             span(" do it   ", roles.hint),
+            span("Tab", roles.key),
+            span(" reason   ", roles.hint),
             span("Esc", roles.key),
             span(" leave it", roles.hint),
-        ])];
+        ]));
+        return lines;
     };
     let (before, afters): (_, &[&str]) = if confirm.is_refused {
         ("Nothing is done: that is not ", &[""])
     } else {
-        let afters = &[" and Enter to do it, Esc to leave it.", " and Enter", ""];
+        let afters = &[
+            " and Enter to do it, Tab for a reason, Esc to leave it.",
+            " and Enter to do it, Esc to leave it.",
+            " and Enter",
+            "",
+        ];
         ("Type ", afters)
     };
     let named = text::width(before) + text::width(expected);
     let fits = |after: &&&str| named + text::width(after) <= width;
-    let mut lines = if let Some(after) = afters.iter().find(fits) {
-        vec![Line::from(vec![
+    if let Some(after) = afters.iter().find(fits) {
+        lines.push(Line::from(vec![
             span(before, roles.hint),
             span(expected.as_str(), roles.warn),
             span(*after, roles.hint),
-        ])]
+        ]));
     } else {
         let parts = |text, style| {
             let parts = text::wrap(text, width).into_iter();
             parts.map(move |part| Line::from(span(part, style)))
         };
         let expected = parts(expected, roles.warn);
-        parts(before, roles.hint).chain(expected).collect()
-    };
+        lines.extend(parts(before, roles.hint).chain(expected));
+    }
     lines.push(typed(ctx, ">", &confirm.input, width));
     lines
 }

@@ -1,5 +1,7 @@
 //! Help: the commands of this view, from the command table.
 
+use std::cell::Cell;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -21,16 +23,11 @@ fn size(body: Rect) -> (u16, u16) {
     (body.width.min(118), body.height)
 }
 
-/// Maximum scroll offset of the text.
-pub(super) fn overflow(app: &App, body: Rect) -> u16 {
+/// The area of the text, and its lines.
+pub(super) fn page(app: &App, body: Rect) -> (Rect, Vec<Line<'static>>) {
+    let caret = Cell::new(None);
     let inner = box_inner(box_area(body, size(body)));
-    let lines = rows(app.view())
-        .map(|row| lines_of(row, inner.width).len())
-        .sum::<usize>()
-        + 2;
-    u16::try_from(lines)
-        .unwrap_or(u16::MAX)
-        .saturating_sub(inner.height)
+    (inner, content(Ctx::timeless(app, &caret), inner.width))
 }
 
 /// The view's own commands first, then those of every view.
@@ -72,21 +69,27 @@ pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
         &format!("Keys in {}", view.title()),
         size(body),
     );
-    let mut lines: Vec<Line> = Vec::new();
+    let lines = content(ctx, inner.width);
+    let skip = usize::from(scroll).min(lines.len());
+    paint::lines(ctx, buf, inner, &lines[skip..]);
+}
+
+fn content(ctx: Ctx, width: u16) -> Vec<Line<'static>> {
+    let view = ctx.app.view();
+    let mut lines: Vec<Line<'static>> = Vec::new();
     let mut own = true;
     for row in rows(view) {
         if own && row.scope == Scope::Everywhere {
             own = false;
             lines.push(Line::from(span("everywhere", ctx.roles.header)));
         }
-        lines.extend(row_lines(ctx, row, inner.width));
+        lines.extend(row_lines(ctx, row, width));
     }
     lines.push(Line::from(span(
         "Esc closes; a key listed here also works from here",
         ctx.roles.dim,
     )));
-    let skip = usize::from(scroll).min(lines.len());
-    paint::lines(ctx, buf, inner, &lines[skip..]);
+    lines
 }
 
 fn row_lines(ctx: Ctx, row: &CommandRow, width: u16) -> Vec<Line<'static>> {

@@ -1,5 +1,7 @@
 //! Log lines, the newest at the bottom.
 
+use std::borrow::Cow;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -9,7 +11,7 @@ use super::panel::{self, panel};
 use super::{Ctx, is_roomy, prompt};
 use crate::console::app::LogTimes;
 use crate::console::{format, labels, text};
-use crate::domain::LogLine;
+use crate::domain::{LogLevel, LogLine};
 
 /// Columns of a line's target on a wide screen.
 const TARGET: u16 = 22;
@@ -33,6 +35,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     } else {
         cut(ctx, buf, inner);
     }
+    paint::highlight(buf, inner, &ctx.app.log_find().to_lowercase());
 }
 
 /// Level, follow, wrap and filter, at the right of the title.
@@ -80,8 +83,10 @@ fn cut(ctx: Ctx, buf: &mut Buffer, area: Rect) {
             break;
         };
         let place = paint::row(area, row);
-        let mut whole = head(ctx, line, area.width);
-        whole.spans.push(message(ctx, line));
+        let level = level(ctx, index, line);
+        let mut whole = head(ctx, line, level, area.width);
+        let words = words(ctx, index, line);
+        whole.spans.push(span(words, message_style(ctx, level)));
         paint::line(ctx, buf, place, &whole, Align::Left);
         mark(ctx, buf, place, index);
     }
@@ -103,7 +108,7 @@ fn wrapped(ctx: Ctx, buf: &mut Buffer, area: Rect) {
         let Some(line) = at(ctx, index) else {
             continue;
         };
-        let block = block(ctx, line, area.width);
+        let block = block(ctx, index, line, area.width);
         used = used.saturating_add(u16::try_from(block.len()).unwrap_or(u16::MAX));
         blocks.push((index, block));
         if used >= area.height {
@@ -126,12 +131,13 @@ fn wrapped(ctx: Ctx, buf: &mut Buffer, area: Rect) {
 }
 
 /// A line's head and message on as many rows as needed; the rows after the first are indented.
-fn block<'a>(ctx: Ctx<'a>, line: &'a LogLine, width: u16) -> Vec<Line<'a>> {
-    let head = head(ctx, line, width);
+fn block<'a>(ctx: Ctx<'a>, row: usize, line: &'a LogLine, width: u16) -> Vec<Line<'a>> {
+    let level = level(ctx, row, line);
+    let head = head(ctx, line, level, width);
     let indent = paint::line_width(&head);
-    let message = text::clean(&line.message);
+    let message = words(ctx, row, line);
     let parts = text::wrap(&message, width.saturating_sub(indent).max(1));
-    let style = message_style(ctx, line);
+    let style = message_style(ctx, level);
     let mut lines = vec![head];
     for (index, part) in parts.into_iter().enumerate() {
         let part = span(part.to_owned(), style);
@@ -167,9 +173,9 @@ fn time(ctx: Ctx, line: &LogLine) -> String {
     }
 }
 
-fn head<'a>(ctx: Ctx<'a>, line: &'a LogLine, width: u16) -> Line<'a> {
+fn head<'a>(ctx: Ctx<'a>, line: &'a LogLine, level: LogLevel, width: u16) -> Line<'a> {
     let roles = ctx.roles;
-    let (level, style) = ctx.level(line.level);
+    let (level, style) = ctx.level(level);
     let mut spans = vec![
         span(time(ctx, line), roles.dim),
         span(format!("{level:<5} "), style),
@@ -187,13 +193,29 @@ fn head<'a>(ctx: Ctx<'a>, line: &'a LogLine, width: u16) -> Line<'a> {
     Line::from(spans)
 }
 
-fn message<'a>(ctx: Ctx<'a>, line: &'a LogLine) -> Span<'a> {
-    span(text::clean(&line.message), message_style(ctx, line))
+/// A row's text. For a traceback its last line, and how many there are.
+fn words<'a>(ctx: Ctx<'a>, row: usize, line: &'a LogLine) -> Cow<'a, str> {
+    let message = text::clean(&line.message);
+    let at = ctx.app.list().rows.get(row);
+    match at.and_then(|at| ctx.snapshot.tracebacks.of(at)) {
+        Some(lines) => {
+            let count = lines.len();
+            Cow::Owned(format!("{message}  [traceback, {count} lines: Enter]"))
+        }
+        None => message,
+    }
 }
 
-fn message_style(ctx: Ctx, line: &LogLine) -> ratatui::style::Style {
+/// Level of a row: a traceback has the highest of its lines.
+fn level(ctx: Ctx, row: usize, line: &LogLine) -> LogLevel {
+    let at = ctx.app.list().rows.get(row);
+    let level = at.and_then(|at| ctx.snapshot.tracebacks.level(at, &ctx.snapshot.logs));
+    level.unwrap_or(line.level)
+}
+
+fn message_style(ctx: Ctx, level: LogLevel) -> ratatui::style::Style {
     use crate::domain::LogLevel::{Debug, Error, Info, Trace, Warn};
-    match line.level {
+    match level {
         Trace | Debug => ctx.roles.dim,
         Info | Warn => ctx.roles.text,
         Error => ctx.roles.strong,

@@ -104,6 +104,30 @@ pub(super) fn cursor_row(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     buf.set_style(area.intersection(buf.area), style);
 }
 
+/// Marks a text, given in lower case, wherever it stands in an area.
+pub(super) fn highlight(buf: &mut Buffer, area: Rect, needle: &str) {
+    if needle.is_empty() {
+        return;
+    }
+    let area = area.intersection(buf.area);
+    for y in area.top()..area.bottom() {
+        // The text of the row, and the column of each of its bytes.
+        let (mut row, mut columns) = (String::new(), Vec::new());
+        for x in area.left()..area.right() {
+            row.push_str(&buf[(x, y)].symbol().to_lowercase());
+            columns.resize(row.len(), x);
+        }
+        for (begin, found) in row.match_indices(needle) {
+            let end = begin + found.len();
+            let last = columns[end - 1];
+            for x in columns[begin]..=last {
+                let cell = &mut buf[(x, y)];
+                cell.modifier.insert(Modifier::REVERSED);
+            }
+        }
+    }
+}
+
 /// Clears an area to the screen's background.
 pub(super) fn clear(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     let area = area.intersection(buf.area);

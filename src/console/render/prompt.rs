@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::paint::{self, Align, span};
 use super::{Ctx, Screen};
+use crate::console::app::Find;
 use crate::console::overlay::Input;
 use crate::console::{rows, text};
 
@@ -75,6 +76,39 @@ pub(super) fn filter(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) 
         (None, None) => span(matching(ctx), ctx.roles.dim),
     };
     input_line(ctx, buf, screen, " /", input, Line::from(note));
+}
+
+pub(super) fn log_find(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) {
+    let note = Line::from(span("Enter goes to it, n and N to others", ctx.roles.dim));
+    input_line(ctx, buf, screen, " find:", input, note);
+}
+
+/// The search in a page: its input line, or which match is shown.
+pub(super) fn page_find(ctx: Ctx, find: &Find, lines: &[u16], screen: Screen, buf: &mut Buffer) {
+    let count = match lines.len() {
+        0 if find.input.text().is_empty() => String::new(),
+        0 => String::from("not found"),
+        all => format!("line {} of {all}", find.current.min(all - 1) + 1),
+    };
+    if find.is_typed {
+        let note = Line::from(span(count, ctx.roles.dim));
+        return input_line(ctx, buf, screen, " /", &find.input, note);
+    }
+    let area = screen.hints;
+    paint::clear(ctx, buf, area);
+    let keys = [("n", "next"), ("N", "previous"), ("Esc", "ends")];
+    let mut line = vec![
+        span(
+            format!(" /{}", text::clean(find.input.text())),
+            ctx.roles.key,
+        ),
+        span(format!("  {count}  "), ctx.roles.hint),
+    ];
+    for (key, word) in keys {
+        line.push(span(key, ctx.roles.key));
+        line.push(span(format!(" {word}  "), ctx.roles.hint));
+    }
+    paint::line(ctx, buf, area, &Line::from(line), Align::Left);
 }
 
 pub(super) fn scale(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) {

@@ -12,7 +12,8 @@ use super::{Ctx, is_roomy};
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::labels;
 use crate::console::render::badges::signed;
-use crate::domain::{PriorityCount, QueueRole, QueueView};
+use crate::console::text;
+use crate::domain::{PriorityCount, QueuePause, QueueRole, QueueView};
 
 const COLUMNS: [Column; 11] = [
     column("QUEUE", 16, 0).grow(44),
@@ -119,6 +120,10 @@ fn cells<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Vec<Line<'a>> {
 }
 
 fn state<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
+    if let Some(pause) = ctx.snapshot.paused_queues.get(&queue.name) {
+        let text = format!("{} {}", ctx.glyphs.paused, paused(ctx, pause));
+        return Line::from(span(text, ctx.roles.warn));
+    }
     match &queue.error {
         Some(error) => Line::from(span(
             format!("{} {error}", ctx.glyphs.down),
@@ -129,8 +134,24 @@ fn state<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
     }
 }
 
-/// A queue's name; a dead-letter queue that is not empty stands out.
+/// Who paused a queue, when and why.
+pub(super) fn paused(ctx: Ctx, pause: &QueuePause) -> String {
+    let age = coarse_age(seconds_between(pause.at, ctx.now));
+    let why = pause.reason.as_ref().map(|reason| format!(": {reason}"));
+    let text = format!(
+        "paused {age} ago by {}{}",
+        pause.by,
+        why.unwrap_or_default()
+    );
+    text::clean(&text).into_owned()
+}
+
+/// A queue's name; a paused one has its sign, and a dead-letter queue that is not empty stands out.
 pub(super) fn name<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
+    if ctx.snapshot.paused_queues.contains_key(&queue.name) {
+        let text = format!("{} {}", ctx.glyphs.paused, queue.name);
+        return Line::from(span(text, ctx.roles.warn));
+    }
     let dead = queue.role == QueueRole::DeadLetter
         && queue.counts.is_some_and(|counts| counts.visible > 0);
     let style = if queue.error.is_some() {
@@ -175,10 +196,17 @@ fn selected(ctx: Ctx, buf: &mut Buffer, area: Rect, queue: &QueueView, framed: b
         span("url  ", ctx.roles.dim),
         span(queue.url.as_str(), ctx.roles.text),
     ]);
-    paint::lines(ctx, buf, panel::indent(inner), &[url]);
+    let mut head = vec![url];
+    if let Some(pause) = ctx.snapshot.paused_queues.get(&queue.name) {
+        head.push(Line::from(span(paused(ctx, pause), ctx.roles.warn)));
+    }
+    paint::lines(ctx, buf, panel::indent(inner), &head);
+    let rows = u16::try_from(head.len())
+        .unwrap_or(u16::MAX)
+        .min(inner.height);
     let below = Rect {
-        y: inner.y + 1.min(inner.height),
-        height: inner.height.saturating_sub(1),
+        y: inner.y + rows,
+        height: inner.height - rows,
         ..inner
     };
     let of = |count: &&PriorityCount| count.queue == queue.name;

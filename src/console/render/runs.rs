@@ -10,10 +10,10 @@ use super::table::{Column, column};
 use super::table_view::{self, Sheet};
 use super::{Ctx, is_roomy};
 use crate::console::format::{self, seconds_between};
-use crate::console::labels;
+use crate::console::{labels, text};
 use crate::domain::{RunStatus, RunView, SourceHealth};
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 12] = [
     column("STATUS", 13, 0),
     column("RUN", 8, 0),
     column("JOB", 14, 0).grow(40),
@@ -22,6 +22,10 @@ const COLUMNS: [Column; 8] = [
     column("DURATION", 8, 2).right(),
     column("CREATED", 19, 5),
     column("PRIO", 4, 4).right(),
+    column("PARTITION", 10, 6).grow(24),
+    column("BY", 12, 7).grow(28),
+    column("ASSETS", 12, 8).grow(40),
+    column("TAGS", 16, 9).grow(60),
 ];
 
 /// Columns of the bar of steps.
@@ -74,7 +78,21 @@ fn cells<'a>(ctx: Ctx<'a>, run: &'a RunView, width: u16) -> Vec<Line<'a>> {
             roles.dim,
         )),
         Line::from(priority),
+        Line::from(text::clean(run.partition().unwrap_or_default())),
+        Line::from(span(
+            text::clean(&run.launched_by().unwrap_or_default()).into_owned(),
+            roles.dim,
+        )),
+        Line::from(text::clean(&run.assets.join(", ")).into_owned()),
+        Line::from(span(text::clean(&own_tags(run)).into_owned(), roles.dim)),
     ]
+}
+
+/// The tags that are no column of their own: those that Dagster did not set itself.
+fn own_tags(run: &RunView) -> String {
+    let tags = run.written_tags();
+    let own = tags.filter(|tag| !tag.starts_with("dagster/"));
+    own.collect::<Vec<_>>().join(" ")
 }
 
 /// Finished steps of all, as a bar if the table is wide.

@@ -17,7 +17,16 @@ pub fn fields(view: View) -> &'static [&'static str] {
             &["queue", "status", "run", "job", "step", "worker", "prio"]
         }
         View::Queues => &["queue", "status"],
-        View::Runs => &["status", "run", "job", "prio"],
+        View::Runs => &[
+            "status",
+            "run",
+            "job",
+            "prio",
+            "tag",
+            "partition",
+            "asset",
+            "by",
+        ],
         View::Workers => &["worker", "host", "status"],
         View::Logs => &["level", "run", "step", "worker"],
         View::DeadLetters => &["queue", "status", "run", "job", "step", "prio"],
@@ -70,12 +79,21 @@ impl Searchable for RunView {
             "run" => Some(Cow::Borrowed(&self.run_id)),
             "job" => Some(Cow::Borrowed(&self.job)),
             "prio" => Some(Cow::Owned(self.priority?.to_string())),
+            "tag" => Some(Cow::Owned(
+                self.written_tags().collect::<Vec<_>>().join("\n"),
+            )),
+            "partition" => self.partition().map(Cow::Borrowed),
+            "asset" if !self.assets.is_empty() => Some(Cow::Owned(self.assets.join("\n"))),
+            "by" => self.launched_by().map(Cow::Owned),
             _ => None,
         }
     }
 
     fn haystack(&self) -> String {
-        [&self.run_id, &self.job, labels::run_status(self.status)].join(" ")
+        let tags = self.written_tags().collect::<Vec<_>>().join(" ");
+        let assets = self.assets.join(" ");
+        let status = labels::run_status(self.status);
+        [&self.run_id, &self.job, status, &tags, &assets].join(" ")
     }
 }
 
@@ -167,6 +185,7 @@ impl Searchable for AuditEntry {
             &self.verb,
             &self.target,
             &self.outcome,
+            self.reason.as_deref().unwrap_or_default(),
         ]
         .join(" ")
     }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::console::labels;
 use crate::console::rows::{WorkerRow, task_at, worker_at};
+use crate::console::shown::Shown;
 use crate::console::throughput::ended_at;
 use crate::console::view::View;
 use crate::domain::{
@@ -39,7 +40,16 @@ pub fn columns(view: View) -> &'static [&'static str] {
             "RUN", "CPU", "MEMORY", "PID", "RECV", "ENDED",
         ],
         View::Runs => &[
-            "CREATED", "STATUS", "JOB", "PRIO", "RUN", "STEPS", "FAILED", "DURATION",
+            "CREATED",
+            "STATUS",
+            "JOB",
+            "PRIO",
+            "RUN",
+            "STEPS",
+            "FAILED",
+            "DURATION",
+            "PARTITION",
+            "BY",
         ],
         View::Workers => &["WORKER", "STATE", "BUSY", "FAILED", "HOST", "VERSION"],
         View::DeadLetters => &["QUEUE", "AGE", "RECV", "STEP", "JOB"],
@@ -59,7 +69,7 @@ impl Sort {
 
     /// Sorts positions of the view's list in this order; equal rows keep the list's order.
     /// Positions that are nearly sorted are faster.
-    pub(super) fn apply(self, view: View, snapshot: &Snapshot, picked: &mut [usize]) {
+    pub(super) fn apply(self, view: View, snapshot: &Shown, picked: &mut [usize]) {
         picked.sort_by(|a, b| {
             let ordering = compare(view, snapshot, self.column, *a, *b);
             let ordering = if self.descending {
@@ -72,7 +82,7 @@ impl Sort {
     }
 }
 
-fn compare(view: View, snapshot: &Snapshot, column: usize, a: usize, b: usize) -> Ordering {
+fn compare(view: View, snapshot: &Shown, column: usize, a: usize, b: usize) -> Ordering {
     match view {
         View::Queues => compare_queues(column, snapshot, &snapshot.queues[a], &snapshot.queues[b]),
         View::Overview | View::Steps => match (task_at(snapshot, a), task_at(snapshot, b)) {
@@ -161,6 +171,8 @@ fn compare_runs(column: usize, a: &RunView, b: &RunView) -> Ordering {
         4 => a.run_id.cmp(&b.run_id),
         5 => ended(a).cmp(&ended(b)),
         6 => a.steps_failed.cmp(&b.steps_failed),
+        8 => a.partition().cmp(&b.partition()),
+        9 => a.launched_by().cmp(&b.launched_by()),
         _ => {
             // Running items have the longest durations of all, the longer the earlier they began.
             let key = |run: &RunView| match (run.started_at, run.ended_at) {

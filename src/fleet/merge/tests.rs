@@ -36,6 +36,7 @@ fn snapshot(id: &str) -> WorkerSnapshot {
         fleet: Vec::new(),
         alarms: None,
         acknowledged: std::collections::BTreeMap::new(),
+        paused_queues: std::collections::BTreeMap::new(),
     }
 }
 

@@ -79,6 +79,11 @@ impl FleetState {
                 current.acknowledged = acknowledged;
                 changed = true;
             }
+            let paused_queues = merge::paused_queues(&reports);
+            if current.paused_queues != paused_queues {
+                current.paused_queues = paused_queues;
+                changed = true;
+            }
         }
         if std::mem::take(&mut self.logs_changed) {
             current.logs = Arc::new(self.logs.clone());

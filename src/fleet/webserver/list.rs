@@ -188,6 +188,8 @@ mod tests {
             steps_failed: 0,
             steps_total: None,
             priority: None,
+            tags: Vec::new(),
+            assets: Vec::new(),
         }
     }
 

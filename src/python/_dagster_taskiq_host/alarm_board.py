@@ -17,7 +17,7 @@ from typing import Any
 
 from dagster import DagsterInstance
 
-from . import claims
+from . import shared_value
 
 KEY = "dagster-taskiq/alarms"
 
@@ -48,47 +48,22 @@ MAX_ALARMS = 500
 one begins.
 """
 
-TAKE = 3.0
-"""Seconds for which the claim is tried."""
-
 Board = dict[str, Any]
-
-
-class Busy(Exception):
-    """Another worker has held the board for too long."""
 
 
 @contextlib.contextmanager
 def _board(instance: DagsterInstance) -> Iterator[Board]:
     """Reads the board, and writes it if it was changed, while no other worker does."""
-    claim = claims.claim(instance, KEY, None, 1)
-    deadline = time.monotonic() + TAKE
-    while not claim.acquire():
-        if time.monotonic() >= deadline:
-            raise Busy("other workers have held the list of alarms for 3 s")
-        time.sleep(0.02)
-    try:
-        text = _read(instance)
-        board = _load(text)
-        yield board
-        written = json.dumps(board, sort_keys=True)
-        if written != text:
-            instance.run_storage.set_cursor_values({KEY: written})
-    finally:
-        claim.release()
+    with shared_value.changed(instance, KEY, "the list of alarms") as board:
+        yield _completed(board)
 
 
-def _read(instance: DagsterInstance) -> str | None:
-    return instance.run_storage.get_cursor_values({KEY}).get(KEY)
+def _read(instance: DagsterInstance) -> Board:
+    text = instance.run_storage.get_cursor_values({KEY}).get(KEY)
+    return _completed(shared_value.load(text))
 
 
-def _load(text: str | None) -> Board:
-    try:
-        board = json.loads(text) if text else {}
-    except ValueError:
-        board = {}
-    if not isinstance(board, dict):
-        board = {}
+def _completed(board: Board) -> Board:
     board.setdefault("alarms", {})
     board.setdefault("acknowledged", {})
     return board
@@ -104,7 +79,7 @@ def sync(instance: DagsterInstance, request: dict[str, Any]) -> dict[str, Any]:
     The result has also ``alarms``, those that the worker sees and those that have ended, as they
     are on the board; and ``is_ending``, whether one ends soon if no worker reports it.
     """
-    board = _load(_read(instance))
+    board = _read(instance)
     before = json.dumps(board, sort_keys=True)
     answer = _agree(board, request)
     if json.dumps(board, sort_keys=True) == before:

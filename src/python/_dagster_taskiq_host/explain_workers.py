@@ -4,11 +4,12 @@ The messages in the queue are not known here: the worker binary, which has the b
 """
 
 import time
+from datetime import datetime
 from typing import Any
 
 from dagster import DagsterInstance
 
-from . import heartbeats
+from . import heartbeats, paused_queues
 from .explain_words import Explanation, Reason, ago, counted, lasted, listed
 
 RECEIVES = "running"
@@ -31,6 +32,10 @@ def explain_sent(found: Explanation, instance: DagsterInstance) -> None:
     if not serving:
         found.reasons.append(_no_worker(was_sent, sent.queue, reports, live))
         return
+    pause = paused_queues.read(instance).get(sent.queue)
+    if pause is not None:
+        found.reasons.append(_paused_queue(was_sent, pause))
+        return
     receiving = [report for report in serving if report.get("state") == RECEIVES]
     if not receiving:
         states = listed([f"{report['id']} is {report.get('state')}" for report in serving])
@@ -52,6 +57,13 @@ def explain_sent(found: Explanation, instance: DagsterInstance) -> None:
     text = f"{was_sent}; {names} {'receives' if len(receiving) == 1 else 'receive'} from it and"
     text += f" {'has' if len(receiving) == 1 else 'have'} {counted(free, f'free {what} slot')}."
     found.reasons.append(Reason("in_queue", text))
+
+
+def _paused_queue(was_sent: str, pause: dict[str, Any]) -> Reason:
+    since = ago(datetime.fromisoformat(str(pause["at"])).timestamp())
+    text = f"{was_sent}, and {pause.get('by') or 'an operator'} paused that queue {since}"
+    given = pause.get("reason")
+    return Reason("queue_paused", f"{text}: {given}" if given else f"{text}.")
 
 
 def _no_worker(was_sent: str, queue: str, reports: list[Any], live: list[Any]) -> Reason:

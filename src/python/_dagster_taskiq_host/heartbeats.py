@@ -22,6 +22,8 @@ from dagster import DagsterInstance
 from dagster._core.storage.runs.schema import KeyValueStoreTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
+from . import paused_queues
+
 WORKER = "dagster-taskiq/worker/"
 INDEX = "dagster-taskiq/workers"
 SHARDS = 64
@@ -64,9 +66,9 @@ def name_of(worker_id: str, incarnation: str | None) -> str:
     return f"{worker_id}/{incarnation}" if incarnation else worker_id
 
 
-def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> None:
+def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> paused_queues.Paused:
     """Writes one heartbeat, with this host's own name, ``time``, and ``since``, the start of the
-    period without a gap (both Unix seconds).
+    period without a gap (both Unix seconds). Returns the queues that are paused.
     """
     storage = instance.run_storage
     incarnation = body.get("incarnation")
@@ -83,9 +85,11 @@ def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> Non
     storage.set_cursor_values({WORKER + name: json.dumps(body)})
     _written[name] = (now, since)
     shard = shard_of(worker_id)
-    index = _load(storage.get_cursor_values({shard}).get(shard))
+    # One query for both, since there is one every few seconds.
+    values = storage.get_cursor_values({shard, paused_queues.KEY})
+    index, paused = _load(values.get(shard)), paused_queues.load(values.get(paused_queues.KEY))
     if name in index and now - index[name] <= INDEX_EVERY:
-        return
+        return paused
     # This part of the index is shared. It is written only when it changes, so that workers seldom
     # overwrite each other, and read at each heartbeat, so that an entry lost that way returns.
     dead = {other for other, seen in index.items() if now - seen >= FORGET_AFTER}
@@ -93,6 +97,7 @@ def beat(instance: DagsterInstance, worker_id: str, body: dict[str, Any]) -> Non
     fresh = {other: seen for other, seen in index.items() if other not in dead}
     storage.set_cursor_values({shard: json.dumps({**fresh, name: now})})
     _delete(instance, dead - {name})
+    return paused
 
 
 def _former(

@@ -28,6 +28,7 @@ from . import (
     fleet_digest,
     heartbeats,
     lost_runs,
+    paused_queues,
     reports,
     storage_away,
 )
@@ -166,8 +167,7 @@ def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
 def _perform(instance: DagsterInstance, frame: Frame) -> Any:
     kind = frame["kind"]
     if kind == "heartbeat":
-        heartbeats.beat(instance, frame["worker"], frame["body"])
-        return None
+        return heartbeats.beat(instance, frame["worker"], frame["body"])
     if kind == "fleet":
         return heartbeats.fleet(instance) if frame["all"] else fleet_digest.look(instance)
     if kind == "about":
@@ -178,6 +178,10 @@ def _perform(instance: DagsterInstance, frame: Frame) -> Any:
         return alarm_board.sync(instance, frame["request"])
     if kind == "alarm_acknowledge":
         return alarm_board.acknowledge(instance, frame)
+    if kind == "pause_queue":
+        return paused_queues.pause(instance, frame["queue"], frame["by"], frame["reason"])
+    if kind == "resume_queue":
+        return paused_queues.resume(instance, frame["queue"])
     if kind == "code":
         return code_origin.look_up(instance, frame)
     if kind == "ending_runs":

@@ -162,9 +162,9 @@ async fn commands(
             frame = input.next(), if listening && pending.len() < MAX_PENDING => {
                 let bytes = frame.and_then(Result::ok);
                 match bytes.as_deref().map(decode::<ClientFrame>) {
-                    Some(Ok(ClientFrame::Command { id, command })) => {
+                    Some(Ok(ClientFrame::Command { id, command, reason })) => {
                         pending.push(async move {
-                            let reply = carry_out(context, peer, command).await;
+                            let reply = carry_out(context, peer, command, reason).await;
                             ServerFrame::Reply { id, reply }
                         }.boxed());
                     }
@@ -207,7 +207,12 @@ fn unknown_command(bytes: &[u8]) -> Option<u64> {
     frame.get("command")?.get("id")?.as_u64()
 }
 
-async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
+async fn carry_out(
+    context: &Context,
+    peer: &Peer,
+    command: Command,
+    reason: Option<String>,
+) -> Reply {
     let reply = match refusal(context, peer, &command) {
         Some(reason) => Reply::Failed(reason),
         // Not handled by the pool, because a hanging pool is the usual reason for a kill.
@@ -218,7 +223,7 @@ async fn carry_out(context: &Context, peer: &Peer, command: Command) -> Reply {
     let worker = &context.hello.worker;
     let entry = audit::entry(&peer.user, &peer.from, worker, &command, &reply);
     if let (Some(audit), Some(entry)) = (&context.audit, entry) {
-        audit.record(entry).await;
+        audit.record(entry.because(reason.as_deref())).await;
     }
     if command == Command::Kill && matches!(reply, Reply::Done(_)) {
         tracing::error!("killed by {} ({})", peer.from, peer.user);
@@ -256,6 +261,7 @@ async fn forward(context: &Context, command: Command) -> Reply {
     let request = Request {
         worker: Some(worker.clone()),
         command,
+        reason: None,
         reply,
     };
     match context.requests.try_send(request) {

@@ -29,9 +29,16 @@ impl Pool {
                 self.change(WorkerState::Paused, None, done)
             }
             Command::Resume => self.change(WorkerState::Running, None, "running"),
-            Command::Drain { within } => self.drain(within),
+            Command::Drain { within } => {
+                self.restarts = false;
+                self.drain(within)
+            }
+            Command::Restart { within } => self.restart(within),
             Command::Kill => Reply::Failed("kill is carried out by the control socket".to_owned()),
-            Command::Stop => self.stop(),
+            Command::Stop => {
+                self.restarts = false;
+                self.stop()
+            }
             Command::Scale { steps } => {
                 let followed = self.scheduler.steps.range;
                 self.scale(SlotRange::fixed(steps));
@@ -140,6 +147,20 @@ impl Pool {
             return Reply::Done(done);
         }
         self.change(WorkerState::Draining, time, &done)
+    }
+
+    /// Drains, and has the process started again in its place. A drain under way becomes a restart.
+    fn restart(&mut self, within: Option<u64>) -> Reply {
+        let before = std::mem::replace(&mut self.restarts, true);
+        match self.drain(within) {
+            Reply::Done(_) => {
+                Reply::Done("restarting: finishes what runs, ends and starts again".to_owned())
+            }
+            refusal => {
+                self.restarts = before;
+                refusal
+            }
+        }
     }
 
     pub(super) fn stop(&mut self) -> Reply {

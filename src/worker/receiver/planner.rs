@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::domain::PausedQueues;
 use crate::sqs::{BrokerError, Delivery, LONG_POLL, Queue, QueueSet};
 use crate::worker::weighted_round_robin::WeightedRoundRobin;
 
@@ -71,6 +72,8 @@ struct QueuePoller {
     has_backlog: bool,
     /// Sum of the maxima of the receives under way.
     requested: usize,
+    /// Whether an operator has paused the queue.
+    is_paused: bool,
 }
 
 /// Arguments of a receive.
@@ -134,6 +137,7 @@ impl QueuePoller {
             going: Vec::new(),
             has_backlog: false,
             requested: 0,
+            is_paused: false,
         }
     }
 
@@ -231,6 +235,16 @@ impl Planner {
         }
     }
 
+    /// Decides on no receive of these queues, and leaves their open ones where that is allowed.
+    pub fn pause(&mut self, paused: &PausedQueues) {
+        for source in self.steps.iter_mut().chain(&mut self.runs) {
+            source.is_paused = paused.contains_key(&source.queue.name);
+            if source.is_paused && self.may_abandon {
+                source.cancel();
+            }
+        }
+    }
+
     /// Returns the receives to open for `steps` step messages and `runs` run messages.
     #[must_use]
     pub fn demand(&mut self, steps: usize, runs: usize, now: Instant) -> Vec<Opening> {
@@ -255,7 +269,7 @@ impl Planner {
 
     fn demand_runs(&mut self, runs: usize) {
         let Some(source) = &mut self.runs else { return };
-        if runs > 0 && source.state == State::Closed {
+        if runs > 0 && source.state == State::Closed && !source.is_paused {
             source.state = State::Open;
             let receive = Receive::new(runs, LONG_POLL);
             self.opening.push(source.open(true, receive));
@@ -284,6 +298,9 @@ impl Planner {
         let single = self.steps.len() == 1;
         for index in self.turns.order(now) {
             let source = &mut self.steps[index];
+            if source.is_paused {
+                continue;
+            }
             let (wait, state) = match source.state {
                 State::Closed if !single => (short, State::Polling),
                 State::Closed | State::Empty => (LONG_POLL, State::Open),
@@ -312,8 +329,9 @@ impl Planner {
     /// Opens receives beside the first one of a queue with a backlog, for the slots that one call
     /// cannot fill. It must be the only queue that may have messages: otherwise the turns decide.
     fn open_further(&mut self, steps: usize, short: Duration) {
-        let may_have =
-            |source: &QueuePoller| source.has_backlog || source.state.may_hide_messages();
+        let may_have = |source: &QueuePoller| {
+            !source.is_paused && (source.has_backlog || source.state.may_hide_messages())
+        };
         let mut found = (0..self.steps.len()).filter(|&index| may_have(&self.steps[index]));
         let (Some(index), None) = (found.next(), found.next()) else {
             return;

@@ -15,13 +15,12 @@ use crate::console::app::{App, Explained};
 use crate::console::{format, labels};
 use crate::domain::{Explanation, TaskView};
 
-/// Maximum scroll offset of the page.
-pub(in crate::console::render) fn overflow(app: &App, body: Rect) -> u16 {
+/// The area of the text, and its lines.
+pub(in crate::console::render) fn page(app: &App, body: Rect) -> (Rect, Vec<Line<'static>>) {
     let caret = Cell::new(None);
     let ctx = Ctx::timeless(app, &caret);
     let inner = box_inner(box_area(body, size(body)));
-    let lines = u16::try_from(content(ctx, inner.width).1.len()).unwrap_or(u16::MAX);
-    lines.saturating_sub(inner.height)
+    (inner, content(ctx, inner.width).1)
 }
 
 pub(in crate::console::render) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
@@ -118,7 +117,7 @@ impl Page<'_> {
                 let head = vec![span(format!("{}  ", step.step_key), self.ctx.roles.strong)];
                 self.wrapped_text(head, &step.reason);
             }
-            self.paragraph(":explain RUN STEP tells all of a step.");
+            self.paragraph(":run explain RUN STEP tells all of a step.");
         }
         if !found.unknown.is_empty() {
             self.heading(String::from("Not known"));

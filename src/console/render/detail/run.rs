@@ -26,6 +26,19 @@ impl Page<'_> {
         if let Some(priority) = run.priority {
             self.field("priority", &priority.to_string());
         }
+        if let Some(partition) = run.partition() {
+            self.field("partition", partition);
+        }
+        if let Some(by) = run.launched_by() {
+            self.field("launched by", &by);
+        }
+        if !run.assets.is_empty() {
+            self.field("assets", &run.assets.join(", "));
+        }
+        if !run.tags.is_empty() {
+            let tags: Vec<String> = run.written_tags().collect();
+            self.field("tags", &tags.join(" "));
+        }
         self.time("created at", run.created_at);
         self.time("started at", run.started_at);
         self.time("ended at", run.ended_at);
