@@ -153,7 +153,7 @@ async fn terminate(client: &Client, run_ids: &[String], force: bool) -> Reply {
     let way = if force {
         ""
     } else {
-        "; a run that has not started can only be marked as canceled (--force, or :mark-canceled)"
+        "; a run that has not started can only be marked as canceled (run terminate --force)"
     };
     Reply::Failed(format!(
         "{refused} of {requested} runs were not terminated: {reasons}{way}"

@@ -245,7 +245,7 @@ fn without_a_worker_the_console_counts_shows_and_purges_messages_and_tells_dagst
     careful.keys("2");
     careful.wait_for("~2");
     careful.keys("P");
-    careful.wait_for("Read-only: `purge-queue` is refused");
+    careful.wait_for("Read-only: `queue purge` is refused");
     drop(careful);
     assert_eq!(scene.side.counts(), (2, 0));
 
