@@ -231,7 +231,7 @@ mod tests {
             None,
             "its own key is replaced"
         );
-        assert_eq!(means(&map, "<c-x>T", View::Runs), Some("terminate"));
+        assert_eq!(means(&map, "<c-x>T", View::Runs), Some("run terminate"));
         assert_eq!(means(&map, "<c-x>T", View::Logs), None);
         assert_eq!(means(&map, "l", View::Runs), None);
         Ok(())
