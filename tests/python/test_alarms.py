@@ -159,7 +159,7 @@ def test_a_worker_reads_on_the_board_what_began_and_ended(
 
 
 def _seen(instance: DagsterInstance) -> dict[str, float]:
-    board = alarm_board._load(alarm_board._read(instance))
+    board = alarm_board._read(instance)
     seen: dict[str, float] = board["alarms"]["disk/here"]["seen"]
     return seen
 
