@@ -24,8 +24,8 @@ impl App {
         }
         let body = vec![
             format!(
-                "No worker of the deployment receives from {} any more, also not one that starts \
-                 later, until it is resumed.",
+                "No worker of the deployment, and none that starts later, receives from {} until \
+                 it is resumed.",
                 names(open.iter().map(|queue| queue.name.as_str()))
             ),
             String::from("Messages stay where they are; held ones go back; running steps go on."),
