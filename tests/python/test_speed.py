@@ -26,6 +26,7 @@ from dagster import (
     job,
     op,
 )
+from dagster._core.definitions.repository_definition import RepositoryLoadData
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.plan.step import ExecutionStep
@@ -167,6 +168,15 @@ def test_the_plan_of_a_step_costs_no_look_at_the_other_steps(
     memo.plan(definition, resolved, step_keys_to_execute=["second_7"])
     assert set(looks) == {"second_7"}
     assert made == [2]
+
+
+def test_load_data_that_a_process_read_anew_leads_to_the_remembered_plan() -> None:
+    resolved = memo.config(nested, {})
+    read = [RepositoryLoadData(reconstruction_metadata={"key": value}) for value in "aab"]
+    first, again, other = (memo._whole_plan(nested, resolved, load_data) for load_data in read)
+    assert first is again
+    assert other is not None and other is not first
+    assert other.repository_load_data == read[2]
 
 
 def test_each_configuration_has_a_plan_of_its_own() -> None:

@@ -251,17 +251,17 @@ impl App {
             return self.toast(Tone::Failed, text, now);
         }
         let text = filter.expanded().trim().to_owned();
-        let told = if text.is_empty() {
+        let note = if text.is_empty() {
             match self.saved_filters.remove(name) {
                 Some(_) => format!("@{name} is forgotten"),
                 None => String::from("There is no filter here to save: / sets one"),
             }
         } else {
-            let told = format!("/@{name} is now: {text}");
+            let note = format!("/@{name} is now: {text}");
             self.saved_filters.insert(name.to_owned(), text);
-            told
+            note
         };
-        self.toast(Tone::Note, told, now);
+        self.toast(Tone::Note, note, now);
     }
 
     fn open_filter(&mut self) {

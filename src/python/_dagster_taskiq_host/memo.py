@@ -230,9 +230,11 @@ def _whole_plan(
     found = next((entry for entry in _cached.values() if entry.resolved is resolved), None)
     if found is None:
         return None
-    if found.plan is None or found.load_data is not load_data:
+    # Each process reads the load data of its run anew.
+    if found.plan is None or found.load_data != load_data:
         found.plan = _build_plan(job_def, resolved, repository_load_data=load_data)
         found.load_data = load_data
+        found.frozen = False
         _evict()
     return found.plan
 

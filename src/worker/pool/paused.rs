@@ -11,7 +11,7 @@ use crate::worker::ready_queue::Task;
 pub(super) const QUEUE_PAUSED: &str = "its queue is paused";
 
 impl Pool {
-    /// Obeys what was last read.
+    /// Applies the pauses that were last read.
     pub(super) fn pause_queues(&mut self) {
         let paused: PausedQueues = self.paused.borrow_and_update().clone().unwrap_or_default();
         self.receiver.pause(&paused);
