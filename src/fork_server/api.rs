@@ -149,12 +149,8 @@ pub enum Progress {
     Event {
         /// `DagsterEventType`'s value, such as `STEP_START`.
         event_type: String,
-        /// The step it belongs to.
-        step_key: Option<String>,
         /// At most 500 characters.
         message: String,
-        /// Time at which the host passed it on, in Unix milliseconds.
-        timestamp_ms: i64,
     },
     /// The task wrote a line of output.
     Log {

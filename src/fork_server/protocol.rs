@@ -382,7 +382,6 @@ pub(super) enum FromProcess {
     Event {
         id: String,
         event_type: String,
-        step_key: Option<String>,
         message: String,
     },
     Log {

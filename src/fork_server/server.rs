@@ -15,7 +15,7 @@ use super::memory;
 use super::protocol::{Exit, FromProcess, Job, PROTOCOL, ToProcess};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
-use crate::domain::{ForkServerPhase, Isolation, TaskKind, Timestamp};
+use crate::domain::{ForkServerPhase, Isolation, TaskKind};
 use crate::telemetry::metrics::metrics;
 
 /// Timeout of loading. User code may query databases and import a great deal.
@@ -401,17 +401,13 @@ impl Inner {
             FromProcess::Event {
                 id,
                 event_type,
-                step_key,
                 message,
             } => {
-                let timestamp_ms = Timestamp::now().as_millisecond();
                 self.progress(
                     &id,
                     Progress::Event {
                         event_type,
-                        step_key,
                         message,
-                        timestamp_ms,
                     },
                 );
             }

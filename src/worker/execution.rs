@@ -224,15 +224,9 @@ impl ExecutionContext {
                     looks.reset();
                     continue;
                 }
-                // A run worker reads its steps' events from Dagster's log; the steps' own workers
-                // publish them.
-                Progress::Event {
-                    step_key: Some(_), ..
-                } if task.message.step_key.is_none() => continue,
                 Progress::Event {
                     event_type,
                     message,
-                    ..
                 } => {
                     self.breaker.started();
                     reported.get_or_insert_with(Timestamp::now);

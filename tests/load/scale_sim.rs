@@ -48,8 +48,8 @@ const RUN_EVENTS: f64 = 9.0;
 /// Connections to `PostgreSQL`: of a worker's own two threads while they query, and of a running step
 /// and a running run (docs/delivery.md).
 const WORKER_CONNECTIONS: f64 = 2.0;
-const STEP_CONNECTIONS: f64 = 2.0;
-const RUN_CONNECTIONS: f64 = 2.0;
+const STEP_CONNECTIONS: f64 = 1.0;
+const RUN_CONNECTIONS: f64 = 1.0;
 
 /// Messages that a standard queue may have in flight.
 const IN_FLIGHT_LIMIT: u64 = 120_000;

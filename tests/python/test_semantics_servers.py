@@ -1,5 +1,6 @@
 """The delivery rules on real database servers: claims, duplicates, a lost worker, a restart."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,10 +13,20 @@ from types import SimpleNamespace
 import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, MetadataValue
 from dagster._core.events import EngineEventData
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
 
-from _dagster_taskiq_host import claims, event_log, heartbeats, reports, takeover
+from _dagster_taskiq_host import (
+    claims,
+    connections,
+    event_log,
+    heartbeats,
+    reports,
+    storage_away,
+    takeover,
+)
 from _dagster_taskiq_host.guard import Guard
-from conftest import wait_for, wait_until_gone
+from conftest import job_named, wait_for, wait_until_gone
 from fleet import Begun, Fleet, running
 from servers import NoServer
 
@@ -272,12 +283,109 @@ def test_a_claim_is_taken_from_a_session_that_outlived_its_process(
 
 
 def test_the_server_looks_after_the_connection_of_a_claim(fleet: Fleet) -> None:
-    claim = claims.claim(fleet.instance, "a-run", None, 1)
-    if not isinstance(claim, claims.PostgresClaim):
+    if claims.claim(fleet.instance, "a-run", None, 1).__class__ is not claims.PostgresClaim:
         return  # MySQL has no keepalives of a session's own: there the silent holder is ended
-    assert claim.acquire()
-    with claim._connection.connection.cursor() as cursor:
-        for name, value in claims.SERVER_KEEPALIVE.items():
-            cursor.execute(f"SELECT setting FROM pg_settings WHERE name = '{name}'")
-            assert cursor.fetchone() == (value,)
-    claim.release()
+    settings = "SELECT name, setting FROM pg_settings WHERE name LIKE 'tcp_%'"
+    with kept_claim(fleet, "a-run") as (claim, engine):
+        assert claim.acquire()
+        with engine.connect() as connection:
+            found = {row[0]: row[1] for row in connection.execute(text(settings))}
+        assert claims.SERVER_KEEPALIVE.items() <= found.items()
+        claim.release()
+
+
+@contextlib.contextmanager
+def kept_claim(fleet: Fleet, name: str) -> Iterator[tuple[claims.SqlClaim, Engine]]:
+    """A claim as the process of a step has it, and the engine whose connection it is on."""
+    with connections.kept(fleet.instance):
+        claim = claims.claim(fleet.instance, name, None, 1, of_process=True)
+        assert isinstance(claim, claims.SqlClaim)
+        assert claim._kept is not None
+        yield claim, claim._kept
+        claim.release()
+
+
+def sessions_of(fleet: Fleet, pid: int) -> int:
+    """How many connections to the database's server a process has open."""
+    assert fleet.server is not None
+    port = f":{fleet.server.port:04X}"
+    sockets = set()
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[2].endswith(port) and fields[3] == "01":
+            sockets.add(f"socket:[{fields[9]}]")
+    found = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
+    return len(sockets.intersection(found))
+
+
+def test_a_step_and_its_run_hold_one_connection_each_to_the_database(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    fleet.worker("seventh")
+    job = job_named("wait_job", "second.py")
+    run = fleet.instance.create_run_for_job(
+        job.get_definition(), run_config=waiting(tmp_path), job_code_origin=job.get_python_origin()
+    )
+    fleet.instance.launch_run(run.run_id, None)
+    wait_for((tmp_path / "there").exists, "the step")
+    step = int((tmp_path / "there").read_text())
+    owner, _ = event_log.run_owner(fleet.instance, run.run_id)
+    assert owner is not None
+    for key, pid in (("waits", step), (None, int(owner["pid"]))):
+        assert not claims.claim(fleet.instance, run.run_id, key, 1).acquire()
+        assert sessions_of(fleet, pid) == 1
+    (tmp_path / "go").touch()
+    wait_for(lambda: fleet.queue.depth() == 0, "the end of the run", 60)
+
+
+def test_the_connection_with_the_claim_is_the_one_that_is_kept(fleet: Fleet) -> None:
+    other = claims.claim(fleet.instance, "kept", None, 1)
+    with kept_claim(fleet, "kept") as (claim, engine):
+        assert claim.acquire()
+        with engine.connect() as first:
+            assert first.info.get(connections.CLAIM) is claim
+            with engine.connect() as second:
+                assert claim.ensure() is claims.Standing.HELD, "another thread is using it"
+                first.close()
+                second.close()
+        for returned_first in (0, 1):
+            both = [engine.connect() for _ in range(2)]
+            both.pop(returned_first).close()
+            both.pop().close()
+            assert claim.ensure() is claims.Standing.HELD
+            assert not other.acquire()
+        claim.release()
+        assert other.acquire(), "the session lives on, without the claim"
+        assert not claim.acquire()
+        other.release()
+        assert claim.acquire()
+
+
+def test_a_claim_whose_connection_was_closed_is_taken_again(fleet: Fleet) -> None:
+    other = claims.claim(fleet.instance, "closed", None, 1)
+    with kept_claim(fleet, "closed") as (claim, engine):
+        assert claim.acquire()
+        engine.pool.dispose()
+        assert claim.ensure() is claims.Standing.RETAKEN
+        other.end_holder()
+        wait_for(other.acquire, "the end of the session")
+        assert claim.ensure() is claims.Standing.LOST
+        other.release()
+        assert claim.ensure() is claims.Standing.RETAKEN
+        assert not other.acquire()
+
+
+def test_a_claim_is_given_up_without_waiting_for_a_server_that_is_away(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fleet.server is not None
+    other = claims.claim(fleet.instance, "away", None, 1)
+    with kept_claim(fleet, "away") as (claim, _engine):
+        assert claim.acquire()
+        fleet.server.stop(fleet.server.CRASH)
+        monkeypatch.setattr(storage_away._Process, "limit", 3600.0)
+        claim.release()
+        monkeypatch.undo()
+        fleet.server.serve()
+    assert other.acquire()
+    other.release()

@@ -2,6 +2,10 @@
 
 The kind follows Dagster's storage: SQLite an fcntl lock on a file in the instance's local folder,
 Postgres an advisory lock, MySQL ``GET_LOCK``. All three end with the process that holds them.
+
+A lock of a server belongs to a session. The process of a step or a run takes it on the connection
+that it keeps for Dagster's storage: one session less on the server, and what it writes fails where
+the server has dropped session and claim.
 """
 
 import contextlib
@@ -15,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster import DagsterInstance
+from sqlalchemy.engine import Engine
 
 from . import connections, instances, storage_away
 
@@ -137,12 +142,16 @@ class FileClaim(Claim):
 
 
 class SqlClaim(Claim):
-    """A lock of the database server, on its own connection."""
+    """A lock of the database server, on the connection that an engine keeps or on its own."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, kept: Engine | None = None) -> None:
         self._url = url
         self._digest = hashlib.sha256(name.encode()).digest()
+        self._kept = kept
         self._connection: Any = None
+        """The claim's own connection, while it holds the claim."""
+        self._info: dict[Any, Any] = {}
+        """What belongs to the kept connection that holds the claim: it is marked there."""
         self._session: Session | None = None
 
     def acquire(self) -> bool:
@@ -151,10 +160,16 @@ class SqlClaim(Claim):
     def _take(self) -> bool:
         connection = self._connect()
         try:
+            if self._is_on(connection):
+                return True
             self._prepare(connection)
             if self._try_lock(connection) or self._is_freed(connection):
                 self._session = self._session_of(connection)
-                self._connection = connection
+                if self._kept is None:
+                    self._connection = connection
+                else:
+                    self._info = connection.info
+                    self._info[connections.CLAIM] = self
                 return True
         finally:
             if self._connection is not connection:
@@ -162,6 +177,8 @@ class SqlClaim(Claim):
         return False
 
     def _connect(self) -> Any:
+        if self._kept is not None:
+            return self._kept.connect().execution_options(isolation_level="AUTOCOMMIT")
         from sqlalchemy import create_engine
         from sqlalchemy.pool import NullPool
 
@@ -188,7 +205,7 @@ class SqlClaim(Claim):
         return False
 
     def ensure(self) -> Standing:
-        if self._connection is not None and self._answers(self._connection):
+        if self._is_kept() or (self._connection is not None and self._answers(self._connection)):
             return Standing.HELD
         if self._connection is not None:
             # Nothing more is sent to the server on it: the server might never answer.
@@ -197,6 +214,26 @@ class SqlClaim(Claim):
                 self._connection.close()
         self._connection = None
         return Standing.RETAKEN if self.acquire() else Standing.LOST
+
+    def _is_on(self, connection: Any) -> bool:
+        return connection.info.get(connections.CLAIM) is self
+
+    def _is_marked(self) -> bool:
+        return self._info.get(connections.CLAIM) is self
+
+    def _is_kept(self) -> bool:
+        """Returns whether the kept connection still holds the claim."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if not self._is_marked():
+            return False
+        try:
+            # A kept connection is tested before each use; the mark goes when it is closed. If
+            # another thread is using it, this is a new one, and that thread notices.
+            self._connect().close()
+        except SQLAlchemyError:
+            return False
+        return self._is_marked()
 
     def end_holder(self, idle: float = 0.0) -> None:
         from sqlalchemy.exc import SQLAlchemyError
@@ -218,11 +255,22 @@ class SqlClaim(Claim):
         return True
 
     def release(self) -> None:
+        if self._is_marked():
+            # If the server is away, the session has ended and the claim with it.
+            with contextlib.suppress(Exception), connections.without_patience():
+                self._release_kept()
+        self._session = None
         connection, self._connection = self._connection, None
         if connection is not None:
             # A broken connection cannot always be closed, and holds nothing.
             with contextlib.suppress(Exception):
                 connection.close()
+
+    def _release_kept(self) -> None:
+        with self._connect() as connection:
+            if self._is_on(connection):
+                self._unlock(connection)
+                del connection.info[connections.CLAIM]
 
     def _prepare(self, connection: Any) -> None:
         """Sets up the server's checks of a new connection."""
@@ -232,6 +280,9 @@ class SqlClaim(Claim):
 
     @abstractmethod
     def _try_lock(self, connection: Any) -> bool: ...
+
+    @abstractmethod
+    def _unlock(self, connection: Any) -> None: ...
 
     @abstractmethod
     def _end_holder(self, connection: Any, idle: float) -> None: ...
@@ -269,6 +320,11 @@ class PostgresClaim(SqlClaim):
 
         statement = text("SELECT pg_try_advisory_lock(:key)")
         return bool(connection.execute(statement, {"key": self._key}).scalar())
+
+    def _unlock(self, connection: Any) -> None:
+        from sqlalchemy import text
+
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
 
     def _end_holder(self, connection: Any, idle: float) -> None:
         from sqlalchemy import text
@@ -322,6 +378,11 @@ class MySqlClaim(SqlClaim):
         statement = text("SELECT GET_LOCK(:name, 0)")
         return connection.execute(statement, {"name": self._name}).scalar() == 1
 
+    def _unlock(self, connection: Any) -> None:
+        from sqlalchemy import text
+
+        connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": self._name})
+
     def _end_holder(self, connection: Any, idle: float) -> None:
         from sqlalchemy import text
 
@@ -362,12 +423,31 @@ def _one(connection: Any, statement: str, **parameters: Any) -> Session | None:
     return None if row is None else (row[0], row[1])
 
 
-def claim(instance: DagsterInstance, run_id: str, step_key: str | None, attempt: int) -> Claim:
-    """Returns the claim for one attempt of a step, or for a run when there is no step."""
+def claim(
+    instance: DagsterInstance,
+    run_id: str,
+    step_key: str | None,
+    attempt: int,
+    *,
+    of_process: bool = False,
+) -> Claim:
+    """Returns the claim for one attempt of a step, or for a run when there is no step.
+
+    ``of_process``: it is what this process is there for, and is held on the connection it keeps. A
+    session may take a lock that it holds once more, so that no second claim must be held there.
+    """
     name = f"{run_id}/{step_key}/{attempt}" if step_key is not None else run_id
     kind = instances.storage_kind(instance)
     if kind in ("postgresql", "mysql"):
+        kept = _kept_engine(instance) if of_process else None
         url = os.environ.get(CLAIM_URL) or instances.storage_url(instance)
-        return PostgresClaim(url, name) if kind == "postgresql" else MySqlClaim(url, name)
+        server_claim = PostgresClaim if kind == "postgresql" else MySqlClaim
+        return server_claim(url, name, kept)
     digest = hashlib.sha256(name.encode()).hexdigest()[:32]
     return FileClaim(instances.claims_folder(instance) / f"{digest}.lock")
+
+
+def _kept_engine(instance: DagsterInstance) -> Engine | None:
+    """Returns the engine whose connection this process keeps and a claim can use, if any."""
+    engine = getattr(instances.event_storage(instance), "_engine", None)
+    return engine if connections.is_kept(engine) and not os.environ.get(CLAIM_URL) else None

@@ -2,8 +2,8 @@
 
 Dagster opens one for every event and every query, and closes it afterwards: on SQLite each of these
 closes checkpoints the file, on Postgres and MySQL each is a new session. A process that runs a step
-or a run keeps one for each database instead. A process that forks others must not do so, because
-two processes cannot share a connection.
+or a run keeps one for each database instead, and holds its claim on it (see ``claims``).
+A process that forks others must not do so, because two processes cannot share a connection.
 
 This replaces private attributes of Dagster's storages, which ``test_contract`` checks;
 ``DAGSTER_TASKIQ_PLAIN_DAGSTER=1`` leaves Dagster as it is.
@@ -13,6 +13,7 @@ import contextlib
 import functools
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.util import queue
 
 from . import storage_away
 
@@ -40,10 +42,14 @@ MOST = 8
 """Maximum number of open SQLite files: each run has one, and a process may run steps of many runs.
 """
 
+CLAIM = "dagster_taskiq_claim"
+"""Key in the ``info`` of a connection that holds a claim: it is the one to keep."""
+
 _create_engine = sqlite_event_log.create_engine
 _kept: dict[str, Engine] = {}
 _pooled_engines: list[Engine] = []
 _active = False
+_impatient = threading.local()
 _template: Engine | None = None
 """An engine of a SQLite file whose compiled statements later engines share."""
 
@@ -80,6 +86,21 @@ def kept(instance: DagsterInstance) -> Iterator[None]:
         yield
     finally:
         _release(before)
+
+
+def is_kept(engine: Any) -> bool:
+    """Returns whether an engine of a server keeps its connection in this process."""
+    return engine in _pooled_engines
+
+
+@contextlib.contextmanager
+def without_patience() -> Iterator[None]:
+    """Lets new connections of this thread fail at once where a server is away."""
+    _impatient.on = True
+    try:
+        yield
+    finally:
+        _impatient.on = False
 
 
 def share_compiled(instance: DagsterInstance) -> None:
@@ -162,9 +183,11 @@ def _pool(engine: Engine) -> QueuePool:
     connect = plain._invoke_creator
 
     def creator(connection_record: Any = None) -> Any:
+        if getattr(_impatient, "on", False):
+            return connect(connection_record)
         return storage_away.patiently(lambda: connect(connection_record))
 
-    return QueuePool(
+    pool = _ClaimPool(
         creator,
         pool_size=1,
         max_overflow=-1,
@@ -173,6 +196,30 @@ def _pool(engine: Engine) -> QueuePool:
         _dispatch=plain.dispatch,
         dialect=plain._dialect,
     )
+    if not sqlalchemy.event.contains(pool, "close", _forget_claim):
+        sqlalchemy.event.listen(pool, "close", _forget_claim)
+    return pool
+
+
+class _ClaimPool(QueuePool):
+    """Keeps one connection: where several were in use at once, the one that holds a claim."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._returning = threading.Lock()
+
+    def _do_return_conn(self, record: Any) -> None:
+        with self._returning:
+            if CLAIM in record.info:
+                with contextlib.suppress(queue.Empty):
+                    other = self._pool.get(False)
+                    self._pool.put(record, False)
+                    record = other
+            super()._do_return_conn(record)
+
+
+def _forget_claim(_connection: Any, record: Any) -> None:
+    record.info.pop(CLAIM, None)
 
 
 def limit(instance: DagsterInstance) -> None:

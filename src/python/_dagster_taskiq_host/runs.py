@@ -48,7 +48,7 @@ def run_run(instance: DagsterInstance, task: Task, notify: Notify) -> Outcome:
     refused = code_origin.refusal(run, task.job_origin, task.policy)
     if refused is not None:
         return outcomes.unrunnable(refused)
-    claim = claims.claim(instance, task.run_id, None, task.attempt)
+    claim = claims.claim(instance, task.run_id, None, task.attempt, of_process=True)
     held = takeover.acquire(
         instance, claim, task.worker, lambda: event_log.run_owner(instance, task.run_id)
     )
@@ -120,8 +120,9 @@ def _run_claimed(
 
     def on_event(event: DagsterEvent) -> None:
         nonlocal reason
-        send_event(event, notify)
+        # Its steps' events are read from Dagster's log; their own processes send them.
         if event.step_key is None:
+            send_event(event, notify)
             reason = cause(event) or reason
 
     body = _resume_run_command_body if resumed else _execute_run_command_body

@@ -74,7 +74,7 @@ def run_step(instance: DagsterInstance, task: Task, notify: Notify) -> Outcome:
     refused = code_origin.refusal(run, task.job_origin, task.policy)
     if refused is not None:
         return outcomes.unrunnable(refused)
-    claim = claims.claim(instance, task.run_id, task.step_key, task.attempt)
+    claim = claims.claim(instance, task.run_id, task.step_key, task.attempt, of_process=True)
     held = takeover.acquire(
         instance,
         claim,
@@ -179,7 +179,6 @@ def send_event(event: DagsterEvent, notify: Notify) -> None:
         {
             "kind": "event",
             "event_type": event.event_type_value,
-            "step_key": event.step_key,
             "message": redact(event.message or "")[:500],
         }
     )
