@@ -6,6 +6,7 @@ mod alarm;
 mod audience;
 mod audit;
 mod command;
+mod back_off;
 mod event;
 mod explanation;
 mod failure;
@@ -33,6 +34,7 @@ pub use audience::{Audience, Viewer, Viewers};
 pub use audit::AuditEntry;
 pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};
+pub use back_off::BackOff;
 pub use explanation::{Explanation, Holder, Reason, SentMessage, WaitingStep};
 pub use failure::{
     FailedRun, FailedRunPage, FailureGroup, FailureKind, FailureMember, MAX_FAILED_RUNS,

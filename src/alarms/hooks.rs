@@ -19,16 +19,18 @@ use tracing::{info, warn};
 use super::judge::Found;
 use crate::config::AlarmHook;
 use crate::domain::secrets::redact_text;
-use crate::domain::{Alarm, AlarmKind, Timestamp};
+use crate::domain::{Alarm, AlarmKind, BackOff, Timestamp};
 
 pub use send::HookError;
 
 /// Maximum number of deliveries that wait for one hook.
 const WAITING: usize = 64;
 
-/// Pause before the second try; it doubles up to [`LAST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_mins(1);
+/// Pause before the second try, and the longest.
+const BACK_OFF: BackOff = BackOff {
+    first: Duration::from_secs(1),
+    longest: Duration::from_mins(1),
+};
 
 /// Time after which a delivery is given up.
 const GIVE_UP: Duration = Duration::from_hours(1);
@@ -189,8 +191,8 @@ async fn run(
 ) {
     let name = &hook.name;
     while let Some(job) = jobs.recv().await {
-        let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
-        loop {
+        let begun = Instant::now();
+        for failures in 0.. {
             let problem = match send::send(&hook, &sender, &job).await {
                 Ok(()) => {
                     info!("alarm hook {name}: sent {}", job.id);
@@ -203,6 +205,7 @@ async fn run(
             if begun.elapsed() >= GIVE_UP {
                 warn!("alarm hook {name}: {} is given up: {problem}", job.id);
                 break;
+            let pause = BACK_OFF.after(failures);
             }
             let seconds = pause.as_secs();
             warn!(
@@ -210,7 +213,6 @@ async fn run(
                 job.id
             );
             sleep(pause).await;
-            pause = (pause * 2).min(LAST_PAUSE);
         }
         let mut status = lock(&status);
         status.open.retain(|open| *open != job);

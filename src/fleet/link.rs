@@ -11,13 +11,16 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ssh_host::Opener;
-use crate::domain::{Command, LogLine, Reply, Timestamp, WorkerSnapshot};
+use crate::domain::{BackOff, Command, LogLine, Reply, Timestamp, WorkerSnapshot};
 use crate::fleet::client::{Connection, Input, Output, SubscribeOptions};
 use crate::protocol::ControlError;
 use crate::protocol::frames::{LogStart, ServerFrame, ServerHello};
 
 /// First and longest wait after a broken link.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const BACK_OFF: BackOff = BackOff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(5),
+};
 
 /// Maximum silence of a worker, which sends something every 5 s: three misses.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -143,12 +146,13 @@ struct Link {
 impl Link {
     /// Runs until the aggregator is gone.
     async fn run(mut self) {
-        let (shortest, longest) = BACK_OFF;
-        let mut wait = shortest;
+        let mut failures = 0;
+            let wait = BACK_OFF.after(failures);
+            failures += 1;
         loop {
             let error = match self.greet().await {
                 Ok((input, output)) => {
-                    wait = shortest;
+                    failures = 0;
                     self.session(input, output).await
                 }
                 Err(error) => error,
@@ -156,7 +160,6 @@ impl Link {
             self.publish(LinkEvent::Down(error.to_string(), Timestamp::now() + wait))
                 .await;
             self.refuse_for(wait).await;
-            wait = (wait * 2).min(longest);
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
-use crate::domain::{AuditEntry, Timestamp};
+use crate::domain::{AuditEntry, BackOff, Timestamp};
 use crate::fleet::client::{FramesIn, FramesOut};
 use crate::fleet::proxy::ALIVE_EVERY;
 use crate::fleet::ssh::{self, Ssh};
@@ -23,7 +23,10 @@ use crate::protocol::frames::{self, FrameReader, FrameWriter, reader, writer};
 use crate::protocol::proxy_frames::{self, Hello, OWN, PROTOCOL, ProxyCommand, ProxyMessage};
 
 /// First and longest wait after a broken link: every try costs the other host a login.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+const BACK_OFF: BackOff = BackOff {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(30),
+};
 
 /// Timeout of the greeting: it includes name look-up, a hop or two, keys, and the shell's start-up
 /// files.
@@ -140,18 +143,18 @@ struct SshHost {
 impl SshHost {
     /// Runs until the aggregator is gone.
     async fn run(mut self) {
-        let (shortest, longest) = BACK_OFF;
-        let mut wait = shortest;
+        let mut failures = 0;
         loop {
             let mut greeted = false;
             let reason = self.connection(&mut greeted).await;
             if greeted {
-                wait = shortest;
+                failures = 0;
             }
+            let wait = BACK_OFF.after(failures);
+            failures += 1;
             let retry_at = Timestamp::now() + wait;
             self.publish(HostEvent::Down(reason, retry_at)).await;
             self.refuse_for(wait).await;
-            wait = (wait * 2).min(longest);
         }
     }
 

@@ -25,7 +25,7 @@ use super::protocol::{
 };
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
-use crate::domain::{Explanation, FleetWorker, UsualTime};
+use crate::domain::{BackOff, Explanation, FleetWorker, UsualTime};
 use crate::telemetry::metrics::metrics;
 
 /// Timeout of the start. Importing dagster takes 2-3 s; on a loaded machine several times that.
@@ -42,8 +42,11 @@ const PULSE: Duration = Duration::from_secs(15);
 /// Maximum wait of a request for an instance agent that is being restarted.
 const RESTARTED: Duration = Duration::from_secs(40);
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-const LAST_BACKOFF: Duration = Duration::from_secs(30);
+/// First and longest wait before a restart.
+const BACK_OFF: BackOff = BackOff {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(30),
+};
 
 /// One lane: its requests are answered in order, and a request's timeout starts once it is first.
 struct Lane {
@@ -574,9 +577,10 @@ impl Keeper {
         &self,
         publish: &watch::Sender<Option<Link>>,
     ) -> Option<(Link, mpsc::Receiver<ProcessEvent>)> {
-        let mut backoff = FIRST_BACKOFF;
+        let mut failures = 0;
         loop {
-            tokio::time::sleep(backoff).await;
+            tokio::time::sleep(BACK_OFF.after(failures)).await;
+            failures += 1;
             if self.stopped.load(Ordering::SeqCst) || publish.is_closed() {
                 return None;
             }
@@ -589,7 +593,6 @@ impl Keeper {
                     let _ = self.notices.try_send(notice);
                 }
             }
-            backoff = (backoff * 2).min(LAST_BACKOFF);
         }
     }
 }

@@ -8,12 +8,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, info};
 
+use crate::domain::BackOff;
+
 /// Consecutive start failures after which the worker takes no more tasks for a while.
 const TOLERATED: u32 = 3;
 
-/// First pause; it doubles up to [`LONGEST`] each time that nothing could be started after a pause.
-const FIRST: Duration = Duration::from_secs(5);
-const LONGEST: Duration = Duration::from_mins(1);
+/// First and longest pause; it doubles each time that nothing could be started after a pause.
+const BACK_OFF: BackOff = BackOff {
+    first: Duration::from_secs(5),
+    longest: Duration::from_mins(1),
+};
 
 #[derive(Debug, Default)]
 struct State {
@@ -72,7 +76,7 @@ impl Breaker {
         if state.failures < TOLERATED && state.pauses == 0 {
             return;
         }
-        let pause = LONGEST.min(FIRST * (1 << state.pauses.min(8)));
+        let pause = BACK_OFF.after(state.pauses);
         state.pauses += 1;
         state.until = Some(now + pause);
         drop(state);

@@ -12,7 +12,6 @@ use tracing::warn;
 
 use super::execution::ExecutionContext;
 use super::heartbeat::PoolStatus;
-use super::settlement::jitter;
 use crate::domain::WorkerState;
 use crate::sqs::{Outgoing, QueueSet};
 
@@ -33,7 +32,7 @@ async fn watch(
     loop {
         // Three checks take longer than a message needs to return by itself.
         let pause = context.broker.visibility().min(Duration::from_mins(1));
-        tokio::time::sleep(pause.mul_f64(1.0 + 0.2 * jitter())).await;
+        tokio::time::sleep(pause.mul_f64(1.0 + 0.2 * fastrand::f64())).await;
         let now = status.borrow().clone();
         if now.state == WorkerState::Running && now.runs.busy < now.runs.target {
             let served = queues.borrow().clone();

@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::ready_queue::{ReadyQueue, Task};
-use super::settlement::jitter;
 use crate::domain::Slots;
 use crate::sqs::LONG_POLL;
 
@@ -132,7 +131,7 @@ impl Scheduler {
 /// seconds. That is long enough to avoid a hot loop, and jittered so that workers do not move
 /// together.
 fn misplaced_run_pause() -> Duration {
-    Duration::from_secs(10).mul_f64(1.0 + 2.0 * jitter())
+    Duration::from_secs(10).mul_f64(1.0 + 2.0 * fastrand::f64())
 }
 
 /// Pause of a step that finds no slot: zero, for an idle worker. From its second receive on it may
@@ -141,5 +140,5 @@ fn no_slot_pause(task: &Task) -> Duration {
     if task.delivery.receive_count < 2 {
         return Duration::ZERO;
     }
-    (LONG_POLL / 2).mul_f64(1.0 + jitter())
+    (LONG_POLL / 2).mul_f64(1.0 + fastrand::f64())
 }

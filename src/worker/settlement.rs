@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::execution::ExecutionContext;
 use super::outcome::skipped;
 use super::ready_queue::Task;
-use crate::domain::{Event, Reply, TaskOutcome};
+use crate::domain::{BackOff, Event, Reply, TaskOutcome};
 use crate::fork_server::{ForkServerError, ReportKind, Reported};
 use crate::queue_ops::{AnswerError, Ending};
 use crate::sqs::{BrokerError, Delivery, Receives};
@@ -37,6 +37,13 @@ const HELD_AT_MOST: Duration = Duration::from_mins(15);
 /// Time for which a message that no worker can run, and that has no dead-letter queue, stays
 /// hidden.
 const KEEP_HIDDEN: Duration = Duration::from_mins(15);
+
+/// Pauses between the tries to delete a message, and their number: half a minute in all.
+const DELETE_PAUSES: BackOff = BackOff {
+    first: Duration::from_millis(250),
+    longest: Duration::from_secs(16),
+};
+const DELETE_AGAIN: u32 = 7;
 
 impl ExecutionContext {
     /// Ends tasks that are not run.
@@ -81,9 +88,9 @@ impl ExecutionContext {
     /// Time for which a message whose claim is held stays hidden: the visibility timeout, doubled
     /// each time, since each check costs a receive.
     pub fn held_pause(&self, delivery: &Delivery) -> Duration {
-        let doublings = delivery.receive_count.saturating_sub(2).min(8);
-        let pause = self.broker.visibility().saturating_mul(1 << doublings);
-        pause.min(HELD_AT_MOST.max(self.broker.visibility()))
+        let first = self.broker.visibility();
+        let longest = HELD_AT_MOST.max(first);
+        BackOff { first, longest }.after(delivery.receive_count.saturating_sub(2))
     }
 
     /// Hides a message for a while. A message whose receives are nearly used up is replaced by a
@@ -246,13 +253,13 @@ impl ExecutionContext {
 
     /// Deletes a message, retrying for about half a minute if SQS does not answer.
     async fn delete(&self, delivery: &Delivery) -> Result<(), BrokerError> {
-        let mut pause = Duration::from_millis(250);
+        let mut failures = 0;
         loop {
             match self.broker.delete(delivery).await {
-                Err(problem) if problem.is_passing() && pause < Duration::from_secs(20) => {
+                Err(problem) if problem.is_passing() && failures < DELETE_AGAIN => {
                     warn!("{problem}; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
+                    tokio::time::sleep(DELETE_PAUSES.after(failures)).await;
+                    failures += 1;
                 }
                 result => return result,
             }
@@ -281,12 +288,10 @@ pub(super) fn released(reason: &str) -> TaskOutcome {
 /// Back-off of 2, 4, 8 … 60 seconds by receive count, less up to a fifth at random: many messages
 /// that failed together return at different times.
 pub(super) fn back_off(receive_count: u32) -> Duration {
-    let whole = Duration::from_secs(2 << receive_count.saturating_sub(1).min(5));
-    let whole = whole.min(Duration::from_mins(1));
-    whole.mul_f64(1.0 - 0.2 * jitter())
-}
-
-/// A random number in [0, 1).
-pub(super) fn jitter() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_fields().0) / (f64::from(u32::MAX) + 1.0)
+    let whole = BackOff {
+        first: Duration::from_secs(2),
+        longest: Duration::from_mins(1),
+    };
+    let whole = whole.after(receive_count.saturating_sub(1));
+    whole.mul_f64(1.0 - 0.2 * fastrand::f64())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::domain::PausedQueues;
+use crate::domain::{BackOff, PausedQueues};
 use crate::sqs::{BrokerError, Delivery, LONG_POLL, Queue, QueueSet};
 use crate::worker::weighted_round_robin::WeightedRoundRobin;
 
@@ -35,9 +35,11 @@ const SHORT_POLL: Duration = Duration::from_secs(1);
 /// Maximum number of messages that SQS delivers in one call.
 const BATCH: usize = 10;
 
-/// First pause after a failed receive, doubled up to [`MAX_PAUSE`].
-const MIN_PAUSE: Duration = Duration::from_millis(500);
-const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// First and longest pause after a failed receive.
+const BACK_OFF: BackOff = BackOff {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(15),
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -153,9 +155,7 @@ impl QueuePoller {
             Ok(messages) if messages.is_empty() && polled.wait < LONG_POLL => State::Empty,
             Ok(_) => State::Closed,
             Err(_) => {
-                let pause = MIN_PAUSE
-                    .saturating_mul(1 << self.failures.min(8))
-                    .min(MAX_PAUSE);
+                let pause = BACK_OFF.after(self.failures);
                 self.failures += 1;
                 State::Paused { until: now + pause }
             }
