@@ -9,4 +9,4 @@ mod silence;
 mod watch;
 
 pub use hooks::{HookError, Sender};
-pub use watch::{Options, Request, State, Watch};
+pub use watch::{Options, State, Watch};

@@ -70,12 +70,11 @@ impl Handle {
         command: Command,
         reason: Option<String>,
     ) -> oneshot::Receiver<Reply> {
-        let (reply, outcome) = oneshot::channel();
+        let (request, outcome) = Request::new(command);
         let request = Request {
             worker,
-            command,
             reason,
-            reply,
+            ..request
         };
         if let Err(error) = self.requests.try_send(request) {
             let (mpsc::error::TrySendError::Full(request)

@@ -24,7 +24,6 @@ mod pace;
 mod pool;
 mod ready_queue;
 mod receiver;
-mod request;
 mod scheduler;
 mod service;
 mod settlement;
@@ -35,4 +34,3 @@ mod weighted_round_robin;
 
 pub use autoscaler::AutoscalerOptions;
 pub use pool::{Pool, PoolOptions};
-pub use request::PoolRequest;

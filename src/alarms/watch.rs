@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
@@ -29,10 +29,10 @@ use super::silence::Silence;
 use crate::config::{AlarmHook, AlarmSettings};
 use crate::domain::secrets::redact_in_place;
 use crate::domain::{
-    Acknowledgement, Alarm, Command, Event, EventSink, Reply, Snapshot, Timestamp, WorkerSnapshot,
-    WorkerState,
+    Acknowledgement, Alarm, Event, EventSink, Snapshot, Timestamp, WorkerSnapshot, WorkerState,
 };
 use crate::fork_server::ForkServers;
+use crate::protocol::Request;
 use crate::sqs::Broker;
 use board::Agreed;
 
@@ -70,19 +70,11 @@ pub struct Options {
     pub state: State,
 }
 
-/// A request about alarms.
-#[derive(Debug)]
-pub struct Request {
-    /// [`Command::AcknowledgeAlarm`] or [`Query::AlarmHistory`](crate::domain::Query::AlarmHistory).
-    pub command: Command,
-    /// Receiver of the outcome.
-    pub reply: oneshot::Sender<Reply>,
-}
-
 /// A running watch; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Watch {
-    /// Takes requests.
+    /// Takes [`Command::AcknowledgeAlarm`](crate::domain::Command::AcknowledgeAlarm) and
+    /// [`Query::AlarmHistory`](crate::domain::Query::AlarmHistory).
     pub requests: mpsc::Sender<Request>,
     _task: AbortOnDropHandle<()>,
 }

@@ -1,11 +1,10 @@
 //! Routes an operator's command to its targets, and combines the answers to one sentence.
 
 use futures::future::{BoxFuture, FutureExt, join_all};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::dagster_commands;
-use super::link::LinkRequest;
 use super::state::FleetState;
 use super::webserver::{self, WebserverHandle};
 use crate::dagster::{Client, DagsterError};
@@ -179,7 +178,7 @@ enum NoAddressee {
 }
 
 /// A worker's id and its channel.
-type Addressee = (String, mpsc::Sender<LinkRequest>);
+type Addressee = (String, mpsc::Sender<Request>);
 
 /// The workers a command is for. A command about a queue or an archive is carried out by one of
 /// them.
@@ -253,20 +252,12 @@ async fn send_to_workers(
     gather(verb, join_all(replies).await)
 }
 
-async fn send(
-    requests: &mpsc::Sender<LinkRequest>,
-    command: Command,
-    reason: Option<String>,
-) -> Reply {
+async fn send(requests: &mpsc::Sender<Request>, command: Command, reason: Option<String>) -> Reply {
     let (verb, limit) = (command.verb(), answer_within(&command));
-    let (reply, outcome) = oneshot::channel();
+    let (request, outcome) = Request::new(command);
     // Many rows may be marked: a command without room waits for those before it.
     match timeout(limit, requests.reserve()).await {
-        Ok(Ok(room)) => room.send(LinkRequest {
-            command,
-            reason,
-            reply,
-        }),
+        Ok(Ok(room)) => room.send(Request { reason, ..request }),
         Ok(Err(_)) => return Reply::Failed(format!("{verb} was not sent: the worker is gone")),
         Err(_) => {
             let text =
@@ -294,13 +285,7 @@ async fn send_to_direct_queues(
     command: Command,
 ) -> Reply {
     let (verb, limit) = (command.verb(), answer_within(&command));
-    let (reply, outcome) = oneshot::channel();
-    let request = Request {
-        worker: None,
-        command,
-        reason: None,
-        reply,
-    };
+    let (request, outcome) = Request::new(command);
     if direct_queues.is_none_or(|direct_queues| direct_queues.try_send(request).is_err()) {
         return Reply::Failed(format!("{verb} was not done: too many commands wait"));
     }
@@ -324,13 +309,7 @@ async fn request_start(starter: Option<mpsc::Sender<Request>>) -> Reply {
                     start --background` does, on the worker's host";
         return Reply::Failed(text.to_owned());
     };
-    let (reply, outcome) = oneshot::channel();
-    let request = Request {
-        worker: None,
-        command: Command::StartWorker,
-        reason: None,
-        reply,
-    };
+    let (request, outcome) = Request::new(Command::StartWorker);
     if starter.try_send(request).is_err() {
         return Reply::Failed(String::from(
             "no worker was started: others are being started, try again then",

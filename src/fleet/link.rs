@@ -11,10 +11,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ssh_host::Opener;
-use crate::domain::{BackOff, Command, LogLine, Reply, Timestamp, WorkerSnapshot};
+use crate::domain::{BackOff, LogLine, Reply, Timestamp, WorkerSnapshot};
 use crate::fleet::client::{Connection, Input, Output, SubscribeOptions};
-use crate::protocol::ControlError;
 use crate::protocol::frames::{LogStart, ServerFrame, ServerHello};
+use crate::protocol::{ControlError, Request};
 
 /// First and longest wait after a broken link.
 const BACK_OFF: BackOff = BackOff {
@@ -31,14 +31,6 @@ const SEND_WITHIN: Duration = Duration::from_secs(5);
 
 /// Maximum number of commands waiting for the link, and of those awaiting their reply.
 const MAX_PENDING: usize = 16;
-
-/// A command for a link.
-#[derive(Debug)]
-pub(super) struct LinkRequest {
-    pub(super) command: Command,
-    pub(super) reason: Option<String>,
-    pub(super) reply: oneshot::Sender<Reply>,
-}
 
 /// Message from a link.
 #[derive(Debug)]
@@ -84,7 +76,7 @@ pub(super) struct AddressedEvent {
 /// The aggregator's end of a link; the link ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct LinkHandle {
-    pub(super) requests: mpsc::Sender<LinkRequest>,
+    pub(super) requests: mpsc::Sender<Request>,
     again: Arc<Notify>,
     _end: DropGuard,
 }
@@ -136,7 +128,7 @@ struct Link {
     again: Arc<Notify>,
     read_only: bool,
     events: mpsc::Sender<AddressedEvent>,
-    incoming: mpsc::Receiver<LinkRequest>,
+    incoming: mpsc::Receiver<Request>,
     /// The process of the last greeting.
     pid: u32,
     /// The process whose log was read, and the position reached.
@@ -147,8 +139,6 @@ impl Link {
     /// Runs until the aggregator is gone.
     async fn run(mut self) {
         let mut failures = 0;
-            let wait = BACK_OFF.after(failures);
-            failures += 1;
         loop {
             let error = match self.greet().await {
                 Ok((input, output)) => {
@@ -157,6 +147,8 @@ impl Link {
                 }
                 Err(error) => error,
             };
+            let wait = BACK_OFF.after(failures);
+            failures += 1;
             self.publish(LinkEvent::Down(error.to_string(), Timestamp::now() + wait))
                 .await;
             self.refuse_for(wait).await;
@@ -205,7 +197,7 @@ impl Link {
                     Ok(Err(error)) => return error,
                     Err(_) => return self.late("say anything", SILENCE),
                 },
-                Some(LinkRequest { command, reason, reply }) = self.incoming.recv(),
+                Some(Request { command, reason, reply, .. }) = self.incoming.recv(),
                     if pending.len() < MAX_PENDING =>
                 {
                     last_id += 1;
@@ -255,7 +247,7 @@ impl Link {
             tokio::select! {
                 () = &mut over => return,
                 () = self.again.notified() => return,
-                Some(LinkRequest { command, reply, .. }) = self.incoming.recv() => {
+                Some(Request { command, reply, .. }) = self.incoming.recv() => {
                     let text = format!("{} was not sent: the link to the worker is down", command.verb());
                     let _ = reply.send(Reply::Failed(text));
                 }

@@ -23,12 +23,12 @@ use super::ingest::{Ingest, Ingested};
 use super::lost_runs;
 use super::ready_queue::Task;
 use super::receiver::{ReceivedBatch, Receiver};
-use super::request::PoolRequest;
 use super::scheduler::{Excess, Scheduler};
 use super::service::Service;
 use super::settlement::back_off;
 use crate::domain::{Event, EventSink, PausedQueues, SlotRange, WorkerState};
 use crate::fork_server::ForkServers;
+use crate::protocol::Request;
 use crate::sqs::{Broker, LONG_POLL, Leases, QueueSet};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::vitals::vitals;
@@ -148,7 +148,7 @@ impl Pool {
 
     /// Receives and runs until a drain or a stop has ended; returns whether the process is to be
     /// started again. Every message is settled by then: a process that dies instead loses nothing.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<PoolRequest>) -> bool {
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Request>) -> bool {
         let queues = self.queues.subscribe();
         let net = lost_runs::start(&self.context, queues.clone(), self.status.subscribe());
         let reports = heartbeat::start(&self.context, queues, self.status.subscribe());

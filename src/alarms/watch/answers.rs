@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::board::noted;
-use super::{Done, Request, Watcher};
+use super::{Done, Watcher};
 use crate::alarms::history;
 use crate::domain::{
     Acknowledgement, AlarmChange, AlarmEntry, Answer, Command, Query, Reply, Timestamp,
 };
 use crate::fork_server::{ForkServerError, ForkServers};
+use crate::protocol::Request;
 
 impl Watcher {
-    pub(super) fn answer(&mut self, Request { command, reply }: Request) {
+    pub(super) fn answer(&mut self, Request { command, reply, .. }: Request) {
         match command {
             Command::AcknowledgeAlarm { alarm, until, by } => {
                 let hosts = self.options.hosts.clone();

@@ -1,11 +1,11 @@
 //! SIGTERM and SIGINT: the first drains, the second stops.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::domain::Command;
-use crate::worker::PoolRequest;
+use crate::protocol::Request;
 
 /// The signals that end a worker.
 pub(super) struct Signals {
@@ -33,7 +33,7 @@ impl Signals {
     }
 
     /// Turns the signals into orders for as long as the pool lives.
-    pub async fn into_orders(mut self, orders: mpsc::Sender<PoolRequest>) {
+    pub async fn into_orders(mut self, orders: mpsc::Sender<Request>) {
         self.next().await;
         info!("signal: finishing what runs, giving the rest back; a second signal stops it");
         order(&orders, Command::Drain { within: None }).await;
@@ -46,8 +46,8 @@ impl Signals {
     }
 }
 
-async fn order(orders: &mpsc::Sender<PoolRequest>, command: Command) {
-    let (reply, _) = oneshot::channel();
+async fn order(orders: &mpsc::Sender<Request>, command: Command) {
+    let (request, _) = Request::new(command);
     // A pool that is gone has already ended.
-    let _ = orders.send(PoolRequest { command, reply }).await;
+    let _ = orders.send(request).await;
 }

@@ -26,7 +26,7 @@ use crate::telemetry::traces::{self, TracedWorker};
 use crate::worker::control_server::{ControlServer, ControlServerOptions};
 use crate::worker::exporter::Exporter;
 use crate::worker::status_store::{self, Published, StatusStore};
-use crate::worker::{AutoscalerOptions, Pool, PoolOptions, PoolRequest};
+use crate::worker::{AutoscalerOptions, Pool, PoolOptions};
 
 /// Maximum number of commands waiting for the pool, which answers each within a turn of its loop.
 const ORDERS: usize = 64;
@@ -92,7 +92,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
 /// A worker whose parts all started.
 struct Worker {
     pool: Pool,
-    orders: (mpsc::Sender<PoolRequest>, mpsc::Receiver<PoolRequest>),
+    orders: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
     requests: mpsc::Receiver<Request>,
     alarms: Watch,
     server: ControlServer,
@@ -115,13 +115,13 @@ impl Worker {
         let forward = {
             let send = send.clone();
             async move {
-                while let Some(Request { command, reply, .. }) = requests.recv().await {
-                    if command.is_about_alarms() {
+                while let Some(request) = requests.recv().await {
+                    if request.command.is_about_alarms() {
                         // One that does not fit drops its reply, which the caller is told of.
-                        let _ = alarms.requests.try_send(alarms::Request { command, reply });
+                        let _ = alarms.requests.try_send(request);
                         continue;
                     }
-                    if send.send(PoolRequest { command, reply }).await.is_err() {
+                    if send.send(request).await.is_err() {
                         break;
                     }
                 }

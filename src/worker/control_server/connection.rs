@@ -9,8 +9,8 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -257,13 +257,7 @@ fn refusal(context: &Context, peer: &Peer, command: &Command) -> Option<String> 
 async fn forward(context: &Context, command: Command) -> Reply {
     let worker = &context.hello.worker;
     let verb = command.verb();
-    let (reply, outcome) = oneshot::channel();
-    let request = Request {
-        worker: Some(worker.clone()),
-        command,
-        reason: None,
-        reply,
-    };
+    let (request, outcome) = Request::new(command);
     match context.requests.try_send(request) {
         Ok(()) => outcome.await.unwrap_or_else(|_| {
             Reply::Failed(format!("worker {worker} ended before it answered {verb}"))

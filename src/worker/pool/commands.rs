@@ -8,10 +8,10 @@ use tracing::Instrument;
 
 use super::Pool;
 use crate::domain::{Answer, Command, Query, Reply, SlotRange, WorkerState};
+use crate::protocol::Request;
 use crate::queue_ops::Operator;
 use crate::telemetry::vitals::vitals;
 use crate::wire::redact::redact;
-use crate::worker::request::PoolRequest;
 use crate::worker::{output, usage};
 
 /// Maximum number of body bytes returned for display; longer bodies are truncated.
@@ -22,7 +22,7 @@ fn as_reply(answer: Result<Answer, String>) -> Reply {
 }
 
 impl Pool {
-    pub(super) async fn handle(&mut self, PoolRequest { command, reply }: PoolRequest) {
+    pub(super) async fn handle(&mut self, Request { command, reply, .. }: Request) {
         let answer = match command {
             Command::Pause => {
                 let done = "paused: nothing new is received";
