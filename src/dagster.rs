@@ -13,6 +13,7 @@ mod launch;
 mod logs;
 mod parts;
 mod runs;
+mod schema;
 
 use std::time::Duration;
 

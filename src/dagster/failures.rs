@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::answer::{self, seconds};
-use super::jobs::Tag;
+use super::schema::{EventConnection, PythonError, Tag};
 use super::{Client, DagsterError};
 use crate::domain::secrets::redact_text;
 use crate::domain::{FailedRun, FailedRunPage, RunFailures, Settled, StepFailure, Timestamp};
@@ -133,7 +133,7 @@ impl Client {
             if answer::kind(&answer) == "RunNotFoundError" {
                 return Ok(None);
             }
-            let page: Connection = answer::expect(answer, "EventConnection")?;
+            let page: EventConnection<Event> = answer::expect(answer, "EventConnection")?;
             page.events.into_iter().for_each(|event| log.take(event));
             has_more = page.has_more;
             after = Some(page.cursor);
@@ -207,14 +207,6 @@ impl RawRun {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Connection {
-    cursor: String,
-    has_more: bool,
-    events: Vec<Event>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Event {
     #[serde(rename = "__typename")]
     kind: String,
@@ -223,7 +215,7 @@ struct Event {
     timestamp: Option<String>,
     #[serde(default)]
     message: String,
-    error: Option<RawError>,
+    error: Option<PythonError>,
     #[serde(default)]
     metadata_entries: Vec<Entry>,
 }
@@ -234,25 +226,14 @@ struct Entry {
     text: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawError {
-    class_name: Option<String>,
-    message: String,
-    #[serde(default)]
-    causes: Vec<RawError>,
-}
-
-impl RawError {
-    /// Class and text of the innermost cause: the step's own exception.
-    fn own(mut self) -> (String, String) {
-        if let Some(cause) = self.causes.pop() {
-            return cause.own();
-        }
-        let class = self.class_name.filter(|name| !name.is_empty());
-        let class = class.unwrap_or_else(|| "error without a class".to_owned());
-        (class, self.message)
+/// Class and text of the innermost cause: the step's own exception.
+fn own_error(mut error: PythonError) -> (String, String) {
+    if let Some(cause) = error.causes.pop() {
+        return own_error(cause);
     }
+    let class = error.class_name.filter(|name| !name.is_empty());
+    let class = class.unwrap_or_else(|| "error without a class".to_owned());
+    (class, error.message)
 }
 
 /// The failures of a log while it is read.
@@ -292,7 +273,7 @@ impl Log {
 
     fn failure(&self, event: Event, otherwise: &str) -> StepFailure {
         let (class, text) = match event.error {
-            Some(error) => error.own(),
+            Some(error) => own_error(error),
             None => (otherwise.to_owned(), event.message),
         };
         let milliseconds = event.timestamp.and_then(|at| at.parse().ok());

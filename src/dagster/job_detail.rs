@@ -5,8 +5,8 @@ use std::fmt::Write;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::jobs::Tag;
 use super::launch::{asset_input, run_config, selector};
+use super::schema::{AssetPath, Results, Tag};
 use super::{Client, DagsterError, answer};
 use crate::domain::secrets::redact_text;
 use crate::domain::{AssetKey, ConfigProblem, JobDetail, JobRef, Launch, nearest};
@@ -94,12 +94,8 @@ impl Client {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Node {
-            asset_key: Key,
+            asset_key: AssetPath,
             is_materializable: bool,
-        }
-        #[derive(Deserialize)]
-        struct Key {
-            path: AssetKey,
         }
         let variables = json!({"selector": selector(job, "pipelineName", &[])});
         let document = include_str!("queries/job_assets.graphql");
@@ -137,10 +133,6 @@ impl Client {
         struct Config {
             yaml: String,
         }
-        #[derive(Deserialize)]
-        struct Tags {
-            results: Vec<Tag>,
-        }
         let variables = json!({
             "selector": selector(job, "pipelineName", &[]),
             "assets": asset_input(assets),
@@ -156,7 +148,7 @@ impl Client {
             return Err(no_such_partition(job, partition, &keys));
         };
         let config: Config = answer::expect(found.run_config_or_error, "PartitionRunConfig")?;
-        let tags: Tags = answer::expect(found.tags_or_error, "PartitionTags")?;
+        let tags: Results<Tag> = answer::expect(found.tags_or_error, "PartitionTags")?;
         let tags = tags.results.into_iter().map(|tag| (tag.key, tag.value));
         Ok(PartitionDetail {
             run_config: config.yaml,

@@ -1,9 +1,9 @@
 //! Code locations and their jobs.
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::{Client, DagsterError, answer};
+use super::schema::{LocationEntry, Tag};
+use super::{Client, DagsterError};
 use crate::domain::JobRef;
 use crate::domain::secrets::redact_text;
 
@@ -45,37 +45,10 @@ impl Client {
     /// # Errors
     /// See [`DagsterError`].
     pub async fn locations(&self) -> Result<Vec<Location>, DagsterError> {
-        let answer = self
-            .read(include_str!("queries/locations.graphql"), Value::Null)
-            .await?;
-        let workspace: Workspace = answer::expect(answer, "Workspace")?;
-        Ok(workspace
-            .location_entries
-            .into_iter()
-            .map(LocationEntry::location)
-            .collect())
+        let document = include_str!("queries/locations.graphql");
+        let entries = self.workspace(document).await?;
+        Ok(entries.into_iter().map(location).collect())
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Workspace {
-    location_entries: Vec<LocationEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LocationEntry {
-    name: String,
-    load_status: String,
-    location_or_load_error: Option<Loaded>,
-}
-
-#[derive(Default, Deserialize)]
-struct Loaded {
-    #[serde(default)]
-    repositories: Vec<Repository>,
-    message: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -93,44 +66,36 @@ struct Pipeline {
     tags: Vec<Tag>,
 }
 
-/// A tag as GraphQL has it.
-#[derive(Deserialize)]
-pub(super) struct Tag {
-    pub(super) key: String,
-    pub(super) value: String,
-}
-
-impl LocationEntry {
-    fn location(self) -> Location {
-        let loaded = self.location_or_load_error.unwrap_or_default();
-        let mut jobs = Vec::new();
-        for repository in loaded.repositories {
-            for pipeline in repository
-                .pipelines
-                .into_iter()
-                .filter(|pipeline| pipeline.is_job)
-            {
-                jobs.push(Job {
-                    reference: JobRef {
-                        location: self.name.clone(),
-                        repository: repository.name.clone(),
-                        job: pipeline.name,
-                    },
-                    is_asset_job: pipeline.is_asset_job,
-                    tags: pipeline
-                        .tags
-                        .into_iter()
-                        .map(|tag| (tag.key, tag.value))
-                        .collect(),
-                });
-            }
+fn location(entry: LocationEntry<Repository>) -> Location {
+    let (name, loading) = (entry.name.clone(), entry.is_loading());
+    let (repositories, error) = entry.loaded();
+    let mut jobs = Vec::new();
+    for repository in repositories {
+        for pipeline in repository
+            .pipelines
+            .into_iter()
+            .filter(|pipeline| pipeline.is_job)
+        {
+            jobs.push(Job {
+                reference: JobRef {
+                    location: name.clone(),
+                    repository: repository.name.clone(),
+                    job: pipeline.name,
+                },
+                is_asset_job: pipeline.is_asset_job,
+                tags: pipeline
+                    .tags
+                    .into_iter()
+                    .map(|tag| (tag.key, tag.value))
+                    .collect(),
+            });
         }
-        jobs.sort_by(|one, other| one.reference.cmp(&other.reference));
-        Location {
-            loading: self.load_status == "LOADING",
-            error: loaded.message.map(|text| redact_text(&text).into_owned()),
-            name: self.name,
-            jobs,
-        }
+    }
+    jobs.sort_by(|one, other| one.reference.cmp(&other.reference));
+    Location {
+        loading,
+        error: error.map(|error| redact_text(&error.message).into_owned()),
+        name,
+        jobs,
     }
 }

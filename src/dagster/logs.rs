@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
+use super::schema::{EventConnection, PythonError};
 use super::{Client, DagsterError, answer};
 use crate::domain::secrets::redact_text;
 use crate::domain::{EventPage, OutputPage, RunEvent, Timestamp};
@@ -23,7 +24,7 @@ impl Client {
         let answer = self
             .read(include_str!("queries/logs.graphql"), variables)
             .await?;
-        let page: Connection = answer::expect(answer, "EventConnection")?;
+        let page: EventConnection<Raw> = answer::expect(answer, "EventConnection")?;
         Ok(EventPage {
             events: page.events.into_iter().map(Raw::event).collect(),
             after: page.cursor,
@@ -63,14 +64,6 @@ impl Client {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Connection {
-    cursor: String,
-    has_more: bool,
-    events: Vec<Raw>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Raw {
     #[serde(default)]
     message: String,
@@ -81,30 +74,9 @@ struct Raw {
     level: String,
     step_key: Option<String>,
     event_type: Option<String>,
-    error: Option<Failure>,
+    error: Option<PythonError>,
     file_key: Option<String>,
     step_keys: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct Failure {
-    message: String,
-    /// Chain of causes: the step's own exception is the last.
-    #[serde(default)]
-    causes: Vec<Cause>,
-}
-
-#[derive(Deserialize)]
-struct Cause {
-    message: String,
-}
-
-impl Failure {
-    fn in_full(self) -> String {
-        let causes = self.causes.iter().map(|cause| cause.message.trim());
-        let all: Vec<&str> = std::iter::once(self.message.trim()).chain(causes).collect();
-        all.join("\n")
-    }
 }
 
 impl Raw {
@@ -118,7 +90,7 @@ impl Raw {
             message: redact_text(&self.message).into_owned(),
             error: self
                 .error
-                .map(|error| redact_text(&error.in_full()).into_owned()),
+                .map(|error| redact_text(&error.messages().join("\n")).into_owned()),
             file_key: self.file_key,
             captured: self.step_keys.unwrap_or_default(),
         }

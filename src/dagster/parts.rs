@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{self, seconds};
+use super::schema::{LocationEntry, PythonError};
 use super::{Client, DagsterError};
 use crate::domain::secrets::redact_text;
 use crate::domain::{
@@ -60,10 +61,8 @@ impl Client {
     /// The code locations, and their schedules and sensors.
     async fn instigators(&self) -> Result<Vec<DagsterPart>, DagsterError> {
         let document = include_str!("queries/instigators.graphql");
-        let answer = self.read(document, Value::Null).await?;
-        let workspace: Workspace = answer::expect(answer, "Workspace")?;
-        let entries = workspace.location_entries.into_iter();
-        Ok(entries.flat_map(LocationEntry::parts).collect())
+        let entries = self.workspace(document).await?;
+        Ok(entries.into_iter().flat_map(location_parts).collect())
     }
 
     /// Turns a schedule or sensor on or off.
@@ -129,43 +128,21 @@ struct Daemon {
     healthy: Option<bool>,
     last_heartbeat_time: Option<f64>,
     #[serde(default)]
-    last_heartbeat_errors: Vec<Message>,
+    last_heartbeat_errors: Vec<PythonError>,
 }
 
-#[derive(Deserialize)]
-struct Message {
-    message: String,
-    #[serde(default)]
-    causes: Vec<Message>,
-    #[serde(default)]
-    stack: Vec<String>,
-}
-
-impl Message {
-    /// The innermost cause first, then what it led to, then the stack.
-    fn text(&self) -> String {
-        let causes = self.causes.iter().rev();
-        let all: Vec<&str> = causes
-            .chain([self])
-            .map(|error| error.message.trim())
-            .collect();
-        let mut text = all.join("\n");
-        for frame in &self.stack {
-            text.push('\n');
-            text.push_str(frame.trim_end());
-        }
-        shown(&text)
-    }
+/// The innermost cause first, then what it led to, then the stack.
+fn error_text(error: &PythonError) -> String {
+    let mut lines = error.messages();
+    lines.reverse();
+    lines.extend(error.stack.iter().map(|frame| frame.trim_end()));
+    shown(&lines.join("\n"))
 }
 
 impl Daemon {
     fn part(self) -> DagsterPart {
         let at = seconds(self.last_heartbeat_time);
-        let errors: Vec<String> = self
-            .last_heartbeat_errors
-            .iter()
-            .map(Message::text)
-            .collect();
+        let errors: Vec<String> = self.last_heartbeat_errors.iter().map(error_text).collect();
         let (state, health) = match (self.healthy, at) {
             _ if !self.required => ("not required", Health::Off),
             (Some(true), _) => ("healthy", Health::Good),
@@ -187,29 +164,6 @@ impl Daemon {
             instigator: None,
         }
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Workspace {
-    location_entries: Vec<LocationEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LocationEntry {
-    name: String,
-    load_status: String,
-    location_or_load_error: Option<Loaded>,
-}
-
-#[derive(Default, Deserialize)]
-struct Loaded {
-    #[serde(default)]
-    repositories: Vec<Repository>,
-    message: Option<String>,
-    #[serde(default)]
-    stack: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -251,57 +205,45 @@ struct Tick {
     skip_reason: Option<String>,
     #[serde(default)]
     run_ids: Vec<String>,
-    error: Option<Message>,
+    error: Option<PythonError>,
 }
 
-impl LocationEntry {
-    fn parts(self) -> Vec<DagsterPart> {
-        let loaded = self.location_or_load_error.unwrap_or_default();
-        let error = loaded.message.map(|message| {
-            let error = Message {
-                message,
-                causes: Vec::new(),
-                stack: loaded.stack,
-            };
-            error.text()
-        });
-        let (state, health) = match (&error, self.load_status.as_str()) {
-            (_, "LOADING") => ("loading", Health::Pending),
-            (Some(_), _) => ("does not load", Health::Bad),
-            (None, _) => ("loaded", Health::Good),
-        };
-        let mut parts = vec![DagsterPart {
-            id: format!("location {}", self.name),
-            kind: PartKind::Location,
-            name: self.name.clone(),
-            location: self.name.clone(),
-            state: state.to_owned(),
-            health,
-            at: None,
-            result: String::new(),
-            detail: String::new(),
-            error,
-            instigator: None,
-        }];
-        for repository in loaded.repositories {
-            let place = (self.name.as_str(), repository.name.as_str());
-            for schedule in repository.schedules {
-                let zone = schedule.execution_timezone.as_deref().unwrap_or("UTC");
-                let detail = format!("{} {zone}", schedule.cron_schedule);
-                parts.push(
-                    schedule
-                        .schedule_state
-                        .part(false, schedule.name, detail, place),
-                );
-            }
-            for sensor in repository.sensors {
-                let detail = sensor.sensor_type.unwrap_or_default();
-                let detail = detail.to_lowercase().replace('_', " ");
-                parts.push(sensor.sensor_state.part(true, sensor.name, detail, place));
-            }
+fn location_parts(entry: LocationEntry<Repository>) -> Vec<DagsterPart> {
+    let (location, is_loading) = (entry.name.clone(), entry.is_loading());
+    let (repositories, error) = entry.loaded();
+    let (state, health) = match (&error, is_loading) {
+        (_, true) => ("loading", Health::Pending),
+        (Some(_), _) => ("does not load", Health::Bad),
+        (None, _) => ("loaded", Health::Good),
+    };
+    let mut parts = vec![DagsterPart {
+        id: format!("location {location}"),
+        kind: PartKind::Location,
+        name: location.clone(),
+        location: location.clone(),
+        state: state.to_owned(),
+        health,
+        at: None,
+        result: String::new(),
+        detail: String::new(),
+        error: error.as_ref().map(error_text),
+        instigator: None,
+    }];
+    for repository in repositories {
+        let place = (location.as_str(), repository.name.as_str());
+        for schedule in repository.schedules {
+            let zone = schedule.execution_timezone.as_deref().unwrap_or("UTC");
+            let detail = format!("{} {zone}", schedule.cron_schedule);
+            let state = schedule.schedule_state;
+            parts.push(state.part(false, schedule.name, detail, place));
         }
-        parts
+        for sensor in repository.sensors {
+            let detail = sensor.sensor_type.unwrap_or_default();
+            let detail = detail.to_lowercase().replace('_', " ");
+            parts.push(sensor.sensor_state.part(true, sensor.name, detail, place));
+        }
     }
+    parts
 }
 
 impl State {
@@ -343,7 +285,7 @@ impl State {
             at: tick.as_ref().and_then(|tick| seconds(tick.timestamp)),
             result: tick.as_ref().map(Tick::result).unwrap_or_default(),
             detail,
-            error: tick.and_then(|tick| Some(tick.error?.text())),
+            error: tick.and_then(|tick| Some(error_text(&tick.error?))),
             instigator: Some(instigator),
         }
     }

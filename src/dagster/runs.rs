@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{self, seconds};
-use super::jobs::Tag;
+use super::schema::{AssetPath, Results, Tag};
 use super::{Client, DagsterError};
 use crate::domain::secrets::redact_text;
 use crate::domain::{RunStatus, RunStep, RunSteps, RunView, Timestamp};
@@ -243,11 +243,6 @@ fn run_step(key: String, stats: Option<StepStats>, depends_on: Vec<String>) -> R
 }
 
 #[derive(Deserialize)]
-struct Results<T> {
-    results: Vec<T>,
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawRun {
     run_id: String,
@@ -259,11 +254,6 @@ struct RawRun {
     tags: Vec<Tag>,
     step_keys_to_execute: Option<Vec<String>>,
     asset_selection: Option<Vec<AssetPath>>,
-}
-
-#[derive(Deserialize)]
-struct AssetPath {
-    path: Vec<String>,
 }
 
 /// Maximum number of assets and tags of a run, and of characters of a tag's value: thousands of

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Message, answer, seconds};
+use super::{answer, error_text, seconds};
+use crate::dagster::schema::{AssetPath, PythonError, Results};
 use crate::dagster::{Client, DagsterError};
 use crate::domain::{DagsterPart, Health, PartKind};
 
@@ -17,14 +18,9 @@ impl Client {
     pub(super) async fn backfills(&self) -> Result<Vec<DagsterPart>, DagsterError> {
         let document = include_str!("../queries/backfills.graphql");
         let answer = self.read(document, json!({"limit": BACKFILLS})).await?;
-        let found: Backfills = answer::expect(answer, "PartitionBackfills")?;
+        let found: Results<Backfill> = answer::expect(answer, "PartitionBackfills")?;
         Ok(found.results.into_iter().map(Backfill::part).collect())
     }
-}
-
-#[derive(Deserialize)]
-struct Backfills {
-    results: Vec<Backfill>,
 }
 
 #[derive(Deserialize)]
@@ -34,17 +30,12 @@ struct Backfill {
     status: String,
     title: Option<String>,
     partition_set_name: Option<String>,
-    asset_selection: Option<Vec<Asset>>,
+    asset_selection: Option<Vec<AssetPath>>,
     num_partitions: Option<u64>,
     #[serde(default)]
     partition_status_counts: Vec<StatusCount>,
     timestamp: Option<f64>,
-    error: Option<Message>,
-}
-
-#[derive(Deserialize)]
-struct Asset {
-    path: Vec<String>,
+    error: Option<PythonError>,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +84,7 @@ impl Backfill {
             at: seconds(self.timestamp),
             result,
             detail: detail.join(" "),
-            error: self.error.map(|error| error.text()),
+            error: self.error.as_ref().map(error_text),
             instigator: None,
         }
     }
