@@ -70,6 +70,14 @@ pub struct RunStats {
     pub failed: u32,
 }
 
+impl RunStats {
+    /// Adds the counts to a run.
+    pub fn add_to(self, run: &mut RunView) {
+        run.steps_succeeded = self.succeeded;
+        run.steps_failed = self.failed;
+    }
+}
+
 /// One run in detail.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,6 +171,21 @@ impl Client {
             .into_iter()
             .filter_map(RawStats::counted)
             .collect())
+    }
+
+    /// Adds their step counts to runs.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn count_steps(&self, runs: &mut [RunView]) -> Result<(), DagsterError> {
+        let ids: Vec<String> = runs.iter().map(|run| run.run_id.clone()).collect();
+        let counts = self.run_stats(&ids).await?;
+        for run in runs {
+            if let Some(stats) = counts.get(&run.run_id) {
+                stats.add_to(run);
+            }
+        }
+        Ok(())
     }
 
     /// Number of steps of each of these runs, by its own plan: a run that repeats a part of another

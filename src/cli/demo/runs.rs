@@ -132,13 +132,7 @@ async fn query_runs(client: &Client, ids: &[String]) -> Result<Vec<RunView>, Dag
     };
     let limit = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let mut runs = client.runs(&filter, limit, None).await?.runs;
-    let stats = client.run_stats(ids).await?;
-    for run in &mut runs {
-        if let Some(stats) = stats.get(&run.run_id) {
-            run.steps_succeeded = stats.succeeded;
-            run.steps_failed = stats.failed;
-        }
-    }
+    client.count_steps(&mut runs).await?;
     Ok(runs)
 }
 

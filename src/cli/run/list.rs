@@ -96,12 +96,11 @@ pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
         },
         ..RunFilter::default()
     };
-    let page = context
+    let mut page = context
         .client
         .runs(&filter, args.limit, args.before.as_deref())
         .await?;
-    let ids: Vec<String> = page.runs.iter().map(|run| run.run_id.clone()).collect();
-    let counts = context.client.run_stats(&ids).await?;
+    context.client.count_steps(&mut page.runs).await?;
     let unplanned = page.runs.iter().filter(|run| run.steps_total.is_none());
     let unplanned: Vec<String> = unplanned.map(|run| run.run_id.clone()).collect();
     let sizes = if unplanned.is_empty() {
@@ -110,10 +109,6 @@ pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
         context.client.plan_sizes(&unplanned).await?
     };
     for mut run in page.runs {
-        if let Some(stats) = counts.get(&run.run_id) {
-            run.steps_succeeded = stats.succeeded;
-            run.steps_failed = stats.failed;
-        }
         let planned = || sizes.get(&run.run_id).copied();
         run.steps_total = run.steps_total.or_else(planned);
         context.print(&json!(run), &line(&run));

@@ -110,8 +110,7 @@ impl Counts {
     pub(super) fn shown(&self, mut runs: Vec<RunView>) -> Vec<RunView> {
         for run in &mut runs {
             if let Some(stats) = self.ended.get(&run.run_id) {
-                run.steps_succeeded = stats.succeeded;
-                run.steps_failed = stats.failed;
+                stats.add_to(run);
             }
             let planned = || *self.planned.get(&run.run_id)?;
             run.steps_total = run.steps_total.or_else(planned);
