@@ -25,7 +25,7 @@ pub use file::{File, parse, parse_yaml, read_file};
 pub use folders::state_folder;
 pub use listen::Listen;
 pub use merge::{Layer, Origin, Setting};
-pub use region::{is_loopback, region_of_queue_url};
+pub use region::region_of_queue_url;
 pub use rows::Row;
 pub use table::{Partial, ROWS, Settings};
 pub use values::{Band, WorkerLost};

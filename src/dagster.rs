@@ -17,11 +17,12 @@ mod schema;
 
 use std::time::Duration;
 
-use reqwest::Url;
 use reqwest::redirect::Policy;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use url::Url;
 
+use crate::domain::is_loopback;
 use crate::domain::secrets::redact_text;
 
 pub use error::DagsterError;
@@ -88,7 +89,7 @@ impl Client {
             .pool_idle_timeout(IDLE)
             // A proxy that requires a login redirects to its page, which is not an answer.
             .redirect(Policy::none());
-        if is_loopback(&parsed) {
+        if is_loopback(url) {
             http = http.no_proxy();
         }
         Ok(Self {
@@ -222,10 +223,4 @@ pub fn without_credentials(url: &str) -> String {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
     redact_text(&format!("{}{}", &url[..start], &rest[host..])).into_owned()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let address = host.parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

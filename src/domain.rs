@@ -1,6 +1,7 @@
 //! Plain types that every layer shares: queues, tasks, workers and runs, events ([`Event`]), state
 //! ([`Snapshot`]) and commands of an operator ([`Command`]). No I/O.
 
+mod address;
 mod age;
 mod alarm;
 mod audience;
@@ -28,6 +29,7 @@ mod task;
 mod trend;
 mod worker;
 
+pub use address::{is_loopback, percent_encoded};
 pub use age::{coarse_age, seconds_between};
 pub use alarm::{Acknowledgement, Alarm, AlarmChange, AlarmEntry, AlarmKind, Ring, Severity};
 pub use audience::{Audience, Viewer, Viewers};

@@ -179,8 +179,7 @@ impl Runner {
 fn key_of(hook: &AlarmHook) -> String {
     let target = format!("{:?} {:?} {:?}", hook.command, hook.url, hook.routing_key);
     let digest = Sha256::digest(target.as_bytes());
-    let [a, b, c, d, ..]: [u8; 32] = digest.into();
-    format!("{}-{:08x}", hook.name, u32::from_be_bytes([a, b, c, d]))
+    format!("{}-{}", hook.name, hex::encode(&digest[..4]))
 }
 
 async fn run(
@@ -205,8 +204,8 @@ async fn run(
             if begun.elapsed() >= GIVE_UP {
                 warn!("alarm hook {name}: {} is given up: {problem}", job.id);
                 break;
-            let pause = BACK_OFF.after(failures);
             }
+            let pause = BACK_OFF.after(failures);
             let seconds = pause.as_secs();
             warn!(
                 "alarm hook {name}: {} is sent again in {seconds} s: {problem}",

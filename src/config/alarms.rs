@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::values::SettingValue;
 use crate::domain::secrets::REDACTED;
@@ -209,10 +210,10 @@ fn hide_values<S: Serializer>(
 
 /// Scheme and host of a URL, for display.
 fn host_of(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = host.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}/{REDACTED}")
+    let Ok(url) = Url::parse(url) else {
+        return REDACTED.to_owned();
+    };
+    format!("{}/{REDACTED}", url.origin().ascii_serialization())
 }
 
 impl fmt::Debug for AlarmHook {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::check::Checker;
 use super::contexts::applied;
@@ -236,7 +237,7 @@ fn bad(row: &Row, origin: &Origin, problem: &str) -> ConfigError {
 fn region(queue_url: &str, default: Setting<String>) -> Setting<String> {
     if let Some(region) = region_of_queue_url(queue_url) {
         return Setting {
-            value: region.to_owned(),
+            value: region,
             origin: Origin::Derived,
         };
     }
@@ -254,7 +255,7 @@ fn region(queue_url: &str, default: Setting<String>) -> Setting<String> {
 
 pub(super) fn check_queue_url(value: &Value) -> Result<(), &'static str> {
     match value.as_str() {
-        Some(url) if !url.contains("://") => {
+        Some(url) if !Url::parse(url).is_ok_and(|url| url.has_host()) => {
             Err("it is not a URL; give the queue's full URL, as `aws sqs get-queue-url` prints it")
         }
         _ => Ok(()),

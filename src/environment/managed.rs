@@ -166,12 +166,7 @@ fn folder_name(base: Option<&Path>, lock: &str) -> String {
     if let Some(base) = base {
         digest.update(base.as_os_str().as_encoded_bytes());
     }
-    let digest = digest.finalize();
-    let number = digest
-        .iter()
-        .take(6)
-        .fold(0_u64, |n, byte| (n << 8) | u64::from(*byte));
-    format!("env-{number:012x}")
+    format!("env-{}", hex::encode(&digest.finalize()[..6]))
 }
 
 fn take_lock(path: &Path, progress: &mut dyn FnMut(&str)) -> Result<File, EnvironmentError> {

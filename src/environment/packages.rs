@@ -114,9 +114,7 @@ fn fingerprint(files: &[(PathBuf, &File<'_>)]) -> String {
             digest.update(part);
         }
     }
-    let digest = digest.finalize();
-    let half: [u8; 8] = std::array::from_fn(|index| digest[index]);
-    format!("{:016x}", u64::from_be_bytes(half))
+    hex::encode(&digest.finalize()[..8])
 }
 
 fn write(files: &[(PathBuf, &File<'_>)], cache: &Path, target: &Path) -> io::Result<()> {

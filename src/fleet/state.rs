@@ -17,11 +17,10 @@ use jiff::SignedDuration;
 use super::link::{self, Address, AddressedEvent, LinkEvent};
 use super::ssh_host::HostEvent;
 use super::{merge, webserver};
-use crate::config::is_loopback;
 use crate::dagster::without_credentials as shown;
 use crate::domain::{
     AuditEntry, LogLevel, LogLine, Snapshot, Source, SourceHealth, SourceKind, Timestamp,
-    WorkerSnapshot,
+    WorkerSnapshot, is_loopback,
 };
 use crate::fleet::ssh::Ssh;
 use crate::protocol::frames::own_host;

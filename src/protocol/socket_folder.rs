@@ -1,6 +1,5 @@
 //! Folders of control sockets, which only their owner can enter.
 
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -123,11 +122,7 @@ pub fn socket_path(folder: &Path, worker: &str) -> PathBuf {
         return path;
     }
     let hash = Sha256::digest(worker.as_bytes());
-    let mark = hash.iter().take(4).fold(String::new(), |mut mark, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(mark, "{byte:02x}");
-        mark
-    });
+    let mark = hex::encode(&hash[..4]);
     let room = MAX_PATH.saturating_sub(folder.as_os_str().len() + "/-.sock".len() + mark.len());
     let start = plain.trim_start_matches('.');
     let start = start.get(..room.min(start.len())).unwrap_or("");

@@ -19,6 +19,7 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
     MessageSystemAttributeName, QueueAttributeName,
 };
+use url::Url;
 
 use super::attribute::{Attribute, REASON, SOURCE_QUEUE};
 use super::delivery::{Delivery, OFFLOADED};
@@ -27,9 +28,9 @@ use super::error::BrokerError;
 use super::objects::Objects;
 use super::queue_set::Queue;
 use super::refusal::is_final;
-use crate::config::{Settings, is_loopback, region_of_queue_url};
-use crate::domain;
+use crate::config::Settings;
 use crate::domain::secrets::redact_text;
+use crate::domain::{self, is_loopback};
 pub use inspect::Looked;
 pub use moves::{Outgoing, Receives};
 pub use probe::Permission;
@@ -384,11 +385,10 @@ fn seconds(time: Duration) -> i32 {
 
 /// The endpoint in a queue URL that is not one of AWS.
 fn endpoint_of_queue_url(url: &str) -> Option<String> {
-    if region_of_queue_url(url).is_some() || url.contains(".amazonaws.com") {
-        return None;
-    }
-    let (scheme, rest) = url.split_once("://")?;
-    Some(format!("{scheme}://{}", rest.split('/').next()?))
+    let url = Url::parse(url).ok()?;
+    let is_aws = url.host_str()?.contains(".amazonaws.com");
+    (!is_aws && matches!(url.scheme(), "http" | "https"))
+        .then(|| url.origin().ascii_serialization())
 }
 
 /// Whether the environment contains credentials.

@@ -13,8 +13,7 @@ use serde::de::DeserializeOwned;
 use super::attribute::Attributes;
 use super::delivery::{Delivery, OFFLOADED, Receipt, source};
 use super::queue_set::Queue;
-use crate::config::is_loopback;
-use crate::domain::MessageStage;
+use crate::domain::{MessageStage, is_loopback};
 
 /// The name that our server reports at `GET /`.
 const SERVER: &str = "dagster-taskiq-tui";

@@ -9,7 +9,7 @@ use super::state::message::AttributeValue;
 /// The sum of a body.
 #[must_use]
 pub fn of_body(body: &str) -> String {
-    hex(Md5::digest(body))
+    hex::encode(Md5::digest(body))
 }
 
 /// The sum of message attributes: for each, sorted by name, its name, type and value, each after
@@ -42,27 +42,12 @@ pub fn of_attributes<'a>(
             }
         }
     }
-    Some(hex(sum.finalize()))
+    Some(hex::encode(sum.finalize()))
 }
 
 fn update(sum: &mut Md5, bytes: &[u8]) {
     sum.update(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     sum.update(bytes);
-}
-
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .as_ref()
-        .iter()
-        .flat_map(|byte| {
-            [
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ]
-        })
-        .map(char::from)
-        .collect()
 }
 
 #[cfg(test)]

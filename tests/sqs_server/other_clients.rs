@@ -70,7 +70,7 @@ fn node() -> PathBuf {
 fn packages(node: &Path) -> Option<PathBuf> {
     let digest = Sha256::digest(PACKAGES.map(|(_, text)| text).concat());
     let cache = managed::cache_folder().unwrap();
-    let name = format!("node-{digest:x}")[..17].to_owned();
+    let name = format!("node-{}", hex::encode(&digest[..6]));
     let folder = cache.join(&name);
     let lock = File::create(cache.join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();

@@ -15,14 +15,6 @@ use crate::sqs::{bodies, receives, refused, shared, system, text};
 const LIMIT: usize = 1_048_576;
 const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
 
-fn hex(sum: Md5) -> String {
-    use std::fmt::Write as _;
-    sum.finalize().iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    })
-}
-
 /// The sum over attributes as AWS documents it: each part after its length, and a byte that tells
 /// text from bytes.
 fn sum(attributes: &[(&str, &str, u8, &[u8])]) -> String {
@@ -36,7 +28,7 @@ fn sum(attributes: &[(&str, &str, u8, &[u8])]) -> String {
         sum.update(u32::try_from(value.len()).unwrap().to_be_bytes());
         sum.update(value);
     }
-    hex(sum)
+    hex::encode(sum.finalize())
 }
 
 fn bytes(value: &[u8]) -> MessageAttributeValue {
@@ -65,7 +57,7 @@ async fn a_send_answers_the_sums_of_body_attributes_and_trace_header() {
     let call = sqs.send(&url, "bödy").set_message_attributes(Some(three()));
     let call = call.message_system_attributes(header, trace("String"));
     let sent = call.send().await.unwrap();
-    let body = hex(Md5::new_with_prefix("bödy"));
+    let body = hex::encode(Md5::digest("bödy"));
     let attributes = sum(&[
         ("a.number", "Number.int", 1, b"12"),
         ("a.text", "String", 1, "wörter".as_bytes()),

@@ -7,6 +7,7 @@ use regex::Regex;
 
 use super::REDACTED;
 use super::forms::{names_a_secret, password_of_url};
+use crate::domain::percent_encoded;
 
 /// Minimum length of a value; shorter ones are too often common words (`test`, `local`, `dagster`).
 const SHORTEST: usize = 8;
@@ -73,20 +74,6 @@ fn holds_a_secret(name: &str) -> bool {
 fn is_distinctive(value: &str) -> bool {
     let odd = |c: char| !c.is_ascii_lowercase() && !matches!(c, '-' | '_' | '.' | ' ');
     value.len() >= SHORTEST && !value.starts_with(['/', '(']) && value.contains(odd)
-}
-
-/// The value with percent-encoding, as in a URL.
-fn percent_encoded(value: &str) -> String {
-    use std::fmt::Write as _;
-    value.bytes().fold(String::new(), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
-        text
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 mod canonical;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
@@ -71,7 +73,7 @@ impl KeyPair {
         check_date(&claim)?;
         let canonical = canonical(parts, &claim.signed_headers, body);
         let expected = self.signature(&claim, &canonical);
-        if is_equal(expected.as_bytes(), claim.signature.as_bytes()) {
+        if verify_slices_are_equal(expected.as_bytes(), claim.signature.as_bytes()).is_ok() {
             return Ok(claim.place);
         }
         Err(mismatch(
@@ -113,16 +115,16 @@ impl KeyPair {
     }
 
     fn signature(&self, claim: &Claim, canonical: &str) -> String {
-        let digest = hex(&Sha256::digest(canonical));
+        let digest = hex::encode(Sha256::digest(canonical));
         let text = format!("{ALGORITHM}\n{}\n{}\n{digest}", claim.date, claim.scope);
         let secret = format!("AWS4{}", self.secret_key.reveal());
         let key = claim
             .scope
             .split('/')
             .fold(secret.into_bytes(), |key, part| {
-                hmac(&key, part.as_bytes()).to_vec()
+                keyed_hash(&key, part).as_ref().to_vec()
             });
-        hex(&hmac(&key, text.as_bytes()))
+        hex::encode(keyed_hash(&key, &text))
     }
 }
 
@@ -224,50 +226,6 @@ fn text_of(headers: &HeaderMap, name: &str) -> String {
 }
 
 /// HMAC-SHA256 (RFC 2104).
-fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
-    let mut block = [0; 64];
-    if key.len() > block.len() {
-        block[..32].copy_from_slice(&Sha256::digest(key));
-    } else {
-        block[..key.len()].copy_from_slice(key);
-    }
-    let inner = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
-        .chain_update(text);
-    let outer = Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c));
-    outer.chain_update(inner.finalize()).finalize().into()
-}
-
-/// Compares in constant time, so that the duration does not reveal the position of a difference.
-fn is_equal(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left
-            .iter()
-            .zip(right)
-            .fold(0, |difference, (l, r)| difference | (l ^ r))
-            == 0
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{hex, hmac};
-
-    #[test]
-    fn the_keyed_hash_is_that_of_rfc_4231() {
-        let sum = hex(&hmac(b"Jefe", b"what do ya want for nothing?"));
-        assert_eq!(
-            sum,
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-        );
-    }
+fn keyed_hash(key: &[u8], text: &str) -> hmac::Tag {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
 }

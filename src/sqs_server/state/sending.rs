@@ -153,11 +153,5 @@ pub fn fifo_ids(queue: &Queue, new: &NewMessage) -> Result<(), SqsError> {
 }
 
 fn hash_of(body: &str) -> String {
-    Sha256::digest(body)
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            use std::fmt::Write as _;
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    hex::encode(Sha256::digest(body))
 }

@@ -1,10 +1,11 @@
 //! OpenTelemetry's own variables. The SDK reads most of them; these decide whether there are traces
 //! at all.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use reqwest::Url;
+use url::Url;
+
+use crate::domain::is_loopback;
 
 /// Default time for a request, as OpenTelemetry specifies it.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,13 +74,9 @@ pub(super) fn configured(
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
     let problem = || format!("{name} is not an HTTP URL; give http://HOST:4318");
     let url = url.ok_or_else(problem)?;
-    let host = url.host_str().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback =
-        host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
     Ok(Some(Configured {
         endpoint: url.origin().ascii_serialization(),
-        is_loopback,
+        is_loopback: is_loopback(url.as_str()),
         timeout,
     }))
 }

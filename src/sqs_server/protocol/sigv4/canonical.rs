@@ -1,11 +1,11 @@
 //! The canonical form of a request, which is signed.
 
-use std::fmt::Write as _;
-
 use axum::http::request::Parts;
+use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
-use super::{hex, text_of};
+use super::text_of;
+use crate::domain::percent_encoded;
 
 /// The parameter that is never part of the signed form.
 const SIGNATURE: &str = "X-Amz-Signature";
@@ -27,7 +27,7 @@ pub fn canonical(parts: &Parts, signed_headers: &str, body: &[u8]) -> String {
     let mut pairs: Vec<_> = parameters(parts)
         .into_iter()
         .filter(|(name, _)| name != SIGNATURE)
-        .map(|(name, value)| (encode(&name), encode(&value)))
+        .map(|(name, value)| (percent_encoded(&name), percent_encoded(&value)))
         .collect();
     pairs.sort();
     let query: Vec<_> = pairs
@@ -45,45 +45,21 @@ pub fn canonical(parts: &Parts, signed_headers: &str, body: &[u8]) -> String {
         parts.method,
         parts.uri.path(),
         query.join("&"),
-        hex(&Sha256::digest(body))
+        hex::encode(Sha256::digest(body))
     )
 }
 
 /// Decodes the escapes of a URL. Invalid escapes stay as they are and then do not match the
 /// signature.
 fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while let Some(byte) = bytes.get(index) {
-        let digits = text.get(index + 1..index + 3).filter(|_| *byte == b'%');
-        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(match (escaped, byte) {
-            (Some(escaped), _) => escaped,
-            (None, b'+') => b' ',
-            (None, other) => *other,
-        });
-        index += if escaped.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-/// Escapes all but RFC 3986's unreserved characters.
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    let text = text.replace('+', " ");
+    percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, encode};
+    use super::decode;
+    use crate::domain::percent_encoded;
 
     #[test]
     fn escapes_are_written_in_one_way() {
@@ -97,7 +73,7 @@ mod tests {
             ("%C3%A4", "%C3%A4"),
             ("\u{e4}", "%C3%A4"),
         ] {
-            assert_eq!(encode(&decode(given)), canonical, "{given}");
+            assert_eq!(percent_encoded(&decode(given)), canonical, "{given}");
         }
     }
 }
