@@ -195,17 +195,12 @@ pub fn own_host() -> String {
         .into_owned()
 }
 
-/// The name of a user id in `/etc/passwd`, or `uid <number>`.
+/// The name of a user id, or `uid <number>`. The system's user database may be on another host:
+/// blocks.
 #[must_use]
 pub fn user_name(uid: u32) -> String {
-    let number = uid.to_string();
-    std::fs::read_to_string("/etc/passwd")
-        .unwrap_or_default()
-        .lines()
-        .find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1)? == number).then(|| name.to_owned())
-        })
-        .unwrap_or_else(|| format!("uid {number}"))
+    uzers::get_user_by_uid(uid).map_or_else(
+        || format!("uid {uid}"),
+        |user| user.name().to_string_lossy().into_owned(),
+    )
 }

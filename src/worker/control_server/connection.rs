@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,9 @@ use crate::protocol::{Request, audit};
 
 /// Timeout of a client's greeting.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// Timeout of a look-up in the system's user database.
+const NAME_WITHIN: Duration = Duration::from_secs(2);
 
 /// Maximum number of commands of one client awaiting their outcome; a user sends one at a time.
 const MAX_PENDING: usize = 16;
@@ -68,7 +72,10 @@ pub(super) async fn serve(
         }
     };
     let peer = Peer {
-        user: uid.map_or_else(|_| "?".to_owned(), user_name),
+        user: match uid {
+            Ok(uid) => name_of(uid).await,
+            Err(_) => "?".to_owned(),
+        },
         from: hello.from,
         read_only: hello.read_only,
     };
@@ -144,6 +151,13 @@ async fn greet(
 
 async fn send(output: &mut FrameWriter<OwnedWriteHalf>, frame: &ServerFrame) -> io::Result<()> {
     output.send(encode(frame)?).await
+}
+
+/// The name of a client's user; its number if the user database does not answer: a worker can be
+/// killed all the same.
+async fn name_of(uid: u32) -> String {
+    let name = timeout(NAME_WITHIN, spawn_blocking(move || user_name(uid))).await;
+    name.map_or_else(|_| format!("uid {uid}"), Result::unwrap_or_default)
 }
 
 /// Reads commands and answers each, in the order in which they complete. When the client leaves,
