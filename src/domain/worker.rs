@@ -130,7 +130,7 @@ pub enum ForkServerPhase {
 pub struct ForkServerView {
     /// Process id.
     pub pid: u32,
-    /// Code location (a file or module), or `ledger`.
+    /// Code location (a file or module), or `instance agent`.
     pub location: String,
     /// Phase of its life.
     pub phase: ForkServerPhase,

@@ -383,14 +383,14 @@ pub enum ForkServerNotice {
     },
     /// A host or the instance agent died; its tasks are being resolved.
     Died {
-        /// The code location, or `ledger`.
+        /// The code location, or `instance agent`.
         location: String,
         /// Its process id.
         pid: u32,
     },
     /// A line on a host's own output.
     Line {
-        /// The code location, or `ledger`.
+        /// The code location, or `instance agent`.
         location: String,
         /// The line.
         line: String,

@@ -20,7 +20,7 @@ pub enum ForkServerError {
         reason: String,
     },
     /// The instance agent ended or never answered while it was starting.
-    #[error("{} did not start the ledger: {reason}", python.display())]
+    #[error("{} did not start the instance agent: {reason}", python.display())]
     NoInstanceAgent {
         /// The interpreter.
         python: PathBuf,
@@ -42,7 +42,7 @@ pub enum ForkServerError {
         reason: String,
     },
     /// The instance agent died or did not answer in time.
-    #[error("the ledger did not answer {request} ({reason}); it is being restarted")]
+    #[error("the instance agent did not answer {request} ({reason}); it is being restarted")]
     NoAnswer {
         /// The request.
         request: &'static str,

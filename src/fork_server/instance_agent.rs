@@ -28,6 +28,9 @@ use super::sync::lock;
 use crate::domain::{BackOff, Explanation, FleetWorker, UsualTime};
 use crate::telemetry::metrics::metrics;
 
+/// The instance agent's name among code locations: in logs, metrics and the console.
+pub(super) const LOCATION: &str = "instance agent";
+
 /// Timeout of the start. Importing dagster takes 2-3 s; on a loaded machine several times that.
 const START: Duration = Duration::from_mins(2);
 
@@ -440,7 +443,7 @@ impl InstanceAgent {
                 Ok(Err(_)) => {}
                 Err(_) => {
                     lock(&self.waiting).remove(&id);
-                    current.kill("the ledger does not answer");
+                    current.kill("the instance agent does not answer");
                     // The process must be dead before the next try, which would be sent to it
                     // otherwise.
                     let _ = link
@@ -527,7 +530,7 @@ impl Keeper {
 
     fn line(&self, line: String) {
         let _ = self.notices.try_send(ForkServerNotice::Line {
-            location: "ledger".to_owned(),
+            location: LOCATION.to_owned(),
             line,
         });
     }
@@ -547,7 +550,7 @@ impl Keeper {
                 return;
             }
             let _ = self.notices.try_send(ForkServerNotice::Died {
-                location: "ledger".to_owned(),
+                location: LOCATION.to_owned(),
                 pid,
             });
             let Some((link, fresh)) = self.restart(&publish).await else {

@@ -103,7 +103,7 @@ impl Recipe {
             .arg(&self.host_folder)
             .arg(&self.library_folder)
             .arg(match mode {
-                Mode::InstanceAgent => "ledger",
+                Mode::InstanceAgent => "instance-agent",
                 Mode::Step => "step",
             })
             .arg(std::process::id().to_string())

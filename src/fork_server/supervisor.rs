@@ -18,7 +18,7 @@ use super::api::{
 };
 use super::code::CodeKey;
 use super::error::ForkServerError;
-use super::instance_agent::InstanceAgent;
+use super::instance_agent::{InstanceAgent, LOCATION};
 use super::location::{LocationKey, Subject};
 use super::protocol::{Job, Lost, RunCode, RunOrigin, Worker};
 use super::server::{Ended, ForkServer, NotLoaded};
@@ -80,7 +80,7 @@ pub(super) struct Supervisor {
     pub stopping: AtomicBool,
     spawner: Arc<Spawner>,
     own_instance_agent: Arc<InstanceAgent>,
-    /// Ledgers of instances that messages named, if those are trusted.
+    /// Instance agents of instances that messages named, if those are trusted.
     other_instance_agents: tokio::sync::Mutex<HashMap<String, Arc<InstanceAgent>>>,
     slots: Mutex<HashMap<LocationKey, Slot>>,
     runners: Mutex<Vec<Arc<ForkServer>>>,
@@ -491,7 +491,7 @@ impl Supervisor {
         let pid = self.own_instance_agent.pid();
         let instance_agent = ForkServerState {
             pid,
-            location: "ledger".to_owned(),
+            location: LOCATION.to_owned(),
             phase: if pid == 0 {
                 ForkServerPhase::Loading
             } else {

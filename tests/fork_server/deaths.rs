@@ -42,7 +42,7 @@ fn host_pid(hosts: &ForkServers) -> u32 {
 fn host_pids(hosts: &ForkServers) -> Vec<u32> {
     let states = hosts.states().into_iter();
     states
-        .filter(|state| state.location != "ledger")
+        .filter(|state| state.location != "instance agent")
         .map(|state| state.pid)
         .collect()
 }
@@ -533,7 +533,7 @@ fn a_reload_gives_new_work_to_a_new_host_while_the_old_one_finishes() {
 #[test]
 fn an_instance_agent_that_dies_is_started_again_and_answers() {
     runtime().block_on(async {
-        let worker = Worker::start(settings("ledger-dies")).await;
+        let worker = Worker::start(settings("agent-dies")).await;
         kill(worker.hosts.states()[0].pid);
         worker.hosts.heartbeat(json!({"pid": 1})).await.unwrap();
         worker.hosts.shutdown(Duration::ZERO).await;

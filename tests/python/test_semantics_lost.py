@@ -126,7 +126,7 @@ def test_an_instance_agent_that_hangs_is_replaced_and_the_worker_is_not_taken_fo
     def instance_agents() -> list[int]:
         children = Path(f"/proc/{worker.pid}/task").glob("*/children")
         pids = [int(pid) for listed in children for pid in listed.read_text().split()]
-        return [p for p in pids if b"\0ledger\0" in Path(f"/proc/{p}/cmdline").read_bytes()]
+        return [p for p in pids if b"\0instance-agent\0" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
     (hung,) = instance_agents()
     os.kill(hung, signal.SIGSTOP)

@@ -79,7 +79,11 @@ const EXACT: &[(&str, &[&str], f64)] = &[
     ),
     ("worker_state", &["state=\"running\""], 1.0),
     ("broker_up", &[], 1.0),
-    ("hosts", &["location=\"ledger\"", "phase=\"ready\""], 1.0),
+    (
+        "hosts",
+        &["location=\"instance agent\"", "phase=\"ready\""],
+        1.0,
+    ),
 ];
 
 /// What is greater than 0 by then.

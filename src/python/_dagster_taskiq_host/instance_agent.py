@@ -143,7 +143,7 @@ def _take(frames: list[Frame], lanes: list[_Lane]) -> bool:
         if frame["kind"] == "stop":
             return True
         if "id" not in frame:
-            print(f"a {frame['kind']} frame is not for the ledger", file=sys.stderr)
+            print(f"a {frame['kind']} frame is not for the instance agent", file=sys.stderr)
         elif frame["kind"] in PULSE:
             pulse.put(frame)
         else:

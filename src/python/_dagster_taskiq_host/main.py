@@ -1,5 +1,5 @@
-"""Entry points: ``step`` and ``ledger`` exchange frames with the worker on standard input, ``warm``
-with a step host.
+"""Entry points: ``step`` and ``instance-agent`` exchange frames with the worker on standard input,
+``warm`` with a step host.
 
 Called as ``python -c <bootstrap> <folder of this package> <folder of dagster_taskiq> …``.
 """
@@ -33,7 +33,7 @@ def main() -> None:
     sys.argv = [sys.argv[0]]
     if mode == "warm":
         _warm(int(rest[0]))
-    elif mode == "ledger":
+    elif mode == "instance-agent":
         _instance_agent(int(rest[0]))
     else:
         _step(int(rest[0]), bootstrap)

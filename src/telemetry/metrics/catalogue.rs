@@ -133,7 +133,7 @@ families! {
         "Heartbeats that could not be written";
     HOSTS = "hosts", Kind::Gauge, &["location", "phase", "isolation"],
         "Step hosts by code location, phase (`loading`, `ready`, `draining`, `failed`) and isolation; \
-         the process for Dagster's storage is the location `ledger`";
+         the process for Dagster's storage is the location `instance agent`";
     HOST_MEMORY = "host_memory_bytes", Kind::Gauge, LOCATION,
         "Memory (proportional set size) of the step hosts themselves, without their steps";
     HOST_LOADS = "host_loads_total", Kind::Counter, LOCATION,

@@ -204,7 +204,7 @@ class _Keeper:
 class InstanceAgent(_Keeper):
     """Reads and writes Dagster's storage."""
 
-    mode = "ledger"
+    mode = "instance-agent"
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,13 +239,13 @@ class InstanceAgent(_Keeper):
             except HostDied:
                 continue
             except asyncio.TimeoutError:
-                _LOG.warning("The ledger does not answer to %s, and is started again.", kind)
+                _LOG.warning("The instance agent does not answer to %s, and is restarted.", kind)
                 await link.kill()
                 continue
             if answer.get("error"):
                 raise HostUnusable(f"{kind}: {answer['error']}")
             return answer.get("value")
-        raise HostUnusable(f"The ledger died, or did not answer, twice over {kind}.")
+        raise HostUnusable(f"The instance agent died, or did not answer, twice over {kind}.")
 
 
 class StepHost(_Keeper):
