@@ -108,12 +108,11 @@ impl Pool {
         let leases = Leases::start(broker.clone());
         let receiver = Receiver::new(broker.clone(), &queues, options.starvation_guard);
         let scaling = Scaling::within(options.steps, options.autoscaler);
-        let mut scheduler = Scheduler::new(options.steps.min, options.runs, options.prefetch);
-        scheduler.steps.range = scaling.as_ref().map(|_| options.steps);
+        let scheduler = Scheduler::new(options.steps.min, options.runs, options.prefetch);
         let paused = hosts.paused_queues();
         let (status, _) = watch::channel(PoolStatus {
             state: WorkerState::Starting,
-            steps: scheduler.steps,
+            steps: Scaling::slots(scaling.as_ref(), scheduler.steps),
             runs: scheduler.runs,
             in_flight: Vec::new(),
         });
@@ -213,7 +212,7 @@ impl Pool {
     async fn send_final_heartbeat(&self) {
         let status = PoolStatus {
             state: WorkerState::Stopped,
-            steps: self.scheduler.steps,
+            steps: self.step_slots(),
             runs: self.scheduler.runs,
             in_flight: Vec::new(),
         };
@@ -276,7 +275,7 @@ impl Pool {
         }
         let status = PoolStatus {
             state: self.state,
-            steps: self.scheduler.steps,
+            steps: self.step_slots(),
             runs: self.scheduler.runs,
             in_flight: self.running.values().cloned().collect(),
         };
@@ -437,7 +436,7 @@ impl Pool {
     }
 
     fn send_slots(&self) {
-        let (steps, runs) = (self.scheduler.steps, self.scheduler.runs);
+        let (steps, runs) = (self.step_slots(), self.scheduler.runs);
         self.context.events.send(Event::Slots {
             steps: steps.target,
             runs: runs.target,

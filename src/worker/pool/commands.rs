@@ -40,7 +40,7 @@ impl Pool {
                 self.stop()
             }
             Command::Scale { steps } => {
-                let followed = self.scheduler.steps.range;
+                let followed = self.step_slots().range;
                 self.scale(SlotRange::fixed(steps));
                 Reply::Done(match followed {
                     Some(range) => format!(

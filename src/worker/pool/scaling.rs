@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use super::Pool;
-use crate::domain::SlotRange;
+use crate::domain::{SlotRange, Slots};
 use crate::sqs::{Broker, Queue};
 use crate::worker::autoscaler::{Autoscaler, AutoscalerOptions, Load, Resize};
 use crate::worker::cpu::CpuMeter;
@@ -49,6 +49,12 @@ impl Scaling {
         (!range.is_fixed()).then(|| Self::new(range, options))
     }
 
+    /// Step slots with their bounds, which this alone knows.
+    pub fn slots(scaling: Option<&Self>, steps: Slots) -> Slots {
+        let range = scaling.map(|scaling| scaling.scaler.range());
+        Slots { range, ..steps }
+    }
+
     /// The time of the next look; `None` while messages are counted.
     pub fn looks_at(scaling: Option<&Self>) -> Option<Instant> {
         let scaling = scaling.filter(|scaling| scaling.counts.is_empty())?;
@@ -71,10 +77,14 @@ impl Scaling {
 }
 
 impl Pool {
+    /// The step slots, as others see them.
+    pub(super) fn step_slots(&self) -> Slots {
+        Scaling::slots(self.scaling.as_ref(), self.scheduler.steps)
+    }
+
     /// Lets the step slots follow the load within bounds, or sets a fixed number of them.
     pub(super) fn scale(&mut self, range: SlotRange) {
         self.scaling = Scaling::within(range, self.options.autoscaler);
-        self.scheduler.steps.range = self.scaling.as_ref().map(|_| range);
         self.scheduler.steps.target = range.clamp(self.scheduler.steps.target);
         self.send_slots();
     }
