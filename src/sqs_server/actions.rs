@@ -129,61 +129,72 @@ struct Held {
     handle: String,
 }
 
-/// All SQS actions.
-pub const ACTIONS: [&str; 23] = [
-    "AddPermission",
-    "CancelMessageMoveTask",
-    "ChangeMessageVisibility",
-    "ChangeMessageVisibilityBatch",
-    "CreateQueue",
-    "DeleteMessage",
-    "DeleteMessageBatch",
-    "DeleteQueue",
-    "GetQueueAttributes",
-    "GetQueueUrl",
-    "ListDeadLetterSourceQueues",
-    "ListMessageMoveTasks",
-    "ListQueueTags",
-    "ListQueues",
-    "PurgeQueue",
-    "ReceiveMessage",
-    "RemovePermission",
-    "SendMessage",
-    "SendMessageBatch",
-    "SetQueueAttributes",
-    "StartMessageMoveTask",
-    "TagQueue",
-    "UntagQueue",
-];
+/// Whether an action changes anything.
+enum Effect {
+    Reads,
+    Changes,
+}
 
-/// The actions that change nothing. `ReceiveMessage` is not one: it hides the messages it returns.
-const READING: [&str; 6] = [
-    "GetQueueAttributes",
-    "GetQueueUrl",
-    "ListDeadLetterSourceQueues",
-    "ListMessageMoveTasks",
-    "ListQueueTags",
-    "ListQueues",
-];
+/// Whether the service's model has an output for an action.
+enum Output {
+    Answers,
+    Silent,
+}
 
-/// The actions without an output.
-const SILENT: [&str; 9] = [
-    "AddPermission",
-    "ChangeMessageVisibility",
-    "DeleteMessage",
-    "DeleteQueue",
-    "PurgeQueue",
-    "RemovePermission",
-    "SetQueueAttributes",
-    "TagQueue",
-    "UntagQueue",
-];
+/// Makes the list of actions, their properties and their dispatch from one row each.
+macro_rules! actions {
+    ($($name:literal: $effect:ident, $output:ident => $handler:path;)+) => {
+        /// The names of all SQS actions.
+        pub const ACTIONS: &[&str] = &[$($name,)+];
+
+        fn properties(action: &str) -> Option<(Effect, Output)> {
+            match action {
+                $($name => Some((Effect::$effect, Output::$output)),)+
+                _ => None,
+            }
+        }
+
+        async fn run(ctx: &Context<'_>, action: &str, body: &[u8]) -> Result<Bytes, SqsError> {
+            match action {
+                $($name => write(&$handler(ctx, read(body)?).await?),)+
+                unknown => Err(SqsError::unknown_action(unknown)),
+            }
+        }
+    };
+}
+
+// `ReceiveMessage` changes something: it hides the messages it returns.
+actions! {
+    "AddPermission": Changes, Silent => attributes::add_permission;
+    "CancelMessageMoveTask": Changes, Answers => move_tasks::cancel;
+    "ChangeMessageVisibility": Changes, Silent => visibility::change;
+    "ChangeMessageVisibilityBatch": Changes, Answers => visibility::change_batch;
+    "CreateQueue": Changes, Answers => queues::create;
+    "DeleteMessage": Changes, Silent => delete::delete;
+    "DeleteMessageBatch": Changes, Answers => delete::delete_batch;
+    "DeleteQueue": Changes, Silent => queues::delete;
+    "GetQueueAttributes": Reads, Answers => attributes::get;
+    "GetQueueUrl": Reads, Answers => queues::get_url;
+    "ListDeadLetterSourceQueues": Reads, Answers => queues::list_sources;
+    "ListMessageMoveTasks": Reads, Answers => move_tasks::list;
+    "ListQueueTags": Reads, Answers => tags::list;
+    "ListQueues": Reads, Answers => queues::list;
+    "PurgeQueue": Changes, Silent => queues::purge;
+    "ReceiveMessage": Changes, Answers => receive::receive;
+    "RemovePermission": Changes, Silent => attributes::remove_permission;
+    "SendMessage": Changes, Answers => send::send;
+    "SendMessageBatch": Changes, Answers => send::send_batch;
+    "SetQueueAttributes": Changes, Silent => attributes::set;
+    "StartMessageMoveTask": Changes, Answers => move_tasks::start;
+    "TagQueue": Changes, Silent => tags::tag;
+    "UntagQueue": Changes, Silent => tags::untag;
+}
 
 /// Whether the service's model has an output for an action. If so, the query protocol answers with
 /// a result element, even an empty one.
 #[must_use]
 pub fn has_output(action: &str) -> bool {
-    !SILENT.contains(&action)
+    !matches!(properties(action), Some((_, Output::Silent)))
 }
 
 /// Runs one action.
@@ -192,7 +203,8 @@ pub fn has_output(action: &str) -> bool {
 /// The error of the action, `InvalidAction` for an unknown one, or `AccessDenied` if the request
 /// may only read.
 pub async fn dispatch(ctx: &Context<'_>, action: &str, body: &[u8]) -> Result<Bytes, SqsError> {
-    if ctx.reach == Reach::Reading && !READING.contains(&action) {
+    let only_reads = matches!(properties(action), Some((Effect::Reads, _)));
+    if ctx.reach == Reach::Reading && !only_reads {
         return Err(SqsError::new(
             ErrorKind::AccessDenied,
             format!(
@@ -201,32 +213,7 @@ pub async fn dispatch(ctx: &Context<'_>, action: &str, body: &[u8]) -> Result<By
             ),
         ));
     }
-    match action {
-        "AddPermission" => write(&attributes::add_permission(ctx, read(body)?).await?),
-        "CancelMessageMoveTask" => write(&move_tasks::cancel(ctx, read(body)?).await?),
-        "ChangeMessageVisibility" => write(&visibility::change(ctx, read(body)?).await?),
-        "ChangeMessageVisibilityBatch" => write(&visibility::change_batch(ctx, read(body)?).await?),
-        "CreateQueue" => write(&queues::create(ctx, read(body)?).await?),
-        "DeleteMessage" => write(&delete::delete(ctx, read(body)?).await?),
-        "DeleteMessageBatch" => write(&delete::delete_batch(ctx, read(body)?).await?),
-        "DeleteQueue" => write(&queues::delete(ctx, read(body)?).await?),
-        "GetQueueAttributes" => write(&attributes::get(ctx, read(body)?).await?),
-        "GetQueueUrl" => write(&queues::get_url(ctx, read(body)?).await?),
-        "ListDeadLetterSourceQueues" => write(&queues::list_sources(ctx, read(body)?).await?),
-        "ListMessageMoveTasks" => write(&move_tasks::list(ctx, read(body)?).await?),
-        "ListQueueTags" => write(&tags::list(ctx, read(body)?).await?),
-        "ListQueues" => write(&queues::list(ctx, read(body)?).await?),
-        "PurgeQueue" => write(&queues::purge(ctx, read(body)?).await?),
-        "ReceiveMessage" => write(&receive::receive(ctx, read(body)?).await?),
-        "RemovePermission" => write(&attributes::remove_permission(ctx, read(body)?).await?),
-        "SendMessage" => write(&send::send(ctx, read(body)?).await?),
-        "SendMessageBatch" => write(&send::send_batch(ctx, read(body)?).await?),
-        "SetQueueAttributes" => write(&attributes::set(ctx, read(body)?).await?),
-        "StartMessageMoveTask" => write(&move_tasks::start(ctx, read(body)?).await?),
-        "TagQueue" => write(&tags::tag(ctx, read(body)?).await?),
-        "UntagQueue" => write(&tags::untag(ctx, read(body)?).await?),
-        unknown => Err(SqsError::unknown_action(unknown)),
-    }
+    run(ctx, action, body).await
 }
 
 /// The output of an action that has none.

@@ -56,7 +56,7 @@ pub struct Metrics {
 impl Metrics {
     /// Counts an answered request.
     pub fn count_request(&self, action: &str, error: Option<&SqsError>) {
-        let known = ACTIONS.into_iter().find(|known| *known == action);
+        let known = ACTIONS.iter().copied().find(|known| *known == action);
         let labels = Request {
             action: known.unwrap_or("unknown"),
             outcome: error.map_or_else(|| "ok".to_owned(), |error| error.query_code().to_owned()),

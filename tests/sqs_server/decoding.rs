@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "the fuzz target uses a part of this")]
 
+pub use dagster_taskiq_tui::sqs_server::actions::ACTIONS;
 use dagster_taskiq_tui::sqs_server::actions::{Context, dispatch};
 use dagster_taskiq_tui::sqs_server::engine::Engine;
 use dagster_taskiq_tui::sqs_server::error::SqsError;
@@ -12,33 +13,6 @@ use dagster_taskiq_tui::sqs_server::protocol::json;
 use dagster_taskiq_tui::sqs_server::protocol::query::{self, Form};
 use dagster_taskiq_tui::sqs_server::receipt::ReceiptSealer;
 use tokio::runtime::Runtime;
-
-/// Every action of SQS.
-pub const ACTIONS: [&str; 23] = [
-    "AddPermission",
-    "CancelMessageMoveTask",
-    "ChangeMessageVisibility",
-    "ChangeMessageVisibilityBatch",
-    "CreateQueue",
-    "DeleteMessage",
-    "DeleteMessageBatch",
-    "DeleteQueue",
-    "GetQueueAttributes",
-    "GetQueueUrl",
-    "ListDeadLetterSourceQueues",
-    "ListMessageMoveTasks",
-    "ListQueueTags",
-    "ListQueues",
-    "PurgeQueue",
-    "ReceiveMessage",
-    "RemovePermission",
-    "SendMessage",
-    "SendMessageBatch",
-    "SetQueueAttributes",
-    "StartMessageMoveTask",
-    "TagQueue",
-    "UntagQueue",
-];
 
 /// An engine with a standard and a FIFO queue, `q` and `q.fifo`.
 pub struct Decoders {
