@@ -23,6 +23,7 @@ mod queue;
 mod reason;
 mod run;
 mod step;
+mod table;
 mod worker;
 
 use std::error::Error;

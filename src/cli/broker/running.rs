@@ -1,6 +1,5 @@
 //! State and end of a running broker.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 
 use super::BrokerError;
 use crate::cli::output::out;
+use crate::cli::table::{self, Align};
 use crate::sqs_server::admin::{Refusal, SERVER_NAME, Status};
 
 /// Time limit of a broker's end: it answers the pending requests, flushes its log and ends.
@@ -26,7 +26,8 @@ impl RunningBroker {
     /// Prints its queues and disk use.
     pub async fn show(self) -> Result<(), BrokerError> {
         let (_, _, status) = self.query_status().await?;
-        print(&status).map_err(BrokerError::Output)
+        print(&status);
+        Ok(())
     }
 
     /// Sends it SIGTERM and waits for its end.
@@ -101,35 +102,27 @@ fn is_broker(pid: u32) -> bool {
         .any(|two| two == [b"broker".as_slice(), b"serve"])
 }
 
-fn print(status: &Status) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
+fn print(status: &Status) {
+    out!(
         "broker {} (pid {}), {} KiB on disk",
         status.version,
         status.pid,
         status.disk_bytes.div_ceil(1_024)
-    )?;
-    let width = status
-        .queues
-        .keys()
-        .map(String::len)
-        .chain([5])
-        .max()
-        .unwrap_or_default();
-    writeln!(
-        out,
-        "{:width$}  {:>9}  {:>9}  {:>9}",
-        "queue", "waiting", "in flight", "delayed"
-    )?;
-    for (name, counts) in &status.queues {
-        let (waiting, in_flight, delayed) = (counts.waiting, counts.in_flight, counts.delayed);
-        writeln!(
-            out,
-            "{name:width$}  {waiting:>9}  {in_flight:>9}  {delayed:>9}"
-        )?;
-    }
-    Ok(())
+    );
+    let titles = ["queue", "waiting", "in flight", "delayed"].map(str::to_owned);
+    let rows = status.queues.iter().map(|(name, counts)| {
+        [
+            name.clone(),
+            counts.waiting.to_string(),
+            counts.in_flight.to_string(),
+            counts.delayed.to_string(),
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(titles).chain(rows).collect();
+    table::print(
+        [Align::Left, Align::Right, Align::Right, Align::Right],
+        &rows,
+    );
 }
 
 /// The root cause of a chain of errors: "connection refused" is more informative than "error

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::RunError;
 use crate::cli::output::out;
 use crate::cli::reason::ReasonArgs;
+use crate::cli::table::{self, Align};
 use crate::config::Settings;
 use crate::dagster::{Client, DagsterError, RunFilter};
 use crate::domain::{Command, Danger, Reply};
@@ -46,6 +47,22 @@ impl RunContext {
             out!("{value}");
         } else {
             out!("{words}");
+        }
+    }
+
+    /// Prints rows, each as JSON or as cells of a table.
+    pub(super) fn print_rows<const N: usize>(
+        &self,
+        columns: [Align; N],
+        rows: impl IntoIterator<Item = (Value, [String; N])>,
+    ) {
+        let (values, cells): (Vec<Value>, Vec<_>) = rows.into_iter().unzip();
+        if self.json {
+            for value in values {
+                out!("{value}");
+            }
+        } else {
+            table::print(columns, &cells);
         }
     }
 

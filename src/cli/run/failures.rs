@@ -12,6 +12,7 @@ use super::context::RunContext;
 use super::launch::ReexecuteArgs;
 use super::{CommonArgs, RunError};
 use crate::cli::output::note;
+use crate::cli::table::Align;
 use crate::dagster::Reexecution;
 use crate::domain::{
     Command, FailureGroup, FailureKind, MAX_FAILED_RUNS, Query, Reply, Timestamp, group_failures,
@@ -55,9 +56,17 @@ pub struct GroupArgs {
 pub(super) async fn failures(args: FailuresArgs) -> Result<(), RunError> {
     let context = args.common.context()?;
     let groups = groups(&context, args.since, args.job.as_deref()).await?;
-    for group in &groups {
-        context.print(&json!(group), &line(group));
-    }
+    let columns = [
+        Align::Right,
+        Align::Left,
+        Align::Left,
+        Align::Right,
+        Align::Left,
+        Align::Left,
+        Align::Left,
+    ];
+    let rows = groups.iter().map(|group| (json!(group), cells(group)));
+    context.print_rows(columns, rows);
     if groups.is_empty() && !context.is_json() {
         note!("no run failed in this time");
     }
@@ -103,23 +112,22 @@ async fn groups(
     Ok(group_failures(&runs, &read, &[]))
 }
 
-fn line(group: &FailureGroup) -> String {
+fn cells(group: &FailureGroup) -> [String; 7] {
     let time = |at: Option<Timestamp>| {
         let second = at.and_then(|at| Timestamp::from_second(at.as_second()).ok());
         second.map_or_else(|| "?".to_owned(), |at| at.to_string())
     };
     let hosts: Vec<&str> = group.hosts.iter().map(String::as_str).collect();
     let example = group.example.lines().next().unwrap_or_default();
-    format!(
-        "{:>5} {:<24} {:<20} {:>4} open  {} to {}  {}  {example}",
-        group.count,
-        group.class,
-        group.job,
-        group.open,
-        time(group.first_at),
-        time(group.last_at),
-        hosts.join(" ")
-    )
+    [
+        group.count.to_string(),
+        group.class.clone(),
+        group.job.clone(),
+        format!("{} open", group.open),
+        format!("{} to {}", time(group.first_at), time(group.last_at)),
+        hosts.join(" "),
+        example.to_owned(),
+    ]
 }
 
 /// Executes the failed runs of a group again, so many a minute.

@@ -9,6 +9,7 @@ use super::{CommonArgs, RunError};
 use crate::cli::block_on;
 use crate::cli::output::note;
 use crate::cli::reason::ReasonArgs;
+use crate::cli::table::Align;
 use crate::domain::{Command, DagsterPart, Instigator, Timestamp, nearest};
 
 /// Verbs of `dagster`.
@@ -64,33 +65,30 @@ async fn status(args: StatusArgs) -> Result<(), RunError> {
     for problem in &found.problems {
         note!("{problem}");
     }
-    for part in &found.parts {
-        context.print(&json!(part), &line(part));
-    }
+    let rows = found.parts.iter().map(|part| (json!(part), cells(part)));
+    context.print_rows([Align::Left; 5], rows);
     Ok(())
 }
 
-fn line(part: &DagsterPart) -> String {
+fn cells(part: &DagsterPart) -> [String; 5] {
     let second = part
         .at
         .and_then(|at| Timestamp::from_second(at.as_second()).ok());
     let at = second.map_or_else(String::new, |at| at.to_string());
     let error = part.error.as_deref().unwrap_or_default();
     let error = error.lines().next().unwrap_or_default();
-    let mut line = format!(
-        "{:<8} {:<32} {:<14} {at:<20} {} {}",
-        part.kind.word(),
-        part.name,
-        part.state,
-        part.result,
-        part.detail,
-    );
-    line.truncate(line.trim_end().len());
+    let mut last = format!("{} {}", part.result, part.detail).trim().to_owned();
     if !error.is_empty() {
-        line.push_str(": ");
-        line.push_str(error);
+        last.push_str(": ");
+        last.push_str(error);
     }
-    line
+    [
+        part.kind.word().to_owned(),
+        part.name.clone(),
+        part.state.clone(),
+        at,
+        last,
+    ]
 }
 
 async fn switch(args: SwitchArgs, on: bool) -> Result<(), RunError> {

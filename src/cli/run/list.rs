@@ -8,6 +8,7 @@ use serde_json::json;
 use super::launch::tag;
 use super::{CommonArgs, RunError, status};
 use crate::cli::output::note;
+use crate::cli::table::Align;
 use crate::dagster::{RunFilter, StepStats};
 use crate::domain::{RunStatus, RunView, Timestamp};
 
@@ -57,6 +58,7 @@ pub struct ShowArgs {
 
 pub(super) async fn jobs(args: JobsArgs) -> Result<(), RunError> {
     let context = args.common.context()?;
+    let mut jobs = Vec::new();
     for location in context.client.locations().await? {
         let name = &location.name;
         if let Some(error) = &location.error {
@@ -74,13 +76,14 @@ pub(super) async fn jobs(args: JobsArgs) -> Result<(), RunError> {
         for job in location.jobs.iter().filter(|job| job.can_be_launched()) {
             let (reference, is_asset_job) = (&job.reference, job.is_asset_job);
             let kind = if is_asset_job { "assets" } else { "ops" };
-            context.print(
-                &json!({"job": reference.job, "location": name, "repository": reference.repository,
+            jobs.push((
+                json!({"job": reference.job, "location": name, "repository": reference.repository,
                     "assets": is_asset_job}),
-                &format!("{:<32} {kind:<6} {name}", reference.job),
-            );
+                [reference.job.clone(), kind.to_owned(), name.clone()],
+            ));
         }
     }
+    context.print_rows([Align::Left; 3], jobs);
     Ok(())
 }
 
@@ -108,28 +111,39 @@ pub(super) async fn list(args: ListArgs) -> Result<(), RunError> {
     } else {
         context.client.plan_sizes(&unplanned).await?
     };
+    let mut rows = Vec::new();
     for mut run in page.runs {
         let planned = || sizes.get(&run.run_id).copied();
         run.steps_total = run.steps_total.or_else(planned);
-        context.print(&json!(run), &line(&run));
+        rows.push((json!(run), cells(&run)));
     }
+    let columns = [
+        Align::Left,
+        Align::Left,
+        Align::Left,
+        Align::Right,
+        Align::Left,
+    ];
+    context.print_rows(columns, rows);
     if let (Some(next), false) = (&page.next, context.is_json()) {
         note!("there are more: --before {next}");
     }
     Ok(())
 }
 
-fn line(run: &RunView) -> String {
+fn cells(run: &RunView) -> [String; 5] {
     let ended = run.steps_succeeded + run.steps_failed;
     let total = run
         .steps_total
         .map_or_else(|| String::from("?"), |total| total.to_string());
     let created = run.created_at.map(to_seconds).unwrap_or_default();
-    let (status, steps) = (run.status.word().to_lowercase(), format!("{ended}/{total}"));
-    format!(
-        "{} {status:<11} {created} {steps:>8} {}",
-        run.run_id, run.job
-    )
+    [
+        run.run_id.clone(),
+        run.status.word().to_lowercase(),
+        created,
+        format!("{ended}/{total}"),
+        run.job.clone(),
+    ]
 }
 
 fn to_seconds(at: Timestamp) -> String {

@@ -7,6 +7,7 @@ use super::context::RunContext;
 use super::{CommonArgs, RunError, status};
 use crate::cli::output::out;
 use crate::cli::reason::ReasonArgs;
+use crate::cli::table::Align;
 use crate::dagster::{RunFilter, Termination, TerminationPolicy};
 use crate::domain::{Command, Reply, RunStatus, RunView};
 
@@ -117,18 +118,19 @@ async fn chosen(context: &RunContext, args: &TerminateArgs) -> Result<Vec<RunVie
 }
 
 fn dry_run(context: &RunContext, runs: &[RunView], force: bool) -> RunError {
-    for run in runs {
+    let rows = runs.iter().map(|run| {
         let RunView {
             run_id,
             job,
             status,
             ..
         } = run;
-        context.print(
-            &json!({"run_id": run_id, "job": job, "status": status, "would": "terminate"}),
-            &format!("{run_id} {:<10} {job}", status.word().to_lowercase()),
-        );
-    }
+        (
+            json!({"run_id": run_id, "job": job, "status": status, "would": "terminate"}),
+            [run_id.clone(), status.word().to_lowercase(), job.clone()],
+        )
+    });
+    context.print_rows([Align::Left; 3], rows);
     RunError::DryRun {
         count: self::runs(runs.len()),
         what: if force {

@@ -3,7 +3,6 @@
 //! instance agent of our own if `DAGSTER_HOME` is known, and otherwise by the workers of this host.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +16,8 @@ use super::WorkerError;
 use super::start::{host_settings, identity};
 use super::verbs::sockets_in;
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::output::note;
+use crate::cli::output::{note, out};
+use crate::cli::table::{self, Align};
 use crate::config::{Partial, Settings};
 use crate::domain::{FleetWorker, Timestamp, WorkerSnapshot, WorkerView};
 use crate::fleet::client;
@@ -80,8 +80,7 @@ pub(super) async fn list(args: &ListArgs) -> Result<ExitCode, WorkerError> {
         };
         note!("no worker runs on this host; {more}");
     }
-    // A reader that has left, such as `head`, is not an error.
-    let _ = print(&rows, args.json);
+    print(&rows, args.json);
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
@@ -190,34 +189,17 @@ const TITLES: [&str; 9] = [
     "QUEUES",
 ];
 
-fn print(rows: &[Row], json: bool) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn print(rows: &[Row], json: bool) {
     if json {
         for row in rows {
-            writeln!(out, "{}", serde_json::to_string(row)?)?;
+            // Plain data always serialize.
+            out!("{}", serde_json::to_string(row).unwrap_or_default());
         }
-        return Ok(());
+    } else if !rows.is_empty() {
+        let titles = std::iter::once(TITLES.map(str::to_owned));
+        let lines: Vec<_> = titles.chain(rows.iter().map(cells)).collect();
+        table::print([Align::Left; 9], &lines);
     }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<[String; 9]> = std::iter::once(TITLES.map(str::to_owned))
-        .chain(rows.iter().map(cells))
-        .collect();
-    let width = |column: usize| {
-        let widths = lines.iter().map(|line| line[column].chars().count());
-        widths.max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..TITLES.len()).map(width).collect();
-    for line in &lines {
-        let padded: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        writeln!(out, "{}", padded.join("  ").trim_end())?;
-    }
-    Ok(())
 }
 
 fn cells(row: &Row) -> [String; 9] {
