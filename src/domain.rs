@@ -6,8 +6,8 @@ mod age;
 mod alarm;
 mod audience;
 mod audit;
-mod command;
 mod back_off;
+mod command;
 mod event;
 mod explanation;
 mod failure;
@@ -34,9 +34,9 @@ pub use age::{coarse_age, seconds_between};
 pub use alarm::{Acknowledgement, Alarm, AlarmChange, AlarmEntry, AlarmKind, Ring, Severity};
 pub use audience::{Audience, Viewer, Viewers};
 pub use audit::AuditEntry;
+pub use back_off::BackOff;
 pub use command::{Command, Danger, Launch, Reply};
 pub use event::{Event, EventSink};
-pub use back_off::BackOff;
 pub use explanation::{Explanation, Holder, Reason, SentMessage, WaitingStep};
 pub use failure::{
     FailedRun, FailedRunPage, FailureGroup, FailureKind, FailureMember, MAX_FAILED_RUNS,
@@ -60,7 +60,7 @@ pub use queue::{
     DEFAULT_PRIORITY, PausedQueues, PriorityCount, QueueCounts, QueuePause, QueueRole, QueueView,
 };
 pub use run::{JobRef, RunStatus, RunView};
-pub use sanitize::{nearest, plain, reason};
+pub use sanitize::{last_lines, nearest, plain, reason};
 pub use slot_range::SlotRange;
 pub use snapshot::{MAX_RECENT_TASKS, Snapshot, WorkerSnapshot};
 pub use source::{Source, SourceHealth, SourceKind};

@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 use tokio::process::{Child, Command};
 
+use crate::domain;
+
 /// Time limit until a process is ready: importing Dagster takes seconds on a busy machine.
 pub(super) const READY: Duration = Duration::from_mins(1);
 
@@ -128,13 +130,15 @@ pub(super) fn terminate(child: &Child) {
     }
 }
 
+/// The last lines of a log, as one line.
+pub(super) fn last_lines(log: &Path, count: usize) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    domain::last_lines(&String::from_utf8_lossy(&text), count)
+}
+
 /// The last line of a log, which contains the reason for the program's end.
 pub(super) fn last_line(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let line = text
-        .lines()
-        .rfind(|line| !line.trim().is_empty())
-        .unwrap_or("it said nothing");
+    let line = last_lines(log, 1);
     line.trim_start_matches("dagster-taskiq-tui: ").to_owned()
 }
 

@@ -5,7 +5,6 @@
 //! their own, launches the sample project's runs, and shows them: in the console, or as lines.
 
 mod ports;
-mod queues;
 mod runs;
 mod services;
 mod setup;
@@ -76,9 +75,6 @@ pub enum DemoError {
     /// A child process failed.
     #[error(transparent)]
     Supervisor(#[from] supervisor::SupervisorError),
-    /// The embedded broker refused a queue.
-    #[error(transparent)]
-    Queue(#[from] queues::QueueError),
     /// Dagster refused something.
     #[error(transparent)]
     Dagster(#[from] crate::dagster::DagsterError),

@@ -40,6 +40,17 @@ pub fn reason(text: &str) -> String {
     line
 }
 
+/// The last lines of a failed program's output that are not empty, as one line.
+#[must_use]
+pub fn last_lines(output: &str, count: usize) -> String {
+    let lines = output.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    match lines.len() {
+        0 => "it said nothing".to_owned(),
+        all => lines[all.saturating_sub(count)..].join(" | "),
+    }
+}
+
 /// The name that is most similar to the typed one.
 pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names.max_by(|one, other| {
@@ -63,6 +74,12 @@ mod tests {
             "bell back c131m del"
         );
         assert_eq!(plain("çé\x1b[0m漢"), "çé漢");
+    }
+
+    #[test]
+    fn a_failed_program_is_quoted_by_its_last_lines() {
+        assert_eq!(last_lines("a\n\nb\nc\nd\ne\n", 4), "b | c | d | e");
+        assert_eq!(last_lines("", 4), "it said nothing");
     }
 
     #[test]

@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use super::setup::{self, Files};
 use super::state::State;
 use super::supervisor::{Program, Supervisor, SupervisorError};
-use super::{DemoArgs, DemoError, Progress, ports, queues, system};
+use super::{DemoArgs, DemoError, Progress, ports, system};
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::worker::StartArgs;
 use crate::config::{ConfigError, Settings};
 use crate::domain::Reply;
 use crate::environment::managed::ManagedPython;
+use crate::fleet::wait_for_socket;
 use crate::protocol::{Request, socket_folder};
 
 /// Default ports of the embedded broker and Dagster's webserver, unless they are taken.
@@ -74,7 +75,7 @@ impl Services<'_> {
         let endpoint = self.start_broker(supervisor).await?;
         self.progress
             .report(&format!("The broker is at {endpoint}"));
-        let queue_url = queues::create(&endpoint).await?;
+        let queue_url = setup::queue_url(&endpoint);
         let files = setup::write(self.state, &endpoint, &queue_url)?;
         let env = self.environment(&endpoint, &queue_url, &files);
 
@@ -102,7 +103,7 @@ impl Services<'_> {
             .ready("webserver", DAGSTER_TIMEOUT, ready)
             .await?;
         self.progress.report(&format!("Dagster is at {webserver}"));
-        worker_is_ready(supervisor).await?;
+        worker_is_ready(supervisor, &socket).await?;
         let text = format!("The worker {name} runs {} steps at once", self.args.slots);
         self.progress.report(&text);
         Ok(Up {
@@ -147,7 +148,7 @@ impl Services<'_> {
     ) -> Result<(), SupervisorError> {
         supervisor.stop(&["worker"]).await;
         supervisor.start(up.worker.clone())?;
-        worker_is_ready(supervisor).await
+        worker_is_ready(supervisor, &up.socket).await
     }
 
     /// The console's settings: its flags, and all addresses for the time after the worker has
@@ -171,6 +172,7 @@ impl Services<'_> {
     async fn start_broker(&self, supervisor: &mut Supervisor) -> Result<String, DemoError> {
         let port = ports::free(BROKER_PORT).map_err(system("find a free port"))?;
         let data = self.state.broker();
+        let config = setup::write_broker_config(self.state)?;
         supervisor.start(self.own(
             "broker",
             vec![
@@ -180,6 +182,8 @@ impl Services<'_> {
                 format!("127.0.0.1:{port}").into(),
                 "--data-dir".into(),
                 data.into(),
+                "--config".into(),
+                config.into(),
             ],
             Vec::new(),
         ))?;
@@ -307,10 +311,14 @@ impl Services<'_> {
     }
 }
 
-async fn worker_is_ready(supervisor: &mut Supervisor) -> Result<(), SupervisorError> {
-    let log = supervisor.log_of("worker");
-    let ready = async || line_with(&log, " ready").map(drop);
-    supervisor.ready("worker", DAGSTER_TIMEOUT, ready).await
+/// Waits until the worker greets on its socket.
+async fn worker_is_ready(
+    supervisor: &mut Supervisor,
+    socket: &Path,
+) -> Result<(), SupervisorError> {
+    let greets = async || wait_for_socket(socket, Duration::ZERO).await.ok();
+    let ready = supervisor.ready("worker", DAGSTER_TIMEOUT, greets);
+    ready.await.map(drop)
 }
 
 /// The first line of a log that contains these words.

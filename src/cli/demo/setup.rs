@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use include_dir::{Dir, include_dir};
 
 use super::state::{State, StateError};
+use crate::sqs_server::account;
 
 static SAMPLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/python/demo_project");
 
@@ -15,6 +16,25 @@ priority_bands:
   - {name: normal, min: 3}
   - {name: low}
 ";
+
+/// The base queue, the other bands and the queue of runs, as `queue create` configures them.
+const BROKER_CONFIG: &str = "\
+queues:
+  dagster-tasks: {redrive: {queue: dagster-tasks-dead, max_receive_count: 100}}
+  dagster-tasks-high: {redrive: {queue: dagster-tasks-dead, max_receive_count: 100}}
+  dagster-tasks-low: {redrive: {queue: dagster-tasks-dead, max_receive_count: 100}}
+  dagster-tasks-runs: {redrive: {queue: dagster-tasks-dead, max_receive_count: 100}}
+";
+
+/// URL of the base queue on the demo's broker.
+pub(super) fn queue_url(endpoint: &str) -> String {
+    format!("{endpoint}/{}/dagster-tasks", account::DEFAULT)
+}
+
+/// Writes the broker's configuration, with which it starts; returns its path.
+pub(super) fn write_broker_config(state: &State) -> Result<PathBuf, StateError> {
+    state.write("broker.yaml", BROKER_CONFIG)
+}
 
 /// Paths of the written files.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! that ends it at the demo's request or death. It is ready when its condition holds.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
+
+use crate::cli::child::last_lines;
 
 /// Variables of the user's that are removed for children: they are meant for other Pythons or
 /// another SQS, or are ruinous here (without cached byte code every process would compile dagster
@@ -92,7 +94,7 @@ impl Running {
         SupervisorError::Ended {
             name: self.name,
             status,
-            last_lines: last_lines(&self.log),
+            last_lines: last_lines(&self.log, QUOTED_LINES),
             log: self.log.clone(),
         }
     }
@@ -260,21 +262,6 @@ impl Supervisor {
     }
 }
 
-/// The last non-empty lines of a log, joined into one.
-fn last_lines(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<_> = text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .collect();
-    match lines.len() {
-        0 => "it said nothing".to_owned(),
-        n => lines[n.saturating_sub(QUOTED_LINES)..].join(" | "),
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failing test may panic")]
 mod tests {
@@ -285,7 +272,7 @@ mod tests {
     /// not executed: a file this process has just written may still be open for writing in a child
     /// that another test forks, and the kernel refuses to execute such a file ("text file busy").
     fn supervisor(folder: &Path) -> Supervisor {
-        fs::write(folder.join("guard"), "shift 3\nexec \"$@\"\n").unwrap();
+        std::fs::write(folder.join("guard"), "shift 3\nexec \"$@\"\n").unwrap();
         Supervisor::new("/bin/sh".into(), folder.to_owned())
     }
 

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::EnvironmentError;
 use super::interpreter::{self, Interpreter};
+use crate::domain::last_lines;
 
 /// The oldest pip that can install into another environment (`--python`).
 const PIP_WITH_PYTHON_OPTION: (u32, u32) = (22, 3);
@@ -182,7 +183,7 @@ impl Job<'_> {
         Err(EnvironmentError::Build {
             folder: self.folder.to_owned(),
             command: format!("{} {}", file_name(&program), shown.join(" ")),
-            detail: last_lines(&text),
+            detail: last_lines(&text, DETAIL_LINES),
         })
     }
 }
@@ -244,20 +245,6 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// The last lines that are not empty, as one line.
-fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .collect();
-    let start = lines.len().saturating_sub(DETAIL_LINES);
-    if lines.is_empty() {
-        return "it said nothing".to_owned();
-    }
-    lines[start..].join(" | ")
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failing test may panic")]
 mod tests {
@@ -298,11 +285,5 @@ mod tests {
             fs::read(folder.path().join("ruff")).unwrap(),
             b"\x7fELF\xff/a/partial-1"
         );
-    }
-
-    #[test]
-    fn a_failed_program_is_quoted_by_its_last_lines() {
-        assert_eq!(last_lines("a\n\nb\nc\nd\ne\n"), "b | c | d | e");
-        assert_eq!(last_lines(""), "it said nothing");
     }
 }
