@@ -1,9 +1,11 @@
-//! Metrics, vital signs, traces and the log of the process. The log goes to one file a day, to standard error
-//! unless a console owns the terminal, and as [`LogLine`](crate::domain::LogLine) events for display.
+//! Metrics, vital signs, traces and the log of the process, and what `/proc` says of processes. The
+//! log goes to one file a day, to standard error unless a console owns the terminal, and as
+//! [`LogLine`](crate::domain::LogLine) events for display.
 
 pub mod exposition;
 mod lines;
 pub mod metrics;
+pub mod proc;
 mod redacting;
 pub mod traces;
 pub mod vitals;

@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::{ForkServerNotice, ForkServerState, Progress, Stream};
 use super::link::{Link, ProcessEvent};
-use super::memory;
 use super::protocol::{Exit, FromProcess, Job, PROTOCOL, ToProcess};
 use super::spawner::{Mode, Spawner};
 use super::sync::lock;
 use crate::domain::{ForkServerPhase, Isolation, TaskKind};
 use crate::telemetry::metrics::metrics;
+use crate::telemetry::proc;
 
 /// Timeout of loading. User code may query databases and import a great deal.
 const LOAD: Duration = Duration::from_mins(10);
@@ -295,7 +295,7 @@ impl ForkServer {
             phase: lock(&inner.phase).clone(),
             loaded_ms: inner.loaded_ms.load(Ordering::Relaxed),
             children: u32::try_from(lock(&inner.tasks).len()).unwrap_or(u32::MAX),
-            pss_kib: memory::pss_kib(inner.pid).unwrap_or(0),
+            pss_kib: proc::pss_kib(inner.pid).unwrap_or(0),
             dropped: inner.dropped.load(Ordering::Relaxed)
                 + inner.dropped_there.load(Ordering::Relaxed),
             isolation: lock(&inner.isolation).clone(),

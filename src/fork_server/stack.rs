@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::domain::{StackReport, Timestamp};
+use crate::telemetry::proc;
 
 /// Name of the file in memory that a process writes its stacks to.
 const FILE: &str = "dagster-taskiq-stacks";
@@ -178,19 +179,18 @@ fn blocking(pid: u32) -> BTreeSet<OsString> {
 /// Whether a set of signals in a status file contains the signal.
 fn has_signal(status: &str, set: &str) -> bool {
     let text = fs::read_to_string(status).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(set));
-    let bits = line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    let bits = proc::value(&text, set);
+    let bits = bits.and_then(|bits| u64::from_str_radix(bits, 16).ok());
     bits.is_some_and(|bits| (bits >> (SIGNAL.as_raw() - 1)) & 1 == 1)
 }
 
 fn is_gone(pid: u32) -> bool {
-    state(pid).is_none_or(|state| state.starts_with('Z') || state.starts_with('X'))
+    proc::stat(pid).is_none_or(|stat| stat.is_ended())
 }
 
 fn state(pid: u32) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("State:"));
-    line.map(|state| state.trim().to_owned())
+    proc::value(&status, "State:").map(str::to_owned)
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -24,9 +24,10 @@ use super::protocol::{Job, Lost, RunCode, RunOrigin, Worker};
 use super::server::{Ended, ForkServer, NotLoaded};
 use super::spawner::Spawner;
 use super::sync::lock;
-use super::{descriptors, memory, resolve, stack};
+use super::{descriptors, resolve, stack};
 use crate::domain::{Explanation, FleetWorker, ForkServerPhase, StackReport, TaskKind, UsualTime};
 use crate::telemetry::metrics::metrics;
+use crate::telemetry::proc;
 use loading::{LoadFailure, Loaded};
 
 /// Number of tries for a task that finds its host dead or outdated before it is started; each takes
@@ -499,7 +500,7 @@ impl Supervisor {
             },
             loaded_ms: 0,
             children: 0,
-            pss_kib: memory::pss_kib(pid).unwrap_or(0),
+            pss_kib: proc::pss_kib(pid).unwrap_or(0),
             dropped: 0,
             isolation: None,
         };

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::domain::{ProcessUsage, Usage};
+use crate::telemetry::proc;
 
 /// Interval of the samples of a task: a few small files per process.
 pub(super) const EVERY: Duration = Duration::from_secs(2);
@@ -35,9 +36,10 @@ impl Sampler {
         let pids = family(self.root);
         let (mut ticks, mut pages, mut used) = (0, 0, HashMap::new());
         for pid in pids {
-            let (Some(total), Some(own)) = (cpu_ticks(pid), own_pages(pid)) else {
+            let (Some(stat), Some(own)) = (proc::stat(pid), own_pages(pid)) else {
                 continue;
             };
+            let total = stat.ticks;
             // A process that began since then has used all of it since then.
             ticks += total.saturating_sub(self.used.get(&pid).copied().unwrap_or(0));
             pages += own;
@@ -64,7 +66,7 @@ fn family(root: u32) -> Vec<u32> {
     let mut next = 0;
     while let Some(pid) = pids.get(next).copied() {
         next += 1;
-        pids.extend(children(pid));
+        pids.extend(proc::children(pid));
         pids.truncate(MAX_PROCESSES);
     }
     pids
@@ -98,12 +100,10 @@ pub(super) async fn report(process: Option<u32>) -> Result<ProcessUsage, String>
 fn full(root: u32, cpu_percent: u32) -> Option<ProcessUsage> {
     let status = fs::read_to_string(format!("/proc/{root}/status")).ok()?;
     let limits = fs::read_to_string(format!("/proc/{root}/limits")).unwrap_or_default();
-    let limit = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
+    let limit = proc::value(&limits, "Max open files");
     let mut usage = ProcessUsage {
         pid: root,
-        state: line(&status, "State:")?.to_owned(),
+        state: proc::value(&status, "State:")?.to_owned(),
         cpu_percent,
         open_files_limit: limit.and_then(|line| line.split_whitespace().next()?.parse().ok()),
         ..ProcessUsage::default()
@@ -114,61 +114,17 @@ fn full(root: u32, cpu_percent: u32) -> Option<ProcessUsage> {
             continue;
         };
         usage.processes += 1;
-        usage.threads += line(&status, "Threads:")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0);
-        usage.rss_kib += line(&status, "VmRSS:").and_then(kib).unwrap_or(0);
+        let threads = proc::value(&status, "Threads:");
+        usage.threads += threads.and_then(|n| n.parse().ok()).unwrap_or(0);
+        usage.rss_kib += proc::kib(&status, "VmRSS:").unwrap_or(0);
         let files = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
         usage.open_files += u32::try_from(files).unwrap_or(u32::MAX);
-        ticks += cpu_ticks(pid).unwrap_or(0);
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
-        let own = rollup.and_then(|text| line(&text, "Pss:").and_then(kib));
-        pss = pss.zip(own).map(|(sum, own)| sum + own);
+        ticks += proc::stat(pid).map_or(0, |stat| stat.ticks);
+        pss = pss.zip(proc::pss_kib(pid)).map(|(sum, own)| sum + own);
     }
     usage.cpu_ms = milliseconds(ticks);
     usage.pss_kib = pss;
     Some(usage)
-}
-
-/// The rest of the line with this name.
-fn line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(name))
-        .map(str::trim)
-}
-
-fn kib(value: &str) -> Option<u64> {
-    value.strip_suffix("kB")?.trim().parse().ok()
-}
-
-/// The child processes of a process's threads.
-fn children(pid: u32) -> Vec<u32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
-    let lists = threads
-        .flatten()
-        .take(MAX_PROCESSES)
-        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists
-        .flat_map(|list| {
-            let pids = list
-                .split_ascii_whitespace()
-                .filter_map(|pid| pid.parse().ok());
-            pids.collect::<Vec<u32>>()
-        })
-        .collect()
-}
-
-/// User and system time, in clock ticks.
-fn cpu_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may contain any character.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
 }
 
 /// Resident pages that belong to no file and are not shared memory. Pages that a fork still shares

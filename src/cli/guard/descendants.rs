@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
+use crate::telemetry::proc;
+
 /// Makes orphaned descendants children of this process instead of init's.
 #[cfg(target_os = "linux")]
 pub(super) fn adopt_orphans() -> io::Result<()> {
@@ -51,17 +53,12 @@ fn signal_all(pids: &[Pid], signal: Signal) {
 /// Descendants that are not zombies. Empty if there is no `/proc`.
 fn living() -> Vec<Pid> {
     let mut children: BTreeMap<i32, Vec<(i32, bool)>> = BTreeMap::new();
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    for entry in entries.flatten() {
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        let stat = fs::read_to_string(entry.path().join("stat")).ok();
-        if let (Some(pid), Some((zombie, parent))) = (pid, stat.as_deref().and_then(parse_stat)) {
-            children.entry(parent).or_default().push((pid, zombie));
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.parse::<u32>().ok());
+        if let Some((pid, stat)) = pid.and_then(|pid| Some((pid, proc::stat(pid)?))) {
+            let child = (pid.cast_signed(), stat.is_ended());
+            children.entry(stat.parent).or_default().push(child);
         }
     }
     let mut found = Vec::new();
@@ -75,24 +72,4 @@ fn living() -> Vec<Pid> {
         }
     }
     found
-}
-
-/// Parses a `/proc/<pid>/stat` line into (is a zombie, parent). The name in parentheses may contain
-/// any character.
-fn parse_stat(stat: &str) -> Option<(bool, i32)> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    Some((matches!(state, "Z" | "X"), fields.next()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_stat;
-
-    #[test]
-    fn a_process_name_with_parentheses_and_spaces_does_not_confuse_the_reader() {
-        assert_eq!(parse_stat("12 (a) b (c)) S 7 12 12"), Some((false, 7)));
-        assert_eq!(parse_stat("13 (x) Z 12 1 1"), Some((true, 12)));
-        assert_eq!(parse_stat("nonsense"), None);
-    }
 }
