@@ -27,6 +27,7 @@ pub mod line;
 mod notify;
 pub mod options;
 pub mod overlay;
+pub mod plugins;
 mod render;
 pub mod rows;
 mod runtime;

@@ -7,7 +7,8 @@ mod contexts;
 pub(super) mod direct_queues;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::console::theme::{Depth, Theme};
 use crate::console::{self, ConsoleError, ConsoleOptions, Exit, RingSettings, Startup};
 use crate::domain::{AlarmKind, Ring, Snapshot, Source, SourceHealth, SourceKind, Timestamp};
 use crate::fleet::{Aggregator, AggregatorOptions, client};
+use crate::protocol::audit::AuditLog;
 use crate::queue_ops::queue_depth::COUNTS;
 use crate::telemetry::{self, TelemetryError};
 use background::Background;
@@ -42,6 +44,10 @@ pub struct LookArgs {
     /// Your own keys: a YAML file of command names and keys
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// Your own commands: a YAML file of programs that are run on a row [default: plugins.yaml beside
+    /// the settings file]
+    #[arg(long, value_name = "FILE")]
+    plugins: Option<PathBuf>,
     /// Call for alarms: bell (BEL), desktop (a notification of the terminal, OSC 9), or both
     #[arg(long, value_name = "HOW", value_delimiter = ',')]
     ring: Option<Vec<Ring>>,
@@ -61,6 +67,7 @@ impl LookArgs {
     pub(super) fn settings(&self) -> Partial {
         Partial {
             theme: self.theme.clone(),
+            plugins: self.plugins.clone(),
             read_only: self.read_only.then_some(true),
             ring: self.ring.clone(),
             ring_for: self.ring_for.clone(),
@@ -68,18 +75,28 @@ impl LookArgs {
         }
     }
 
-    /// Checks theme and keys before anything is started for the console.
+    /// Checks theme, keys and the operator's own commands before anything is started for the
+    /// console.
     ///
     /// # Errors
     /// [`ConsoleError`]
-    pub(super) fn check(&self) -> Result<(), ConsoleError> {
+    pub(super) fn check(&self, plugins: Option<&Path>) -> Result<(), ConsoleError> {
         if let Some(theme) = &self.theme {
             Theme::load(theme, Depth::True)?;
         }
-        if let Some(keys) = &self.keys {
-            Keymap::load(keys)?;
+        let keymap = match &self.keys {
+            Some(keys) => Keymap::load(keys)?,
+            None => Keymap::default(),
+        };
+        if let Some(path) = plugins {
+            keymap.load_plugins(path)?;
         }
         Ok(())
+    }
+
+    /// The file of the operator's own commands that a flag names.
+    pub(super) fn plugins(&self) -> Option<&Path> {
+        self.plugins.as_deref()
     }
 
     /// Options of the console from these flags and the settings.
@@ -88,6 +105,8 @@ impl LookArgs {
             read_only: settings.read_only.value,
             theme: settings.theme.value.clone(),
             keys: self.keys.clone(),
+            plugins: settings.plugins.value.clone(),
+            audit: AuditLog::default_path(),
             ring: RingSettings {
                 how: settings.ring.value.clone(),
                 kinds: settings.ring_for.value.clone(),
@@ -98,6 +117,9 @@ impl LookArgs {
         }
     }
 }
+
+/// Name of the file of the operator's own commands.
+const PLUGINS: &str = "plugins.yaml";
 
 /// Maximum number of requested workers that wait for an earlier one's start.
 const MAX_PENDING_STARTS: usize = 4;
@@ -236,13 +258,19 @@ pub(super) fn prepare(
     start: &StartArgs,
     args: &ConsoleArgs,
 ) -> Result<(Settings, telemetry::Guard), CommandError> {
-    let settings = start.settings_with(
+    let mut settings = start.settings_with(
         Partial {
             webserver_url: args.webserver_url.clone(),
             ..args.look.settings()
         },
         true,
     )?;
+    if settings.plugins.value.is_none() {
+        settings.plugins.value = plugins_beside(start.connection.config_yaml.as_deref());
+    }
+    if !args.once {
+        args.look.check(settings.plugins.value.as_deref())?;
+    }
     let log = telemetry::init(telemetry::Options {
         folder: start.log_dir.clone().or_else(telemetry::default_folder),
         files: settings.log_files.value,
@@ -250,6 +278,20 @@ pub(super) fn prepare(
         ..telemetry::Options::default()
     })?;
     Ok((settings, log))
+}
+
+/// The file of the operator's own commands beside the settings file, if it is there. One that another
+/// user has put there is not used.
+fn plugins_beside(settings: Option<&Path>) -> Option<PathBuf> {
+    let settings = settings?;
+    let file = settings.with_file_name(PLUGINS);
+    let found = file.metadata().ok()?;
+    if settings.metadata().ok()?.uid() != found.uid() {
+        let (file, settings) = (file.display(), settings.display());
+        note!("note: {file} is not used: it belongs to another user than {settings}");
+        return None;
+    }
+    Some(file)
 }
 
 /// Time limit of the sources' answers before the available data are printed.

@@ -118,7 +118,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     let progress = Progress {
         since: Instant::now(),
     };
-    args.look.check()?;
+    args.look.check(args.look.plugins())?;
     let python = managed::ensure(&mut |text| progress.report(text))?;
     let cache = managed::cache_folder()?;
     let library = packages::unpack_below(&cache)?.library;

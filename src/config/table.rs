@@ -143,6 +143,10 @@ settings! {
         example: "http://127.0.0.1:3000";
     /// Theme: the name of a built-in one, or a file.
     theme: String = String::from("default"), flag: "--theme";
+    /// File of the operator's own commands; docs/guide/console.md has examples.
+    plugins: PathBuf,
+        flag: "--plugins", computed: "`plugins.yaml` beside the settings file",
+        example: "/etc/dagster-taskiq/plugins.yaml";
     /// How the console calls for alarms: `bell` (BEL), `desktop` (OSC 9) or both.
     ring: Vec<Ring> = Vec::new(), flag: "--ring", example: "[bell]";
     /// Alarms that it calls for.

@@ -26,6 +26,7 @@ mod overlays;
 mod palette;
 mod parts;
 mod pausing;
+mod plugins;
 mod rolling;
 mod runs;
 mod updates;
@@ -46,6 +47,7 @@ use super::keymap::Keymap;
 use super::notify::{Notifier, RingSettings};
 use super::options::{ContextChoice, Exit, QuitPolicy, Startup};
 use super::overlay::Overlay;
+use super::plugins::{Call, Plugin};
 use super::shown::Shown;
 use super::theme::{Depth, Theme};
 use super::toast::{Toast, Tone};
@@ -66,6 +68,7 @@ pub use messages::Messages;
 pub use mouse::Mouse;
 pub use navigation::Place;
 pub use parts::Parts;
+use plugins::Running;
 pub use rolling::Rolling;
 
 /// Input of the model.
@@ -127,6 +130,8 @@ pub enum Effect {
         /// Its content.
         text: String,
     },
+    /// Run a program of the operator's own.
+    Run(Box<Call>),
     /// Edit text in `$EDITOR`, which has the terminal meanwhile.
     Edit(String),
     /// Turn the terminal's mouse reports on or off.
@@ -228,6 +233,10 @@ pub struct App {
     /// Filters that were saved, by name.
     pub(super) saved_filters: BTreeMap<String, String>,
     pub(super) keymap: Keymap,
+    /// The operator's own commands.
+    plugins: Vec<Plugin>,
+    /// Their programs under way.
+    running: Running,
     /// The search in the open page.
     page_find: Option<Find>,
     /// Text searched among the log lines.
@@ -307,6 +316,8 @@ impl App {
             filters: Vec::new(),
             saved_filters: BTreeMap::new(),
             keymap: Keymap::default(),
+            plugins: Vec::new(),
+            running: Running::default(),
             page_find: None,
             log_find: String::new(),
             pending: Vec::new(),
@@ -372,6 +383,7 @@ impl App {
                     && !self.parts_reply(request, &reply, now)
                     && !self.alarm_history_reply(request, &reply)
                 {
+                    self.program_ended(request);
                     self.take_reply(request, reply, now);
                 }
             }

@@ -164,6 +164,8 @@ pub enum Verb {
     Mouse,
     /// Times in UTC, or in the host's zone.
     Utc,
+    /// A command of the operator's own, by its number in the file.
+    Plugin(usize),
     /// Draw the whole screen again.
     Redraw,
     /// Back to the shell; `fg` returns.
@@ -273,11 +275,20 @@ fn short(name: &str) -> &str {
     name.split_once(' ').map_or(name, |(_, verb)| verb)
 }
 
+/// The commands of the table, and the operator's own ones.
+pub fn all(own: &[&'static CommandRow]) -> impl Iterator<Item = &'static CommandRow> {
+    COMMANDS.iter().chain(own.iter().copied())
+}
+
 /// The command of a `:` line, and its argument. If several views give one name to different
-/// commands, the one of `view` is returned.
+/// commands, the one of `view` is returned. `own` are the operator's own commands.
 #[must_use]
-pub fn of_line(line: &str, view: View) -> Option<(&'static CommandRow, &str)> {
-    let named = COMMANDS.iter().filter(|row| row.is_named(line.trim_end()));
+pub fn of_line<'a>(
+    line: &'a str,
+    view: View,
+    own: &[&'static CommandRow],
+) -> Option<(&'static CommandRow, &'a str)> {
+    let named = all(own).filter(|row| row.is_named(line.trim_end()));
     let named = named.max_by_key(|row| row.scope.covers(view));
     named.map(|row| (row, "")).or_else(|| split(line, view))
 }

@@ -92,7 +92,7 @@ impl App {
     }
 
     /// All known data of the row at a position of the view's list.
-    fn value_at(&self, at: usize) -> Option<serde_json::Value> {
+    pub(super) fn value_at(&self, at: usize) -> Option<serde_json::Value> {
         let snapshot = &self.snapshot;
         let value = match self.view() {
             View::Overview | View::Steps => serde_json::to_value(task_at(snapshot, at)?),

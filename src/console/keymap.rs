@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::command::{COMMANDS, CommandRow, Scope};
 use super::key::{self, Key};
 use super::options::ConsoleError;
+use super::plugins::{self, Plugin};
 use super::view::View;
 use crate::config::yaml;
 use crate::domain::Danger;
@@ -21,7 +22,10 @@ use crate::domain::Danger;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     BuiltIn,
+    /// Line of the file of keys.
     Line(usize),
+    /// Line of the file of the operator's own commands.
+    Plugin(usize),
 }
 
 impl fmt::Display for Place {
@@ -29,6 +33,7 @@ impl fmt::Display for Place {
         match self {
             Self::BuiltIn => f.write_str("built in"),
             Self::Line(line) => write!(f, "line {line}"),
+            Self::Plugin(line) => write!(f, "line {line} of your commands"),
         }
     }
 }
@@ -44,6 +49,8 @@ struct Binding {
 #[derive(Clone, Debug)]
 pub struct Keymap {
     bindings: Vec<Binding>,
+    /// The operator's own commands.
+    own: Vec<&'static CommandRow>,
 }
 
 /// Meaning of keys.
@@ -67,7 +74,8 @@ enum OneOrMany {
 impl Default for Keymap {
     fn default() -> Self {
         let bindings = COMMANDS.iter().flat_map(built_in).collect();
-        Self { bindings }
+        let own = Vec::new();
+        Self { bindings, own }
     }
 }
 
@@ -126,6 +134,41 @@ impl Keymap {
         }
         map.check()?;
         Ok(map)
+    }
+
+    /// Loads the operator's own commands and adds their keys.
+    ///
+    /// # Errors
+    /// The file is not valid, or a key in it has another meaning already; the message names the
+    /// places.
+    pub fn load_plugins(self, path: &Path) -> Result<(Self, Vec<Plugin>), ConsoleError> {
+        let plugins = plugins::load(path)?;
+        let keymap = self.with_plugins(&plugins);
+        let keymap = keymap.map_err(|reason| ConsoleError::Plugins {
+            path: PathBuf::from(path),
+            reason,
+        })?;
+        Ok((keymap, plugins))
+    }
+
+    fn with_plugins(mut self, plugins: &[Plugin]) -> Result<Self, String> {
+        for plugin in plugins {
+            self.own.push(plugin.row);
+            let place = Place::Plugin(plugin.line);
+            self.bindings
+                .extend(built_in(plugin.row).map(|binding| Binding {
+                    place: place.clone(),
+                    ..binding
+                }));
+        }
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The operator's own commands.
+    #[must_use]
+    pub fn own(&self) -> &[&'static CommandRow] {
+        &self.own
     }
 
     /// Checks for conflicts: no key may have two meanings in one view, nor be the beginning of a

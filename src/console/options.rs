@@ -95,6 +95,10 @@ pub struct ConsoleOptions {
     pub memory: Option<PathBuf>,
     /// The operator's keys, a YAML file; `None` are the built-in ones.
     pub keys: Option<PathBuf>,
+    /// The operator's own commands, a YAML file.
+    pub plugins: Option<PathBuf>,
+    /// The audit log of this host, for what the operator's own commands change.
+    pub audit: Option<PathBuf>,
     /// Ways of ringing the terminal, and the alarms that ring.
     pub ring: RingSettings,
 }
@@ -114,6 +118,8 @@ impl Default for ConsoleOptions {
             startup: None,
             memory: None,
             keys: None,
+            plugins: None,
+            audit: None,
             ring: RingSettings::default(),
         }
     }
@@ -161,6 +167,14 @@ pub enum ConsoleError {
         /// Name or path.
         name: String,
         /// Line and reason.
+        reason: String,
+    },
+    /// The file of the operator's own commands could not be read, or one of them is not valid.
+    #[error("the commands of {path} cannot be used: {reason}", path = path.display())]
+    Plugins {
+        /// The file.
+        path: PathBuf,
+        /// The reason, with the line.
         reason: String,
     },
     /// The file of keys could not be read, or two of its keys conflict.

@@ -4,6 +4,7 @@ use super::app::{AlarmPlace, MAX_RATE, Plan, Subject};
 use super::key::Key;
 use super::launch::{LaunchForm, Part};
 pub use super::line::Input;
+use super::plugins::Call;
 use crate::domain::Command;
 
 /// The current overlay.
@@ -142,10 +143,29 @@ pub struct Confirm {
     pub reason: Input,
     /// Whether keys are typed into the reason.
     pub gives_reason: bool,
-    /// Whether the commands are sent one after the other, each when the worker before is back.
-    pub is_rolling: bool,
-    /// The commands to send, each with its worker.
-    pub requests: Vec<(Option<String>, Command)>,
+    /// What is confirmed.
+    pub action: Action,
+}
+
+/// What a confirmation does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Sends the commands, each to its worker.
+    Send(Vec<(Option<String>, Command)>),
+    /// Sends them one after the other, each when the worker before is back.
+    Roll(Vec<(Option<String>, Command)>),
+    /// Runs a program of the operator's own.
+    Run(Box<Call>),
+}
+
+impl Action {
+    fn commands(&self) -> impl Iterator<Item = &Command> {
+        let requests = match self {
+            Self::Send(requests) | Self::Roll(requests) => requests.as_slice(),
+            Self::Run(_) => &[],
+        };
+        requests.iter().map(|(_, command)| command)
+    }
 }
 
 impl Confirm {
@@ -158,9 +178,7 @@ impl Confirm {
             Command::TerminateRuns { run_ids, .. } => run_ids.as_slice() == [given],
             _ => false,
         };
-        let is_requested = |typed: &String| {
-            typed == given || self.requests.iter().any(|(_, command)| names_run(command))
-        };
+        let is_requested = |typed: &String| typed == given || self.action.commands().any(names_run);
         self.typed.as_ref().is_none_or(is_requested)
     }
 }

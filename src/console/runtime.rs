@@ -19,8 +19,9 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::{oneshot, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle as AbortOnDrop;
 
 use super::app::{App, Effect, Message, Setup};
@@ -30,11 +31,13 @@ use super::glyphs::Glyphs;
 use super::input::{self, InputEvent};
 use super::keymap::Keymap;
 use super::options::{ConsoleError, ConsoleOptions, Exit, Startup};
+use super::plugins;
 use super::saved_state::SavedState;
 use super::terminal::{self, PanicHook, Panics, Screen};
 use super::theme::{Depth, Theme};
 use crate::domain::{Reply, Snapshot};
 use crate::fleet::Handle;
+use crate::protocol::audit::AuditLog;
 use signals::{Ends, Signals};
 
 /// Time limit for writing a file before the console ends without it: home folders may be on
@@ -68,6 +71,9 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
     if let Some(path) = &options.keys {
         app = app.with_keys(Keymap::load(path)?);
     }
+    if let Some(path) = &options.plugins {
+        app = app.with_plugins(path)?;
+    }
     if let Some(path) = &options.memory {
         match SavedState::load(path) {
             Ok(memory) => app = app.with_memory(memory),
@@ -78,6 +84,7 @@ pub async fn run(handle: Handle, options: ConsoleOptions) -> Result<Exit, Consol
     let files = Files {
         memory: options.memory.clone(),
         startup: options.startup.clone(),
+        audit: options.audit.clone().map(AuditLog::new),
     };
     let frame = frame_time(options.max_fps);
     let panic = Arc::new(Mutex::new(None));
@@ -128,6 +135,8 @@ fn console_thread(
         screen,
         outcomes: FuturesUnordered::new(),
         frame,
+        programs: JoinSet::new(),
+        leaving: CancellationToken::new(),
         pending_edit: None,
         needs_resize: false,
     };
@@ -170,6 +179,7 @@ enum Wake {
 struct Files {
     memory: Option<PathBuf>,
     startup: Option<watch::Receiver<Startup>>,
+    audit: Option<AuditLog>,
 }
 
 impl Files {
@@ -195,6 +205,10 @@ struct Console<'a> {
     screen: Screen,
     /// Pending outcomes of effects; the handle's own queue bounds the answers among them.
     outcomes: FuturesUnordered<BoxFuture<'static, Message>>,
+    /// Programs of the operator's own; the model bounds their number.
+    programs: JoinSet<Message>,
+    /// Cancelled when the console ends: they end with it.
+    leaving: CancellationToken,
     frame: Duration,
     /// Text to be edited: the loop must release the terminal's events first.
     pending_edit: Option<String>,
@@ -214,6 +228,9 @@ impl Console<'_> {
             return Exit::HungUp;
         }
         let exit = self.serve(signals, panics).await;
+        self.leaving.cancel();
+        let ended = async { while self.programs.join_next().await.is_some() {} };
+        let _ = timeout(FILES_TAKE, ended).await;
         let _ = timeout(FILES_TAKE, self.remember()).await;
         exit
     }
@@ -272,6 +289,9 @@ impl Console<'_> {
                     if linked { Wake::Snapshot } else { Wake::Outcome(Message::CutOff) }
                 }
                 Some(outcome) = self.outcomes.next() => Wake::Outcome(outcome),
+                Some(ended) = self.programs.join_next() => Wake::Outcome(ended.unwrap_or_else(
+                    |error| Message::BackgroundPanic(error.to_string()),
+                )),
                 Some(panic) = panics.others.recv() => Wake::Panic(panic),
                 startup = self.files.next_startup() => Wake::Startup(startup),
                 () = sleep_until(due) => Wake::Time,
@@ -413,6 +433,14 @@ impl Console<'_> {
                     self.outcomes.push(Box::pin(async move {
                         Message::Written(writing.await.unwrap_or(Err(broke)))
                     }));
+                }
+                Effect::Run(call) => {
+                    let (request, log) = (call.request, self.files.audit.clone());
+                    let running = plugins::run(*call, log, self.leaving.clone());
+                    self.programs.spawn(async move {
+                        let reply = running.await;
+                        Message::Reply { request, reply }
+                    });
                 }
                 Effect::Edit(text) => self.pending_edit = Some(text),
                 Effect::Mouse(used) => gone(self.screen.mouse(used))?,

@@ -8,7 +8,8 @@ use super::{Answer, AssetKey, Instigator, JobRef, Query, SlotRange};
 
 /// Risk of a command: read-only mode refuses all but `Safe`, and the console asks before
 /// `Destructive`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Danger {
     /// Changes nothing outside the console.
     Safe,

@@ -22,20 +22,43 @@ pub fn entry(
         return None;
     }
     let outcome = match reply {
-        Reply::Done(text) => format!("done: {text}"),
-        Reply::Failed(text) => format!("failed: {text}"),
-        Reply::Answer(_) => String::from("done: told"),
+        Reply::Done(text) => Ok(text.as_str()),
+        Reply::Failed(text) => Err(text.as_str()),
+        Reply::Answer(_) => Ok("told"),
     };
-    Some(AuditEntry {
+    let target = target(worker, command);
+    Some(line((user, from), command.verb(), &target, outcome))
+}
+
+/// The entry for a program of the operator's own, which a console ran on this host.
+#[must_use]
+pub fn program_entry(name: &str, target: &str, outcome: &Result<String, String>) -> AuditEntry {
+    let from = super::frames::own_name();
+    let user = from.split('@').next().unwrap_or_default();
+    let outcome = outcome.as_deref().map_err(String::as_str);
+    line((user, &from), name, target, outcome)
+}
+
+fn line(
+    (user, from): (&str, &str),
+    verb: &str,
+    target: &str,
+    outcome: Result<&str, &str>,
+) -> AuditEntry {
+    let outcome = match outcome {
+        Ok(text) => format!("done: {text}"),
+        Err(text) => format!("failed: {text}"),
+    };
+    AuditEntry {
         time: Timestamp::now(),
         user: user.to_owned(),
         from: from.to_owned(),
         host: super::frames::own_host(),
-        verb: command.verb().to_owned(),
-        target: redact_text(&target(worker, command)).into_owned(),
+        verb: verb.to_owned(),
+        target: redact_text(target).into_owned(),
         outcome: redact_text(&outcome).into_owned(),
         reason: None,
-    })
+    }
 }
 
 /// The entry for a command that this process carried out itself.

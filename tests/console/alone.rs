@@ -14,7 +14,7 @@ use support::{PATIENCE, processes_of, wait_until};
 
 /// The console on a scene whose worker cannot start, since others may write to the folder of the
 /// sockets.
-fn console(scene: &Scene, more: &[&str]) -> Terminal {
+pub fn console(scene: &Scene, more: &[&str]) -> Terminal {
     let run = scene.project.folder().join("run");
     fs::create_dir_all(&run).unwrap();
     fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).unwrap();

@@ -27,6 +27,7 @@ mod overlays;
 mod parts;
 mod pausing;
 mod pictures;
+mod plugins;
 mod pty;
 mod reasons;
 mod restarts;

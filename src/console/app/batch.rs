@@ -269,7 +269,7 @@ impl App {
 
     /// Warns once before the console is left while a batch is under way; `true` if it did.
     pub(super) fn warns_of_batch(&mut self, now: Timestamp) -> bool {
-        if self.warns_of_restarts(now) {
+        if self.warns_of_programs(now) || self.warns_of_restarts(now) {
             return true;
         }
         let Some(batch) = self.batch.as_mut().filter(|batch| !batch.is_leaving) else {

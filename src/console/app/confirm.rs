@@ -8,7 +8,7 @@ use super::App;
 use crate::console::cli_equivalent::twins;
 use crate::console::format::short_id;
 use crate::console::labels::plural;
-use crate::console::overlay::{Confirm, Input, Overlay};
+use crate::console::overlay::{Action, Confirm, Input, Overlay};
 use crate::console::toast::Tone;
 use crate::console::{rows, text};
 use crate::domain::{Command, TaskView, WorkerView};
@@ -24,14 +24,27 @@ impl App {
     pub(super) fn confirm(
         &mut self,
         title: String,
-        mut body: Vec<String>,
+        body: Vec<String>,
         typed: Option<&str>,
         requests: Vec<(Option<String>, Command)>,
     ) {
+        self.confirm_action(title, body, typed, Action::Send(requests));
+    }
+
+    /// As [`App::confirm`], of any action.
+    pub(super) fn confirm_action(
+        &mut self,
+        title: String,
+        mut body: Vec<String>,
+        typed: Option<&str>,
+        action: Action,
+    ) {
         let typed = typed.map(|typed| self.handle(typed));
-        let commands = requests.iter();
-        let commands = commands.map(|(worker, command)| (worker.as_deref(), command));
-        body.extend(twins(commands));
+        if let Action::Send(requests) | Action::Roll(requests) = &action {
+            let commands = requests.iter();
+            let commands = commands.map(|(worker, command)| (worker.as_deref(), command));
+            body.extend(twins(commands));
+        }
         self.overlay = Some(Overlay::Confirm(Confirm {
             title,
             body,
@@ -40,8 +53,7 @@ impl App {
             is_refused: false,
             reason: Input::default(),
             gives_reason: false,
-            is_rolling: false,
-            requests,
+            action,
         }));
     }
 

@@ -72,7 +72,7 @@ impl App {
         }
         self.history.retain(|known| known != line);
         self.history.push(line.to_owned());
-        match command::of_line(line, self.view) {
+        match command::of_line(line, self.view, self.keymap.own()) {
             None => self.toast(
                 Tone::Failed,
                 format!("There is no command `{line}`: press ? for a list"),
@@ -149,6 +149,7 @@ impl App {
             Verb::Mouse => self.use_mouse(now, effects),
             Verb::Context => self.switch_context(argument, now, effects),
             Verb::Utc => self.switch_zone(now),
+            Verb::Plugin(number) => self.run_plugin(number, now, effects),
             Verb::Redraw => effects.push(Effect::Redraw),
             Verb::Suspend => effects.push(Effect::Suspend),
             Verb::Quit if self.warns_of_batch(now) => {}

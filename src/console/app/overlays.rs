@@ -10,7 +10,8 @@ use crate::console::keymap::Meaning;
 use crate::console::launch::Part;
 use crate::console::line::{Input, Typed};
 use crate::console::options::Exit;
-use crate::console::overlay::{Confirm, Overlay};
+use crate::console::overlay::{Action, Confirm, Overlay};
+use crate::console::plugins::Call;
 use crate::console::toast::Tone;
 
 /// Moves up and down in a list beside an input line, where letters are text.
@@ -280,11 +281,14 @@ impl App {
     fn send_all(&mut self, confirm: Confirm, now: Timestamp, effects: &mut Vec<Effect>) {
         let reason = Some(confirm.reason.text().trim().to_owned());
         let reason = reason.filter(|reason| !reason.is_empty());
-        if confirm.is_rolling {
-            return self.start_rolling(confirm.requests, reason);
-        }
-        for (worker, command) in confirm.requests {
-            self.send_because(worker, command, reason.clone(), now, effects);
+        match confirm.action {
+            Action::Send(requests) => {
+                for (worker, command) in requests {
+                    self.send_because(worker, command, reason.clone(), now, effects);
+                }
+            }
+            Action::Roll(requests) => self.start_rolling(requests, reason),
+            Action::Run(call) => self.start_program(Call { reason, ..*call }, now, effects),
         }
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::overlays::choose;
 use super::runs::STATUSES;
 use super::{App, Effect};
-use crate::console::command::{self, COMMANDS, CommandRow, Verb};
+use crate::console::command::{self, CommandRow, Verb};
 use crate::console::key::Key;
 use crate::console::line::{Input, Typed};
 use crate::console::overlay::Overlay;
@@ -36,10 +36,10 @@ impl Offer {
 }
 
 /// The commands whose names match the typed text, best first.
-fn commands(name: &str) -> Vec<&'static CommandRow> {
+fn commands(name: &str, own: &[&'static CommandRow]) -> Vec<&'static CommandRow> {
     let name = name.trim_end();
     let all_names = |row: &'static CommandRow| row.names().map(move |name| (name, row));
-    let names: Vec<_> = COMMANDS.iter().flat_map(all_names).collect();
+    let names: Vec<_> = command::all(own).flat_map(all_names).collect();
     let mut ranked: Vec<&'static CommandRow> = Vec::new();
     for index in fuzzy::rank(name, names.iter().map(|(name, _)| *name)) {
         let (_, row) = names[index];
@@ -48,7 +48,7 @@ fn commands(name: &str) -> Vec<&'static CommandRow> {
         }
     }
     // A former name selects its command.
-    if let Some(row) = COMMANDS.iter().find(|row| row.is_named(name)) {
+    if let Some(row) = command::all(own).find(|row| row.is_named(name)) {
         ranked.retain(|other| other.name != row.name);
         ranked.insert(0, row);
     }
@@ -60,7 +60,8 @@ impl App {
     pub(in crate::console) fn offers(&self, text: &str) -> Vec<Offer> {
         let named = |row| Offer { row, value: None };
         let Some((row, typed)) = command::split(text, self.view) else {
-            return commands(text).into_iter().map(named).collect();
+            let own = self.keymap.own();
+            return commands(text, own).into_iter().map(named).collect();
         };
         let values = self.values(row.verb);
         let ranked = fuzzy::rank(typed.trim(), values.iter().map(String::as_str));

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::confirm::{name_of, names};
 use super::{App, Effect};
 use crate::console::labels::plural;
-use crate::console::overlay::Overlay;
+use crate::console::overlay::Action;
 use crate::console::toast::Tone;
 use crate::domain::{Command, Reply, WorkerState, WorkerView};
 
@@ -132,10 +132,7 @@ impl App {
             .map(|worker| (Some(worker.id.clone()), Command::Restart { within }))
             .collect();
         let title = format!("Restart {}?", name_of(&targets));
-        self.confirm(title, body, None, requests);
-        if let Some(Overlay::Confirm(confirm)) = &mut self.overlay {
-            confirm.is_rolling = true;
-        }
+        self.confirm_action(title, body, None, Action::Roll(requests));
     }
 
     /// Begins with the confirmed restarts.

@@ -44,6 +44,9 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     if let Some(rolling) = ctx.app.rolling() {
         left.push(span(format!("  {}", rolling.note()), roles.info));
     }
+    if let Some(running) = ctx.app.running_plugins() {
+        left.push(span(format!("  {running}"), roles.info));
+    }
     let left = Line::from(left);
     let room = area.width.saturating_sub(paint::line_width(&left) + 3);
     let mut widths = [Room::Wide, Room::Retries, Room::Words, Room::Letters]
@@ -361,7 +364,11 @@ pub(super) fn hints(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     let tail_width = paint::line_width(&Line::from(tail.clone()));
     let mut line = vec![Span::raw(" ")];
     let mut width = 1;
-    for row in command::hints(ctx.app.view()).filter(|row| !last(row)) {
+    // The operator's own commands first: they were written for this view.
+    let view = ctx.app.view();
+    let own = ctx.app.keymap.own().iter().copied();
+    let own = own.filter(|row| row.scope.covers(view) && !row.keys.is_empty());
+    for row in own.chain(command::hints(view).filter(|row| !last(row))) {
         let spans = hint(ctx, row);
         let hint_width = paint::line_width(&Line::from(spans.to_vec()));
         if width + hint_width + tail_width <= area.width {

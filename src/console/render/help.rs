@@ -12,7 +12,6 @@ use super::paint::{self, span};
 use crate::console::app::App;
 use crate::console::command::{COMMANDS, CommandRow, Scope};
 use crate::console::text;
-use crate::console::view::View;
 use crate::domain::Danger;
 
 /// Columns of keys and names.
@@ -30,12 +29,14 @@ pub(super) fn page(app: &App, body: Rect) -> (Rect, Vec<Line<'static>>) {
     (inner, content(Ctx::timeless(app, &caret), inner.width))
 }
 
-/// The view's own commands first, then those of every view.
-fn rows(view: View) -> impl Iterator<Item = &'static CommandRow> {
-    let own = COMMANDS
-        .iter()
+/// The operator's own commands in this view, then the view's, then those of every view.
+fn rows(app: &App) -> impl Iterator<Item = &'static CommandRow> {
+    let view = app.view();
+    let own = app.keymap.own().iter().copied();
+    let of_view = own
+        .chain(COMMANDS)
         .filter(move |row| row.scope != Scope::Everywhere && row.scope.covers(view));
-    own.chain(COMMANDS.iter().filter(|row| row.scope == Scope::Everywhere))
+    of_view.chain(COMMANDS.iter().filter(|row| row.scope == Scope::Everywhere))
 }
 
 fn is_wide(width: u16) -> bool {
@@ -75,10 +76,9 @@ pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
 }
 
 fn content(ctx: Ctx, width: u16) -> Vec<Line<'static>> {
-    let view = ctx.app.view();
     let mut lines: Vec<Line<'static>> = Vec::new();
     let mut own = true;
-    for row in rows(view) {
+    for row in rows(ctx.app) {
         if own && row.scope == Scope::Everywhere {
             own = false;
             lines.push(Line::from(span("everywhere", ctx.roles.header)));
