@@ -75,6 +75,19 @@ pub fn clock(at: Timestamp, zone: &TimeZone) -> String {
         .to_string()
 }
 
+/// Name of `zone` at a time: `UTC`, an abbreviation such as `CET`, or else its offset, `+05:30`.
+#[must_use]
+pub fn zone(at: Timestamp, zone: &TimeZone) -> String {
+    let zoned = at.to_zoned_datetime(zone.clone());
+    let name = zoned.strftime("%Z").to_string();
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphabetic());
+    if is_name {
+        name
+    } else {
+        zoned.strftime("%:z").to_string()
+    }
+}
+
 /// Date and time of day in `zone`.
 #[must_use]
 pub fn date(at: Timestamp, zone: &TimeZone) -> String {
@@ -120,6 +133,24 @@ mod tests {
         });
         let (forty, thirty, twenty, ten) = ("retry <40s", "retry <30s", "retry <20s", "retry <10s");
         assert_eq!(shown, [forty, thirty, twenty, ten, ten, ten, "trying"]);
+    }
+
+    #[test]
+    fn a_zone_has_its_abbreviation_or_else_its_offset() {
+        let shown = |name: &str, at: i64| {
+            let at = Timestamp::from_second(at).unwrap_or_default();
+            TimeZone::get(name).map(|named| zone(at, &named)).ok()
+        };
+        let (winter, summer) = (1_768_000_000, 1_784_000_000);
+        for (name, at, expected) in [
+            ("UTC", winter, "UTC"),
+            ("Europe/Vienna", winter, "CET"),
+            ("Europe/Vienna", summer, "CEST"),
+            ("America/Sao_Paulo", winter, "-03:00"),
+            ("Asia/Kathmandu", winter, "+05:45"),
+        ] {
+            assert_eq!(shown(name, at).as_deref(), Some(expected), "{name}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dagster_taskiq_tui::console::app::{Effect, Message};
+use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::domain::{AlarmKind, Ring, Snapshot};
 use jiff::SignedDuration;
 
@@ -96,4 +97,21 @@ fn times_are_in_utc_or_in_the_hosts_zone_and_say_which() {
     let screen = harness.screen();
     assert!(screen.contains("Times are in JST (+09:00)"), "{screen}");
     assert!(screen.contains("+09:00 "), "{screen}");
+}
+
+#[test]
+fn the_zone_of_the_times_is_in_the_head_line_of_every_view_on_80_columns() {
+    for (zone, shown) in [("Asia/Tokyo", "JST"), ("America/Sao_Paulo", "-03:00")] {
+        let mut harness = Harness::in_zone(zone);
+        for view in View::ALL {
+            harness.keys(&view.digit().to_string());
+            for zone in [shown, "UTC", shown] {
+                let screen = harness.screen();
+                let head = screen.lines().next().unwrap();
+                assert!(head.ends_with(&format!("  {zone}")), "{head}");
+                harness.keys(":utc<enter>");
+            }
+            harness.keys(":utc<enter>");
+        }
+    }
 }

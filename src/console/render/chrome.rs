@@ -20,8 +20,43 @@ use crate::domain::{
 
 const PRODUCT: &str = "dagster-taskiq";
 
-/// Product and context at the left, a badge per source at the right.
+/// Product and context at the left; a badge per source, and the zone of all times, at the right. Where
+/// that is too much, the product's name is left out before a word about a source.
 pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
+    let (named, bare) = (head(ctx, true), head(ctx, false));
+    let zoned = |room: Room| {
+        let mut line = badges(ctx, room);
+        let zone = format::zone(ctx.now, &ctx.app.setup.zone);
+        line.push_span(span(format!("  {zone}"), ctx.roles.dim));
+        line
+    };
+    let ways = [
+        (&named, Room::Wide),
+        (&named, Room::Retries),
+        (&bare, Room::Retries),
+        (&bare, Room::Words),
+        (&bare, Room::Letters),
+    ];
+    let mut ways = ways
+        .into_iter()
+        .map(|(left, room)| (left, zoned(room)))
+        .chain(std::iter::once_with(|| (&bare, badges(ctx, Room::Letters))))
+        .chain(std::iter::once_with(|| (&named, trouble(ctx))))
+        .chain(std::iter::once_with(|| (&bare, trouble(ctx))));
+    let fits = |(left, badges): &(&Line, Line)| {
+        paint::line_width(left) + 3 + paint::line_width(badges) <= area.width
+    };
+    let (left, badges) = ways.find(fits).unwrap_or((&named, Line::default()));
+    let at = Rect {
+        width: area.width.saturating_sub(1),
+        ..area
+    };
+    paint::line(ctx, buf, at, &badges, Align::Right);
+    paint::line(ctx, buf, area, left, Align::Left);
+}
+
+/// The left of the head line: the product's name if there is room, and what is looked at and done.
+fn head(ctx: Ctx<'_>, with_product: bool) -> Line<'_> {
     let roles = ctx.roles;
     let mut left = Vec::new();
     let mut contexts = ctx.app.setup.contexts.iter();
@@ -31,7 +66,9 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
         left.push(span(" ", roles.text));
         left.push(span(name, name_style(ctx.app.setup.depth, context.colour)));
     }
-    left.push(span(format!(" {PRODUCT}"), roles.product));
+    if with_product {
+        left.push(span(format!(" {PRODUCT}"), roles.product));
+    }
     if !ctx.app.setup.context.is_empty() {
         left.push(span(format!("  {}", ctx.app.setup.context), roles.strong));
     }
@@ -47,21 +84,7 @@ pub(super) fn header(ctx: Ctx, area: Rect, buf: &mut Buffer) {
     if let Some(running) = ctx.app.running_plugins() {
         left.push(span(format!("  {running}"), roles.info));
     }
-    let left = Line::from(left);
-    let room = area.width.saturating_sub(paint::line_width(&left) + 3);
-    let mut widths = [Room::Wide, Room::Retries, Room::Words, Room::Letters]
-        .into_iter()
-        .map(|room| badges(ctx, room))
-        .chain(std::iter::once_with(|| trouble(ctx)));
-    let badges = widths.find(|line| paint::line_width(line) <= room);
-    if let Some(badges) = badges {
-        let at = Rect {
-            width: area.width.saturating_sub(1),
-            ..area
-        };
-        paint::line(ctx, buf, at, &badges, Align::Right);
-    }
-    paint::line(ctx, buf, area, &left, Align::Left);
+    Line::from(left)
 }
 
 /// Style of the context's name: reversed, so that it is seen without colours, too.
