@@ -33,7 +33,11 @@ fn the_head_line_begins_with_the_contexts_name_in_its_colour_and_without_colours
             let screen = harness.screen();
             let head = screen.lines().next().unwrap();
             // The product's name gives way to the sources.
-            let next = if size.0 < 80 { " demo" } else { "dagster-taskiq" };
+            let next = if size.0 < 80 {
+                " demo"
+            } else {
+                "dagster-taskiq"
+            };
             assert!(head.contains(&format!("  production  {next}")), "{head}");
             let buffer = harness.buffer();
             let cell = buffer.cell((3, 0)).unwrap();
