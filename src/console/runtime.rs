@@ -324,18 +324,8 @@ impl Console<'_> {
             if let ControlFlow::Break(exit) = flow {
                 return exit;
             }
-            if let Some(text) = self.pending_edit.take() {
-                // Nothing is read meanwhile: the editor has the terminal.
-                let flow = self.edit(&text, &mut signals).await;
-                if let ControlFlow::Break(exit) = flow {
-                    return exit;
-                }
-            }
-            if std::mem::take(&mut self.needs_resize) {
-                reader.flush();
-                if let ControlFlow::Break(exit) = self.update_size(&mut signals).await {
-                    return exit;
-                }
+            if let ControlFlow::Break(exit) = self.follow_up(&mut reader, &mut signals).await {
+                return exit;
             }
             changed = true;
             let moment = Instant::now();
@@ -359,6 +349,23 @@ impl Console<'_> {
                 remembered = Instant::now();
             }
         }
+    }
+
+    /// Does what an update has left to do before the next frame.
+    async fn follow_up(
+        &mut self,
+        reader: &mut input::Reader,
+        signals: &mut Signals,
+    ) -> ControlFlow<Exit> {
+        if let Some(text) = self.pending_edit.take() {
+            // Nothing is read meanwhile: the editor has the terminal.
+            self.edit(&text, signals).await?;
+        }
+        if std::mem::take(&mut self.needs_resize) {
+            reader.flush();
+            self.update_size(signals).await?;
+        }
+        ControlFlow::Continue(())
     }
 
     async fn take_snapshot(

@@ -93,6 +93,7 @@ pub(super) fn variables(row: &Value) -> Vec<(String, String)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failing test may panic")]
 mod tests {
     use serde_json::json;
 
