@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus, MetadataValue
-from dagster._core.events import EngineEventData
+from dagster._core.events import EngineEventData, StepSuccessData
 from sqlalchemy import text
 from sqlalchemy.engine import Engine
 
@@ -26,6 +26,7 @@ from _dagster_taskiq_host import (
     takeover,
 )
 from _dagster_taskiq_host.guard import Guard
+from _dagster_taskiq_host.instances import event_storage
 from conftest import job_named, wait_for, wait_until_gone
 from fleet import Begun, Fleet, running
 from servers import NoServer
@@ -190,6 +191,69 @@ def test_a_process_that_was_away_as_it_announced_itself_leaves_the_run_to_who_ha
     assert os.WTERMSIG(status) == signal.SIGKILL
     other.release()
     held.release()
+
+
+@pytest.mark.parametrize("when", ["before the statement", "with a connection in hand"])
+def test_a_step_that_was_frozen_as_it_ended_writes_no_second_end(
+    fleet: Fleet, when: str, tmp_path: Path
+) -> None:
+    job = job_named("wait_job", "second.py").get_definition()
+    run = fleet.instance.create_run_for_job(job, run_config=waiting(tmp_path))
+    task = SimpleNamespace(run_id=run.run_id, is_step=True, step_key="waits", attempt=1)
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        send = lambda frame: theirs.send(json.dumps(frame).encode())  # noqa: E731
+        connections.keep(fleet.instance)
+        storage_away.be_patient(fleet.instance)
+        claim = claims.claim(fleet.instance, run.run_id, "waits", 1, of_process=True)
+        assert claim.acquire()
+        guard = Guard(fleet.instance, claim, task, send)  # type: ignore[arg-type]
+        guard.install()
+        guard.announced()
+        start = DagsterEvent(DagsterEventType.STEP_START.value, run.job_name, step_key="waits")
+        fleet.instance.report_dagster_event(start, run.run_id)
+        storage = event_storage(fleet.instance)
+        connect = storage._connect
+
+        @contextlib.contextmanager
+        def frozen() -> Iterator[object]:
+            storage._connect = connect
+            if when == "before the statement":
+                freeze()
+            with connect() as connection:
+                if when == "with a connection in hand":
+                    freeze()
+                yield connection
+
+        def freeze() -> None:
+            send({"frozen": True})
+            assert theirs.recv(1)
+
+        storage._connect = frozen
+        end = DagsterEvent(
+            DagsterEventType.STEP_SUCCESS.value,
+            run.job_name,
+            step_key="waits",
+            event_specific_data=StepSuccessData(1.0),
+        )
+        fleet.instance.report_dagster_event(end, run.run_id)
+        os._exit(0)
+    theirs.close()
+    assert json.loads(ours.recv(10_000)) == {"frozen": True}
+    other = claims.claim(fleet.instance, run.run_id, "waits", 1)
+    other.end_holder()
+    wait_for(other.acquire, "the claim")
+    lost = reports.Report(run.run_id, "waits", 1, reports.LOST, "It was frozen.")
+    assert reports.write_held(fleet.instance, lost)["result"] == "written"
+    other.release()
+    ours.send(b"x")
+    assert json.loads(ours.recv(10_000)).get("outcome") == "claim_held"
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    ends = (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_UP_FOR_RETRY)
+    found = [fleet.instance.all_logs(run.run_id, of_type=kind) for kind in ends]
+    assert [len(each) for each in found] == [0, 1]
 
 
 def started_elsewhere(fleet: Fleet, run: Begun, worker: str, silence: float) -> None:

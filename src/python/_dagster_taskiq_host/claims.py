@@ -82,8 +82,15 @@ class Claim(ABC):
         """Takes the claim without waiting; false when another process holds it."""
 
     @abstractmethod
-    def ensure(self) -> Standing:
-        """Checks whether the claim is still held, and takes it again if the database dropped it."""
+    def ensure(self, connection: Any = None) -> Standing:
+        """Checks whether the claim is still held, and takes it again if the database dropped it.
+
+        ``connection``: one that replaces the connection that held it, to hold it from now on.
+        """
+
+    def is_on_connection(self) -> bool:
+        """Returns whether an open connection that this process keeps holds the claim."""
+        return False
 
     @abstractmethod
     def release(self) -> None:
@@ -131,7 +138,7 @@ class FileClaim(Claim):
         except FileNotFoundError:
             return False
 
-    def ensure(self) -> Standing:
+    def ensure(self, connection: Any = None) -> Standing:
         return Standing.HELD if self._fd is not None else Standing.LOST
 
     def release(self) -> None:
@@ -160,21 +167,22 @@ class SqlClaim(Claim):
     def _take(self) -> bool:
         connection = self._connect()
         try:
-            if self._is_on(connection):
-                return True
-            self._prepare(connection)
-            if self._try_lock(connection) or self._is_freed(connection):
-                self._session = self._session_of(connection)
-                if self._kept is None:
-                    self._connection = connection
-                else:
-                    self._info = connection.info
-                    self._info[connections.CLAIM] = self
-                return True
+            return self._is_on(connection) or self._take_on(connection)
         finally:
             if self._connection is not connection:
                 connection.close()
-        return False
+
+    def _take_on(self, connection: Any) -> bool:
+        self._prepare(connection)
+        if not (self._try_lock(connection) or self._is_freed(connection)):
+            return False
+        self._session = self._session_of(connection)
+        if self._kept is None:
+            self._connection = connection
+        else:
+            self._info = connection.info
+            self._info[connections.CLAIM] = self
+        return True
 
     def _connect(self) -> Any:
         if self._kept is not None:
@@ -204,7 +212,15 @@ class SqlClaim(Claim):
             time.sleep(0.05)
         return False
 
-    def ensure(self) -> Standing:
+    def ensure(self, connection: Any = None) -> Standing:
+        if connection is not None and self._kept is not None:
+            if self.is_on_connection():
+                return Standing.HELD
+            taken = self._take_on(connection)
+            if connection.in_transaction():
+                # SQLAlchemy began one with the statements above; the caller begins its own.
+                connection.commit()
+            return Standing.RETAKEN if taken else Standing.LOST
         if self._is_kept() or (self._connection is not None and self._answers(self._connection)):
             return Standing.HELD
         if self._connection is not None:
@@ -218,14 +234,14 @@ class SqlClaim(Claim):
     def _is_on(self, connection: Any) -> bool:
         return connection.info.get(connections.CLAIM) is self
 
-    def _is_marked(self) -> bool:
+    def is_on_connection(self) -> bool:
         return self._info.get(connections.CLAIM) is self
 
     def _is_kept(self) -> bool:
         """Returns whether the kept connection still holds the claim."""
         from sqlalchemy.exc import SQLAlchemyError
 
-        if not self._is_marked():
+        if not self.is_on_connection():
             return False
         try:
             # A kept connection is tested before each use; the mark goes when it is closed. If
@@ -233,7 +249,7 @@ class SqlClaim(Claim):
             self._connect().close()
         except SQLAlchemyError:
             return False
-        return self._is_marked()
+        return self.is_on_connection()
 
     def end_holder(self, idle: float = 0.0) -> None:
         from sqlalchemy.exc import SQLAlchemyError
@@ -255,7 +271,7 @@ class SqlClaim(Claim):
         return True
 
     def release(self) -> None:
-        if self._is_marked():
+        if self.is_on_connection():
             # If the server is away, the session has ended and the claim with it.
             with contextlib.suppress(Exception), connections.without_patience():
                 self._release_kept()

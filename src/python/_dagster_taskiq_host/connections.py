@@ -14,7 +14,7 @@ import functools
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy.event
@@ -50,6 +50,8 @@ _kept: dict[str, Engine] = {}
 _pooled_engines: list[Engine] = []
 _active = False
 _impatient = threading.local()
+_check: "Callable[[Any], None] | None" = None
+"""Called with each connection that does not hold the process's claim, before it is used."""
 _template: Engine | None = None
 """An engine of a SQLite file whose compiled statements later engines share."""
 
@@ -71,6 +73,8 @@ def keep(instance: DagsterInstance) -> None:
             pools[key] = _pool(engine)
         engine.pool = pools[key]
         _pooled_engines.append(engine)
+        if not sqlalchemy.event.contains(engine, "engine_connect", _checked):
+            sqlalchemy.event.listen(engine, "engine_connect", _checked)
     _forget_in_children()
 
 
@@ -91,6 +95,21 @@ def kept(instance: DagsterInstance) -> Iterator[None]:
 def is_kept(engine: Any) -> bool:
     """Returns whether an engine of a server keeps its connection in this process."""
     return engine in _pooled_engines
+
+
+def check_with(check: "Callable[[Any], None] | None") -> None:
+    """Sets what is called with a connection that does not hold the process's claim.
+
+    The server may have dropped the one that did, and the claim with it: what is repeated on another
+    would be written without a claim.
+    """
+    global _check
+    _check = check
+
+
+def _checked(connection: Any, *_older: Any) -> None:
+    if _check is not None and CLAIM not in connection.info:
+        _check(connection)
 
 
 @contextlib.contextmanager
@@ -287,7 +306,8 @@ def _forget_in_children() -> None:
 
 
 def _forget() -> None:
-    """Drops open connections in a forked process: they belong to its parent."""
+    """Drops open connections in a forked process: they and the claim belong to its parent."""
+    check_with(None)
     for engine in [*_kept.values(), *_pooled_engines]:
         engine.pool = engine.pool.recreate()
     _kept.clear()

@@ -4,6 +4,10 @@ A database that was restarted, or could not reach this host for a while, has dro
 process that found it free may have declared this one lost and requested another attempt. So the
 claim is checked again before an end is stored, and from time to time. If it had to be taken again,
 the log shows whether this process is still the owner.
+
+A process can be frozen between the check and the end. Where claim and events share a connection,
+the end cannot be stored on it once the claim is lost, and a new connection is checked before it is
+used.
 """
 
 import contextlib
@@ -16,7 +20,7 @@ from typing import Any, NoReturn
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.events.log import EventLogEntry
 
-from . import claims, event_log, heartbeats, outcomes, run_end, slots
+from . import claims, connections, event_log, heartbeats, outcomes, run_end, slots
 from .claims import Standing
 from .event_groups import EventGroups
 from .messages import Task
@@ -44,10 +48,15 @@ class Guard:
         self.groups = EventGroups(instance, instance.handle_new_event, is_step=task.is_step)
         """Where the events of this process are stored."""
         self._announced = False
+        self._begun = False
+        """Whether the task itself has been started here."""
+        self._looking: int | None = None
+        """The thread that checks the claim."""
         self._looked_at = time.monotonic()
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        connections.check_with(self._reconnected)
 
     def install(self) -> None:
         """Lets every event of this process pass through here."""
@@ -66,7 +75,8 @@ class Guard:
         """
         self._announced = True
         if not self._claim.definite:
-            self.look(begun=False)
+            self.look()
+        self._begun = True
 
     def watch(self) -> None:
         """Checks the claim from a thread: a run that waits for its steps stores no events."""
@@ -78,12 +88,13 @@ class Guard:
 
     def end(self) -> None:
         """Ends the checks: the claim is given up."""
-        self._over.set()
         try:
             self.groups.flush()
             if self.has_slot:
                 self._free_slot()
         finally:
+            self._over.set()
+            connections.check_with(None)
             with self._lock:
                 self._claim.release()
             if self._thread is not None:
@@ -105,19 +116,29 @@ class Guard:
         with contextlib.suppress(Exception):
             self.look()
 
-    def look(self, begun: bool = True) -> None:
+    def _reconnected(self, connection: Any) -> None:
+        """Checks the claim for a connection that does not hold it."""
+        mine = self._looking == threading.get_ident()
+        if not (mine or self._claim.is_on_connection()):
+            self.look(connection)
+
+    def look(self, connection: Any = None) -> None:
         """Checks the claim, and ends this process if its task is no longer its own.
 
-        ``begun``: the task itself has been started here.
+        ``connection`` as for ``Claim.ensure``.
         """
         with self._lock:
             if self._over.is_set():
                 return
             self._looked_at = time.monotonic()
-            standing = self._claim.ensure()
-            lost = standing is Standing.LOST
-            if lost or (standing is Standing.RETAKEN and self._is_taken_over(begun)):
-                self._give_up()
+            self._looking = threading.get_ident()
+            try:
+                standing = self._claim.ensure(connection)
+                lost = standing is Standing.LOST
+                if lost or (standing is Standing.RETAKEN and self._is_taken_over()):
+                    self._give_up()
+            finally:
+                self._looking = None
 
     def _admit(self, event: EventLogEntry) -> bool:
         """Returns whether an event is to be stored."""
@@ -147,12 +168,12 @@ class Guard:
             return event
         return event._replace(dagster_event=event_log.numbered(inner, self._task.attempt))
 
-    def _is_taken_over(self, begun: bool) -> bool:
+    def _is_taken_over(self) -> bool:
         task = self._task
         if task.is_step:
             found = event_log.read(self._instance, task.run_id, task.step_key or "", whole=True)
             attempt = found.attempt(task.attempt)
-            if attempt.terminal is not None or (attempt.start is not None and not begun):
+            if attempt.terminal is not None or (attempt.start is not None and not self._begun):
                 return True
             owner = attempt.owner
         else:
