@@ -66,6 +66,9 @@ class NotEnded(Exception):
 ENDING = 5.0
 """Seconds within which a session is gone after the server was ordered to end it."""
 
+NO_SUCH_SESSION = 1094
+"""Error of MySQL's ``KILL``: the session has ended by itself."""
+
 Session = tuple[Any, Any]
 """Session of a database server: a number that is reused, and a value that distinguishes its users.
 """
@@ -186,7 +189,7 @@ class SqlClaim(Claim):
 
     def _connect(self) -> Any:
         if self._kept is not None:
-            return self._kept.connect().execution_options(isolation_level="AUTOCOMMIT")
+            return self._kept.connect()
         from sqlalchemy import create_engine
         from sqlalchemy.pool import NullPool
 
@@ -239,15 +242,15 @@ class SqlClaim(Claim):
 
     def _is_kept(self) -> bool:
         """Returns whether the kept connection still holds the claim."""
-        from sqlalchemy.exc import SQLAlchemyError
-
         if not self.is_on_connection():
             return False
         try:
             # A kept connection is tested before each use; the mark goes when it is closed. If
             # another thread is using it, this is a new one, and that thread notices.
             self._connect().close()
-        except SQLAlchemyError:
+        except Exception as error:
+            if not storage_away.is_away(error):
+                raise
             return False
         return self.is_on_connection()
 
@@ -409,7 +412,7 @@ class MySqlClaim(SqlClaim):
         holder = connection.execute(statement, {"name": self._name, "idle": idle})
         session = holder.scalar()
         if session is not None:
-            connection.execute(text(f"KILL {int(session)}"))
+            self._kill(connection, session)
 
     def _session_of(self, connection: Any) -> Session | None:
         return _one(
@@ -418,7 +421,6 @@ class MySqlClaim(SqlClaim):
         )
 
     def _end(self, connection: Any, session: Session) -> bool:
-        from sqlalchemy import text
 
         number, host = session
         found = _one(
@@ -428,8 +430,18 @@ class MySqlClaim(SqlClaim):
             host=host,
         )
         if found is not None:
-            connection.execute(text(f"KILL {int(number)}"))
+            self._kill(connection, number)
         return found is not None
+
+    def _kill(self, connection: Any, session: Any) -> None:
+        from sqlalchemy import text
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            connection.execute(text(f"KILL {int(session)}"))
+        except DBAPIError as error:
+            if getattr(error.orig, "errno", None) != NO_SUCH_SESSION:
+                raise
 
 
 def _one(connection: Any, statement: str, **parameters: Any) -> Session | None:
