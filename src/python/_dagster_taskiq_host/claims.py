@@ -79,6 +79,8 @@ class Claim(ABC):
 
     definite = False
     """Whether a free claim proves that its former holder is gone."""
+    shares_connection = False
+    """Whether it is held on a connection that this process keeps for other uses."""
 
     @abstractmethod
     def acquire(self) -> bool:
@@ -158,6 +160,7 @@ class SqlClaim(Claim):
         self._url = url
         self._digest = hashlib.sha256(name.encode()).digest()
         self._kept = kept
+        self.shares_connection = kept is not None
         self._connection: Any = None
         """The claim's own connection, while it holds the claim."""
         self._info: dict[Any, Any] = {}
@@ -421,7 +424,6 @@ class MySqlClaim(SqlClaim):
         )
 
     def _end(self, connection: Any, session: Session) -> bool:
-
         number, host = session
         found = _one(
             connection,

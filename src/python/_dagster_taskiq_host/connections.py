@@ -51,7 +51,7 @@ _pooled_engines: list[Engine] = []
 _active = False
 _impatient = threading.local()
 _check: "Callable[[Any], None] | None" = None
-"""Called with each connection that does not hold the process's claim, before it is used."""
+"""Called with each connection before it is used."""
 _template: Engine | None = None
 """An engine of a SQLite file whose compiled statements later engines share."""
 
@@ -98,17 +98,17 @@ def is_kept(engine: Any) -> bool:
 
 
 def check_with(check: "Callable[[Any], None] | None") -> None:
-    """Sets what is called with a connection that does not hold the process's claim.
+    """Sets what is called with each connection before it is used.
 
-    The server may have dropped the one that did, and the claim with it: what is repeated on another
-    would be written without a claim.
+    The server may have dropped the one that held the process's claim, and the claim with it: what
+    is repeated on another would be written without a claim.
     """
     global _check
     _check = check
 
 
 def _checked(connection: Any, *_older: Any) -> None:
-    if _check is not None and CLAIM not in connection.info:
+    if _check is not None:
         _check(connection)
 
 

@@ -50,13 +50,16 @@ class Guard:
         self._announced = False
         self._begun = False
         """Whether the task itself has been started here."""
+        self._is_retaken = False
+        """Whether the claim was taken again and the log has not been read since then."""
         self._looking: int | None = None
         """The thread that checks the claim."""
         self._looked_at = time.monotonic()
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        connections.check_with(self._reconnected)
+        if claim.shares_connection:
+            connections.check_with(self._reconnected)
 
     def install(self) -> None:
         """Lets every event of this process pass through here."""
@@ -117,9 +120,9 @@ class Guard:
             self.look()
 
     def _reconnected(self, connection: Any) -> None:
-        """Checks the claim for a connection that does not hold it."""
-        mine = self._looking == threading.get_ident()
-        if not (mine or self._claim.is_on_connection()):
+        """Checks the claim where the connection that held it was lost."""
+        holds = self._claim.is_on_connection() and not self._is_retaken
+        if not (holds or self._looking == threading.get_ident()):
             self.look(connection)
 
     def look(self, connection: Any = None) -> None:
@@ -134,9 +137,11 @@ class Guard:
             self._looking = threading.get_ident()
             try:
                 standing = self._claim.ensure(connection)
+                self._is_retaken = self._is_retaken or standing is Standing.RETAKEN
                 lost = standing is Standing.LOST
-                if lost or (standing is Standing.RETAKEN and self._is_taken_over()):
+                if lost or (self._is_retaken and self._is_taken_over()):
                     self._give_up()
+                self._is_retaken = False
             finally:
                 self._looking = None
 
