@@ -414,8 +414,10 @@ def test_a_claim_is_given_up_without_waiting_for_a_server_that_is_away(
     with kept_claim(fleet, "away") as (claim, _engine):
         assert claim.acquire()
         fleet.server.stop(fleet.server.CRASH)
-        monkeypatch.setattr(storage_away._Process, "limit", 3600.0)
+        monkeypatch.setattr(storage_away._Process, "limit", 3.0)
+        monkeypatch.setattr(storage_away._Process, "gave_up", None)
         claim.release()
+        assert storage_away.gave_up() is None, "it was waited for"
         monkeypatch.undo()
         fleet.server.serve()
     assert other.acquire()
