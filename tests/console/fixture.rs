@@ -277,7 +277,7 @@ fn host(pid: u32, location: &str, phase: ForkServerPhase, children: u32) -> Fork
         children,
         pss_bytes: Some(27_500_000 + u64::from(pid) * 4096),
         isolation: match location {
-            "ledger" => None,
+            "instance agent" => None,
             _ if location.contains("/ml/") => Some(Isolation::Reuse),
             _ => Some(Isolation::Fork),
         },
@@ -292,7 +292,7 @@ fn host(pid: u32, location: &str, phase: ForkServerPhase, children: u32) -> Fork
 
 fn workers() -> Vec<WorkerView> {
     let hosts = vec![
-        host(4140, "ledger", ForkServerPhase::Ready, 0),
+        host(4140, "instance agent", ForkServerPhase::Ready, 0),
         host(
             4152,
             "/srv/dagster/warehouse/definitions.py",
@@ -317,7 +317,7 @@ fn workers() -> Vec<WorkerView> {
             WorkerState::Paused,
             slots(4, 2),
             slots(2, 0),
-            vec![host(9070, "ledger", ForkServerPhase::Ready, 0)],
+            vec![host(9070, "instance agent", ForkServerPhase::Ready, 0)],
         ),
     ]
 }
