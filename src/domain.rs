@@ -15,6 +15,7 @@ mod fleet;
 mod isolation;
 mod log;
 mod message;
+mod operation;
 mod part;
 mod process;
 mod query;
@@ -49,6 +50,7 @@ pub use message::{
     Envelope, MAX_PEEKED, MAX_PEEKED_BYTES, MessageStage, Peek, PeekedMessage, QueueDetail,
     RedrivePolicy,
 };
+pub use operation::OperationResult;
 pub(crate) use part::note_missing_daemons;
 pub use part::{DagsterPart, DagsterParts, Health, Instigator, PartKind};
 pub use process::{ProcessUsage, StackReport, UsualTime};

@@ -19,7 +19,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -29,32 +28,6 @@ pub use crate::queue_ops::ending::{AnswerError, Ending};
 use crate::sqs::{Broker, BrokerError, Leases, Queue, QueueSet};
 use crate::wire::redact::NotRestored;
 pub use archive::{Archive, Archived, read_archive};
-
-/// Result of an operation on messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct OperationResult {
-    /// Number of messages that were processed.
-    pub messages: usize,
-    /// Number of messages that were left unchanged.
-    pub left: usize,
-    /// The archive that was written or read, if any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub archive: Option<PathBuf>,
-    /// Summary in one sentence.
-    pub text: String,
-    /// Whether it stopped early, or left a message that it should have processed.
-    pub failed: bool,
-}
-
-impl From<OperationResult> for Reply {
-    fn from(summary: OperationResult) -> Self {
-        if summary.failed {
-            Self::Failed(summary.text)
-        } else {
-            Self::Done(summary.text)
-        }
-    }
-}
 
 /// Reason why an operation did not begin, or could not continue.
 #[derive(Debug, thiserror::Error)]
@@ -200,14 +173,14 @@ impl Operator {
                 keep_waiting,
             } => {
                 let queue = self.queue(&queue).await?;
-                self.drain(&queue, keep_waiting).await?.into()
+                Reply::Operation(self.drain(&queue, keep_waiting).await?)
             }
             Command::PurgeQueue {
                 queue,
                 keep_waiting,
             } => {
                 let queue = self.queue(&queue).await?;
-                self.purge(&queue, keep_waiting).await?.into()
+                Reply::Operation(self.purge(&queue, keep_waiting).await?)
             }
             Command::Query(Query::Queue { queue }) => {
                 let queue = self.queue(&queue).await?;
@@ -253,7 +226,7 @@ impl Operator {
                 to,
             } => {
                 let queue = self.queue(&queue).await?;
-                self.redrive(&queue, &messages, to.as_deref()).await?.into()
+                Reply::Operation(self.redrive(&queue, &messages, to.as_deref()).await?)
             }
             Command::Resend {
                 queue,
@@ -262,13 +235,12 @@ impl Operator {
                 to,
             } => {
                 let queue = self.queue(&queue).await?;
-                self.resend(&queue, &message_id, &body, to.as_deref())
-                    .await?
-                    .into()
+                let resent = self.resend(&queue, &message_id, &body, to.as_deref());
+                Reply::Operation(resent.await?)
             }
             Command::RestoreArchive { file, to, again } => {
                 let file = PathBuf::from(file);
-                self.restore(&file, to.as_deref(), again).await?.into()
+                Reply::Operation(self.restore(&file, to.as_deref(), again).await?)
             }
             other => Reply::Failed(format!("{} is not about a queue", other.verb())),
         })

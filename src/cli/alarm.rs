@@ -12,9 +12,7 @@ use super::block_on;
 use super::output::out;
 use super::worker::sockets_in;
 use crate::alarms::history;
-use crate::domain::{
-    Alarm, AlarmEntry, Command, Reply, Timestamp, coarse_age, plain, seconds_between,
-};
+use crate::domain::{Alarm, AlarmEntry, Command, Timestamp, coarse_age, plain, seconds_between};
 use crate::fleet::{WorkerSocket, client};
 use crate::protocol::frames::own_name;
 use crate::protocol::{ControlError, socket_folder};
@@ -197,11 +195,17 @@ async fn acknowledge(args: AckArgs) -> Result<ExitCode, AlarmError> {
     // Workers agree on acknowledgements: any of them will do.
     let mut workers = workers(&args.list).await?;
     let worker = workers.swap_remove(0);
-    match client::call(&worker.path, command).await? {
-        Reply::Done(text) if args.list.json => out!("{}", json!({"id": id, "done": text})),
-        Reply::Done(text) => out!("{text}"),
-        Reply::Answer(_) => {}
-        Reply::Failed(reason) => return Err(AlarmError::Refused { id, reason }),
+    let verb = command.verb();
+    let reply = client::call(&worker.path, command).await?;
+    if let Some(reason) = reply.problem() {
+        let reason = reason.to_owned();
+        return Err(AlarmError::Refused { id, reason });
+    }
+    if args.list.json {
+        let line = json!({"alarm": id, "verb": verb, "until": until, "text": reply.text()});
+        out!("{line}");
+    } else {
+        out!("{}", reply.text());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -95,7 +95,7 @@ pub fn run(verb: StepVerb) -> Result<ExitCode, StepError> {
                 print(&answer, args.json);
                 return Ok(ExitCode::SUCCESS);
             }
-            Reply::Done(reason) | Reply::Failed(reason) => reason,
+            other => other.text().to_owned(),
         };
         let worker = socket.worker;
         Err(StepError::Refused { worker, reason })

@@ -1,6 +1,6 @@
 //! The audit log: requests to the pool, their users and their outcomes.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,8 +22,13 @@ pub struct AuditEntry {
     pub verb: String,
     /// Target of the command: a worker, a task, a queue, runs.
     pub target: String,
-    /// `done: …` or `failed: …`, with the reply's sentence.
-    pub outcome: String,
+    /// Whether the command was done.
+    pub done: bool,
+    /// The reply's sentence: what was done, or why it was not.
+    pub text: String,
+    /// The archive that a drain of a queue wrote, on `host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PathBuf>,
     /// The operator's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -43,27 +48,5 @@ impl AuditEntry {
             reason: reason.filter(|text: &String| !text.is_empty()),
             ..self
         }
-    }
-
-    /// Whether the command was done, and the reply's sentence.
-    #[must_use]
-    pub fn result(&self) -> (bool, &str) {
-        match self.outcome.split_once(": ") {
-            Some(("done", text)) => (true, text),
-            Some(("failed", text)) => (false, text),
-            _ => (false, &self.outcome),
-        }
-    }
-
-    /// The archive written by a drain of a queue, taken from the end of its reply: `…; 12 are in
-    /// /path/of/the/archive.jsonl`.
-    #[must_use]
-    pub fn archive(&self) -> Option<&str> {
-        let (_, archived) = self.outcome.rsplit_once("; ")?;
-        let (_, path) = archived.split_once(" in ")?;
-        let is_archive = Path::new(path)
-            .extension()
-            .is_some_and(|ending| ending == "jsonl");
-        is_archive.then_some(path)
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::secrets::redact_in_place;
-use super::{Answer, AssetKey, Instigator, JobRef, Query, SlotRange};
+use super::{Answer, AssetKey, Instigator, JobRef, OperationResult, Query, SlotRange};
 
 /// Risk of a command: read-only mode refuses all but `Safe`, and the console asks before
 /// `Destructive`.
@@ -393,14 +393,35 @@ impl Reply {
     pub fn redacted(mut self) -> Self {
         match &mut self {
             Self::Done(text) | Self::Failed(text) => redact_in_place(text),
+            Self::Operation(result) => redact_in_place(&mut result.text),
             // The answer to a query was redacted when it was read.
             Self::Answer(_) => {}
         }
         self
     }
+
+    /// The sentence: what was done, or why it was not; empty for an answer to a query.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Done(text) | Self::Failed(text) => text,
+            Self::Operation(result) => &result.text,
+            Self::Answer(_) => "",
+        }
+    }
+
+    /// Why the command was refused or failed, in one sentence; `None` if it was done.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Failed(text) => Some(text),
+            Self::Operation(result) if result.failed => Some(&result.text),
+            Self::Done(_) | Self::Operation(_) | Self::Answer(_) => None,
+        }
+    }
 }
 
-/// Result of a command: one sentence, or the requested data.
+/// Result of a command: one sentence, what an operation did, or the requested data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
@@ -408,6 +429,8 @@ pub enum Reply {
     Done(String),
     /// The command was refused or failed.
     Failed(String),
+    /// An operation on messages was carried out, perhaps in part.
+    Operation(OperationResult),
     /// The answer to a [`Query`].
     Answer(Box<Answer>),
 }

@@ -328,11 +328,11 @@ fn gather(verb: &str, mut replies: Vec<(Reply, String)>) -> Reply {
     let mut failures = Vec::new();
     let mut done = Vec::new();
     for (reply, id) in replies {
-        match reply {
-            Reply::Done(text) => done.push(text),
-            Reply::Failed(reason) => failures.push(format!("{id}: {reason}")),
+        match (&reply, reply.problem()) {
+            (_, Some(problem)) => failures.push(format!("{id}: {problem}")),
             // A query is for one worker: several answers are not one.
-            Reply::Answer(_) => failures.push(format!("{id}: it must be named to be asked")),
+            (Reply::Answer(_), None) => failures.push(format!("{id}: name one worker")),
+            (done_there, None) => done.push(done_there.text().to_owned()),
         }
     }
     if !failures.is_empty() {

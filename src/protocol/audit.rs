@@ -21,13 +21,21 @@ pub fn entry(
     if command.danger() == Danger::Safe {
         return None;
     }
-    let outcome = match reply {
-        Reply::Done(text) => Ok(text.as_str()),
-        Reply::Failed(text) => Err(text.as_str()),
-        Reply::Answer(_) => Ok("told"),
+    let text = match reply {
+        Reply::Answer(_) => "answered",
+        other => other.text(),
+    };
+    let archive = match (command, reply) {
+        // A restore has the archive as its target.
+        (Command::DrainQueue { .. }, Reply::Operation(result)) => result.archive.clone(),
+        _ => None,
     };
     let target = target(worker, command);
-    Some(line((user, from), command.verb(), &target, outcome))
+    let done = reply.problem().is_none();
+    Some(AuditEntry {
+        archive,
+        ..line((user, from), command.verb(), &target, (done, text))
+    })
 }
 
 /// The entry for a program of the operator's own, which a console ran on this host.
@@ -35,20 +43,16 @@ pub fn entry(
 pub fn program_entry(name: &str, target: &str, outcome: &Result<String, String>) -> AuditEntry {
     let from = super::frames::own_name();
     let user = from.split('@').next().unwrap_or_default();
-    let outcome = outcome.as_deref().map_err(String::as_str);
-    line((user, &from), name, target, outcome)
+    let (Ok(text) | Err(text)) = outcome;
+    line((user, &from), name, target, (outcome.is_ok(), text))
 }
 
 fn line(
     (user, from): (&str, &str),
     verb: &str,
     target: &str,
-    outcome: Result<&str, &str>,
+    (done, text): (bool, &str),
 ) -> AuditEntry {
-    let outcome = match outcome {
-        Ok(text) => format!("done: {text}"),
-        Err(text) => format!("failed: {text}"),
-    };
     AuditEntry {
         time: Timestamp::now(),
         user: user.to_owned(),
@@ -56,7 +60,9 @@ fn line(
         host: super::frames::own_host(),
         verb: verb.to_owned(),
         target: redact_text(target).into_owned(),
-        outcome: redact_text(&outcome).into_owned(),
+        done,
+        text: redact_text(text).into_owned(),
+        archive: None,
         reason: None,
     }
 }
@@ -158,7 +164,7 @@ impl AuditLog {
     /// Appends an entry. A failure is logged: the command was carried out already.
     pub async fn record(&self, entry: AuditEntry) {
         let path = self.path.clone();
-        let text = format!("{} {} {}", entry.verb, entry.target, entry.outcome);
+        let text = format!("{} {}: {}", entry.verb, entry.target, entry.text);
         let written = tokio::task::spawn_blocking(move || append(&path, &entry)).await;
         if let Err(error) = written.map_err(io::Error::other).and_then(|result| result) {
             let path = self.path.display();
@@ -236,7 +242,7 @@ mod tests {
         let mut tail = Tail::new(path.clone());
         assert_eq!(tail.read_new()?, None, "there is no file yet");
         let line = |command: &Command| {
-            let reply = Reply::Done(String::from("as asked"));
+            let reply = Reply::Done(String::from("as requested"));
             entry("ann", "ann@bastion", "w-1", command, &reply)
         };
         for command in [Command::Pause, Command::Resume] {
@@ -245,7 +251,10 @@ mod tests {
         let added = tail.read_new()?.unwrap_or_default();
         let verbs: Vec<&str> = added.iter().map(|entry| entry.verb.as_str()).collect();
         assert_eq!(verbs, ["resume", "pause"]);
-        assert_eq!(added[0].result(), (true, "as asked"));
+        assert_eq!(
+            (added[0].done, added[0].text.as_str()),
+            (true, "as requested")
+        );
         assert_eq!(tail.read_new()?, None);
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{OperationError, OperationResult, Operator, messages, stay};
-use crate::domain::TaskOutcome;
+use super::{OperationError, Operator, messages, stay};
+use crate::domain::{OperationResult, TaskOutcome};
 use crate::fork_server::{ReportKind, Reported};
 use crate::queue_ops::Archive;
 use crate::queue_ops::ending::Ending;

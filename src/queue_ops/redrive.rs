@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{OperationError, OperationResult, Operator, messages, stay};
+use super::{OperationError, Operator, messages, stay};
+use crate::domain::OperationResult;
 use crate::sqs::{
     BrokerError, Delivery, OFFLOADED, Outgoing, Queue, REASON, RECEIVES, SOURCE_QUEUE,
 };

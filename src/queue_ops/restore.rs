@@ -12,7 +12,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{OperationError, OperationResult, Operator, messages};
+use super::{OperationError, Operator, messages};
+use crate::domain::OperationResult;
 use crate::queue_ops::{Archived, read_archive};
 use crate::sqs::{Attribute, OFFLOADED, Outgoing};
 

@@ -448,37 +448,43 @@ fn logs() -> Vec<LogLine> {
 }
 
 fn audit() -> Vec<AuditEntry> {
-    let entry = |seconds, user: &str, verb: &str, target: &str, outcome: &str| AuditEntry {
-        time: ago(seconds),
-        user: user.to_owned(),
-        from: format!("{user}@bastion"),
-        host: String::from("etl-1.internal"),
-        verb: verb.to_owned(),
-        target: target.to_owned(),
-        outcome: outcome.to_owned(),
-        reason: (verb == "pause").then(|| String::from("the warehouse is down until 03:00")),
-    };
+    let entry =
+        |seconds, user: &str, verb: &str, target: &str, done: bool, text: &str| AuditEntry {
+            time: ago(seconds),
+            user: user.to_owned(),
+            from: format!("{user}@bastion"),
+            host: String::from("etl-1.internal"),
+            verb: verb.to_owned(),
+            target: target.to_owned(),
+            done,
+            text: text.to_owned(),
+            archive: None,
+            reason: (verb == "pause").then(|| String::from("the warehouse is down until 03:00")),
+        };
     vec![
         entry(
             4,
             "admin",
             "pause",
             WORKERS[1],
-            "done: paused: 2 running go on, 1 held went back",
+            true,
+            "paused: 2 running go on, 1 held went back",
         ),
         entry(
             610,
             "mara",
             "scale",
             "etl-1.internal-4127 to 4 step slots",
-            "done: 4 step slots",
+            true,
+            "4 step slots",
         ),
         entry(
             7240,
             "mara",
             "terminate runs",
             "runs 4f0c81aa-51b2-4c58-9a3b-8a7be0f1d201",
-            "failed: refused: the console is read-only",
+            false,
+            "refused: the console is read-only",
         ),
     ]
 }

@@ -382,7 +382,7 @@ fn the_palette_completes_what_follows_a_name() {
 
     let mut snapshot = (*fixture::snapshot()).clone();
     let drain = &mut Arc::make_mut(&mut snapshot.audit)[0];
-    drain.outcome = String::from("done: drained 2 from tasks; 2 are in /a/tasks-1.jsonl");
+    drain.archive = Some("/a/tasks-1.jsonl".into());
     harness.tell(Message::Snapshot(Arc::new(snapshot)));
     harness.keys("<esc><esc>:restore <down><enter>");
     let screen = harness.screen();

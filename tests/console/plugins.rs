@@ -222,7 +222,8 @@ fn a_command_of_ones_own_runs_on_a_row_of_the_real_console_and_ends_with_it() {
         line.map(str::to_owned)
     });
     assert!(
-        line.contains("queue plugged: sh -c") && line.contains("done: noted plugged"),
+        line.contains("queue plugged: sh -c")
+            && line.contains(r#""done":true,"text":"noted plugged""#),
         "{line}"
     );
     console.keys(":broken\r");

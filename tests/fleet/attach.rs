@@ -135,7 +135,11 @@ async fn a_fleet_is_seen_and_commanded_through_ssh_and_its_hosts_keep_the_audit_
         panic!("one entry on the worker's host: {:?}", audited(&far));
     };
     assert_eq!(
-        (entry.from.as_str(), entry.verb.as_str(), entry.result()),
+        (
+            entry.from.as_str(),
+            entry.verb.as_str(),
+            (entry.done, entry.text.as_str())
+        ),
         (&*sshd::own_name(), "scale", (true, "7 step slots"))
     );
     assert_eq!(audited(&near), [], "the other worker was not asked");

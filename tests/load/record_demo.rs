@@ -178,9 +178,10 @@ async fn until(
 }
 
 async fn ask(aggregator: &Handle, worker: Option<String>, command: Command) -> Result<(), Failure> {
-    match aggregator.request(worker, command).await? {
-        Reply::Failed(reason) => Err(reason.into()),
-        reply => {
+    let reply = aggregator.request(worker, command).await?;
+    match reply.problem() {
+        Some(reason) => Err(reason.into()),
+        None => {
             println!("{reply:?}");
             Ok(())
         }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use dagster_taskiq_tui::domain::{
-    Answer, AuditEntry, Command, Peek, PeekedMessage, Query, QueueDetail, RedrivePolicy, Reply,
+    Answer, AuditEntry, Command, OperationResult, Peek, PeekedMessage, Query, QueueDetail,
+    RedrivePolicy, Reply,
 };
 use serde_json::{Value, json};
 use support::proxy::Proxy;
@@ -189,12 +190,13 @@ fn without_a_worker_messages_are_peeked_drained_restored_and_purged_and_nobody_w
         &["restore"],
     ];
     assert_eq!(verbs, wanted.concat());
-    assert!(audit[0].outcome.starts_with("failed: "), "{audit:#?}");
+    assert!(!audit[0].done, "{audit:#?}");
     assert_eq!(audit[1].target, "queue ops");
-    assert!(audit[1].outcome.starts_with("done: "), "{audit:#?}");
-    let archives: Vec<&str> = audit.iter().filter_map(AuditEntry::archive).collect();
+    assert!(audit[1].done, "{audit:#?}");
+    let archives = audit.iter().filter_map(|entry| entry.archive.as_deref());
+    let archives: Vec<&Path> = archives.collect();
     assert_eq!(archives.len(), 2, "two were drained: {audit:#?}");
-    assert_eq!(archives[1], archive);
+    assert_eq!(archives[1], Path::new(&archive));
 }
 
 #[test]
@@ -297,7 +299,7 @@ fn dead_letters_are_shown_with_their_reason_redriven_and_sent_again_as_edited() 
     assert!(text.contains("read_only"), "{text}");
     let audit = reader.audit();
     assert!(
-        audit.last().unwrap().outcome.contains("read_only"),
+        audit.last().unwrap().text.contains("read_only"),
         "{audit:#?}"
     );
     assert_eq!(scene.side.counts(), (3, 0));
@@ -376,18 +378,16 @@ fn answer(reply: Reply) -> Answer {
     }
 }
 
-fn done(reply: Reply) -> String {
+fn done(reply: Reply) -> OperationResult {
     match reply {
-        Reply::Done(text) => text,
+        Reply::Operation(result) if !result.failed => result,
         other => panic!("{other:?}"),
     }
 }
 
-fn failed(reply: Reply) -> String {
-    match reply {
-        Reply::Failed(text) => text,
-        other => panic!("{other:?}"),
-    }
+fn failed(reply: &Reply) -> String {
+    let problem = reply.problem().map(str::to_owned);
+    problem.unwrap_or_else(|| panic!("{reply:?}"))
 }
 
 fn peek(queue: &str) -> Command {
@@ -420,12 +420,12 @@ fn dead_letters_that_die_again_at_once_are_redriven_once() {
     wait_until("both are dead", PATIENCE, || {
         (counts(&mut scene, &dead) == (2, 0)).then_some(())
     });
-    let text = done(worker.call(Command::Redrive {
+    let redriven = done(worker.call(Command::Redrive {
         queue: "ops-dead".to_owned(),
         messages: Vec::new(),
         to: None,
     }));
-    assert!(text.contains("2 messages sent back"), "{text}");
+    assert_eq!(redriven.messages, 2, "{redriven:?}");
     wait_until("both are dead again", PATIENCE, || {
         (counts(&mut scene, &dead) == (2, 0)).then_some(())
     });
@@ -483,7 +483,7 @@ fn a_worker_does_all_of_it_on_behalf_of_its_consoles() {
     };
     done(worker.call(redrive(&[&letters[0], &letters[1]])));
     assert_eq!(peeked(&worker, "ops").len(), 3);
-    let again = failed(worker.call(redrive(&[&letters[0]])));
+    let again = failed(&worker.call(redrive(&[&letters[0]])));
     assert!(again.contains("1 message could not be received"), "{again}");
     done(worker.call(Command::Resend {
         queue: "ops-dead".to_owned(),
@@ -493,14 +493,14 @@ fn a_worker_does_all_of_it_on_behalf_of_its_consoles() {
     }));
     assert_eq!(counts(&mut scene, &dead), (0, 0));
 
-    let text = done(worker.call(Command::DrainQueue {
+    let drained = done(worker.call(Command::DrainQueue {
         queue: "ops".to_owned(),
         keep_waiting: true,
     }));
-    let archive = text.split(" in ").last().unwrap().to_owned();
+    assert_eq!((drained.messages, drained.left), (4, 0), "{drained:?}");
     assert_eq!(peeked(&worker, "ops").len(), 0);
     done(worker.call(Command::RestoreArchive {
-        file: archive,
+        file: drained.archive.unwrap().display().to_string(),
         to: None,
         again: false,
     }));
@@ -512,7 +512,7 @@ fn a_worker_does_all_of_it_on_behalf_of_its_consoles() {
     for step in ["good_0", "good_1", "good_2"] {
         assert!(failure(&mut scene, &run, step).contains("purged"));
     }
-    let unknown = failed(worker.call(peek("nowhere")));
+    let unknown = failed(&worker.call(peek("nowhere")));
     assert!(unknown.contains("no such queue"), "{unknown}");
 }
 
@@ -605,12 +605,12 @@ fn where_only_receiving_shows_messages_it_is_said_before_and_counted() {
 
     // One by one, then; to a queue that no poll of the paused worker may still be open on.
     let elsewhere = scene.side.create_queue("elsewhere", None);
-    let text = done(worker.call(Command::Redrive {
+    let redriven = done(worker.call(Command::Redrive {
         queue: "ops-dead".to_owned(),
         messages: Vec::new(),
         to: Some("elsewhere".to_owned()),
     }));
-    assert!(text.contains("2 messages sent back"), "{text}");
+    assert_eq!(redriven.messages, 2, "{redriven:?}");
     assert_eq!(counts(&mut scene, &elsewhere), (2, 0));
 
     let mut shell = Shell::new(&scene);

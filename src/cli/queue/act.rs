@@ -15,10 +15,10 @@ use crate::cli::output::{note, out};
 use crate::cli::reason::ReasonArgs;
 use crate::cli::worker::{host_settings, identity};
 use crate::config::{Partial, Settings, state_folder};
-use crate::domain::{Command, Reply};
+use crate::domain::{Command, OperationResult, Reply};
 use crate::fork_server::ForkServers;
 use crate::protocol::audit::{self, AuditLog};
-use crate::queue_ops::{OperationResult, Operator, read_archive};
+use crate::queue_ops::{Operator, read_archive};
 use crate::sqs::{Broker, QueueSet};
 
 /// Kind of removal.
@@ -239,7 +239,7 @@ pub(super) async fn act(
         work.await
     };
     let reply = match &result {
-        Ok(done) => Reply::from(done.clone()),
+        Ok(done) => Reply::Operation(done.clone()),
         Err(problem) => Reply::Failed(problem.to_string()),
     };
     record(command, &reply, reason).await;

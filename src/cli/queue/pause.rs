@@ -7,9 +7,8 @@ use super::act::{act, finished};
 use super::{PauseArgs, QueueArgs, QueueError, ResumeArgs, StorageArgs, meant};
 use crate::cli::reason::ReasonArgs;
 use crate::config::{Partial, Settings};
-use crate::domain::{Command, Reply};
+use crate::domain::{Command, OperationResult, Reply};
 use crate::protocol::frames::own_name;
-use crate::queue_ops::OperationResult;
 use crate::sqs::Broker;
 
 pub(super) async fn pause(args: PauseArgs) -> Result<ExitCode, QueueError> {
@@ -67,8 +66,8 @@ async fn change(
         let (text, failed) = match reply {
             Reply::Done(text) => (text, false),
             Reply::Failed(text) => (text, true),
-            // Neither command is a query.
-            Reply::Answer(_) => (String::new(), false),
+            // Neither command is a query or about messages.
+            Reply::Operation(_) | Reply::Answer(_) => (String::new(), false),
         };
         Ok(OperationResult {
             text,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 
 use super::RunError;
 use crate::cli::connection::ConnectionArgs;
@@ -101,7 +102,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<(), RunError> {
             Answer::Explanation(found) => found,
             _ => return Err(RunError::NoStorage),
         },
-        Some(Reply::Done(text) | Reply::Failed(text)) => return Err(RunError::Unclear(text)),
+        Some(other) => return Err(RunError::Unclear(other.text().to_owned())),
         None => of_webserver(&settings, &args).await?,
     };
     add_workers(&mut found, &sockets).await;
@@ -120,8 +121,8 @@ pub(super) async fn free_slot(args: FreeSlotArgs) -> Result<(), RunError> {
         ..Partial::default()
     })?;
     let command = Command::FreeSlot {
-        run_id: args.run,
-        step_key: args.step,
+        run_id: args.run.clone(),
+        step_key: args.step.clone(),
     };
     let sockets = sockets_in(args.common.runtime_dir.as_ref()).await;
     let reply = if settings.read_only.value {
@@ -137,11 +138,15 @@ pub(super) async fn free_slot(args: FreeSlotArgs) -> Result<(), RunError> {
         log.record(entry.because(args.reason.text().as_deref()))
             .await;
     }
-    match reply {
-        Reply::Done(text) if args.common.json => out!("{}", serde_json::json!({"done": text})),
-        Reply::Done(text) => out!("{text}"),
-        Reply::Failed(reason) => return Err(RunError::Unclear(reason)),
-        Reply::Answer(_) => {}
+    if let Some(problem) = reply.problem() {
+        return Err(RunError::Unclear(problem.to_owned()));
+    }
+    if args.common.json {
+        let (verb, text) = (command.verb(), reply.text());
+        let line = json!({"run_id": args.run, "step_key": args.step, "verb": verb, "text": text});
+        out!("{line}");
+    } else {
+        out!("{}", reply.text());
     }
     Ok(())
 }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::verbs::{resolve_worker, sockets_in};
 use super::{RestartArgs, WorkerError};
 use crate::cli::output::{note, out};
-use crate::domain::{Command, Reply, Timestamp, WorkerState};
+use crate::domain::{Command, Timestamp, WorkerState};
 use crate::fleet::{WorkerSocket, client};
 
 /// Time for a worker to be back once it is gone: it loads Dagster, perhaps on a busy machine.
@@ -72,10 +73,8 @@ pub(super) async fn restart(args: &RestartArgs) -> Result<ExitCode, WorkerError>
         }
         let name = &worker.worker;
         if target.json {
-            out!(
-                "{}",
-                serde_json::json!({"worker": name, "done": "restarted"})
-            );
+            let line = json!({"worker": name, "verb": "restart", "text": "restarted"});
+            out!("{line}");
         } else {
             out!("{name}: restarted, {} of {all}", done + 1);
         }
@@ -88,12 +87,10 @@ async fn one(args: &RestartArgs, socket: &WorkerSocket) -> Result<(), WorkerErro
     let began = client::status(&socket.path).await?.worker.started_at;
     let within = args.within;
     let command = Command::Restart { within };
-    match client::call_because(&socket.path, command, args.order.reason.text()).await? {
-        Reply::Failed(reason) => {
-            let worker = worker();
-            return Err(WorkerError::Refused { worker, reason });
-        }
-        Reply::Done(_) | Reply::Answer(_) => {}
+    let reply = client::call_because(&socket.path, command, args.order.reason.text()).await?;
+    if let Some(reason) = reply.problem() {
+        let (worker, reason) = (worker(), reason.to_owned());
+        return Err(WorkerError::Refused { worker, reason });
     }
     let mut gone: Option<Instant> = None;
     loop {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use super::{CancelArgs, EndArgs, OrderArgs, TargetArgs, WorkerError, WorkerVerb, wait};
 use crate::cli::output::out;
@@ -104,10 +105,8 @@ async fn kill(order: &OrderArgs) -> Result<ExitCode, WorkerError> {
         }
     }
     if target.json {
-        out!(
-            "{}",
-            serde_json::json!({"worker": worker, "done": "killed"})
-        );
+        let line = json!({"worker": worker, "verb": "kill", "text": "killed"});
+        out!("{line}");
     } else {
         out!("{worker}: killed (pid {pid})");
     }
@@ -117,22 +116,18 @@ async fn kill(order: &OrderArgs) -> Result<ExitCode, WorkerError> {
 async fn send(order: &OrderArgs, command: Command) -> Result<ExitCode, WorkerError> {
     let target = &order.target;
     let socket = resolve_worker(target).await?;
-    match client::call_because(&socket.path, command, order.reason.text()).await? {
-        Reply::Done(text) if target.json => {
-            out!(
-                "{}",
-                serde_json::json!({"worker": socket.worker, "done": text})
-            );
-        }
-        Reply::Done(text) => out!("{}: {text}", socket.worker),
-        // No verb here sends a query.
-        Reply::Answer(_) => {}
-        Reply::Failed(reason) => {
-            return Err(WorkerError::Refused {
-                worker: socket.worker,
-                reason,
-            });
-        }
+    let verb = command.verb();
+    let reply = client::call_because(&socket.path, command, order.reason.text()).await?;
+    let worker = socket.worker;
+    if let Some(reason) = reply.problem() {
+        let reason = reason.to_owned();
+        return Err(WorkerError::Refused { worker, reason });
+    }
+    let text = reply.text();
+    if target.json {
+        out!("{}", json!({"worker": worker, "verb": verb, "text": text}));
+    } else {
+        out!("{worker}: {text}");
     }
     Ok(ExitCode::SUCCESS)
 }

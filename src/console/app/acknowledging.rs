@@ -71,7 +71,7 @@ impl App {
                 Answer::AlarmHistory(entries) => Some(Ok(entries.clone())),
                 _ => return true,
             },
-            Reply::Failed(reason) | Reply::Done(reason) => Some(Err(reason.clone())),
+            other => Some(Err(other.text().to_owned())),
         };
         true
     }

@@ -235,10 +235,10 @@ impl App {
         let Some((_, items)) = batch.sent.take_if(|(sent, _)| *sent == request) else {
             return false;
         };
-        if let Reply::Failed(reason) = reply {
+        if let Some(reason) = reply.problem() {
             batch.failed += items;
             batch.failed_in_a_row += 1;
-            batch.problem = Some(reason.clone());
+            batch.problem = Some(reason.to_owned());
         } else {
             batch.done += items;
             batch.failed_in_a_row = 0;

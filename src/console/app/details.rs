@@ -137,7 +137,7 @@ impl App {
         match reply {
             Reply::Answer(answer) => follow.take(answer, now),
             Reply::Failed(reason) => follow.failed(slot, reason, now),
-            Reply::Done(_) => {}
+            Reply::Done(_) | Reply::Operation(_) => {}
         }
         true
     }

@@ -158,7 +158,7 @@ impl App {
                 }
                 _ => return true,
             },
-            Reply::Failed(reason) | Reply::Done(reason) => Some(Err(reason.clone())),
+            other => Some(Err(other.text().to_owned())),
         };
         true
     }

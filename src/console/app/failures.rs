@@ -188,12 +188,12 @@ impl App {
                 Answer::RunFailures(read) => self.take_logs(read, now, effects),
                 _ => {}
             },
-            Reply::Failed(reason) | Reply::Done(reason) => {
+            other => {
                 // The logs that were to be read are still unread.
                 self.failures
                     .read
                     .retain(|_, read| !read.failures.is_empty());
-                self.failures.problem = Some(reason.clone());
+                self.failures.problem = Some(other.text().to_owned());
                 self.failures.due = now + PAUSE;
             }
         }

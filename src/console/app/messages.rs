@@ -188,7 +188,7 @@ impl App {
                 },
                 Reply::Failed(_),
             )
-            | (_, Reply::Done(_)) => {
+            | (_, Reply::Done(_) | Reply::Operation(_)) => {
                 return false;
             }
             (

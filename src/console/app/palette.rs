@@ -13,7 +13,7 @@ use crate::console::overlay::Overlay;
 use crate::console::render::table_view;
 use crate::console::theme::BUILT_IN;
 use crate::console::{fuzzy, labels, rows};
-use crate::domain::{AuditEntry, LogLevel, QueueRole};
+use crate::domain::{LogLevel, QueueRole};
 
 /// A suggestion of the palette.
 #[derive(Clone, Debug)]
@@ -126,8 +126,9 @@ impl App {
             // Archives of other hosts, too: a home folder may be shared, and a wrong path is
             // reported.
             Verb::Restore => {
-                let archives = self.snapshot.audit.iter().filter_map(AuditEntry::archive);
-                archives.map(str::to_owned).collect()
+                let entries = self.snapshot.audit.iter();
+                let archives = entries.filter_map(|entry| entry.archive.as_ref());
+                archives.map(|path| path.display().to_string()).collect()
             }
             _ => Vec::new(),
         }

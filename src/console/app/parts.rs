@@ -82,9 +82,7 @@ impl App {
                     }
                 }
             }
-            Reply::Failed(reason) | Reply::Done(reason) => {
-                self.parts.problems = vec![reason.clone()];
-            }
+            other => self.parts.problems = vec![other.text().to_owned()],
         }
         true
     }

@@ -212,7 +212,7 @@ impl App {
         let Some(current) = current.filter(|current| current.request == request) else {
             return false;
         };
-        if let Reply::Failed(reason) = reply {
+        if let Some(reason) = reply.problem() {
             let why = format!("{}: {reason}", current.worker);
             self.stop_rolling(&why, now);
         }

@@ -54,6 +54,8 @@ impl App {
                 self.requested_slots.clear();
                 (Tone::Failed, text)
             }
+            Reply::Operation(result) if result.failed => (Tone::Failed, result.text),
+            Reply::Operation(result) => (Tone::Done, result.text),
             Reply::Answer(answer) => {
                 if let Answer::OlderRuns { count, last } = *answer {
                     self.older_loaded(request, count, last, now);

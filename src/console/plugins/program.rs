@@ -360,7 +360,7 @@ mod tests {
             (entry.verb.as_str(), entry.target.as_str()),
             ("mine", "run 4f0c")
         );
-        assert_eq!(entry.result(), (true, "filed as OPS-7"));
+        assert_eq!((entry.done, entry.text.as_str()), (true, "filed as OPS-7"));
         assert_eq!(entry.reason.as_deref(), Some("a test"));
     }
 }

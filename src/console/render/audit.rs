@@ -40,8 +40,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
 
 fn cells<'a>(ctx: Ctx<'a>, entry: &'a AuditEntry) -> Vec<Line<'a>> {
     let roles = ctx.roles;
-    let (done, reply) = entry.result();
-    let outcome = if done {
+    let outcome = if entry.done {
         signed(ctx.glyphs.done, "done", roles.ok)
     } else {
         signed(ctx.glyphs.down, "failed", roles.error)
@@ -60,7 +59,7 @@ fn cells<'a>(ctx: Ctx<'a>, entry: &'a AuditEntry) -> Vec<Line<'a>> {
             text::clean(entry.reason.as_deref().unwrap_or_default()),
             roles.text,
         )),
-        Line::from(span(text::clean(reply), roles.text)),
+        Line::from(span(text::clean(&entry.text), roles.text)),
         Line::from(span(text::clean(&entry.host), roles.dim)),
     ]
 }

@@ -285,8 +285,10 @@ impl Page<'_> {
         if let Some(reason) = &entry.reason {
             self.field("reason", reason);
         }
-        let (done, text) = entry.result();
-        self.field(if done { "done" } else { "failed" }, text);
+        self.field(if entry.done { "done" } else { "failed" }, &entry.text);
+        if let Some(archive) = &entry.archive {
+            self.field("archive", &archive.display().to_string());
+        }
         text::clean(&entry.verb).into_owned()
     }
 

@@ -167,11 +167,7 @@ impl Searchable for PeekedMessage {
 impl Searchable for AuditEntry {
     fn field(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
-            "status" => Some(Cow::Borrowed(if self.result().0 {
-                "done"
-            } else {
-                "failed"
-            })),
+            "status" => Some(Cow::Borrowed(if self.done { "done" } else { "failed" })),
             "host" => Some(Cow::Borrowed(&self.host)),
             _ => None,
         }
@@ -184,7 +180,7 @@ impl Searchable for AuditEntry {
             &self.host,
             &self.verb,
             &self.target,
-            &self.outcome,
+            &self.text,
             self.reason.as_deref().unwrap_or_default(),
         ]
         .join(" ")
