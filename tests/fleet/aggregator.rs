@@ -351,26 +351,30 @@ async fn a_read_only_console_or_worker_refuses_and_every_command_is_in_the_audit
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let told: Vec<_> = lines
+    let recorded: Vec<_> = lines
         .iter()
         .map(|line| {
-            [&line["verb"], &line["target"], &line["outcome"]].map(|value| value.as_str().unwrap())
+            let [verb, target, text] = ["verb", "target", "text"].map(|name| line[name].as_str());
+            (verb, target, line["done"].as_bool(), text)
         })
         .collect();
+    let entry = |verb, target, done, text| (Some(verb), Some(target), Some(done), Some(text));
     let expected = [
-        [
+        entry(
             "pause",
             "every worker",
-            "failed: pause was refused: this console is read-only",
-        ],
-        ["pause", "one", "done: paused"],
-        [
+            false,
+            "pause was refused: this console is read-only",
+        ),
+        entry("pause", "one", true, "paused"),
+        entry(
             "resume",
             "two",
-            "failed: resume was refused: worker two is read-only",
-        ],
+            false,
+            "resume was refused: worker two is read-only",
+        ),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(recorded, expected);
     assert_eq!(lines[0]["host"], frames::own_host());
     assert_eq!(mode(&place.audit()), 0o600);
 }
