@@ -9,28 +9,18 @@
 
 mod alarm_history;
 mod alarms;
-mod audit;
-mod badges;
+pub(super) mod badges;
 mod chrome;
-mod dagster;
-mod dead_letters;
 mod detail;
 mod dialog;
-mod failures;
 mod gantt;
 mod help;
 mod launch;
-mod logs;
-mod overview;
-mod paint;
-mod panel;
-mod prompt;
-mod queues;
-mod runs;
-mod steps;
-mod table;
+pub(super) mod paint;
+pub(super) mod panel;
+pub(super) mod prompt;
+pub(super) mod table;
 pub(super) mod table_view;
-mod workers;
 
 use std::cell::Cell;
 
@@ -47,17 +37,19 @@ use super::labels;
 use super::overlay::Overlay;
 use super::shown::Shown;
 use super::theme::Roles;
-use super::view::View;
+use super::view::{
+    View, audit, dagster, dead_letters, failures, logs, overview, queues, runs, steps, workers,
+};
 
 /// Inputs of every region's drawing.
 #[derive(Clone, Copy)]
-struct Ctx<'a> {
-    app: &'a App,
-    snapshot: &'a Shown,
-    roles: &'a Roles,
-    glyphs: &'static Glyphs,
-    now: Timestamp,
-    caret: &'a Cell<Option<Caret>>,
+pub(super) struct Ctx<'a> {
+    pub(super) app: &'a App,
+    pub(super) snapshot: &'a Shown,
+    pub(super) roles: &'a Roles,
+    pub(super) glyphs: &'static Glyphs,
+    pub(super) now: Timestamp,
+    pub(super) caret: &'a Cell<Option<Caret>>,
 }
 
 impl<'a> Ctx<'a> {
@@ -127,10 +119,10 @@ fn calm(now: Timestamp) -> Timestamp {
 }
 
 /// Rows of a body with room for frames around panels.
-const ROOMY: u16 = 30;
+pub(super) const ROOMY: u16 = 30;
 
 /// Whether there is room for frames around panels.
-fn is_roomy(body: Rect) -> bool {
+pub(super) fn is_roomy(body: Rect) -> bool {
     body.width >= 110 && body.height >= ROOMY
 }
 

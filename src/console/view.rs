@@ -1,4 +1,16 @@
-//! The console's views, in the order of their digits.
+//! The console's views, in the order of their digits. One file each: its columns, and how it is
+//! drawn.
+
+pub(super) mod audit;
+pub(super) mod dagster;
+pub(super) mod dead_letters;
+pub(super) mod failures;
+pub(super) mod logs;
+pub(super) mod overview;
+pub(super) mod queues;
+pub(super) mod runs;
+pub(super) mod steps;
+pub(super) mod workers;
 
 /// One view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -15,17 +15,17 @@ use crate::domain::{
 };
 
 /// A sign and a word in one style.
-pub(super) fn signed(sign: &'static str, word: &str, style: Style) -> Line<'static> {
+pub(in crate::console) fn signed(sign: &'static str, word: &str, style: Style) -> Line<'static> {
     Line::from(span(format!("{sign} {word}"), style))
 }
 
 impl<'a> Ctx<'a> {
-    pub(super) fn phase(self, phase: &Phase) -> Line<'static> {
+    pub(in crate::console) fn phase(self, phase: &Phase) -> Line<'static> {
         let (sign, style) = self.phase_sign(phase);
         signed(sign, labels::phase(phase), style)
     }
 
-    pub(super) fn phase_sign(self, phase: &Phase) -> (&'static str, Style) {
+    pub(in crate::console) fn phase_sign(self, phase: &Phase) -> (&'static str, Style) {
         let (glyphs, roles) = (self.glyphs, self.roles);
         match phase {
             Phase::Held => (glyphs.held, roles.held),
@@ -44,7 +44,7 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    pub(super) fn run_status(self, status: RunStatus) -> Line<'static> {
+    pub(in crate::console) fn run_status(self, status: RunStatus) -> Line<'static> {
         let (glyphs, roles) = (self.glyphs, self.roles);
         let (sign, style) = match status {
             RunStatus::Success => (glyphs.done, roles.ok),
@@ -60,7 +60,7 @@ impl<'a> Ctx<'a> {
         signed(sign, labels::run_status(status), style)
     }
 
-    pub(super) fn worker_sign(self, state: WorkerState) -> (&'static str, Style) {
+    pub(in crate::console) fn worker_sign(self, state: WorkerState) -> (&'static str, Style) {
         let (glyphs, roles) = (self.glyphs, self.roles);
         match state {
             WorkerState::Running => (glyphs.up, roles.ok),
@@ -72,7 +72,7 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    pub(super) fn host_phase(self, phase: &ForkServerPhase) -> Line<'static> {
+    pub(in crate::console) fn host_phase(self, phase: &ForkServerPhase) -> Line<'static> {
         let (glyphs, roles) = (self.glyphs, self.roles);
         let (sign, style) = match phase {
             ForkServerPhase::Ready => (glyphs.up, roles.ok),
@@ -83,7 +83,7 @@ impl<'a> Ctx<'a> {
         signed(sign, labels::host_phase(phase), style)
     }
 
-    pub(super) fn source_sign(self, health: &SourceHealth) -> (&'static str, Style) {
+    pub(in crate::console) fn source_sign(self, health: &SourceHealth) -> (&'static str, Style) {
         let (glyphs, roles) = (self.glyphs, self.roles);
         match health {
             SourceHealth::Up => (glyphs.up, roles.ok),
@@ -93,7 +93,7 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    pub(super) fn level(self, level: LogLevel) -> (&'static str, Style) {
+    pub(in crate::console) fn level(self, level: LogLevel) -> (&'static str, Style) {
         let roles = self.roles;
         match level {
             LogLevel::Trace => ("TRACE", roles.dim),
@@ -105,7 +105,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// Duration of a task's run, or of its wait.
-    pub(super) fn elapsed(self, task: &TaskView) -> Line<'static> {
+    pub(in crate::console) fn elapsed(self, task: &TaskView) -> Line<'static> {
         let roles = self.roles;
         match &task.phase {
             Phase::Running { since, .. } => {
@@ -129,7 +129,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// Time that a task waited for its start, in queue and worker; for a held one, until now.
-    pub(super) fn waited(self, task: &TaskView) -> Line<'static> {
+    pub(in crate::console) fn waited(self, task: &TaskView) -> Line<'static> {
         let sent = task.sent_at.unwrap_or(task.received_at);
         let text = match &task.phase {
             Phase::Held => format::duration(seconds_between(sent, self.now)),
@@ -144,16 +144,16 @@ impl<'a> Ctx<'a> {
     }
 
     /// The time of day a task ended.
-    pub(super) fn ended(self, task: &TaskView) -> String {
+    pub(in crate::console) fn ended(self, task: &TaskView) -> String {
         ended_at(task).map_or_else(String::new, |at| self.clock(at))
     }
 
-    pub(super) fn clock(self, at: Timestamp) -> String {
+    pub(in crate::console) fn clock(self, at: Timestamp) -> String {
         format::clock(at, &self.app.setup.zone)
     }
 
     /// A figure that SQS only estimates, or the sign for an unknown one.
-    pub(super) fn about(self, n: Option<u64>, style: Style) -> Line<'static> {
+    pub(in crate::console) fn about(self, n: Option<u64>, style: Style) -> Line<'static> {
         match n {
             None => Line::from(span(self.glyphs.unknown, self.roles.dim)),
             Some(0) => Line::from(span("~0", self.roles.dim)),
@@ -162,7 +162,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// An exact figure; zero is dim.
-    pub(super) fn exact(self, n: u64, style: Style) -> Span<'static> {
+    pub(in crate::console) fn exact(self, n: u64, style: Style) -> Span<'static> {
         span(
             format::count(n),
             if n == 0 { self.roles.dim } else { style },
@@ -170,7 +170,13 @@ impl<'a> Ctx<'a> {
     }
 
     /// A bar of `width` columns, filled by `value` of `max`.
-    pub(super) fn bar(self, value: u64, max: u64, width: u16, style: Style) -> Line<'static> {
+    pub(in crate::console) fn bar(
+        self,
+        value: u64,
+        max: u64,
+        width: u16,
+        style: Style,
+    ) -> Line<'static> {
         let eighths = u64::from(width) * 8;
         let filled = value
             .min(max)
@@ -194,7 +200,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// Slots as signs if they fit in `width`, else as a figure; with their bounds if those fit.
-    pub(super) fn slots(self, slots: Slots, width: u16) -> Line<'static> {
+    pub(in crate::console) fn slots(self, slots: Slots, width: u16) -> Line<'static> {
         let roles = self.roles;
         let whole = slots.to_string();
         let figure = if whole.len() <= usize::from(width) {
@@ -225,7 +231,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// A queue's short name, by its role in the set.
-    pub(super) fn queue_label(self, queue: &str) -> &'a str {
+    pub(in crate::console) fn queue_label(self, queue: &str) -> &'a str {
         let view = self.snapshot.queues.iter().find(|view| view.name == queue);
         match view.map(|view| &view.role) {
             Some(QueueRole::Base) => "base",

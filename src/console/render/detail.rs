@@ -10,12 +10,11 @@ use ratatui::text::{Line, Span};
 use super::Ctx;
 use super::dialog::{box_area, box_inner, boxed};
 use super::paint::{self, span};
-use super::queues;
 use crate::console::app::App;
 use crate::console::depth_history::DAY;
 use crate::console::labels::{self, plural};
 use crate::console::render::badges::signed;
-use crate::console::view::View;
+use crate::console::view::{View, queues};
 use crate::console::{format, rows, text};
 use crate::domain::{AuditEntry, FleetWorker, LogLine, QueueView, WorkerState, WorkerView};
 

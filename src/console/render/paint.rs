@@ -9,17 +9,17 @@ use super::{Caret, Ctx};
 use crate::console::text;
 
 /// Marks the span in which text is typed. It is not drawn: the terminal's cursor stands there.
-pub(super) const CARET: Modifier = Modifier::RAPID_BLINK;
+pub(in crate::console) const CARET: Modifier = Modifier::RAPID_BLINK;
 
 /// Alignment of a line in its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Align {
+pub(in crate::console) enum Align {
     Left,
     Right,
 }
 
 /// The first line of an area; empty if it has none.
-pub(super) fn row(area: Rect, index: u16) -> Rect {
+pub(in crate::console) fn row(area: Rect, index: u16) -> Rect {
     let height = u16::from(index < area.height);
     Rect {
         y: area.y + index.min(area.height),
@@ -29,14 +29,20 @@ pub(super) fn row(area: Rect, index: u16) -> Rect {
 }
 
 /// Columns a line takes.
-pub(super) fn line_width(line: &Line) -> u16 {
+pub(in crate::console) fn line_width(line: &Line) -> u16 {
     let width = |span: &Span| text::width(&span.content);
     line.spans.iter().map(width).fold(0, u16::saturating_add)
 }
 
 /// Paints a line on the first row of an area; a line that does not fit ends in an ellipsis. Returns
 /// the columns used.
-pub(super) fn line(ctx: Ctx, buf: &mut Buffer, area: Rect, line: &Line, align: Align) -> u16 {
+pub(in crate::console) fn line(
+    ctx: Ctx,
+    buf: &mut Buffer,
+    area: Rect,
+    line: &Line,
+    align: Align,
+) -> u16 {
     let area = area.intersection(buf.area);
     if area.is_empty() {
         return 0;
@@ -79,7 +85,7 @@ pub(super) fn line(ctx: Ctx, buf: &mut Buffer, area: Rect, line: &Line, align: A
 }
 
 /// Paints lines from the top of an area, as many as fit.
-pub(super) fn lines(ctx: Ctx, buf: &mut Buffer, area: Rect, lines: &[Line]) {
+pub(in crate::console) fn lines(ctx: Ctx, buf: &mut Buffer, area: Rect, lines: &[Line]) {
     for (index, each) in (0..area.height).zip(lines) {
         line(ctx, buf, row(area, index), each, Align::Left);
     }
@@ -87,7 +93,7 @@ pub(super) fn lines(ctx: Ctx, buf: &mut Buffer, area: Rect, lines: &[Line]) {
 
 /// Marks a row as the one under the cursor. If the theme reverses it, single colours would leave
 /// patches of background, so they are removed.
-pub(super) fn cursor_row(ctx: Ctx, buf: &mut Buffer, area: Rect) {
+pub(in crate::console) fn cursor_row(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     let style = ctx.roles.cursor;
     // An input line takes precedence over a chosen row.
     if !area.is_empty() && ctx.caret.get().is_none_or(|caret| !caret.is_shown) {
@@ -105,7 +111,7 @@ pub(super) fn cursor_row(ctx: Ctx, buf: &mut Buffer, area: Rect) {
 }
 
 /// Marks a text, given in lower case, wherever it stands in an area.
-pub(super) fn highlight(buf: &mut Buffer, area: Rect, needle: &str) {
+pub(in crate::console) fn highlight(buf: &mut Buffer, area: Rect, needle: &str) {
     if needle.is_empty() {
         return;
     }
@@ -129,7 +135,7 @@ pub(super) fn highlight(buf: &mut Buffer, area: Rect, needle: &str) {
 }
 
 /// Clears an area to the screen's background.
-pub(super) fn clear(ctx: Ctx, buf: &mut Buffer, area: Rect) {
+pub(in crate::console) fn clear(ctx: Ctx, buf: &mut Buffer, area: Rect) {
     let area = area.intersection(buf.area);
     for position in area.positions() {
         // A wide character whose right half lies in the area would spill over its edge.
@@ -145,7 +151,7 @@ pub(super) fn clear(ctx: Ctx, buf: &mut Buffer, area: Rect) {
 }
 
 /// Replaces characters that an ASCII terminal cannot show: names and messages come from elsewhere.
-pub(super) fn to_ascii(buf: &mut Buffer) {
+pub(in crate::console) fn to_ascii(buf: &mut Buffer) {
     for cell in &mut buf.content {
         if !cell.symbol().is_ascii() {
             cell.set_symbol("?");
@@ -154,6 +160,9 @@ pub(super) fn to_ascii(buf: &mut Buffer) {
 }
 
 /// A span.
-pub(super) fn span<'a>(text: impl Into<std::borrow::Cow<'a, str>>, style: Style) -> Span<'a> {
+pub(in crate::console) fn span<'a>(
+    text: impl Into<std::borrow::Cow<'a, str>>,
+    style: Style,
+) -> Span<'a> {
     Span::styled(text, style)
 }

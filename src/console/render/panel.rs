@@ -11,7 +11,7 @@ use crate::console::text;
 
 /// Draws a panel with a title, and a note at its right end; returns the area inside. `framed` is
 /// the same for all panels of a screen.
-pub(super) fn panel(
+pub(in crate::console) fn panel(
     ctx: Ctx,
     buf: &mut Buffer,
     area: Rect,
@@ -62,14 +62,14 @@ fn top(area: Rect, framed: bool) -> Rect {
 }
 
 /// Columns for the note at the right end of a title.
-pub(super) fn room_beside(title: &str, area: Rect, framed: bool) -> u16 {
+pub(in crate::console) fn room_beside(title: &str, area: Rect, framed: bool) -> u16 {
     // The title and the note each have a blank on either side, and a bit of the rule stays.
     let taken = text::width(title).saturating_add(6);
     top(area, framed).width.saturating_sub(taken)
 }
 
 /// The area inside a panel.
-pub(super) fn within(area: Rect, framed: bool) -> Rect {
+pub(in crate::console) fn within(area: Rect, framed: bool) -> Rect {
     if framed {
         Rect {
             x: area.x + 2.min(area.width),
@@ -88,7 +88,7 @@ pub(super) fn within(area: Rect, framed: bool) -> Rect {
 
 /// Area of a panel's text, which stands under the title; in tables the column before it is the
 /// cursor's.
-pub(super) fn indent(inner: Rect) -> Rect {
+pub(in crate::console) fn indent(inner: Rect) -> Rect {
     Rect {
         x: inner.x + 1.min(inner.width),
         width: inner.width.saturating_sub(1),
@@ -97,6 +97,6 @@ pub(super) fn indent(inner: Rect) -> Rect {
 }
 
 /// The area inside a panel that fills the whole body.
-pub(super) fn inner(body: Rect) -> Rect {
+pub(in crate::console) fn inner(body: Rect) -> Rect {
     within(body, is_roomy(body))
 }

@@ -153,7 +153,7 @@ pub(super) fn palette(ctx: Ctx, input: &Input, choice: usize, screen: Screen, bu
 }
 
 /// The title of a view, after the path that led into it.
-pub(super) fn place(ctx: Ctx, title: &str) -> String {
+pub(in crate::console) fn place(ctx: Ctx, title: &str) -> String {
     let arrow = ctx.glyphs.arrow;
     let places = ctx.app.trail().iter();
     let mut way: Vec<String> = places
@@ -178,7 +178,7 @@ fn matching(ctx: Ctx) -> String {
 }
 
 /// The filter and the number of matches, for the right of a title; without a filter, the count.
-pub(super) fn filter_note(ctx: Ctx) -> Line<'static> {
+pub(in crate::console) fn filter_note(ctx: Ctx) -> Line<'static> {
     let list = ctx.app.list();
     if list.filter.text().is_empty() {
         let total = rows::total(ctx.app.view(), ctx.snapshot);
@@ -192,7 +192,7 @@ pub(super) fn filter_note(ctx: Ctx) -> Line<'static> {
 
 /// Text of an empty list: that the filter hides everything and its available fields, or the next
 /// action.
-pub(super) fn nothing(ctx: Ctx, text: &'static str) -> Line<'static> {
+pub(in crate::console) fn nothing(ctx: Ctx, text: &'static str) -> Line<'static> {
     let filter = &ctx.app.list().filter;
     if filter.text().is_empty() {
         return Line::from(span(text, ctx.roles.dim));

@@ -12,7 +12,7 @@ use crate::console::text;
 /// A column. Widths are defined here and do not depend on the rows, so that columns stay in place
 /// while scrolling.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
+pub(in crate::console) struct Column {
     title: &'static str,
     width: u16,
     max: u16,
@@ -21,7 +21,7 @@ pub(super) struct Column {
 }
 
 /// A column of fixed width. On a narrow screen, the columns of the highest rank are left out first.
-pub(super) const fn column(title: &'static str, width: u16, rank: u8) -> Column {
+pub(in crate::console) const fn column(title: &'static str, width: u16, rank: u8) -> Column {
     Column {
         title,
         width,
@@ -32,17 +32,17 @@ pub(super) const fn column(title: &'static str, width: u16, rank: u8) -> Column 
 }
 
 impl Column {
-    pub(super) fn title(&self) -> &'static str {
+    pub(in crate::console) fn title(&self) -> &'static str {
         self.title
     }
 
     /// Lets the column grow up to `max` columns.
-    pub(super) const fn grow(self, max: u16) -> Self {
+    pub(in crate::console) const fn grow(self, max: u16) -> Self {
         Self { max, ..self }
     }
 
     /// Aligns the column to the right, as for figures.
-    pub(super) const fn right(self) -> Self {
+    pub(in crate::console) const fn right(self) -> Self {
         let align = Align::Right;
         Self { align, ..self }
     }
@@ -99,13 +99,13 @@ fn solve(columns: &[Column], width: u16, is_shown: impl Fn(&Column) -> bool) -> 
 }
 
 /// Number of rows of a table that fills a panel over `area`.
-pub(super) fn body_rows(area: Rect) -> u16 {
+pub(in crate::console) fn body_rows(area: Rect) -> u16 {
     panel::inner(area).height.saturating_sub(1)
 }
 
 /// Draws the header and the visible rows of a list. `cells` returns the cells of the row at a
 /// position of the snapshot's list, one per column.
-pub(super) fn table<'a>(
+pub(in crate::console) fn table<'a>(
     ctx: Ctx,
     buf: &mut Buffer,
     area: Rect,
@@ -165,7 +165,7 @@ pub(super) fn table<'a>(
 }
 
 /// Draws a small table without a cursor, all of its rows that fit.
-pub(super) fn plain<'a>(
+pub(in crate::console) fn plain<'a>(
     ctx: Ctx,
     buf: &mut Buffer,
     area: Rect,

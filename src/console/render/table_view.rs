@@ -8,20 +8,22 @@ use ratatui::text::{Line, Span};
 use super::paint::{self, span};
 use super::panel::{self, panel};
 use super::table::{self, Column};
-use super::{Ctx, audit, dagster, dead_letters, failures, prompt, queues, runs, steps, workers};
-use crate::console::view::View;
+use super::{Ctx, prompt};
+use crate::console::view::{
+    View, audit, dagster, dead_letters, failures, queues, runs, steps, workers,
+};
 
 /// The table of a view.
 pub(in crate::console) struct Sheet {
     /// Title of its panel.
-    pub(super) title: &'static str,
+    pub(in crate::console) title: &'static str,
     /// Text while it has no rows: the reason, and the next action.
-    pub(super) empty: &'static str,
+    pub(in crate::console) empty: &'static str,
     /// Its columns.
-    pub(super) columns: &'static [Column],
+    pub(in crate::console) columns: &'static [Column],
     /// The cells of the row at a position of the snapshot's list, one per column, for a table of
     /// this many columns of the terminal.
-    pub(super) cells: for<'a> fn(Ctx<'a>, usize, u16) -> Vec<Line<'a>>,
+    pub(in crate::console) cells: for<'a> fn(Ctx<'a>, usize, u16) -> Vec<Line<'a>>,
 }
 
 /// The sheet of a view, if it is a table.
@@ -48,7 +50,13 @@ impl Sheet {
 }
 
 /// Draws the sheet over `area`; returns whether it has rows.
-pub(super) fn render(ctx: Ctx, sheet: &Sheet, area: Rect, framed: bool, buf: &mut Buffer) -> bool {
+pub(in crate::console) fn render(
+    ctx: Ctx,
+    sheet: &Sheet,
+    area: Rect,
+    framed: bool,
+    buf: &mut Buffer,
+) -> bool {
     let list = ctx.app.list();
     let title = prompt::place(ctx, sheet.title);
     let mut note = note(ctx);

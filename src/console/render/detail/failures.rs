@@ -1,9 +1,9 @@
 //! Details of a group of failures: each of them with its run, step, worker and error.
 
-use super::super::failures;
 use super::super::paint::span;
 use super::Page;
 use crate::console::labels::plural;
+use crate::console::view::failures;
 use crate::console::{format, text};
 use crate::domain::FailureGroup;
 

@@ -6,9 +6,9 @@ use ratatui::text::Line;
 use super::Page;
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::labels::plural;
-use crate::console::render::dead_letters::size;
 use crate::console::render::paint::span;
 use crate::console::text;
+use crate::console::view::dead_letters::size;
 use crate::domain::{Peek, PeekedMessage, QueueDetail, QueueView};
 
 /// The attribute with a queue's creation time, in Unix seconds.

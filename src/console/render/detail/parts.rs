@@ -1,9 +1,9 @@
 //! Details of a part of Dagster: all that is known, and its whole error.
 
-use super::super::dagster::sign;
 use super::Page;
 use crate::console::render::badges::signed;
 use crate::console::text;
+use crate::console::view::dagster::sign;
 use crate::domain::DagsterPart;
 
 impl Page<'_> {

@@ -2,11 +2,12 @@
 
 use ratatui::text::Line;
 
+use super::super::gantt;
 use super::super::paint::span;
-use super::super::{gantt, runs};
 use super::{LOG_LINES, Page};
 use crate::console::follow::Follow;
 use crate::console::labels::{self, plural};
+use crate::console::view::runs;
 use crate::console::{format, text};
 use crate::domain::{RunView, TaskView};
 

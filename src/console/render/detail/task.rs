@@ -3,11 +3,11 @@
 use ratatui::text::Line;
 
 use super::super::paint::span;
-use super::super::steps;
 use super::{LOG_LINES, Page};
 use crate::console::follow::Follow;
 use crate::console::labels::{self, plural};
 use crate::console::text;
+use crate::console::view::steps;
 use crate::domain::{LogLine, Phase, TaskView};
 
 /// Number of output lines shown of each stream: the newest.

@@ -4,11 +4,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::paint::span;
-use super::table::{Column, column};
-use super::table_view::{self, Sheet};
-use super::{Ctx, is_roomy};
 use crate::console::render::badges::signed;
+use crate::console::render::paint::span;
+use crate::console::render::table::{Column, column};
+use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::{Ctx, is_roomy};
 use crate::console::{format, text};
 use crate::domain::AuditEntry;
 
@@ -24,7 +24,7 @@ const COLUMNS: [Column; 9] = [
     column("HOST", 12, 6).grow(24),
 ];
 
-pub(super) const SHEET: Sheet = Sheet {
+pub(in crate::console) const SHEET: Sheet = Sheet {
     title: "Audit",
     empty: "Nothing was asked here yet: whatever changes something is recorded.",
     columns: &COLUMNS,
@@ -34,7 +34,7 @@ pub(super) const SHEET: Sheet = Sheet {
     },
 };
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     table_view::render(ctx, &SHEET, body, is_roomy(body), buf);
 }
 

@@ -6,17 +6,17 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::paint::{self, Align, span};
-use super::panel::{self, panel};
-use super::{Ctx, is_roomy, prompt};
 use crate::console::app::LogTimes;
+use crate::console::render::paint::{self, Align, span};
+use crate::console::render::panel::{self, panel};
+use crate::console::render::{Ctx, is_roomy, prompt};
 use crate::console::{format, labels, text};
 use crate::domain::{LogLevel, LogLine};
 
 /// Columns of a line's target on a wide screen.
 const TARGET: u16 = 22;
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let list = ctx.app.list();
     let inner = panel(
         ctx,

@@ -5,13 +5,14 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-use super::badges::signed;
-use super::paint::{self, span};
-use super::panel::{self, panel};
-use super::table::{Column, column};
-use super::table_view::{self, Sheet};
-use super::{Ctx, is_roomy, queues};
+use super::queues;
 use crate::console::format::{self, coarse_age, seconds_between};
+use crate::console::render::badges::signed;
+use crate::console::render::paint::{self, span};
+use crate::console::render::panel::{self, panel};
+use crate::console::render::table::{Column, column};
+use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::{Ctx, is_roomy};
 use crate::console::text;
 use crate::domain::{DagsterPart, Health};
 
@@ -26,7 +27,7 @@ const COLUMNS: [Column; 8] = [
     column("ERROR", 16, 3).grow(90),
 ];
 
-pub(super) const SHEET: Sheet = Sheet {
+pub(in crate::console) const SHEET: Sheet = Sheet {
     title: "Dagster",
     empty: "Dagster's webserver has not answered yet.",
     columns: &COLUMNS,
@@ -36,7 +37,7 @@ pub(super) const SHEET: Sheet = Sheet {
     },
 };
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = queues::regions(body);
     let problems = &ctx.app.parts.problems;
@@ -78,7 +79,7 @@ pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     paint::lines(ctx, buf, panel::indent(below), &lines);
 }
 
-pub(super) fn sign(ctx: Ctx, health: Health) -> (&'static str, Style) {
+pub(in crate::console) fn sign(ctx: Ctx, health: Health) -> (&'static str, Style) {
     let (glyphs, roles) = (ctx.glyphs, ctx.roles);
     match health {
         Health::Bad => (glyphs.down, roles.error),

@@ -4,14 +4,14 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::paint::{self, span};
-use super::panel::{self, panel};
-use super::table::{self, Column, column};
-use super::table_view::{self, Sheet};
-use super::{Ctx, is_roomy};
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::labels;
 use crate::console::render::badges::signed;
+use crate::console::render::paint::{self, span};
+use crate::console::render::panel::{self, panel};
+use crate::console::render::table::{self, Column, column};
+use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::{Ctx, is_roomy};
 use crate::console::text;
 use crate::domain::{PriorityCount, QueuePause, QueueRole, QueueView};
 
@@ -34,7 +34,7 @@ const COLUMNS: [Column; 11] = [
 const FRESH_SECONDS: u64 = 15;
 
 /// The table, and below it the queue under the cursor if there is room.
-pub(super) fn regions(body: Rect) -> (Rect, Rect) {
+pub(in crate::console) fn regions(body: Rect) -> (Rect, Rect) {
     let lower = if body.height >= 30 {
         14
     } else if body.height >= 18 {
@@ -56,7 +56,7 @@ pub(super) fn regions(body: Rect) -> (Rect, Rect) {
     )
 }
 
-pub(super) const SHEET: Sheet = Sheet {
+pub(in crate::console) const SHEET: Sheet = Sheet {
     title: "Queues",
     empty: "No queue is known yet: a worker tells of the queues it is subscribed to.",
     columns: &COLUMNS,
@@ -66,7 +66,7 @@ pub(super) const SHEET: Sheet = Sheet {
     },
 };
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = regions(body);
     if !table_view::render(ctx, &SHEET, upper, framed, buf) {
@@ -135,7 +135,7 @@ fn state<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
 }
 
 /// Who paused a queue, when and why.
-pub(super) fn paused(ctx: Ctx, pause: &QueuePause) -> String {
+pub(in crate::console) fn paused(ctx: Ctx, pause: &QueuePause) -> String {
     let age = coarse_age(seconds_between(pause.at, ctx.now));
     let why = pause.reason.as_ref().map(|reason| format!(": {reason}"));
     let text = format!(
@@ -147,7 +147,7 @@ pub(super) fn paused(ctx: Ctx, pause: &QueuePause) -> String {
 }
 
 /// A queue's name; a paused one has its sign, and a dead-letter queue that is not empty stands out.
-pub(super) fn name<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
+pub(in crate::console) fn name<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
     if ctx.snapshot.paused_queues.contains_key(&queue.name) {
         let text = format!("{} {}", ctx.glyphs.paused, queue.name);
         return Line::from(span(text, ctx.roles.warn));
@@ -165,7 +165,7 @@ pub(super) fn name<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
 }
 
 /// Age of the oldest message, if the broker reports it.
-pub(super) fn oldest(ctx: Ctx, queue: &QueueView) -> Line<'static> {
+pub(in crate::console) fn oldest(ctx: Ctx, queue: &QueueView) -> Line<'static> {
     match queue.oldest.map(|at| seconds_between(at, ctx.now)) {
         None => Line::from(span(ctx.glyphs.unknown, ctx.roles.dim)),
         Some(age) => Line::from(span(coarse_age(age), ctx.roles.waiting)),
@@ -173,7 +173,7 @@ pub(super) fn oldest(ctx: Ctx, queue: &QueueView) -> Line<'static> {
 }
 
 /// Age of a queue's counts: `now` while they are read regularly, then in coarse steps.
-pub(super) fn as_of(ctx: Ctx, queue: &QueueView) -> Line<'static> {
+pub(in crate::console) fn as_of(ctx: Ctx, queue: &QueueView) -> Line<'static> {
     match queue.counted_at.map(|at| seconds_between(at, ctx.now)) {
         None => Line::from(span(ctx.glyphs.unknown, ctx.roles.dim)),
         Some(age) if age < FRESH_SECONDS => Line::from(span("now", ctx.roles.dim)),

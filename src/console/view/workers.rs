@@ -5,14 +5,14 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::paint::{self, span};
-use super::panel::{self, panel};
-use super::table::{self, Column, column};
-use super::table_view::{self, Sheet};
-use super::{Ctx, is_roomy};
 use crate::console::alarms::HEARTBEAT_LATE;
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::render::badges::signed;
+use crate::console::render::paint::{self, span};
+use crate::console::render::panel::{self, panel};
+use crate::console::render::table::{self, Column, column};
+use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::{Ctx, is_roomy};
 use crate::console::rows::{self, WorkerRow};
 use crate::domain::{
     FleetWorker, ForkServerPhase, ForkServerView, Isolation, WorkerState, WorkerView,
@@ -34,7 +34,7 @@ const COLUMNS: [Column; 12] = [
 ];
 
 /// The table, and below it the worker under the cursor.
-pub(super) fn regions(body: Rect) -> (Rect, Rect) {
+pub(in crate::console) fn regions(body: Rect) -> (Rect, Rect) {
     let lower = if body.height >= 30 {
         body.height / 2
     } else if body.height >= 14 {
@@ -56,7 +56,7 @@ pub(super) fn regions(body: Rect) -> (Rect, Rect) {
     )
 }
 
-pub(super) const SHEET: Sheet = Sheet {
+pub(in crate::console) const SHEET: Sheet = Sheet {
     title: "Workers",
     empty: "No worker is linked: nothing takes messages from the queues. S starts one.",
     columns: &COLUMNS,
@@ -68,7 +68,7 @@ pub(super) const SHEET: Sheet = Sheet {
     },
 };
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = regions(body);
     if !table_view::render(ctx, &SHEET, upper, framed, buf) {
@@ -121,7 +121,7 @@ fn cells<'a>(ctx: Ctx<'a>, worker: WorkerRow<'a>, width: u16) -> Vec<Line<'a>> {
 }
 
 /// State of a worker. A worker whose report is overdue is not shown as running.
-pub(super) fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
+pub(in crate::console) fn state(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     match (worker, worker.state()) {
         (_, state) if is_silent(ctx, worker) && !state.is_some_and(WorkerState::is_over) => {
             signed(ctx.glyphs.down, "silent", ctx.roles.error)

@@ -5,11 +5,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::paint::{self, span};
-use super::table::{Column, column};
-use super::table_view::{self, Sheet};
-use super::{Ctx, is_roomy};
 use crate::console::format::{self, seconds_between};
+use crate::console::render::paint::{self, span};
+use crate::console::render::table::{Column, column};
+use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::{Ctx, is_roomy};
 use crate::console::{labels, text};
 use crate::domain::{RunStatus, RunView, SourceHealth};
 
@@ -31,7 +31,7 @@ const COLUMNS: [Column; 12] = [
 /// Columns of the bar of steps.
 const BAR: u16 = 18;
 
-pub(super) const SHEET: Sheet = Sheet {
+pub(in crate::console) const SHEET: Sheet = Sheet {
     title: "Runs",
     empty: "No runs are known. Press l to launch one.",
     columns: &COLUMNS,
@@ -41,7 +41,7 @@ pub(super) const SHEET: Sheet = Sheet {
     },
 };
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let sheet = Sheet {
         empty: empty(ctx),
         ..SHEET
@@ -125,7 +125,7 @@ fn progress(ctx: Ctx, run: &RunView, width: u16) -> Line<'static> {
 }
 
 /// Duration from start to end, or to now.
-pub(super) fn duration(ctx: Ctx, run: &RunView) -> String {
+pub(in crate::console) fn duration(ctx: Ctx, run: &RunView) -> String {
     match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) => format::span(started, ended),
         (Some(started), None) => format::duration(seconds_between(started, ctx.now)),

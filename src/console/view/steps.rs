@@ -4,10 +4,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::paint::span;
-use super::table::{Column, column};
-use super::table_view::{self, Sheet};
-use super::{Ctx, is_roomy};
+use crate::console::render::paint::span;
+use crate::console::render::table::{Column, column};
+use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::{Ctx, is_roomy};
 use crate::console::rows::task_at;
 use crate::console::{format, text};
 use crate::domain::{Phase, TaskView, Usage};
@@ -31,7 +31,7 @@ const COLUMNS: [Column; 16] = [
     column("HOST", 12, 10).grow(24),
 ];
 
-pub(super) const SHEET: Sheet = Sheet {
+pub(in crate::console) const SHEET: Sheet = Sheet {
     title: "Steps",
     empty: "No steps yet. Press l to launch a run.",
     columns: &COLUMNS,
@@ -41,7 +41,7 @@ pub(super) const SHEET: Sheet = Sheet {
     },
 };
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     table_view::render(ctx, &SHEET, body, is_roomy(body), buf);
 }
 
@@ -96,6 +96,6 @@ fn cells<'a>(ctx: Ctx<'a>, task: &'a TaskView) -> Vec<Line<'a>> {
     ]
 }
 
-pub(super) fn memory(usage: Usage) -> String {
+pub(in crate::console) fn memory(usage: Usage) -> String {
     format::bytes(usage.memory_mib * 1024 * 1024)
 }

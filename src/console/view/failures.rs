@@ -9,13 +9,14 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::paint::{self, span};
-use super::panel::{self, panel};
-use super::table::{Column, column};
-use super::table_view::{self, Sheet};
-use super::{Ctx, is_roomy, queues};
+use super::queues;
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::labels::plural;
+use crate::console::render::paint::{self, span};
+use crate::console::render::panel::{self, panel};
+use crate::console::render::table::{Column, column};
+use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::{Ctx, is_roomy};
 use crate::console::text;
 use crate::domain::{FailureGroup, FailureKind, Timestamp};
 
@@ -31,7 +32,7 @@ const COLUMNS: [Column; 9] = [
     column("EXAMPLE", 18, 3).grow(80),
 ];
 
-pub(super) const SHEET: Sheet = Sheet {
+pub(in crate::console) const SHEET: Sheet = Sheet {
     title: "Failures",
     empty: "Nothing failed in this time, and no dead letter is known. f looks further back.",
     columns: &COLUMNS,
@@ -41,7 +42,7 @@ pub(super) const SHEET: Sheet = Sheet {
     },
 };
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = queues::regions(body);
     let sheet = Sheet {
@@ -167,7 +168,7 @@ fn about(ctx: Ctx, group: &FailureGroup, width: u16) -> Vec<Line<'static>> {
 }
 
 /// The work left on a group.
-pub(super) fn open(group: &FailureGroup) -> String {
+pub(in crate::console) fn open(group: &FailureGroup) -> String {
     match group.kind {
         FailureKind::DeadLetter => format!("{}: R redrives them", plural(group.open, "message")),
         FailureKind::Run if group.open == 0 => {

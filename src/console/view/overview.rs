@@ -14,8 +14,8 @@ mod status;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{Ctx, ROOMY, is_roomy, panel};
 use crate::console::app::App;
+use crate::console::render::{Ctx, ROOMY, is_roomy, panel};
 use crate::domain::Snapshot;
 
 /// Layout of the overview. Heights depend on the number of alarms, queues and workers only, so that
@@ -131,17 +131,17 @@ fn above(area: Rect, height: u16) -> (Rect, Rect) {
 }
 
 /// Number of rows of the list of tasks in flight.
-pub(super) fn in_flight_rows(app: &App, body: Rect) -> u16 {
+pub(in crate::console) fn in_flight_rows(app: &App, body: Rect) -> u16 {
     in_flight(app, body).height.saturating_sub(1)
 }
 
 /// The area of the table of tasks in flight, with its header.
-pub(super) fn in_flight(app: &App, body: Rect) -> Rect {
+pub(in crate::console) fn in_flight(app: &App, body: Rect) -> Rect {
     let regions = Regions::of(app, body);
     panel::within(regions.in_flight, regions.framed)
 }
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let regions = Regions::of(ctx.app, body);
     let framed = regions.framed;
     status::render(ctx, regions.status, framed, buf);

@@ -10,8 +10,9 @@ use crate::console::glyphs::Glyphs;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::{self, panel};
 use crate::console::render::table::{self, Column, column};
-use crate::console::render::{Ctx, prompt, queues as queues_view, workers as workers_view};
+use crate::console::render::{Ctx, prompt};
 use crate::console::rows::WorkerRow;
+use crate::console::view::{queues as queues_view, workers as workers_view};
 use crate::console::{format, labels, text, throughput};
 use crate::domain::{Phase, QueueRole, SourceHealth, TaskOutcome, TaskView};
 

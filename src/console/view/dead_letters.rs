@@ -9,12 +9,13 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-use super::paint::{self, span};
-use super::panel::{self, panel};
-use super::table::{Column, column};
-use super::table_view::{self, Sheet};
-use super::{Ctx, is_roomy, queues};
+use super::queues;
 use crate::console::format::{self, coarse_age, seconds_between};
+use crate::console::render::paint::{self, span};
+use crate::console::render::panel::{self, panel};
+use crate::console::render::table::{Column, column};
+use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::{Ctx, is_roomy};
 use crate::console::text;
 use crate::domain::PeekedMessage;
 
@@ -32,7 +33,7 @@ const COLUMNS: [Column; 11] = [
     column("SIZE", 6, 7).right(),
 ];
 
-pub(super) const SHEET: Sheet = Sheet {
+pub(in crate::console) const SHEET: Sheet = Sheet {
     title: "Dead letters",
     empty: "No dead letter is known.",
     columns: &COLUMNS,
@@ -42,7 +43,7 @@ pub(super) const SHEET: Sheet = Sheet {
     },
 };
 
-pub(super) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
     let framed = is_roomy(body);
     let (upper, lower) = queues::regions(body);
     table_view::render(ctx, &SHEET, upper, framed, buf);
@@ -111,7 +112,7 @@ fn reason(letter: &PeekedMessage) -> &str {
     })
 }
 
-pub(super) fn size(bytes: usize) -> String {
+pub(in crate::console) fn size(bytes: usize) -> String {
     if bytes < 1024 {
         format!("{bytes}B")
     } else {
