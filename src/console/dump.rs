@@ -8,9 +8,7 @@ use ratatui::layout::Rect;
 
 use super::app::App;
 use super::render;
-use super::rows::{task_at, worker_at};
 use super::text;
-use super::view::View;
 
 /// Content and format of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,19 +91,7 @@ impl App {
 
     /// All known data of the row at a position of the view's list.
     pub(super) fn value_at(&self, at: usize) -> Option<serde_json::Value> {
-        let snapshot = &self.snapshot;
-        let value = match self.view() {
-            View::Overview | View::Steps => serde_json::to_value(task_at(snapshot, at)?),
-            View::Queues => serde_json::to_value(snapshot.queues.get(at)?),
-            View::Runs => serde_json::to_value(snapshot.runs.get(at)?),
-            View::Workers => return worker_at(snapshot, at)?.to_json(),
-            View::DeadLetters => serde_json::to_value(snapshot.dead_letters.get(at)?),
-            View::Audit => serde_json::to_value(snapshot.audit.get(at)?),
-            View::Failures => serde_json::to_value(snapshot.failures.get(at)?),
-            View::Dagster => serde_json::to_value(snapshot.dagster.get(at)?),
-            View::Logs => serde_json::to_value(snapshot.logs.get(at)?),
-        };
-        value.ok()
+        self.view().spec().value_at(&self.snapshot, at)
     }
 }
 

@@ -11,7 +11,7 @@ mod alarm_history;
 mod alarms;
 pub(super) mod badges;
 mod chrome;
-mod detail;
+pub(super) mod detail;
 mod dialog;
 mod gantt;
 mod help;
@@ -20,7 +20,6 @@ pub(super) mod paint;
 pub(super) mod panel;
 pub(super) mod prompt;
 pub(super) mod table;
-pub(super) mod table_view;
 
 use std::cell::Cell;
 
@@ -33,13 +32,10 @@ use ratatui::text::Line;
 use super::alarms::Alarm;
 use super::app::{App, Find};
 use super::glyphs::Glyphs;
-use super::labels;
 use super::overlay::Overlay;
 use super::shown::Shown;
 use super::theme::Roles;
-use super::view::{
-    View, audit, dagster, dead_letters, failures, logs, overview, queues, runs, steps, workers,
-};
+use super::view::View;
 
 /// Inputs of every region's drawing.
 #[derive(Clone, Copy)]
@@ -49,20 +45,28 @@ pub(super) struct Ctx<'a> {
     pub(super) roles: &'a Roles,
     pub(super) glyphs: &'static Glyphs,
     pub(super) now: Timestamp,
+    /// Columns of the table whose cells are drawn; 0 for their text alone. In a wide table, a cell
+    /// may have a bar beside its figure.
+    pub(super) table_width: u16,
     pub(super) caret: &'a Cell<Option<Caret>>,
 }
 
 impl<'a> Ctx<'a> {
-    /// For geometry: the time changes the content of lines, not their number.
-    fn timeless(app: &'a App, caret: &'a Cell<Option<Caret>>) -> Self {
+    fn new(app: &'a App, now: Timestamp, caret: &'a Cell<Option<Caret>>) -> Self {
         Self {
             app,
             snapshot: &app.snapshot,
             roles: &app.theme.roles,
             glyphs: app.setup.glyphs,
-            now: Timestamp::UNIX_EPOCH,
+            now,
+            table_width: 0,
             caret,
         }
+    }
+
+    /// For geometry: the time changes the content of lines, not their number.
+    fn timeless(app: &'a App, caret: &'a Cell<Option<Caret>>) -> Self {
+        Self::new(app, Timestamp::UNIX_EPOCH, caret)
     }
 }
 
@@ -143,30 +147,12 @@ impl App {
         } else {
             now
         };
-        let ctx = Ctx {
-            app: self,
-            snapshot: &self.snapshot,
-            roles: &self.theme.roles,
-            glyphs: self.setup.glyphs,
-            now,
-            caret: &caret,
-        };
+        let ctx = Ctx::new(self, now, &caret);
         let screen = Screen::of(area);
         buf.set_style(area, ctx.roles.text);
         chrome::header(ctx, screen.header, buf);
         chrome::tabs(ctx, screen.tabs, buf);
-        match self.view {
-            View::Overview => overview::render(ctx, screen.body, buf),
-            View::Queues => queues::render(ctx, screen.body, buf),
-            View::Steps => steps::render(ctx, screen.body, buf),
-            View::Runs => runs::render(ctx, screen.body, buf),
-            View::Workers => workers::render(ctx, screen.body, buf),
-            View::Logs => logs::render(ctx, screen.body, buf),
-            View::DeadLetters => dead_letters::render(ctx, screen.body, buf),
-            View::Audit => audit::render(ctx, screen.body, buf),
-            View::Dagster => dagster::render(ctx, screen.body, buf),
-            View::Failures => failures::render(ctx, screen.body, buf),
-        }
+        self.view.spec().render(ctx, screen.body, buf);
         chrome::hints(ctx, screen.hints, buf);
         match &self.overlay {
             None => {}
@@ -210,18 +196,15 @@ impl App {
 /// The titles of the shown columns of the current view, then the cells of all its rows; `None` if
 /// the view is not a table.
 pub(super) fn cells_of_all(app: &App, now: Timestamp) -> Option<Vec<Vec<String>>> {
-    let sheet = table_view::of(app.view)?;
-    let ctx = Ctx {
-        app,
-        snapshot: &app.snapshot,
-        roles: &app.theme.roles,
-        glyphs: app.setup.glyphs,
-        now,
-        caret: &Cell::new(None),
-    };
+    let spec = app.view.spec();
+    let columns = spec.columns();
+    if columns.is_empty() {
+        return None;
+    }
+    let caret = Cell::new(None);
+    let ctx = Ctx::new(app, now, &caret);
     let list = app.list();
-    let shown: Vec<bool> = sheet
-        .columns
+    let shown: Vec<bool> = columns
         .iter()
         .map(|column| !column.title().is_empty() && !list.hidden.contains(column.title()))
         .collect();
@@ -232,14 +215,13 @@ pub(super) fn cells_of_all(app: &App, now: Timestamp) -> Option<Vec<Vec<String>>
             .map(|(cell, _)| cell)
             .collect()
     };
-    let titles = sheet.columns.iter().map(|column| column.title().to_owned());
+    let titles = columns.iter().map(|column| column.title().to_owned());
     let mut rows = vec![pick(titles.collect())];
     for row in 0..list.rows.len() {
         let Some(position) = list.rows.get(row) else {
             continue;
         };
-        // Zero width: for a wide cell with a bar beside its figure, only the figure is needed.
-        let cells = (sheet.cells)(ctx, position, 0);
+        let cells = spec.cells(ctx, position);
         rows.push(pick(cells.iter().map(ToString::to_string).collect()));
     }
     Some(rows)
@@ -249,15 +231,7 @@ pub(super) fn cells_of_all(app: &App, now: Timestamp) -> Option<Vec<Vec<String>>
 pub(super) fn page_rows(app: &App) -> usize {
     let area = Rect::new(0, 0, app.size.0, app.size.1);
     let body = Screen::of(area).body;
-    let rows = match app.view {
-        View::Overview => overview::in_flight_rows(app, body),
-        View::Queues | View::DeadLetters | View::Failures | View::Dagster => {
-            table::body_rows(queues::regions(body).0)
-        }
-        View::Steps | View::Runs | View::Audit => table::body_rows(body),
-        View::Workers => table::body_rows(workers::regions(body).0),
-        View::Logs => panel::inner(body).height,
-    };
+    let rows = app.view.spec().page_rows(app, body);
     usize::from(rows)
 }
 
@@ -277,16 +251,7 @@ pub(super) fn spot(app: &App, x: u16, y: u16) -> Option<Spot> {
         let caret = Cell::new(None);
         return chrome::tab_at(Ctx::timeless(app, &caret), screen.tabs, x).map(Spot::Tab);
     }
-    let inner = match app.view {
-        View::Overview => overview::in_flight(app, screen.body),
-        View::Queues | View::DeadLetters | View::Failures | View::Dagster => {
-            panel::inner(queues::regions(screen.body).0)
-        }
-        View::Workers => panel::inner(workers::regions(screen.body).0),
-        View::Steps | View::Runs | View::Audit => panel::inner(screen.body),
-        // Its lines may take several rows each.
-        View::Logs => return None,
-    };
+    let inner = app.view.spec().list_area(app, screen.body)?;
     // The header is not a row.
     let row = y.checked_sub(inner.y + 1)?;
     let visible = inner.contains((x, y).into());

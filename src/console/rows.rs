@@ -2,20 +2,14 @@
 //!
 //! Without filter and order nothing is computed: the rows are the list itself, however long.
 
-mod fields;
-mod order;
 mod workers;
 
-use std::sync::Arc;
-
-use crate::domain::{LogLevel, LogLine, Snapshot, TaskView, Timestamp};
+use crate::domain::{LogLevel, Snapshot, TaskView, Timestamp};
 
 use super::filter::Filter;
 use super::shown::Shown;
 use super::view::View;
 
-pub use fields::fields;
-pub use order::{Sort, columns};
 pub use workers::{WorkerRow, reported, worker_at};
 
 /// The rows of a view, as positions in its list.
@@ -45,33 +39,13 @@ impl Rows {
         level: LogLevel,
         sort: Option<Sort>,
     ) -> Self {
-        let total = total(view, snapshot);
-        let sort = sort.or((view == View::Overview).then_some(Sort::LONGEST_FIRST));
-        let all = filter.is_empty() && view != View::Logs;
-        if all && sort.is_none() {
+        let spec = view.spec();
+        let total = spec.total(snapshot);
+        let sort = sort.or_else(|| spec.default_sort());
+        if filter.is_empty() && spec.shows_all() && sort.is_none() {
             return Self::All(total);
         }
-        let passes = |index: &usize| match view {
-            View::Overview | View::Steps => {
-                task_at(snapshot, *index).is_some_and(|task| filter.matches(task))
-            }
-            View::Queues => filter.matches(&snapshot.queues[*index]),
-            View::Runs => filter.matches(&snapshot.runs[*index]),
-            View::Workers => {
-                worker_at(snapshot, *index).is_some_and(|worker| filter.matches(&worker))
-            }
-            View::DeadLetters => filter.matches(&snapshot.dead_letters[*index]),
-            View::Audit => filter.matches(&snapshot.audit[*index]),
-            View::Failures => filter.matches(&snapshot.failures[*index]),
-            View::Dagster => filter.matches(&snapshot.dagster[*index]),
-            View::Logs => {
-                let (folds, logs) = (&snapshot.tracebacks, &snapshot.logs);
-                let mut lines = folds.lines_of(*index, logs);
-                !folds.hides(*index)
-                    && folds.level(*index, logs) >= Some(level)
-                    && lines.any(|line| filter.matches(line))
-            }
-        };
+        let passes = |index: &usize| spec.matches(filter, level, snapshot, *index);
         let Some(sort) = sort else {
             return Self::Picked((0..total).filter(passes).collect());
         };
@@ -88,7 +62,7 @@ impl Rows {
         let known = known.iter().copied().filter(|index| *index < total);
         let new = (0..total).filter(|index| is_new[*index]);
         let mut picked: Vec<usize> = known.chain(new).filter(passes).collect();
-        sort.apply(view, snapshot, &mut picked);
+        spec.sort(sort, snapshot, &mut picked);
         Self::Picked(picked)
     }
 
@@ -117,44 +91,6 @@ impl Rows {
     }
 }
 
-/// Number of rows of a view before its filter.
-#[must_use]
-pub fn total(view: View, snapshot: &Shown) -> usize {
-    match view {
-        View::Overview => snapshot.tasks.len(),
-        View::Queues => snapshot.queues.len(),
-        View::Steps => snapshot.tasks.len() + snapshot.recent.len(),
-        View::Runs => snapshot.runs.len(),
-        View::Workers => snapshot.workers.len() + reported(snapshot).count(),
-        View::Logs => snapshot.logs.len(),
-        View::DeadLetters => snapshot.dead_letters.len(),
-        View::Audit => snapshot.audit.len(),
-        View::Failures => snapshot.failures.len(),
-        View::Dagster => snapshot.dagster.len(),
-    }
-}
-
-/// Whether a view's list is identical in both: then its rows need not be computed again.
-#[must_use]
-pub fn is_same(view: View, one: &Shown, other: &Shown) -> bool {
-    match view {
-        View::Overview => Arc::ptr_eq(&one.tasks, &other.tasks),
-        View::Steps => {
-            Arc::ptr_eq(&one.tasks, &other.tasks) && Arc::ptr_eq(&one.recent, &other.recent)
-        }
-        View::Queues => Arc::ptr_eq(&one.queues, &other.queues),
-        View::Runs => Arc::ptr_eq(&one.runs, &other.runs),
-        View::Workers => {
-            Arc::ptr_eq(&one.workers, &other.workers) && Arc::ptr_eq(&one.fleet, &other.fleet)
-        }
-        View::Logs => Arc::ptr_eq(&one.logs, &other.logs),
-        View::DeadLetters => Arc::ptr_eq(&one.dead_letters, &other.dead_letters),
-        View::Audit => Arc::ptr_eq(&one.audit, &other.audit),
-        View::Failures => Arc::ptr_eq(&one.failures, &other.failures),
-        View::Dagster => Arc::ptr_eq(&one.dagster, &other.dagster),
-    }
-}
-
 /// The task at a position of the steps' list: those in flight, then those that ended.
 #[must_use]
 pub fn task_at(snapshot: &Snapshot, index: usize) -> Option<&TaskView> {
@@ -162,12 +98,21 @@ pub fn task_at(snapshot: &Snapshot, index: usize) -> Option<&TaskView> {
     snapshot.tasks.get(index).or_else(ended)
 }
 
-/// Identity of a row, independent of its position: the cursor stays on it when the list changes.
+/// What identifies a row, independent of its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowId<'a> {
+    /// A task, queue, run, worker or dead letter by its id.
+    Id(&'a str),
+    /// A log line, or a line of the audit log.
+    Line(Timestamp, &'a str),
+}
+
+/// Identity of a row: the cursor stays on it when the list changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowKey {
-    /// A task, queue, run, worker or dead letter by its id.
+    /// As [`RowId::Id`].
     Id(String),
-    /// A log line, or a line of the audit log.
+    /// As [`RowId::Line`].
     Line(Timestamp, String),
 }
 
@@ -175,45 +120,51 @@ impl RowKey {
     /// The key of the row at a position of the view's list.
     #[must_use]
     pub fn at(view: View, snapshot: &Shown, index: usize) -> Option<Self> {
-        if view == View::Audit {
-            let entry = snapshot.audit.get(index)?;
-            return Some(Self::Line(entry.time, entry.target.clone()));
-        }
-        if view == View::Logs {
-            let line: &LogLine = snapshot.logs.get(index)?;
-            return Some(Self::Line(line.at, line.message.clone()));
-        }
-        id_at(view, snapshot, index).map(|id| Self::Id(id.to_owned()))
+        Some(match view.spec().id_at(snapshot, index)? {
+            RowId::Id(id) => Self::Id(id.to_owned()),
+            RowId::Line(at, text) => Self::Line(at, text.to_owned()),
+        })
     }
 
     /// Whether the row at a position of the view's list is this one.
     #[must_use]
     pub fn is_at(&self, view: View, snapshot: &Shown, index: usize) -> bool {
-        match self {
-            Self::Id(id) => id_at(view, snapshot, index) == Some(id),
-            Self::Line(at, target) if view == View::Audit => snapshot
-                .audit
-                .get(index)
-                .is_some_and(|entry| entry.time == *at && entry.target == *target),
-            Self::Line(at, message) => snapshot
-                .logs
-                .get(index)
-                .is_some_and(|line| line.at == *at && line.message == *message),
-        }
+        let id = match self {
+            Self::Id(id) => RowId::Id(id),
+            Self::Line(at, text) => RowId::Line(*at, text),
+        };
+        view.spec().id_at(snapshot, index) == Some(id)
     }
 }
 
-/// The id of the row at a position of the view's list; log lines have none.
+/// The id of the row at a position of the view's list; lines of a log have none.
 #[must_use]
 pub fn id_at(view: View, snapshot: &Shown, index: usize) -> Option<&str> {
-    match view {
-        View::Overview | View::Steps => Some(&task_at(snapshot, index)?.task_id),
-        View::Queues => Some(&snapshot.queues.get(index)?.name),
-        View::Runs => Some(&snapshot.runs.get(index)?.run_id),
-        View::Workers => Some(worker_at(snapshot, index)?.id()),
-        View::DeadLetters => Some(&snapshot.dead_letters.get(index)?.message_id),
-        View::Failures => Some(&snapshot.failures.get(index)?.id),
-        View::Dagster => Some(&snapshot.dagster.get(index)?.id),
-        View::Logs | View::Audit => None,
+    match view.spec().id_at(snapshot, index)? {
+        RowId::Id(id) => Some(id),
+        RowId::Line(..) => None,
     }
+}
+
+/// The names of a view's filter fields.
+#[must_use]
+pub fn fields(view: View) -> Vec<&'static str> {
+    view.spec().fields()
+}
+
+/// An order: one of those of the view, and its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// Its position among the view's orders.
+    pub column: usize,
+    /// Largest first.
+    pub descending: bool,
+}
+
+impl Sort {
+    /// Running tasks by duration, longest first, then held ones.
+    pub(super) const LONGEST_FIRST: Self = Self {
+        column: 0,
+        descending: false,
+    };
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::app::App;
 use super::depth_history::DepthHistory;
 use super::filter::Filter;
-use super::rows::{Sort, columns};
+use super::rows::Sort;
 use super::view::View;
 use crate::domain::LogLevel;
 
@@ -86,7 +86,7 @@ impl App {
             let list = &self.lists[view.index()];
             let title = |sort: Sort| {
                 Some((
-                    (*columns(view).get(sort.column)?).to_owned(),
+                    (*view.spec().orders().get(sort.column)?).to_owned(),
                     sort.descending,
                 ))
             };
@@ -124,7 +124,8 @@ impl App {
             let list = &mut self.lists[view.index()];
             list.filter = Filter::with_saved(&known.filter, &self.saved_filters);
             list.sort = known.sort.as_ref().and_then(|(title, descending)| {
-                let column = columns(view).iter().position(|column| column == title)?;
+                let orders = view.spec().orders();
+                let column = orders.iter().position(|order| order == title)?;
                 let descending = *descending;
                 Some(Sort { column, descending })
             });

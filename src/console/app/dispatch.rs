@@ -12,7 +12,7 @@ use crate::console::key::Key;
 use crate::console::keymap::Meaning;
 use crate::console::labels;
 use crate::console::overlay::{Input, Overlay};
-use crate::console::rows::{self, Sort, columns};
+use crate::console::rows::{self, Sort};
 use crate::console::theme::{BUILT_IN, Depth, Theme};
 use crate::console::toast::Tone;
 use crate::console::view::View;
@@ -307,7 +307,7 @@ impl App {
     }
 
     fn sort(&mut self, argument: &str, now: Timestamp) {
-        let columns = columns(self.view);
+        let columns = self.view.spec().orders();
         let list = self.list_mut();
         let next = match list.sort {
             None => Some(0),

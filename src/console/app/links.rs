@@ -164,7 +164,7 @@ impl App {
             View::Logs => {
                 let line = self.snapshot.logs.get(self.list().selected()?)?;
                 let run_id = line.run_id.as_deref()?;
-                let task = (0..rows::total(View::Steps, &self.snapshot))
+                let task = (0..View::Steps.spec().total(&self.snapshot))
                     .filter_map(|at| rows::task_at(&self.snapshot, at))
                     .find(|task| task.run_id == run_id)?;
                 task.job.clone()?

@@ -98,7 +98,7 @@ impl List {
         });
         self.opened = opened.map(|Opened { key, position }| {
             let is_it = |position: &usize| key.is_at(view, snapshot, *position);
-            let found = || (0..rows::total(all, snapshot)).find(is_it);
+            let found = || (0..all.spec().total(snapshot)).find(is_it);
             let position = position.filter(is_it).or_else(found);
             Opened { key, position }
         });
@@ -189,7 +189,7 @@ impl List {
         if self.marks.is_empty() {
             return self.selected().into_iter().collect();
         }
-        (0..rows::total(view, snapshot))
+        (0..view.spec().total(snapshot))
             .filter(|at| self.is_marked(view, snapshot, *at))
             .collect()
     }

@@ -7,8 +7,8 @@ use crate::console::command::Motion;
 use crate::console::key::Key;
 use crate::console::labels::plural;
 use crate::console::overlay::Overlay;
-use crate::console::render::table_view;
 use crate::console::toast::Tone;
+use crate::console::view;
 
 use crossterm::event::KeyCode;
 
@@ -35,14 +35,14 @@ impl App {
 
     /// Opens the chooser, or shows or hides the column of this title.
     pub(super) fn choose_columns(&mut self, title: &str, now: Timestamp) {
-        let Some(sheet) = table_view::of(self.view) else {
+        let known = view::optional_columns(self.view);
+        if known.is_empty() {
             return;
-        };
+        }
         if title.is_empty() {
             self.overlay = Some(Overlay::Columns { choice: 0 });
             return;
         }
-        let known: Vec<&str> = sheet.optional_columns().collect();
         let named = known.iter().find(|known| known.eq_ignore_ascii_case(title));
         if let Some(title) = named {
             self.toggle_column(title);
@@ -62,9 +62,7 @@ impl App {
 
     /// Handles a key in the column chooser.
     pub(super) fn columns_key(&mut self, key: Key, choice: usize) {
-        let titles: Vec<&str> = table_view::of(self.view)
-            .map(|sheet| sheet.optional_columns().collect())
-            .unwrap_or_default();
+        let titles = view::optional_columns(self.view);
         let last = titles.len().saturating_sub(1);
         let choice = match key.code {
             KeyCode::Esc | KeyCode::Enter | KeyCode::Char('q' | 'c') => return,

@@ -10,9 +10,8 @@ use crate::console::command::{self, CommandRow, Verb};
 use crate::console::key::Key;
 use crate::console::line::{Input, Typed};
 use crate::console::overlay::Overlay;
-use crate::console::render::table_view;
 use crate::console::theme::BUILT_IN;
-use crate::console::{fuzzy, labels, rows};
+use crate::console::{fuzzy, labels, view};
 use crate::domain::{LogLevel, QueueRole};
 
 /// A suggestion of the palette.
@@ -98,17 +97,11 @@ impl App {
             Verb::LogLevel => LogLevel::ALL
                 .map(|level| labels::level(level).to_owned())
                 .into(),
-            Verb::Sort => rows::columns(self.view)
-                .iter()
-                .map(|title| lower(title))
+            Verb::Sort => self.view.spec().orders().into_iter().map(lower).collect(),
+            Verb::Columns => view::optional_columns(self.view)
+                .into_iter()
+                .map(lower)
                 .collect(),
-            Verb::Columns => {
-                let sheet = table_view::of(self.view).into_iter();
-                sheet
-                    .flat_map(table_view::Sheet::optional_columns)
-                    .map(lower)
-                    .collect()
-            }
             Verb::Theme => owned(&BUILT_IN.map(|(name, _)| name)),
             Verb::SaveFilter => self.saved_filters.keys().cloned().collect(),
             Verb::Filter => {

@@ -131,25 +131,8 @@ impl App {
 
     /// The row at a position of the view's list, in words.
     fn about(&self, at: usize) -> String {
-        let id = rows::id_at(self.view, &self.snapshot, at).unwrap_or_default();
-        let text = match self.view {
-            View::Overview | View::Steps => match rows::task_at(&self.snapshot, at) {
-                Some(task) => match &task.step_key {
-                    Some(step) => format!("step {step} of run {}", task.run_id),
-                    None => format!("run {}", task.run_id),
-                },
-                None => String::from("a step"),
-            },
-            View::Queues => format!("queue {id}"),
-            View::Runs => format!("run {id}"),
-            View::Workers => format!("worker {id}"),
-            View::DeadLetters => format!("message {id}"),
-            View::Failures => format!("failures {id}"),
-            View::Dagster => id.to_owned(),
-            View::Logs => String::from("a log line"),
-            View::Audit => String::from("a line of the audit log"),
-        };
-        text::clean(&text).into_owned()
+        let text = self.view.spec().about(&self.snapshot, at);
+        text::clean(&text.unwrap_or_default()).into_owned()
     }
 
     /// The text that confirms a destructive command on a row.

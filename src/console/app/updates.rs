@@ -6,7 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{App, Effect};
 use crate::console::options::{QuitPolicy, Startup};
-use crate::console::rows;
 use crate::console::shown::Shown;
 use crate::console::toast::{MAX_TOASTS, Toast, Tone};
 use crate::console::view::View;
@@ -30,7 +29,7 @@ impl App {
         self.waiting.note(&snapshot, now);
         let before = self.snapshot.clone();
         self.snapshot.receive(snapshot);
-        let same = rows::is_same(self.view, &before, &self.snapshot);
+        let same = self.view.spec().is_same(&before, &self.snapshot);
         if !Arc::ptr_eq(&before.runs, &self.snapshot.runs) {
             let runs = self.snapshot.runs.iter();
             self.unfinished_runs = runs.filter(|run| !run.status.is_finished()).count();
@@ -95,7 +94,7 @@ impl App {
 /// may wait.
 fn forget(snapshot: Shown) {
     const MANY: usize = 10_000;
-    let lists = View::ALL.map(|view| rows::total(view, &snapshot));
+    let lists = View::ALL.map(|view| view.spec().total(&snapshot));
     if lists.into_iter().any(|rows| rows > MANY) {
         // If no thread can be started, it is freed here.
         drop(std::thread::Builder::new().spawn(move || drop(snapshot)));

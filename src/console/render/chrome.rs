@@ -13,10 +13,8 @@ use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::theme::Depth;
 use crate::console::toast::Tone;
 use crate::console::view::View;
-use crate::console::{keymap, labels, rows, text};
-use crate::domain::{
-    DagsterPart, Health, QueueRole, Source, SourceHealth, SourceKind, WorkerState,
-};
+use crate::console::{keymap, labels, text};
+use crate::domain::{Source, SourceHealth, SourceKind};
 
 const PRODUCT: &str = "dagster-taskiq";
 
@@ -287,7 +285,7 @@ pub(super) fn tab_at(ctx: Ctx, area: Rect, x: u16) -> Option<View> {
 fn tabs_for(ctx: Ctx, width: u16) -> Line<'static> {
     let wide = tab_line(ctx, |view| Some(view.title()), true, false);
     let named = tab_line(ctx, |view| Some(view.title()), false, false);
-    let narrow = tab_line(ctx, |view| Some(view.short_title()), false, true);
+    let narrow = tab_line(ctx, |view| Some(view.spec().short_title()), false, true);
     let here = |view| view == ctx.app.view();
     let short = tab_line(ctx, |view| here(view).then(|| view.title()), false, false);
     let fitting = [wide, named, narrow]
@@ -311,70 +309,12 @@ fn tab_line(
         let title = named(view).map_or_else(String::new, |title| format!(" {title}"));
         let after = if tight && !active { "" } else { " " };
         line.push(span(format!(" {}{title}{after}", view.digit()), style));
-        if let Some(count) = count_of(ctx, view).filter(|_| counted) {
+        if let Some(count) = view.spec().tab_count(ctx).filter(|_| counted) {
             let count_style = if active { style } else { count.style };
             line.push(span(format!("{} ", count.content), count_style));
         }
     }
     Line::from(line)
-}
-
-/// The figure beside a tab: the number of its live items.
-fn count_of(ctx: Ctx, view: View) -> Option<Span<'static>> {
-    let (snapshot, roles) = (ctx.snapshot, ctx.roles);
-    match view {
-        View::Overview | View::Logs | View::Audit => None,
-        View::Dagster => {
-            let bad = |part: &&DagsterPart| part.health == Health::Bad;
-            let known = snapshot.dagster.iter().filter(bad).count();
-            let bad = known.max(snapshot.lost_daemons.len());
-            (bad > 0).then(|| span(bad.to_string(), roles.error))
-        }
-        View::Failures => {
-            let open = snapshot
-                .failures
-                .iter()
-                .map(|group| group.open)
-                .sum::<usize>();
-            let open = u64::try_from(open).unwrap_or(u64::MAX);
-            (open > 0).then(|| ctx.exact(open, roles.error))
-        }
-        View::DeadLetters => {
-            let dead = snapshot
-                .queues
-                .iter()
-                .filter(|queue| queue.role == QueueRole::DeadLetter);
-            let dead = dead
-                .filter_map(|queue| Some(queue.counts?.visible))
-                .sum::<u64>();
-            (dead > 0).then(|| span(format!("~{}", format::count(dead)), roles.warn))
-        }
-        View::Queues => {
-            let counted = snapshot
-                .queues
-                .iter()
-                .filter(|queue| queue.role != QueueRole::DeadLetter);
-            let waiting = counted
-                .filter_map(|queue| Some(queue.counts?.visible))
-                .sum::<u64>();
-            (waiting > 0).then(|| span(format!("~{}", format::count(waiting)), roles.waiting))
-        }
-        View::Steps => {
-            let n = u64::try_from(snapshot.tasks.len()).unwrap_or(u64::MAX);
-            (n > 0).then(|| ctx.exact(n, roles.running))
-        }
-        View::Runs => {
-            let n = ctx.app.unfinished_runs;
-            (n > 0).then(|| span(n.to_string(), roles.running))
-        }
-        View::Workers => {
-            let alive = |state: &Option<WorkerState>| !state.is_some_and(WorkerState::is_over);
-            let linked = snapshot.workers.iter().map(|worker| Some(worker.state));
-            let others = rows::reported(snapshot).map(|worker| worker.state);
-            let n = linked.chain(others).filter(alive).count();
-            (n > 0).then(|| span(n.to_string(), roles.running))
-        }
-    }
 }
 
 /// The keys of this view; help and quit always, the others as far as they fit.

@@ -14,9 +14,9 @@ use crate::console::app::App;
 use crate::console::depth_history::DAY;
 use crate::console::labels::{self, plural};
 use crate::console::render::badges::signed;
-use crate::console::view::{View, queues};
-use crate::console::{format, rows, text};
-use crate::domain::{AuditEntry, FleetWorker, LogLine, QueueView, WorkerState, WorkerView};
+use crate::console::view::queues;
+use crate::console::{format, text};
+use crate::domain::{FleetWorker, LogLine, QueueView, WorkerState, WorkerView};
 
 /// Maximum number of log lines shown: the newest.
 const LOG_LINES: usize = 200;
@@ -24,7 +24,6 @@ const LOG_LINES: usize = 200;
 pub(super) mod explain;
 mod failures;
 mod messages;
-mod parts;
 mod run;
 mod task;
 
@@ -68,26 +67,13 @@ fn content(ctx: Ctx, width: u16) -> Option<(String, Vec<Line<'static>>)> {
         width,
         lines: Vec::new(),
     };
-    let title = match ctx.app.view() {
-        View::Overview | View::Steps => page.task(ctx.app.selected_task()?),
-        View::Queues => page.queue(ctx.snapshot.queues.get(index)?),
-        View::DeadLetters => page.letter(ctx.app.selected_letter()?),
-        View::Runs => page.run(ctx.app.selected_run()?),
-        View::Workers => match rows::worker_at(ctx.snapshot, index)? {
-            rows::WorkerRow::Linked(worker) => page.worker(worker),
-            rows::WorkerRow::Reported(worker) => page.reported(worker),
-        },
-        View::Dagster => page.part(ctx.app.selected_part()?),
-        View::Failures => page.group(ctx.app.selected_group()?),
-        View::Audit => page.audit(ctx.snapshot.audit.get(index)?),
-        View::Logs => page.log(ctx.snapshot.logs.get(index)?, index),
-    };
+    let title = ctx.app.view().spec().detail(&mut page, index)?;
     Some((title, page.lines))
 }
 
 /// The lines of a page during its construction.
-struct Page<'a> {
-    ctx: Ctx<'a>,
+pub(in crate::console) struct Page<'a> {
+    pub(in crate::console) ctx: Ctx<'a>,
     width: u16,
     lines: Vec<Line<'static>>,
 }
@@ -97,7 +83,7 @@ const LABEL: u16 = 12;
 
 impl Page<'_> {
     /// Adds a label and its value, broken to the width.
-    fn field(&mut self, label: &str, value: &str) {
+    pub(in crate::console) fn field(&mut self, label: &str, value: &str) {
         let value = text::clean(value);
         let room = self.width.saturating_sub(LABEL).max(8);
         let parts = text::wrap(&value, room);
@@ -115,7 +101,7 @@ impl Page<'_> {
 
     /// Adds a whole external text after a head, each line broken to the width. If the head leaves
     /// too little room, the text begins below it.
-    fn wrapped_text(&mut self, head: Vec<Span<'static>>, text: &str) {
+    pub(in crate::console) fn wrapped_text(&mut self, head: Vec<Span<'static>>, text: &str) {
         const ROOM: u16 = 20;
         let head = Line::from(head);
         let mut indent = paint::line_width(&head);
@@ -143,7 +129,8 @@ impl Page<'_> {
         }
     }
 
-    fn state(&mut self, label: &str, state: Line<'static>) {
+    /// Adds a label and a state in its colour.
+    pub(in crate::console) fn state(&mut self, label: &str, state: Line<'static>) {
         let mut line = Line::from(span(
             format!("{label:<w$}", w = usize::from(LABEL)),
             self.ctx.roles.dim,
@@ -152,20 +139,22 @@ impl Page<'_> {
         self.lines.push(line);
     }
 
-    fn heading(&mut self, text: String) {
+    /// Adds a blank line and a heading.
+    pub(in crate::console) fn heading(&mut self, text: String) {
         self.lines.push(Line::default());
         self.lines
             .push(Line::from(span(text, self.ctx.roles.header)));
     }
 
-    fn time(&mut self, label: &str, at: Option<Timestamp>) {
+    /// Adds a label and a time, if it is known.
+    pub(in crate::console) fn time(&mut self, label: &str, at: Option<Timestamp>) {
         if let Some(at) = at {
             let text = format::date(at, &self.ctx.app.setup.zone);
             self.field(label, &text);
         }
     }
 
-    fn queue(&mut self, queue: &QueueView) -> String {
+    pub(in crate::console) fn queue(&mut self, queue: &QueueView) -> String {
         self.field("url", &queue.url);
         self.field("role", &labels::queue_role(&queue.role));
         if let Some(pause) = self.ctx.snapshot.paused_queues.get(&queue.name) {
@@ -212,7 +201,7 @@ impl Page<'_> {
         self.field("", &format!("~{most} at most"));
     }
 
-    fn worker(&mut self, worker: &WorkerView) -> String {
+    pub(in crate::console) fn worker(&mut self, worker: &WorkerView) -> String {
         let (sign, style) = self.ctx.worker_sign(worker.state);
         self.state("state", signed(sign, worker.state.word(), style));
         self.field("host", &worker.hostname);
@@ -250,7 +239,7 @@ impl Page<'_> {
         format!("Worker {}", worker.id)
     }
 
-    fn reported(&mut self, worker: &FleetWorker) -> String {
+    pub(in crate::console) fn reported(&mut self, worker: &FleetWorker) -> String {
         let word = worker.state.map_or("unknown", WorkerState::word);
         self.field("state", word);
         self.field("host", &worker.hostname);
@@ -272,43 +261,6 @@ impl Page<'_> {
                 .push(Line::from(span(part.to_owned(), self.ctx.roles.dim)));
         }
         format!("Worker {}", worker.id)
-    }
-
-    fn audit(&mut self, entry: &AuditEntry) -> String {
-        self.time("at", Some(entry.time));
-        self.field("user", &entry.user);
-        self.field("from", &entry.from);
-        self.field("host", &entry.host);
-        self.field("verb", &entry.verb);
-        self.field("target", &entry.target);
-        if let Some(reason) = &entry.reason {
-            self.field("reason", reason);
-        }
-        self.field(if entry.done { "done" } else { "failed" }, &entry.text);
-        if let Some(archive) = &entry.archive {
-            self.field("archive", &archive.display().to_string());
-        }
-        text::clean(&entry.verb).into_owned()
-    }
-
-    fn log(&mut self, line: &LogLine, index: usize) -> String {
-        self.time("at", Some(line.at));
-        self.field("level", labels::level(line.level));
-        self.field("target", &line.target);
-        self.field("run", line.run_id.as_deref().unwrap_or_default());
-        self.field("step", line.step_key.as_deref().unwrap_or_default());
-        self.field("worker", line.worker.as_deref().unwrap_or_default());
-        let snapshot = self.ctx.snapshot;
-        if let Some(lines) = snapshot.tracebacks.of(index) {
-            self.heading(format!("traceback of {}", plural(lines.len(), "line")));
-            for line in snapshot.tracebacks.lines_of(index, &snapshot.logs) {
-                self.wrapped_text(Vec::new(), &line.message);
-            }
-            return String::from("Traceback");
-        }
-        self.heading(String::from("message"));
-        self.wrapped_text(Vec::new(), &line.message);
-        String::from("Log line")
     }
 
     /// Adds the newest log lines that match `is_shown`.

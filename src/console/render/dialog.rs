@@ -13,7 +13,7 @@ use super::prompt::typed;
 use crate::console::app::MAX_RATE;
 use crate::console::labels::{self, plural};
 use crate::console::overlay::{Confirm, Input, Stagger};
-use crate::console::text;
+use crate::console::{text, view};
 
 /// Draws an empty box in the middle of the body; returns the area inside.
 pub(super) fn boxed(ctx: Ctx, buf: &mut Buffer, body: Rect, title: &str, size: (u16, u16)) -> Rect {
@@ -219,10 +219,7 @@ fn hint<'a>(ctx: Ctx, confirm: &'a Confirm, width: u16) -> Vec<Line<'a>> {
 
 /// The columns of the table, shown or not.
 pub(super) fn columns(ctx: Ctx, choice: usize, body: Rect, buf: &mut Buffer) {
-    let Some(sheet) = super::table_view::of(ctx.app.view()) else {
-        return;
-    };
-    let titles: Vec<&str> = sheet.optional_columns().collect();
+    let titles = view::optional_columns(ctx.app.view());
     let height = u16::try_from(titles.len()).unwrap_or(u16::MAX);
     let inner = boxed(ctx, buf, body, "Columns", (46, height.saturating_add(3)));
     let room = usize::from(inner.height.saturating_sub(1));

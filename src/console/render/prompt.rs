@@ -69,7 +69,7 @@ pub(super) fn typed(ctx: Ctx, sign: &str, input: &Input, width: u16) -> Line<'st
 
 pub(super) fn filter(ctx: Ctx, input: &Input, screen: Screen, buf: &mut Buffer) {
     let filter = &ctx.app.list().filter;
-    let foreign = filter.foreign_field(rows::fields(ctx.app.view()));
+    let foreign = filter.foreign_field(&rows::fields(ctx.app.view()));
     let note = match (filter.error(), foreign) {
         (Some(error), _) => span(error.to_owned(), ctx.roles.error),
         (None, Some(field)) => span(format!("no row has a {field}"), ctx.roles.error),
@@ -172,7 +172,7 @@ pub(in crate::console) fn place(ctx: Ctx, title: &str) -> String {
 fn matching(ctx: Ctx) -> String {
     let (shown, total) = (
         ctx.app.list().rows.len(),
-        rows::total(ctx.app.view(), ctx.snapshot),
+        ctx.app.view().spec().total(ctx.snapshot),
     );
     format!("{shown} of {total}")
 }
@@ -181,7 +181,7 @@ fn matching(ctx: Ctx) -> String {
 pub(in crate::console) fn filter_note(ctx: Ctx) -> Line<'static> {
     let list = ctx.app.list();
     if list.filter.text().is_empty() {
-        let total = rows::total(ctx.app.view(), ctx.snapshot);
+        let total = ctx.app.view().spec().total(ctx.snapshot);
         return Line::from(span(format!("{total}"), ctx.roles.dim));
     }
     Line::from(vec![
@@ -198,7 +198,7 @@ pub(in crate::console) fn nothing(ctx: Ctx, text: &'static str) -> Line<'static>
         return Line::from(span(text, ctx.roles.dim));
     }
     let fields = rows::fields(ctx.app.view());
-    let what = match filter.foreign_field(fields) {
+    let what = match filter.foreign_field(&fields) {
         Some(field) => format!("No row has a {field}"),
         None => String::from("Nothing matches"),
     };

@@ -98,11 +98,6 @@ fn solve(columns: &[Column], width: u16, is_shown: impl Fn(&Column) -> bool) -> 
     widths.into_iter().enumerate().map(shown_width).collect()
 }
 
-/// Number of rows of a table that fills a panel over `area`.
-pub(in crate::console) fn body_rows(area: Rect) -> u16 {
-    panel::inner(area).height.saturating_sub(1)
-}
-
 /// Draws the header and the visible rows of a list. `cells` returns the cells of the row at a
 /// position of the snapshot's list, one per column.
 pub(in crate::console) fn table<'a>(
@@ -120,11 +115,9 @@ pub(in crate::console) fn table<'a>(
         !left_out && !list.hidden.contains(column.title)
     };
     let widths = solve(columns, field.width, is_shown);
-    let sorted = list.sort.map(|sort| {
-        (
-            super::super::rows::columns(ctx.app.view())[sort.column],
-            sort.descending,
-        )
+    let sorted = list.sort.and_then(|sort| {
+        let orders = ctx.app.view().spec().orders();
+        Some((*orders.get(sort.column)?, sort.descending))
     });
     let heads: Vec<Line> = columns
         .iter()

@@ -1,13 +1,13 @@
 //! The rows of the workers view: those this console is linked to, then those known only from
 //! Dagster's storage, because they are on other hosts or another user's.
 
-use std::borrow::Cow;
+use serde::Serialize;
 
-use crate::console::filter::Searchable;
 use crate::domain::{FleetWorker, Slots, Snapshot, Timestamp, WorkerState, WorkerView};
 
 /// A worker as a row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
 pub enum WorkerRow<'a> {
     /// This console is linked to it.
     Linked(&'a WorkerView),
@@ -131,35 +131,5 @@ impl<'a> WorkerRow<'a> {
             Self::Linked(worker) => Some(worker.failed),
             Self::Reported(_) => None,
         }
-    }
-
-    /// All known data as JSON.
-    #[must_use]
-    pub fn to_json(self) -> Option<serde_json::Value> {
-        match self {
-            Self::Linked(worker) => serde_json::to_value(worker).ok(),
-            Self::Reported(worker) => serde_json::to_value(worker).ok(),
-        }
-    }
-}
-
-impl Searchable for WorkerRow<'_> {
-    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
-        match name {
-            "worker" => Some(Cow::Borrowed(self.id())),
-            "host" => Some(Cow::Borrowed(self.hostname())),
-            "status" => Some(Cow::Borrowed(self.state_word())),
-            _ => None,
-        }
-    }
-
-    fn haystack(&self) -> String {
-        [
-            self.id(),
-            self.hostname(),
-            self.state_word(),
-            self.version(),
-        ]
-        .join(" ")
     }
 }

@@ -5,101 +5,204 @@
 //! the one under the cursor: reason, task, source queue
 //! ```
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::text::Line;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
 
 use super::queues;
+use super::table::{Table, TableColumn};
 use crate::console::format::{self, coarse_age, seconds_between};
+use crate::console::render::detail::Page;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::{self, panel};
-use crate::console::render::table::{Column, column};
-use crate::console::render::table_view::{self, Sheet};
 use crate::console::render::{Ctx, is_roomy};
+use crate::console::rows::RowId;
+use crate::console::shown::Shown;
 use crate::console::text;
-use crate::domain::PeekedMessage;
+use crate::domain::{PeekedMessage, QueueRole};
 
-const COLUMNS: [Column; 11] = [
-    column("STEP", 18, 0).grow(28),
-    column("REASON", 20, 0).grow(110),
-    column("AGE", 5, 0).right(),
-    column("RECV", 4, 2).right(),
-    column("JOB", 10, 4).grow(18),
-    column("RUN", 8, 1),
-    column("PRIO", 4, 5).right(),
-    column("TRY", 3, 5).right(),
-    column("FROM", 12, 3).grow(18),
-    column("QUEUE", 14, 6).grow(18),
-    column("SIZE", 6, 7).right(),
-];
+/// The view of dead letters.
+pub(super) struct DeadLetters;
 
-pub(in crate::console) const SHEET: Sheet = Sheet {
-    title: "Dead letters",
-    empty: "No dead letter is known.",
-    columns: &COLUMNS,
-    cells: |ctx, index, _| {
-        let letter = ctx.snapshot.dead_letters.get(index);
-        letter.map(|letter| cells(ctx, letter)).unwrap_or_default()
-    },
-};
+type Column = TableColumn<DeadLetters>;
 
-pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    let framed = is_roomy(body);
-    let (upper, lower) = queues::regions(body);
-    table_view::render(ctx, &SHEET, upper, framed, buf);
-    if !lower.is_empty() {
-        let title = ctx
-            .app
-            .selected_letter()
-            .map_or("Queues", |letter| letter.queue.as_str());
-        let inner = panel(ctx, buf, lower, title, &Line::default(), framed);
-        let mut lines = ctx
-            .app
-            .selected_letter()
-            .map(|letter| about(ctx, letter, inner.width))
-            .unwrap_or_default();
-        lines.extend(of_queues(ctx));
-        paint::lines(ctx, buf, panel::indent(inner), &lines);
-    } else if ctx.app.list().rows.is_empty() {
-        let inner = panel::within(upper, framed);
-        let below = Rect {
-            y: inner.y + 1.min(inner.height),
-            height: inner.height.saturating_sub(1),
-            ..inner
-        };
-        paint::lines(ctx, buf, panel::indent(below), &of_queues(ctx));
+impl Table for DeadLetters {
+    type Row<'a> = &'a PeekedMessage;
+
+    const TITLE: &'static str = "Dead letters";
+
+    const SHORT_TITLE: &'static str = "Dead";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("STEP", 18, 0, |ctx, letter| {
+            Line::from(span(text::clean(letter.name()), ctx.roles.strong))
+        })
+        .grow(28)
+        .sort(|_, a, b| a.name().cmp(b.name()))
+        .filter("step", |_, letter| Some(Cow::Borrowed(letter.name()))),
+        Column::new("REASON", 20, 0, |ctx, letter| {
+            Line::from(span(text::clean(reason(letter)), ctx.roles.warn))
+        })
+        .grow(110),
+        Column::unseen("STAGE").filter("status", |_, letter| {
+            Some(Cow::Borrowed(letter.stage.word()))
+        }),
+        Column::new("AGE", 5, 0, |ctx, letter| {
+            let age = letter.sent_at.map(|at| seconds_between(at, ctx.now));
+            or_unknown(ctx, age.map(coarse_age), ctx.roles.text)
+        })
+        .right()
+        .sort(|_, a, b| a.sent_at.cmp(&b.sent_at)),
+        Column::new("RECV", 4, 2, |ctx, letter| {
+            Line::from(span(letter.receive_count.to_string(), ctx.roles.text))
+        })
+        .right()
+        .sort(|_, a, b| a.receive_count.cmp(&b.receive_count)),
+        Column::new("JOB", 10, 4, |ctx, letter| {
+            or_unknown(ctx, job(letter).map(text::clean), ctx.roles.text)
+        })
+        .grow(18)
+        .sort(|_, a, b| job(a).cmp(&job(b)))
+        .filter("job", |_, letter| job(letter).map(Cow::Borrowed)),
+        Column::new("RUN", 8, 1, |ctx, letter| {
+            let run = letter.envelope.as_ref().map(|task| &task.run_id);
+            let run = run.map(|run_id| text::clean(format::short_id(run_id)));
+            or_unknown(ctx, run, ctx.roles.dim)
+        })
+        .filter("run", |_, letter| {
+            Some(Cow::Borrowed(&letter.envelope.as_ref()?.run_id))
+        }),
+        Column::new("PRIO", 4, 5, |ctx, letter| {
+            or_unknown(ctx, priority(letter), ctx.roles.text)
+        })
+        .right()
+        .filter("prio", |_, letter| priority(letter).map(Cow::Owned)),
+        Column::new("TRY", 3, 5, |ctx, letter| {
+            let task = letter.envelope.as_ref();
+            let attempt = task.map(|task| task.attempt.to_string());
+            or_unknown(ctx, attempt, ctx.roles.text)
+        })
+        .right(),
+        Column::new("FROM", 12, 3, |ctx, letter| {
+            let source = letter.source.as_deref().map(text::clean);
+            or_unknown(ctx, source, ctx.roles.text)
+        })
+        .grow(18),
+        Column::new("QUEUE", 14, 6, |ctx, letter| {
+            Line::from(span(letter.queue.as_str(), ctx.roles.dim))
+        })
+        .grow(18)
+        .sort_first(|_, a, b| a.queue.cmp(&b.queue))
+        .filter("queue", |_, letter| Some(Cow::Borrowed(&letter.queue))),
+        Column::new("SIZE", 6, 7, |ctx, letter| {
+            Line::from(span(size(letter.body_bytes), ctx.roles.dim))
+        })
+        .right(),
+    ];
+
+    fn total(shown: &Shown) -> usize {
+        shown.dead_letters.len()
+    }
+
+    fn row(shown: &Shown, index: usize) -> Option<&PeekedMessage> {
+        shown.dead_letters.get(index)
+    }
+
+    fn is_same(one: &Shown, other: &Shown) -> bool {
+        Arc::ptr_eq(&one.dead_letters, &other.dead_letters)
+    }
+
+    fn id(letter: Self::Row<'_>) -> RowId<'_> {
+        RowId::Id(&letter.message_id)
+    }
+
+    fn haystack(letter: &PeekedMessage) -> String {
+        let task = letter.envelope.as_ref();
+        [
+            letter.name(),
+            letter.reason.as_deref().unwrap_or_default(),
+            letter.problem.as_deref().unwrap_or_default(),
+            job(letter).unwrap_or_default(),
+            task.map(|task| task.run_id.as_str()).unwrap_or_default(),
+            &letter.queue,
+            letter.source.as_deref().unwrap_or_default(),
+            &letter.message_id,
+        ]
+        .join(" ")
+    }
+
+    fn about(letter: &PeekedMessage) -> String {
+        format!("message {}", letter.message_id)
+    }
+
+    fn empty(_ctx: Ctx) -> &'static str {
+        "No dead letter is known."
+    }
+
+    fn tab_count(ctx: Ctx) -> Option<Span<'static>> {
+        let dead = ctx.snapshot.queues.iter();
+        let dead = dead.filter(|queue| queue.role == QueueRole::DeadLetter);
+        let dead = dead
+            .filter_map(|queue| Some(queue.counts?.visible))
+            .sum::<u64>();
+        (dead > 0).then(|| span(format!("~{}", format::count(dead)), ctx.roles.warn))
+    }
+
+    fn detail(page: &mut Page, letter: &PeekedMessage) -> String {
+        page.letter(letter)
+    }
+
+    fn region(body: Rect) -> Rect {
+        queues::regions(body).0
+    }
+
+    fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+        let framed = is_roomy(body);
+        let (upper, lower) = queues::regions(body);
+        Self::draw(ctx, upper, framed, buf);
+        if !lower.is_empty() {
+            let title = ctx
+                .app
+                .selected_letter()
+                .map_or("Queues", |letter| letter.queue.as_str());
+            let inner = panel(ctx, buf, lower, title, &Line::default(), framed);
+            let mut lines = ctx
+                .app
+                .selected_letter()
+                .map(|letter| about(ctx, letter, inner.width))
+                .unwrap_or_default();
+            lines.extend(of_queues(ctx));
+            paint::lines(ctx, buf, panel::indent(inner), &lines);
+        } else if ctx.app.list().rows.is_empty() {
+            let inner = panel::within(upper, framed);
+            let below = Rect {
+                y: inner.y + 1.min(inner.height),
+                height: inner.height.saturating_sub(1),
+                ..inner
+            };
+            paint::lines(ctx, buf, panel::indent(below), &of_queues(ctx));
+        }
     }
 }
 
-fn cells<'a>(ctx: Ctx<'a>, letter: &'a PeekedMessage) -> Vec<Line<'a>> {
-    let roles = ctx.roles;
-    let task = letter.envelope.as_ref();
-    let unknown = || span(ctx.glyphs.unknown, roles.dim);
-    let number = |number: Option<String>| number.map_or_else(unknown, |n| span(n, roles.text));
-    let age = letter.sent_at.map(|at| seconds_between(at, ctx.now));
-    vec![
-        Line::from(span(text::clean(letter.name()), roles.strong)),
-        Line::from(span(text::clean(reason(letter)), roles.warn)),
-        Line::from(number(age.map(coarse_age))),
-        Line::from(span(letter.receive_count.to_string(), roles.text)),
-        Line::from(
-            task.and_then(|task| task.job.as_deref())
-                .map_or_else(unknown, |job| span(text::clean(job), roles.text)),
-        ),
-        Line::from(task.map_or_else(unknown, |task| {
-            span(text::clean(format::short_id(&task.run_id)), roles.dim)
-        })),
-        Line::from(number(task.map(|task| task.priority.to_string()))),
-        Line::from(number(task.map(|task| task.attempt.to_string()))),
-        Line::from(
-            letter
-                .source
-                .as_deref()
-                .map_or_else(unknown, |source| span(text::clean(source), roles.text)),
-        ),
-        Line::from(span(letter.queue.as_str(), roles.dim)),
-        Line::from(span(size(letter.body_bytes), roles.dim)),
-    ]
+/// A cell that only some of them have.
+fn or_unknown<'a>(ctx: Ctx, value: Option<impl Into<Cow<'a, str>>>, style: Style) -> Line<'a> {
+    Line::from(match value {
+        Some(value) => span(value, style),
+        None => span(ctx.glyphs.unknown, ctx.roles.dim),
+    })
+}
+
+fn job(letter: &PeekedMessage) -> Option<&str> {
+    letter.envelope.as_ref()?.job.as_deref()
+}
+
+fn priority(letter: &PeekedMessage) -> Option<String> {
+    Some(letter.envelope.as_ref()?.priority.to_string())
 }
 
 /// Reason why it was dead-lettered, as far as recorded.

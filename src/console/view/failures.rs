@@ -5,77 +5,188 @@
 //! the one under the cursor: an example of the error, steps, hosts
 //! ```
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::text::Line;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
 
 use super::queues;
+use super::table::{Table, TableColumn};
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::labels::plural;
+use crate::console::render::detail::Page;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::{self, panel};
-use crate::console::render::table::{Column, column};
-use crate::console::render::table_view::{self, Sheet};
 use crate::console::render::{Ctx, is_roomy};
+use crate::console::rows::RowId;
+use crate::console::shown::Shown;
 use crate::console::text;
 use crate::domain::{FailureGroup, FailureKind, Timestamp};
 
-const COLUMNS: [Column; 9] = [
-    column("EXCEPTION", 16, 0).grow(44),
-    column("JOB", 12, 0).grow(28),
-    column("COUNT", 5, 0).right(),
-    column("OPEN", 4, 0).right(),
-    column("LAST", 5, 1).right(),
-    column("FIRST", 5, 2).right(),
-    column("HOSTS", 12, 4).grow(30),
-    column("STEPS", 14, 5).grow(30),
-    column("EXAMPLE", 18, 3).grow(80),
-];
+/// The view of failures.
+pub(super) struct Failures;
 
-pub(in crate::console) const SHEET: Sheet = Sheet {
-    title: "Failures",
-    empty: "Nothing failed in this time, and no dead letter is known. f looks further back.",
-    columns: &COLUMNS,
-    cells: |ctx, index, _| {
-        let group = ctx.snapshot.failures.get(index);
-        group.map(|group| cells(ctx, group)).unwrap_or_default()
-    },
-};
+type Column = TableColumn<Failures>;
 
-pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    let framed = is_roomy(body);
-    let (upper, lower) = queues::regions(body);
-    let sheet = Sheet {
-        empty: if ctx.app.failures().problem().is_some() {
+impl Table for Failures {
+    type Row<'a> = &'a FailureGroup;
+
+    const TITLE: &'static str = "Failures";
+
+    const SHORT_TITLE: &'static str = "Fail";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::unseen("KIND").filter("status", |_, group| Some(Cow::Borrowed(group.kind.word()))),
+        Column::new("EXCEPTION", 16, 0, |ctx, group| {
+            let class = text::clean(&group.class);
+            let class = match group.kind {
+                FailureKind::Run => class,
+                FailureKind::DeadLetter => format!("dead letter: {class}").into(),
+            };
+            Line::from(span(class, style(ctx, group)))
+        })
+        .grow(44)
+        .sort(|_, a, b| a.class.cmp(&b.class)),
+        Column::new("JOB", 12, 0, |ctx, group| {
+            Line::from(span(text::clean(&group.job), ctx.roles.strong))
+        })
+        .grow(28)
+        .sort(|_, a, b| a.job.cmp(&b.job))
+        .filter("job", |_, group| Some(Cow::Borrowed(&group.job))),
+        Column::new("COUNT", 5, 0, |ctx, group| {
+            number(ctx, group.count, ctx.roles.strong)
+        })
+        .right()
+        .sort_first(|_, a, b| a.count.cmp(&b.count)),
+        Column::new("OPEN", 4, 0, |ctx, group| {
+            number(ctx, group.open, style(ctx, group))
+        })
+        .right()
+        .sort(|_, a, b| a.open.cmp(&b.open)),
+        Column::new("LAST", 5, 1, |ctx, group| {
+            Line::from(span(age(ctx, group.last_at), ctx.roles.text))
+        })
+        .right()
+        .sort(|_, a, b| a.last_at.cmp(&b.last_at)),
+        Column::new("FIRST", 5, 2, |ctx, group| {
+            Line::from(span(age(ctx, group.first_at), ctx.roles.dim))
+        })
+        .right()
+        .sort(|_, a, b| a.first_at.cmp(&b.first_at)),
+        Column::new("HOSTS", 12, 4, |ctx, group| {
+            Line::from(span(some(&group.hosts), ctx.roles.text))
+        })
+        .grow(30)
+        .filter("worker", |_, group| words(&group.hosts)),
+        Column::new("STEPS", 14, 5, |ctx, group| {
+            Line::from(span(some(&group.steps), ctx.roles.text))
+        })
+        .grow(30)
+        .filter("step", |_, group| words(&group.steps)),
+        Column::unseen("RUNS").filter("run", |_, group| {
+            let runs = group.members.iter();
+            words(runs.map(|member| &member.run_id))
+        }),
+        Column::new("EXAMPLE", 18, 3, |ctx, group| {
+            let line = first_line(&group.example);
+            Line::from(span(text::clean(&line).into_owned(), ctx.roles.dim))
+        })
+        .grow(80),
+    ];
+
+    fn total(shown: &Shown) -> usize {
+        shown.failures.len()
+    }
+
+    fn row(shown: &Shown, index: usize) -> Option<&FailureGroup> {
+        shown.failures.get(index)
+    }
+
+    fn is_same(one: &Shown, other: &Shown) -> bool {
+        Arc::ptr_eq(&one.failures, &other.failures)
+    }
+
+    fn id(group: Self::Row<'_>) -> RowId<'_> {
+        RowId::Id(&group.id)
+    }
+
+    fn haystack(group: &FailureGroup) -> String {
+        [group.kind.word(), &group.class, &group.job, &group.example].join(" ")
+    }
+
+    fn about(group: &FailureGroup) -> String {
+        format!("failures {}", group.id)
+    }
+
+    fn empty(ctx: Ctx) -> &'static str {
+        if ctx.app.failures().problem().is_some() {
             "What failed cannot be read."
         } else {
-            SHEET.empty
-        },
-        ..SHEET
-    };
-    let has_rows = table_view::render(ctx, &sheet, upper, framed, buf);
-    if lower.is_empty() {
-        if !has_rows {
-            let inner = panel::within(upper, framed);
-            let below = Rect {
-                y: inner.y + 1.min(inner.height),
-                height: inner.height.saturating_sub(1),
-                ..inner
-            };
-            let lines = problems(ctx, inner.width);
-            paint::lines(ctx, buf, panel::indent(below), &lines);
+            "Nothing failed in this time, and no dead letter is known. f looks further back."
         }
-        return;
     }
-    let group = ctx.app.selected_group();
-    let title = group.map_or("Example", |group| group.class.as_str());
-    let title = text::clean(title).into_owned();
-    let inner = panel(ctx, buf, lower, &title, &Line::default(), framed);
-    let mut lines = problems(ctx, inner.width);
-    if let Some(group) = group {
-        lines.extend(about(ctx, group, inner.width));
+
+    fn tab_count(ctx: Ctx) -> Option<Span<'static>> {
+        let groups = ctx.snapshot.failures.iter();
+        let open = groups.map(|group| group.open).sum::<usize>();
+        let open = u64::try_from(open).unwrap_or(u64::MAX);
+        (open > 0).then(|| ctx.exact(open, ctx.roles.error))
     }
-    paint::lines(ctx, buf, panel::indent(inner), &lines);
+
+    fn note(ctx: Ctx) -> Option<Span<'static>> {
+        Some(span(ctx.app.failures().note(), ctx.roles.info))
+    }
+
+    fn detail(page: &mut Page, group: &FailureGroup) -> String {
+        page.group(group)
+    }
+
+    fn region(body: Rect) -> Rect {
+        queues::regions(body).0
+    }
+
+    fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+        let framed = is_roomy(body);
+        let (upper, lower) = queues::regions(body);
+        let has_rows = Self::draw(ctx, upper, framed, buf);
+        if lower.is_empty() {
+            if !has_rows {
+                let inner = panel::within(upper, framed);
+                let below = Rect {
+                    y: inner.y + 1.min(inner.height),
+                    height: inner.height.saturating_sub(1),
+                    ..inner
+                };
+                let lines = problems(ctx, inner.width);
+                paint::lines(ctx, buf, panel::indent(below), &lines);
+            }
+            return;
+        }
+        let group = ctx.app.selected_group();
+        let title = group.map_or("Example", |group| group.class.as_str());
+        let title = text::clean(title).into_owned();
+        let inner = panel(ctx, buf, lower, &title, &Line::default(), framed);
+        let mut lines = problems(ctx, inner.width);
+        if let Some(group) = group {
+            lines.extend(about(ctx, group, inner.width));
+        }
+        paint::lines(ctx, buf, panel::indent(inner), &lines);
+    }
+}
+
+fn style(ctx: Ctx, group: &FailureGroup) -> Style {
+    match group.kind {
+        FailureKind::Run => ctx.roles.error,
+        FailureKind::DeadLetter => ctx.roles.warn,
+    }
+}
+
+fn number(ctx: Ctx, n: usize, style: Style) -> Line<'static> {
+    Line::from(ctx.exact(u64::try_from(n).unwrap_or(u64::MAX), style))
 }
 
 fn age(ctx: Ctx, at: Option<Timestamp>) -> String {
@@ -85,35 +196,16 @@ fn age(ctx: Ctx, at: Option<Timestamp>) -> String {
     )
 }
 
-fn cells<'a>(ctx: Ctx<'a>, group: &'a FailureGroup) -> Vec<Line<'a>> {
-    let roles = ctx.roles;
-    let style = match group.kind {
-        FailureKind::Run => roles.error,
-        FailureKind::DeadLetter => roles.warn,
-    };
-    let class = match group.kind {
-        FailureKind::Run => text::clean(&group.class),
-        FailureKind::DeadLetter => format!("dead letter: {}", text::clean(&group.class)).into(),
-    };
-    let listed = |names: &std::collections::BTreeSet<String>| {
-        let names: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
-        text::clean(&names.join(" ")).into_owned()
-    };
-    let number = |n: usize, style| ctx.exact(u64::try_from(n).unwrap_or(u64::MAX), style);
-    vec![
-        Line::from(span(class, style)),
-        Line::from(span(text::clean(&group.job), roles.strong)),
-        Line::from(number(group.count, roles.strong)),
-        Line::from(number(group.open, style)),
-        Line::from(span(age(ctx, group.last_at), roles.text)),
-        Line::from(span(age(ctx, group.first_at), roles.dim)),
-        Line::from(span(listed(&group.hosts), roles.text)),
-        Line::from(span(listed(&group.steps), roles.text)),
-        Line::from(span(
-            text::clean(&first_line(&group.example)).into_owned(),
-            roles.dim,
-        )),
-    ]
+/// The first of these names, as many as a cell has room for.
+fn some(names: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
+    text::clean(&names.join(" ")).into_owned()
+}
+
+/// All of these names as a filter field.
+fn words<'a>(names: impl IntoIterator<Item = &'a String>) -> Option<Cow<'a, str>> {
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    (!names.is_empty()).then(|| Cow::Owned(names.join(" ")))
 }
 
 fn first_line(text: &str) -> String {
@@ -158,7 +250,7 @@ fn about(ctx: Ctx, group: &FailureGroup, width: u16) -> Vec<Line<'static>> {
     if let Some(at) = group.last_at {
         fact("last", &format::date(at, &ctx.app.setup.zone));
     }
-    let names = |names: &std::collections::BTreeSet<String>| {
+    let names = |names: &BTreeSet<String>| {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         names.join(" ")
     };

@@ -1,41 +1,153 @@
 //! Log lines, the newest at the bottom.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use crate::console::app::LogTimes;
+use super::Spec;
+use crate::console::app::{App, LogTimes};
+use crate::console::filter::{Filter, Searchable};
+use crate::console::labels::{self, plural};
+use crate::console::render::detail::Page;
 use crate::console::render::paint::{self, Align, span};
 use crate::console::render::panel::{self, panel};
 use crate::console::render::{Ctx, is_roomy, prompt};
-use crate::console::{format, labels, text};
+use crate::console::rows::{RowId, Sort};
+use crate::console::shown::Shown;
+use crate::console::{format, text};
 use crate::domain::{LogLevel, LogLine};
 
 /// Columns of a line's target on a wide screen.
 const TARGET: u16 = 22;
 
-pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    let list = ctx.app.list();
-    let inner = panel(
-        ctx,
-        buf,
-        body,
-        &prompt::place(ctx, "Logs"),
-        &note(ctx),
-        is_roomy(body),
-    );
-    if list.rows.is_empty() {
-        let text = prompt::nothing(ctx, "No lines at this level. Press v for another level.");
-        return paint::lines(ctx, buf, panel::indent(inner), &[text]);
+/// The view of log lines.
+pub(super) struct Logs;
+
+impl Spec for Logs {
+    fn title(&self) -> &'static str {
+        "Logs"
     }
-    if ctx.app.logs.wrap {
-        wrapped(ctx, buf, inner);
-    } else {
-        cut(ctx, buf, inner);
+
+    fn total(&self, shown: &Shown) -> usize {
+        shown.logs.len()
     }
-    paint::highlight(buf, inner, &ctx.app.log_find().to_lowercase());
+
+    fn is_same(&self, one: &Shown, other: &Shown) -> bool {
+        Arc::ptr_eq(&one.logs, &other.logs)
+    }
+
+    fn id_at<'a>(&self, shown: &'a Shown, index: usize) -> Option<RowId<'a>> {
+        let line = shown.logs.get(index)?;
+        Some(RowId::Line(line.at, &line.message))
+    }
+
+    fn shows_all(&self) -> bool {
+        false
+    }
+
+    fn matches(&self, filter: &Filter, level: LogLevel, shown: &Shown, index: usize) -> bool {
+        let (folds, logs) = (&shown.tracebacks, &shown.logs);
+        let mut lines = folds.lines_of(index, logs);
+        !folds.hides(index)
+            && folds.level(index, logs) >= Some(level)
+            && lines.any(|line| filter.matches(line))
+    }
+
+    fn fields(&self) -> Vec<&'static str> {
+        FIELDS.map(|(name, _)| name).to_vec()
+    }
+
+    fn orders(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn sort(&self, _sort: Sort, _shown: &Shown, picked: &mut [usize]) {
+        picked.sort_unstable();
+    }
+
+    fn value_at(&self, shown: &Shown, index: usize) -> Option<serde_json::Value> {
+        serde_json::to_value(shown.logs.get(index)?).ok()
+    }
+
+    fn about(&self, _shown: &Shown, _index: usize) -> Option<String> {
+        Some(String::from("a log line"))
+    }
+
+    fn detail(&self, page: &mut Page, index: usize) -> Option<String> {
+        let shown = page.ctx.snapshot;
+        let line = shown.logs.get(index)?;
+        page.time("at", Some(line.at));
+        page.field("level", labels::level(line.level));
+        page.field("target", &line.target);
+        page.field("run", line.run_id.as_deref().unwrap_or_default());
+        page.field("step", line.step_key.as_deref().unwrap_or_default());
+        page.field("worker", line.worker.as_deref().unwrap_or_default());
+        if let Some(lines) = shown.tracebacks.of(index) {
+            page.heading(format!("traceback of {}", plural(lines.len(), "line")));
+            for line in shown.tracebacks.lines_of(index, &shown.logs) {
+                page.wrapped_text(Vec::new(), &line.message);
+            }
+            return Some(String::from("Traceback"));
+        }
+        page.heading(String::from("message"));
+        page.wrapped_text(Vec::new(), &line.message);
+        Some(String::from("Log line"))
+    }
+
+    fn render(&self, ctx: Ctx, body: Rect, buf: &mut Buffer) {
+        let list = ctx.app.list();
+        let inner = panel(
+            ctx,
+            buf,
+            body,
+            &prompt::place(ctx, "Logs"),
+            &note(ctx),
+            is_roomy(body),
+        );
+        if list.rows.is_empty() {
+            let text = prompt::nothing(ctx, "No lines at this level. Press v for another level.");
+            return paint::lines(ctx, buf, panel::indent(inner), &[text]);
+        }
+        if ctx.app.logs.wrap {
+            wrapped(ctx, buf, inner);
+        } else {
+            cut(ctx, buf, inner);
+        }
+        paint::highlight(buf, inner, &ctx.app.log_find().to_lowercase());
+    }
+
+    fn list_area(&self, _app: &App, _body: Rect) -> Option<Rect> {
+        None
+    }
+
+    fn page_rows(&self, _app: &App, body: Rect) -> u16 {
+        panel::inner(body).height
+    }
+}
+
+type Field = fn(&LogLine) -> Option<&str>;
+
+/// Its filter fields.
+const FIELDS: [(&str, Field); 4] = [
+    ("level", |line| Some(labels::level(line.level))),
+    ("run", |line| line.run_id.as_deref()),
+    ("step", |line| line.step_key.as_deref()),
+    ("worker", |line| line.worker.as_deref()),
+];
+
+impl Searchable for LogLine {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, value) = FIELDS.iter().find(|(known, _)| *known == name)?;
+        value(self).map(Cow::Borrowed)
+    }
+
+    fn haystack(&self) -> String {
+        let step = self.step_key.as_deref().unwrap_or_default();
+        [&self.target, step, &self.message].join(" ")
+    }
 }
 
 /// Level, follow, wrap and filter, at the right of the title.

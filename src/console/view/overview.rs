@@ -11,12 +11,20 @@ mod matrix;
 mod panels;
 mod status;
 
+use std::sync::Arc;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use super::Spec;
+use super::steps::Steps;
 use crate::console::app::App;
+use crate::console::filter::Filter;
+use crate::console::render::detail::Page;
 use crate::console::render::{Ctx, ROOMY, is_roomy, panel};
-use crate::domain::Snapshot;
+use crate::console::rows::{RowId, Sort};
+use crate::console::shown::Shown;
+use crate::domain::{LogLevel, Snapshot};
 
 /// Layout of the overview. Heights depend on the number of alarms, queues and workers only, so that
 /// nothing jumps while figures change.
@@ -130,25 +138,77 @@ fn above(area: Rect, height: u16) -> (Rect, Rect) {
     )
 }
 
-/// Number of rows of the list of tasks in flight.
-pub(in crate::console) fn in_flight_rows(app: &App, body: Rect) -> u16 {
-    in_flight(app, body).height.saturating_sub(1)
-}
+/// The overview.
+pub(super) struct Overview;
 
-/// The area of the table of tasks in flight, with its header.
-pub(in crate::console) fn in_flight(app: &App, body: Rect) -> Rect {
-    let regions = Regions::of(app, body);
-    panel::within(regions.in_flight, regions.framed)
-}
+/// Its list is the beginning of the list of steps: those in flight.
+impl Spec for Overview {
+    fn title(&self) -> &'static str {
+        "Overview"
+    }
 
-pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    let regions = Regions::of(ctx.app, body);
-    let framed = regions.framed;
-    status::render(ctx, regions.status, framed, buf);
-    panels::queues(ctx, regions.queues, framed, buf);
-    matrix::render(ctx, regions.matrix, framed, buf);
-    panels::workers(ctx, regions.workers, framed, buf);
-    panels::throughput(ctx, regions.throughput, framed, buf);
-    panels::in_flight(ctx, regions.in_flight, framed, buf);
-    panels::failures(ctx, regions.failures, framed, buf);
+    fn short_title(&self) -> &'static str {
+        "Over"
+    }
+
+    fn total(&self, shown: &Shown) -> usize {
+        shown.tasks.len()
+    }
+
+    fn is_same(&self, one: &Shown, other: &Shown) -> bool {
+        Arc::ptr_eq(&one.tasks, &other.tasks)
+    }
+
+    fn id_at<'a>(&self, shown: &'a Shown, index: usize) -> Option<RowId<'a>> {
+        Steps.id_at(shown, index)
+    }
+
+    fn matches(&self, filter: &Filter, level: LogLevel, shown: &Shown, index: usize) -> bool {
+        Steps.matches(filter, level, shown, index)
+    }
+
+    fn fields(&self) -> Vec<&'static str> {
+        Steps.fields()
+    }
+
+    fn orders(&self) -> Vec<&'static str> {
+        Steps.orders()
+    }
+
+    fn default_sort(&self) -> Option<Sort> {
+        Some(Sort::LONGEST_FIRST)
+    }
+
+    fn sort(&self, sort: Sort, shown: &Shown, picked: &mut [usize]) {
+        Steps.sort(sort, shown, picked);
+    }
+
+    fn value_at(&self, shown: &Shown, index: usize) -> Option<serde_json::Value> {
+        Steps.value_at(shown, index)
+    }
+
+    fn about(&self, shown: &Shown, index: usize) -> Option<String> {
+        Spec::about(&Steps, shown, index)
+    }
+
+    fn detail(&self, page: &mut Page, index: usize) -> Option<String> {
+        Spec::detail(&Steps, page, index)
+    }
+
+    fn render(&self, ctx: Ctx, body: Rect, buf: &mut Buffer) {
+        let regions = Regions::of(ctx.app, body);
+        let framed = regions.framed;
+        status::render(ctx, regions.status, framed, buf);
+        panels::queues(ctx, regions.queues, framed, buf);
+        matrix::render(ctx, regions.matrix, framed, buf);
+        panels::workers(ctx, regions.workers, framed, buf);
+        panels::throughput(ctx, regions.throughput, framed, buf);
+        panels::in_flight(ctx, regions.in_flight, framed, buf);
+        panels::failures(ctx, regions.failures, framed, buf);
+    }
+
+    fn list_area(&self, app: &App, body: Rect) -> Option<Rect> {
+        let regions = Regions::of(app, body);
+        Some(panel::within(regions.in_flight, regions.framed))
+    }
 }

@@ -1,33 +1,161 @@
 //! The queues: SQS's counts, the tasks held and running of each, and errors of readings.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::text::Line;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
 
+use super::table::{Table, TableColumn};
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::labels;
 use crate::console::render::badges::signed;
+use crate::console::render::detail::Page;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::{self, panel};
-use crate::console::render::table::{self, Column, column};
-use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::table::{self, column};
 use crate::console::render::{Ctx, is_roomy};
+use crate::console::rows::RowId;
+use crate::console::shown::Shown;
 use crate::console::text;
-use crate::domain::{PriorityCount, QueuePause, QueueRole, QueueView};
+use crate::domain::{PriorityCount, QueueCounts, QueuePause, QueueRole, QueueView, Snapshot};
 
-const COLUMNS: [Column; 11] = [
-    column("QUEUE", 16, 0).grow(44),
-    column("ROLE", 8, 3).grow(14),
-    column("WAITING", 7, 0).right(),
-    column("", 8, 5).grow(30),
-    column("OLDEST", 6, 1).right(),
-    column("IN FLIGHT", 9, 0).right(),
-    column("DELAYED", 7, 2).right(),
-    column("HELD", 5, 1).right(),
-    column("RUNNING", 7, 1).right(),
-    column("AS OF", 5, 1).right(),
-    column("STATE", 7, 4).grow(60),
-];
+/// The view of queues.
+pub(super) struct Queues;
+
+type Column = TableColumn<Queues>;
+
+impl Table for Queues {
+    type Row<'a> = &'a QueueView;
+
+    const TITLE: &'static str = "Queues";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("QUEUE", 16, 0, name)
+            .grow(44)
+            .sort_first(|_, a, b| a.name.cmp(&b.name))
+            .filter("queue", |_, queue| Some(Cow::Borrowed(&queue.name))),
+        Column::new("ROLE", 8, 3, |ctx, queue| {
+            Line::from(span(labels::queue_role(&queue.role), ctx.roles.dim))
+        })
+        .grow(14)
+        .sort(|_, a, b| labels::queue_role(&a.role).cmp(&labels::queue_role(&b.role))),
+        Column::new("WAITING", 7, 0, |ctx, queue| {
+            let visible = queue.counts.map(|counts| counts.visible);
+            ctx.about(visible, waiting(ctx, queue))
+        })
+        .right()
+        .sort(|_, a, b| by_count(a, b, |counts| counts.visible)),
+        Column::new("", 8, 5, |ctx, queue| {
+            let visible = |queue: &QueueView| Some(queue.counts?.visible);
+            let most = ctx.snapshot.queues.iter().filter_map(visible).max();
+            let most = most.unwrap_or(0).max(10);
+            let style = waiting(ctx, queue);
+            ctx.bar(visible(queue).unwrap_or(0), most, 30, style)
+        })
+        .grow(30),
+        Column::new("OLDEST", 6, 1, oldest).right().sort(|_, a, b| {
+            // By the age, which grows towards earlier times; an empty queue has none.
+            let age = |queue: &QueueView| queue.oldest.map(|at| -at.as_millisecond());
+            age(a).cmp(&age(b))
+        }),
+        Column::new("IN FLIGHT", 9, 0, |ctx, queue| {
+            let in_flight = queue.counts.map(|counts| counts.in_flight);
+            ctx.about(in_flight, ctx.roles.text)
+        })
+        .right()
+        .sort(|_, a, b| by_count(a, b, |counts| counts.in_flight)),
+        Column::new("DELAYED", 7, 2, |ctx, queue| {
+            let delayed = queue.counts.map(|counts| counts.delayed);
+            ctx.about(delayed, ctx.roles.text)
+        })
+        .right()
+        .sort(|_, a, b| by_count(a, b, |counts| counts.delayed)),
+        Column::new("HELD", 5, 1, |ctx, queue| {
+            Line::from(ctx.exact(held(ctx.snapshot, queue), ctx.roles.held))
+        })
+        .right()
+        .sort(|shown, a, b| held(shown, a).cmp(&held(shown, b))),
+        Column::new("RUNNING", 7, 1, |ctx, queue| {
+            Line::from(ctx.exact(running(ctx.snapshot, queue), ctx.roles.running))
+        })
+        .right()
+        .sort(|shown, a, b| running(shown, a).cmp(&running(shown, b))),
+        Column::new("AS OF", 5, 1, as_of).right(),
+        Column::new("STATE", 7, 4, state)
+            .grow(60)
+            .filter("status", |_, queue| {
+                let is_read = queue.error.is_none();
+                Some(Cow::Borrowed(if is_read { "ok" } else { "error" }))
+            }),
+    ];
+
+    fn total(shown: &Shown) -> usize {
+        shown.queues.len()
+    }
+
+    fn row(shown: &Shown, index: usize) -> Option<&QueueView> {
+        shown.queues.get(index)
+    }
+
+    fn is_same(one: &Shown, other: &Shown) -> bool {
+        Arc::ptr_eq(&one.queues, &other.queues)
+    }
+
+    fn id(queue: Self::Row<'_>) -> RowId<'_> {
+        RowId::Id(&queue.name)
+    }
+
+    fn haystack(queue: &QueueView) -> String {
+        let error = queue.error.as_deref().unwrap_or_default();
+        [&queue.url, labels::queue_role(&queue.role).as_ref(), error].join(" ")
+    }
+
+    fn about(queue: &QueueView) -> String {
+        format!("queue {}", queue.name)
+    }
+
+    fn empty(_ctx: Ctx) -> &'static str {
+        "No queue is known yet: a worker tells of the queues it is subscribed to."
+    }
+
+    fn tab_count(ctx: Ctx) -> Option<Span<'static>> {
+        let counted = ctx.snapshot.queues.iter();
+        let counted = counted.filter(|queue| queue.role != QueueRole::DeadLetter);
+        let waiting = counted
+            .filter_map(|queue| Some(queue.counts?.visible))
+            .sum::<u64>();
+        let text = || format!("~{}", format::count(waiting));
+        (waiting > 0).then(|| span(text(), ctx.roles.waiting))
+    }
+
+    fn detail(page: &mut Page, queue: &QueueView) -> String {
+        page.queue(queue)
+    }
+
+    fn region(body: Rect) -> Rect {
+        regions(body).0
+    }
+
+    fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+        let framed = is_roomy(body);
+        let (upper, lower) = regions(body);
+        if !Self::draw(ctx, upper, framed, buf) {
+            return;
+        }
+        if let Some(queue) = ctx
+            .app
+            .list()
+            .selected()
+            .and_then(|index| ctx.snapshot.queues.get(index))
+        {
+            selected(ctx, buf, lower, queue, framed);
+        }
+    }
+}
 
 /// Age in seconds beyond which counts are shown with their age; younger ones are from the last
 /// reading or the one before it.
@@ -56,67 +184,35 @@ pub(in crate::console) fn regions(body: Rect) -> (Rect, Rect) {
     )
 }
 
-pub(in crate::console) const SHEET: Sheet = Sheet {
-    title: "Queues",
-    empty: "No queue is known yet: a worker tells of the queues it is subscribed to.",
-    columns: &COLUMNS,
-    cells: |ctx, index, _| {
-        let queue = ctx.snapshot.queues.get(index);
-        queue.map(|queue| cells(ctx, queue)).unwrap_or_default()
-    },
-};
-
-pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    let framed = is_roomy(body);
-    let (upper, lower) = regions(body);
-    if !table_view::render(ctx, &SHEET, upper, framed, buf) {
-        return;
-    }
-    if let Some(queue) = ctx
-        .app
-        .list()
-        .selected()
-        .and_then(|index| ctx.snapshot.queues.get(index))
-    {
-        selected(ctx, buf, lower, queue, framed);
-    }
-}
-
-fn cells<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Vec<Line<'a>> {
-    let visible = |queue: &QueueView| Some(queue.counts?.visible);
-    let most = ctx.snapshot.queues.iter().filter_map(visible).max();
-    let counts = queue.counts;
-    let style = if queue.role == QueueRole::DeadLetter {
+/// Style of the number of waiting messages.
+fn waiting(ctx: Ctx, queue: &QueueView) -> Style {
+    if queue.role == QueueRole::DeadLetter {
         ctx.roles.warn
     } else {
         ctx.roles.waiting
-    };
-    let of = ctx
-        .snapshot
-        .priorities
-        .iter()
-        .filter(|count| count.queue == queue.name);
-    let (held, running) = of.fold((0, 0), |sum, count| {
-        (sum.0 + count.held, sum.1 + count.running)
-    });
-    vec![
-        name(ctx, queue),
-        Line::from(span(labels::queue_role(&queue.role), ctx.roles.dim)),
-        ctx.about(counts.map(|counts| counts.visible), style),
-        ctx.bar(
-            counts.map_or(0, |counts| counts.visible),
-            most.unwrap_or(0).max(10),
-            30,
-            style,
-        ),
-        oldest(ctx, queue),
-        ctx.about(counts.map(|counts| counts.in_flight), ctx.roles.text),
-        ctx.about(counts.map(|counts| counts.delayed), ctx.roles.text),
-        Line::from(ctx.exact(held, ctx.roles.held)),
-        Line::from(ctx.exact(running, ctx.roles.running)),
-        as_of(ctx, queue),
-        state(ctx, queue),
-    ]
+    }
+}
+
+fn by_count(a: &QueueView, b: &QueueView, count: fn(QueueCounts) -> u64) -> Ordering {
+    a.counts.map(count).cmp(&b.counts.map(count))
+}
+
+/// Number of a queue's messages that workers hold.
+fn held(snapshot: &Snapshot, queue: &QueueView) -> u64 {
+    priorities(snapshot, queue).map(|count| count.held).sum()
+}
+
+/// Number of a queue's messages whose tasks run.
+fn running(snapshot: &Snapshot, queue: &QueueView) -> u64 {
+    priorities(snapshot, queue).map(|count| count.running).sum()
+}
+
+fn priorities<'a>(
+    snapshot: &'a Snapshot,
+    queue: &'a QueueView,
+) -> impl Iterator<Item = &'a PriorityCount> {
+    let counts = snapshot.priorities.iter();
+    counts.filter(|count| count.queue == queue.name)
 }
 
 fn state<'a>(ctx: Ctx<'a>, queue: &'a QueueView) -> Line<'a> {
@@ -182,7 +278,7 @@ pub(in crate::console) fn as_of(ctx: Ctx, queue: &QueueView) -> Line<'static> {
 }
 
 fn selected(ctx: Ctx, buf: &mut Buffer, area: Rect, queue: &QueueView, framed: bool) {
-    const COLUMNS: [Column; 4] = [
+    const COLUMNS: [table::Column; 4] = [
         column("PRIO", 6, 0).right(),
         column("RUNNING", 8, 0).right(),
         column("HELD", 8, 0).right(),
@@ -209,8 +305,7 @@ fn selected(ctx: Ctx, buf: &mut Buffer, area: Rect, queue: &QueueView, framed: b
         height: inner.height - rows,
         ..inner
     };
-    let of = |count: &&PriorityCount| count.queue == queue.name;
-    let mut counts = ctx.snapshot.priorities.iter().filter(of).peekable();
+    let mut counts = priorities(ctx.snapshot, queue).peekable();
     if counts.peek().is_none() {
         let text = "No message of it is held or runs here.";
         return paint::lines(

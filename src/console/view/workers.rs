@@ -1,37 +1,180 @@
 //! Workers, this host's and the fleet's: target against actual slots, state, heartbeat, version;
 //! below, the Python hosts of one of them.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 
+use super::table::{Table, TableColumn};
 use crate::console::alarms::HEARTBEAT_LATE;
 use crate::console::format::{self, coarse_age, seconds_between};
 use crate::console::render::badges::signed;
+use crate::console::render::detail::Page;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::{self, panel};
-use crate::console::render::table::{self, Column, column};
-use crate::console::render::table_view::{self, Sheet};
+use crate::console::render::table::{self, column};
 use crate::console::render::{Ctx, is_roomy};
-use crate::console::rows::{self, WorkerRow};
+use crate::console::rows::{self, RowId, WorkerRow};
+use crate::console::shown::Shown;
 use crate::domain::{
     FleetWorker, ForkServerPhase, ForkServerView, Isolation, WorkerState, WorkerView,
 };
 
-const COLUMNS: [Column; 12] = [
-    column("WORKER", 14, 0).grow(40),
-    column("STATE", 11, 0),
-    column("STEP SLOTS", 10, 0).grow(30),
-    column("RUN SLOTS", 9, 1).grow(16),
-    column("ENDED", 6, 3).right(),
-    column("FAILED", 6, 2).right(),
-    column("HEARTBEAT", 9, 1).right(),
-    column("HOST", 12, 4).grow(28),
-    column("PYTHON", 6, 7).right(),
-    column("PID", 7, 6).right(),
-    column("VERSION", 9, 5),
-    column("SINCE", 19, 8),
-];
+/// The view of workers.
+pub(super) struct Workers;
+
+type Column = TableColumn<Workers>;
+
+impl Table for Workers {
+    type Row<'a> = WorkerRow<'a>;
+
+    const TITLE: &'static str = "Workers";
+
+    const SHORT_TITLE: &'static str = "Work";
+
+    const COLUMNS: &'static [Column] = &[
+        Column::new("WORKER", 14, 0, |ctx, worker| {
+            Line::from(span(worker.id(), ctx.roles.strong))
+        })
+        .grow(40)
+        .sort_first(|_, a, b| a.id().cmp(b.id()))
+        .filter("worker", |_, worker| Some(Cow::Borrowed(worker.id()))),
+        Column::new("STATE", 11, 0, state)
+            .sort(|_, a, b| a.state_word().cmp(b.state_word()))
+            .filter("status", |_, worker| {
+                Some(Cow::Borrowed(worker.state_word()))
+            }),
+        Column::new("STEP SLOTS", 10, 0, |ctx, worker| {
+            let width = if ctx.table_width >= 150 { 30 } else { 10 };
+            let has_bounds = worker.steps().range.is_some();
+            let width = if has_bounds && ctx.table_width >= 80 {
+                width.max(11)
+            } else {
+                width
+            };
+            ctx.slots(worker.steps(), width)
+        })
+        .grow(30),
+        Column::unseen("BUSY").sort(|_, a, b| a.steps().busy.cmp(&b.steps().busy)),
+        Column::new("RUN SLOTS", 9, 1, |ctx, worker| {
+            let width = if ctx.table_width >= 150 { 16 } else { 0 };
+            ctx.slots(worker.runs(), width)
+        })
+        .grow(16),
+        Column::new("ENDED", 6, 3, |ctx, worker| {
+            known(ctx, worker, |worker| {
+                Line::from(ctx.exact(worker.finished, ctx.roles.text))
+            })
+        })
+        .right(),
+        Column::new("FAILED", 6, 2, |ctx, worker| {
+            known(ctx, worker, |worker| {
+                Line::from(ctx.exact(worker.failed, ctx.roles.error))
+            })
+        })
+        .right()
+        .sort(|_, a, b| a.failed().cmp(&b.failed())),
+        Column::new("HEARTBEAT", 9, 1, heartbeat).right(),
+        Column::new("HOST", 12, 4, |ctx, worker| {
+            Line::from(span(worker.hostname(), ctx.roles.text))
+        })
+        .grow(28)
+        .sort(|_, a, b| a.hostname().cmp(b.hostname()))
+        .filter("host", |_, worker| Some(Cow::Borrowed(worker.hostname()))),
+        Column::new("PYTHON", 6, 7, |ctx, worker| {
+            known(ctx, worker, |worker| {
+                Line::from(worker.hosts.len().to_string())
+            })
+        })
+        .right(),
+        Column::new("PID", 7, 6, |ctx, worker| {
+            let pid = worker.pid().map(|pid| pid.to_string());
+            Line::from(span(
+                pid.unwrap_or_else(|| ctx.glyphs.unknown.to_owned()),
+                ctx.roles.dim,
+            ))
+        })
+        .right(),
+        Column::new("VERSION", 9, 5, version).sort(|_, a, b| a.version().cmp(b.version())),
+        Column::new("SINCE", 19, 8, |ctx, worker| {
+            known(ctx, worker, |worker| {
+                let since = format::date(worker.started_at, &ctx.app.setup.zone);
+                Line::from(span(since, ctx.roles.dim))
+            })
+        }),
+    ];
+
+    fn total(shown: &Shown) -> usize {
+        shown.workers.len() + rows::reported(shown).count()
+    }
+
+    fn row(shown: &Shown, index: usize) -> Option<WorkerRow<'_>> {
+        rows::worker_at(shown, index)
+    }
+
+    fn is_same(one: &Shown, other: &Shown) -> bool {
+        Arc::ptr_eq(&one.workers, &other.workers) && Arc::ptr_eq(&one.fleet, &other.fleet)
+    }
+
+    fn id(worker: Self::Row<'_>) -> RowId<'_> {
+        RowId::Id(worker.id())
+    }
+
+    fn haystack(worker: WorkerRow) -> String {
+        [
+            worker.id(),
+            worker.hostname(),
+            worker.state_word(),
+            worker.version(),
+        ]
+        .join(" ")
+    }
+
+    fn about(worker: WorkerRow) -> String {
+        format!("worker {}", worker.id())
+    }
+
+    fn empty(_ctx: Ctx) -> &'static str {
+        "No worker is linked: nothing takes messages from the queues. S starts one."
+    }
+
+    fn tab_count(ctx: Ctx) -> Option<Span<'static>> {
+        let alive = |state: &Option<WorkerState>| !state.is_some_and(WorkerState::is_over);
+        let linked = ctx.snapshot.workers.iter();
+        let linked = linked.map(|worker| Some(worker.state));
+        let others = rows::reported(ctx.snapshot).map(|worker| worker.state);
+        let n = linked.chain(others).filter(alive).count();
+        (n > 0).then(|| span(n.to_string(), ctx.roles.running))
+    }
+
+    fn detail(page: &mut Page, worker: WorkerRow) -> String {
+        match worker {
+            WorkerRow::Linked(worker) => page.worker(worker),
+            WorkerRow::Reported(worker) => page.reported(worker),
+        }
+    }
+
+    fn region(body: Rect) -> Rect {
+        regions(body).0
+    }
+
+    fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
+        let framed = is_roomy(body);
+        let (upper, lower) = regions(body);
+        if !Self::draw(ctx, upper, framed, buf) {
+            return;
+        }
+        let selected = ctx.app.list().selected();
+        match selected.and_then(|index| rows::worker_at(ctx.snapshot, index)) {
+            Some(WorkerRow::Linked(worker)) => hosts(ctx, buf, lower, worker, framed),
+            Some(WorkerRow::Reported(worker)) => elsewhere(ctx, buf, lower, worker, framed),
+            None => {}
+        }
+    }
+}
 
 /// The table, and below it the worker under the cursor.
 pub(in crate::console) fn regions(body: Rect) -> (Rect, Rect) {
@@ -56,68 +199,16 @@ pub(in crate::console) fn regions(body: Rect) -> (Rect, Rect) {
     )
 }
 
-pub(in crate::console) const SHEET: Sheet = Sheet {
-    title: "Workers",
-    empty: "No worker is linked: nothing takes messages from the queues. S starts one.",
-    columns: &COLUMNS,
-    cells: |ctx, index, width| {
-        let worker = rows::worker_at(ctx.snapshot, index);
-        worker
-            .map(|worker| cells(ctx, worker, width))
-            .unwrap_or_default()
-    },
-};
-
-pub(in crate::console) fn render(ctx: Ctx, body: Rect, buf: &mut Buffer) {
-    let framed = is_roomy(body);
-    let (upper, lower) = regions(body);
-    if !table_view::render(ctx, &SHEET, upper, framed, buf) {
-        return;
+/// A cell that only linked workers have.
+fn known<'a>(
+    ctx: Ctx<'a>,
+    worker: WorkerRow<'a>,
+    cell: impl FnOnce(&'a WorkerView) -> Line<'a>,
+) -> Line<'a> {
+    match worker {
+        WorkerRow::Linked(worker) => cell(worker),
+        WorkerRow::Reported(_) => Line::from(span(ctx.glyphs.unknown, ctx.roles.dim)),
     }
-    let selected = ctx.app.list().selected();
-    match selected.and_then(|index| rows::worker_at(ctx.snapshot, index)) {
-        Some(WorkerRow::Linked(worker)) => hosts(ctx, buf, lower, worker, framed),
-        Some(WorkerRow::Reported(worker)) => elsewhere(ctx, buf, lower, worker, framed),
-        None => {}
-    }
-}
-
-fn cells<'a>(ctx: Ctx<'a>, worker: WorkerRow<'a>, width: u16) -> Vec<Line<'a>> {
-    let roles = ctx.roles;
-    let (steps, runs) = if width >= 150 { (30, 16) } else { (10, 0) };
-    let has_bounds = worker.steps().range.is_some();
-    let steps = if has_bounds && width >= 80 {
-        steps.max(11)
-    } else {
-        steps
-    };
-    let unknown = || Line::from(span(ctx.glyphs.unknown, roles.dim));
-    let linked = match worker {
-        WorkerRow::Linked(worker) => Some(worker),
-        WorkerRow::Reported(_) => None,
-    };
-    let known = |cell: fn(Ctx<'a>, &'a WorkerView) -> Line<'a>| {
-        linked.map_or_else(unknown, |worker| cell(ctx, worker))
-    };
-    vec![
-        Line::from(span(worker.id(), roles.strong)),
-        state(ctx, worker),
-        ctx.slots(worker.steps(), steps),
-        ctx.slots(worker.runs(), runs),
-        known(|ctx, worker| Line::from(ctx.exact(worker.finished, ctx.roles.text))),
-        known(|ctx, worker| Line::from(ctx.exact(worker.failed, ctx.roles.error))),
-        heartbeat(ctx, worker),
-        Line::from(span(worker.hostname(), roles.text)),
-        known(|_, worker| Line::from(worker.hosts.len().to_string())),
-        worker
-            .pid()
-            .map_or_else(unknown, |pid| Line::from(span(pid.to_string(), roles.dim))),
-        version(ctx, worker),
-        known(|ctx, worker| {
-            let since = format::date(worker.started_at, &ctx.app.setup.zone);
-            Line::from(span(since, ctx.roles.dim))
-        }),
-    ]
 }
 
 /// State of a worker. A worker whose report is overdue is not shown as running.
@@ -213,7 +304,7 @@ fn elsewhere(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &FleetWorker, frame
 }
 
 fn hosts(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &WorkerView, framed: bool) {
-    const COLUMNS: [Column; 7] = [
+    const COLUMNS: [table::Column; 7] = [
         column("PYTHON HOST", 20, 0).grow(60),
         column("STATE", 10, 0),
         column("ISOLATION", 9, 2),

@@ -11,7 +11,7 @@ use crate::domain::FailureGroup;
 const MEMBERS: usize = 200;
 
 impl Page<'_> {
-    pub(super) fn group(&mut self, group: &FailureGroup) -> String {
+    pub(in crate::console) fn group(&mut self, group: &FailureGroup) -> String {
         self.field("kind", group.kind.word());
         self.field("exception", &group.class);
         self.field("job", &group.job);

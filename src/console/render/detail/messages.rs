@@ -155,7 +155,7 @@ impl Page<'_> {
     }
 
     /// Adds a whole message.
-    pub(super) fn letter(&mut self, letter: &PeekedMessage) -> String {
+    pub(in crate::console) fn letter(&mut self, letter: &PeekedMessage) -> String {
         if let Some(reason) = &letter.reason {
             self.field("reason", reason);
         }

@@ -12,7 +12,7 @@ use crate::console::{format, text};
 use crate::domain::{RunView, TaskView};
 
 impl Page<'_> {
-    pub(super) fn run(&mut self, run: &RunView) -> String {
+    pub(in crate::console) fn run(&mut self, run: &RunView) -> String {
         self.state("status", self.ctx.run_status(run.status));
         self.field("run", &run.run_id);
         self.field("job", &run.job);

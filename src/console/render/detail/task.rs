@@ -14,7 +14,7 @@ use crate::domain::{LogLine, Phase, TaskView};
 const OUTPUT_LINES: usize = 100;
 
 impl Page<'_> {
-    pub(super) fn task(&mut self, task: &TaskView) -> String {
+    pub(in crate::console) fn task(&mut self, task: &TaskView) -> String {
         self.stack(task);
         self.state("state", self.ctx.phase(&task.phase));
         if let Some(reason) = labels::reason(&task.phase) {
