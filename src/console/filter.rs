@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use regex::{Regex, RegexBuilder};
 
-use super::fuzzy;
+use super::view::View;
+use super::{fuzzy, rows};
 
 /// An item that can be filtered: its fields by name, and all its text.
 pub trait Searchable {
@@ -34,7 +35,7 @@ enum Test {
 #[derive(Clone, Debug)]
 struct Term {
     inverse: bool,
-    field: Option<String>,
+    field: Option<&'static str>,
     test: Test,
 }
 
@@ -48,24 +49,12 @@ pub struct Filter {
     error: Option<String>,
 }
 
-/// Fields a term may name, with their short forms.
-const FIELDS: [(&str, &str); 15] = [
-    ("host", "host"),
-    ("kind", "kind"),
-    ("queue", "queue"),
-    ("status", "status"),
-    ("run", "run"),
-    ("job", "job"),
-    ("step", "step"),
-    ("worker", "worker"),
-    ("level", "level"),
-    ("tag", "tag"),
-    ("partition", "partition"),
-    ("asset", "asset"),
-    ("by", "by"),
-    ("prio", "prio"),
-    ("priority", "prio"),
-];
+/// The field that a term names, if a view has one of that name.
+fn field_named(name: &str) -> Option<&'static str> {
+    let name = if name == "priority" { "prio" } else { name };
+    let mut fields = View::ALL.into_iter().flat_map(rows::fields);
+    fields.find(|known| *known == name)
+}
 
 impl Filter {
     /// Parses a filter. With an invalid regular expression it matches nothing, and
@@ -139,7 +128,7 @@ impl Filter {
     /// A field of the filter that is not among these, so that no row has it.
     #[must_use]
     pub fn foreign_field(&self, fields: &[&str]) -> Option<&str> {
-        let named = self.terms.iter().filter_map(|term| term.field.as_deref());
+        let named = self.terms.iter().filter_map(|term| term.field);
         let mut foreign = named.filter(|field| !fields.contains(field));
         foreign.next()
     }
@@ -188,12 +177,11 @@ impl Term {
             Some(rest) => (true, rest),
             None => (false, word),
         };
-        let known = |name: &str| FIELDS.iter().find(|(short, _)| *short == name);
-        let (field, value) = match word.split_once(':') {
-            Some((name, value)) if known(name).is_some() => {
-                (known(name).map(|(_, field)| (*field).to_owned()), value)
-            }
-            _ => (None, word),
+        let named = word.split_once(':');
+        let named = named.and_then(|(name, value)| Some((field_named(name)?, value)));
+        let (field, value) = match named {
+            Some((field, value)) => (Some(field), value),
+            None => (None, word),
         };
         if value.is_empty() {
             return Ok(None);
@@ -205,7 +193,7 @@ impl Term {
                 let wrong = |_| format!("`{pattern}` is not a regular expression");
                 Test::Pattern(regex.map_err(wrong)?)
             }
-            None => Test::parse(value, field.as_deref()),
+            None => Test::parse(value, field),
         };
         Ok(Some(Self {
             inverse,
@@ -215,7 +203,7 @@ impl Term {
     }
 
     fn holds(&self, row: &impl Searchable) -> bool {
-        let text = match &self.field {
+        let text = match self.field {
             None => Cow::Owned(row.haystack()),
             Some(name) => match row.field(name) {
                 Some(value) => value,
