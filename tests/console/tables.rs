@@ -7,7 +7,7 @@ use dagster_taskiq_tui::console::filter::Filter;
 use dagster_taskiq_tui::console::rows::{self, Rows, Sort};
 use dagster_taskiq_tui::console::shown::Shown;
 use dagster_taskiq_tui::console::view::View;
-use dagster_taskiq_tui::domain::{Command, LogLevel};
+use dagster_taskiq_tui::domain::{Command, LogLevel, QueueView};
 use proptest::prelude::*;
 
 use super::fixture;
@@ -48,6 +48,26 @@ fn a_filter_applies_while_it_is_typed_and_escape_brings_the_old_one_back() {
     assert!(harness.screen().contains("2 of 73"), "{}", harness.screen());
     harness.keys("<esc>");
     assert!(!harness.screen().contains("2 of 73"));
+}
+
+#[test]
+fn the_last_row_of_a_framed_table_is_in_sight_above_the_panel_of_its_details() {
+    let mut snapshot = (*fixture::snapshot()).clone();
+    let queues = Arc::make_mut(&mut snapshot.queues);
+    let queue = queues[0].clone();
+    queues.extend((0..60).map(|number| QueueView {
+        name: format!("more-{number:02}"),
+        ..queue.clone()
+    }));
+    let options = Options {
+        size: (120, 36),
+        ..Options::default()
+    };
+    let mut harness = Harness::new(options, Arc::new(snapshot));
+    harness.keys("2G");
+    let screen = harness.screen();
+    // In the table, and as the title of the panel.
+    assert_eq!(screen.matches("more-59").count(), 2, "{screen}");
 }
 
 #[test]

@@ -316,6 +316,6 @@ impl<T: Table> Spec for T {
     }
 
     fn list_area(&self, _app: &App, body: Rect) -> Option<Rect> {
-        Some(panel::inner(T::region(body)))
+        Some(panel::within(T::region(body), is_roomy(body)))
     }
 }
