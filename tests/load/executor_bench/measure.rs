@@ -10,7 +10,8 @@ use super::report::{IdleRow, LaunchRow, Row, StepsRow};
 use super::site::{Cpu, Shared, Site};
 
 /// For how long idleness is measured, and how long before that a worker is left alone.
-const IDLE_FOR: Duration = Duration::from_secs(15);
+// A long poll lasts 20 s: in less time one more or less would change the rate much.
+const IDLE_FOR: Duration = Duration::from_secs(120);
 const CALM: Duration = Duration::from_secs(5);
 /// Launches in a round.
 const LAUNCHES: usize = 2;
