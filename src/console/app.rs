@@ -237,6 +237,8 @@ pub struct App {
     plugins: Vec<Plugin>,
     /// Their programs under way.
     running: Running,
+    /// The reason given with the command that is carried out, or whose dialog is open.
+    given_reason: Option<String>,
     /// The search in the open page.
     page_find: Option<Find>,
     /// Text searched among the log lines.
@@ -318,6 +320,7 @@ impl App {
             keymap: Keymap::default(),
             plugins: Vec::new(),
             running: Running::default(),
+            given_reason: None,
             page_find: None,
             log_find: String::new(),
             pending: Vec::new(),

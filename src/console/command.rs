@@ -311,6 +311,27 @@ pub fn split(line: &str, view: View) -> Option<(&'static CommandRow, &str)> {
     Some((row, rest))
 }
 
+/// Flag after which a `:` line has the operator's reason, as on the command line.
+const REASON: &str = "--reason";
+
+/// A `:` line without the operator's reason at its end, and the reason: `worker pause --reason
+/// deploying`. Quotation marks around it are left out.
+#[must_use]
+pub fn split_reason(line: &str) -> (&str, Option<&str>) {
+    let ends = |at: usize| line[at + REASON.len()..].starts_with([' ', '=']);
+    let begins = |at: usize| line[..at].ends_with(' ');
+    let mut places = line.match_indices(REASON).map(|(at, _)| at);
+    let Some(at) = places.find(|at| begins(*at) && ends(*at)) else {
+        return (line, None);
+    };
+    let text = line[at + REASON.len() + 1..].trim();
+    let quoted = ['"', '\''].into_iter().find_map(|mark| {
+        let inner = text.strip_prefix(mark)?.strip_suffix(mark)?;
+        (!inner.contains(mark)).then_some(inner)
+    });
+    (line[..at].trim_end(), Some(quoted.unwrap_or(text).trim()))
+}
+
 /// The commands that the hint bar shows in a view, most specific first.
 pub fn hints(view: View) -> impl Iterator<Item = &'static CommandRow> {
     let shown = move |row: &&CommandRow| row.is_hinted && row.scope.covers(view);
@@ -354,6 +375,24 @@ mod tests {
                     seen.push(key);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_reason_is_split_off_a_line() {
+        for (line, expected) in [
+            ("worker scale 4", ("worker scale 4", None)),
+            ("more --reason a b", ("more", Some("a b"))),
+            ("more --reason=\"a b\"", ("more", Some("a b"))),
+            (
+                "worker scale 4 --reason 'it is Ann's'",
+                ("worker scale 4", Some("'it is Ann's'")),
+            ),
+            ("more --reason it's Ann's", ("more", Some("it's Ann's"))),
+            ("more --reason ", ("more", Some(""))),
+            ("more --reasons x", ("more --reasons x", None)),
+        ] {
+            assert_eq!(split_reason(line), expected, "{line}");
         }
     }
 

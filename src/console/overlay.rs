@@ -1,9 +1,12 @@
 //! The overlays of a view, one at a time: input lines, dialogs, lists, details.
 
+use crossterm::event::KeyCode;
+
 use super::app::{AlarmPlace, MAX_RATE, Plan, Subject};
 use super::key::Key;
 use super::launch::{LaunchForm, Part};
 pub use super::line::Input;
+use super::line::Typed;
 use super::plugins::Call;
 use crate::domain::Command;
 
@@ -108,7 +111,7 @@ impl Overlay {
             | Self::Scale { .. }
             | Self::Stagger(_) => Input::takes_chord(key),
             Self::Confirm(confirm) => {
-                (confirm.typed.is_some() || confirm.gives_reason) && Input::takes_chord(key)
+                (confirm.typed.is_some() || confirm.reason.is_typed) && Input::takes_chord(key)
             }
             Self::LaunchForm(form) => match form.part {
                 Part::Editor(_) => true,
@@ -139,12 +142,60 @@ pub struct Confirm {
     pub input: Input,
     /// Whether Enter was pressed on a wrong text, and nothing was typed since.
     pub is_refused: bool,
-    /// The operator's reason, for the audit log; empty for none.
-    pub reason: Input,
-    /// Whether keys are typed into the reason.
-    pub gives_reason: bool,
+    /// The operator's reason.
+    pub reason: Reason,
     /// What is confirmed.
     pub action: Action,
+}
+
+/// The operator's reason in a dialog, for the audit log. Tab goes to it and back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reason {
+    /// The typed text; empty for none.
+    pub input: Input,
+    /// Whether keys are typed into it.
+    pub is_typed: bool,
+}
+
+impl Reason {
+    /// The reason given before the dialog, if any.
+    #[must_use]
+    pub fn given(text: Option<String>) -> Self {
+        Self {
+            input: Input::new(text.unwrap_or_default()),
+            is_typed: false,
+        }
+    }
+
+    /// The text, if there is one.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let text = self.input.text().trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// Handles a key; `false` if it is the dialog's.
+    pub fn key(&mut self, key: Key) -> bool {
+        let switches = matches!(key.code, KeyCode::Tab | KeyCode::BackTab);
+        if !self.is_typed && !switches {
+            return false;
+        }
+        let typed = if switches {
+            Typed::Given
+        } else {
+            self.input.key(key)
+        };
+        self.is_typed = match typed {
+            // Esc takes the reason back, not the command.
+            Typed::Left => {
+                self.input = Input::default();
+                false
+            }
+            Typed::Given => !self.is_typed,
+            Typed::Edited | Typed::Other => true,
+        };
+        true
+    }
 }
 
 /// What a confirmation does.
@@ -194,6 +245,8 @@ pub struct Stagger {
     pub input: Input,
     /// Whether Enter was pressed on something that is no rate, and nothing was typed since.
     pub is_refused: bool,
+    /// The operator's reason.
+    pub reason: Reason,
     /// The items.
     pub plan: Plan,
 }

@@ -250,7 +250,7 @@ mod tests {
         }
         let added = tail.read_new()?.unwrap_or_default();
         let verbs: Vec<&str> = added.iter().map(|entry| entry.verb.as_str()).collect();
-        assert_eq!(verbs, ["resume", "pause"]);
+        assert_eq!(verbs, ["worker resume", "worker pause"]);
         assert_eq!(
             (added[0].done, added[0].text.as_str()),
             (true, "as requested")

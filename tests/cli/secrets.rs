@@ -371,7 +371,7 @@ fn no_output_of_a_worker_and_its_tools_holds_a_secret() {
         ("doctor", "http://127.0.0.1:9"),
         ("--once", "(redacted)"),
         ("worker status marked --json", "(redacted)"),
-        ("state folder", "drain queue"),
+        ("state folder", "queue drain"),
     ] {
         assert!(stage.places.holds(place, words), "{place} lacks {words}");
     }

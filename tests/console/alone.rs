@@ -168,7 +168,7 @@ fn a_pool_that_did_not_start_is_started_with_a_key_and_ends_with_its_console() {
     assert_eq!(workers_of(&scene), 2);
     let state = scene.project.folder().join("state/dagster-taskiq-tui");
     let audit = fs::read_to_string(state.join("audit.jsonl")).unwrap();
-    let started = r#""verb":"start worker","target":"a worker on this host""#;
+    let started = r#""verb":"worker start","target":"a worker on this host""#;
     assert_eq!(audit.matches(started).count(), 2, "{audit}");
     console.keys("q");
     wait_until("both have ended", PATIENCE, || {
@@ -272,7 +272,7 @@ fn without_a_worker_the_console_counts_shows_and_purges_messages_and_tells_dagst
     let state = scene.project.folder().join("state/dagster-taskiq-tui");
     wait_until("the purge in the audit log", PATIENCE, || {
         let audit = fs::read_to_string(state.join("audit.jsonl")).unwrap_or_default();
-        let purge = r#""verb":"purge queue","target":"queue alone""#;
+        let purge = r#""verb":"queue purge","target":"queue alone""#;
         audit.contains(purge).then_some(())
     });
     console.keys("8");

@@ -222,7 +222,7 @@ fn where_messages_can_be_seen_only_by_receiving_it_is_asked_first() {
     told(&mut harness, Answer::Peek(peek));
     let screen = harness.screen();
     assert!(screen.contains("extract_customers"), "{screen}");
-    assert!(!screen.contains("Sent peek"), "{screen}");
+    assert!(!screen.contains("Sent queue peek"), "{screen}");
 }
 
 fn key(c: char) -> dagster_taskiq_tui::console::key::Key {

@@ -137,7 +137,7 @@ fn a_pool_slot_is_given_back_after_a_question_and_never_in_read_only() {
         let screen = harness.screen();
         if read_only {
             assert!(
-                screen.contains("Read-only: `free slot` is refused"),
+                screen.contains("Read-only: `run free-slot` is refused"),
                 "{screen}"
             );
             continue;

@@ -312,13 +312,13 @@ fn an_answer_takes_the_place_of_sent_and_goes_by_itself() {
     assert!(
         harness
             .screen()
-            .contains("Sent pause to etl-1.internal-4127")
+            .contains("Sent worker pause to etl-1.internal-4127")
     );
     harness.tell(Message::Reply {
         request,
         reply: Reply::Done(String::from("Paused: 3 running go on")),
     });
-    assert!(!harness.screen().contains("Sent pause"));
+    assert!(!harness.screen().contains("Sent worker pause"));
     assert!(harness.screen().contains("Paused: 3 running go on"));
     harness.now += SignedDuration::from_secs(6);
     harness.tell(Message::Tick);

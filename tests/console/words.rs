@@ -5,6 +5,8 @@ use std::path::Path;
 
 use dagster_taskiq_tui::console::command::{self, COMMANDS, CommandRow};
 use dagster_taskiq_tui::console::view::View;
+use dagster_taskiq_tui::domain::{Command, Instigator, JobRef, Launch, Reply, SlotRange};
+use dagster_taskiq_tui::protocol::audit::own_entry;
 
 use super::fixture;
 use super::harness::{Harness, Options};
@@ -82,6 +84,147 @@ fn a_command_that_the_command_line_has_too_has_its_words_as_its_name() {
             paths.contains(name),
             "`{name}` has no command of that name in the console"
         );
+    }
+}
+
+/// A command of each kind.
+fn every_command() -> Vec<Command> {
+    let (queue, run_id, step_key) = (String::from("q"), String::from("r"), String::from("s"));
+    let job = JobRef {
+        location: String::new(),
+        repository: String::new(),
+        job: String::new(),
+    };
+    let switch = |is_sensor, on| Command::Switch {
+        instigator: Instigator {
+            location: String::new(),
+            repository: String::new(),
+            name: String::new(),
+            state_id: String::new(),
+            is_sensor,
+            is_on: !on,
+        },
+        on,
+    };
+    vec![
+        Command::Pause,
+        Command::Resume,
+        Command::Scale { steps: 1 },
+        Command::ScaleWithin {
+            range: SlotRange { min: 1, max: 2 },
+        },
+        Command::Drain { within: None },
+        Command::Restart { within: None },
+        Command::Kill,
+        Command::Stop,
+        Command::Reload,
+        Command::StartWorker,
+        Command::CancelTask {
+            task_id: String::new(),
+        },
+        Command::PauseQueue {
+            queue: queue.clone(),
+            by: String::new(),
+            reason: None,
+        },
+        Command::ResumeQueue {
+            queue: queue.clone(),
+        },
+        Command::DrainQueue {
+            queue: queue.clone(),
+            keep_waiting: false,
+        },
+        Command::PurgeQueue {
+            queue: queue.clone(),
+            keep_waiting: false,
+        },
+        Command::PeekByReceiving {
+            queue: queue.clone(),
+            limit: 1,
+            message_id: None,
+        },
+        Command::Redrive {
+            queue: queue.clone(),
+            messages: Vec::new(),
+            to: None,
+        },
+        Command::Resend {
+            queue,
+            message_id: String::new(),
+            body: String::new(),
+            to: None,
+        },
+        Command::RestoreArchive {
+            file: String::new(),
+            to: None,
+            again: false,
+        },
+        Command::LaunchRun(Launch::job(job)),
+        Command::ReexecuteRun {
+            run_id: run_id.clone(),
+            from_failure: false,
+            if_open: false,
+        },
+        Command::TerminateRuns {
+            run_ids: Vec::new(),
+            force: false,
+        },
+        Command::ReloadLocation {
+            location: String::new(),
+        },
+        switch(false, true),
+        switch(true, false),
+        Command::FreeSlot { run_id, step_key },
+        Command::AcknowledgeAlarm {
+            alarm: String::new(),
+            until: None,
+            by: String::new(),
+        },
+    ]
+}
+
+#[test]
+fn the_audit_log_calls_a_command_by_its_name() {
+    // Fails to compile when a command is added: it belongs into the list above.
+    let is_listed = |command: &Command| match command {
+        Command::Pause
+        | Command::Resume
+        | Command::Scale { .. }
+        | Command::ScaleWithin { .. }
+        | Command::Drain { .. }
+        | Command::Restart { .. }
+        | Command::Kill
+        | Command::Stop
+        | Command::Reload
+        | Command::StartWorker
+        | Command::CancelTask { .. }
+        | Command::PauseQueue { .. }
+        | Command::ResumeQueue { .. }
+        | Command::DrainQueue { .. }
+        | Command::PurgeQueue { .. }
+        | Command::PeekByReceiving { .. }
+        | Command::Redrive { .. }
+        | Command::Resend { .. }
+        | Command::RestoreArchive { .. }
+        | Command::LaunchRun(_)
+        | Command::ReexecuteRun { .. }
+        | Command::TerminateRuns { .. }
+        | Command::ReloadLocation { .. }
+        | Command::Switch { .. }
+        | Command::FreeSlot { .. }
+        | Command::AcknowledgeAlarm { .. } => true,
+        Command::Query(_) => false,
+    };
+    let known = command_line();
+    for command in every_command() {
+        assert!(is_listed(&command), "a query is not audited");
+        let reply = Reply::Done(String::new());
+        let entry = own_entry("w-1", &command, &reply).expect("it changes something");
+        let name = entry.verb.as_str();
+        let is_console = COMMANDS.iter().any(|row| row.name == name);
+        // A key of the page that explains has no row.
+        let is_known = is_console || name == "run free-slot";
+        assert!(is_known && known.contains_key(name), "{name}");
     }
 }
 

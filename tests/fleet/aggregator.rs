@@ -173,7 +173,7 @@ async fn two_workers_answer_as_one_and_one_can_be_named() {
     let unknown = ask(&handle, Some("three"), Command::Pause).await;
     assert_eq!(
         unknown,
-        Reply::Failed("pause was not sent: worker three is not linked".to_owned())
+        Reply::Failed("worker pause was not sent: worker three is not linked".to_owned())
     );
     drop((one, two));
 }
@@ -193,7 +193,7 @@ async fn a_queue_is_drained_by_one_worker_that_is_subscribed_to_it() {
         keep_waiting: false,
     };
     let reply = ask(&handle, None, drain("q")).await;
-    assert_eq!(reply, Reply::Failed("no drain queue here".to_owned()));
+    assert_eq!(reply, Reply::Failed("no queue drain here".to_owned()));
     let Reply::Failed(reason) = ask(&handle, None, drain("other")).await else {
         panic!("nobody has that queue");
     };
@@ -332,7 +332,7 @@ async fn a_read_only_console_or_worker_refuses_and_every_command_is_in_the_audit
     let refused = ask(&careful, None, Command::Pause).await;
     assert_eq!(
         refused,
-        Reply::Failed("pause was refused: this console is read-only".to_owned())
+        Reply::Failed("worker pause was refused: this console is read-only".to_owned())
     );
     let paused = client::call(worker.socket(), Command::Pause).await.unwrap();
     assert_eq!(paused, Reply::Done("paused".to_owned()));
@@ -343,7 +343,7 @@ async fn a_read_only_console_or_worker_refuses_and_every_command_is_in_the_audit
         .unwrap();
     assert_eq!(
         refused,
-        Reply::Failed("resume was refused: worker two is read-only".to_owned())
+        Reply::Failed("worker resume was refused: worker two is read-only".to_owned())
     );
 
     let audit = std::fs::read_to_string(place.audit()).unwrap();
@@ -361,17 +361,17 @@ async fn a_read_only_console_or_worker_refuses_and_every_command_is_in_the_audit
     let entry = |verb, target, done, text| (Some(verb), Some(target), Some(done), Some(text));
     let expected = [
         entry(
-            "pause",
+            "worker pause",
             "every worker",
             false,
-            "pause was refused: this console is read-only",
+            "worker pause was refused: this console is read-only",
         ),
-        entry("pause", "one", true, "paused"),
+        entry("worker pause", "one", true, "paused"),
         entry(
-            "resume",
+            "worker resume",
             "two",
             false,
-            "resume was refused: worker two is read-only",
+            "worker resume was refused: worker two is read-only",
         ),
     ];
     assert_eq!(recorded, expected);
@@ -391,7 +391,7 @@ async fn a_client_that_says_it_is_read_only_is_refused_by_the_worker() {
     let connection = client::Connection::open(worker.socket()).await.unwrap();
     let (mut input, mut output) = connection.start(wants).await.unwrap();
     output.command(9, Command::Stop, None).await.unwrap();
-    let reply = Reply::Failed("stop was refused: this console is read-only".to_owned());
+    let reply = Reply::Failed("worker stop was refused: this console is read-only".to_owned());
     assert_eq!(
         input.next().await.unwrap(),
         ServerFrame::Reply { id: 9, reply }
@@ -406,7 +406,7 @@ async fn commands_that_nobody_carries_out_get_a_sentence() {
     let reason = "worker one ended before it answered stop".to_owned();
     assert_eq!(reply, Reply::Failed(reason));
     let reply = client::call(worker.socket(), launch()).await.unwrap();
-    let reason = "launch run goes to Dagster's webserver, not to worker one".to_owned();
+    let reason = "run launch goes to Dagster's webserver, not to worker one".to_owned();
     assert_eq!(reply, Reply::Failed(reason));
 
     let handle = Aggregator::start(AggregatorOptions {
@@ -416,7 +416,10 @@ async fn commands_that_nobody_carries_out_get_a_sentence() {
     let Reply::Failed(reason) = ask(&handle, None, Command::Pause).await else {
         panic!("there is no worker");
     };
-    assert_eq!(reason, "pause was not sent: no worker is linked; start one");
+    assert_eq!(
+        reason,
+        "worker pause was not sent: no worker is linked; start one"
+    );
     let Reply::Failed(reason) = ask(&handle, None, launch()).await else {
         panic!("there is no webserver");
     };

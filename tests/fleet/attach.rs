@@ -140,7 +140,7 @@ async fn a_fleet_is_seen_and_commanded_through_ssh_and_its_hosts_keep_the_audit_
             entry.verb.as_str(),
             (entry.done, entry.text.as_str())
         ),
-        (&*sshd::own_name(), "scale", (true, "7 step slots"))
+        (&*sshd::own_name(), "worker scale", (true, "7 step slots"))
     );
     assert_eq!(audited(&near), [], "the other worker was not asked");
 
@@ -188,7 +188,8 @@ async fn workers_of_one_name_on_two_hosts_are_asked_apart_and_both_hosts_audit_l
     assert_eq!(snapshot.workers[0].shared_name.as_deref(), Some("etl"));
     assert_eq!(snapshot.tasks[0].worker, "etl@etl-b");
 
-    let several = "scale was not sent: several workers are named etl: say etl@etl-a or etl@etl-b";
+    let several =
+        "worker scale was not sent: several workers are named etl: say etl@etl-a or etl@etl-b";
     let reply = ask(&handle, "etl", Command::Scale { steps: 1 }).await;
     assert_eq!(reply, Reply::Failed(several.to_owned()));
     let reply = ask(&handle, "etl@etl-b", Command::Scale { steps: 7 }).await;
@@ -255,7 +256,7 @@ async fn a_lost_connection_is_a_badge_with_what_was_known_and_comes_back_by_itse
     let why = reason(&snapshot, "etl-a").unwrap_or_default();
     assert!(why.contains("127.0.0.1"), "ssh's own words: {why}");
     let reply = ask(&handle, "first", Command::Pause).await;
-    let refused = "pause was not sent: worker first is not linked";
+    let refused = "worker pause was not sent: worker first is not linked";
     assert_eq!(reply, Reply::Failed(refused.to_owned()));
 
     worker.receive("meanwhile");

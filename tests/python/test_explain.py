@@ -276,7 +276,7 @@ def test_a_pool_tells_of_a_holder_whose_run_is_over_and_its_slot_can_be_freed(
     wait_for(lambda: run.count("STEP_WORKER_STARTING"), "the second run's step", 40)
     audit = (fleet.folder / "state/dagster-taskiq-tui/audit.jsonl").read_text().splitlines()
     outcomes = [json.loads(line) for line in audit]
-    assert [entry["verb"] for entry in outcomes] == ["free slot"] * 2
+    assert [entry["verb"] for entry in outcomes] == ["run free-slot"] * 2
     assert outcomes[0]["outcome"].startswith("failed") and "freed" in outcomes[1]["outcome"]
     kill(run)
     fail(fleet, run)

@@ -184,9 +184,9 @@ fn without_a_worker_messages_are_peeked_drained_restored_and_purged_and_nobody_w
     let verbs: Vec<&str> = audit.iter().map(|entry| entry.verb.as_str()).collect();
     let four = ["restore"; 4];
     let wanted = [
-        &["purge queue", "drain queue", "drain queue"][..],
+        &["queue purge", "queue drain", "queue drain"][..],
         &four,
-        &["purge queue"; 2],
+        &["queue purge"; 2],
         &["restore"],
     ];
     assert_eq!(verbs, wanted.concat());
@@ -625,5 +625,5 @@ fn where_only_receiving_shows_messages_it_is_said_before_and_counted() {
     assert!(text.contains("--receive"), "{text}");
     let shown = shell.json(&scene, &["peek", "elsewhere", "--receive"]);
     assert_eq!(shown.len(), 2);
-    assert_eq!(shell.audit()[0].verb, "peek");
+    assert_eq!(shell.audit()[0].verb, "queue peek");
 }

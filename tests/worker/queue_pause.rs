@@ -67,7 +67,7 @@ fn no_worker_receives_from_a_paused_queue_until_it_is_resumed_also_none_that_sta
         .map(|entry| (entry.verb, entry.reason))
         .collect();
     let reason = Some(String::from("the warehouse is down"));
-    let expected = [("pause queue", reason), ("resume queue", None)];
+    let expected = [("queue pause", reason), ("queue resume", None)];
     assert_eq!(audit, expected.map(|(verb, why)| (verb.to_owned(), why)));
 }
 

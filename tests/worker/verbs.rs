@@ -183,7 +183,7 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
     );
     let audit = fs::read_to_string(files.join("audit.jsonl")).unwrap();
     let last = audit.lines().last().unwrap_or_default();
-    let entry = format!(r#""verb":"kill","target":"{own}""#);
+    let entry = format!(r#""verb":"worker kill","target":"{own}""#);
     assert!(last.contains(&entry), "{last}");
 
     job.signal("KILL");

@@ -73,7 +73,7 @@ pub(super) async fn peek(args: PeekArgs) -> Result<ExitCode, QueueError> {
     let broker = Broker::connect(&settings).await;
     let queues = queues_meant(&settings, &broker, &args.which).await?;
     if args.receive && settings.read_only.value {
-        let text = "peek was refused: receiving raises receive counts, and read_only is set";
+        let text = "queue peek was refused: receiving raises receive counts, and read_only is set";
         return Err(QueueError::Refused(text.to_owned()));
     }
     let operator = Operator::new(broker, &QueueSet::default(), None, state_folder());

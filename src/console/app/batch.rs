@@ -95,6 +95,8 @@ pub struct Batch {
     problem: Option<String>,
     /// Items a minute.
     rate: usize,
+    /// The operator's reason.
+    reason: Option<String>,
     due: Timestamp,
     /// The request under way, and its number of items.
     sent: Option<(u64, usize)>,
@@ -154,6 +156,10 @@ impl App {
 
     /// Handles a key in the dialog of a rate, which was taken.
     pub(super) fn stagger_key(&mut self, key: Key, mut stagger: Box<Stagger>, now: Timestamp) {
+        if stagger.reason.key(key) {
+            self.overlay = Some(Overlay::Stagger(stagger));
+            return;
+        }
         // As in the dialog of slots, letters are not accepted.
         if key.typed().is_some_and(|c| !c.is_ascii_digit()) {
             self.overlay = Some(Overlay::Stagger(stagger));
@@ -163,7 +169,8 @@ impl App {
             Typed::Left => {}
             Typed::Given => {
                 if let Some(rate) = stagger.rate() {
-                    self.start_batch(stagger.plan, rate, now);
+                    let reason = stagger.reason.text();
+                    self.start_batch(stagger.plan, rate, reason, now);
                 } else {
                     stagger.is_refused = true;
                     self.overlay = Some(Overlay::Stagger(stagger));
@@ -176,7 +183,7 @@ impl App {
         }
     }
 
-    fn start_batch(&mut self, plan: Plan, rate: usize, now: Timestamp) {
+    fn start_batch(&mut self, plan: Plan, rate: usize, reason: Option<String>, now: Timestamp) {
         if let Some(batch) = &self.batch {
             let text = format!("{} is under way: x stops it", batch.note());
             return self.toast(Tone::Failed, text, now);
@@ -196,6 +203,7 @@ impl App {
             failed_in_a_row: 0,
             problem: None,
             rate,
+            reason,
             due: now,
             sent: None,
             is_leaving: false,
@@ -218,12 +226,13 @@ impl App {
         batch.due = now
             .saturating_add(SignedDuration::from_millis(pause))
             .unwrap_or(Timestamp::MAX);
+        let reason = batch.reason.clone();
         self.note_request(request, &command);
         effects.push(Effect::Request {
             request,
             worker: None,
             command,
-            reason: None,
+            reason,
         });
     }
 

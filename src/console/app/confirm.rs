@@ -8,7 +8,7 @@ use super::App;
 use crate::console::cli_equivalent::twins;
 use crate::console::format::short_id;
 use crate::console::labels::plural;
-use crate::console::overlay::{Action, Confirm, Input, Overlay};
+use crate::console::overlay::{Action, Confirm, Input, Overlay, Reason};
 use crate::console::toast::Tone;
 use crate::console::{rows, text};
 use crate::domain::{Command, TaskView, WorkerView};
@@ -51,8 +51,7 @@ impl App {
             typed,
             input: Input::default(),
             is_refused: false,
-            reason: Input::default(),
-            gives_reason: false,
+            reason: Reason::given(self.given_reason.take()),
             action,
         }));
     }

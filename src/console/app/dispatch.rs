@@ -72,7 +72,16 @@ impl App {
         }
         self.history.retain(|known| known != line);
         self.history.push(line.to_owned());
-        match command::of_line(line, self.view, self.keymap.own()) {
+        let (words, reason) = command::split_reason(line);
+        let own = self.keymap.own();
+        let found = command::of_line(words, self.view, own);
+        // What changes nothing takes no reason: the words may be a text to search.
+        let takes = |row: &CommandRow| reason.is_none() || row.danger != Danger::Safe;
+        let (found, reason) = match found {
+            Some((row, _)) if takes(row) => (found, reason),
+            _ => (command::of_line(line, self.view, own), None),
+        };
+        match found {
             None => self.toast(
                 Tone::Failed,
                 format!("There is no command `{line}`: press ? for a list"),
@@ -82,7 +91,11 @@ impl App {
                 let (name, place) = (row.name, row.shown_scope());
                 self.toast(Tone::Failed, format!("`{name}` works in: {place}"), now);
             }
-            Some((row, argument)) => self.perform(row, argument.trim(), now, effects),
+            Some((row, argument)) => {
+                let reason = reason.filter(|reason| !reason.is_empty());
+                let (argument, reason) = (argument.trim(), reason.map(str::to_owned));
+                self.perform_because(row, argument, reason, now, effects);
+            }
         }
     }
 
@@ -93,6 +106,18 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
+        self.perform_because(row, argument, None, now, effects);
+    }
+
+    fn perform_because(
+        &mut self,
+        row: &CommandRow,
+        argument: &str,
+        reason: Option<String>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.given_reason = reason;
         if self.setup.read_only && row.danger != Danger::Safe {
             self.toast(
                 Tone::Failed,

@@ -198,7 +198,7 @@ impl App {
         };
         if self.setup.read_only {
             self.overlay = Some(page);
-            return self.toast(Tone::Failed, "Read-only: `free slot` is refused", now);
+            return self.toast(Tone::Failed, "Read-only: `run free-slot` is refused", now);
         }
         let step_key = holder.step_key.unwrap_or_default();
         let title = format!("Free the pool slot of {step_key}?");

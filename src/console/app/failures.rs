@@ -10,7 +10,7 @@ use super::batch::Plan;
 use super::confirm::names;
 use super::{App, Effect};
 use crate::console::labels::{NO_WEBSERVER, plural};
-use crate::console::overlay::{Input, Overlay, Stagger};
+use crate::console::overlay::{Input, Overlay, Reason, Stagger};
 use crate::console::toast::Tone;
 use crate::console::view::View;
 use crate::domain::{
@@ -397,6 +397,7 @@ impl App {
             body,
             input: Input::new(USUAL_RATE),
             is_refused: false,
+            reason: Reason::given(self.given_reason.take()),
             plan,
         })));
     }

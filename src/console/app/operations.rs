@@ -69,7 +69,8 @@ impl App {
         }
     }
 
-    /// Sends a command and shows a toast; the answer replaces the toast.
+    /// Sends a command, with the reason given in its `:` line, and shows a toast; the answer replaces
+    /// the toast.
     pub(super) fn send(
         &mut self,
         worker: Option<String>,
@@ -77,10 +78,11 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        self.send_because(worker, command, None, now, effects);
+        let reason = self.given_reason.clone();
+        self.send_because(worker, command, reason, now, effects);
     }
 
-    /// As [`App::send`], with the operator's reason.
+    /// As [`App::send`], with the reason of a dialog.
     pub(super) fn send_because(
         &mut self,
         worker: Option<String>,

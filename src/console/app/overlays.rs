@@ -57,11 +57,16 @@ impl App {
             Some(Overlay::LaunchForm(form)) if !matches!(form.part, Part::Rows) => {
                 Self::paste_into_form(form, text);
             }
+            Some(Overlay::Stagger(stagger)) if stagger.reason.is_typed => {
+                stagger.reason.input.paste(text);
+            }
             Some(Overlay::Stagger(_)) => {
                 let text = "Nothing was pasted: the rate must be typed";
                 self.toast(Tone::Note, text, now);
             }
-            Some(Overlay::Confirm(confirm)) if confirm.gives_reason => confirm.reason.paste(text),
+            Some(Overlay::Confirm(confirm)) if confirm.reason.is_typed => {
+                confirm.reason.input.paste(text);
+            }
             Some(Overlay::Confirm(confirm)) if confirm.typed.is_some() => {
                 let text = "Nothing was pasted: what confirms must be typed";
                 self.toast(Tone::Note, text, now);
@@ -240,22 +245,7 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let switches = matches!(key.code, KeyCode::Tab | KeyCode::BackTab);
-        if confirm.gives_reason || switches {
-            let typed = if switches {
-                Typed::Given
-            } else {
-                confirm.reason.key(key)
-            };
-            confirm.gives_reason = match typed {
-                // Esc takes the reason back, not the command.
-                Typed::Left => {
-                    confirm.reason = Input::default();
-                    false
-                }
-                Typed::Given => !confirm.gives_reason,
-                Typed::Edited | Typed::Other => true,
-            };
+        if confirm.reason.key(key) {
             self.overlay = Some(Overlay::Confirm(confirm));
             return;
         }
@@ -279,8 +269,7 @@ impl App {
     }
 
     fn send_all(&mut self, confirm: Confirm, now: Timestamp, effects: &mut Vec<Effect>) {
-        let reason = Some(confirm.reason.text().trim().to_owned());
-        let reason = reason.filter(|reason| !reason.is_empty());
+        let reason = confirm.reason.text();
         match confirm.action {
             Action::Send(requests) => {
                 for (worker, command) in requests {

@@ -34,6 +34,14 @@ impl Offer {
     }
 }
 
+/// A completed line with the reason that was typed after the incomplete one.
+fn with_reason(line: &str, typed: &str) -> String {
+    match command::split_reason(typed) {
+        (_, Some(reason)) => format!("{} --reason {reason}", line.trim_end()),
+        (_, None) => line.to_owned(),
+    }
+}
+
 /// The commands whose names match the typed text, best first.
 fn commands(name: &str, own: &[&'static CommandRow]) -> Vec<&'static CommandRow> {
     let name = name.trim_end();
@@ -58,6 +66,7 @@ impl App {
     /// Suggestions of `:` for the typed text, best first.
     pub(in crate::console) fn offers(&self, text: &str) -> Vec<Offer> {
         let named = |row| Offer { row, value: None };
+        let (text, _) = command::split_reason(text);
         let Some((row, typed)) = command::split(text, self.view) else {
             let own = self.keymap.own();
             return commands(text, own).into_iter().map(named).collect();
@@ -138,7 +147,7 @@ impl App {
         let offered = self.offers(input.text());
         if key.code == KeyCode::Tab {
             if let Some(offer) = offered.get(choice) {
-                input = Input::new(offer.completed());
+                input = Input::new(with_reason(&offer.completed(), input.text()));
             }
             self.overlay = Some(Overlay::Palette {
                 input,
@@ -169,10 +178,13 @@ impl App {
         match input.key(key) {
             Typed::Left => {}
             Typed::Given => {
+                let (words, _) = command::split_reason(input.text());
                 let line = match offered.get(choice) {
-                    Some(offer) if offer.value.is_some() => offer.completed(),
-                    Some(offer) if command::split(input.text(), self.view).is_none() => {
-                        offer.row.name.to_owned()
+                    Some(offer) if offer.value.is_some() => {
+                        with_reason(&offer.completed(), input.text())
+                    }
+                    Some(offer) if command::split(words, self.view).is_none() => {
+                        with_reason(offer.row.name, input.text())
                     }
                     _ => input.text().trim().to_owned(),
                 };

@@ -12,7 +12,7 @@ use super::paint::{self, span};
 use super::prompt::typed;
 use crate::console::app::MAX_RATE;
 use crate::console::labels::{self, plural};
-use crate::console::overlay::{Confirm, Input, Stagger};
+use crate::console::overlay::{Confirm, Input, Reason, Stagger};
 use crate::console::{text, view};
 
 /// Draws an empty box in the middle of the body; returns the area inside.
@@ -130,16 +130,24 @@ pub(super) fn stagger(ctx: Ctx, stagger: &Stagger, body: Rect, buf: &mut Buffer)
     } else {
         roles.text
     };
-    let tail = vec![
-        typed(ctx, "How many a minute?", &stagger.input, width),
-        Line::from(span(takes, style)),
-        Line::from(vec![
+    let tail = if stagger.reason.is_typed {
+        typed_reason(ctx, &stagger.reason, width)
+    } else {
+        let mut tail = vec![
+            typed(ctx, "How many a minute?", &stagger.input, width),
+            Line::from(span(takes, style)),
+        ];
+        tail.extend(given_reason(ctx, &stagger.reason, width));
+        tail.push(Line::from(vec![
             span("Enter", roles.key),
             span(" does it   ", roles.hint),
+            span("Tab", roles.key),
+            span(" reason   ", roles.hint),
             span("Esc", roles.key),
             span(" leaves it", roles.hint),
-        ]),
-    ];
+        ]));
+        tail
+    };
     let room = usize::from(body.height).saturating_sub(2 + tail.len());
     let sentences = stagger.body.iter().flat_map(|text| text::wrap(text, width));
     let mut lines: Vec<Line> = sentences
@@ -156,25 +164,12 @@ pub(super) fn stagger(ctx: Ctx, stagger: &Stagger, body: Rect, buf: &mut Buffer)
 /// The key or text to enter: all of it, even on a narrow terminal.
 fn hint<'a>(ctx: Ctx, confirm: &'a Confirm, width: u16) -> Vec<Line<'a>> {
     let roles = ctx.roles;
-    if confirm.gives_reason {
-        let way = vec![
-            span("Enter", roles.key),
-            span(" goes on   ", roles.hint),
-            span("Esc", roles.key),
-            span(" without a reason", roles.hint),
-        ];
-        return vec![
-            typed(ctx, "Reason >", &confirm.reason, width),
-            Line::from(way),
-        ];
+    if confirm.reason.is_typed {
+        return typed_reason(ctx, &confirm.reason, width);
     }
-    let mut lines = Vec::new();
-    let reason = confirm.reason.text();
-    if !reason.is_empty() {
-        let shown = text::prefix(reason, width.saturating_sub(8));
-        let head = span("Reason: ", roles.hint);
-        lines.push(Line::from(vec![head, span(shown, roles.text)]));
-    }
+    let mut lines: Vec<Line> = given_reason(ctx, &confirm.reason, width)
+        .into_iter()
+        .collect();
     let Some(expected) = &confirm.typed else {
         lines.push(Line::from(vec![
             span("y", roles.key),
@@ -215,6 +210,32 @@ fn hint<'a>(ctx: Ctx, confirm: &'a Confirm, width: u16) -> Vec<Line<'a>> {
     }
     lines.push(typed(ctx, ">", &confirm.input, width));
     lines
+}
+
+/// The reason while it is typed, and its keys.
+fn typed_reason(ctx: Ctx, reason: &Reason, width: u16) -> Vec<Line<'static>> {
+    let roles = ctx.roles;
+    let keys = vec![
+        span("Enter", roles.key),
+        span(" goes on   ", roles.hint),
+        span("Esc", roles.key),
+        span(" without a reason", roles.hint),
+    ];
+    vec![
+        typed(ctx, "Reason >", &reason.input, width),
+        Line::from(keys),
+    ]
+}
+
+/// The reason that was given, if one was.
+fn given_reason<'a>(ctx: Ctx, reason: &'a Reason, width: u16) -> Option<Line<'a>> {
+    let text = reason.input.text();
+    let shown = text::prefix(text, width.saturating_sub(8));
+    let line = vec![
+        span("Reason: ", ctx.roles.hint),
+        span(shown, ctx.roles.text),
+    ];
+    (!text.is_empty()).then(|| Line::from(line))
 }
 
 /// The columns of the table, shown or not.

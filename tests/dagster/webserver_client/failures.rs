@@ -142,7 +142,7 @@ async fn failures_are_grouped_by_exception_and_a_run_is_executed_again_only_once
     assert!(
         audited
             .iter()
-            .filter(|entry| entry["verb"] == "re-execute run")
+            .filter(|entry| entry["verb"] == "run reexecute")
             .count()
             >= 4
     );

@@ -45,7 +45,7 @@ async fn the_parts_of_dagster_are_told_and_a_schedule_and_a_sensor_are_turned_on
     let refused = shell
         .sentence("dagster start every_night --read-only")
         .await;
-    assert!(refused.contains("start schedule was refused"), "{refused}");
+    assert!(refused.contains("dagster start was refused"), "{refused}");
     let audit = shell.audit();
     let verbs: Vec<&str> = audit
         .iter()
@@ -54,11 +54,11 @@ async fn the_parts_of_dagster_are_told_and_a_schedule_and_a_sensor_are_turned_on
     assert_eq!(
         verbs,
         [
-            "start schedule",
-            "stop schedule",
-            "start sensor",
-            "stop sensor",
-            "start schedule"
+            "dagster start",
+            "dagster stop",
+            "dagster start",
+            "dagster stop",
+            "dagster start"
         ]
     );
 }

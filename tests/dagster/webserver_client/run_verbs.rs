@@ -129,7 +129,7 @@ async fn a_script_lists_jobs_launches_one_with_its_configuration_and_waits() {
     assert!(text(&explained["unknown"][0]).contains("DAGSTER_HOME"));
     let audit = shell.audit();
     assert_eq!(audit.len(), 1, "{audit:?}");
-    assert_eq!(audit[0]["verb"], "launch run");
+    assert_eq!(audit[0]["verb"], "run launch");
     assert!(text(&audit[0]["outcome"]).contains(&run_id));
 }
 
@@ -142,7 +142,7 @@ async fn assets_and_a_partition_are_launched_without_naming_a_job() {
     assert_eq!(reloaded[0]["reloaded"], true);
     let unknown = shell.sentence("reload nowhere").await;
     assert!(unknown.contains("nowhere"), "{unknown}");
-    assert_eq!(shell.audit()[1]["verb"], "reload code location");
+    assert_eq!(shell.audit()[1]["verb"], "run reload");
     let run = client()
         .await
         .run(told[0]["run_id"].as_str().unwrap())
@@ -187,7 +187,7 @@ async fn what_dagster_does_not_know_or_want_is_a_sentence_with_the_nearest_match
             "list --webserver-url http://127.0.0.1:9",
             "cannot reach Dagster's webserver at http://127.0.0.1:9",
         ),
-        ("launch numbers --read-only", "launch run was refused"),
+        ("launch numbers --read-only", "run launch was refused"),
     ];
     for (line, expected) in cases {
         let sentence = shell.sentence(line).await;
@@ -197,7 +197,7 @@ async fn what_dagster_does_not_know_or_want_is_a_sentence_with_the_nearest_match
     let refused = audit
         .iter()
         .find(|entry| text(&entry["outcome"]).contains("read-only"));
-    assert_eq!(refused.unwrap()["verb"], "launch run");
+    assert_eq!(refused.unwrap()["verb"], "run launch");
     let mut command = shell.command("jobs");
     command.env_remove("DAGSTER_TASKIQ_WEBSERVER_URL");
     let output = command.output().unwrap();
