@@ -95,7 +95,7 @@ fn every_command() -> Vec<Command> {
         repository: String::new(),
         job: String::new(),
     };
-    let switch = |is_sensor, on| Command::Switch {
+    let switch = |is_sensor, on: bool| Command::Switch {
         instigator: Instigator {
             location: String::new(),
             repository: String::new(),
