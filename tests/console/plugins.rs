@@ -34,9 +34,13 @@ const RUN: &str = "4f0c81aa-51b2-4c58-9a3b-8a7be0f1d201";
 
 /// The night, with commands of the operator's own.
 fn night(options: Options) -> Harness {
+    night_with(options, PLUGINS)
+}
+
+fn night_with(options: Options, plugins: &str) -> Harness {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plugins.yaml");
-    fs::write(&file, PLUGINS).unwrap();
+    fs::write(&file, plugins).unwrap();
     let mut harness = Harness::new(options, fixture::snapshot());
     harness.app = harness.app.clone().with_plugins(&file).unwrap();
     harness.keys("4/run:4f0c<enter>");
@@ -105,6 +109,16 @@ fn what_changes_something_is_confirmed_with_its_command_line_and_takes_a_reason(
     harness.keys("q");
     says(&harness, "2 commands of yours still under way");
     assert_eq!(harness.keys("q").len(), 1, "the second one leaves");
+}
+
+#[test]
+fn what_asks_nothing_takes_its_reason_from_its_line() {
+    let plugins = "note: {run: [note, '{run_id}'], views: [runs], confirm: false}\n";
+    let mut harness = night_with(Options::default(), plugins);
+    let sent = calls(&mut harness, ":note --reason third time<enter>");
+    assert_eq!(sent.len(), 1, "{}", harness.screen());
+    assert_eq!(sent[0].reason.as_deref(), Some("third time"));
+    assert!(sent[0].target.is_some(), "it is in the audit log");
 }
 
 #[test]

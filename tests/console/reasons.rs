@@ -63,6 +63,10 @@ fn a_command_without_a_question_takes_its_reason_from_its_line() {
     assert_eq!(sent(&mut harness, line), [(four, reason())]);
     let line = ":worker scale --reason deploying y<enter>6<enter>";
     assert_eq!(sent(&mut harness, line), [(six, reason())]);
+    // Drawing the screen again leaves it in the dialog.
+    let line = ":worker scale --reason deploying y<enter><c-l>7<enter>";
+    let seven = Command::Scale { steps: 7 };
+    assert_eq!(sent(&mut harness, line), [(seven, reason())]);
     // Completed by the palette; and the next command has a reason of its own, or none.
     let line = ":worker reloa --reason deploying y<tab><enter>";
     assert_eq!(sent(&mut harness, line), [(Command::Reload, reason())]);

@@ -403,7 +403,7 @@ async fn commands_that_nobody_carries_out_get_a_sentence() {
     let place = Place::new();
     let worker = place.worker("one").await;
     let reply = client::call(worker.socket(), Command::Stop).await.unwrap();
-    let reason = "worker one ended before it answered stop".to_owned();
+    let reason = "worker one ended before it answered worker stop".to_owned();
     assert_eq!(reply, Reply::Failed(reason));
     let reply = client::call(worker.socket(), launch()).await.unwrap();
     let reason = "run launch goes to Dagster's webserver, not to worker one".to_owned();

@@ -117,7 +117,10 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        self.given_reason = reason;
+        // A redraw under a dialog leaves the reason of the dialog's command.
+        if !matches!(row.verb, Verb::Suspend | Verb::Redraw) {
+            self.given_reason = reason;
+        }
         if self.setup.read_only && row.danger != Danger::Safe {
             self.toast(
                 Tone::Failed,

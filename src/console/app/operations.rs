@@ -78,7 +78,7 @@ impl App {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let reason = self.given_reason.clone();
+        let reason = self.given_reason.take();
         self.send_because(worker, command, reason, now, effects);
     }
 

@@ -72,7 +72,8 @@ impl App {
             reason: None,
         };
         if !plugin.confirms {
-            return self.start_program(call, now, effects);
+            let reason = self.given_reason.take();
+            return self.start_program(Call { reason, ..call }, now, effects);
         }
         let typed = at.map_or_else(|| name.to_owned(), |at| self.typed_of(at, name));
         let typed = (plugin.row.danger == Danger::Destructive).then_some(typed.as_str());

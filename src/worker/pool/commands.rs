@@ -34,7 +34,7 @@ impl Pool {
                 self.drain(within)
             }
             Command::Restart { within } => self.restart(within),
-            Command::Kill => Reply::Failed("worker kill is carried out by the control socket".to_owned()),
+            Command::Kill => Reply::Failed("kill is carried out by the control socket".to_owned()),
             Command::Stop => {
                 self.restarts = false;
                 self.stop()
