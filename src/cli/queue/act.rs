@@ -257,6 +257,7 @@ pub(super) async fn record(command: &Command, reply: &Reply, reason: &ReasonArgs
 
 fn dry_run(args: &QueueArgs, verb: &str, queue: &str, messages: u64) -> ExitCode {
     if args.json {
+        let verb = format!("queue {verb}");
         let line = json!({"verb": verb, "queue": queue, "messages": messages, "dry_run": true});
         out!("{line}");
     } else {
@@ -274,7 +275,7 @@ pub(super) fn finished(
     if args.json {
         // Plain data always serialize.
         let mut value = serde_json::to_value(done).unwrap_or_default();
-        value["verb"] = json!(verb);
+        value["verb"] = json!(format!("queue {verb}"));
         value["queue"] = json!(queue);
         out!("{value}");
     } else if !done.failed {

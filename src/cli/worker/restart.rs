@@ -73,7 +73,9 @@ pub(super) async fn restart(args: &RestartArgs) -> Result<ExitCode, WorkerError>
         }
         let name = &worker.worker;
         if target.json {
-            let line = json!({"worker": name, "verb": "restart", "text": "restarted"});
+            let within = args.within;
+            let verb = Command::Restart { within }.verb();
+            let line = json!({"worker": name, "verb": verb, "text": "restarted"});
             out!("{line}");
         } else {
             out!("{name}: restarted, {} of {all}", done + 1);

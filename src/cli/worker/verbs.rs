@@ -105,7 +105,8 @@ async fn kill(order: &OrderArgs) -> Result<ExitCode, WorkerError> {
         }
     }
     if target.json {
-        let line = json!({"worker": worker, "verb": "kill", "text": "killed"});
+        let verb = Command::Kill.verb();
+        let line = json!({"worker": worker, "verb": verb, "text": "killed"});
         out!("{line}");
     } else {
         out!("{worker}: killed (pid {pid})");
