@@ -182,12 +182,12 @@ fn without_a_worker_messages_are_peeked_drained_restored_and_purged_and_nobody_w
     );
     let audit = shell.audit();
     let verbs: Vec<&str> = audit.iter().map(|entry| entry.verb.as_str()).collect();
-    let four = ["restore"; 4];
+    let four = ["queue restore"; 4];
     let wanted = [
         &["queue purge", "queue drain", "queue drain"][..],
         &four,
         &["queue purge"; 2],
-        &["restore"],
+        &["queue restore"],
     ];
     assert_eq!(verbs, wanted.concat());
     assert!(!audit[0].done, "{audit:#?}");
