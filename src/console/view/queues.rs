@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::Constraint::{Fill, Length};
+use ratatui::layout::{Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -170,18 +171,8 @@ pub(in crate::console) fn regions(body: Rect) -> (Rect, Rect) {
     } else {
         0
     };
-    let upper = Rect {
-        height: body.height - lower,
-        ..body
-    };
-    (
-        upper,
-        Rect {
-            y: upper.bottom(),
-            height: lower,
-            ..body
-        },
-    )
+    let [upper, lower] = Layout::vertical([Fill(1), Length(lower)]).areas(body);
+    (upper, lower)
 }
 
 /// Style of the number of waiting messages.

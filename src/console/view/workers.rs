@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::Constraint::{Fill, Length};
+use ratatui::layout::{Layout, Rect};
 use ratatui::text::{Line, Span};
 
 use super::table::{Table, TableColumn};
@@ -185,18 +186,8 @@ pub(in crate::console) fn regions(body: Rect) -> (Rect, Rect) {
     } else {
         0
     };
-    let upper = Rect {
-        height: body.height - lower,
-        ..body
-    };
-    (
-        upper,
-        Rect {
-            y: upper.bottom(),
-            height: lower,
-            ..body
-        },
-    )
+    let [upper, lower] = Layout::vertical([Fill(1), Length(lower)]).areas(body);
+    (upper, lower)
 }
 
 /// A cell that only linked workers have.

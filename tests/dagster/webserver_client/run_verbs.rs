@@ -130,7 +130,7 @@ async fn a_script_lists_jobs_launches_one_with_its_configuration_and_waits() {
     let audit = shell.audit();
     assert_eq!(audit.len(), 1, "{audit:?}");
     assert_eq!(audit[0]["verb"], "run launch");
-    assert!(text(&audit[0]["outcome"]).contains(&run_id));
+    assert!(text(&audit[0]["text"]).contains(&run_id));
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn what_dagster_does_not_know_or_want_is_a_sentence_with_the_nearest_match
     let audit = shell.audit();
     let refused = audit
         .iter()
-        .find(|entry| text(&entry["outcome"]).contains("read-only"));
+        .find(|entry| text(&entry["text"]).contains("read-only"));
     assert_eq!(refused.unwrap()["verb"], "run launch");
     let mut command = shell.command("jobs");
     command.env_remove("DAGSTER_TASKIQ_WEBSERVER_URL");
