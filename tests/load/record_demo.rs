@@ -179,13 +179,11 @@ async fn until(
 
 async fn ask(aggregator: &Handle, worker: Option<String>, command: Command) -> Result<(), Failure> {
     let reply = aggregator.request(worker, command).await?;
-    match reply.problem() {
-        Some(reason) => Err(reason.into()),
-        None => {
-            println!("{reply:?}");
-            Ok(())
-        }
+    if let Some(reason) = reply.problem() {
+        return Err(reason.into());
     }
+    println!("{reply:?}");
+    Ok(())
 }
 
 async fn launch(aggregator: &Handle, launch: Launch) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use super::site::{Cpu, Shared, Site};
 
 /// For how long idleness is measured, and how long before that a worker is left alone.
 // A long poll lasts 20 s: in less time one more or less would change the rate much.
-const IDLE_FOR: Duration = Duration::from_secs(120);
+const IDLE_FOR: Duration = Duration::from_mins(2);
 const CALM: Duration = Duration::from_secs(5);
 /// Launches in a round.
 const LAUNCHES: usize = 2;
