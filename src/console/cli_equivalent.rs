@@ -1,5 +1,7 @@
 //! The command line equivalent to a dialog's action, for use in a script.
 
+use std::borrow::Cow;
+
 use crate::domain::Command;
 
 /// The program, as it is called.
@@ -7,6 +9,13 @@ const PROGRAM: &str = "dagster-taskiq-tui";
 
 /// Number of ids that are written out; a longer list is shown as its length.
 const IDS: usize = 3;
+
+/// A word as a shell takes it: in quotation marks if it has characters that a shell interprets. An
+/// operator copies the line, and names come from others.
+pub(super) fn quoted(word: &str) -> Cow<'_, str> {
+    // What has a NUL is no word of a command line.
+    shlex::try_quote(word).unwrap_or(Cow::Borrowed("…"))
+}
 
 /// Lines for a dialog: the first command's equivalent, and a note if there are more.
 pub(super) fn twins<'a>(
@@ -48,7 +57,7 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             "run reexecute {run_id}{}",
             flag(*from_failure, "--from-failure")
         ),
-        Command::ReloadLocation { location } => format!("run reload {location}"),
+        Command::ReloadLocation { location } => format!("run reload {}", quoted(location)),
         Command::PauseQueue { queue, .. } => format!("queue pause {queue}"),
         Command::ResumeQueue { queue } => format!("queue resume {queue}"),
         Command::DrainQueue {
@@ -94,7 +103,8 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
             to: target,
             again,
         } => format!(
-            "queue restore {file}{}{}",
+            "queue restore {}{}{}",
+            quoted(file),
             to(target),
             flag(*again, "--again")
         ),
@@ -107,14 +117,16 @@ fn twin(worker: Option<&str>, command: &Command) -> Option<String> {
         Command::Switch { instigator, on } => format!(
             "dagster {} {} --location {}",
             if *on { "start" } else { "stop" },
-            instigator.name,
-            instigator.location
+            quoted(&instigator.name),
+            quoted(&instigator.location)
         ),
         Command::AcknowledgeAlarm { alarm, until, .. } => match until {
-            Some(until) => format!("alarm ack '{alarm}' --until {until}"),
-            None => format!("alarm ack '{alarm}' --withdraw"),
+            Some(until) => format!("alarm ack {} --until {until}", quoted(alarm)),
+            None => format!("alarm ack {} --withdraw", quoted(alarm)),
         },
-        Command::FreeSlot { run_id, step_key } => format!("run free-slot {run_id} '{step_key}'"),
+        Command::FreeSlot { run_id, step_key } => {
+            format!("run free-slot {run_id} {}", quoted(step_key))
+        }
         _ => return None,
     };
     Some(format!("{PROGRAM} {words}"))
@@ -145,4 +157,32 @@ fn of_worker(command: &Command) -> Option<String> {
 fn first(ids: &[String], before: &str) -> String {
     let shown = ids.iter().take(IDS);
     shown.flat_map(|id| [before, id]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_reach_a_shell_as_single_words() {
+        for name in [
+            "load",
+            "it's",
+            "a b; rm x",
+            "$(x)",
+            "`x`",
+            "\"'\"",
+            "größe",
+            "",
+        ] {
+            let command = Command::FreeSlot {
+                run_id: String::from("4f0c81aa"),
+                step_key: name.to_owned(),
+            };
+            let words = [PROGRAM, "run", "free-slot", "4f0c81aa", name].map(str::to_owned);
+            let line = twin(None, &command);
+            let split = line.as_deref().and_then(shlex::split);
+            assert_eq!(split.as_deref(), Some(&words[..]), "{line:?}");
+        }
+    }
 }

@@ -144,7 +144,7 @@ fn a_pool_slot_is_given_back_after_a_question_and_never_in_read_only() {
         }
         assert!(screen.contains("Free the pool slot of load?"), "{screen}");
         assert!(
-            screen.contains("run free-slot 0f0f0f0f-dead 'load'"),
+            screen.contains("run free-slot 0f0f0f0f-dead load"),
             "{screen}"
         );
         let command = Command::FreeSlot {

@@ -95,7 +95,7 @@ fn the_failed_runs_of_a_group_are_executed_again_one_after_the_other_at_the_chos
         "Execute 3 failed runs again?",
         "1 other run",
         "How many a minute? 10",
-        "run reexecute --group 'OperationalError'",
+        "run reexecute --group OperationalError",
     ] {
         assert!(screen.contains(words), "{words}: {screen}");
     }

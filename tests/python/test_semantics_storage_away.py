@@ -27,8 +27,11 @@ from fleet import Fleet, running
 from postgres import Postgres
 from servers import NoServer, Server, free_port
 
-LONG = float(os.environ.get("DTQ_TEST_OUTAGE", "20"))
-"""Seconds of the long outages; 120 was tried by hand."""
+
+def outage_of(seconds: float) -> float:
+    """The length of an outage in seconds: this one, or that of all (120 was tried by hand)."""
+    return float(os.environ.get("DTQ_TEST_OUTAGE", seconds))
+
 
 STEPS = {"goes_on", "begins", "ends", "follows"}
 
@@ -216,23 +219,23 @@ def test_a_stop_of_the_server_fails_nothing_and_one_connection_is_kept(
     moments.last_step_ends()
     with stopped(project.server, project.server.STOP):
         moments.things_go_on()
-        time.sleep(2.0 if LONG == 20 else LONG)
+        time.sleep(outage_of(2.0))
     moments.all_ends_well()
 
 
 def test_a_crash_of_the_server_fails_nothing(project: Fleet, tmp_path: Path) -> None:
     assert project.server is not None
-    away(project, tmp_path, stopped(project.server, project.server.CRASH), LONG)
+    away(project, tmp_path, stopped(project.server, project.server.CRASH), outage_of(20.0))
 
 
 def test_a_server_that_does_not_answer_fails_nothing(project: Fleet, tmp_path: Path) -> None:
     assert project.server is not None
-    away(project, tmp_path, frozen(project.server), 4.0 if LONG == 20 else LONG)
+    away(project, tmp_path, frozen(project.server), outage_of(4.0))
 
 
 def test_a_network_that_drops_everything_fails_nothing(project: Fleet, tmp_path: Path) -> None:
     assert project.server is not None
-    away(project, tmp_path, dropped(project.server), LONG)
+    away(project, tmp_path, dropped(project.server), outage_of(20.0))
 
 
 def test_a_network_to_mysql_that_drops_everything_fails_nothing(tmp_path: Path) -> None:
@@ -240,7 +243,7 @@ def test_a_network_to_mysql_that_drops_everything_fails_nothing(tmp_path: Path) 
         assert fleet.server is not None
         fleet.worker("away-too", "--workers", "4", "--run-slots", "3")
         (tmp_path / "dropped").mkdir()
-        away(fleet, tmp_path / "dropped", dropped(fleet.server), LONG)
+        away(fleet, tmp_path / "dropped", dropped(fleet.server), outage_of(20.0))
 
 
 def test_mysql_may_be_away_as_well(tmp_path: Path) -> None:
@@ -253,7 +256,7 @@ def test_mysql_may_be_away_as_well(tmp_path: Path) -> None:
             ("silence", frozen(fleet.server), 13.0),
         ):
             (tmp_path / name).mkdir()
-            away(fleet, tmp_path / name, outage, seconds if LONG == 20 else LONG)
+            away(fleet, tmp_path / name, outage, outage_of(seconds))
 
         # Given up, a run is resumed, and a step that has ended is lost and tried again.
         fleet.stop_all()

@@ -7,7 +7,7 @@ use super::act::{act, finished};
 use super::{PauseArgs, QueueArgs, QueueError, ResumeArgs, StorageArgs, meant};
 use crate::cli::reason::ReasonArgs;
 use crate::config::{Partial, Settings};
-use crate::domain::{Command, OperationResult, Reply};
+use crate::domain::{Command, OperationResult};
 use crate::protocol::frames::own_name;
 use crate::sqs::Broker;
 
@@ -63,15 +63,9 @@ async fn change(
         let reply = operator.handle(command.clone()).await;
         drop(operator);
         hosts.shutdown(Duration::ZERO).await;
-        let (text, failed) = match reply {
-            Reply::Done(text) => (text, false),
-            Reply::Failed(text) => (text, true),
-            // Neither command is a query or about messages.
-            Reply::Operation(_) | Reply::Answer(_) => (String::new(), false),
-        };
         Ok(OperationResult {
-            text,
-            failed,
+            text: reply.text().to_owned(),
+            failed: reply.problem().is_some(),
             ..OperationResult::default()
         })
     });

@@ -264,8 +264,9 @@ fn print(found: &Explanation) {
     for holder in found.freeable() {
         let step = holder.step_key.as_deref().unwrap_or_default();
         out!(
-            "  To free the slot: dagster-taskiq-tui run free-slot {} '{step}'",
-            holder.run_id
+            "  To free the slot: dagster-taskiq-tui run free-slot {} {}",
+            holder.run_id,
+            shlex::try_quote(step).unwrap_or_default()
         );
     }
 }

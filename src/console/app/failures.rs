@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::batch::Plan;
 use super::confirm::names;
 use super::{App, Effect};
+use crate::console::cli_equivalent::quoted;
 use crate::console::labels::{NO_WEBSERVER, plural};
 use crate::console::overlay::{Input, Overlay, Reason, Stagger};
 use crate::console::toast::Tone;
@@ -352,8 +353,9 @@ impl App {
         }
         let twin = match groups.as_slice() {
             [group] => format!(
-                "$ dagster-taskiq-tui run reexecute --group '{}' --job {} --since {window} --yes",
-                group.class, group.job
+                "$ dagster-taskiq-tui run reexecute --group {} --job {} --since {window} --yes",
+                quoted(&group.class),
+                quoted(&group.job)
             ),
             _ => String::from("$ dagster-taskiq-tui run reexecute --group …"),
         };

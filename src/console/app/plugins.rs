@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::{App, Effect};
+use crate::console::cli_equivalent;
 use crate::console::format::short_id;
 use crate::console::labels::plural;
 use crate::console::options::ConsoleError;
@@ -150,13 +151,7 @@ impl App {
 
 /// Words as a command line, for display.
 fn shown(words: &[String]) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+@:=,%".contains(c);
-    let words = words.iter().map(|word| {
-        let word = text::clean(word);
-        if !word.is_empty() && word.chars().all(is_plain) {
-            return word.into_owned();
-        }
-        format!("'{}'", word.replace('\'', r"'\''"))
-    });
-    words.collect::<Vec<_>>().join(" ")
+    let words = words.iter().map(|word| text::clean(word));
+    let quoted = words.map(|word| cli_equivalent::quoted(&word).into_owned());
+    quoted.collect::<Vec<_>>().join(" ")
 }
