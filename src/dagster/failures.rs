@@ -51,9 +51,11 @@ impl Client {
         let found = self.list_failed(filter, PAGE, before).await?;
         let full = u32::try_from(found.results.len()).is_ok_and(|count| count == PAGE);
         let last = found.results.last().filter(|_| full);
+        // Dagster counts apart from listing: a run that fails between the two is only in the list.
+        let listed = u64::try_from(found.results.len()).unwrap_or(u64::MAX);
         Ok(FailedRunPage {
             next: last.map(|run| run.run_id.clone()),
-            total: found.count.unwrap_or(0),
+            total: found.count.unwrap_or(0).max(listed),
             runs: self.with_newest(found.results).await?,
         })
     }

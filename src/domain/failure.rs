@@ -57,7 +57,7 @@ impl fmt::Display for Settled {
 pub struct FailedRunPage {
     /// The runs of this page.
     pub runs: Vec<FailedRun>,
-    /// Number of runs on all pages.
+    /// Number of runs on all pages, at least of this one.
     pub total: u64,
     /// Start of the next page; `None` after the last.
     pub next: Option<String>,
