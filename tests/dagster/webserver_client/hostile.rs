@@ -1,5 +1,5 @@
 //! What answers instead of a webserver does no harm: it sends the client nowhere else, cannot fill
-//! its memory, and what the client shows has no password in it.
+//! its memory, what the client shows has no password in it, and its figures fit together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use dagster_taskiq_tui::dagster::{Client, DagsterError};
+use dagster_taskiq_tui::domain::Timestamp;
 use futures::stream;
 use tokio::net::TcpListener;
 
@@ -90,4 +91,25 @@ async fn a_password_in_the_address_is_sent_to_the_webserver_and_shown_nowhere() 
         let sentence = error.to_string();
         assert!(!sentence.contains("s3cret"), "{sentence}");
     }
+}
+
+#[tokio::test]
+async fn a_run_that_fails_while_dagster_counts_is_counted_too() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let webserver = serve(move |_| {
+        let run = r#"{"runId": "r1", "jobName": "sales", "tags": []}"#;
+        let failed =
+            format!(r#""runsOrError": {{"__typename": "Runs", "count": 0, "results": [{run}]}}"#);
+        let newest = r#""f0": {"__typename": "Runs", "results": []}"#.to_owned();
+        let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+        let answer = format!(r#"{{"data": {{{}}}}}"#, if first { failed } else { newest });
+        ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+    })
+    .await;
+    let client = Client::new(&format!("http://{webserver}")).unwrap();
+    let page = client
+        .failed_runs(Timestamp::UNIX_EPOCH, None)
+        .await
+        .unwrap();
+    assert_eq!((page.runs.len(), page.total), (1, 1));
 }
