@@ -1,23 +1,15 @@
-//! Commands of an operator.
+//! Commands of an operator, and everything about them but their effect: name, risk, route, line in
+//! the audit log, equivalent on the command line.
+
+mod row;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::secrets::redact_in_place;
 use super::{Answer, AssetKey, Instigator, JobRef, OperationResult, Query, SlotRange};
-
-/// Risk of a command: read-only mode refuses all but `Safe`, and the console asks before
-/// `Destructive`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Danger {
-    /// Changes nothing outside the console.
-    Safe,
-    /// Changes the pool's behaviour; nothing is lost.
-    Disruptive,
-    /// Interrupts work or removes messages.
-    Destructive,
-}
+pub use row::{Danger, Route};
+use row::{Row, flag, list, option, quoted};
 
 /// A command to a worker, to the broker or to Dagster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,51 +220,147 @@ impl Launch {
 }
 
 impl Command {
-    /// The risk of the command.
-    #[must_use]
-    pub fn danger(&self) -> Danger {
+    /// The row of the command. `worker` is the worker it is sent to.
+    #[expect(clippy::too_many_lines, reason = "one arm a command")]
+    fn row(&self, worker: &str) -> Row<'_> {
+        use Danger::{Destructive, Disruptive, Safe};
+        let to_worker = |verb, danger| Row::new(verb, danger, Route::Worker).about(worker);
         match self {
-            Self::Pause
-            | Self::Resume
-            | Self::Scale { .. }
-            | Self::ScaleWithin { .. }
-            | Self::Drain { .. }
-            | Self::Restart { .. }
-            | Self::Reload
-            | Self::StartWorker
-            | Self::PauseQueue { .. }
-            | Self::ResumeQueue { .. }
-            | Self::PeekByReceiving { .. }
-            | Self::Redrive { .. }
-            | Self::Resend { .. }
-            | Self::RestoreArchive { .. }
-            | Self::LaunchRun(_)
-            | Self::ReexecuteRun { .. }
-            | Self::ReloadLocation { .. }
-            | Self::Switch { .. }
-            | Self::AcknowledgeAlarm { .. }
-            | Self::FreeSlot { .. } => Danger::Disruptive,
-            Self::Stop
-            | Self::Kill
-            | Self::CancelTask { .. }
-            | Self::DrainQueue { .. }
-            | Self::PurgeQueue { .. }
-            | Self::TerminateRuns { .. } => Danger::Destructive,
-            Self::Query(_) => Danger::Safe,
-        }
-    }
-
-    /// Whether Dagster's webserver carries it out instead of a worker.
-    #[must_use]
-    pub fn is_for_dagster(&self) -> bool {
-        match self {
-            Self::LaunchRun(_)
-            | Self::ReexecuteRun { .. }
-            | Self::TerminateRuns { .. }
-            | Self::ReloadLocation { .. }
-            | Self::Switch { .. } => true,
-            Self::Query(query) => query.is_for_dagster(),
-            _ => false,
+            Self::Pause => to_worker("worker pause", Disruptive),
+            Self::Resume => to_worker("worker resume", Disruptive),
+            Self::Scale { steps } => to_worker("worker scale", Disruptive)
+                .about(format!("{worker} to {steps} step slots"))
+                .words([&steps.to_string()]),
+            Self::ScaleWithin { range } => to_worker("worker scale", Disruptive)
+                .about(format!("{worker} to {range} step slots"))
+                .words([&range.to_string()]),
+            Self::Drain { within } => {
+                to_worker("worker drain", Disruptive).words([&option("--within", within.as_ref())])
+            }
+            Self::Restart { within } => to_worker("worker restart", Disruptive)
+                .words([&option("--within", within.as_ref())]),
+            Self::Kill => to_worker("worker kill", Destructive),
+            Self::Stop => to_worker("worker stop", Destructive),
+            Self::Reload => to_worker("worker reload", Disruptive),
+            Self::StartWorker => Row::new("worker start", Disruptive, Route::Console)
+                .about("a worker on this host")
+                .words(["--background"]),
+            Self::CancelTask { task_id } => to_worker("worker cancel", Destructive)
+                .about(format!("task {task_id} on {worker}"))
+                .words([task_id]),
+            Self::PauseQueue { queue, .. } => {
+                Row::of_queue("queue pause", Disruptive, queue).in_storage()
+            }
+            Self::ResumeQueue { queue } => {
+                Row::of_queue("queue resume", Disruptive, queue).in_storage()
+            }
+            Self::DrainQueue {
+                queue,
+                keep_waiting,
+            } => Row::of_queue("queue drain", Destructive, queue)
+                .words([queue, flag(*keep_waiting, "--keep-waiting")])
+                .in_storage_if(!keep_waiting)
+                .long(),
+            Self::PurgeQueue {
+                queue,
+                keep_waiting,
+            } => Row::of_queue("queue purge", Destructive, queue)
+                .words([queue, flag(*keep_waiting, "--keep-waiting")])
+                .in_storage_if(!keep_waiting)
+                .long(),
+            Self::PeekByReceiving { queue, limit, .. } => {
+                Row::of_queue("queue peek", Disruptive, queue).words([
+                    queue,
+                    "--receive --limit",
+                    &limit.to_string(),
+                ])
+            }
+            Self::Redrive {
+                queue,
+                messages,
+                to,
+            } => {
+                let (which, ids) = match messages.as_slice() {
+                    [] => (String::from("all messages"), String::from("--all")),
+                    ids => (
+                        format!("messages {}", ids.join(", ")),
+                        list("--message-id ", ids),
+                    ),
+                };
+                Row::of_queue("queue redrive", Disruptive, queue)
+                    .about(format!("{which} of queue {queue}"))
+                    .words([queue, &ids, &option("--to", to.as_ref())])
+                    .long()
+            }
+            Self::Resend {
+                queue,
+                message_id,
+                to,
+                ..
+            } => Row::of_queue("queue resend", Disruptive, queue)
+                .about(format!("message {message_id} of queue {queue}"))
+                .words([
+                    queue,
+                    message_id,
+                    "--body-file FILE",
+                    &option("--to", to.as_ref()),
+                ])
+                .long(),
+            Self::RestoreArchive { file, to, again } => {
+                Row::new("queue restore", Disruptive, Route::Queues(None))
+                    .about(format!("archive {file}"))
+                    .words([file, &option("--to", to.as_ref()), flag(*again, "--again")])
+                    .long()
+            }
+            Self::LaunchRun(Launch { job, .. }) => {
+                Row::new("run launch", Disruptive, Route::Dagster)
+                    .about(format!(
+                        "job {} of {} in {}",
+                        job.job, job.repository, job.location
+                    ))
+                    .without_words()
+            }
+            Self::ReexecuteRun {
+                run_id,
+                from_failure,
+                ..
+            } => {
+                let steps = if *from_failure { " from failure" } else { "" };
+                Row::new("run reexecute", Disruptive, Route::Dagster)
+                    .about(format!("run {run_id}{steps}"))
+                    .words([run_id, flag(*from_failure, "--from-failure")])
+            }
+            Self::TerminateRuns { run_ids, force } => {
+                let how = if *force { "marked as canceled: " } else { "" };
+                Row::new("run terminate", Destructive, Route::Dagster)
+                    .about(format!("{how}runs {}", run_ids.join(", ")))
+                    .words([&list("", run_ids), flag(*force, "--force")])
+            }
+            Self::ReloadLocation { location } => Row::new("run reload", Disruptive, Route::Dagster)
+                .about(format!("code location {location}"))
+                .words([location]),
+            Self::Switch { instigator, on } => {
+                let verb = if *on { "dagster start" } else { "dagster stop" };
+                let (name, location) = (&instigator.name, &instigator.location);
+                Row::new(verb, Disruptive, Route::Dagster)
+                    .about(format!("{} {name} of {location}", instigator.word()))
+                    .words([name, "--location", location])
+            }
+            Self::FreeSlot { run_id, step_key } => {
+                Row::new("run free-slot", Disruptive, Route::Storage)
+                    .about(format!("step {step_key} of run {run_id}"))
+                    .words([run_id, &quoted(step_key)])
+            }
+            Self::AcknowledgeAlarm { alarm, until, .. } => {
+                let until = match until {
+                    Some(until) => format!("--until {until}"),
+                    None => String::from("--withdraw"),
+                };
+                Row::new("alarm ack", Disruptive, Route::Alarms)
+                    .about(format!("alarm {alarm}"))
+                    .words([&quoted(alarm), &until])
+            }
+            Self::Query(query) => Row::new(query.verb(), Safe, query.route()).without_words(),
         }
     }
 
@@ -286,100 +374,12 @@ impl Command {
         }
     }
 
-    /// Its name, for the audit log and for sentences: the words of the command line's command, and
-    /// those of the console's.
-    #[must_use]
-    pub fn verb(&self) -> &'static str {
-        match self {
-            Self::Pause => "worker pause",
-            Self::Resume => "worker resume",
-            Self::Scale { .. } | Self::ScaleWithin { .. } => "worker scale",
-            Self::Drain { .. } => "worker drain",
-            Self::Restart { .. } => "worker restart",
-            Self::Kill => "worker kill",
-            Self::Stop => "worker stop",
-            Self::Reload => "worker reload",
-            Self::StartWorker => "worker start",
-            Self::CancelTask { .. } => "worker cancel",
-            Self::PauseQueue { .. } => "queue pause",
-            Self::ResumeQueue { .. } => "queue resume",
-            Self::DrainQueue { .. } => "queue drain",
-            Self::PurgeQueue { .. } => "queue purge",
-            Self::PeekByReceiving { .. } => "queue peek",
-            Self::Redrive { .. } => "queue redrive",
-            Self::Resend { .. } => "queue resend",
-            Self::RestoreArchive { .. } => "queue restore",
-            Self::LaunchRun(_) => "run launch",
-            Self::ReexecuteRun { .. } => "run reexecute",
-            Self::TerminateRuns { .. } => "run terminate",
-            Self::ReloadLocation { .. } => "run reload",
-            Self::Switch { on: true, .. } => "dagster start",
-            Self::Switch { on: false, .. } => "dagster stop",
-            Self::FreeSlot { .. } => "run free-slot",
-            Self::AcknowledgeAlarm { .. } => "alarm ack",
-            Self::Query(query) => query.verb(),
-        }
-    }
-
     /// Adds the operator's reason to a command whose effect shows it; of others only the audit log
     /// has it.
     pub fn give_reason(&mut self, text: &str) {
         if let Self::PauseQueue { reason, .. } = self {
             *reason = Some(text.to_owned());
         }
-    }
-
-    /// The queue it refers to.
-    #[must_use]
-    pub fn queue(&self) -> Option<&str> {
-        match self {
-            Self::PauseQueue { queue, .. }
-            | Self::ResumeQueue { queue }
-            | Self::DrainQueue { queue, .. }
-            | Self::PurgeQueue { queue, .. }
-            | Self::PeekByReceiving { queue, .. }
-            | Self::Redrive { queue, .. }
-            | Self::Resend { queue, .. } => Some(queue),
-            Self::Query(query) => query.queue(),
-            _ => None,
-        }
-    }
-
-    /// Whether it refers to queues and their messages.
-    #[must_use]
-    pub fn is_about_queues(&self) -> bool {
-        self.queue().is_some() || matches!(self, Self::RestoreArchive { .. })
-    }
-
-    /// Whether any single worker can carry it out, through Dagster's storage.
-    #[must_use]
-    pub fn is_about_storage(&self) -> bool {
-        matches!(
-            self,
-            Self::FreeSlot { .. } | Self::Query(Query::Explain { .. })
-        )
-    }
-
-    /// Whether any single worker can carry it out, because workers agree on alarms.
-    #[must_use]
-    pub fn is_about_alarms(&self) -> bool {
-        matches!(
-            self,
-            Self::AcknowledgeAlarm { .. } | Self::Query(Query::AlarmHistory { .. })
-        )
-    }
-
-    /// Whether its duration grows with the size of a queue.
-    #[must_use]
-    pub fn takes_long(&self) -> bool {
-        matches!(
-            self,
-            Self::DrainQueue { .. }
-                | Self::PurgeQueue { .. }
-                | Self::Redrive { .. }
-                | Self::Resend { .. }
-                | Self::RestoreArchive { .. }
-        )
     }
 }
 

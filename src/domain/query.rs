@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AlarmEntry, DagsterParts, Explanation, FailedRunPage, JobRef, Launch, Peek, ProcessUsage,
-    QueueDetail, RunFailures, RunStatus, StackReport,
+    QueueDetail, Route, RunFailures, RunStatus, StackReport,
 };
 
 /// An asset's key, by its parts.
@@ -163,9 +163,9 @@ impl Query {
         }
     }
 
-    /// Whether Dagster's webserver answers it instead of a worker.
+    /// Its addressee.
     #[must_use]
-    pub fn is_for_dagster(&self) -> bool {
+    pub fn route(&self) -> Route<'_> {
         match self {
             Self::Job { .. }
             | Self::PartitionConfig { .. }
@@ -176,24 +176,14 @@ impl Query {
             | Self::RunFailures { .. }
             | Self::DagsterParts
             | Self::StepEvents { .. }
-            | Self::StepOutput { .. } => true,
+            | Self::StepOutput { .. } => Route::Dagster,
+            Self::Queue { queue } | Self::Peek { queue, .. } => Route::Queues(Some(queue)),
+            Self::Explain { .. } => Route::Storage,
+            Self::AlarmHistory { .. } => Route::Alarms,
             Self::OutputFiles { .. }
             | Self::Payload { .. }
-            | Self::Queue { .. }
-            | Self::Peek { .. }
             | Self::Stack { .. }
-            | Self::Usage { .. }
-            | Self::AlarmHistory { .. }
-            | Self::Explain { .. } => false,
-        }
-    }
-
-    /// The queue it refers to.
-    #[must_use]
-    pub fn queue(&self) -> Option<&str> {
-        match self {
-            Self::Queue { queue } | Self::Peek { queue, .. } => Some(queue),
-            _ => None,
+            | Self::Usage { .. } => Route::Worker,
         }
     }
 }

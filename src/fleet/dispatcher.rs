@@ -8,7 +8,7 @@ use super::dagster_commands;
 use super::state::FleetState;
 use super::webserver::{self, WebserverHandle};
 use crate::dagster::{Client, DagsterError};
-use crate::domain::{Command, Danger, Query, Reply};
+use crate::domain::{Command, Danger, Query, Reply, Route};
 use crate::fleet::client::answer_within;
 use crate::protocol::Request;
 use crate::protocol::audit::{self, AuditLog};
@@ -101,7 +101,7 @@ impl Dispatcher {
             let done = self.send_to_dagster(command.clone());
             return self.recorded(worker, command, reason, done);
         }
-        if command == Command::StartWorker {
+        if command.route() == Route::Console {
             let started = request_start(self.starter.clone()).boxed();
             return self.recorded(worker, command, reason, started);
         }
@@ -208,8 +208,8 @@ fn addressees(
             return Err(NoAddressee::Named(format!("worker {id} is not linked")));
         }
     }
-    let any_one = command.is_about_storage() || command.is_about_alarms();
-    if any_one || matches!(command, Command::RestoreArchive { .. }) {
+    let route = command.route();
+    if matches!(route, Route::Storage | Route::Alarms | Route::Queues(None)) {
         linked.truncate(1);
     }
     if let Some(queue) = command.queue().filter(|_| !linked.is_empty()) {
@@ -225,12 +225,15 @@ fn addressees(
         linked = vec![linked.swap_remove(first)];
     }
     if linked.is_empty() {
-        return Err(if command.is_about_storage() {
-            NoAddressee::ForDirectQueues("no worker is linked; start one".to_owned())
-        } else if command.is_about_queues() {
-            NoAddressee::ForDirectQueues(format!("no worker is linked; {BY_HAND}"))
-        } else {
-            NoAddressee::Named("no worker is linked; start one".to_owned())
+        let start_one = || "no worker is linked; start one".to_owned();
+        return Err(match route {
+            Route::Storage => NoAddressee::ForDirectQueues(start_one()),
+            Route::Queues(_) => {
+                NoAddressee::ForDirectQueues(format!("no worker is linked; {BY_HAND}"))
+            }
+            Route::Worker | Route::Alarms | Route::Dagster | Route::Console => {
+                NoAddressee::Named(start_one())
+            }
         });
     }
     Ok(linked

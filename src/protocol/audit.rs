@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::domain::secrets::redact_text;
-use crate::domain::{AuditEntry, Command, Danger, Launch, Reply, Timestamp};
+use crate::domain::{AuditEntry, Command, Danger, Reply, Timestamp};
 
 /// The entry for a command; `None` if the command changes nothing. `worker` is the target if the
 /// command names none itself.
@@ -30,7 +30,7 @@ pub fn entry(
         (Command::DrainQueue { .. }, Reply::Operation(result)) => result.archive.clone(),
         _ => None,
     };
-    let target = target(worker, command);
+    let target = command.target(worker);
     let done = reply.problem().is_none();
     Some(AuditEntry {
         archive,
@@ -73,62 +73,6 @@ pub fn own_entry(worker: &str, command: &Command, reply: &Reply) -> Option<Audit
     let from = super::frames::own_name();
     let user = from.split('@').next().unwrap_or_default();
     entry(user, &from, worker, command, reply)
-}
-
-fn target(worker: &str, command: &Command) -> String {
-    match command {
-        Command::CancelTask { task_id } => format!("task {task_id} on {worker}"),
-        Command::PauseQueue { queue, .. }
-        | Command::ResumeQueue { queue }
-        | Command::DrainQueue { queue, .. }
-        | Command::PurgeQueue { queue, .. }
-        | Command::PeekByReceiving { queue, .. } => format!("queue {queue}"),
-        Command::Redrive {
-            queue, messages, ..
-        } if messages.is_empty() => format!("all messages of queue {queue}"),
-        Command::Redrive {
-            queue, messages, ..
-        } => format!("messages {} of queue {queue}", messages.join(", ")),
-        Command::Resend {
-            queue, message_id, ..
-        } => format!("message {message_id} of queue {queue}"),
-        Command::RestoreArchive { file, .. } => format!("archive {file}"),
-        Command::StartWorker => String::from("a worker on this host"),
-        Command::Scale { steps } => format!("{worker} to {steps} step slots"),
-        Command::ScaleWithin { range } => format!("{worker} to {range} step slots"),
-        Command::LaunchRun(Launch { job, .. }) => {
-            format!("job {} of {} in {}", job.job, job.repository, job.location)
-        }
-        Command::ReexecuteRun {
-            run_id,
-            from_failure,
-            ..
-        } => {
-            let steps = if *from_failure { " from failure" } else { "" };
-            format!("run {run_id}{steps}")
-        }
-        Command::TerminateRuns { run_ids, force } => {
-            let how = if *force { "marked as canceled: " } else { "" };
-            format!("{how}runs {}", run_ids.join(", "))
-        }
-        Command::FreeSlot { run_id, step_key } => format!("step {step_key} of run {run_id}"),
-        Command::AcknowledgeAlarm { alarm, .. } => format!("alarm {alarm}"),
-        Command::ReloadLocation { location } => format!("code location {location}"),
-        Command::Switch { instigator, .. } => format!(
-            "{} {} of {}",
-            instigator.word(),
-            instigator.name,
-            instigator.location
-        ),
-        Command::Pause
-        | Command::Resume
-        | Command::Drain { .. }
-        | Command::Restart { .. }
-        | Command::Kill
-        | Command::Stop
-        | Command::Reload
-        | Command::Query(_) => worker.to_owned(),
-    }
 }
 
 /// A file that entries are appended to. Several processes may share it.

@@ -104,21 +104,7 @@ impl DirectExecutor {
     async fn handle(&self, command: Command) -> Reply {
         // Dagster's storage has the pauses, and must have the ends of removed messages' steps, which
         // would wait for them.
-        let is_reported = command.is_about_storage()
-            || matches!(
-                command,
-                Command::PauseQueue { .. }
-                    | Command::ResumeQueue { .. }
-                    | Command::DrainQueue {
-                        keep_waiting: false,
-                        ..
-                    }
-                    | Command::PurgeQueue {
-                        keep_waiting: false,
-                        ..
-                    }
-            );
-        let hosts = if is_reported {
+        let hosts = if command.is_in_storage() {
             match start_instance_agent(&self.settings).await {
                 Ok(hosts) => Some(hosts),
                 Err(problem) => return Reply::Failed(format!("{}: {problem}", command.verb())),
