@@ -5,173 +5,51 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
+
+use super::app::{App, Effect};
 use super::key::{self, Key};
 use super::view::View;
 use crate::domain::Danger;
 
+mod row;
 mod table;
 
 pub use table::COMMANDS;
 
-/// Function of a command; [`super::app::App`] carries it out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Carries out a command. It gets the argument after the command's name in `:`, and the effects to
+/// add to.
+pub type Handler = fn(&mut App, &str, Timestamp, &mut Vec<Effect>);
+
+/// Function of a command. Those that pages and dialogs treat in their own way have a name.
+#[derive(Clone, Copy, Debug)]
 pub enum Verb {
     /// Show a view.
     Show(View),
-    /// The next view.
-    NextView,
-    /// The view before.
-    PreviousView,
     /// Move the cursor.
     Move(Motion),
     /// Details of the row under the cursor.
     Open,
     /// One step back: close the overlay, else clear the filter, else the overview.
     Back,
-    /// Filter the rows.
-    Filter,
-    /// Save the filter under a name.
-    SaveFilter,
-    /// Type a command's name.
-    Palette,
+    /// Copy the id under the cursor.
+    Copy,
     /// All alarms.
     Alarms,
     /// Acknowledge an alarm until a time.
     Acknowledge,
-    /// The history of alarms.
-    AlarmHistory,
     /// Show the keys.
     Help,
-    /// Pause, or resume if paused.
-    PauseOrResume,
-    /// Resume.
-    Resume,
-    /// One slot more.
-    ScaleUp,
-    /// One slot fewer.
-    ScaleDown,
-    /// Set the number of slots.
-    Scale,
-    /// Pick a job and launch it.
-    Launch,
-    /// New Python hosts for new work.
-    Reload,
-    /// Start another worker on this host.
-    StartWorker,
-    /// Finish running tasks, then end the worker.
-    DrainWorker,
-    /// Restart workers, one after the other.
-    RestartWorkers,
-    /// Interrupt running tasks and end the worker.
-    StopWorker,
-    /// End the worker at once, with its running tasks.
-    KillWorker,
-    /// Pause a queue for every worker, or resume it if it is paused.
-    PauseQueue,
-    /// Resume a queue.
-    ResumeQueue,
-    /// Archive and delete a queue's messages.
-    DrainQueue,
-    /// Delete a queue's messages.
-    PurgeQueue,
-    /// Look at a queue's messages.
-    Peek,
-    /// Send dead letters back.
-    Redrive,
-    /// Send all dead letters of a queue back.
-    RedriveAll,
-    /// Edit a message and send it again.
-    Resend,
-    /// Send an archive's messages again.
-    Restore,
-    /// Interrupt a step.
-    CancelTask,
-    /// Terminate runs.
-    TerminateRun,
-    /// Mark runs as canceled, whatever their processes do.
-    MarkCanceled,
-    /// Run a run's job again.
-    Reexecute,
-    /// The same, from the failed steps on.
-    ReexecuteFromFailure,
-    /// Show runs of the next status.
-    RunStatus,
-    /// The steps of the run under the cursor.
-    StepsOfRun,
-    /// The log lines of the step or run under the cursor.
-    LogsOf,
-    /// Read the Python stack of the running step under the cursor.
-    Stack,
-    /// Explain why the step or run under the cursor does not start.
-    Explain,
-    /// Look at failures of another window of time.
-    Since,
-    /// Execute the failed runs of a group again.
-    ReexecuteGroup,
-    /// Send the dead letters of a group back.
-    RedriveGroup,
-    /// Turn a schedule or sensor on, or off if it is on.
-    Switch,
-    /// Turn a schedule or sensor on.
-    SwitchOn,
-    /// Turn it off.
-    SwitchOff,
-    /// Send no more of the re-executions or redrives under way.
-    StopBatch,
-    /// Search the log lines for a text.
-    Find,
-    /// Go to the next line with it.
-    FindNext,
-    /// Go to the one before.
-    FindPrevious,
-    /// Change the form of the times of log lines.
-    LogTimes,
-    /// Have Dagster load a code location again.
-    ReloadLocation,
-    /// The lowest level of log lines shown.
-    LogLevel,
-    /// Stay at the newest log line.
-    LogFollow,
-    /// Break long log lines.
-    LogWrap,
-    /// Sort by the next column.
-    Sort,
-    /// Turn the order around.
-    Reverse,
-    /// Mark the row under the cursor.
-    Mark,
-    /// Mark the rows since the last mark.
-    MarkRange,
-    /// Mark everything that matches.
-    MarkAll,
-    /// Choose the columns.
-    Columns,
-    /// Only the most important columns, or all that fit.
-    Narrow,
-    /// Copy the id under the cursor.
-    Copy,
-    /// Copy the address of what is under the cursor in Dagster's webserver.
-    CopyUrl,
-    /// Open that address in a browser.
-    Browse,
-    /// Write screen or table to a file.
-    Dump,
-    /// Another theme.
-    Theme,
-    /// Another deployment.
-    Context,
-    /// Use the mouse, or leave it to the terminal.
-    Mouse,
-    /// Times in UTC, or in the host's zone.
-    Utc,
-    /// A command of the operator's own, by its number in the file.
-    Plugin(usize),
     /// Draw the whole screen again.
     Redraw,
     /// Back to the shell; `fg` returns.
     Suspend,
     /// Leave.
     Quit,
+    /// A command of the operator's own, by its number in the file.
+    Plugin(usize),
+    /// Any other.
+    Run(Handler),
 }
 
 /// A movement of the cursor.
@@ -228,6 +106,8 @@ pub struct CommandRow {
     pub help: &'static str,
     /// Arguments after its name in `:`.
     pub argument: &'static str,
+    /// Arguments that are known, for completion.
+    pub offers: fn(&App) -> Vec<String>,
 }
 
 impl CommandRow {
@@ -268,6 +148,11 @@ impl CommandRow {
             }
         }
     }
+}
+
+/// The known arguments of a command without any.
+pub(super) fn no_offers(_: &App) -> Vec<String> {
+    Vec::new()
 }
 
 /// A name without its noun.

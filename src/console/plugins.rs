@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::command::{COMMANDS, CommandRow, Scope, Verb};
+use super::command::{COMMANDS, CommandRow, Scope, Verb, no_offers};
 use super::key;
 use super::options::ConsoleError;
 use super::view::View;
@@ -187,6 +187,7 @@ fn row(number: usize, name: &str, written: &Written) -> Result<&'static CommandR
         is_hinted: true,
         help: help.leak(),
         argument: "",
+        offers: no_offers,
     })))
 }
 
@@ -246,7 +247,7 @@ fn view(name: &str) -> Result<View, Problem> {
 
 /// Name of a view, as `:` takes it.
 pub(super) fn name_of(view: View) -> &'static str {
-    let shows = |row: &&CommandRow| row.verb == Verb::Show(view);
+    let shows = |row: &&CommandRow| matches!(row.verb, Verb::Show(shown) if shown == view);
     COMMANDS.iter().find(shows).map_or("", |row| row.name)
 }
 

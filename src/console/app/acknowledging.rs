@@ -50,7 +50,7 @@ impl App {
     }
 
     /// Opens the page with the history, which is read once.
-    pub(super) fn show_alarm_history(&mut self, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn show_alarm_history(&mut self, effects: &mut Vec<Effect>) {
         let limit = AlarmEntry::MAX;
         let request = self.query(Query::AlarmHistory { limit }, effects);
         self.alarm_history = AlarmHistory {

@@ -259,7 +259,7 @@ impl App {
     }
 
     /// Stops the batch: what was sent goes on, the rest is not sent.
-    pub(super) fn stop_batch(&mut self, now: Timestamp) {
+    pub(in crate::console) fn stop_batch(&mut self, now: Timestamp) {
         if self.batch.is_none() && self.rolling.is_none() {
             let text = "No re-executions, redrives or restarts are under way";
             return self.toast(Tone::Note, text, now);

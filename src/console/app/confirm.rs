@@ -70,7 +70,7 @@ impl App {
         name.chars().map(shown).collect()
     }
 
-    pub(super) fn confirm_start_worker(&mut self) {
+    pub(in crate::console) fn confirm_start_worker(&mut self) {
         let body = vec![String::from(
             "It runs on this host, in the background, with the flags, the settings file and the \
              environment that this console was started with.",
@@ -81,7 +81,7 @@ impl App {
 
     /// Opens the confirmation of a drain. `argument` is the time in seconds after which running
     /// tasks are interrupted.
-    pub(super) fn confirm_drain_worker(&mut self, argument: &str, now: Timestamp) {
+    pub(in crate::console) fn confirm_drain_worker(&mut self, argument: &str, now: Timestamp) {
         let within: Option<u64> = argument.parse().ok();
         if within.is_none() && !argument.is_empty() {
             let text = format!("`{argument}` is no number of seconds");
@@ -114,7 +114,7 @@ impl App {
         );
     }
 
-    pub(super) fn confirm_kill_worker(&mut self, now: Timestamp) {
+    pub(in crate::console) fn confirm_kill_worker(&mut self, now: Timestamp) {
         let targets = self.targets_or_toast(now);
         if targets.is_empty() {
             return;
@@ -136,7 +136,7 @@ impl App {
         self.confirm(title, body, Some(&typed_for(&targets)), requests);
     }
 
-    pub(super) fn confirm_stop_worker(&mut self, now: Timestamp) {
+    pub(in crate::console) fn confirm_stop_worker(&mut self, now: Timestamp) {
         let targets = self.targets_or_toast(now);
         if targets.is_empty() {
             return;
@@ -159,7 +159,7 @@ impl App {
         );
     }
 
-    pub(super) fn confirm_cancel(&mut self, now: Timestamp) {
+    pub(in crate::console) fn confirm_cancel(&mut self, now: Timestamp) {
         let rows = self.target_rows();
         let tasks: Vec<TaskView> = rows
             .iter()

@@ -12,7 +12,7 @@ use crate::domain::{Command, MAX_PEEKED, QueueCounts, QueueRole, QueueView};
 
 /// Kind of removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Removal {
+enum Removal {
     /// Into an archive.
     Drain,
     /// Permanently.
@@ -20,9 +20,17 @@ pub(super) enum Removal {
 }
 
 impl App {
+    pub(in crate::console) fn confirm_drain_queue(&mut self, argument: &str, now: Timestamp) {
+        self.confirm_remove(Removal::Drain, argument, now);
+    }
+
+    pub(in crate::console) fn confirm_purge_queue(&mut self, argument: &str, now: Timestamp) {
+        self.confirm_remove(Removal::Purge, argument, now);
+    }
+
     /// Opens the confirmation of a removal, which requires the queue's name, or the number of
     /// several queues.
-    pub(super) fn confirm_remove(&mut self, removal: Removal, argument: &str, now: Timestamp) {
+    fn confirm_remove(&mut self, removal: Removal, argument: &str, now: Timestamp) {
         let keep_waiting = match argument {
             "" => false,
             "keep-waiting" => true,
@@ -89,7 +97,7 @@ impl App {
 
     /// Opens the confirmation of a redrive of the marked dead letters, or the one under the cursor,
     /// to the named queue or to their source queues.
-    pub(super) fn confirm_redrive(&mut self, to: &str, now: Timestamp) {
+    pub(in crate::console) fn confirm_redrive(&mut self, to: &str, now: Timestamp) {
         let mut by_queue: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for at in self.target_rows() {
             if let Some(letter) = self.snapshot.dead_letters.get(at) {
@@ -126,7 +134,7 @@ impl App {
 
     /// Opens the confirmation of a redrive of all messages of the selected dead-letter queues, to
     /// the named queue or to their source queues.
-    pub(super) fn confirm_redrive_all(&mut self, to: &str, now: Timestamp) {
+    pub(in crate::console) fn confirm_redrive_all(&mut self, to: &str, now: Timestamp) {
         let mut queues = self.known_queues(&self.queues_here());
         queues.retain(|queue| queue.role == QueueRole::DeadLetter);
         if queues.is_empty() {
@@ -177,7 +185,7 @@ impl App {
     }
 
     /// Opens the confirmation of `:queue restore FILE [again]`.
-    pub(super) fn confirm_restore(&mut self, argument: &str, now: Timestamp) {
+    pub(in crate::console) fn confirm_restore(&mut self, argument: &str, now: Timestamp) {
         let again = argument.strip_suffix(" again");
         let file = labels::path(again.unwrap_or(argument).trim());
         let file = file.display().to_string();

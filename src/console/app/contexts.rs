@@ -9,13 +9,18 @@ use crate::console::toast::Tone;
 
 impl App {
     /// Names of the contexts.
-    pub(super) fn context_names(&self) -> Vec<String> {
+    pub(in crate::console) fn context_names(&self) -> Vec<String> {
         let contexts = self.setup.contexts.iter();
         contexts.map(|context| context.name.clone()).collect()
     }
 
     /// Opens the console over another context, or names them all.
-    pub(super) fn switch_context(&mut self, name: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn switch_context(
+        &mut self,
+        name: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let names = self.context_names().join(", ");
         let contexts = &self.setup.contexts;
         let found = contexts.iter().position(|context| context.name == name);

@@ -70,7 +70,7 @@ impl App {
     }
 
     /// Opens the details of the running step under the cursor, and reads its stack (`b`).
-    pub(super) fn read_stack(&mut self, now: Timestamp) {
+    pub(in crate::console) fn read_stack(&mut self, now: Timestamp) {
         let Some(task) = self.selected_task() else {
             return self.toast(Tone::Failed, "No step is under the cursor", now);
         };

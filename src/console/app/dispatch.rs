@@ -1,4 +1,5 @@
-//! From a key or a `:` line to a command of the table, and the functions of the safe commands.
+//! From a key or a `:` line to a command of the table, and the functions of commands that only
+//! change the console.
 
 use crossterm::event::KeyCode;
 use jiff::Timestamp;
@@ -130,63 +131,56 @@ impl App {
             return;
         }
         match row.verb {
+            Verb::Run(handler) => handler(self, argument, now, effects),
             Verb::Show(view) => self.go_to(view, effects),
-            Verb::NextView => self.go_to(self.view.step(1), effects),
-            Verb::PreviousView => self.go_to(self.view.step(View::ALL.len() - 1), effects),
             Verb::Move(motion) => {
                 self.move_cursor(motion);
                 self.load_at_end(motion, now, effects);
             }
-            Verb::RunStatus => self.show_status(argument, now, effects),
             Verb::Open => self.open(effects),
             Verb::Back => self.back(effects),
-            Verb::Filter if !argument.is_empty() => self.set_filter(argument),
-            Verb::Filter => self.open_filter(),
-            Verb::SaveFilter => self.save_filter(argument, now),
-            Verb::Palette => self.open_palette(),
+            Verb::Copy => self.copy(now, effects),
             Verb::Alarms => self.list_alarms(),
             Verb::Acknowledge => self.acknowledge(None, argument, now, effects),
-            Verb::AlarmHistory => self.show_alarm_history(effects),
             Verb::Help => self.overlay = Some(Overlay::Help { scroll: 0 }),
-            Verb::LogLevel => self.set_level(argument, now),
-            Verb::LogFollow => self.logs.follow = !self.logs.follow,
-            Verb::LogWrap => self.logs.wrap = !self.logs.wrap,
-            Verb::Find if argument.is_empty() => self.open_log_find(),
-            Verb::Find => self.find_in_logs(argument, now),
-            Verb::FindNext => self.step_logs(1, now),
-            Verb::FindPrevious => self.step_logs(-1, now),
-            Verb::LogTimes => self.logs.times = self.logs.times.next(),
-            Verb::StepsOfRun => self.steps_of_run(now, effects),
-            Verb::LogsOf => self.logs_of(now, effects),
-            Verb::Stack => self.read_stack(now),
-            Verb::Explain => self.explain(argument, now),
-            Verb::Since => self.set_window(argument, now),
-            Verb::StopBatch => self.stop_batch(now),
-            Verb::Sort => self.sort(argument, now),
-            Verb::Reverse => self.reverse(),
-            Verb::Mark => self.mark(),
-            Verb::MarkRange => self.mark_range(),
-            Verb::MarkAll => self.mark_all(now),
-            Verb::Columns => self.choose_columns(argument, now),
-            Verb::Narrow => self.list_mut().narrow ^= true,
-            Verb::Copy => self.copy(now, effects),
-            Verb::CopyUrl => self.copy_url(argument, now, effects),
-            Verb::Browse => self.browse(argument, now, effects),
-            Verb::Dump => self.dump_to(argument, now, effects),
-            Verb::Theme => self.set_theme(argument, now),
-            Verb::Mouse => self.use_mouse(now, effects),
-            Verb::Context => self.switch_context(argument, now, effects),
-            Verb::Utc => self.switch_zone(now),
             Verb::Plugin(number) => self.run_plugin(number, now, effects),
             Verb::Redraw => effects.push(Effect::Redraw),
             Verb::Suspend => effects.push(Effect::Suspend),
             Verb::Quit if self.warns_of_batch(now) => {}
             Verb::Quit => self.quit(effects),
-            verb => self.operate(verb, argument, now, effects),
         }
     }
 
-    fn use_mouse(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn step_view(&mut self, by: usize, effects: &mut Vec<Effect>) {
+        self.go_to(self.view.step(by), effects);
+    }
+
+    pub(in crate::console) fn follow_logs(&mut self) {
+        self.logs.follow ^= true;
+    }
+
+    pub(in crate::console) fn wrap_logs(&mut self) {
+        self.logs.wrap ^= true;
+    }
+
+    pub(in crate::console) fn change_log_times(&mut self) {
+        self.logs.times = self.logs.times.next();
+    }
+
+    pub(in crate::console) fn narrow(&mut self) {
+        self.list_mut().narrow ^= true;
+    }
+
+    /// Filters the rows, or opens the line for it.
+    pub(in crate::console) fn filter(&mut self, terms: &str) {
+        if terms.is_empty() {
+            self.open_filter();
+        } else {
+            self.set_filter(terms);
+        }
+    }
+
+    pub(in crate::console) fn use_mouse(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.mouse ^= true;
         let text = if self.mouse {
             "The mouse is used; the terminal selects text with Shift"
@@ -197,7 +191,7 @@ impl App {
         effects.push(Effect::Mouse(self.mouse));
     }
 
-    fn switch_zone(&mut self, now: Timestamp) {
+    pub(in crate::console) fn switch_zone(&mut self, now: Timestamp) {
         let is_utc = self.setup.zone == TimeZone::UTC;
         let zone = if is_utc {
             self.own_zone.clone()
@@ -268,7 +262,7 @@ impl App {
     }
 
     /// Saves the view's filter under a name; without a filter, forgets the name.
-    fn save_filter(&mut self, name: &str, now: Timestamp) {
+    pub(in crate::console) fn save_filter(&mut self, name: &str, now: Timestamp) {
         let is_name = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(is_name) {
             let text = "Name the filter: `:save-filter NAME`, of letters, digits, - and _";
@@ -303,7 +297,7 @@ impl App {
         });
     }
 
-    fn open_palette(&mut self) {
+    pub(in crate::console) fn open_palette(&mut self) {
         let input = Input::default();
         self.overlay = Some(Overlay::Palette {
             input,
@@ -312,7 +306,7 @@ impl App {
         });
     }
 
-    fn set_level(&mut self, argument: &str, now: Timestamp) {
+    pub(in crate::console) fn set_level(&mut self, argument: &str, now: Timestamp) {
         let at = LogLevel::ALL
             .iter()
             .position(|level| *level == self.logs.level)
@@ -334,7 +328,7 @@ impl App {
         self.list_mut().stale = true;
     }
 
-    fn sort(&mut self, argument: &str, now: Timestamp) {
+    pub(in crate::console) fn sort(&mut self, argument: &str, now: Timestamp) {
         let columns = self.view.spec().orders();
         let list = self.list_mut();
         let next = match list.sort {
@@ -366,7 +360,7 @@ impl App {
         self.toast(Tone::Note, text, now);
     }
 
-    fn reverse(&mut self) {
+    pub(in crate::console) fn reverse(&mut self) {
         let list = self.list_mut();
         let sort = list.sort.unwrap_or(Sort {
             column: 0,
@@ -410,7 +404,12 @@ impl App {
         effects.push(Effect::Copy(text));
     }
 
-    fn dump_to(&mut self, argument: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn dump_to(
+        &mut self,
+        argument: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let (word, file) = argument.split_once(' ').unwrap_or((argument, ""));
         let form = match Form::named(word) {
             Some(form) => form,
@@ -438,7 +437,7 @@ impl App {
         });
     }
 
-    fn set_theme(&mut self, name: &str, now: Timestamp) {
+    pub(in crate::console) fn set_theme(&mut self, name: &str, now: Timestamp) {
         match Theme::built_in(name, self.setup.depth) {
             Some(_) if self.setup.depth == Depth::Mono => {
                 self.toast(

@@ -57,7 +57,7 @@ impl App {
 
     /// Opens the page (`w`). `argument` names a run and a step, if others than those under the
     /// cursor are meant.
-    pub(super) fn explain(&mut self, argument: &str, now: Timestamp) {
+    pub(in crate::console) fn explain(&mut self, argument: &str, now: Timestamp) {
         let mut words = argument.split_whitespace();
         let subject = match words.next() {
             Some(run_id) => Some(Subject {

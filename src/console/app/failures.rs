@@ -271,7 +271,7 @@ impl App {
     }
 
     /// Looks at another window of time: the next one, or the named one.
-    pub(super) fn set_window(&mut self, argument: &str, now: Timestamp) {
+    pub(in crate::console) fn set_window(&mut self, argument: &str, now: Timestamp) {
         let failures = &mut self.failures;
         let window = if argument.is_empty() {
             let at = WINDOWS.iter().position(|known| *known == failures.window);
@@ -310,7 +310,7 @@ impl App {
     }
 
     /// Opens the dialog that executes the failed runs of groups again, from their failure.
-    pub(super) fn confirm_reexecute_group(&mut self, now: Timestamp) {
+    pub(in crate::console) fn confirm_reexecute_group(&mut self, now: Timestamp) {
         let groups = match self.target_groups(FailureKind::Run) {
             Ok(groups) => groups,
             Err(reason) => return self.toast(Tone::Failed, reason, now),
@@ -365,7 +365,7 @@ impl App {
     }
 
     /// Opens the dialog that sends the dead letters of groups back.
-    pub(super) fn confirm_redrive_group(&mut self, now: Timestamp) {
+    pub(in crate::console) fn confirm_redrive_group(&mut self, now: Timestamp) {
         let groups = match self.target_groups(FailureKind::DeadLetter) {
             Ok(groups) => groups,
             Err(reason) => return self.toast(Tone::Failed, reason, now),

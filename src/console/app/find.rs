@@ -140,7 +140,16 @@ impl App {
     }
 
     /// Opens the input line of the search among the log lines.
-    pub(super) fn open_log_find(&mut self) {
+    /// Goes to the next log line with the text, or opens the line for it.
+    pub(in crate::console) fn search_logs(&mut self, text: &str, now: Timestamp) {
+        if text.is_empty() {
+            self.open_log_find();
+        } else {
+            self.find_in_logs(text, now);
+        }
+    }
+
+    fn open_log_find(&mut self) {
         self.overlay = Some(Overlay::Find {
             input: Input::default(),
         });
@@ -155,7 +164,7 @@ impl App {
     }
 
     /// Goes to the next or previous log line with the text, around the ends.
-    pub(super) fn step_logs(&mut self, by: i8, now: Timestamp) {
+    pub(in crate::console) fn step_logs(&mut self, by: i8, now: Timestamp) {
         let needle = self.log_find.to_lowercase();
         if needle.is_empty() {
             return self.toast(Tone::Note, "Nothing is searched for: F", now);

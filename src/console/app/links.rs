@@ -84,7 +84,12 @@ impl Target {
 
 impl App {
     /// Copies the address of what is under the cursor, or of its job.
-    pub(super) fn copy_url(&mut self, what: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn copy_url(
+        &mut self,
+        what: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         match self.address(what) {
             Ok(url) => self.put_on_clipboard(url, now, effects),
             Err(reason) => self.toast(Tone::Failed, reason, now),
@@ -92,7 +97,12 @@ impl App {
     }
 
     /// Opens that address in a browser; copies it where none can be opened.
-    pub(super) fn browse(&mut self, what: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn browse(
+        &mut self,
+        what: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         if !self.setup.has_desktop {
             return self.copy_url(what, now, effects);
         }

@@ -14,18 +14,18 @@ use crossterm::event::KeyCode;
 
 impl App {
     /// Marks the row under the cursor and moves to the next, so that a held key marks several rows.
-    pub(super) fn mark(&mut self) {
+    pub(in crate::console) fn mark(&mut self) {
         let (view, snapshot) = (self.view, self.snapshot.clone());
         self.list_mut().toggle_mark(view, &snapshot);
         self.move_cursor(Motion::Down);
     }
 
-    pub(super) fn mark_range(&mut self) {
+    pub(in crate::console) fn mark_range(&mut self) {
         let (view, snapshot) = (self.view, self.snapshot.clone());
         self.list_mut().mark_range(view, &snapshot);
     }
 
-    pub(super) fn mark_all(&mut self, now: Timestamp) {
+    pub(in crate::console) fn mark_all(&mut self, now: Timestamp) {
         let (view, snapshot) = (self.view, self.snapshot.clone());
         let list = self.list_mut();
         list.mark_all(view, &snapshot);
@@ -34,7 +34,7 @@ impl App {
     }
 
     /// Opens the chooser, or shows or hides the column of this title.
-    pub(super) fn choose_columns(&mut self, title: &str, now: Timestamp) {
+    pub(in crate::console) fn choose_columns(&mut self, title: &str, now: Timestamp) {
         let known = view::optional_columns(self.view);
         if known.is_empty() {
             return;

@@ -226,7 +226,7 @@ impl App {
     }
 
     /// Peeks at the queue under the cursor, or at that of the dead letter there (`m`).
-    pub(super) fn peek_here(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn peek_here(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let names = self.queues_here();
         let Some(name) = names.first().cloned() else {
             return self.toast(Tone::Failed, "No queue is under the cursor", now);
@@ -277,7 +277,12 @@ impl App {
 
     /// Opens the message under the cursor in the editor (`e`), to be sent to the named queue or to
     /// its source queue.
-    pub(super) fn edit_message(&mut self, to: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn edit_message(
+        &mut self,
+        to: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(letter) = self.selected_letter().cloned() else {
             return self.toast(Tone::Failed, "No dead letter is under the cursor", now);
         };

@@ -66,7 +66,7 @@ impl App {
         true
     }
 
-    pub(super) fn steps_of_run(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn steps_of_run(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(run) = self.selected_run() else {
             return self.toast(Tone::Failed, "No run is under the cursor", now);
         };
@@ -75,7 +75,7 @@ impl App {
         self.enter(View::Steps, id, &filter, effects);
     }
 
-    pub(super) fn logs_of(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn logs_of(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let (run_id, step) = if self.view == View::Runs {
             (self.selected_run().map(|run| run.run_id.clone()), None)
         } else {

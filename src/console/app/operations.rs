@@ -3,9 +3,7 @@
 use jiff::Timestamp;
 
 use super::confirm::names;
-use super::confirm_removal::Removal;
 use super::{App, Effect};
-use crate::console::command::Verb;
 use crate::console::labels::{self, plural};
 use crate::console::options::{Exit, QuitPolicy};
 use crate::console::overlay::{Input, Overlay};
@@ -20,55 +18,6 @@ use crate::domain::{
 const MAX_SLOTS: u32 = 1024;
 
 impl App {
-    pub(super) fn operate(
-        &mut self,
-        verb: Verb,
-        argument: &str,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        match verb {
-            Verb::PauseOrResume => self.pause_or_resume(now, effects),
-            Verb::Resume => self.resume(now, effects),
-            Verb::ScaleUp => self.scale_by(1, now, effects),
-            Verb::ScaleDown => self.scale_by(-1, now, effects),
-            Verb::Scale if argument.is_empty() => {
-                self.overlay = Some(Overlay::Scale {
-                    input: Input::default(),
-                });
-            }
-            Verb::Scale => self.scale_to(argument, now, effects),
-            Verb::Launch => self.pick_job(argument, now, effects),
-            Verb::Reload => self.reload(now, effects),
-            Verb::StartWorker => self.confirm_start_worker(),
-            Verb::DrainWorker => self.confirm_drain_worker(argument, now),
-            Verb::RestartWorkers => self.confirm_restart(argument, now),
-            Verb::StopWorker => self.confirm_stop_worker(now),
-            Verb::KillWorker => self.confirm_kill_worker(now),
-            Verb::PauseQueue => self.confirm_pause_queue(now),
-            Verb::ResumeQueue => self.confirm_resume_queue(now),
-            Verb::DrainQueue => self.confirm_remove(Removal::Drain, argument, now),
-            Verb::PurgeQueue => self.confirm_remove(Removal::Purge, argument, now),
-            Verb::Peek => self.peek_here(now, effects),
-            Verb::Redrive => self.confirm_redrive(argument, now),
-            Verb::RedriveAll => self.confirm_redrive_all(argument, now),
-            Verb::Resend => self.edit_message(argument, now, effects),
-            Verb::Restore => self.confirm_restore(argument, now),
-            Verb::CancelTask => self.confirm_cancel(now),
-            Verb::TerminateRun => self.confirm_terminate(false, now),
-            Verb::MarkCanceled => self.confirm_terminate(true, now),
-            Verb::Reexecute => self.confirm_reexecute(false, now),
-            Verb::ReexecuteFromFailure => self.confirm_reexecute(true, now),
-            Verb::Switch => self.confirm_switch(argument, now),
-            Verb::SwitchOn => self.confirm_switch("on", now),
-            Verb::SwitchOff => self.confirm_switch("off", now),
-            Verb::ReexecuteGroup => self.confirm_reexecute_group(now),
-            Verb::RedriveGroup => self.confirm_redrive_group(now),
-            Verb::ReloadLocation => self.reload_location(argument, now, effects),
-            _ => {}
-        }
-    }
-
     /// Sends a command, with the reason given in its `:` line, and shows a toast; the answer replaces
     /// the toast.
     pub(super) fn send(
@@ -165,7 +114,11 @@ impl App {
         }
     }
 
-    fn pause_or_resume(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn pause_or_resume(
+        &mut self,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let targets = self.targets_or_toast(now);
         let (receiving, others): (Vec<_>, Vec<_>) = targets.into_iter().partition(|worker| {
             matches!(worker.state, WorkerState::Running | WorkerState::Starting)
@@ -176,7 +129,7 @@ impl App {
         self.resume_those(others, now, effects);
     }
 
-    fn resume(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn resume(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let targets = self.targets_or_toast(now);
         self.resume_those(targets, now, effects);
     }
@@ -198,7 +151,12 @@ impl App {
         self.order("Resume", &paused, |_| Command::Resume, now, effects);
     }
 
-    fn scale_by(&mut self, by: i32, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn scale_by(
+        &mut self,
+        by: i32,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let targets = self.targets_or_toast(now);
         let requested = self.requested_slots.clone();
         let present = |worker: &WorkerView| {
@@ -212,6 +170,21 @@ impl App {
             steps: next(worker),
         };
         self.order("Scale", &targets, command, now, effects);
+    }
+
+    /// Sets the number of slots, or opens the line for it.
+    pub(in crate::console) fn scale(
+        &mut self,
+        number: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if number.is_empty() {
+            let input = Input::default();
+            self.overlay = Some(Overlay::Scale { input });
+        } else {
+            self.scale_to(number, now, effects);
+        }
     }
 
     pub(super) fn scale_to(&mut self, number: &str, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -229,7 +202,7 @@ impl App {
         }
     }
 
-    fn reload(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn reload(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let targets = self.targets_or_toast(now);
         self.order("Reload", &targets, |_| Command::Reload, now, effects);
     }
@@ -269,7 +242,12 @@ impl App {
         ranked.into_iter().map(|index| &jobs[index]).collect()
     }
 
-    fn pick_job(&mut self, name: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn pick_job(
+        &mut self,
+        name: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let named: Vec<JobRef> = self
             .snapshot
             .jobs

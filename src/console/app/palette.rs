@@ -6,11 +6,10 @@ use jiff::Timestamp;
 use super::overlays::choose;
 use super::runs::STATUSES;
 use super::{App, Effect};
-use crate::console::command::{self, CommandRow, Verb};
+use crate::console::command::{self, CommandRow};
 use crate::console::key::Key;
 use crate::console::line::{Input, Typed};
 use crate::console::overlay::Overlay;
-use crate::console::theme::BUILT_IN;
 use crate::console::{fuzzy, labels, view};
 use crate::domain::{LogLevel, QueueRole};
 
@@ -71,7 +70,7 @@ impl App {
             let own = self.keymap.own();
             return commands(text, own).into_iter().map(named).collect();
         };
-        let values = self.values(row.verb);
+        let values = (row.offers)(self);
         let ranked = fuzzy::rank(typed.trim(), values.iter().map(String::as_str));
         let offers = ranked.into_iter().map(|index| Offer {
             row,
@@ -82,58 +81,62 @@ impl App {
         bare.then(|| named(row)).into_iter().chain(offers).collect()
     }
 
-    /// Possible arguments of a command, if they are known.
-    fn values(&self, verb: Verb) -> Vec<String> {
-        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        let lower = |word: &str| word.to_lowercase();
-        match verb {
-            Verb::Context => self.context_names(),
-            Verb::Launch => {
-                let jobs = self.snapshot.jobs.iter();
-                jobs.map(|job| labels::job(job).to_owned()).collect()
-            }
-            Verb::ReloadLocation => {
-                let jobs = self.snapshot.jobs.iter();
-                let mut known: Vec<String> = jobs.map(|job| job.location.clone()).collect();
-                known.sort_unstable();
-                known.dedup();
-                known
-            }
-            Verb::RunStatus => {
-                let words = STATUSES.map(|(word, _)| word).into_iter();
-                words.chain(["all"]).map(str::to_owned).collect()
-            }
-            Verb::LogLevel => LogLevel::ALL
-                .map(|level| labels::level(level).to_owned())
-                .into(),
-            Verb::Sort => self.view.spec().orders().into_iter().map(lower).collect(),
-            Verb::Columns => view::optional_columns(self.view)
-                .into_iter()
-                .map(lower)
-                .collect(),
-            Verb::Theme => owned(&BUILT_IN.map(|(name, _)| name)),
-            Verb::SaveFilter => self.saved_filters.keys().cloned().collect(),
-            Verb::Filter => {
-                let names = self.saved_filters.keys();
-                names.map(|name| format!("@{name}")).collect()
-            }
-            Verb::CopyUrl | Verb::Browse => owned(&["job", "asset"]),
-            Verb::Dump => owned(&["screen", "csv", "json"]),
-            Verb::DrainQueue | Verb::PurgeQueue => owned(&["keep-waiting"]),
-            Verb::Redrive | Verb::RedriveAll | Verb::Resend => {
-                let queues = self.snapshot.queues.iter();
-                let alive = queues.filter(|queue| queue.role != QueueRole::DeadLetter);
-                alive.map(|queue| queue.name.clone()).collect()
-            }
-            // Archives of other hosts, too: a home folder may be shared, and a wrong path is
-            // reported.
-            Verb::Restore => {
-                let entries = self.snapshot.audit.iter();
-                let archives = entries.filter_map(|entry| entry.archive.as_ref());
-                archives.map(|path| path.display().to_string()).collect()
-            }
-            _ => Vec::new(),
-        }
+    pub(in crate::console) fn job_names(&self) -> Vec<String> {
+        let jobs = self.snapshot.jobs.iter();
+        jobs.map(|job| labels::job(job).to_owned()).collect()
+    }
+
+    pub(in crate::console) fn location_names(&self) -> Vec<String> {
+        let jobs = self.snapshot.jobs.iter();
+        let mut known: Vec<String> = jobs.map(|job| job.location.clone()).collect();
+        known.sort_unstable();
+        known.dedup();
+        known
+    }
+
+    pub(in crate::console) fn run_statuses(_: &Self) -> Vec<String> {
+        let words = STATUSES.map(|(word, _)| word).into_iter();
+        words.chain(["all"]).map(str::to_owned).collect()
+    }
+
+    pub(in crate::console) fn log_levels(_: &Self) -> Vec<String> {
+        LogLevel::ALL
+            .map(|level| labels::level(level).to_owned())
+            .into()
+    }
+
+    pub(in crate::console) fn column_names(&self) -> Vec<String> {
+        let titles = self.view.spec().orders().into_iter();
+        titles.map(str::to_lowercase).collect()
+    }
+
+    pub(in crate::console) fn optional_columns(&self) -> Vec<String> {
+        let titles = view::optional_columns(self.view).into_iter();
+        titles.map(str::to_lowercase).collect()
+    }
+
+    pub(in crate::console) fn filter_names(&self) -> Vec<String> {
+        self.saved_filters.keys().cloned().collect()
+    }
+
+    pub(in crate::console) fn filter_terms(&self) -> Vec<String> {
+        let names = self.saved_filters.keys();
+        names.map(|name| format!("@{name}")).collect()
+    }
+
+    /// The queues that are no dead-letter queues.
+    pub(in crate::console) fn live_queues(&self) -> Vec<String> {
+        let queues = self.snapshot.queues.iter();
+        let live = queues.filter(|queue| queue.role != QueueRole::DeadLetter);
+        live.map(|queue| queue.name.clone()).collect()
+    }
+
+    /// The archives in the audit log; those of other hosts, too: a home folder may be shared, and a
+    /// wrong path is reported.
+    pub(in crate::console) fn archives(&self) -> Vec<String> {
+        let entries = self.snapshot.audit.iter();
+        let archives = entries.filter_map(|entry| entry.archive.as_ref());
+        archives.map(|path| path.display().to_string()).collect()
     }
 
     pub(super) fn palette_key(

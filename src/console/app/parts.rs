@@ -94,7 +94,7 @@ impl App {
 
     /// Opens the confirmation that turns schedules and sensors on or off: the opposite of what
     /// they are, or as named.
-    pub(super) fn confirm_switch(&mut self, argument: &str, now: Timestamp) {
+    pub(in crate::console) fn confirm_switch(&mut self, argument: &str, now: Timestamp) {
         let rows = self.target_rows();
         let parts = rows.iter().filter_map(|at| self.snapshot.dagster.get(*at));
         let found: Vec<Instigator> = parts.filter_map(|part| part.instigator.clone()).collect();

@@ -11,7 +11,7 @@ use crate::protocol::frames::own_name;
 
 impl App {
     /// Opens the confirmation of a pause of the selected queues; resumes them if all are paused.
-    pub(super) fn confirm_pause_queue(&mut self, now: Timestamp) {
+    pub(in crate::console) fn confirm_pause_queue(&mut self, now: Timestamp) {
         let (paused, open): (Vec<QueueView>, Vec<QueueView>) = self
             .pausable()
             .into_iter()
@@ -46,7 +46,7 @@ impl App {
     }
 
     /// Opens the confirmation of the end of a pause.
-    pub(super) fn confirm_resume_queue(&mut self, now: Timestamp) {
+    pub(in crate::console) fn confirm_resume_queue(&mut self, now: Timestamp) {
         let mut queues = self.pausable();
         queues.retain(|queue| self.snapshot.paused_queues.contains_key(&queue.name));
         if queues.is_empty() {

@@ -93,7 +93,7 @@ impl App {
 
     /// Opens the confirmation of a restart of the workers a command applies to. `argument` is the
     /// time in seconds after which their running tasks are interrupted.
-    pub(super) fn confirm_restart(&mut self, argument: &str, now: Timestamp) {
+    pub(in crate::console) fn confirm_restart(&mut self, argument: &str, now: Timestamp) {
         let within: Option<u64> = argument.parse().ok();
         if within.is_none() && !argument.is_empty() {
             let text = format!("`{argument}` is no number of seconds");

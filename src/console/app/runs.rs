@@ -36,7 +36,7 @@ impl App {
 
     /// Opens the confirmation of a termination of runs. Dagster terminates runs that wait in its
     /// own queue or have started; the others, which may wait in SQS, can only be marked.
-    pub(super) fn confirm_terminate(&mut self, mark_all: bool, now: Timestamp) {
+    pub(in crate::console) fn confirm_terminate(&mut self, mark_all: bool, now: Timestamp) {
         let runs = self.target_runs(now);
         let Some(first) = runs.first() else { return };
         let first_id = short_id(&first.run_id).to_owned();
@@ -107,7 +107,7 @@ impl App {
     }
 
     /// Opens the confirmation of a re-execution of runs.
-    pub(super) fn confirm_reexecute(&mut self, from_failure: bool, now: Timestamp) {
+    pub(in crate::console) fn confirm_reexecute(&mut self, from_failure: bool, now: Timestamp) {
         let runs = self.target_runs(now);
         if runs.is_empty() {
             return;
@@ -160,7 +160,7 @@ impl App {
     }
 
     /// Reloads the named code location, or the only one there is.
-    pub(super) fn reload_location(
+    pub(in crate::console) fn reload_location(
         &mut self,
         name: &str,
         now: Timestamp,
@@ -187,7 +187,12 @@ impl App {
     }
 
     /// Shows the runs of the next status, or of the named one.
-    pub(super) fn show_status(&mut self, name: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(in crate::console) fn show_status(
+        &mut self,
+        name: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let shown = self.list().filter.text().to_owned();
         let at = STATUSES
             .iter()

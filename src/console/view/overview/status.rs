@@ -53,7 +53,7 @@ fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
     let more = alarms.len().saturating_sub(rows);
     if let Some(last) = lines.last_mut().filter(|_| more > 0) {
         // At the front, so that truncation cannot remove it.
-        let row = COMMANDS.iter().find(|row| row.verb == Verb::Alarms);
+        let row = COMMANDS.iter().find(|row| matches!(row.verb, Verb::Alarms));
         let key = row.and_then(|row| ctx.app.keymap.keys_of(row).next());
         let key = key.map_or_else(String::new, |key| format!("{key} "));
         let more = [
