@@ -63,7 +63,7 @@ pub use queue::{
 };
 pub use run::{JobRef, RunStatus, RunView};
 pub use sanitize::{last_lines, nearest, plain, reason};
-pub use slot_range::SlotRange;
+pub use slot_range::{SlotChange, SlotRange};
 pub use snapshot::{MAX_RECENT_TASKS, Snapshot, WorkerSnapshot};
 pub use source::{Source, SourceHealth, SourceKind};
 pub use task::{Phase, TaskKind, TaskOutcome, TaskView, Usage};

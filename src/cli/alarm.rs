@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::block_on;
 use super::output::out;
+use super::reason::ReasonArgs;
 use super::worker::sockets_in;
 use crate::alarms::history;
 use crate::domain::{Alarm, AlarmEntry, Command, Timestamp, coarse_age, plain, seconds_between};
@@ -56,6 +57,8 @@ pub struct AckArgs {
     /// Take an acknowledgement back
     #[arg(long)]
     withdraw: bool,
+    #[command(flatten)]
+    reason: ReasonArgs,
     #[command(flatten)]
     list: ListArgs,
 }
@@ -196,7 +199,7 @@ async fn acknowledge(args: AckArgs) -> Result<ExitCode, AlarmError> {
     let mut workers = workers(&args.list).await?;
     let worker = workers.swap_remove(0);
     let verb = command.verb();
-    let reply = client::call(&worker.path, command).await?;
+    let reply = client::call_because(&worker.path, command, args.reason.text()).await?;
     if let Some(reason) = reply.problem() {
         let reason = reason.to_owned();
         return Err(AlarmError::Refused { id, reason });

@@ -2,6 +2,7 @@
 
 mod act;
 mod confirm;
+mod group;
 mod look;
 mod pause;
 mod set;
@@ -45,7 +46,7 @@ pub enum QueueVerb {
     Restore(RestoreArgs),
     /// End what a queue's waiting messages ask for, and delete them
     Purge(RemoveArgs),
-    /// Send dead letters back to the queues they came from
+    /// Send dead letters back to where they came from: all, some by id, or those of a group
     Redrive(RedriveArgs),
     /// Send a message again with another body, and delete the old one
     Resend(ResendArgs),
@@ -218,6 +219,8 @@ pub struct RedriveArgs {
     /// All messages, as without --message-id
     #[arg(long, conflicts_with = "message_id")]
     all: bool,
+    #[command(flatten)]
+    group: group::GroupArgs,
     /// Send them to this queue
     #[arg(long, value_name = "QUEUE")]
     to: Option<String>,

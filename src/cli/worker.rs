@@ -24,7 +24,7 @@ use super::child::ChildError;
 use super::connection::ConnectionArgs;
 use super::reason::ReasonArgs;
 use crate::config::{ConfigError, Listen, Partial, Settings};
-use crate::domain::{Isolation, LogFormat, SlotRange};
+use crate::domain::{Command, Isolation, LogFormat, SlotChange, SlotRange};
 use crate::environment::packages::UnpackError;
 use crate::fork_server::ForkServerError;
 use crate::protocol::ControlError;
@@ -45,7 +45,7 @@ pub enum WorkerVerb {
     Pause(OrderArgs),
     /// Receive again
     Resume(OrderArgs),
-    /// Set the number of step slots, or its bounds
+    /// Set or change the number of step slots, or set its bounds
     Scale(ScaleArgs),
     /// Interrupt a step, or a run with its steps
     Cancel(CancelArgs),
@@ -259,8 +259,10 @@ pub struct EndArgs {
 /// `worker scale N`.
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
-    /// Step slots, or the bounds between which they follow the load: 2..16
-    pub steps: SlotRange,
+    /// Step slots, or the bounds between which they follow the load: 2..16; +2 is two more, -2 two
+    /// fewer
+    #[arg(allow_negative_numbers = true)]
+    pub steps: SlotChange,
     #[command(flatten)]
     pub order: OrderArgs,
 }
@@ -359,6 +361,18 @@ pub fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
     match verb {
         WorkerVerb::Start(args) if args.background => block_on(background::start(*args)),
         WorkerVerb::Start(args) => block_on(start::start(*args)),
-        other => block_on(verbs::run(other)),
+        WorkerVerb::List(args) => block_on(fleet::list(&args)),
+        WorkerVerb::Status(target) => block_on(verbs::status(&target)),
+        WorkerVerb::Pause(order) => block_on(verbs::send(&order, Command::Pause)),
+        WorkerVerb::Resume(order) => block_on(verbs::send(&order, Command::Resume)),
+        WorkerVerb::Scale(args) => block_on(verbs::scale(&args)),
+        WorkerVerb::Cancel(args) => block_on(verbs::cancel(&args)),
+        WorkerVerb::Drain(DrainArgs { within, end }) => {
+            block_on(verbs::end(&end, Command::Drain { within }))
+        }
+        WorkerVerb::Restart(args) => block_on(restart::restart(&args)),
+        WorkerVerb::Stop(args) => block_on(verbs::end(&args, Command::Stop)),
+        WorkerVerb::Kill(order) => block_on(verbs::kill(&order)),
+        WorkerVerb::Reload(order) => block_on(verbs::send(&order, Command::Reload)),
     }
 }

@@ -1,6 +1,6 @@
 //! The command line equivalent to a dialog's action, for use in a script.
 
-use crate::domain::Command;
+use crate::domain::{Command, FailureGroup};
 
 /// Lines for a dialog: the first command's equivalent, and a note if there are more.
 pub(super) fn twins<'a>(
@@ -14,4 +14,18 @@ pub(super) fn twins<'a>(
         [one] => vec![format!("$ {one}")],
         [first, more @ ..] => vec![format!("$ {first}  (and {} more)", more.len())],
     }
+}
+
+/// The line for a command on groups of failures, with `more` after it. The command line takes one
+/// group at a time.
+pub(super) fn of_groups(command: &str, groups: &[FailureGroup], more: &str) -> String {
+    let [FailureGroup { class, job, .. }] = groups else {
+        return format!("$ dagster-taskiq-tui {command} --group …");
+    };
+    let job = if job.is_empty() {
+        String::new()
+    } else {
+        format!(" --job {job}")
+    };
+    format!("$ dagster-taskiq-tui {command} --group '{class}'{job}{more}")
 }

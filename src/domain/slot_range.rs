@@ -1,4 +1,4 @@
-//! Bounds of the number of step slots.
+//! Bounds of the number of step slots, and changes of the number.
 
 use std::fmt;
 use std::str::FromStr;
@@ -81,6 +81,27 @@ impl FromStr for SlotRange {
     }
 }
 
+/// A new number of step slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotChange {
+    /// This number, or these bounds.
+    To(SlotRange),
+    /// So many more than at present, or fewer if negative.
+    By(i32),
+}
+
+impl FromStr for SlotChange {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with(['+', '-']) {
+            let by = text.parse().map(Self::By);
+            return by.map_err(|_| "give how many slots more (+2), or fewer (-2)");
+        }
+        text.parse().map(Self::To)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +122,21 @@ mod tests {
             "", "many", "-1", "2..", "..4", "2...4", "2-4", "16..2", "0..4",
         ] {
             assert!(text.parse::<SlotRange>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sign_makes_a_change_of_the_present_number() {
+        let to = |slots| Ok(SlotChange::To(SlotRange::fixed(slots)));
+        for (text, change) in [
+            ("+2", Ok(SlotChange::By(2))),
+            ("-1", Ok(SlotChange::By(-1))),
+            ("2", to(2)),
+        ] {
+            assert_eq!(text.parse(), change);
+        }
+        for text in ["", "+", "+-2", "-2..4", "+many"] {
+            assert!(text.parse::<SlotChange>().is_err(), "{text}");
         }
     }
 }

@@ -157,7 +157,11 @@ fn three_failures_in_a_row_stop_a_batch_with_the_reason() {
 #[test]
 fn the_dead_letters_of_groups_are_redriven_in_parts() {
     let mut harness = Harness::night();
-    harness.keys("9/status:dead<enter>*");
+    harness.keys("9/status:dead<enter>R");
+    let screen = harness.screen();
+    let line = "$ dagster-taskiq-tui queue redrive dagster-tasks-dlq --group '";
+    assert!(screen.contains(line), "{screen}");
+    harness.keys("<esc>*");
     assert_eq!(harness.commands("E"), []);
     assert!(harness.screen().contains("redrive them with R"));
     harness.keys("R");

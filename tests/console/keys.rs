@@ -22,6 +22,8 @@ fn plus_and_minus_scale_and_quick_presses_add_up() {
     let sent = harness.commands("5++-");
     let scale = |steps| first(Command::Scale { steps });
     assert_eq!(sent, [scale(5), scale(6), scale(5)]);
+    let sent = harness.commands(":worker scale +2<enter>:worker scale -3<enter>");
+    assert_eq!(sent, [scale(7), scale(4)]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use dagster_taskiq_tui::cli;
 use dagster_taskiq_tui::console::command::{self, COMMANDS, CommandRow};
 use dagster_taskiq_tui::console::view::View;
 use dagster_taskiq_tui::domain::{Command, Instigator, JobRef, Launch, Reply, SlotRange};
@@ -90,17 +91,18 @@ fn a_command_that_the_command_line_has_too_has_its_words_as_its_name() {
 /// A command of each kind.
 fn every_command() -> Vec<Command> {
     let (queue, run_id, step_key) = (String::from("q"), String::from("r"), String::from("s"));
+    let name = || String::from("n");
     let job = JobRef {
-        location: String::new(),
-        repository: String::new(),
-        job: String::new(),
+        location: name(),
+        repository: name(),
+        job: name(),
     };
     let switch = |is_sensor, on: bool| Command::Switch {
         instigator: Instigator {
-            location: String::new(),
-            repository: String::new(),
-            name: String::new(),
-            state_id: String::new(),
+            location: name(),
+            repository: name(),
+            name: name(),
+            state_id: name(),
             is_sensor,
             is_on: !on,
         },
@@ -119,12 +121,10 @@ fn every_command() -> Vec<Command> {
         Command::Stop,
         Command::Reload,
         Command::StartWorker,
-        Command::CancelTask {
-            task_id: String::new(),
-        },
+        Command::CancelTask { task_id: name() },
         Command::PauseQueue {
             queue: queue.clone(),
-            by: String::new(),
+            by: name(),
             reason: None,
         },
         Command::ResumeQueue {
@@ -148,14 +148,19 @@ fn every_command() -> Vec<Command> {
             messages: Vec::new(),
             to: None,
         },
+        Command::Redrive {
+            queue: queue.clone(),
+            messages: vec![name(); 2],
+            to: Some(name()),
+        },
         Command::Resend {
             queue,
-            message_id: String::new(),
-            body: String::new(),
+            message_id: name(),
+            body: name(),
             to: None,
         },
         Command::RestoreArchive {
-            file: String::new(),
+            file: name(),
             to: None,
             again: false,
         },
@@ -166,19 +171,17 @@ fn every_command() -> Vec<Command> {
             if_open: false,
         },
         Command::TerminateRuns {
-            run_ids: Vec::new(),
+            run_ids: vec![run_id.clone(); 5],
             force: false,
         },
-        Command::ReloadLocation {
-            location: String::new(),
-        },
+        Command::ReloadLocation { location: name() },
         switch(false, true),
         switch(true, false),
         Command::FreeSlot { run_id, step_key },
         Command::AcknowledgeAlarm {
-            alarm: String::new(),
+            alarm: name(),
             until: None,
-            by: String::new(),
+            by: name(),
         },
     ]
 }
@@ -225,6 +228,31 @@ fn the_audit_log_calls_a_command_by_its_name() {
         // A key of the page that explains has no row.
         let is_known = is_console || name == "run free-slot";
         assert!(is_known && known.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn a_command_has_one_danger_and_the_command_line_takes_the_line_of_it() {
+    for command in every_command() {
+        let name = command.verb();
+        // A look asks only before it receives.
+        let is_look = matches!(command, Command::PeekByReceiving { .. });
+        let row = COMMANDS.iter().find(|row| row.name == name && !is_look);
+        let danger = row.map_or(command.danger(), |row| row.danger);
+        assert_eq!(danger, command.danger(), "{name}");
+        let Some(line) = command.command_line(Some("one")) else {
+            // Its form has more than fits in a line.
+            assert!(matches!(command, Command::LaunchRun(_)), "{name}");
+            continue;
+        };
+        assert!(
+            line.starts_with(&format!("dagster-taskiq-tui {name}")),
+            "{line}"
+        );
+        let words = line.split(' ').map(|word| word.trim_matches('\''));
+        if let Err(problem) = cli::command().try_get_matches_from(words) {
+            panic!("{line}: {problem}");
+        }
     }
 }
 

@@ -303,6 +303,34 @@ fn dead_letters_are_shown_with_their_reason_redriven_and_sent_again_as_edited() 
         "{audit:#?}"
     );
     assert_eq!(scene.side.counts(), (3, 0));
+
+    // Only those with one reason, as the console groups them: without what follows a colon.
+    for reason in ["the lake is closed: shore 7", "no such asset"] {
+        let attributes = json!({"dtq_reason": reason, "dtq_source_queue": "ops"});
+        scene.side.ask(
+            "send",
+            &json!({"endpoint": endpoint, "url": dead, "bodies": ["hello"],
+            "attributes": attributes}),
+        );
+    }
+    let group = |reason| ["redrive", "--dead-letters", "--group", reason];
+    let text = shell.refused(&scene, &group("the lake"));
+    assert!(
+        text.contains("the reasons are `no such asset` (1), `the lake is closed` (1)"),
+        "{text}"
+    );
+    let text = shell.refused(
+        &scene,
+        &[&group("no such asset")[..], &["--job", "numbers"]].concat(),
+    );
+    assert!(text.contains("of job numbers"), "{text}");
+    let done = shell.json(&scene, &group("the lake is closed"));
+    assert_eq!(done[0]["messages"], 1);
+    let left = shell.json(&scene, &["peek", "ops-dead"]);
+    assert_eq!(
+        (left.len(), &left[0]["reason"]),
+        (1, &json!("no such asset"))
+    );
 }
 
 #[test]

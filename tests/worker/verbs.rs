@@ -117,6 +117,7 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
         let status = shell.says(&["status"]);
         status.contains("steps 0/5").then_some(())
     });
+    assert_eq!(shell.says(&["scale", "-2", "one"]), "one: 3 step slots\n");
     assert!(shell.says(&["pause"]).starts_with("one: paused"));
     assert_eq!(shell.says(&["resume"]), "one: running\n");
 

@@ -9,7 +9,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
-    QueueArgs, QueueError, RedriveArgs, RemoveArgs, ResendArgs, RestoreArgs, meant, queues_meant,
+    QueueArgs, QueueError, RedriveArgs, RemoveArgs, ResendArgs, RestoreArgs, group, meant,
+    queues_meant,
 };
 use crate::cli::output::{note, out};
 use crate::cli::reason::ReasonArgs;
@@ -128,9 +129,17 @@ pub(super) async fn redrive(args: RedriveArgs) -> Result<ExitCode, QueueError> {
     }
     let to = args.to.as_ref().map(|name| meant(&settings, name));
     let ids: &[String] = if args.all { &[] } else { &args.message_id };
+    let mut chosen = Vec::new();
+    if let Some(class) = &args.group.group {
+        let read_only = settings.read_only.value;
+        chosen = group::letters(&operator, &queues, class, &args, read_only).await?;
+    } else {
+        for name in &queues {
+            chosen.push((operator.queue(name).await?, ids.to_vec()));
+        }
+    }
     let mut outcome = ExitCode::SUCCESS;
-    for name in &queues {
-        let queue = operator.queue(name).await?;
+    for (queue, ids) in chosen {
         if args.dry_run {
             let count = match ids.len() {
                 0 => operator.broker().counts(&queue).await?.visible,
@@ -141,11 +150,11 @@ pub(super) async fn redrive(args: RedriveArgs) -> Result<ExitCode, QueueError> {
         }
         let command = Command::Redrive {
             queue: queue.name.clone(),
-            messages: ids.to_vec(),
+            messages: ids.clone(),
             to: to.clone(),
         };
         let done = act(&settings, &command, &args.reason, async {
-            Ok(operator.redrive(&queue, ids, to.as_deref()).await?)
+            Ok(operator.redrive(&queue, &ids, to.as_deref()).await?)
         });
         let done = done.await?;
         let code = finished(&args.common, "redrive", &queue.name, &done);

@@ -1,6 +1,7 @@
 //! `queue show|peek`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -8,9 +9,9 @@ use super::{PeekArgs, QueueError, ShowArgs, meant, queues_meant};
 use crate::cli::output::{note, out};
 use crate::cli::reason::ReasonArgs;
 use crate::config::state_folder;
-use crate::domain::{Command, PeekedMessage, Reply};
+use crate::domain::{Command, Peek, PeekedMessage, Reply};
 use crate::queue_ops::{OperationError, Operator};
-use crate::sqs::{Broker, QueueSet};
+use crate::sqs::{Broker, Queue, QueueSet};
 
 pub(super) async fn show(args: ShowArgs) -> Result<ExitCode, QueueError> {
     let settings = args.common.settings()?;
@@ -72,26 +73,19 @@ pub(super) async fn peek(args: PeekArgs) -> Result<ExitCode, QueueError> {
     let settings = args.common.settings()?;
     let broker = Broker::connect(&settings).await;
     let queues = queues_meant(&settings, &broker, &args.which).await?;
-    if args.receive && settings.read_only.value {
-        let text = "queue peek was refused: receiving raises receive counts, and read_only is set";
-        return Err(QueueError::Refused(text.to_owned()));
-    }
     let operator = Operator::new(broker, &QueueSet::default(), None, state_folder());
+    let read_only = settings.read_only.value;
     for name in &queues {
         let queue = operator.queue(name).await?;
         let only = args.message_id.as_deref();
-        let looked = operator.peek(&queue, args.limit, only, args.receive);
-        let peek = looked.await.map_err(|problem| match problem {
-            OperationError::OnlyByReceiving { queue } => QueueError::Refused(format!(
-                "this broker can show the messages of {queue} only by receiving them, which raises \
-                 their receive counts (one at its maxReceiveCount goes to the dead-letter queue): \
-                 give --receive to do so"
-            )),
-            problem => problem.into(),
-        })?;
-        if peek.received {
-            record(&args, name).await;
-        }
+        let peek = looked(
+            &operator,
+            &queue,
+            (args.limit, only),
+            args.receive,
+            read_only,
+        )
+        .await?;
         for message in &peek.messages {
             if args.common.json {
                 // Plain data always serialize.
@@ -107,15 +101,40 @@ pub(super) async fn peek(args: PeekArgs) -> Result<ExitCode, QueueError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Records a peek that raises receive counts, like every command that changes something.
-async fn record(args: &PeekArgs, queue: &str) {
+/// Peeks at a queue. With `receive`, messages are received if there is no other way; that raises
+/// receive counts, and is recorded like every command that changes something.
+pub(super) async fn looked(
+    operator: &Operator,
+    queue: &Arc<Queue>,
+    (limit, only): (usize, Option<&str>),
+    receive: bool,
+    read_only: bool,
+) -> Result<Peek, QueueError> {
     let command = Command::PeekByReceiving {
-        queue: queue.to_owned(),
-        limit: args.limit,
-        message_id: args.message_id.clone(),
+        queue: queue.name.clone(),
+        limit,
+        message_id: only.map(str::to_owned),
     };
-    let reply = Reply::Done(String::from("messages were received and given back"));
-    super::act::record(&command, &reply, &ReasonArgs::default()).await;
+    if receive && read_only {
+        let verb = command.verb();
+        let text =
+            format!("{verb} was refused: receiving raises receive counts, and read_only is set");
+        return Err(QueueError::Refused(text));
+    }
+    let peek = operator.peek(queue, limit, only, receive).await;
+    let peek = peek.map_err(|problem| match problem {
+        OperationError::OnlyByReceiving { queue } => QueueError::Refused(format!(
+            "this broker can show the messages of {queue} only by receiving them, which raises \
+             their receive counts (one at its maxReceiveCount goes to the dead-letter queue): \
+             give --receive to do so"
+        )),
+        problem => problem.into(),
+    })?;
+    if peek.received {
+        let reply = Reply::Done(String::from("messages were received and given back"));
+        super::act::record(&command, &reply, &ReasonArgs::default()).await;
+    }
+    Ok(peek)
 }
 
 fn print(message: &PeekedMessage, with_body: bool) {

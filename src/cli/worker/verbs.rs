@@ -8,35 +8,15 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::{CancelArgs, EndArgs, OrderArgs, TargetArgs, WorkerError, WorkerVerb, wait};
+use super::{CancelArgs, EndArgs, OrderArgs, ScaleArgs, TargetArgs, WorkerError, wait};
 use crate::cli::output::out;
-use crate::domain::{Command, QueuePause, Reply, TaskView, WorkerSnapshot};
+use crate::domain::{Command, QueuePause, Reply, SlotChange, SlotRange, TaskView, WorkerSnapshot};
 use crate::fleet::WorkerSocket;
 use crate::fleet::client::{self, discover_in};
 use crate::protocol::socket_folder;
 
 /// Time limit for the answer of a worker that is to be killed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-
-pub(super) async fn run(verb: WorkerVerb) -> Result<ExitCode, WorkerError> {
-    match verb {
-        WorkerVerb::Start(args) => super::start::start(*args).await,
-        WorkerVerb::List(args) => super::fleet::list(&args).await,
-        WorkerVerb::Status(target) => status(&target).await,
-        WorkerVerb::Pause(order) => send(&order, Command::Pause).await,
-        WorkerVerb::Resume(order) => send(&order, Command::Resume).await,
-        WorkerVerb::Drain(args) => {
-            let within = args.within;
-            end(&args.end, Command::Drain { within }).await
-        }
-        WorkerVerb::Restart(args) => super::restart::restart(&args).await,
-        WorkerVerb::Stop(args) => end(&args, Command::Stop).await,
-        WorkerVerb::Kill(order) => kill(&order).await,
-        WorkerVerb::Reload(order) => send(&order, Command::Reload).await,
-        WorkerVerb::Cancel(args) => cancel(&args).await,
-        WorkerVerb::Scale(args) => send(&args.order, Command::scale(args.steps)).await,
-    }
-}
 
 pub(in crate::cli) async fn sockets_in(folder: Option<&PathBuf>) -> Vec<WorkerSocket> {
     match folder {
@@ -73,7 +53,7 @@ pub(super) async fn resolve_worker(target: &TargetArgs) -> Result<WorkerSocket, 
 }
 
 /// Sends a command that ends the worker, and waits for the end if requested.
-async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> {
+pub(super) async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> {
     let socket = resolve_worker(&args.order.target).await?.path;
     let code = send(&args.order, command).await?;
     if args.wait {
@@ -84,7 +64,7 @@ async fn end(args: &EndArgs, command: Command) -> Result<ExitCode, WorkerError> 
 
 /// Sends the worker the command to kill itself, which records the caller; a silent worker is killed
 /// from here.
-async fn kill(order: &OrderArgs) -> Result<ExitCode, WorkerError> {
+pub(super) async fn kill(order: &OrderArgs) -> Result<ExitCode, WorkerError> {
     let target = &order.target;
     let socket = resolve_worker(target).await?;
     let (worker, pid) = (socket.worker.clone(), socket.pid);
@@ -114,7 +94,8 @@ async fn kill(order: &OrderArgs) -> Result<ExitCode, WorkerError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn send(order: &OrderArgs, command: Command) -> Result<ExitCode, WorkerError> {
+/// Sends a command to the worker.
+pub(super) async fn send(order: &OrderArgs, command: Command) -> Result<ExitCode, WorkerError> {
     let target = &order.target;
     let socket = resolve_worker(target).await?;
     let verb = command.verb();
@@ -133,8 +114,21 @@ async fn send(order: &OrderArgs, command: Command) -> Result<ExitCode, WorkerErr
     Ok(ExitCode::SUCCESS)
 }
 
+/// Sets the number of step slots, or changes the present one.
+pub(super) async fn scale(args: &ScaleArgs) -> Result<ExitCode, WorkerError> {
+    let range = match args.steps {
+        SlotChange::To(range) => range,
+        SlotChange::By(by) => {
+            let socket = resolve_worker(&args.order.target).await?;
+            let present = client::status(&socket.path).await?.worker.steps.target;
+            SlotRange::fixed(present.saturating_add_signed(by))
+        }
+    };
+    send(&args.order, Command::scale(range)).await
+}
+
 /// Interrupts the one held task that the arguments select.
-async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
+pub(super) async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
     let socket = resolve_worker(&args.order.target).await?;
     let snapshot = client::status(&socket.path).await?;
     let (task, step) = (args.task.as_str(), &args.step);
@@ -155,7 +149,7 @@ async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
     send(&args.order, Command::CancelTask { task_id }).await
 }
 
-async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
+pub(super) async fn status(target: &TargetArgs) -> Result<ExitCode, WorkerError> {
     let socket = resolve_worker(target).await?;
     let snapshot = client::status(&socket.path).await?;
     if target.json {

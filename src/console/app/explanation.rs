@@ -196,10 +196,6 @@ impl App {
             self.overlay = Some(page);
             return self.toast(Tone::Failed, "No slot here can be freed", now);
         };
-        if self.setup.read_only {
-            self.overlay = Some(page);
-            return self.toast(Tone::Failed, "Read-only: `run free-slot` is refused", now);
-        }
         let step_key = holder.step_key.unwrap_or_default();
         let title = format!("Free the pool slot of {step_key}?");
         let body = vec![
@@ -213,6 +209,11 @@ impl App {
             run_id: holder.run_id,
             step_key,
         };
+        if self.setup.read_only {
+            self.overlay = Some(page);
+            let text = format!("Read-only: `{}` is refused", command.verb());
+            return self.toast(Tone::Failed, text, now);
+        }
         self.confirm(title, body, None, vec![(None, command)]);
     }
 }

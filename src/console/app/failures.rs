@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::batch::Plan;
 use super::confirm::names;
 use super::{App, Effect};
-use crate::console::cli_equivalent::quoted;
+use crate::console::cli_equivalent::of_groups;
 use crate::console::labels::{NO_WEBSERVER, plural};
 use crate::console::overlay::{Input, Overlay, Reason, Stagger};
 use crate::console::toast::Tone;
@@ -351,15 +351,8 @@ impl App {
                 "{settled}: executed again since, or retried by Dagster; left alone."
             ));
         }
-        let twin = match groups.as_slice() {
-            [group] => format!(
-                "$ dagster-taskiq-tui run reexecute --group {} --job {} --since {window} --yes",
-                quoted(&group.class),
-                quoted(&group.job)
-            ),
-            _ => String::from("$ dagster-taskiq-tui run reexecute --group …"),
-        };
-        body.push(twin);
+        let more = format!(" --since {window} --yes");
+        body.push(of_groups("run reexecute", &groups, &more));
         let title = format!("Execute {count} again?");
         self.prompt_rate(title, body, Plan::Runs(runs));
     }
@@ -390,6 +383,11 @@ impl App {
                 ));
             }
         }
+        let queues = match by_queue.keys().collect::<Vec<_>>().as_slice() {
+            [queue] => queue.as_str(),
+            _ => "--dead-letters",
+        };
+        body.push(of_groups(&format!("queue redrive {queues}"), &groups, ""));
         self.prompt_rate(format!("Redrive {count}?"), body, Plan::Letters(by_queue));
     }
 

@@ -11,7 +11,7 @@ use crate::console::toast::{MAX_TOASTS, Toast, Tone};
 use crate::console::view::View;
 use crate::console::{fuzzy, rows};
 use crate::domain::{
-    Command, JobRef, RunView, SlotRange, SourceHealth, TaskView, WorkerState, WorkerView,
+    Command, JobRef, RunView, SlotChange, SourceHealth, TaskView, WorkerState, WorkerView,
 };
 
 /// Maximum number of slots, more than any host runs processes: guards against typing errors.
@@ -188,8 +188,9 @@ impl App {
     }
 
     pub(super) fn scale_to(&mut self, number: &str, now: Timestamp, effects: &mut Vec<Effect>) {
-        match number.parse::<SlotRange>() {
-            Ok(range) if range.max <= MAX_SLOTS => {
+        match number.parse::<SlotChange>() {
+            Ok(SlotChange::By(by)) => self.scale_by(by, now, effects),
+            Ok(SlotChange::To(range)) if range.max <= MAX_SLOTS => {
                 let targets = self.targets_or_toast(now);
                 self.order("Scale", &targets, |_| Command::scale(range), now, effects);
             }
@@ -202,9 +203,16 @@ impl App {
         }
     }
 
-    pub(in crate::console) fn reload(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    /// Sends a command to the workers that are meant. `verb` begins the question.
+    pub(in crate::console) fn order_targets(
+        &mut self,
+        verb: &str,
+        command: &Command,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let targets = self.targets_or_toast(now);
-        self.order("Reload", &targets, |_| Command::Reload, now, effects);
+        self.order(verb, &targets, |_| command.clone(), now, effects);
     }
 
     /// Sends a command to a worker. If it goes to several, which the current view may not show, it

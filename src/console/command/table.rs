@@ -7,6 +7,7 @@ use crate::console::theme::BUILT_IN;
 use crate::console::view::View::{
     self, Audit, Dagster, DeadLetters, Failures, Logs, Overview, Queues, Runs, Steps, Workers,
 };
+use crate::domain::Command;
 use crate::domain::Danger::{Destructive, Disruptive};
 
 const TABLES: Scope = Scope::In(&[
@@ -60,8 +61,10 @@ pub static COMMANDS: &[CommandRow] = &[
         .aka(&["scale"])
         .risk(Disruptive)
         .takes("N")
-        .help("set the number of step slots, or its bounds: 2..16"),
-    row("worker reload", &["r"], |app, _, now, effects| app.reload(now, effects))
+        .help("set the number of step slots, or its bounds: 2..16; +2 and -2 change it"),
+    row("worker reload", &["r"], |app, _, now, effects| {
+        app.order_targets("Reload", &Command::Reload, now, effects);
+    })
         .aka(&["reload"])
         .risk(Disruptive)
         .help("load user code again: new Python hosts for new work"),
@@ -196,7 +199,8 @@ pub static COMMANDS: &[CommandRow] = &[
         .risk(Disruptive)
         .hinted()
         .help("execute the failed runs of the group, or of the marked ones, again from their failure, so many a minute"),
-    row("redrive-group", &["R"], |app, _, now, _| app.confirm_redrive_group(now))
+    row("queue redrive --group", &["R"], |app, _, now, _| app.confirm_redrive_group(now))
+        .aka(&["redrive-group"])
         .within(&[Failures])
         .risk(Disruptive)
         .hinted()
