@@ -36,7 +36,7 @@ pub use alarm::{Acknowledgement, Alarm, AlarmChange, AlarmEntry, AlarmKind, Ring
 pub use audience::{Audience, Viewer, Viewers};
 pub use audit::AuditEntry;
 pub use back_off::BackOff;
-pub use command::{Command, Danger, Launch, Reply, Route};
+pub use command::{Command, Danger, Launch, Reply, Route, quoted};
 pub use event::{Event, EventSink};
 pub use explanation::{Explanation, Holder, Reason, SentMessage, WaitingStep};
 pub use failure::{

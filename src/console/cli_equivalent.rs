@@ -1,6 +1,6 @@
 //! The command line equivalent to a dialog's action, for use in a script.
 
-use crate::domain::{Command, FailureGroup};
+use crate::domain::{Command, FailureGroup, quoted};
 
 /// Lines for a dialog: the first command's equivalent, and a note if there are more.
 pub(super) fn twins<'a>(
@@ -25,7 +25,8 @@ pub(super) fn of_groups(command: &str, groups: &[FailureGroup], more: &str) -> S
     let job = if job.is_empty() {
         String::new()
     } else {
-        format!(" --job {job}")
+        format!(" --job {}", quoted(job))
     };
-    format!("$ dagster-taskiq-tui {command} --group '{class}'{job}{more}")
+    let class = quoted(class);
+    format!("$ dagster-taskiq-tui {command} --group {class}{job}{more}")
 }

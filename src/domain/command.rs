@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::secrets::redact_in_place;
 use super::{Answer, AssetKey, Instigator, JobRef, OperationResult, Query, SlotRange};
-pub use row::{Danger, Route};
-use row::{Row, flag, list, option, quoted};
+pub use row::{Danger, Route, quoted};
+use row::{Row, flag, list, option};
 
 /// A command to a worker, to the broker or to Dagster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -309,7 +309,11 @@ impl Command {
             Self::RestoreArchive { file, to, again } => {
                 Row::new("queue restore", Disruptive, Route::Queues(None))
                     .about(format!("archive {file}"))
-                    .words([file, &option("--to", to.as_ref()), flag(*again, "--again")])
+                    .words([
+                        &quoted(file),
+                        &option("--to", to.as_ref()),
+                        flag(*again, "--again"),
+                    ])
                     .long()
             }
             Self::LaunchRun(Launch { job, .. }) => {
@@ -338,13 +342,13 @@ impl Command {
             }
             Self::ReloadLocation { location } => Row::new("run reload", Disruptive, Route::Dagster)
                 .about(format!("code location {location}"))
-                .words([location]),
+                .words([&quoted(location)]),
             Self::Switch { instigator, on } => {
                 let verb = if *on { "dagster start" } else { "dagster stop" };
                 let (name, location) = (&instigator.name, &instigator.location);
                 Row::new(verb, Disruptive, Route::Dagster)
                     .about(format!("{} {name} of {location}", instigator.word()))
-                    .words([name, "--location", location])
+                    .words([&quoted(name), "--location", &quoted(location)])
             }
             Self::FreeSlot { run_id, step_key } => {
                 Row::new("run free-slot", Disruptive, Route::Storage)

@@ -262,11 +262,12 @@ fn print(found: &Explanation) {
         out!("  Not known: {}.", unknown);
     }
     for holder in found.freeable() {
-        let step = holder.step_key.as_deref().unwrap_or_default();
-        out!(
-            "  To free the slot: dagster-taskiq-tui run free-slot {} {}",
-            holder.run_id,
-            shlex::try_quote(step).unwrap_or_default()
-        );
+        let command = Command::FreeSlot {
+            run_id: holder.run_id.clone(),
+            step_key: holder.step_key.clone().unwrap_or_default(),
+        };
+        if let Some(line) = command.command_line(None) {
+            out!("  To free the slot: {line}");
+        }
     }
 }

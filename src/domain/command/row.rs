@@ -1,6 +1,7 @@
 //! The row of a command: its name, risk, route, line in the audit log and on the command line. The
 //! rows themselves are in [`super`].
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use serde::Deserialize;
@@ -195,8 +196,13 @@ impl<'a> Row<'a> {
     /// The command line with the same effect. A worker is named last.
     pub(super) fn command_line(&self, worker: Option<&str>) -> Option<String> {
         let words = self.words.as_deref()?;
-        let worker = worker.filter(|_| self.route == Route::Worker);
-        let all = [PROGRAM, self.verb, words, worker.unwrap_or_default()];
+        let worker = worker.filter(|_| self.route == Route::Worker).map(quoted);
+        let all = [
+            PROGRAM,
+            self.verb,
+            words,
+            worker.as_deref().unwrap_or_default(),
+        ];
         let given = all.into_iter().filter(|word| !word.is_empty());
         Some(given.collect::<Vec<_>>().join(" "))
     }
@@ -219,7 +225,39 @@ pub(super) fn list(before: &str, ids: &[String]) -> String {
     shown.chain(more).collect::<Vec<_>>().join(" ")
 }
 
-/// A word in quotation marks, for characters that a shell would interpret.
-pub(super) fn quoted(word: &str) -> String {
-    format!("'{word}'")
+/// A word as a shell takes it: in quotation marks if it has characters that a shell interprets. An
+/// operator copies the line, and names come from others.
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    let quoter = shlex::Quoter::new().allow_nul(true);
+    let quoted = quoter.quote(word);
+    quoted.map_or_else(|_| String::from("…"), Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_reach_a_shell_as_single_words() {
+        for name in [
+            "load",
+            "it's",
+            "a b; rm x",
+            "$(x)",
+            "`x`",
+            "\"'\"",
+            "größe",
+            "",
+            "x\ny",
+        ] {
+            let command = Command::FreeSlot {
+                run_id: String::from("4f0c81aa"),
+                step_key: name.to_owned(),
+            };
+            let line = command.command_line(None).unwrap();
+            let words = [PROGRAM, "run", "free-slot", "4f0c81aa", name];
+            assert_eq!(shlex::split(&line).unwrap(), words, "{line}");
+        }
+    }
 }
