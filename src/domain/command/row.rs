@@ -229,9 +229,10 @@ pub(super) fn list(before: &str, ids: &[String]) -> String {
 /// operator copies the line, and names come from others.
 #[must_use]
 pub fn quoted(word: &str) -> String {
-    let quoter = shlex::Quoter::new().allow_nul(true);
-    let quoted = quoter.quote(word);
-    quoted.map_or_else(|_| String::from("…"), Cow::into_owned)
+    let shell = shlex::Quoter::new().allow_nul(true);
+    shell
+        .quote(word)
+        .map_or_else(|_| String::from("…"), Cow::into_owned)
 }
 
 #[cfg(test)]
