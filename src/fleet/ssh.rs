@@ -6,6 +6,8 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::process::Command;
 
+use crate::domain::quoted;
+
 /// Command of `ssh`, and of this program on the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ssh {
@@ -63,26 +65,21 @@ impl Ssh {
 
     /// The command line for the user's shell on the other host.
     fn remote_line(&self) -> String {
-        let mut line = format!("exec {} control proxy", quoted(&self.program));
+        let mut line = format!("exec {} control proxy", word(&self.program));
         if let Some(folder) = &self.runtime_dir {
             line.push_str(" --runtime-dir ");
-            line.push_str(&quoted(&folder.display().to_string()));
+            line.push_str(&word(&folder.display().to_string()));
         }
         line
     }
 }
 
-/// Quotes a word for a POSIX shell, except a leading `~/`.
-fn quoted(word: &str) -> String {
-    let (home, rest) = match word.strip_prefix("~/") {
-        Some(rest) => ("~/", rest),
-        None => ("", word),
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
-    if !rest.is_empty() && rest.chars().all(plain) {
-        return word.to_owned();
+/// A word as a shell takes it; a leading `~/` stays the home directory.
+fn word(path: &str) -> String {
+    match path.strip_prefix("~/") {
+        Some(rest) => format!("~/{}", quoted(rest)),
+        None => quoted(path),
     }
-    format!("{home}'{}'", rest.replace('\'', r"'\''"))
 }
 
 /// Describes the end of an ssh process in one sentence, from its own output.
@@ -144,7 +141,7 @@ mod tests {
             runtime_dir: Some("/run/a b; rm".into()),
             ..Ssh::default()
         };
-        let line = r"exec ~/'my apps/it'\''s' control proxy --runtime-dir '/run/a b; rm'";
+        let line = r#"exec ~/"my apps/it's" control proxy --runtime-dir '/run/a b; rm'"#;
         assert_eq!(ssh.remote_line(), line);
         let plain = Ssh::default().remote_line();
         assert_eq!(plain, "exec dagster-taskiq-tui control proxy");

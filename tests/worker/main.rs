@@ -7,6 +7,7 @@
 )]
 
 mod alarms;
+mod dead_letters;
 mod drain;
 mod endings;
 mod execution;

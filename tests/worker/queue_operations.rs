@@ -19,9 +19,9 @@ use support::{PATIENCE, Worker, wait_until};
 
 /// The environment of an operator's shell on a scene.
 pub struct Shell {
-    settings: String,
-    state: PathBuf,
-    more: Vec<(String, String)>,
+    pub settings: String,
+    pub state: PathBuf,
+    pub more: Vec<(String, String)>,
 }
 
 impl Shell {
@@ -33,7 +33,7 @@ impl Shell {
         }
     }
 
-    fn run(&self, scene: &Scene, args: &[&str]) -> Output {
+    pub fn run(&self, scene: &Scene, args: &[&str]) -> Output {
         let mut command = support::command();
         let environment = support::python().parent().unwrap().parent().unwrap();
         scene.project.settings(&mut command);
@@ -61,7 +61,7 @@ impl Shell {
     }
 
     /// What it says on standard error when it fails.
-    fn refused(&self, scene: &Scene, args: &[&str]) -> String {
+    pub fn refused(&self, scene: &Scene, args: &[&str]) -> String {
         let output = self.run(scene, args);
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
@@ -81,7 +81,7 @@ impl Shell {
     }
 }
 
-fn counts(scene: &mut Scene, url: &str) -> (u64, u64) {
+pub fn counts(scene: &mut Scene, url: &str) -> (u64, u64) {
     let arguments = json!({"endpoint": scene.broker.endpoint, "url": url});
     let counts = scene.side.ask("counts", &arguments);
     (counts[0].as_u64().unwrap(), counts[1].as_u64().unwrap())
@@ -94,7 +94,7 @@ fn failure(scene: &mut Scene, run: &str, step: &str) -> String {
     event["message"].as_str().unwrap().to_owned()
 }
 
-fn ids(lines: &[Value]) -> Vec<String> {
+pub fn ids(lines: &[Value]) -> Vec<String> {
     let id = |line: &Value| line["message_id"].as_str().unwrap().to_owned();
     lines.iter().map(id).collect()
 }
@@ -199,206 +199,6 @@ fn without_a_worker_messages_are_peeked_drained_restored_and_purged_and_nobody_w
     assert_eq!(archives[1], Path::new(&archive));
 }
 
-#[test]
-fn dead_letters_are_shown_with_their_reason_redriven_and_sent_again_as_edited() {
-    let mut scene = Scene::new("ops");
-    let shell = Shell::new(&scene);
-    let run = scene.side.make_run("three");
-    let dead = scene.broker.queue_url("ops-dead");
-    let mut body: Value = serde_json::from_str(&scene.side.step(&run, "good_0", 5)).unwrap();
-    body["kwargs"]["storage"] = json!({"config_yaml": "postgres_db:\n  password: hunter2\n"});
-    let bodies = [body.to_string(), String::from("hello"), body.to_string()];
-    let endpoint = scene.broker.endpoint.clone();
-    let attributes = json!({"dtq_reason": "the warehouse is closed", "dtq_source_queue": "ops",
-        "team": "blue"});
-    scene.side.ask(
-        "send",
-        &json!({"endpoint": endpoint, "url": dead, "bodies": bodies,
-        "attributes": attributes}),
-    );
-
-    let shown = shell.json(&scene, &["peek", "--dead-letters", "--body"]);
-    assert_eq!(shown.len(), 3);
-    for line in &shown {
-        assert_eq!(line["reason"], "the warehouse is closed");
-        assert_eq!(line["source"], "ops");
-        assert!(!line.to_string().contains("hunter2"), "{line}");
-    }
-    assert!(
-        shown[1]["problem"]
-            .as_str()
-            .unwrap()
-            .contains("not a Taskiq message")
-    );
-    let ids = ids(&shown);
-
-    // One by its id: as it was before it was a dead letter.
-    let done = shell.json(&scene, &["redrive", "ops-dead", "--message-id", &ids[0]]);
-    assert_eq!(
-        (&done[0]["messages"], &done[0]["left"]),
-        (&json!(1), &json!(0))
-    );
-    let back = shell.json(&scene, &["peek", "ops", "--body"]);
-    assert_eq!(back[0]["attributes"], json!([["team", "blue"]]));
-    assert_eq!(back[0]["reason"], Value::Null);
-    let text = shell.refused(&scene, &["redrive", "ops-dead", "--message-id", &ids[0]]);
-    assert!(text.contains("could not be received"), "{text}");
-
-    // Edited, its secrets as they were.
-    let mut edited: Value = serde_json::from_str(shown[2]["body"].as_str().unwrap()).unwrap();
-    edited["labels"]["priority"] = json!("9");
-    let file = scene.project.folder().join("body.json");
-    fs::write(&file, edited.to_string()).unwrap();
-    let file = file.to_str().unwrap();
-    let done = shell.json(
-        &scene,
-        &["resend", "ops-dead", &ids[2], "--body-file", file],
-    );
-    assert_eq!(done[0]["messages"], 1);
-    let url = scene.project.queue_url().to_owned();
-    let sent = scene
-        .side
-        .ask("receive", &json!({"endpoint": endpoint, "url": url}));
-    let sent: Vec<&str> = sent
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["body"].as_str().unwrap())
-        .collect();
-    assert!(sent.iter().all(|body| body.contains("hunter2")), "{sent:?}");
-    assert_eq!(
-        sent.iter()
-            .filter(|body| body.contains(r#""priority":"9""#))
-            .count(),
-        1,
-        "{sent:?}"
-    );
-    fs::write(file, "broken (redacted)").unwrap();
-    let text = shell.refused(
-        &scene,
-        &["resend", "ops-dead", &ids[1], "--body-file", file],
-    );
-    assert!(text.contains("(redacted)"), "{text}");
-
-    // All the others: SQS moves them.
-    assert_eq!(
-        shell.json(&scene, &["redrive", "ops-dead", "--dry-run"])[0]["messages"],
-        1
-    );
-    let done = shell.json(&scene, &["redrive", "--dead-letters"]);
-    assert_eq!(done[0]["messages"], 1);
-    assert_eq!(counts(&mut scene, &dead), (0, 0));
-    assert_eq!(scene.side.counts(), (3, 0));
-
-    let settings = scene.project.yaml("read_only: true\n");
-    let reader = Shell {
-        settings,
-        ..Shell::new(&scene)
-    };
-    let text = reader.refused(&scene, &["purge", "ops", "--yes"]);
-    assert!(text.contains("read_only"), "{text}");
-    let audit = reader.audit();
-    assert!(
-        audit.last().unwrap().text.contains("read_only"),
-        "{audit:#?}"
-    );
-    assert_eq!(scene.side.counts(), (3, 0));
-
-    // Only those with one reason, as the console groups them: without what follows a colon.
-    for reason in ["the lake is closed: shore 7", "no such asset"] {
-        let attributes = json!({"dtq_reason": reason, "dtq_source_queue": "ops"});
-        scene.side.ask(
-            "send",
-            &json!({"endpoint": endpoint, "url": dead, "bodies": ["hello"],
-            "attributes": attributes}),
-        );
-    }
-    let group = |reason| ["redrive", "--dead-letters", "--group", reason];
-    let text = shell.refused(&scene, &group("the lake"));
-    assert!(
-        text.contains("the reasons are `no such asset` (1), `the lake is closed` (1)"),
-        "{text}"
-    );
-    let text = shell.refused(
-        &scene,
-        &[&group("no such asset")[..], &["--job", "numbers"]].concat(),
-    );
-    assert!(text.contains("of job numbers"), "{text}");
-    let done = shell.json(&scene, &group("the lake is closed"));
-    assert_eq!(done[0]["messages"], 1);
-    let left = shell.json(&scene, &["peek", "ops-dead"]);
-    assert_eq!(
-        (left.len(), &left[0]["reason"]),
-        (1, &json!("no such asset"))
-    );
-}
-
-#[test]
-fn dead_letters_of_several_queues_go_to_where_they_were_sent_or_to_the_queue_that_is_named() {
-    let mut scene = Scene::new("shared");
-    let shell = Shell::new(&scene);
-    scene
-        .side
-        .create_queue("shared-second", Some("shared-dead"));
-    let dead = scene.broker.queue_url("shared-dead");
-    let second = scene.broker.queue_url("shared-second");
-    let run = scene.side.make_run("three");
-    let mut body: Value = serde_json::from_str(&scene.side.step(&run, "good_0", 5)).unwrap();
-    let mut bodies = vec![String::from("hello")];
-    for queue in ["shared", "elsewhere"] {
-        body["labels"]["queue"] = json!(queue);
-        bodies.push(body.to_string());
-    }
-    scene.side.send_to(&dead, &bodies);
-
-    // The embedded broker does not know either: nothing was received from a source.
-    let text = shell.refused(&scene, &["redrive", "shared-dead"]);
-    for words in ["1 message sent back", "2 messages stay", "does not say"] {
-        assert!(text.contains(words), "{words}: {text}");
-    }
-    assert_eq!(scene.side.counts(), (1, 0));
-    let back = shell.json(&scene, &["peek", "shared"]);
-    assert_eq!(back[0]["envelope"]["run_id"], run.as_str());
-
-    let done = shell.json(&scene, &["redrive", "shared-dead", "--to", "shared-second"]);
-    assert_eq!(done[0]["messages"], 2, "{done:?}");
-    assert_eq!(counts(&mut scene, &dead), (0, 0));
-    assert_eq!(counts(&mut scene, &second), (2, 0));
-}
-
-#[test]
-fn a_fifo_queues_dead_letters_are_redriven_again_and_again_in_their_group() {
-    let mut scene = Scene::new("ordered.fifo");
-    let shell = Shell::new(&scene);
-    let dead = scene.broker.queue_url("ordered-dead.fifo");
-    scene
-        .side
-        .send_to(&dead, &[String::from("one"), String::from("two")]);
-    let groups = |lines: &[Value]| -> Vec<String> {
-        let mut groups: Vec<String> = lines
-            .iter()
-            .map(|line| line["group"].as_str().unwrap().to_owned())
-            .collect();
-        groups.sort();
-        groups
-    };
-    let before = groups(&shell.json(&scene, &["peek", "ordered-dead.fifo"]));
-    for _ in 0..2 {
-        let done = shell.json(&scene, &["redrive", "ordered-dead.fifo"]);
-        assert_eq!(done[0]["messages"], 2, "{done:?}");
-        let back = shell.json(&scene, &["peek", "ordered.fifo"]);
-        assert_eq!(groups(&back), before, "nothing was taken for a duplicate");
-        // They become dead letters again, as a worker makes them.
-        let done = shell.json(
-            &scene,
-            &["drain", "ordered.fifo", "--yes", "--keep-waiting"],
-        );
-        let archive = done[0]["archive"].as_str().unwrap();
-        let done = shell.json(&scene, &["restore", archive, "--to", "ordered-dead.fifo"]);
-        assert_eq!(done[0]["messages"], 2);
-    }
-}
-
 fn answer(reply: Reply) -> Answer {
     match reply {
         Reply::Answer(answer) => *answer,
@@ -406,7 +206,7 @@ fn answer(reply: Reply) -> Answer {
     }
 }
 
-fn done(reply: Reply) -> OperationResult {
+pub fn done(reply: Reply) -> OperationResult {
     match reply {
         Reply::Operation(result) if !result.failed => result,
         other => panic!("{other:?}"),
@@ -435,28 +235,6 @@ fn peeked(worker: &Worker, queue: &str) -> Vec<PeekedMessage> {
     };
     assert!(!received);
     messages
-}
-
-#[test]
-fn dead_letters_that_die_again_at_once_are_redriven_once() {
-    let mut scene = Scene::new("ops");
-    let dead = scene.broker.queue_url("ops-dead");
-    // Of several queues SQS's own move task is not asked: it has one destination.
-    scene.side.create_queue("other", Some("ops-dead"));
-    let worker = scene.worker(1, &[]);
-    scene.side.send(&["hello".to_owned(), "world".to_owned()]);
-    wait_until("both are dead", PATIENCE, || {
-        (counts(&mut scene, &dead) == (2, 0)).then_some(())
-    });
-    let redriven = done(worker.call(Command::Redrive {
-        queue: "ops-dead".to_owned(),
-        messages: Vec::new(),
-        to: None,
-    }));
-    assert_eq!(redriven.messages, 2, "{redriven:?}");
-    wait_until("both are dead again", PATIENCE, || {
-        (counts(&mut scene, &dead) == (2, 0)).then_some(())
-    });
 }
 
 #[test]

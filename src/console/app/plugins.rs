@@ -6,7 +6,6 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::{App, Effect};
-use crate::console::cli_equivalent;
 use crate::console::format::short_id;
 use crate::console::labels::plural;
 use crate::console::options::ConsoleError;
@@ -15,7 +14,7 @@ use crate::console::plugins::{self, Call};
 use crate::console::toast::{Toast, Tone};
 use crate::console::view::View;
 use crate::console::{rows, text};
-use crate::domain::Danger;
+use crate::domain::{Danger, quoted};
 
 /// Maximum number of programs under way.
 const MAX_RUNNING: usize = 8;
@@ -152,6 +151,6 @@ impl App {
 /// Words as a command line, for display.
 fn shown(words: &[String]) -> String {
     let words = words.iter().map(|word| text::clean(word));
-    let quoted = words.map(|word| cli_equivalent::quoted(&word).into_owned());
-    quoted.collect::<Vec<_>>().join(" ")
+    let words = words.map(|word| quoted(&word));
+    words.collect::<Vec<_>>().join(" ")
 }
