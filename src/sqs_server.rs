@@ -1,6 +1,6 @@
 //! The embedded, durable SQS-compatible server. HTTP requests ([`http`]) become actions
-//! ([`actions`]) on one state machine ([`state`]), owned by one thread ([`engine`]) that writes
-//! each group of changes to `SQLite` ([`journal`]) before it answers. Only `cli` uses it directly;
+//! ([`actions`]) on one state machine ([`state`]), owned by one task ([`engine`]) that writes each
+//! group of changes to `SQLite` ([`journal`]) before it answers. Only `cli` uses it directly;
 //! all other code talks to it as to SQS.
 
 pub mod account;
@@ -120,6 +120,12 @@ pub enum SqsServerError {
     /// The operating system refuses to start a thread.
     #[error("the broker cannot start its thread: {0}; raise the limit on processes")]
     Thread(std::io::Error),
+    /// A defect ended the engine's thread, and every connection with it.
+    #[error(
+        "the broker ended because of a defect, which the lines above describe; start it again: \
+         what it answered is on disk"
+    )]
+    Ended,
 }
 
 /// A server that listens and is ready to serve.
@@ -143,6 +149,7 @@ impl SqsServer {
         let listen = config.listen;
         let refuse = |source| SqsServerError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refuse)?;
+        let listener = listener.into_std().map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
         let folder = DataFolder::open(&config.data_dir)?;
         let path = folder.database();
@@ -156,6 +163,10 @@ impl SqsServer {
                 source,
             })?;
         let (engine, thread) = Engine::start(journal, broker).map_err(SqsServerError::Thread)?;
+        let listener = {
+            let _runtime = engine.runtime().enter();
+            TcpListener::from_std(listener).map_err(refuse)?
+        };
         let sealer = ReceiptSealer::new(secret);
         let declared = Arc::new(config.declared);
         let queues = declared.clone();
@@ -202,7 +213,13 @@ impl SqsServer {
 
     /// Answers requests until `shutdown` resolves. Then answers long polls at once, lets open
     /// requests end and closes the database.
-    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+    ///
+    /// # Errors
+    /// The engine's thread panicked.
+    pub async fn serve(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), SqsServerError> {
         let Self {
             listener,
             app,
@@ -211,20 +228,22 @@ impl SqsServer {
             ..
         } = self;
         let engine = app.engine.clone();
-        let (stopping, stopped) = tokio::sync::oneshot::channel();
-        let signal = async move {
-            shutdown.await;
-            engine.quiesce();
-            drop(stopping);
-        };
-        let server = serving::serve(listener, tls, app, signal);
-        let deadline = async {
+        let runtime = engine.runtime().clone();
+        let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stop = async move {
             // Resolves when the other half is dropped.
             let _: Result<(), _> = stopped.await;
+            engine.quiesce().await;
+        };
+        let server = runtime.spawn(serving::serve(listener, tls, app, stop));
+        // Not on the engine's thread: a disk that hangs would delay it there.
+        let deadline = async move {
+            shutdown.await;
+            drop(stopping);
             tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
         };
         tokio::select! {
-            () = server => {}
+            ended = server => ended.map_err(|_| SqsServerError::Ended)?,
             () = deadline => {}
         }
         let ended = tokio::task::spawn_blocking(move || thread.join());
@@ -234,17 +253,48 @@ impl SqsServer {
         {
             tracing::warn!("a client still holds a request open; what it asked for is on disk");
         }
+        Ok(())
     }
 }
 
 /// Binds and serves until `shutdown` resolves.
 ///
 /// # Errors
-/// As [`SqsServer::bind`].
+/// As [`SqsServer::bind`] and [`SqsServer::serve`].
 pub async fn serve(
     config: SqsServerConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), SqsServerError> {
-    SqsServer::bind(config).await?.serve(shutdown).await;
-    Ok(())
+    SqsServer::bind(config).await?.serve(shutdown).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use std::future::pending;
+
+    use super::*;
+    use crate::sqs_server::error::{ErrorKind, SqsError};
+
+    #[tokio::test]
+    async fn a_defect_in_the_engine_ends_the_server_with_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = SqsServer::bind(SqsServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data_dir: folder.path().to_owned(),
+            durability: Durability::Os,
+            keys: None,
+            allowed: Allowed::default(),
+            tls: None,
+            declared: Declared::default(),
+        });
+        let server = server.await.unwrap();
+        let engine = server.app.engine.clone();
+        let defect = |_: &mut _, _| -> Result<(), SqsError> { panic!("a defect, on purpose") };
+        let refused = engine.run(defect).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::ServiceUnavailable);
+        let ended = server.serve(pending()).await;
+        assert!(matches!(ended, Err(SqsServerError::Ended)), "{ended:?}");
+    }
 }

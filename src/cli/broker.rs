@@ -131,7 +131,8 @@ impl Broker {
     /// Runs the subcommand; an error is one sentence on standard error and exit code 1.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let outcome = tokio::runtime::Builder::new_multi_thread()
+        // The server has a thread of its own; this one waits for signals.
+        let outcome = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(BrokerError::Runtime)
@@ -195,7 +196,7 @@ impl Serve {
             account.as_deref(),
         )
         .map_err(BrokerError::Output)?;
-        broker.serve(shutdown).await;
+        broker.serve(shutdown).await?;
         Ok(())
     }
 }

@@ -1,8 +1,11 @@
-//! The one thread that owns the state machine and the journal. It takes all waiting requests,
-//! applies them and commits once. A second thread ([`flusher`]) flushes the commit and answers,
-//! while the first works on the requests that arrived meanwhile. A call is answered only after its
-//! effect is on disk, and many calls share one flush. Receives that found nothing are parked here
-//! until a message can be received or their wait time is over.
+//! The one task that owns the state machine and the journal. It takes all waiting requests, applies
+//! them, commits and flushes once, and answers. A call is answered only after its effect is on disk,
+//! and many calls share one flush. Receives that found nothing are parked here until a message can
+//! be received or their wait time is over.
+//!
+//! The task and all connections share one thread. A request changes threads nowhere on its way from
+//! the socket to the disk and back, because waking a thread costs more than most requests. While
+//! the thread waits for the disk, requests gather in the sockets; they share the next flush.
 
 mod actor;
 mod flusher;
@@ -10,10 +13,12 @@ pub mod peek;
 mod polls;
 
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot;
 
 use super::account::Accounts;
@@ -48,12 +53,13 @@ enum EngineRequest {
     Quiesce,
 }
 
-/// Hands requests to the engine's thread. When the last clone is dropped the thread ends.
+/// Hands requests to the engine's task. When the last clone is dropped, the task and its thread end.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    orders: SyncSender<EngineRequest>,
+    orders: Sender<EngineRequest>,
     accounts: Accounts,
     metrics: Arc<Metrics>,
+    runtime: Handle,
 }
 
 /// A received message with its body.
@@ -71,7 +77,7 @@ pub struct Delivered {
 pub struct Delivery {
     queue: String,
     messages: Vec<Delivered>,
-    orders: SyncSender<EngineRequest>,
+    orders: Sender<EngineRequest>,
 }
 
 impl Delivery {
@@ -119,20 +125,33 @@ impl Engine {
     /// # Errors
     /// The operating system refuses to start a thread.
     pub fn start(journal: Journal, broker: Broker) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let (orders, waiting) = sync_channel(WAITING_LIMIT);
+        let (orders, waiting) = channel(WAITING_LIMIT);
         let metrics = Arc::<Metrics>::default();
-        let flusher = Flusher::start(journal.log(), metrics.clone())?;
+        let flusher = Flusher::new(journal.log(), metrics.clone());
         let accounts = Accounts::default();
-        let noted = accounts.clone();
-        let thread = std::thread::Builder::new()
-            .name("broker-engine".to_owned())
-            .spawn(move || EngineActor::new(journal, broker, flusher, noted).run(&waiting))?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let engine = Self {
             orders,
-            accounts,
+            accounts: accounts.clone(),
             metrics,
+            runtime: runtime.handle().clone(),
         };
+        let thread = std::thread::Builder::new()
+            .name("broker".to_owned())
+            .spawn(move || {
+                let actor = EngineActor::new(journal, broker, flusher, accounts);
+                let actor = runtime.spawn(actor.run(waiting));
+                // A panic in it has been reported by the panic hook.
+                let _ = runtime.block_on(actor);
+            })?;
         Ok((engine, thread))
+    }
+
+    /// The runtime of the engine's thread, for what hands requests to the engine. Another runtime
+    /// works too; each request changes threads twice then.
+    #[must_use]
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// The accounts that have queues.
@@ -192,8 +211,9 @@ impl Engine {
     }
 
     /// Answers every parked receive now and parks no more.
-    pub fn quiesce(&self) {
-        let _ = self.orders.send(EngineRequest::Quiesce);
+    pub async fn quiesce(&self) {
+        // An engine that has ended has no parked receives.
+        let _ = self.orders.send(EngineRequest::Quiesce).await;
     }
 
     fn give(&self, order: EngineRequest) -> Result<(), SqsError> {
@@ -202,7 +222,7 @@ impl Engine {
                 super::error::ErrorKind::ServiceUnavailable,
                 "Too many requests are waiting for the broker's disk; try again.",
             ),
-            TrySendError::Disconnected(_) => stopped(),
+            TrySendError::Closed(_) => stopped(),
         })
     }
 }
@@ -222,4 +242,40 @@ pub fn wall_clock() -> Millis {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use std::collections::BTreeMap;
+
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::sqs_server::journal::Durability;
+
+    #[test]
+    fn requests_that_arrive_together_share_a_flush_and_the_thread_ends_with_the_engine() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broker.sqlite");
+        let mut journal = Journal::open(&path, Durability::Disk).unwrap();
+        let broker = journal.load().unwrap().broker;
+        let (engine, thread) = Engine::start(journal, broker).unwrap();
+        let runtime = engine.runtime().clone();
+        let requests = runtime.spawn(async move {
+            let create = |number: u32| {
+                let none = BTreeMap::new();
+                let name = number.to_string();
+                engine.run(move |broker, now| broker.create_queue(now, &name, none.clone(), none))
+            };
+            let answers = join_all((0..10).map(create)).await;
+            assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+            engine.metrics().fsyncs.get()
+        });
+        assert_eq!(runtime.block_on(requests).unwrap(), 1);
+        thread.join().unwrap();
+        let mut journal = Journal::open(&path, Durability::Disk).unwrap();
+        assert_eq!(journal.load().unwrap().broker.queues().count(), 10);
+    }
 }

@@ -1,10 +1,12 @@
-//! The engine's thread: takes waiting requests, applies and commits them, and hands them to the
-//! flusher. It tidies when idle and recovers from failed writes.
+//! The engine's task: takes waiting requests, applies, commits and flushes them, and answers. It
+//! tidies when idle and recovers from failed writes.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use super::flusher::{Flush, Flusher};
+use tokio::sync::mpsc::Receiver;
+
+use super::flusher::Flusher;
 use super::polls::{Poll, Polls};
 use super::{Answer, Delivered, EngineRequest, wall_clock};
 use crate::sqs_server::account::Accounts;
@@ -40,17 +42,29 @@ pub struct Group {
     pub receives: Vec<(Poll, Vec<Received>)>,
 }
 
-/// Answers everything with an error.
-pub fn refuse<T>(answers: Vec<Answer>, receives: Vec<(Poll, T)>, error: &SqsError) {
-    for answer in answers {
-        answer(Err(error.clone()));
+impl Group {
+    /// Answers everything; `payloads` are those of what the receives took.
+    fn answer(self, payloads: Vec<Vec<Option<Payload>>>) {
+        for answer in self.answers {
+            answer(Ok(()));
+        }
+        for ((poll, received), payloads) in self.receives.into_iter().zip(payloads) {
+            poll.deliver(delivered(received, payloads));
+        }
     }
-    for (poll, _) in receives {
-        poll.refuse(error.clone());
+
+    /// Answers everything with an error.
+    fn refuse(self, error: &SqsError) {
+        for answer in self.answers {
+            answer(Err(error.clone()));
+        }
+        for (poll, _) in self.receives {
+            poll.refuse(error.clone());
+        }
     }
 }
 
-/// The engine's thread: its state and its loop.
+/// The engine's task: its state and its loop.
 pub struct EngineActor {
     journal: Journal,
     broker: Broker,
@@ -87,35 +101,33 @@ impl EngineActor {
         }
     }
 
-    /// Serves until the last [`Engine`](super::Engine) is dropped.
-    pub fn run(mut self, waiting: &Receiver<EngineRequest>) {
+    /// Serves until the last [`Engine`](super::Engine) is dropped. It blocks its thread while it
+    /// works and while the disk does.
+    pub async fn run(mut self, mut waiting: Receiver<EngineRequest>) {
+        let mut orders = Vec::new();
+        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
-            let first = match waiting.recv_timeout(self.idle_time()) {
-                Ok(order) => Some(order),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+            timer
+                .as_mut()
+                .reset(tokio::time::Instant::now() + self.idle_time());
+            let is_idle = tokio::select! {
+                biased;
+                received = waiting.recv_many(&mut orders, GROUP_LIMIT) => {
+                    if received == 0 {
+                        return;
+                    }
+                    false
+                }
+                () = &mut timer => true,
             };
-            let is_idle = first.is_none();
-            let mut group = Group::default();
-            self.recover();
-            let mut now = self.now();
-            self.broker.tick(now);
-            if self.failing.is_some() {
-                // Timed changes may find no space; that must not fail requests that need none.
-                self.finish(Group::default());
-            }
-            for order in first
-                .into_iter()
-                .chain(waiting.try_iter().take(GROUP_LIMIT))
+            // Lets the thread read what is in the sockets by now, so that it shares the flush.
+            tokio::task::yield_now().await;
+            while orders.len() < GROUP_LIMIT
+                && let Ok(order) = waiting.try_recv()
             {
-                self.take(order, now, &mut group);
+                orders.push(order);
             }
-            if self.polls.follow(self.broker.ahead()) {
-                now = self.now();
-                self.broker.tick(now);
-            }
-            self.polls.serve(&mut self.broker, now, &mut group);
-            self.finish(group);
+            self.serve(orders.drain(..));
             if self.untidy && (is_idle || self.tidied_at.elapsed() >= LONGEST_UNTIDY) {
                 self.tidy();
             } else if self
@@ -125,6 +137,27 @@ impl EngineActor {
                 self.unsettled = (!self.journal.settle()).then(Instant::now);
             }
         }
+    }
+
+    /// Serves requests together, and what is due by now.
+    fn serve(&mut self, orders: impl Iterator<Item = EngineRequest>) {
+        let mut group = Group::default();
+        self.recover();
+        let mut now = self.now();
+        self.broker.tick(now);
+        if self.failing.is_some() {
+            // Timed changes may find no space; that must not fail requests that need none.
+            self.finish(Group::default());
+        }
+        for order in orders {
+            self.take(order, now, &mut group);
+        }
+        if self.polls.follow(self.broker.ahead()) {
+            now = self.now();
+            self.broker.tick(now);
+        }
+        self.polls.serve(&mut self.broker, now, &mut group);
+        self.finish(group);
     }
 
     /// The one clock for everything in the queues.
@@ -177,7 +210,7 @@ impl EngineActor {
         }
     }
 
-    /// Commits what the group changed, and leaves flush and answers to the flusher.
+    /// Commits and flushes what the group changed, and answers.
     fn finish(&mut self, group: Group) {
         let changes = self.broker.take_changes();
         match self.write(&group, &changes) {
@@ -185,15 +218,10 @@ impl EngineActor {
                 if committed {
                     self.note_success(&changes);
                 }
-                let receives = group.receives.into_iter().zip(payloads);
-                self.flusher.give(Flush {
-                    committed,
-                    bytes: bytes_of(&changes),
-                    answers: group.answers,
-                    receives: receives
-                        .map(|((poll, received), payloads)| (poll, delivered(received, payloads)))
-                        .collect(),
-                });
+                match self.flusher.flush(committed, bytes_of(&changes)) {
+                    Ok(()) => group.answer(payloads),
+                    Err(error) => group.refuse(&error),
+                }
             }
             Err(error) => {
                 let detail = error.to_string();
@@ -203,7 +231,7 @@ impl EngineActor {
                 if !is_undone.unwrap_or(false) {
                     self.broken = Some(detail.clone());
                 }
-                refuse(group.answers, group.receives, &SqsError::storage(&detail));
+                group.refuse(&SqsError::storage(&detail));
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Waiting receives: served in order of arrival, as soon as their queue has a message.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
 
 use super::actor::Group;
 use super::{Delivered, Delivery, EngineRequest, Reply};
@@ -18,7 +19,7 @@ pub struct Poll {
     /// Wait time; the queue's own wait time when absent.
     pub wait: Option<Duration>,
     pub reply: Reply,
-    pub orders: SyncSender<EngineRequest>,
+    pub orders: Sender<EngineRequest>,
 }
 
 impl Poll {
@@ -194,8 +195,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
     use std::collections::BTreeMap;
-    use std::sync::mpsc::sync_channel;
 
+    use tokio::sync::mpsc;
     use tokio::sync::oneshot::{Receiver, channel};
     use uuid::Uuid;
 
@@ -214,7 +215,7 @@ mod tests {
             },
             wait: Some(Duration::from_secs(seconds)),
             reply,
-            orders: sync_channel(1).0,
+            orders: mpsc::channel(1).0,
         };
         (poll, answer)
     }
