@@ -9,6 +9,7 @@ mod checkpoint;
 mod load;
 mod log;
 mod recent;
+mod statements;
 mod undo;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use super::state::change::Change;
 use super::state::message::{Payload, Seq};
 use checkpoint::{Checkpoint, Checkpointer};
 use recent::Recent;
+use statements::Statements;
 
 pub use load::Loaded;
 pub use log::Log;
@@ -156,7 +158,11 @@ impl Journal {
         }
         self.begin()?;
         self.unchecked += changes.len();
-        changes.iter().try_for_each(|change| self.apply(change))?;
+        let mut statements = Statements::of(&self.db);
+        for change in changes {
+            statements.apply(change, &mut self.fresh)?;
+        }
+        drop(statements);
         for change in changes {
             if let Change::Inserted { seq, payload, .. } = change {
                 self.recent.keep(*seq, payload);
@@ -262,7 +268,9 @@ impl Journal {
     fn sweep(&mut self) -> rusqlite::Result<()> {
         let some = self.discarded.len().saturating_sub(SWEEP_LIMIT);
         let step = self.discarded.split_off(some);
-        let removed = step.iter().try_for_each(|seq| self.erase(*seq));
+        let mut statements = Statements::of(&self.db);
+        let removed = step.iter().try_for_each(|seq| statements.erase(*seq));
+        drop(statements);
         self.swept.extend(step);
         removed
     }
@@ -273,10 +281,6 @@ impl Journal {
             self.open = true;
         }
         Ok(())
-    }
-
-    fn run(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<()> {
-        self.db.prepare_cached(sql)?.execute(params).map(drop)
     }
 }
 

@@ -3,16 +3,16 @@
 use rusqlite::params;
 use uuid::Uuid;
 
-use super::Journal;
+use super::statements::Statements;
 use crate::sqs_server::state::change::Change;
 use crate::sqs_server::state::message::{Message, Payload, Seq, Stage};
 
 /// The stage of a deleted message whose rows still exist.
 pub const GARBAGE: u8 = 3;
 
-impl Journal {
-    /// Writes one change.
-    pub(super) fn apply(&mut self, change: &Change) -> rusqlite::Result<()> {
+impl Statements<'_> {
+    /// Writes one change. Messages that it leaves as garbage are added to `garbage`.
+    pub fn apply(&mut self, change: &Change, garbage: &mut Vec<Seq>) -> rusqlite::Result<()> {
         match change {
             Change::Inserted {
                 store,
@@ -26,7 +26,7 @@ impl Journal {
                     "UPDATE message SET stage = ?2 WHERE id = ?1",
                     params![seq, GARBAGE],
                 )?;
-                self.fresh.push(*seq);
+                garbage.push(*seq);
                 Ok(())
             }
             Change::Moved {
@@ -37,7 +37,7 @@ impl Journal {
                 identity,
             } => self.relocate(*from, *store, *to, message, *identity),
             Change::Discarded(seqs) => {
-                self.fresh.extend(seqs);
+                garbage.extend(seqs);
                 Ok(())
             }
             Change::QueueSaved(record) => {
@@ -89,7 +89,7 @@ impl Journal {
     }
 
     fn insert(
-        &self,
+        &mut self,
         store: i64,
         seq: Seq,
         message: &Message,
@@ -103,7 +103,7 @@ impl Journal {
         )
     }
 
-    fn insert_row(&self, store: i64, seq: Seq, message: &Message) -> rusqlite::Result<()> {
+    fn insert_row(&mut self, store: i64, seq: Seq, message: &Message) -> rusqlite::Result<()> {
         self.run(
             "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
@@ -122,7 +122,7 @@ impl Journal {
         )
     }
 
-    fn update(&self, seq: Seq, message: &Message) -> rusqlite::Result<()> {
+    fn update(&mut self, seq: Seq, message: &Message) -> rusqlite::Result<()> {
         self.run(
             "UPDATE message SET stage = ?2, due_at = ?3, received_at = ?4, \
              first_received_at = ?5, receive_count = ?6 WHERE id = ?1",
@@ -138,7 +138,7 @@ impl Journal {
     }
 
     fn relocate(
-        &self,
+        &mut self,
         from: Seq,
         store: i64,
         to: Seq,
@@ -157,7 +157,7 @@ impl Journal {
     }
 
     /// Removes a message's rows.
-    pub(super) fn erase(&self, seq: Seq) -> rusqlite::Result<()> {
+    pub fn erase(&mut self, seq: Seq) -> rusqlite::Result<()> {
         self.run("DELETE FROM message WHERE id = ?1", [seq])?;
         self.run("DELETE FROM payload WHERE id = ?1", [seq])
     }
