@@ -34,6 +34,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from _dagster_taskiq_host import event_log, explain_pace, explain_pools, heartbeats
 from _dagster_taskiq_host import explain as explaining
+from _dagster_taskiq_host.explain_words import Explanation
 from conftest import Background, Queue, create_run, job_named, own_binary, wait_for
 from fleet import Begun, Fleet, running
 
@@ -244,6 +245,25 @@ def test_a_step_that_runs_is_compared_with_its_last_ends(instance: DagsterInstan
     assert [round(usual[key], -3) for key in ("median_ms", "late_ms")] == [20_000, 40_000]
 
 
+def test_a_holder_of_a_slot_that_no_worker_runs_is_not_said_to_be_alive(
+    instance: DagsterInstance,
+) -> None:
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("outside", 1)
+    run = create_run("chain_job", instance)
+    storage.claim_concurrency_slot("outside", run.run_id, "one")
+    handle = StepHandle.parse_from_key("one")
+    start = DagsterEvent(DagsterEventType.STEP_START.value, run.job_name, handle, pid=os.getpid())
+    instance.report_dagster_event(start, run.run_id)
+    found = Explanation(create_run("chain_job", instance).run_id, "chain_job", "QUEUED")
+    explain_pools.explain_run(found, instance, ["outside"])
+    [reason] = found.reasons
+    assert f"one of run {run.run_id[:8]} has had it for" in reason.text
+    assert f"process {os.getpid()}, which is not a worker's, and may have died" in reason.text
+    [holder] = reason.holders
+    assert holder.text in reason.text and not holder.can_free
+
+
 def test_a_pool_tells_of_a_holder_whose_run_is_over_and_its_slot_can_be_freed(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -254,7 +274,7 @@ def test_a_pool_tells_of_a_holder_whose_run_is_over_and_its_slot_can_be_freed(
     holder, waiting = wait_for(lambda: sent_and_not(dead), "the first step's message")
     found = told(fleet.instance, dead.run_id, waiting)
     assert kinds(found) == ["pool"]
-    assert f"{holder} of run {dead.run_id[:8]} has it since" in text_of(found, "pool")
+    assert f"{holder} of run {dead.run_id[:8]} has had it for" in text_of(found, "pool")
     [first] = found["reasons"][0]["holders"]
     assert (first["state"], first["can_free"]) == ("waiting", False)
     refused = explain_pools.free(fleet.instance, dead.run_id, holder)["refused"]

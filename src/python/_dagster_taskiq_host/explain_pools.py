@@ -47,7 +47,8 @@ def explain(found: Explanation, instance: DagsterInstance, pool: str) -> None:
         text += f" {counted(len(before), 'step waits', 'steps wait')} for it before this one."
     idle = [holder for holder in looked if holder.can_free]
     if idle:
-        text += f" {len(idle)} of the holders may not need it any more: {idle[0].text}"
+        whose = "Its holder" if len(holders) == 1 else f"{len(idle)} of the holders"
+        text += f" {whose} may not need it any more: {idle[0].text}"
     elif looked:
         text += f" {looked[0].text}"
     found.reasons.append(Reason("pool", text, holders=looked, pool=pool))
@@ -85,7 +86,7 @@ def _is_before(step: Any, own: Any) -> bool:
 def _look(instance: DagsterInstance, run_id: str, step_key: str, since: float | None) -> Holder:
     run = instance.get_run_by_id(run_id)
     name = f"{step_key} of run {short(run_id)}"
-    held = f" has it since {ago(since).removesuffix(' ago')}" if since else " has it"
+    held = f" has had it for {lasted(time.time() - since)}" if since else " has it"
     holder = Holder(run_id, step_key, "", run.job_name if run else "", since)
     if run is None:
         holder.state, what = "over", "its run was deleted"
@@ -111,7 +112,12 @@ def _state_of_step(instance: DagsterInstance, run_id: str, step_key: str) -> tup
     if last.owner is not None:
         return condition(instance, last.owner, last.last_timestamp)
     if last.start is not None:
-        return "running", "it runs"
+        # No worker announced it: a run of Dagster's own executors, of which no process reports.
+        process = f"process {last.start.pid}" if last.start.pid else "a process"
+        return "running", (
+            f"it was started in {process}, which is not a worker's, and may have died. If so,"
+            " cancel its run"
+        )
     return "waiting", f"it was sent {ago(last.last_timestamp)} and has not begun"
 
 

@@ -168,7 +168,7 @@ def _look(instance: DagsterInstance, record: RunRecord) -> Holder:
     run = record.dagster_run
     since = record.start_time or record.create_timestamp.timestamp()
     holder = Holder(run.run_id, None, "", run.job_name, since)
-    what = f"{run.status.value} since {lasted(time.time() - since)}"
+    what = f"{run.status.value} for {lasted(time.time() - since)}"
     if run.status != DagsterRunStatus.STARTING:
         owner, seen = event_log.run_owner(instance, run.run_id)
         if owner is not None:

@@ -124,7 +124,8 @@ def _explain_open(
         return
     begun = last.start is not None
     since = last.started_at if begun else last.last_timestamp
-    what = f"Attempt {last.number} {'runs' if begun else 'is being prepared'} since {clock(since)}"
+    doing = "has run" if begun else "has been prepared"
+    what = f"Attempt {last.number} {doing} since {clock(since)}"
     what += f" ({lasted(time.time() - since)})"
     state, words = "running", ""
     if last.owner is not None:
