@@ -52,7 +52,7 @@ pub use message::{
 };
 pub use operation::OperationResult;
 pub(crate) use part::note_missing_daemons;
-pub use part::{DagsterPart, DagsterParts, Health, Instigator, PartKind};
+pub use part::{BrokenLocation, DagsterPart, DagsterParts, Health, Instigator, PartKind};
 pub use process::{ProcessUsage, StackReport, UsualTime};
 pub use query::{
     Answer, AssetKey, ConfigProblem, EventPage, JobDetail, OutputPage, Query, RunEvent, RunStep,

@@ -19,6 +19,12 @@ use crate::sqs::Broker;
 /// Interval of the looks at disks and at Dagster's storage.
 const EVERY: Duration = Duration::from_secs(30);
 
+/// Seconds by which the heartbeats of one process differ at most: each daemon sends one every 30 s.
+const HEARTBEATS_APART: u64 = 45;
+
+/// Subject of the alarm that all daemons are silent.
+const ALL_DAEMONS: &str = "dagster-daemon";
+
 /// Interval of the looks at the broker's clock, which cost it a request.
 const CLOCK_EVERY: Duration = Duration::from_mins(5);
 
@@ -142,15 +148,7 @@ impl Facts {
                 found.warning(AlarmKind::Clock, host, text);
             }
         }
-        for Daemon { kind, silent } in &self.dagster.daemons {
-            if *silent >= settings.daemon {
-                let age = coarse_age(*silent);
-                let text = format!(
-                    "Dagster's daemon {kind} is silent for {age}: is dagster-daemon running?"
-                );
-                found.critical(AlarmKind::Daemon, kind, text);
-            }
-        }
+        daemons(&self.dagster.daemons, settings.daemon, found);
         for FailedRun { job, run_id, ended } in &self.dagster.failed_runs {
             let ended = Timestamp::from_second(*ended).unwrap_or(now);
             let age = seconds_between(ended, now);
@@ -160,5 +158,27 @@ impl Facts {
                 found.warning(AlarmKind::FailedRun, job, text);
             }
         }
+    }
+}
+
+/// Adds one alarm if all daemons are silent, because their process has ended: otherwise one for
+/// each of them. `limit` is in seconds.
+fn daemons(daemons: &[Daemon], limit: u64, found: &mut Found) {
+    let longest = daemons.iter().map(|daemon| daemon.silent).max();
+    let shortest = daemons.iter().map(|daemon| daemon.silent).min();
+    let (Some(longest), Some(shortest)) = (longest, shortest) else {
+        return;
+    };
+    let all_silent = limit.saturating_sub(HEARTBEATS_APART).max(HEARTBEATS_APART);
+    if daemons.len() > 1 && longest >= limit && shortest >= all_silent {
+        let age = coarse_age(longest);
+        let text = format!("No daemon of Dagster reports for {age}: is dagster-daemon running?");
+        return found.critical(AlarmKind::Daemon, ALL_DAEMONS, text);
+    }
+    for Daemon { kind, silent } in daemons.iter().filter(|daemon| daemon.silent >= limit) {
+        let age = coarse_age(*silent);
+        let text =
+            format!("Dagster's daemon {kind} is silent for {age}, others report: see its log");
+        found.critical(AlarmKind::Daemon, kind, text);
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::alarms::judge::{self, Found, Hints, SILENCE_REPORTED};
 use crate::config::AlarmSettings;
-use crate::domain::{AlarmKind, Snapshot, SourceHealth, WorkerState};
+use crate::domain::{AlarmKind, BrokenLocation, Snapshot, SourceHealth, WorkerState};
 
 use super::format::{self, coarse_age, seconds_between};
 use super::rows::{self, WorkerRow};
@@ -34,6 +34,7 @@ pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
         _ => judge::consumers(snapshot, Hints::Keys, now, &mut found),
     }
     workers(snapshot, now, &mut found);
+    code_locations(snapshot, &mut found);
     fleet(snapshot, now, &mut found);
     match &snapshot.alarms {
         Some(judged) => join(&mut found.0, judged),
@@ -87,11 +88,27 @@ fn workers(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
         let silent = seconds_between(worker.heartbeat_at, now);
         if worker.state == WorkerState::Lost {
             let (id, age) = (&worker.id, coarse_age(silent));
-            let text = format!("Worker {id} is lost: its process ended without a word {age} ago");
+            let text = format!("Worker {id} is lost: its process ended without a report {age} ago");
             found.critical(AlarmKind::SilentWorker, id, text);
         } else if silent >= HEARTBEAT_LATE && !worker.state.is_over() {
             let text = format!("Worker {} is silent for {}", worker.id, coarse_age(silent));
             found.critical(AlarmKind::SilentWorker, &worker.id, text);
+        }
+    }
+}
+
+/// Adds the code locations that the webserver cannot load, unless a worker reports them: its words
+/// say where.
+fn code_locations(snapshot: &Snapshot, found: &mut Found) {
+    let judged = snapshot.alarms.as_deref().into_iter().flatten();
+    let reported: Vec<&str> = judged
+        .filter(|alarm| alarm.kind == AlarmKind::CodeLocation)
+        .map(|alarm| alarm.about.as_str())
+        .collect();
+    for BrokenLocation { name, cause } in snapshot.broken_locations.iter() {
+        if !reported.contains(&name.as_str()) {
+            let text = format!("Location {name} does not load: {cause}");
+            found.critical(AlarmKind::CodeLocation, name, text);
         }
     }
 }

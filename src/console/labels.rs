@@ -119,21 +119,24 @@ pub fn usage(usage: &ProcessUsage) -> [String; 2] {
     ]
 }
 
+/// A duration in milliseconds: tenths of a second where it is short.
+#[must_use]
+pub fn brief(ms: u64) -> String {
+    if ms < 10_000 {
+        format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+    } else {
+        format::duration(ms / 1000)
+    }
+}
+
 /// The usual time of a step that runs longer.
 #[must_use]
 pub fn beyond_usual(usual: &UsualTime) -> String {
-    let shown = |ms: u64| {
-        if ms < 10_000 {
-            format!("{}.{} s", ms / 1000, ms % 1000 / 100)
-        } else {
-            format::duration(ms / 1000)
-        }
-    };
     format!(
         "It runs longer than usual: {} (median), {} (p95), {} at most in {} runs.",
-        shown(usual.median_ms),
-        shown(usual.late_ms),
-        shown(usual.longest_ms),
+        brief(usual.median_ms),
+        brief(usual.late_ms),
+        brief(usual.longest_ms),
         usual.runs
     )
 }

@@ -47,7 +47,9 @@ impl Rows {
         }
         let passes = |index: &usize| spec.matches(filter, level, snapshot, *index);
         let Some(sort) = sort else {
-            return Self::Picked((0..total).filter(passes).collect());
+            let mut picked: Vec<usize> = (0..total).filter(passes).collect();
+            spec.arrange(snapshot, &mut picked);
+            return Self::Picked(picked);
         };
         let known: &[usize] = match before {
             Self::All(_) => &[],
@@ -162,8 +164,8 @@ pub struct Sort {
 }
 
 impl Sort {
-    /// Running tasks by duration, longest first, then held ones.
-    pub(super) const LONGEST_FIRST: Self = Self {
+    /// The view's main order.
+    pub(super) const MAIN: Self = Self {
         column: 0,
         descending: false,
     };

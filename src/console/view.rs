@@ -151,6 +151,9 @@ pub(super) trait Spec: Sync {
     /// sorted are faster.
     fn sort(&self, sort: Sort, shown: &Shown, picked: &mut [usize]);
 
+    /// Arranges the rows that match a filter, while no order is chosen.
+    fn arrange(&self, _shown: &Shown, _picked: &mut [usize]) {}
+
     /// The columns of its table; none if it is not a table.
     fn columns(&self) -> Vec<Column> {
         Vec::new()

@@ -16,6 +16,8 @@ pub struct Location {
     pub loading: bool,
     /// Reason why it could not be loaded.
     pub error: Option<String>,
+    /// Innermost cause of that: the code's own exception, as far as there is one.
+    pub cause: Option<String>,
     /// Its jobs, by repository and name.
     pub jobs: Vec<Job>,
 }
@@ -92,8 +94,11 @@ fn location(entry: LocationEntry<Repository>) -> Location {
         }
     }
     jobs.sort_by(|one, other| one.reference.cmp(&other.reference));
+    let shown = |message: &str| redact_text(message).into_owned();
+    let cause = error.as_ref().and_then(|error| error.messages().pop());
     Location {
         loading,
+        cause: cause.map(shown),
         error: error.map(|error| redact_text(&error.message).into_owned()),
         name,
         jobs,

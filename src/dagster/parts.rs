@@ -7,6 +7,7 @@
 
 mod backfills;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -139,17 +140,47 @@ fn error_text(error: &PythonError) -> String {
     shown(&lines.join("\n"))
 }
 
+/// Seconds without a heartbeat, of which one is due every 30 s, after which a daemon is shown as
+/// silent. Dagster itself calls it healthy for half an hour.
+const SILENT: i64 = 90;
+
+/// The same after which it counts as one that should run and does not, as for the alarm.
+const MISSING: i64 = 300;
+
+/// What stands still without a daemon.
+fn effect_of_silence(daemon: &str) -> &'static str {
+    match daemon {
+        "QUEUED_RUN_COORDINATOR" => "Queued runs do not start:",
+        "SCHEDULER" => "Schedules launch no runs:",
+        "SENSOR" => "Sensors launch no runs:",
+        "BACKFILL" => "Backfills do not go on:",
+        "ASSET" => "No asset is materialized by its automation condition:",
+        "FRESHNESS_DAEMON" => "The freshness of assets is not checked:",
+        _ => "It does nothing:",
+    }
+}
+
 impl Daemon {
     fn part(self) -> DagsterPart {
         let at = seconds(self.last_heartbeat_time);
-        let errors: Vec<String> = self.last_heartbeat_errors.iter().map(error_text).collect();
+        let mut errors: Vec<String> = self.last_heartbeat_errors.iter().map(error_text).collect();
+        let silent = at.map_or(0, |at| Timestamp::now().duration_since(at).as_secs());
         let (state, health) = match (self.healthy, at) {
             _ if !self.required => ("not required", Health::Off),
+            (Some(true), _) if silent >= MISSING => ("silent", Health::Bad),
+            (Some(true), _) if silent >= SILENT => ("silent", Health::Pending),
             (Some(true), _) => ("healthy", Health::Good),
             (_, None) => ("never ran", Health::Pending),
             _ if !errors.is_empty() => ("errors", Health::Bad),
             _ => ("dead", Health::Bad),
         };
+        if state == "silent" {
+            let effect = effect_of_silence(&self.daemon_type);
+            let text = format!(
+                "{effect} is dagster-daemon running? A heartbeat is due every 30 s, and none came."
+            );
+            errors.insert(0, text);
+        }
         DagsterPart {
             id: format!("daemon {}", self.daemon_type),
             kind: PartKind::Daemon,

@@ -99,6 +99,12 @@ impl Reason {
             ..Self::default()
         }
     }
+
+    /// The holders that its own sentence does not name yet.
+    pub fn other_holders(&self) -> impl Iterator<Item = &Holder> {
+        let unnamed = |holder: &&Holder| !self.text.contains(&holder.text);
+        self.holders.iter().filter(unnamed)
+    }
 }
 
 impl Explanation {

@@ -109,6 +109,15 @@ pub struct DagsterParts {
     pub problems: Vec<String>,
 }
 
+/// A code location that Dagster's webserver cannot load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenLocation {
+    /// Name.
+    pub name: String,
+    /// The innermost cause, one line.
+    pub cause: String,
+}
+
 /// Marks daemons that never ran, but have something to do, as bad.
 pub(crate) fn note_missing_daemons(parts: &mut [DagsterPart]) {
     let is_on = |part: &DagsterPart, is_sensor| {

@@ -43,6 +43,15 @@ impl RunStatus {
         Self::Canceling,
     ];
 
+    /// Whether the run has not started yet.
+    #[must_use]
+    pub fn is_waiting(self) -> bool {
+        matches!(
+            self,
+            Self::Queued | Self::NotStarted | Self::Managed | Self::Starting
+        )
+    }
+
     /// Dagster's word for the status.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Acknowledgement, Alarm, AuditEntry, DagsterPart, FleetWorker, JobRef, LogLine, PausedQueues,
-    PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
+    Acknowledgement, Alarm, AuditEntry, BrokenLocation, DagsterPart, FleetWorker, JobRef, LogLine,
+    PausedQueues, PriorityCount, QueueView, RunView, Source, SourceKind, TaskView, WorkerView,
 };
 
 /// Maximum number of finished tasks that a worker keeps for its consoles.
@@ -77,6 +77,9 @@ pub struct Snapshot {
     /// Daemons of Dagster that should run and do not.
     #[serde(default)]
     pub lost_daemons: Arc<Vec<DagsterPart>>,
+    /// Code locations that Dagster's webserver cannot load.
+    #[serde(default)]
+    pub broken_locations: Arc<Vec<BrokenLocation>>,
     /// The alarms of the linked workers, each subject once; absent while no linked worker judges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarms: Option<Arc<Vec<Alarm>>>,

@@ -248,6 +248,12 @@ impl TaskView {
         self.step_key.as_deref().unwrap_or(self.kind.spoken())
     }
 
+    /// Whether it runs, and for longer than usual.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.is_running() && self.beyond_usual.is_some()
+    }
+
     /// Whether a child runs it now.
     #[must_use]
     pub fn is_running(&self) -> bool {

@@ -259,6 +259,9 @@ impl FleetState {
             webserver::WebserverUpdate::LostDaemons(daemons) => {
                 self.runs_changed |= merge::renew(&mut self.current.lost_daemons, daemons);
             }
+            webserver::WebserverUpdate::BrokenLocations(broken) => {
+                self.runs_changed |= merge::renew(&mut self.current.broken_locations, broken);
+            }
             webserver::WebserverUpdate::Up => {
                 self.webserver.health = SourceHealth::Up;
                 self.webserver.retry_at = None;

@@ -11,9 +11,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use crate::dagster::{Client, DagsterError, RunFilter};
+use crate::dagster::{Client, DagsterError, Location, RunFilter};
 use crate::domain::{
-    Answer, DagsterPart, Health, JobRef, Reply, RunStatus, RunView, SourceHealth, Timestamp,
+    Answer, BrokenLocation, DagsterPart, Health, JobRef, Reply, RunStatus, RunView, SourceHealth,
+    Timestamp,
 };
 use counts::Counts;
 use list::RunList;
@@ -51,6 +52,8 @@ pub(super) enum WebserverUpdate {
     Jobs(Vec<JobRef>),
     /// Daemons of Dagster that should run and do not.
     LostDaemons(Vec<DagsterPart>),
+    /// Code locations that do not load.
+    BrokenLocations(Vec<BrokenLocation>),
     Up,
     /// A failure of the webserver, and the time of the next try, if any.
     Problem(SourceHealth, Option<Timestamp>),
@@ -150,6 +153,14 @@ fn problem(error: &DagsterError) -> SourceHealth {
     }
 }
 
+fn broken(location: &Location) -> Option<BrokenLocation> {
+    let cause = location.cause.as_deref()?.lines().next()?.trim();
+    Some(BrokenLocation {
+        name: location.name.clone(),
+        cause: cause.to_owned(),
+    })
+}
+
 struct WebserverPoller {
     client: Client,
     list: RunList,
@@ -219,6 +230,9 @@ impl WebserverPoller {
             // The request stays pending if it fails.
             let locations = self.client.locations().await;
             let locations = locations.inspect_err(|_| jobs.store(true, Ordering::Relaxed))?;
+            let broken = locations.iter().filter_map(broken).collect();
+            let broken = WebserverUpdate::BrokenLocations(broken);
+            let _ = self.updates.send(broken).await;
             let jobs = locations.into_iter().flat_map(|location| location.jobs);
             let jobs = jobs.map(|job| job.reference).collect();
             let _ = self.updates.send(WebserverUpdate::Jobs(jobs)).await;

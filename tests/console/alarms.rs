@@ -44,7 +44,7 @@ fn screen(snapshot: Snapshot) -> String {
 #[test]
 fn a_queue_from_which_no_live_worker_receives_is_named_with_what_to_do() {
     let served = screen(shared(7));
-    assert!(served.contains("Nothing is stuck"), "{served}");
+    assert!(served.contains("No alarms"), "{served}");
 
     let alarm = "~7 messages wait in jobs-gpu, from which no live worker receives: start";
     for state in [
@@ -79,7 +79,7 @@ fn a_queue_from_which_no_live_worker_receives_is_named_with_what_to_do() {
     let mut empty = shared(0);
     Arc::make_mut(&mut empty.workers)[1].state = WorkerState::Paused;
     let shown = screen(empty);
-    assert!(shown.contains("Nothing is stuck"), "nothing waits: {shown}");
+    assert!(shown.contains("No alarms"), "nothing waits: {shown}");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_worker_of_another_host_that_reports_itself_serves_its_queues_until_it_falls
     elsewhere.queues = vec![String::from("jobs-gpu")];
     snapshot.fleet = Arc::new(vec![elsewhere]);
     let shown = screen(snapshot.clone());
-    assert!(shown.contains("Nothing is stuck"), "{shown}");
+    assert!(shown.contains("No alarms"), "{shown}");
 
     let reported = &mut Arc::make_mut(&mut snapshot.fleet)[0];
     reported.heartbeat_at -= SignedDuration::from_secs(90);
@@ -184,7 +184,7 @@ fn webserver_down(seconds: i64, retry: i64) -> Arc<Snapshot> {
 #[test]
 fn a_console_that_hears_of_nothing_any_more_says_so_as_long_as_it_is_open() {
     let mut harness = Harness::new(Options::default(), Arc::new(calm()));
-    assert!(harness.screen().contains("Nothing is stuck"));
+    assert!(harness.screen().contains("No alarms"));
     harness.tell(Message::CutOff);
     harness.keys("3<esc>1");
     let screen = harness.screen();

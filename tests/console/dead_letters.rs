@@ -199,7 +199,7 @@ fn where_messages_can_be_seen_only_by_receiving_it_is_asked_first() {
     told(&mut harness, Answer::OnlyByReceiving(DEAD.to_owned()));
     let screen = harness.screen();
     assert!(
-        screen.contains("only by receiving them: m asks"),
+        screen.contains("only by receiving them: m, which asks first"),
         "{screen}"
     );
     assert_eq!(harness.commands("m"), []);

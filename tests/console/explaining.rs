@@ -36,10 +36,14 @@ fn of_run(run_id: &str) -> Explanation {
         run_id: String::from("0f0f0f0f-dead"),
         step_key: Some(String::from("load")),
         state: String::from("over"),
-        text: String::from("load of run 0f0f0f0f has it since 3 h: its run is over (FAILURE)."),
+        text: String::from("load of run 0f0f0f0f has had it for 3 h: its run is over (FAILURE)."),
         can_free: true,
         ..Holder::default()
     };
+    let held = format!(
+        "The pool warehouse has 1 slot, and it is held. Its holder may not need it any more: {}",
+        holder.text
+    );
     Explanation {
         run_id: run_id.to_owned(),
         job: String::from("nightly"),
@@ -49,10 +53,7 @@ fn of_run(run_id: &str) -> Explanation {
             Reason {
                 holders: vec![holder],
                 pool: Some(String::from("warehouse")),
-                ..Reason::new(
-                    "pool",
-                    String::from("The pool warehouse has 1 slot, and it is held."),
-                )
+                ..Reason::new("pool", held)
             },
             Reason::new(
                 "run_queue_place",
@@ -88,13 +89,14 @@ fn all_reasons_of_a_run_and_what_is_not_known_are_on_its_page() {
     let run_id = fixture::snapshot().runs[0].run_id.clone();
     let (request, run, step) = asked(&harness.keys("w")).unwrap();
     assert_eq!((run.as_str(), step), (run_id.as_str(), None));
-    assert!(harness.screen().contains("Dagster's storage is asked"));
+    assert!(harness.screen().contains("Reading Dagster's storage"));
     answer(&mut harness, request, of_run(&run_id));
     let screen = harness.screen();
     for text in [
         "Why it does not start",
         "The pool warehouse has 1 slot, and it is held.",
-        "load of run 0f0f0f0f has it since 3 h: its run is over (FAILURE).",
+        "Its holder may not need it any more:",
+        "its run is over (FAILURE).",
         "2 queued runs go before it.",
         "publish  It needs 1 step that has not ended: load (in progress).",
         "Not known",
@@ -103,6 +105,8 @@ fn all_reasons_of_a_run_and_what_is_not_known_are_on_its_page() {
     ] {
         assert!(screen.contains(text), "{text}: {screen}");
     }
+    let named = screen.matches("(FAILURE)").count();
+    assert_eq!(named, 1, "a holder is named once: {screen}");
     harness.tell(Message::Tick);
     assert_eq!(
         asked(&harness.effects),

@@ -138,7 +138,7 @@ fn pause_goes_to_those_that_receive_and_resume_to_those_that_are_paused() {
 fn what_a_worker_was_too_busy_to_tell_is_counted_in_its_details() {
     let mut harness = Harness::night();
     harness.keys("5<enter>");
-    assert!(!harness.screen().contains("not told"));
+    assert!(!harness.screen().contains("missed"));
     let mut snapshot = (*fixture::snapshot()).clone();
     Arc::make_mut(&mut snapshot.workers)[0].dropped_events = 12;
     harness.tell(Message::Snapshot(Arc::new(snapshot)));

@@ -23,6 +23,7 @@ mod keys;
 mod launching;
 mod links;
 mod navigation;
+mod night;
 mod overlays;
 mod parts;
 mod pausing;

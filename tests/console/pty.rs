@@ -135,7 +135,7 @@ const IDLE: u64 = 12;
 #[test]
 fn the_first_screen_comes_and_an_idle_console_writes_not_one_byte() {
     let mut session = Session::start("idle");
-    session.wait_for_text("Nothing is stuck");
+    session.wait_for_text("No alarms");
     for (view, seconds) in [("1", IDLE), ("2", 2), ("5", 2)] {
         session.keys(view);
         session.settle();

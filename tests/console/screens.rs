@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::fixture;
 use super::harness::{Harness, Options, styles, text};
+use super::night;
 use super::pictures::{PICTURES, Recording};
 use super::svg::svg;
 
@@ -245,8 +246,6 @@ fn a_theme_file_with_an_unknown_key_is_refused_with_its_line() {
 
 #[test]
 fn the_pictures_in_the_readme_are_those_of_this_console_on_the_recorded_demo() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("screenshots");
-    let update = std::env::var_os("UPDATE_SCREENSHOTS").is_some();
     for (name, size, keys, moment) in PICTURES {
         let recording = fs::read_to_string(moment.file()).unwrap();
         let recording: Recording = serde_json::from_str(&recording).unwrap();
@@ -257,19 +256,32 @@ fn the_pictures_in_the_readme_are_those_of_this_console_on_the_recorded_demo() {
         let mut harness = Harness::replay(options, recording);
         harness.keys(keys);
         harness.settle();
-        let picture = svg(&harness.buffer());
-        let path = folder.join(format!("{name}.svg"));
-        if update {
-            fs::write(&path, picture).unwrap();
-        } else {
-            let committed = fs::read_to_string(&path).unwrap_or_default();
-            assert!(
-                committed == picture,
-                "{} is out of date: run the tests with UPDATE_SCREENSHOTS=1",
-                path.display()
-            );
-        }
+        is_committed(name, &harness);
     }
+}
+
+#[test]
+fn the_pictures_of_a_night_are_those_of_this_console() {
+    for (name, situation) in night::PICTURES {
+        is_committed(name, &situation.answered(SIZES[1]));
+    }
+}
+
+/// The screen is the committed picture of this name, or becomes it.
+fn is_committed(name: &str, harness: &Harness) {
+    let picture = svg(&harness.buffer());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("screenshots");
+    let path = folder.join(format!("{name}.svg"));
+    if std::env::var_os("UPDATE_SCREENSHOTS").is_some() {
+        fs::write(&path, picture).unwrap();
+        return;
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == picture,
+        "{} is out of date: run the tests with UPDATE_SCREENSHOTS=1",
+        path.display()
+    );
 }
 
 #[test]
@@ -281,9 +293,11 @@ fn every_picture_is_in_a_document_and_there_are_no_others() {
         "docs/guide/dead-letters.md",
     ];
     let written = documents.map(|path| fs::read_to_string(root.join(path)).unwrap());
-    let mut names: Vec<String> = PICTURES
-        .iter()
-        .map(|picture| format!("{}.svg", picture.0))
+    let of_demo = PICTURES.iter().map(|picture| picture.0);
+    let of_night = night::PICTURES.iter().map(|picture| picture.0);
+    let mut names: Vec<String> = of_demo
+        .chain(of_night)
+        .map(|name| format!("{name}.svg"))
         .collect();
     for name in &names {
         let link = format!("screenshots/{name})");

@@ -65,7 +65,7 @@ fn a_key_reads_the_stack_from_the_steps_worker_and_shows_it_first() {
         let effects = harness.keys("b");
         let (number, worker) = request(&effects, wants_stack).unwrap();
         assert!(worker.is_some(), "the worker that runs it");
-        assert!(harness.screen().contains("The stack is being read"));
+        assert!(harness.screen().contains("Reading the stack"));
         let reply = Reply::Answer(Box::new(Answer::Stack(report())));
         harness.tell(Message::Reply {
             request: number,

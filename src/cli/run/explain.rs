@@ -251,7 +251,7 @@ fn print(found: &Explanation) {
     }
     for reason in &found.reasons {
         out!("  {}", reason.text);
-        for holder in &reason.holders {
+        for holder in reason.other_holders() {
             out!("    {}", holder.text);
         }
     }

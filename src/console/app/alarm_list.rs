@@ -12,10 +12,11 @@ use crate::console::key::Key;
 use crate::console::keymap::Meaning;
 use crate::console::options::Startup;
 use crate::console::overlay::Overlay;
+use crate::console::shown::Shown;
 use crate::console::view::View;
 use crate::console::{labels, render, rows};
 use crate::domain::{
-    AlarmKind, ForkServerPhase, ForkServerView, Ring, RunStatus, Snapshot, SourceKind,
+    AlarmKind, ForkServerPhase, ForkServerView, Ring, RunStatus, SourceKind, WorkerView,
 };
 
 /// Identity of an alarm: its kind and subject.
@@ -182,7 +183,7 @@ impl App {
 
     /// Shows the view of an alarm's subject, with the cursor on it. Esc returns.
     fn go_to_alarm(&mut self, alarm: &Alarm, effects: &mut Vec<Effect>) {
-        let view = view_of(alarm);
+        let view = view_of(alarm, &self.snapshot);
         if view != self.view {
             self.enter(view, alarm.kind.name().to_owned(), "", effects);
         }
@@ -202,14 +203,16 @@ impl App {
 }
 
 /// Whether a row of an alarm's view is where it was seen: its subject is no row itself.
-fn is_place_of(alarm: &Alarm, snapshot: &Snapshot, position: usize) -> bool {
+fn is_place_of(alarm: &Alarm, snapshot: &Shown, position: usize) -> bool {
     match alarm.kind {
-        AlarmKind::CodeLocation => snapshot.workers.get(position).is_some_and(|worker| {
-            let failed = |host: &ForkServerView| {
-                host.location == alarm.about && matches!(host.phase, ForkServerPhase::Failed(_))
-            };
-            worker.hosts.iter().any(failed)
-        }),
+        AlarmKind::CodeLocation if view_of(alarm, snapshot) == View::Workers => {
+            let worker = snapshot.workers.get(position);
+            worker.is_some_and(|worker| cannot_load(worker, &alarm.about))
+        }
+        AlarmKind::CodeLocation | AlarmKind::Daemon => {
+            let part = snapshot.dagster.get(position);
+            part.is_some_and(|part| part.name == alarm.about)
+        }
         AlarmKind::Clock => rows::worker_at(snapshot, position)
             .is_some_and(|worker| worker.hostname() == alarm.about),
         AlarmKind::FailureRate => rows::task_at(snapshot, position)
@@ -222,8 +225,15 @@ fn is_place_of(alarm: &Alarm, snapshot: &Snapshot, position: usize) -> bool {
     }
 }
 
+fn cannot_load(worker: &WorkerView, location: &str) -> bool {
+    let failed = |host: &ForkServerView| {
+        host.location == location && matches!(host.phase, ForkServerPhase::Failed(_))
+    };
+    worker.hosts.iter().any(failed)
+}
+
 /// The view in which an alarm can be investigated.
-fn view_of(alarm: &Alarm) -> View {
+fn view_of(alarm: &Alarm, snapshot: &Shown) -> View {
     let of = |kind| alarm.about.starts_with(labels::source(kind));
     match alarm.kind {
         AlarmKind::Unreachable if of(SourceKind::Webserver) => View::Runs,
@@ -235,12 +245,19 @@ fn view_of(alarm: &Alarm) -> View {
         AlarmKind::Held | AlarmKind::FailureRate => View::Steps,
         AlarmKind::FailedRun => View::Runs,
         AlarmKind::Start | AlarmKind::Hook => View::Logs,
+        AlarmKind::Daemon => View::Dagster,
+        AlarmKind::CodeLocation => {
+            let mut workers = snapshot.workers.iter();
+            if workers.any(|worker| cannot_load(worker, &alarm.about)) {
+                View::Workers
+            } else {
+                View::Dagster
+            }
+        }
         AlarmKind::Unreachable
         | AlarmKind::SilentWorker
-        | AlarmKind::CodeLocation
         | AlarmKind::Disk
         | AlarmKind::Clock
-        | AlarmKind::Daemon
         | AlarmKind::Fleet => View::Workers,
     }
 }

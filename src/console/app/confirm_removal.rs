@@ -70,7 +70,7 @@ impl App {
         body.push(String::from(match (removal, keep_waiting) {
             (_, false) => "Their steps and runs end with that reason in Dagster's log.",
             (Removal::Drain, true) => "Their steps and runs go on waiting: what is restored runs.",
-            (Removal::Purge, true) => "Their steps and runs go on waiting for what nobody sends.",
+            (Removal::Purge, true) => "Their steps and runs go on waiting; nothing comes for them.",
         }));
         if queues.len() > 1 {
             body.insert(0, names(queues.iter().map(|queue| queue.name.as_str())));

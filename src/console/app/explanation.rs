@@ -10,7 +10,7 @@ use crate::console::key::Key;
 use crate::console::overlay::Overlay;
 use crate::console::toast::Tone;
 use crate::console::view::View;
-use crate::domain::{Answer, Command, Explanation, Phase, Query, Reply, RunStatus};
+use crate::domain::{Answer, Command, Explanation, Phase, Query, Reply};
 
 /// Time after which an answer is outdated: it changes with every step that ends.
 const REFRESH_WAITING: SignedDuration = SignedDuration::from_secs(10);
@@ -36,11 +36,6 @@ pub struct Explained {
     pub answer: Option<Result<Explanation, String>>,
     pending: Option<u64>,
     due: Timestamp,
-}
-
-fn has_not_started(status: RunStatus) -> bool {
-    use RunStatus::{Managed, NotStarted, Queued, Starting};
-    matches!(status, Queued | NotStarted | Managed | Starting)
 }
 
 impl App {
@@ -103,7 +98,7 @@ impl App {
                         let task = self.selected_task()?;
                         task.phase == Phase::Held || (task.is_running() && !task.kind.is_run())
                     }
-                    View::Runs => has_not_started(self.selected_run()?.status),
+                    View::Runs => self.selected_run()?.status.is_waiting(),
                     _ => false,
                 };
                 self.subject_here().filter(|_| waits)

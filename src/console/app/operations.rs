@@ -267,7 +267,7 @@ impl App {
             let webserver = self.snapshot.webserver().map(|source| &source.health);
             let text = match webserver {
                 None | Some(SourceHealth::Absent) => labels::NO_WEBSERVER,
-                Some(_) => "No job is known: Dagster's webserver has not told of any",
+                Some(_) => "No job is known: Dagster's webserver lists none",
             };
             self.toast(Tone::Failed, text, now);
         } else if let [job] = named.as_slice() {

@@ -211,6 +211,7 @@ impl App {
         match status {
             Some((word, statuses)) => {
                 self.set_filter(&format!("status:{word}"));
+                self.go_to_top();
                 // All unfinished runs are already known.
                 if !statuses.is_empty() {
                     self.settle();
@@ -219,6 +220,15 @@ impl App {
             }
             None => self.set_filter(""),
         }
+    }
+
+    /// Puts the cursor on the first row: of the unfinished runs, one that waits.
+    fn go_to_top(&mut self) {
+        let (view, snapshot, level) = (self.view, self.snapshot.clone(), self.logs.level);
+        let list = self.list_mut();
+        list.refresh(view, &snapshot, level);
+        list.move_to(0);
+        list.remember(view, &snapshot);
     }
 
     /// Loads older runs when the cursor is sent beyond the last row.

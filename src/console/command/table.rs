@@ -366,7 +366,7 @@ pub static COMMANDS: &[CommandRow] = &[
         .aka(&["dlq"])
         .help("messages that could not be run, with the reason"),
     named(Verb::Show(Audit), "audit", &["8"])
-        .help("what was asked on this host, by whom, and what came of it"),
+        .help("commands that changed something on this host: when, by whom, with what outcome"),
     named(Verb::Show(Failures), "failures", &["9"])
         .aka(&["what-broke"])
         .help("what broke and how much: failures by exception class and job, dead letters"),

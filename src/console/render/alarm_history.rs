@@ -38,7 +38,7 @@ pub(super) fn render(ctx: Ctx, scroll: u16, body: Rect, buf: &mut Buffer) {
 
 fn content(ctx: Ctx, width: u16) -> Vec<Line<'static>> {
     match &ctx.app.alarm_history.answer {
-        None => vec![Line::from(span("The worker is asked ...", ctx.roles.dim))],
+        None => vec![Line::from(span("Reading the history ...", ctx.roles.dim))],
         Some(Err(reason)) => vec![Line::from(span(
             text::clean(reason).into_owned(),
             ctx.roles.error,

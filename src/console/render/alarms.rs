@@ -81,7 +81,7 @@ pub(super) fn render(ctx: Ctx, place: &AlarmPlace, body: Rect, buf: &mut Buffer)
         paint::lines(ctx, buf, below, &[foot(ctx)]);
     }
     if alarms.is_empty() {
-        let well = format!("{} Nothing is stuck", ctx.glyphs.done);
+        let well = format!("{} No alarms", ctx.glyphs.done);
         paint::lines(ctx, buf, list, &[Line::from(span(well, ctx.roles.ok))]);
         return;
     }

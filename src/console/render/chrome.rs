@@ -174,7 +174,11 @@ fn lost_daemons(ctx: Ctx, follows: bool) -> Vec<Span<'static>> {
             let name = name.trim_end_matches(" daemon");
             format!("{name} daemon {} {}", one.state, age.unwrap_or_default())
         }
-        several => format!("{} daemons dead", several.len()),
+        several => {
+            let silent = several.iter().all(|daemon| daemon.state == "silent");
+            let state = if silent { "silent" } else { "dead" };
+            format!("{} daemons {state}", several.len())
+        }
     };
     let gap = if follows { "  " } else { "" };
     vec![

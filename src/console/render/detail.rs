@@ -214,12 +214,12 @@ impl Page<'_> {
             &format!("{} steps, {} failed", worker.finished, worker.failed),
         );
         self.time("started at", Some(worker.started_at));
-        self.time("last heard", Some(worker.heartbeat_at));
+        self.time("last report", Some(worker.heartbeat_at));
         if worker.dropped_events > 0 {
-            let what = "dropped: it was too busy to tell of them; what is shown of its tasks may be \
-                        wrong, the work itself is not";
+            let what = "dropped because it was too busy to send them; what is shown of its tasks may \
+                        be wrong, the work itself is not";
             let count = usize::try_from(worker.dropped_events).unwrap_or(usize::MAX);
-            self.field("not told", &format!("{} {what}", plural(count, "event")));
+            self.field("missed", &format!("{} {what}", plural(count, "event")));
         }
         for host in &worker.hosts {
             self.heading(format!("Python host {}", host.location));
@@ -250,7 +250,7 @@ impl Page<'_> {
         self.state("step slots", self.ctx.slots(worker.steps, self.width));
         self.state("run slots", self.ctx.slots(worker.runs, self.width));
         self.field("queues", &worker.queues.join(", "));
-        self.time("last heard", Some(worker.heartbeat_at));
+        self.time("last report", Some(worker.heartbeat_at));
         self.heading(String::from("from Dagster's storage"));
         let how = format!(
             "This console is not linked to it: dagster-taskiq-tui attach --host {}",

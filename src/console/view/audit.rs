@@ -108,7 +108,7 @@ impl Table for Audit {
     }
 
     fn empty(_ctx: Ctx) -> &'static str {
-        "Nothing was asked here yet: whatever changes something is recorded."
+        "No commands yet: each one that changes something is recorded here."
     }
 
     fn detail(page: &mut Page, entry: &AuditEntry) -> String {

@@ -16,7 +16,7 @@ use crate::console::render::detail::Page;
 use crate::console::render::paint::{self, span};
 use crate::console::render::panel::{self, panel};
 use crate::console::render::{Ctx, is_roomy};
-use crate::console::rows::RowId;
+use crate::console::rows::{RowId, Sort};
 use crate::console::shown::Shown;
 use crate::console::text;
 use crate::domain::{DagsterPart, Health};
@@ -30,6 +30,9 @@ impl Table for Dagster {
     type Row<'a> = &'a DagsterPart;
 
     const TITLE: &'static str = "Dagster";
+
+    // What is broken is on top: its error is in the panel below without another key.
+    const DEFAULT_SORT: Option<Sort> = Some(Sort::MAIN);
 
     const COLUMNS: &'static [Column] = &[
         Column::new("KIND", 8, 0, |ctx, part| {

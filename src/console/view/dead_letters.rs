@@ -211,7 +211,7 @@ fn reason(letter: &PeekedMessage) -> &str {
     recorded.unwrap_or(if letter.source.is_some() {
         "received more often than its queue allows"
     } else {
-        "not told"
+        "unknown"
     })
 }
 
@@ -268,7 +268,7 @@ fn of_queues(ctx: Ctx) -> Vec<Line<'static>> {
                 )
             });
             let text = format!(
-                "{name}: {count} messages, to be seen only by receiving them{when}: m asks"
+                "{name}: {count} messages, shown only by receiving them{when}: m, which asks first"
             );
             Some((text, roles.info))
         } else if peek.is_some_and(|peek| peek.more) {

@@ -1,7 +1,7 @@
 //! The overview: whether anything is stuck, and where.
 //!
 //! ```text
-//! status        alarms, or that all is well
+//! status        alarms and late steps, or that there are none
 //! queues        | priority × queue
 //! workers       | throughput
 //! in flight     | recent failures
@@ -24,7 +24,7 @@ use crate::console::render::detail::Page;
 use crate::console::render::{Ctx, ROOMY, is_roomy, panel};
 use crate::console::rows::{RowId, Sort};
 use crate::console::shown::Shown;
-use crate::domain::{LogLevel, Snapshot};
+use crate::domain::{LogLevel, Snapshot, TaskView};
 
 /// Layout of the overview. Heights depend on the number of alarms, queues and workers only, so that
 /// nothing jumps while figures change.
@@ -53,7 +53,8 @@ impl Regions {
         let framed = is_roomy(body);
         let (queues, workers) = needed_rows(snapshot);
         let chrome = if framed { 2 } else { 1 };
-        let alarms = u16::try_from(app.standing.len()).unwrap_or(u16::MAX);
+        let lines = app.standing.len() + status::notes(snapshot);
+        let alarms = u16::try_from(lines).unwrap_or(u16::MAX);
         let heights = if framed {
             // One row in three of the additional height of a tall screen.
             let most = 3 + (body.height - ROOMY) / 3;
@@ -176,11 +177,15 @@ impl Spec for Overview {
     }
 
     fn default_sort(&self) -> Option<Sort> {
-        Some(Sort::LONGEST_FIRST)
+        // Running tasks by duration, longest first, then held ones.
+        Some(Sort::MAIN)
     }
 
     fn sort(&self, sort: Sort, shown: &Shown, picked: &mut [usize]) {
         Steps.sort(sort, shown, picked);
+        // A step that is late is on top, also among longer runs: its stack is one key away.
+        let is_late = |index: &usize| shown.tasks.get(*index).is_some_and(TaskView::is_late);
+        picked.sort_by_key(|index| !is_late(index));
     }
 
     fn value_at(&self, shown: &Shown, index: usize) -> Option<serde_json::Value> {

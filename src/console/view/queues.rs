@@ -120,7 +120,7 @@ impl Table for Queues {
     }
 
     fn empty(_ctx: Ctx) -> &'static str {
-        "No queue is known yet: a worker tells of the queues it is subscribed to."
+        "No queues are known yet: workers report the queues they receive from."
     }
 
     fn tab_count(ctx: Ctx) -> Option<Span<'static>> {

@@ -133,6 +133,18 @@ impl Table for Runs {
         }
     }
 
+    /// Runs that have not started come first: why they do not is a question of their own, and they
+    /// may be older than all others.
+    fn arrange(shown: &Shown, picked: &mut [usize]) {
+        let waits = |at: &usize| {
+            shown
+                .runs
+                .get(*at)
+                .is_some_and(|run| run.status.is_waiting())
+        };
+        picked.sort_by_key(|at| !waits(at));
+    }
+
     fn tab_count(ctx: Ctx) -> Option<Span<'static>> {
         let n = ctx.app.unfinished_runs;
         (n > 0).then(|| span(n.to_string(), ctx.roles.running))

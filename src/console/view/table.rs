@@ -36,6 +36,9 @@ pub(in crate::console) trait Table: Sized + Sync + 'static {
     /// Its columns, from left to right.
     const COLUMNS: &'static [TableColumn<Self>];
 
+    /// The order before one is chosen; without one, that of the list itself.
+    const DEFAULT_SORT: Option<Sort> = None;
+
     /// Number of its rows.
     fn total(shown: &Shown) -> usize;
 
@@ -79,6 +82,9 @@ pub(in crate::console) trait Table: Sized + Sync + 'static {
     fn note(_ctx: Ctx) -> Option<Span<'static>> {
         None
     }
+
+    /// Arranges the rows that match a filter, while no order is chosen.
+    fn arrange(_shown: &Shown, _picked: &mut [usize]) {}
 
     /// Draws the table over `area`: a panel with a note, a text for an empty list, and the visible
     /// rows. Returns whether it has rows.
@@ -272,6 +278,10 @@ impl<T: Table> Spec for T {
         orders::<T>().map(|(title, _)| title).collect()
     }
 
+    fn default_sort(&self) -> Option<Sort> {
+        T::DEFAULT_SORT
+    }
+
     fn sort(&self, sort: Sort, shown: &Shown, picked: &mut [usize]) {
         let Some((_, compare)) = orders::<T>().nth(sort.column) else {
             return picked.sort_unstable();
@@ -288,6 +298,10 @@ impl<T: Table> Spec for T {
             };
             ordering.then(a.cmp(b))
         });
+    }
+
+    fn arrange(&self, shown: &Shown, picked: &mut [usize]) {
+        T::arrange(shown, picked);
     }
 
     fn columns(&self) -> Vec<Column> {

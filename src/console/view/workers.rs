@@ -280,7 +280,7 @@ fn elsewhere(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &FleetWorker, frame
         format!("Receives from {}", worker.queues.join(", "))
     };
     let lines = [
-        format!("On {}, as Dagster's storage tells.", worker.hostname),
+        format!("On {}, from Dagster's storage.", worker.hostname),
         queues,
         format!(
             "To steer it: dagster-taskiq-tui attach --host {}",

@@ -44,7 +44,7 @@ fn content(ctx: Ctx, width: u16) -> (String, Vec<Line<'static>>) {
         subject, answer, ..
     } = explained;
     match answer {
-        None => page.paragraph("Dagster's storage is asked ..."),
+        None => page.paragraph("Reading Dagster's storage ..."),
         Some(Err(reason)) => page.field("not known", reason),
         Some(Ok(found)) => page.explanation(found),
     }
@@ -100,7 +100,7 @@ impl Page<'_> {
         for reason in &found.reasons {
             let head = vec![bullet(self)];
             self.wrapped_text(head, &reason.text);
-            for holder in &reason.holders {
+            for holder in reason.other_holders() {
                 let head = vec![span("    ", self.ctx.roles.dim)];
                 self.wrapped_text(head, &holder.text);
             }
@@ -117,7 +117,7 @@ impl Page<'_> {
                 let head = vec![span(format!("{}  ", step.step_key), self.ctx.roles.strong)];
                 self.wrapped_text(head, &step.reason);
             }
-            self.paragraph(":run explain RUN STEP tells all of a step.");
+            self.paragraph(":run explain RUN STEP explains one step.");
         }
         if !found.unknown.is_empty() {
             self.heading(String::from("Not known"));

@@ -43,7 +43,7 @@ impl Page<'_> {
             None if messages.only_by_receiving.contains(&queue.name) => {
                 self.heading(String::from("Messages"));
                 self.paragraph(
-                    "To be seen only by receiving them, which raises their receive counts: m asks.",
+                    "Only receiving them shows them, and raises their receive counts: m does so, and asks first.",
                 );
             }
             None => {}
@@ -166,7 +166,7 @@ impl Page<'_> {
             self.field("problem", problem);
         }
         self.field("queue", &letter.queue);
-        self.field("came from", letter.source.as_deref().unwrap_or("not told"));
+        self.field("came from", letter.source.as_deref().unwrap_or("unknown"));
         self.field("stage", letter.stage.word());
         self.field(
             "received",
@@ -176,7 +176,7 @@ impl Page<'_> {
         if let Some(task) = &letter.envelope {
             self.field("kind", task.kind.task_name());
             self.field("run", &task.run_id);
-            self.field("job", task.job.as_deref().unwrap_or("not told"));
+            self.field("job", task.job.as_deref().unwrap_or("unknown"));
             self.field("priority", &task.priority.to_string());
             self.field("attempt", &task.attempt.to_string());
             self.field("task id", &task.task_id);

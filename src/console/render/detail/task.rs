@@ -21,15 +21,12 @@ impl Page<'_> {
             self.field("reason", reason);
         }
         self.field("run", &task.run_id);
-        self.field(
-            "job",
-            task.job.as_deref().unwrap_or("not told by the message"),
-        );
+        self.field("job", task.job.as_deref().unwrap_or("not in the message"));
         self.field("kind", task.kind.task_name());
         self.field("queue", &task.queue);
         self.field("priority", &task.priority.to_string());
         let attempt = if task.attempt == 0 {
-            String::from("not told by the sender")
+            String::from("not in the message")
         } else {
             task.attempt.to_string()
         };
@@ -79,7 +76,7 @@ impl Page<'_> {
             return;
         };
         match &follow.stack {
-            None if follow.is_reading_stack() => self.paragraph("The stack is being read ..."),
+            None if follow.is_reading_stack() => self.paragraph("Reading the stack ..."),
             None => return,
             Some(Err(reason)) => self.field("no stack", reason),
             Some(Ok(report)) => {
@@ -87,6 +84,12 @@ impl Page<'_> {
                 let heading = format!("Stack of process {}, {at}, {}", report.pid, report.by);
                 self.lines
                     .push(Line::from(span(heading, self.ctx.roles.header)));
+                if let Some(usual) = task.beyond_usual.filter(|_| task.is_late()) {
+                    let elapsed = self.ctx.elapsed(task).to_string();
+                    let elapsed = elapsed.trim_end_matches('!');
+                    let usual = labels::beyond_usual(&usual);
+                    self.wrapped_text(Vec::new(), &format!("{elapsed} so far. {usual}"));
+                }
                 for line in report.text.trim_end().lines() {
                     self.wrapped_text(Vec::new(), line);
                 }

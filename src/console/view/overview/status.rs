@@ -1,4 +1,5 @@
-//! The status lines: alarms, worst first, or that nothing is stuck; and the current figures.
+//! The status lines: alarms, worst first, and steps that run longer than usual, or that there are
+//! no alarms; and the current figures.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -6,11 +7,11 @@ use ratatui::text::{Line, Span};
 
 use crate::console::alarms::{Alarm, Severity};
 use crate::console::command::{COMMANDS, Verb};
-use crate::console::format;
 use crate::console::render::Ctx;
 use crate::console::render::paint::{self, Align, span};
 use crate::console::render::panel::{self, panel};
-use crate::domain::{Phase, QueueRole, TaskOutcome};
+use crate::console::{format, labels, text};
+use crate::domain::{Phase, QueueRole, RunStatus, Snapshot, TaskOutcome, TaskView};
 
 pub(super) fn render(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     let alarms = ctx.app.alarms(ctx.now);
@@ -37,20 +38,16 @@ fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
         let text = format!("{} Connecting: nothing is known yet", ctx.glyphs.pending);
         return vec![Line::from(span(text, ctx.roles.info))];
     }
-    if alarms.is_empty() {
-        let well = span(
-            format!("{} Nothing is stuck", ctx.glyphs.done),
-            ctx.roles.ok,
-        );
+    let late = late_steps(ctx);
+    if alarms.is_empty() && late.is_none() {
+        let well = span(format!("{} No alarms", ctx.glyphs.done), ctx.roles.ok);
         return vec![Line::from(well)];
     }
     let rows = usize::from(rows);
-    let mut lines: Vec<Line> = alarms
-        .iter()
-        .take(rows)
-        .map(|alarm| alarm_line(ctx, alarm))
-        .collect();
-    let more = alarms.len().saturating_sub(rows);
+    let all = alarms.len() + usize::from(late.is_some());
+    let alarms = alarms.iter().map(|alarm| alarm_line(ctx, alarm));
+    let mut lines: Vec<Line> = alarms.chain(late).take(rows).collect();
+    let more = all.saturating_sub(rows);
     if let Some(last) = lines.last_mut().filter(|_| more > 0) {
         // At the front, so that truncation cannot remove it.
         let row = COMMANDS.iter().find(|row| matches!(row.verb, Verb::Alarms));
@@ -65,6 +62,36 @@ fn alarm_lines(ctx: Ctx, alarms: &[Alarm], rows: u16) -> Vec<Line<'static>> {
     lines
 }
 
+/// Number of lines about what is no alarm.
+pub(super) fn notes(snapshot: &Snapshot) -> usize {
+    usize::from(snapshot.tasks.iter().any(TaskView::is_late))
+}
+
+/// The step that is late for the longest time, and the number of others.
+fn late_steps(ctx: Ctx) -> Option<Line<'static>> {
+    let late = || ctx.snapshot.tasks.iter().filter(|task| task.is_late());
+    let started = |task: &&TaskView| match task.phase {
+        Phase::Running { since, .. } => since,
+        _ => ctx.now,
+    };
+    let first = late().min_by_key(started)?;
+    let usual = first.beyond_usual?;
+    let elapsed = format::duration(format::seconds_between(started(&first), ctx.now));
+    let others = match late().count() - 1 {
+        0 => String::new(),
+        others => format!(", {others} more late"),
+    };
+    let text = format!(
+        "{} has run for {elapsed}, usually {}{others}",
+        text::clean(first.name()),
+        labels::brief(usual.median_ms),
+    );
+    Some(Line::from(vec![
+        span(format!("{} ", ctx.glyphs.warn), ctx.roles.warn),
+        span(text, ctx.roles.strong),
+    ]))
+}
+
 fn alarm_line(ctx: Ctx, alarm: &Alarm) -> Line<'static> {
     let (sign, style) = match alarm.severity {
         _ if alarm.is_acknowledged(ctx.now) => (ctx.glyphs.done, ctx.roles.dim),
@@ -77,7 +104,7 @@ fn alarm_line(ctx: Ctx, alarm: &Alarm) -> Line<'static> {
     ])
 }
 
-/// `3 running · 1 held · ~37 waiting · 2 failed`.
+/// `3 running · 1 held · ~37 waiting · 2 failed of 40 recent · 1 run queued`.
 fn figures(ctx: Ctx) -> Line<'static> {
     let (snapshot, roles) = (ctx.snapshot, ctx.roles);
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
@@ -132,5 +159,13 @@ fn figures(ctx: Ctx) -> Line<'static> {
     ]);
     spans.push(span(format::count(count(snapshot.recent.len())), roles.dim));
     spans.push(Span::styled(" recent", roles.dim));
+    let queued = snapshot.runs.iter();
+    let queued = queued.filter(|run| run.status == RunStatus::Queued);
+    let queued = count(queued.count());
+    if queued > 0 {
+        let runs = if queued == 1 { " run" } else { " runs" };
+        spans.extend([between(), span(format::count(queued), roles.waiting)]);
+        spans.push(span(format!("{runs} queued"), roles.dim));
+    }
     Line::from(spans)
 }
