@@ -138,7 +138,7 @@ pub enum RunError {
         way: &'static str,
     },
     /// A run that was waited for did not succeed.
-    #[error("run {run_id} ended with {}; `run show {run_id}` tells of its steps", status.word())]
+    #[error("run {run_id} ended with {}; `run show {run_id}` shows why", status.word())]
     NotSuccessful {
         /// The run.
         run_id: String,

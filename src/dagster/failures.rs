@@ -244,16 +244,18 @@ struct Log {
     /// Worker and host of each step's last announcement; `None` is the run itself.
     places: HashMap<Option<String>, (Option<String>, Option<String>)>,
     failures: Vec<StepFailure>,
+    /// The last error of the run outside of its steps, such as that of its launch.
+    engine: Option<StepFailure>,
     /// The failure of the run, which mostly repeats those of its steps.
     run: Option<StepFailure>,
 }
 
 impl Log {
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, mut event: Event) {
         match event.kind.as_str() {
             "EngineEvent" => {
                 let mut place = (None, None);
-                for entry in event.metadata_entries {
+                for entry in std::mem::take(&mut event.metadata_entries) {
                     match entry.label.as_str() {
                         WORKER => place.0 = entry.text,
                         HOST => place.1 = entry.text,
@@ -262,11 +264,17 @@ impl Log {
                 }
                 if place.0.is_some() {
                     self.places.insert(event.step_key, place);
+                } else if event.step_key.is_none() && event.error.is_some() {
+                    self.engine = Some(self.failure(event, "engine error"));
                 }
             }
             "ExecutionStepFailureEvent" => {
                 let failure = self.failure(event, "step failure");
                 self.failures.push(failure);
+            }
+            // Dagster marks a run that could not be launched as failed, without the error.
+            "RunFailureEvent" if event.error.is_none() && self.engine.is_some() => {
+                self.run = self.engine.take();
             }
             "RunFailureEvent" => self.run = Some(self.failure(event, "run failure")),
             _ => {}
@@ -313,5 +321,41 @@ impl Log {
             }));
         }
         self.failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Event, Log};
+
+    fn failures(events: serde_json::Value) -> Vec<(String, String)> {
+        let events: Vec<Event> = serde_json::from_value(events).unwrap();
+        let mut log = Log::default();
+        events.into_iter().for_each(|event| log.take(event));
+        let failures = log.into_failures(false).into_iter();
+        failures.map(|found| (found.class, found.text)).collect()
+    }
+
+    #[test]
+    fn a_run_that_could_not_be_launched_failed_with_the_error_of_its_launch() {
+        let error = json!({"className": "ModuleNotFoundError",
+            "message": "ModuleNotFoundError: No module named 'boto3'", "causes": []});
+        let launch = json!({"__typename": "EngineEvent", "error": error, "metadataEntries": [],
+            "message": "Caught an unrecoverable error while dequeuing the run."});
+        let marked = json!({"__typename": "RunFailureEvent", "error": null,
+            "message": "This run has been marked as failed from outside the execution context."});
+        let [(class, text)] = &failures(json!([launch, marked]))[..] else {
+            panic!("one failure was expected");
+        };
+        assert_eq!(class, "ModuleNotFoundError");
+        assert!(text.contains("boto3"), "{text}");
+
+        let [(class, text)] = &failures(json!([marked]))[..] else {
+            panic!("one failure was expected");
+        };
+        assert_eq!(class, "run failure");
+        assert!(text.contains("marked as failed"), "{text}");
     }
 }

@@ -10,7 +10,7 @@ use super::{CommonArgs, RunError, status};
 use crate::cli::output::note;
 use crate::cli::table::Align;
 use crate::dagster::{RunFilter, StepStats};
-use crate::domain::{RunStatus, RunView, Timestamp};
+use crate::domain::{RunStatus, RunView, StepFailure, Timestamp};
 
 /// Dagster's tag for a run's partition.
 const PARTITION: &str = "dagster/partition";
@@ -155,10 +155,17 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), RunError> {
     let context = args.common.context()?;
     let run_id = context.run_id(&args.run).await?;
     let run = context.client.run(&run_id).await?;
+    let failures = if run.status == RunStatus::Failure {
+        context.client.failures_of(&[run_id]).await?
+    } else {
+        Vec::new()
+    };
+    let failures: Vec<_> = failures.into_iter().flat_map(|of| of.failures).collect();
     let steps: Vec<_> = run.steps.iter().map(step_json).collect();
     let value = json!({"run_id": run.run_id, "job": run.job, "status": run.status,
         "can_terminate": run.can_terminate, "steps": steps,
-        "plan": run.plan.iter().map(|step| &step.key).collect::<Vec<_>>(), "config": run.config});
+        "plan": run.plan.iter().map(|step| &step.key).collect::<Vec<_>>(), "config": run.config,
+        "failures": failures});
     let mut words = format!(
         "{} {} {}\n",
         run.run_id,
@@ -174,9 +181,33 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), RunError> {
         words.push_str(&step.key);
         words.push('\n');
     }
-    words.push_str(run.config.trim_end());
-    context.print(&value, &words);
+    for failure in &failures {
+        words.push_str(&failure_lines(failure));
+    }
+    // Dagster's form of no configuration.
+    words.push_str(
+        Some(run.config.trim_end())
+            .filter(|text| *text != "{}")
+            .unwrap_or_default(),
+    );
+    context.print(&value, words.trim_end());
     Ok(())
+}
+
+/// The step (or `run`) that failed, where it ran, and its exception.
+fn failure_lines(failure: &StepFailure) -> String {
+    let what = failure.step_key.as_deref().unwrap_or("run");
+    let on = failure.worker.as_deref();
+    let on = on.map_or_else(String::new, |worker| format!(" on {worker}"));
+    let text = failure.text.replace('\n', "\n    ");
+    // Dagster's texts mostly begin with the class, some with its module before it.
+    let (first, _) = text.split_once(':').unwrap_or_default();
+    let class = if first.ends_with(&failure.class) {
+        String::new()
+    } else {
+        format!("{}: ", failure.class)
+    };
+    format!("  {what} failed{on}:\n    {class}{text}\n")
 }
 
 fn step_json(step: &StepStats) -> serde_json::Value {

@@ -64,7 +64,10 @@ def explain(found: Explanation, instance: DagsterInstance, run: DagsterRun) -> N
         explain_process(found, instance, run)
     else:
         found.waits = False
-        found.reasons.append(Reason("run_over", f"The run is over ({status.value})."))
+        text = f"The run is over ({status.value})."
+        if status == DagsterRunStatus.FAILURE:
+            text = f"The run is over ({status.value}): `run show` has its errors."
+        found.reasons.append(Reason("run_over", text))
 
 
 def _explain_queued(found: Explanation, instance: DagsterInstance, run: DagsterRun) -> None:

@@ -98,6 +98,12 @@ async fn failures_are_grouped_by_exception_and_a_run_is_executed_again_only_once
         "{failure:?}"
     );
     assert!(failure.at.is_some() && !found[0].is_cut);
+    let shown = shell.run(&format!("show {}", broken_runs[0])).await;
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    assert!(
+        shown.contains("break_down failed") && shown.contains("no space left for batch 7"),
+        "{shown}"
+    );
 
     let child = executed_once(&broken_runs[0]).await;
     let groups = shell.json("failures --job breaking --since 1h").await;
