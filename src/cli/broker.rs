@@ -13,6 +13,7 @@ use clap::{Args, Subcommand};
 
 use crate::cli::output::note;
 use crate::config::parse_yaml;
+use crate::protocol::frames::own_host;
 use crate::sqs_server::declared::Declared;
 use crate::sqs_server::guard::Allowed;
 use crate::sqs_server::guard::address::{Host, Origin};
@@ -175,6 +176,7 @@ impl Serve {
                 self.listen
             );
         }
+        let named = self.allow_host.first().cloned();
         let broker = SqsServer::bind(SqsServerConfig {
             listen: self.listen,
             data_dir: self.data_dir,
@@ -191,11 +193,11 @@ impl Serve {
             declared: declared.unwrap_or_default(),
         })
         .await?;
-        announce(
-            &endpoint_here(broker.scheme(), broker.address()),
-            account.as_deref(),
-        )
-        .map_err(BrokerError::Output)?;
+        let endpoint = endpoint(broker.scheme(), broker.address(), named.as_ref());
+        announce(&endpoint, account.as_deref()).map_err(BrokerError::Output)?;
+        if let Some(hint) = hint(broker.address(), named.as_ref(), &own_host()) {
+            note!("{hint}");
+        }
         broker.serve(shutdown).await?;
         Ok(())
     }
@@ -209,15 +211,29 @@ fn declared_in(path: PathBuf) -> Result<Declared, BrokerError> {
     }
 }
 
-/// The endpoint from this machine's point of view: a server that listens on every address has no
-/// single one of its own.
-fn endpoint_here(scheme: &str, mut address: SocketAddr) -> String {
+/// The endpoint for clients. A server that listens on every address has no single one of its own:
+/// the first name of `--allow-host` is used, without one this machine's own point of view.
+fn endpoint(scheme: &str, mut address: SocketAddr, named: Option<&Host>) -> String {
+    if let Some(host) = named.filter(|_| address.ip().is_unspecified()) {
+        return format!("{scheme}://{host}:{}", address.port());
+    }
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
         _ => {}
     }
     format!("{scheme}://{address}")
+}
+
+/// Says how clients on other hosts reach a server that listens on every address and allows no name.
+fn hint(address: SocketAddr, named: Option<&Host>, own_host: &str) -> Option<String> {
+    (named.is_none() && address.ip().is_unspecified()).then(|| {
+        format!(
+            "note: clients on other hosts connect to this host's address, port {}; if they use \
+             its name, start the broker with --allow-host {own_host}",
+            address.port()
+        )
+    })
 }
 
 /// Prints the client's settings; `account` is that of the broker's keys, if it has any.
@@ -254,16 +270,34 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'stati
 
 #[cfg(test)]
 mod tests {
-    use super::endpoint_here;
+    use super::{endpoint, hint};
 
     #[test]
-    fn the_printed_endpoint_is_one_this_machine_can_reach() {
+    fn the_printed_endpoint_is_one_that_clients_can_reach() {
         for (listens, reached) in [
             (([0, 0, 0, 0], 80).into(), "http://127.0.0.1:80"),
             (([10, 1, 2, 3], 9_324).into(), "http://10.1.2.3:9324"),
             (([0_u16; 8], 81).into(), "http://[::1]:81"),
         ] {
-            assert_eq!(endpoint_here("http", listens), reached);
+            assert_eq!(endpoint("http", listens, None), reached);
         }
+        let named = "etl-1".parse().ok();
+        for (listens, reached) in [
+            (([0, 0, 0, 0], 80).into(), "https://etl-1:80"),
+            (([10, 1, 2, 3], 80).into(), "https://10.1.2.3:80"),
+            (([127, 0, 0, 1], 80).into(), "https://127.0.0.1:80"),
+        ] {
+            assert_eq!(endpoint("https", listens, named.as_ref()), reached);
+        }
+    }
+
+    #[test]
+    fn clients_on_other_hosts_are_pointed_to_the_flag_for_the_name_they_use() {
+        let every = ([0, 0, 0, 0], 9_324).into();
+        let text = hint(every, None, "etl-1").unwrap();
+        assert!(text.contains("--allow-host etl-1"), "{text}");
+        let named = "etl-1".parse().ok();
+        assert_eq!(hint(every, named.as_ref(), "etl-1"), None);
+        assert_eq!(hint(([127, 0, 0, 1], 9_324).into(), None, "etl-1"), None);
     }
 }

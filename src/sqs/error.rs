@@ -50,7 +50,7 @@ pub enum BrokerError {
         reason: String,
     },
     /// The credentials are valid, but lack a permission.
-    #[error("cannot {attempt}: access denied ({reason}); grant the worker that SQS permission")]
+    #[error("cannot {attempt}: access denied ({reason}){}", advice(reason))]
     Denied {
         /// Action that failed, and its target.
         attempt: String,
@@ -107,6 +107,15 @@ const BAD_CREDENTIALS: [&str; 6] = [
     "ExpiredToken",
     "MissingAuthenticationToken",
 ];
+
+/// What to do about a refusal whose reason does not say it; the embedded broker's names a flag.
+fn advice(reason: &str) -> &'static str {
+    if reason.contains("start the broker with") {
+        ""
+    } else {
+        "; grant the worker that SQS permission"
+    }
+}
 
 impl BrokerError {
     /// Classifies and counts an SDK error. `attempt` reads after "cannot": "receive from tasks".
@@ -237,4 +246,26 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BrokerError;
+
+    #[test]
+    fn a_refusal_that_names_its_remedy_gets_no_second_one() {
+        let denied = |reason: &str| {
+            let denied = BrokerError::Denied {
+                attempt: "create the queue tasks".to_owned(),
+                reason: reason.to_owned(),
+            };
+            denied.to_string()
+        };
+        assert!(
+            denied("no identity-based policy").ends_with("grant the worker that SQS permission")
+        );
+        let host = "The broker does not answer to the host a. \
+                    If clients use this host, start the broker with --allow-host a";
+        assert!(!denied(host).contains("permission"), "{}", denied(host));
+    }
 }
