@@ -8,5 +8,5 @@ pub mod judge;
 mod silence;
 mod watch;
 
-pub use hooks::{HookError, Sender};
+pub use hooks::{HookError, Sender, test as test_hook};
 pub use watch::{Options, State, Watch};

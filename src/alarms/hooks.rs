@@ -176,6 +176,33 @@ impl Runner {
     }
 }
 
+/// Sends a made-up alarm and its end to a hook, one try each.
+///
+/// # Errors
+/// The first try that fails.
+pub async fn test(hook: &AlarmHook, sender: &Sender) -> Result<(), HookError> {
+    let text = format!(
+        "Test of the alarm hook {} from {}: nothing is wrong",
+        hook.name, sender.host
+    );
+    let now = Timestamp::now();
+    let alarm = Alarm {
+        since: Some(now),
+        ..Alarm::new(hook.min_severity, AlarmKind::Hook, &hook.name, text)
+    };
+    for ended in [None, Some(now)] {
+        let job = Job {
+            id: alarm.id(),
+            since: now.to_string(),
+            key: key_of(hook),
+            alarm: alarm.clone(),
+            ended,
+        };
+        send::send(hook, sender, &job).await?;
+    }
+    Ok(())
+}
+
 fn key_of(hook: &AlarmHook) -> String {
     let target = format!("{:?} {:?} {:?}", hook.command, hook.url, hook.routing_key);
     let digest = Sha256::digest(target.as_bytes());

@@ -1,5 +1,7 @@
 //! `alarm …`: the alarms of the workers on this host, and their acknowledgement.
 
+mod test_hooks;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +15,7 @@ use super::output::out;
 use super::reason::ReasonArgs;
 use super::worker::sockets_in;
 use crate::alarms::history;
+use crate::config::ConfigError;
 use crate::domain::{Alarm, AlarmEntry, Command, Timestamp, coarse_age, plain, seconds_between};
 use crate::fleet::{WorkerSocket, client};
 use crate::protocol::frames::own_name;
@@ -30,6 +33,8 @@ pub enum AlarmVerb {
     Ack(AckArgs),
     /// Print what became of alarms on this host, newest first
     History(HistoryArgs),
+    /// Send a made-up alarm, and its end, to the alarm hooks; exit code 1 if one is not delivered
+    Test(test_hooks::TestArgs),
 }
 
 /// Flags of `alarm list`.
@@ -77,6 +82,20 @@ pub struct HistoryArgs {
 /// Error of an alarm command.
 #[derive(Debug, Error)]
 pub enum AlarmError {
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The settings have no such hook.
+    #[error(
+        "there is no alarm hook{name} in these settings{near}; give the workers' settings file \
+         with -y, which has hooks under alarm_hooks"
+    )]
+    NoHook {
+        /// The hook's name after a space, or nothing.
+        name: String,
+        /// A hook with nearly that name.
+        near: String,
+    },
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -118,6 +137,7 @@ pub fn run(verb: AlarmVerb) -> Result<ExitCode, AlarmError> {
             AlarmVerb::List(args) => list(&args).await,
             AlarmVerb::Ack(args) => acknowledge(args).await,
             AlarmVerb::History(args) => print_history(&args),
+            AlarmVerb::Test(args) => test_hooks::test(args).await,
         }
     })
 }

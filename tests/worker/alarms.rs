@@ -111,6 +111,52 @@ fn changes(worker: &Worker, id: &str, since: Timestamp) -> Vec<AlarmChange> {
 }
 
 #[test]
+fn a_hook_is_tried_by_hand_and_a_failure_names_its_cause_and_not_its_url() {
+    let endpoint = Endpoint::start();
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("settings.yaml");
+    let settings = format!(
+        "alarm_hooks:\n\
+         - {{name: web, url: \"{}\", kinds: [disk], min_severity: critical}}\n\
+         - {{name: mail, command: [sh, -c, 'echo no such mailbox >&2; exit 3']}}\n",
+        endpoint.url
+    );
+    std::fs::write(&file, settings).unwrap();
+    let test = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dagster-taskiq-tui"));
+        let output = command.args(["alarm", "test", "-y"]).arg(&file).args(more);
+        let output = output.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+
+    let (code, text) = test(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("web: delivered"), "{text}");
+    assert!(
+        text.contains("mail: not delivered") && text.contains("no such mailbox"),
+        "{text}"
+    );
+    assert_eq!(endpoint.events("hook"), ["started", "ended"]);
+
+    let (code, text) = test(&["web", "--json"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&text).unwrap(),
+        serde_json::json!({"hook": "web", "problem": null})
+    );
+
+    endpoint.down.store(true, Ordering::SeqCst);
+    let (code, text) = test(&["web"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("503") && !text.contains("s3cret"), "{text}");
+
+    let (code, text) = test(&["wbe"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("the nearest is web"), "{text}");
+}
+
+#[test]
 fn two_workers_deliver_an_alarm_once_when_the_endpoint_is_back_and_its_end_once() {
     let endpoint = Endpoint::start();
     endpoint.down.store(true, Ordering::SeqCst);
