@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt, pending};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::breaker::Breaker;
 use super::log_parser;
@@ -161,7 +161,10 @@ impl ExecutionContext {
                 (TaskOutcome::GivenBack { reason }, pause)
             }
             Ok(Outcome::HandedOver { reason }) => {
-                info!("{name} is handed over to another worker ({reason})");
+                // The reason is how its process ended, which this worker did itself.
+                info!("{name} is handed over: another worker resumes it");
+                debug!("{name}: {reason}");
+                let reason = "its worker ends, and another one resumes it".to_owned();
                 (TaskOutcome::GivenBack { reason }, Settlement::HandOver)
             }
             Ok(Outcome::Unrunnable { reason }) => {

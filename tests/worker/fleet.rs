@@ -92,6 +92,7 @@ fn a_list_of_workers_has_those_of_the_whole_deployment_with_what_they_do_and_whe
     assert!(far.get("socket").is_none(), "{far}");
     let near = row(&listed, &local.name).unwrap();
     assert!(near["socket"].is_string(), "{near}");
+    assert_eq!(near["queues"], far["queues"]);
 
     // A console that is linked to the local one alone knows of both, and so does a list that knows
     // no DAGSTER_HOME.

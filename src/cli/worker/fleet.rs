@@ -19,7 +19,7 @@ use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::{note, out};
 use crate::cli::table::{self, Align};
 use crate::config::{Partial, Settings};
-use crate::domain::{FleetWorker, Timestamp, WorkerSnapshot, WorkerView};
+use crate::domain::{FleetWorker, QueueRole, Timestamp, WorkerSnapshot, WorkerView};
 use crate::fleet::client;
 use crate::fork_server::ForkServers;
 
@@ -172,7 +172,13 @@ fn of_this_host(snapshot: &WorkerSnapshot, heartbeat_at: Timestamp) -> FleetWork
         state: Some(state),
         steps,
         runs,
-        queues: snapshot.queues.iter().map(|q| q.name.clone()).collect(),
+        // Dead-letter queues are counted, not received from.
+        queues: snapshot
+            .queues
+            .iter()
+            .filter(|queue| queue.role != QueueRole::DeadLetter)
+            .map(|queue| queue.name.clone())
+            .collect(),
         heartbeat_at,
     }
 }
