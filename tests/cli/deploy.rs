@@ -4,7 +4,7 @@
 use crate::support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dagster_taskiq_tui::cli;
@@ -186,4 +186,40 @@ fn the_cloud_examples_are_well_formed_and_grant_what_the_guide_grants() {
         let count = |sign: char| text.matches(sign).count();
         assert_eq!(count('{'), count('}'), "{file}");
     }
+}
+
+/// The blocks of a document that are fenced with this language.
+fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let parts = document.split(fence.as_str()).skip(1);
+    parts.filter_map(|part| part.split("```").next()).collect()
+}
+
+#[test]
+fn the_commands_and_the_settings_of_the_two_hosts_are_ones_the_program_takes() {
+    let guide = read("../guide/two-hosts.md");
+    let mut commands = 0;
+    for block in blocks(&guide, "sh") {
+        for line in block.replace("\\\n", " ").lines() {
+            let line = line.split('#').next().unwrap_or_default();
+            if let Some((_, arguments)) = line.split_once("dagster-taskiq-tui") {
+                let arguments: Vec<_> = arguments.split_whitespace().map(str::to_owned).collect();
+                assert_is_a_command(&arguments);
+                commands += 1;
+            }
+        }
+    }
+    assert!(commands >= 10, "only {commands} commands were found");
+
+    let files = blocks(&guide, "yaml");
+    let settings = files
+        .iter()
+        .find(|file| file.contains("alarm_hooks:"))
+        .unwrap();
+    dagster_taskiq_tui::config::parse(Path::new("taskiq.yaml"), settings).unwrap();
+    let instance: Value = serde_yaml::from_str(files[0]).unwrap();
+    let deployed: Value = serde_yaml::from_str(&read("dagster.yaml")).unwrap();
+    assert_eq!(instance["run_launcher"], deployed["run_launcher"]);
+    let scheme = |file: &Value| file["storage"]["postgres"]["postgres_db"]["scheme"].clone();
+    assert_eq!(scheme(&instance), scheme(&deployed));
 }

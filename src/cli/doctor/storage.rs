@@ -57,7 +57,13 @@ async fn instance(report: &mut Report, settings: &Settings, hosts: &ForkServers,
                  workers on this host alone"
             ),
         ),
-        _ => report.ok("storage", format!("{storage}, DAGSTER_HOME {home}")),
+        _ => report.ok(
+            "storage",
+            format!(
+                "{storage}, DAGSTER_HOME {home}: every worker host needs this folder, unless an IO \
+                 manager keeps the steps' results elsewhere"
+            ),
+        ),
     }
     if about.claims {
         report.ok("claims", "one was taken and given back");
