@@ -182,3 +182,32 @@ fn daemons(daemons: &[Daemon], limit: u64, found: &mut Found) {
         found.critical(AlarmKind::Daemon, kind, text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alarms(silent: &[(&str, u64)], limit: u64) -> Vec<String> {
+        let daemons: Vec<Daemon> = silent
+            .iter()
+            .map(|(kind, silent)| Daemon {
+                kind: (*kind).to_owned(),
+                silent: *silent,
+            })
+            .collect();
+        let mut found = Found::default();
+        self::daemons(&daemons, limit, &mut found);
+        found.0.iter().map(crate::domain::Alarm::id).collect()
+    }
+
+    #[test]
+    fn a_daemon_process_that_has_ended_is_one_alarm() {
+        let two = |first, second| [("SCHEDULER", first), ("SENSOR", second)];
+        assert_eq!(alarms(&two(300, 271), 300), ["daemon/dagster-daemon"]);
+        assert_eq!(alarms(&two(300, 29), 300), ["daemon/SCHEDULER"]);
+        assert_eq!(alarms(&two(299, 299), 300), [""; 0]);
+        // A short limit does not take the usual distance of two heartbeats for silence.
+        assert_eq!(alarms(&two(30, 29), 30), ["daemon/SCHEDULER"]);
+        assert_eq!(alarms(&[("SENSOR", 400)], 300), ["daemon/SENSOR"]);
+    }
+}

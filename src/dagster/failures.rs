@@ -326,6 +326,8 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
     use serde_json::json;
 
     use super::{Event, Log};
@@ -333,7 +335,9 @@ mod tests {
     fn failures(events: serde_json::Value) -> Vec<(String, String)> {
         let events: Vec<Event> = serde_json::from_value(events).unwrap();
         let mut log = Log::default();
-        events.into_iter().for_each(|event| log.take(event));
+        for event in events {
+            log.take(event);
+        }
         let failures = log.into_failures(false).into_iter();
         failures.map(|found| (found.class, found.text)).collect()
     }

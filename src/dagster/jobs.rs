@@ -104,3 +104,31 @@ fn location(entry: LocationEntry<Repository>) -> Location {
         jobs,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_cause_of_a_location_that_does_not_load_is_the_codes_own_exception() {
+        let cause = "ModuleNotFoundError: No module named 'stripe_client_v2'\n";
+        let entry = |error: serde_json::Value| {
+            let entry = json!({
+                "name": "billing",
+                "loadStatus": "LOADED",
+                "locationOrLoadError": error,
+            });
+            location(serde_json::from_value(entry).unwrap())
+        };
+        let found = entry(json!({"message": "DagsterImportError", "causes": [{"message": cause}]}));
+        assert_eq!(found.cause.as_deref(), Some(cause.trim()));
+        assert_eq!(found.error.as_deref(), Some("DagsterImportError"));
+        let found = entry(json!({"message": "refused", "causes": []}));
+        assert_eq!(found.cause.as_deref(), Some("refused"));
+        assert_eq!(entry(json!({"repositories": []})).cause, None);
+    }
+}

@@ -333,3 +333,39 @@ impl Tick {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_whose_heartbeats_stopped_is_silent_long_before_dagster_calls_it_dead() {
+        #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
+        let part = |age: i64| {
+            Daemon {
+                daemon_type: String::from("SENSOR"),
+                required: true,
+                healthy: Some(true),
+                last_heartbeat_time: Some((Timestamp::now().as_second() - age) as f64),
+                last_heartbeat_errors: Vec::new(),
+            }
+            .part()
+        };
+        let states = [31, 100, 310].map(|age| (part(age).state, part(age).health));
+        let expected = [
+            ("healthy", Health::Good),
+            ("silent", Health::Pending),
+            ("silent", Health::Bad),
+        ];
+        assert_eq!(
+            states,
+            expected.map(|(state, health)| (state.to_owned(), health))
+        );
+        assert_eq!(part(31).error, None);
+        let error = part(310).error.unwrap_or_default();
+        assert!(
+            error.starts_with("Sensors launch no runs: is dagster-daemon"),
+            "{error}"
+        );
+    }
+}

@@ -13,8 +13,9 @@ use super::fixture;
 use super::harness::{Harness, Options};
 
 /// Commands of the command line that only print what a view shows, or that need no console.
-const OTHERS: [&str; 22] = [
+const OTHERS: [&str; 23] = [
     "alarm",
+    "alarm test",
     "broker",
     "config",
     "context list",

@@ -122,7 +122,7 @@ fn a_hook_is_tried_by_hand_and_a_failure_names_its_cause_and_not_its_url() {
         endpoint.url
     );
     std::fs::write(&file, settings).unwrap();
-    let test = |more: &[&str]| {
+    let tried = |more: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dagster-taskiq-tui"));
         let output = command.args(["alarm", "test", "-y"]).arg(&file).args(more);
         let output = output.output().unwrap();
@@ -130,8 +130,8 @@ fn a_hook_is_tried_by_hand_and_a_failure_names_its_cause_and_not_its_url() {
         (output.status.code(), String::from_utf8(text).unwrap())
     };
 
-    let (code, text) = test(&[]);
-    assert_eq!(code, Some(1), "{text}");
+    let (exit, text) = tried(&[]);
+    assert_eq!(exit, Some(1), "{text}");
     assert!(text.contains("web: delivered"), "{text}");
     assert!(
         text.contains("mail: not delivered") && text.contains("no such mailbox"),
@@ -139,20 +139,20 @@ fn a_hook_is_tried_by_hand_and_a_failure_names_its_cause_and_not_its_url() {
     );
     assert_eq!(endpoint.events("hook"), ["started", "ended"]);
 
-    let (code, text) = test(&["web", "--json"]);
-    assert_eq!(code, Some(0), "{text}");
+    let (exit, text) = tried(&["web", "--json"]);
+    assert_eq!(exit, Some(0), "{text}");
     assert_eq!(
         serde_json::from_str::<Value>(&text).unwrap(),
         serde_json::json!({"hook": "web", "problem": null})
     );
 
     endpoint.down.store(true, Ordering::SeqCst);
-    let (code, text) = test(&["web"]);
-    assert_eq!(code, Some(1), "{text}");
+    let (exit, text) = tried(&["web"]);
+    assert_eq!(exit, Some(1), "{text}");
     assert!(text.contains("503") && !text.contains("s3cret"), "{text}");
 
-    let (code, text) = test(&["wbe"]);
-    assert_eq!(code, Some(1), "{text}");
+    let (exit, text) = tried(&["wbe"]);
+    assert_eq!(exit, Some(1), "{text}");
     assert!(text.contains("the nearest is web"), "{text}");
 }
 
