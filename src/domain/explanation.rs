@@ -63,6 +63,9 @@ pub struct Holder {
     pub text: String,
     /// Whether its pool slot may be freed.
     pub can_free: bool,
+    /// Whether the reason's own sentence ends with `text`.
+    #[serde(default)]
+    pub is_named: bool,
 }
 
 /// A message as its sender logged it.
@@ -100,10 +103,9 @@ impl Reason {
         }
     }
 
-    /// The holders that its own sentence does not name yet.
+    /// The holders that its own sentence does not name.
     pub fn other_holders(&self) -> impl Iterator<Item = &Holder> {
-        let unnamed = |holder: &&Holder| !self.text.contains(&holder.text);
-        self.holders.iter().filter(unnamed)
+        self.holders.iter().filter(|holder| !holder.is_named)
     }
 }
 

@@ -38,6 +38,7 @@ fn of_run(run_id: &str) -> Explanation {
         state: String::from("over"),
         text: String::from("load of run 0f0f0f0f has had it for 3 h: its run is over (FAILURE)."),
         can_free: true,
+        is_named: true,
         ..Holder::default()
     };
     let held = format!(

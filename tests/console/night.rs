@@ -272,6 +272,7 @@ fn held(run_id: &str) -> Explanation {
             "load_returns of run 65198d21 has had it for 3 h: its run is over (CANCELED).",
         ),
         can_free: true,
+        is_named: true,
         ..Holder::default()
     };
     let text = format!(

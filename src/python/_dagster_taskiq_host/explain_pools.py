@@ -48,9 +48,9 @@ def explain(found: Explanation, instance: DagsterInstance, pool: str) -> None:
     idle = [holder for holder in looked if holder.can_free]
     if idle:
         whose = "Its holder" if len(holders) == 1 else f"{len(idle)} of the holders"
-        text += f" {whose} may not need it any more: {idle[0].text}"
+        text += f" {whose} may not need it any more: {idle[0].name()}"
     elif looked:
-        text += f" {looked[0].text}"
+        text += f" {looked[0].name()}"
     found.reasons.append(Reason("pool", text, holders=looked, pool=pool))
 
 

@@ -163,7 +163,7 @@ def _limit(kind: str, text: str, instance: DagsterInstance, records: Any) -> Rea
     text += f": {listed(names)}." if names else "."
     lost = [holder for holder in holders if holder.state in explain_pools.GONE]
     if lost:
-        text += f" {counted(len(lost), 'of them has', 'of them have')} no process: {lost[0].text}"
+        text += f" {counted(len(lost), 'of them has', 'of them have')} no process: {lost[0].name()}"
     return Reason(kind, text, holders=holders)
 
 

@@ -27,6 +27,13 @@ class Holder:
     ``gone`` (its process no longer exists) or ``over`` (it has ended)."""
     can_free: bool = False
     """Whether its slot may be freed; see ``explain_pools.free``."""
+    is_named: bool = False
+    """Whether the reason's own sentence ends with ``text``."""
+
+    def name(self) -> str:
+        """Its sentence, for the reason's own."""
+        self.is_named = True
+        return self.text
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "since": _moment(self.since)}
