@@ -97,7 +97,7 @@ impl Dispatcher {
             }
             .boxed();
         }
-        if command.is_for_dagster() {
+        if command.route() == Route::Dagster {
             let done = self.send_to_dagster(command.clone());
             return self.recorded(worker, command, reason, done);
         }

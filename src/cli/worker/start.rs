@@ -12,7 +12,7 @@ use super::signals::Signals;
 use super::{RunArgs, StartArgs, WorkerError};
 use crate::alarms::{self, Watch};
 use crate::config::{Settings, WorkerLost, state_folder};
-use crate::domain::{EventSink, ForkServerView, Slots, Timestamp, WorkerState, WorkerView};
+use crate::domain::{EventSink, ForkServerView, Route, Slots, Timestamp, WorkerState, WorkerView};
 use crate::environment::packages;
 use crate::fork_server::{
     ForkServerNotice, ForkServerSettings, ForkServers, IsolationSettings, LostPolicy,
@@ -116,7 +116,7 @@ impl Worker {
             let send = send.clone();
             async move {
                 while let Some(request) = requests.recv().await {
-                    if request.command.is_about_alarms() {
+                    if request.command.route() == Route::Alarms {
                         // One that does not fit drops its reply, which the caller is told of.
                         let _ = alarms.requests.try_send(request);
                         continue;

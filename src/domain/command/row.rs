@@ -77,12 +77,6 @@ impl Command {
         self.row("").command_line(worker)
     }
 
-    /// Whether Dagster's webserver carries it out instead of a worker.
-    #[must_use]
-    pub fn is_for_dagster(&self) -> bool {
-        self.route() == Route::Dagster
-    }
-
     /// The queue it refers to.
     #[must_use]
     pub fn queue(&self) -> Option<&str> {
@@ -90,24 +84,6 @@ impl Command {
             Route::Queues(queue) => queue,
             _ => None,
         }
-    }
-
-    /// Whether it refers to queues and their messages.
-    #[must_use]
-    pub fn is_about_queues(&self) -> bool {
-        matches!(self.route(), Route::Queues(_))
-    }
-
-    /// Whether any single worker can carry it out, through Dagster's storage.
-    #[must_use]
-    pub fn is_about_storage(&self) -> bool {
-        self.route() == Route::Storage
-    }
-
-    /// Whether any single worker can carry it out, because workers agree on alarms.
-    #[must_use]
-    pub fn is_about_alarms(&self) -> bool {
-        self.route() == Route::Alarms
     }
 
     /// Whether a part of its effect, or its answer, is in Dagster's storage.

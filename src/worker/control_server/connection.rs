@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::feed::{feed_logs, feed_snapshots, write_frames};
-use crate::domain::{Command, Danger, Reply};
+use crate::domain::{Command, Danger, Reply, Route};
 use crate::protocol::frames::{
     ClientFrame, ClientHello, FrameReader, FrameWriter, PROTOCOL, ServerFrame, decode, encode,
     reader, user_name, writer,
@@ -263,8 +263,7 @@ fn refusal(context: &Context, peer: &Peer, command: &Command) -> Option<String> 
             return Some(format!("{verb} was refused: this console is read-only"));
         }
     }
-    command
-        .is_for_dagster()
+    (command.route() == Route::Dagster)
         .then(|| format!("{verb} goes to Dagster's webserver, not to worker {worker}"))
 }
 

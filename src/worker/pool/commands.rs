@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::Pool;
-use crate::domain::{Answer, Command, Query, Reply, SlotRange, WorkerState};
+use crate::domain::{Answer, Command, Query, Reply, Route, SlotRange, WorkerState};
 use crate::protocol::Request;
 use crate::queue_ops::Operator;
 use crate::telemetry::vitals::vitals;
@@ -95,7 +95,7 @@ impl Pool {
                 return;
             }
             Command::CancelTask { task_id } => return self.cancel(&task_id, reply),
-            command if command.is_about_queues() || command.is_about_storage() => {
+            command if matches!(command.route(), Route::Queues(_) | Route::Storage) => {
                 return self.operate(command, reply);
             }
             command => {
