@@ -68,7 +68,7 @@ pub struct Delivered {
     /// Part held in memory.
     pub received: Received,
     /// Part read from disk.
-    pub payload: Payload,
+    pub payload: Arc<Payload>,
 }
 
 /// Received messages on their way to a client. If dropped before [`Delivery::take`], they are given

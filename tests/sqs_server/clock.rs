@@ -36,6 +36,7 @@ pub fn message(id: u128) -> NewMessage {
     NewMessage {
         message_id: Uuid::from_u128(id),
         body: id.to_string(),
+        body_md5: String::new(),
         size: 1,
         delay: None,
         attributes: Vec::new(),

@@ -103,6 +103,7 @@ impl World {
         let new = NewMessage {
             message_id: Uuid::from_u128(self.sent),
             body: self.sent.to_string(),
+            body_md5: String::new(),
             size: 1,
             delay: (!self.fifo).then_some(delay),
             attributes: Vec::new(),

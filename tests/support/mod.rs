@@ -30,10 +30,16 @@ pub fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_dagster-taskiq-tui"))
 }
 
+/// Names a file with other exact versions, so that everything runs on them: see tests/versions/run.
+const REQUIREMENTS: &str = "DTQ_TEST_REQUIREMENTS";
+
 /// The Python environment of the tests, made by the first test that needs it.
 pub fn environment() -> &'static ManagedPython {
     static MADE: OnceLock<ManagedPython> = OnceLock::new();
-    MADE.get_or_init(|| environment_of(include_str!("../requirements.lock")))
+    MADE.get_or_init(|| match std::env::var_os(REQUIREMENTS) {
+        Some(file) => environment_of(&fs::read_to_string(file).unwrap()),
+        None => environment_of(include_str!("../requirements.lock")),
+    })
 }
 
 /// The demo's environment, so that no time limit of a demo has to hold while it is made.

@@ -50,8 +50,12 @@ pub fn trace_header(
 
 /// Refuses characters that XML 1.0 does not allow.
 pub fn check_characters(text: &str) -> Result<(), SqsError> {
-    // Most bodies are plain ASCII, and checking bytes is faster than checking characters.
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    // Most bodies are plain ASCII. A chunk is checked without a branch, many bytes at a time.
+    let is_plain = |chunk: &[u8]| {
+        let each = chunk.iter().map(|byte| matches!(byte, b' '..=b'~'));
+        each.fold(true, |all, one| all & one)
+    };
+    if text.as_bytes().chunks(64).all(is_plain) {
         return Ok(());
     }
     match text.chars().find(|c| !is_allowed(*c)) {

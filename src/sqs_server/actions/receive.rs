@@ -1,9 +1,10 @@
 //! `ReceiveMessage`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::send::sequence_number;
@@ -11,7 +12,7 @@ use super::{Context, check_id, in_range};
 use crate::sqs_server::digest;
 use crate::sqs_server::engine::{Delivered, receipt_of};
 use crate::sqs_server::error::SqsError;
-use crate::sqs_server::state::message::AttributeValue;
+use crate::sqs_server::state::message::{AttributeValue, Payload};
 use crate::sqs_server::state::receiving::ReceiveRequest;
 
 #[derive(Debug, Deserialize)]
@@ -45,7 +46,8 @@ struct Message {
     receipt_handle: String,
     #[serde(rename = "MD5OfBody")]
     md5_of_body: String,
-    body: String,
+    #[serde(serialize_with = "body_of")]
+    body: Arc<Payload>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     attributes: BTreeMap<&'static str, String>,
     #[serde(
@@ -110,6 +112,11 @@ pub async fn receive(ctx: &Context<'_>, input: ReceiveMessage) -> Result<Message
     Ok(Messages { messages })
 }
 
+/// Writes the body alone, which is shared with the journal's cache instead of copied.
+fn body_of<S: Serializer>(payload: &Payload, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&payload.body)
+}
+
 /// Attributes that the request asks for.
 struct RequestedAttributes {
     system: Vec<String>,
@@ -138,17 +145,19 @@ fn message_of(ctx: &Context<'_>, delivered: Delivered, requested: &RequestedAttr
     let attributes = system_attributes(ctx, &delivered, requested);
     let receipt_handle = ctx.sealer.seal(receipt_of(&delivered.received));
     let payload = delivered.payload;
-    let extra = payload.extra.unwrap_or_default();
-    let message_attributes: BTreeMap<_, _> = extra
-        .attributes
-        .into_iter()
+    let message_attributes: BTreeMap<_, _> = payload
+        .extra
+        .iter()
+        .flat_map(|extra| &extra.attributes)
         .filter(|(name, _)| requested.has_user(name))
+        .cloned()
         .collect();
+    let computed = || digest::of_body(&payload.body);
     Message {
         message_id: payload.message_id,
         receipt_handle,
-        md5_of_body: digest::of_body(&payload.body),
-        body: payload.body,
+        md5_of_body: payload.body_md5.clone().unwrap_or_else(computed),
+        body: payload,
         attributes,
         md5_of_message_attributes: digest::of_attributes(
             message_attributes

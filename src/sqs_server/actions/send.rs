@@ -166,8 +166,9 @@ fn check(ctx: &Context<'_>, input: SendMessage) -> Result<(NewMessage, Sums), Sq
         });
     let trace = message_attributes::trace_header(input.message_system_attributes)?
         .or_else(|| ctx.trace.map(str::to_owned));
+    let body_md5 = digest::of_body(&body);
     let sums = Sums {
-        body: digest::of_body(&body),
+        body: body_md5.clone(),
         attributes: digest::of_attributes(
             attributes
                 .iter()
@@ -179,6 +180,7 @@ fn check(ctx: &Context<'_>, input: SendMessage) -> Result<(NewMessage, Sums), Sq
         message_id: Uuid::new_v4(),
         priority: priority::of_body(&body),
         body,
+        body_md5,
         size,
         delay,
         attributes: attributes.into_iter().collect(),

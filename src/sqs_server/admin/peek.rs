@@ -2,6 +2,7 @@
 //! of `ReceiveMessage`, with their stage and without receipt handles.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode, Uri};
@@ -58,7 +59,8 @@ pub(super) async fn answer(app: &App, uri: &Uri) -> Response<Body> {
     }
 }
 
-fn view((message, payload): (Message, Payload)) -> View {
+fn view((message, payload): (Message, Arc<Payload>)) -> View {
+    let payload = Arc::unwrap_or_clone(payload);
     let extra = payload.extra.unwrap_or_default();
     let source = message.source.map(|queue| {
         let (account, name) = account::split(&queue);

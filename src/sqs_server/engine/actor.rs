@@ -2,6 +2,7 @@
 //! tidies when idle and recovers from failed writes.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Receiver;
@@ -44,7 +45,7 @@ pub struct Group {
 
 impl Group {
     /// Answers everything; `payloads` are those of what the receives took.
-    fn answer(self, payloads: Vec<Vec<Option<Payload>>>) {
+    fn answer(self, payloads: Vec<Vec<Option<Arc<Payload>>>>) {
         for answer in self.answers {
             answer(Ok(()));
         }
@@ -240,7 +241,7 @@ impl EngineActor {
         &mut self,
         group: &Group,
         changes: &[Change],
-    ) -> rusqlite::Result<(bool, Vec<Vec<Option<Payload>>>)> {
+    ) -> rusqlite::Result<(bool, Vec<Vec<Option<Arc<Payload>>>>)> {
         self.untidy |= changes.iter().any(Change::frees_space);
         for change in changes {
             if let Change::QueueSaved(record) = change {
@@ -321,7 +322,7 @@ fn bytes_of(changes: &[Change]) -> usize {
     changes.iter().map(Change::body_bytes).sum()
 }
 
-fn delivered(received: Vec<Received>, payloads: Vec<Option<Payload>>) -> Vec<Delivered> {
+fn delivered(received: Vec<Received>, payloads: Vec<Option<Arc<Payload>>>) -> Vec<Delivered> {
     let pairs = received.into_iter().zip(payloads);
     pairs
         .filter_map(|(received, payload)| payload.map(|payload| Delivered { received, payload }))

@@ -1,5 +1,7 @@
 //! Looking at messages without receiving them: nothing is hidden and no receive is counted.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::{Engine, EngineRequest};
@@ -25,7 +27,7 @@ pub struct PeekRequest {
 #[derive(Debug)]
 pub struct Peeked {
     /// Each message with its state in memory and its part on disk.
-    pub messages: Vec<(Message, Payload)>,
+    pub messages: Vec<(Message, Arc<Payload>)>,
     /// Position of the next page, if there are more.
     pub next: Option<Seq>,
 }

@@ -224,6 +224,7 @@ mod tests {
         let new = NewMessage {
             message_id: Uuid::nil(),
             body: "x".to_owned(),
+            body_md5: String::new(),
             size: 1,
             delay: None,
             attributes: Vec::new(),

@@ -37,8 +37,8 @@ impl Recent {
     }
 
     /// A cached message.
-    pub fn get(&self, seq: Seq) -> Option<&Payload> {
-        self.payloads.get(&seq).map(Arc::as_ref)
+    pub fn get(&self, seq: Seq) -> Option<Arc<Payload>> {
+        self.payloads.get(&seq).cloned()
     }
 
     /// Clears the cache: its messages may not have been written.
@@ -57,6 +57,7 @@ mod tests {
         let payload = Arc::new(Payload {
             message_id: uuid::Uuid::nil(),
             body: "x".repeat(ROOM / 8),
+            body_md5: None,
             extra: None,
         });
         for seq in 0..100 {

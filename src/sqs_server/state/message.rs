@@ -55,6 +55,8 @@ pub struct Payload {
     pub message_id: Uuid,
     /// The body.
     pub body: String,
+    /// The MD5 sum of the body as hex digits, if this process received it.
+    pub body_md5: Option<String>,
     /// Attributes and ids, which only some messages have.
     pub extra: Option<Extra>,
 }
@@ -101,6 +103,8 @@ pub struct NewMessage {
     pub message_id: Uuid,
     /// The body.
     pub body: String,
+    /// The MD5 sum of the body as hex digits.
+    pub body_md5: String,
     /// Body and attributes in bytes, as SQS counts them.
     pub size: usize,
     /// The message's own delay, in seconds.

@@ -68,6 +68,7 @@ impl Broker {
         let payload = Arc::new(Payload {
             message_id,
             body: new.body,
+            body_md5: Some(new.body_md5),
             extra,
         });
         self.changes.push(Change::Inserted {
