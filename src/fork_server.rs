@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, watch};
 pub use api::{
     AttemptEvents, Capture, Diagnostics, Execution, ExitKind, ForkServerNotice, ForkServerSettings,
     ForkServerState, IsolationSettings, LostPolicy, LostRun, Outcome, Progress, Report, ReportKind,
-    Reported, StepStatus, Stream, Usage, WorkerIdentity,
+    Reported, SenderView, StepStatus, Stream, Usage, WorkerIdentity,
 };
 pub use error::ForkServerError;
 

@@ -1,6 +1,7 @@
 //! `doctor`: checks everything that a worker on this host would use, without changing anything. It
 //! prints for each part whether it works, and otherwise the remedy.
 
+mod commands;
 mod isolation;
 mod queues;
 mod storage;
@@ -123,6 +124,7 @@ async fn examine(args: &DoctorArgs) -> Result<ExitCode, WorkerError> {
     };
     let (url, origin) = (&settings.queue_url.value, &settings.queue_url.origin);
     report.ok("settings", format!("base queue {url}, from {origin}"));
+    commands::examine(&mut report);
     let broker = Broker::connect(&settings).await;
     let served = queues::examine(&mut report, &settings, &broker).await;
     storage::examine(&mut report, &settings, &served).await;

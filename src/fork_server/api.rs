@@ -351,6 +351,17 @@ pub struct Diagnostics {
     pub run_launcher: String,
     /// Whether a claim was taken and given back.
     pub claims: bool,
+    /// What sends messages with this configuration and environment.
+    pub senders: Vec<SenderView>,
+}
+
+/// An executor or run launcher, as `dagster.yaml` and the environment have it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SenderView {
+    /// Its name in Python.
+    pub name: String,
+    /// The name of the base queue it sends to, or what is wrong with its configuration.
+    pub queue: Result<String, String>,
 }
 
 /// Events of the hosts themselves.

@@ -3,6 +3,7 @@
 
 use crate::support;
 
+use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ sqs.set_queue_attributes(QueueUrl='{url}', Attributes={{
             "{check}: {checks:#?}"
         );
     }
-    assert!(said(&checks, "run launcher").contains("TaskiqRunLauncher"));
+    assert!(said(&checks, "commands").contains(env!("CARGO_BIN_EXE_dagster-taskiq-tui")));
     assert!(said(&checks, "storage").contains("this host alone"));
     assert!(said(&checks, "workers").contains("worker start"));
     // It has a dead-letter queue after too few receives, and bands that are not there.
@@ -132,4 +133,39 @@ sqs.set_queue_attributes(QueueUrl='{url}', Attributes={{
     assert!(said(&checks, "broker").contains("does not answer"));
     assert!(said(&checks, "webserver").starts_with("\"failed\""));
     assert!(said(&checks, "claims").starts_with("\"ok\""));
+}
+
+#[test]
+fn a_doctor_makes_executor_and_launcher_and_says_where_they_send() {
+    let scene = Scene::new("sent-to");
+    let home = scene.project.home();
+    let args = ["-y", scene.settings.as_str()];
+    let (checks, code) = doctor(&home, &args);
+    assert_eq!(code, 0);
+    // dagster.yaml names the queue, and the environment, which the executor looks at, does not.
+    let launcher = said(&checks, "run launcher");
+    let goes = launcher.starts_with("\"ok\"") && launcher.ends_with("through the queue sent-to");
+    assert!(goes, "{launcher}");
+    let executor = said(&checks, "executor");
+    let warns =
+        executor.starts_with("\"warning\"") && executor.contains("queue dagster-tasks, which");
+    assert!(warns, "{executor}");
+
+    let file = home.join("dagster.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let broken = text.replace("endpoint_url: 'http://", "endpoint_url: '");
+    fs::write(&file, broken).unwrap();
+    let (checks, code) = doctor(&home, &args);
+    assert_eq!(code, 1);
+    let launcher = said(&checks, "run launcher");
+    assert!(
+        launcher.contains("TaskiqRunLauncher cannot be made: endpoint_url"),
+        "{launcher}"
+    );
+
+    let other = text.replace("/sent-to'", "/elsewhere'");
+    fs::write(&file, other).unwrap();
+    let (checks, code) = doctor(&home, &args);
+    assert_eq!(code, 0);
+    assert!(said(&checks, "run launcher").contains("elsewhere, which this worker does not serve"));
 }

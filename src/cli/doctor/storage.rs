@@ -9,7 +9,7 @@ use crate::cli::worker::{WorkerError, host_settings, identity};
 use crate::config::Settings;
 use crate::dagster;
 use crate::domain::{FleetWorker, Timestamp};
-use crate::fork_server::{Diagnostics, ForkServers};
+use crate::fork_server::{Diagnostics, ForkServers, SenderView};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -20,7 +20,7 @@ pub(super) async fn examine(report: &mut Report, settings: &Settings, queues: &[
             let (notices, _unheard) = mpsc::channel(1);
             match ForkServers::start(options, notices).await {
                 Ok(hosts) => {
-                    instance(report, settings, &hosts, &python).await;
+                    instance(report, settings, &hosts, &python, queues).await;
                     fleet(report, &hosts, queues).await;
                     hosts.shutdown(Duration::ZERO).await;
                 }
@@ -33,7 +33,13 @@ pub(super) async fn examine(report: &mut Report, settings: &Settings, queues: &[
     webserver(report, settings).await;
 }
 
-async fn instance(report: &mut Report, settings: &Settings, hosts: &ForkServers, python: &str) {
+async fn instance(
+    report: &mut Report,
+    settings: &Settings,
+    hosts: &ForkServers,
+    python: &str,
+    queues: &[String],
+) {
     let about = match hosts.about().await {
         Ok(about) => about,
         Err(problem) => return report.failed("storage", problem.to_string()),
@@ -73,17 +79,41 @@ async fn instance(report: &mut Report, settings: &Settings, hosts: &ForkServers,
             "one that no other process can hold was refused: steps cannot be kept from running twice",
         );
     }
-    if about.run_launcher == "TaskiqRunLauncher" {
+    let launcher = &about.run_launcher;
+    if about.senders.iter().all(|sender| sender.name != *launcher) {
         report.ok(
             "run launcher",
-            "TaskiqRunLauncher: runs travel on the queue too",
+            format!("{launcher}: only steps travel on the queue"),
         );
+    }
+    for sender in &about.senders {
+        add_sender(report, sender, queues);
+    }
+}
+
+/// What sends messages from this host, with the environment of `doctor`.
+fn add_sender(report: &mut Report, sender: &SenderView, served: &[String]) {
+    let name = &sender.name;
+    let (check, sends) = if name == "taskiq_executor" {
+        (
+            "executor",
+            "a job that names no queue sends its steps to the queue",
+        )
     } else {
-        let name = &about.run_launcher;
-        report.ok(
-            "run launcher",
-            format!("{name}: only steps travel on the queue"),
-        );
+        ("run launcher", "runs travel too, through the queue")
+    };
+    match &sender.queue {
+        Err(problem) => report.failed(check, format!("{name} cannot be made: {problem}")),
+        Ok(queue) if served.is_empty() || served.contains(queue) => {
+            report.ok(check, format!("{name}: {sends} {queue}"));
+        }
+        Ok(queue) => report.warning(
+            check,
+            format!(
+                "{name}: {sends} {queue}, which this worker does not serve: set `queue_url` in its \
+                 configuration, or DAGSTER_TASKIQ_SQS_QUEUE_URL on every host"
+            ),
+        ),
     }
 }
 

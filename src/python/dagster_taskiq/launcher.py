@@ -72,7 +72,8 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
         self._inst_data = inst_data
         self._workers_read: list[registry.Worker] = []
         self._workers_read_at = -math.inf
-        self._config: dict[str, Any] = {
+        #: As given in dagster.yaml, for :func:`dagster_taskiq.config.resolve`.
+        self.config: dict[str, Any] = {
             "queue_url": queue_url,
             "region_name": region_name,
             "endpoint_url": endpoint_url,
@@ -262,7 +263,7 @@ class TaskiqRunLauncher(RunLauncher, ConfigurableClass):
 
     def _send(self, run: DagsterRun, task: str, kwargs: Mapping[str, Any], attempt: int) -> None:
         if self._sender is None:
-            settings = resolve(self._config)
+            settings = resolve(self.config)
             self._sender = Sender(settings)
             self._settings = settings
         router = Router(self._settings, self._sender.base_url, run.tags)

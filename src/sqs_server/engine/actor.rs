@@ -34,6 +34,9 @@ const WELL_AFTER: Duration = Duration::from_secs(10);
 /// Time without a write after which the log is emptied.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
 
+/// The payloads of what receives took, by receive; `None` for a message without one.
+type Payloads = Vec<Vec<Option<Arc<Payload>>>>;
+
 /// Answers that wait for the commit.
 #[derive(Default)]
 pub struct Group {
@@ -44,8 +47,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// Answers everything; `payloads` are those of what the receives took.
-    fn answer(self, payloads: Vec<Vec<Option<Arc<Payload>>>>) {
+    /// Answers everything.
+    fn answer(self, payloads: Payloads) {
         for answer in self.answers {
             answer(Ok(()));
         }
@@ -237,11 +240,7 @@ impl EngineActor {
         }
     }
 
-    fn write(
-        &mut self,
-        group: &Group,
-        changes: &[Change],
-    ) -> rusqlite::Result<(bool, Vec<Vec<Option<Arc<Payload>>>>)> {
+    fn write(&mut self, group: &Group, changes: &[Change]) -> rusqlite::Result<(bool, Payloads)> {
         self.untidy |= changes.iter().any(Change::frees_space);
         for change in changes {
             if let Change::QueueSaved(record) = change {
