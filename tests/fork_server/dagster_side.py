@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
@@ -24,8 +24,11 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.types import ExecuteRunArgs, ExecuteStepArgs, ResumeRunArgs
 from dagster._serdes import deserialize_value, pack_value
 
+from _dagster_taskiq_host.instances import open_instance
+
 HERE = Path(__file__).parent
-instance = DagsterInstance.get()
+# Workers of other tests open the new home at the same time.
+instance = open_instance(None)
 
 
 def repository(file: str) -> ReconstructableRepository:

@@ -5,6 +5,7 @@ configuration) is only compared, and used under ``trust_message_instance`` alone
 """
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -56,12 +57,40 @@ def _open(packed_ref: str | None) -> DagsterInstance:
     if not Path(home).is_dir():
         raise InstanceUnusable(f"DAGSTER_HOME names {home}, which is not a folder")
     try:
-        return DagsterInstance.get()
+        with _alone_with_new_databases(home):
+            return DagsterInstance.get()
     except Exception as error:
         text = redact(" ".join(str(error).split()))
+        if "more than one head" in text:
+            text += (
+                " Two processes created these SQLite databases at the same time. If the home is"
+                " new, stop what uses it, remove its folders history and schedules, and start again"
+            )
         raise InstanceUnusable(
             f"dagster.yaml of {home} does not load: {type(error).__name__}: {text}"
         ) from error
+
+
+@contextlib.contextmanager
+def _alone_with_new_databases(home: str) -> Iterator[None]:
+    """Lets one process of this program at a time open an instance whose storage is SQLite.
+
+    Dagster 1.12 and 1.13 look for tables, create them and stamp their revision, without a lock. A
+    second process that finds the tables before the stamp adds another revision; from then on no
+    process can open the instance.
+    """
+    run_storage = InstanceRef.from_dir(home).run_storage_data
+    if run_storage is None or "sqlite" not in run_storage.class_name.lower():
+        yield
+        return
+    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Not every file system of other hosts has locks; there it is as with Dagster alone.
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def difference(instance: DagsterInstance, ref: InstanceRef | None) -> str | None:
