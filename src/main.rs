@@ -1,6 +1,6 @@
 //! The binary: everything lives in the library, so that tests and benchmarks can use it.
 
-/// The system's allocator took a tenth of a busy broker's processor time, this one a third of that.
+/// A busy broker spent a tenth of its processor time in the system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
