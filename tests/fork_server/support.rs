@@ -61,6 +61,10 @@ impl Side {
     fn start() -> Self {
         let mut child = Command::new(python())
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fork_server/dagster_side.py"))
+            .env(
+                "PYTHONPATH",
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("src/python"),
+            )
             .env("DAGSTER_HOME", home())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
