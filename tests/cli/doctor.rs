@@ -139,12 +139,13 @@ sqs.set_queue_attributes(QueueUrl='{url}', Attributes={{
 fn a_doctor_makes_executor_and_launcher_and_says_where_they_send() {
     let scene = Scene::new("sent-to");
     let home = scene.project.home();
-    let args = ["-y", scene.settings.as_str()];
+    let (url, endpoint) = (scene.project.queue_url(), &scene.broker.endpoint);
+    let args = ["--queue-url", url, "--endpoint-url", endpoint];
     let (checks, code) = doctor(&home, &args);
     assert_eq!(code, 0);
     // dagster.yaml names the queue, and the environment, which the executor looks at, does not.
     let launcher = said(&checks, "run launcher");
-    let goes = launcher.starts_with("\"ok\"") && launcher.ends_with("through the queue sent-to");
+    let goes = launcher.starts_with("\"ok\"") && launcher.ends_with("through the queue sent-to\"");
     assert!(goes, "{launcher}");
     let executor = said(&checks, "executor");
     let warns =
