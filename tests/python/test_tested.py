@@ -45,7 +45,7 @@ def test_an_executor_on_a_newer_dagster_warns_once_and_its_runs_are_executed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     instance, _ = shared
-    monkeypatch.setattr(tested, "NEWEST", "1.12.3")
+    monkeypatch.setattr(tested, "NEWEST", "1.11.0")
     monkeypatch.setattr(run_loop, "_warned", [])
     with caplog.at_level(logging.WARNING, "dagster_taskiq"):
         for _ in range(2):

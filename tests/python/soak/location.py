@@ -12,7 +12,7 @@ from dagster_taskiq import taskiq_executor
 POLICY = RetryPolicy(max_retries=30)
 #: Steps of a job that runs them beside each other.
 FAN = 96
-LIMITED = "soak-limited"
+LIMITED = "soak_limited"
 
 
 def trace(context) -> None:
