@@ -351,7 +351,7 @@ pub struct Diagnostics {
     pub run_launcher: String,
     /// Whether a claim was taken and given back.
     pub claims: bool,
-    /// What sends messages with this configuration and environment.
+    /// The executor and, if it is ours, the run launcher.
     pub senders: Vec<SenderView>,
 }
 

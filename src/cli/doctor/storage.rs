@@ -91,7 +91,7 @@ async fn instance(
     }
 }
 
-/// What sends messages from this host, with the environment of `doctor`.
+/// Adds the executor or the run launcher, made with the environment of `doctor`.
 fn add_sender(report: &mut Report, sender: &SenderView, served: &[String]) {
     let name = &sender.name;
     let (check, sends) = if name == "taskiq_executor" {

@@ -34,7 +34,7 @@ const WELL_AFTER: Duration = Duration::from_secs(10);
 /// Time without a write after which the log is emptied.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
 
-/// The payloads of what receives took, by receive; `None` for a message without one.
+/// Payloads of the received messages, by receive; `None` for a message without one.
 type Payloads = Vec<Vec<Option<Arc<Payload>>>>;
 
 /// Answers that wait for the commit.
