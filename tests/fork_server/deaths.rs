@@ -1,7 +1,8 @@
 //! Deaths and cancellations: of a step's process, its host, the worker, a run. What must hold
 //! afterwards: the log has exactly one end per attempt, and no process is left.
 
-use crate::support;
+use crate::hosts;
+use crate::support::{PATIENCE, side::alive};
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +14,8 @@ use dagster_taskiq_tui::fork_server::{
     ExitKind, ForkServerError, ForkServerNotice, ForkServers, LostPolicy, Outcome, Report,
     StepStatus,
 };
+use hosts::{Run, Worker, ask, execute, home, kill, runtime, settings, shared, until};
 use serde_json::json;
-use support::{
-    PATIENCE, Run, Worker, alive, ask, execute, home, kill, runtime, settings, shared, until,
-};
 use tokio::sync::mpsc;
 
 fn assert_success(outcome: &Outcome) {

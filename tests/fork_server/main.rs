@@ -7,6 +7,8 @@
 )]
 
 mod deaths;
+mod hosts;
 mod stacks;
+#[path = "../support/mod.rs"]
 mod support;
 mod tasks;

@@ -1,7 +1,7 @@
 //! Stacks of running steps: in every isolation, in C code, and of processes that must get no
 //! signal.
 
-use crate::support;
+use crate::hosts;
 
 use std::fs::File;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use dagster_taskiq_tui::domain::Isolation;
 use dagster_taskiq_tui::fork_server::{Execution, ForkServers, Outcome, Progress, StepStatus};
-use support::{Run, execute, runtime, shared, until};
+use hosts::{Run, execute, runtime, shared, until};
 use tokio::task::JoinHandle;
 
 const MODES: [Isolation; 3] = [Isolation::Fork, Isolation::Reuse, Isolation::Fresh];
@@ -47,7 +47,7 @@ async fn stack_with(hosts: &ForkServers, task_id: &str, words: &str) -> String {
 }
 
 async fn killed(hosts: &ForkServers, task_id: &str, running: Running) {
-    support::kill(hosts.process_of(task_id).unwrap());
+    hosts::kill(hosts.process_of(task_id).unwrap());
     running.await.unwrap();
 }
 

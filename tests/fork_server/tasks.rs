@@ -1,10 +1,10 @@
 //! Steps and runs on warm Python hosts with a real dagster: what is in its log afterwards.
 
-use crate::support;
+use crate::hosts;
 
 use dagster_taskiq_tui::fork_server::{ExitKind, Outcome, Progress, StepStatus};
+use hosts::{Run, ask, execute, runtime, shared};
 use serde_json::json;
-use support::{Run, ask, execute, runtime, shared};
 
 fn finished(outcome: &Outcome) -> Option<StepStatus> {
     match outcome {

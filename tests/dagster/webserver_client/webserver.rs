@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use dagster_taskiq_tui::dagster::Client;
 use tokio::sync::OnceCell;
+
+use crate::support;
 
 /// The only webserver of this process; it ends when the process does, with its standard input.
 static WEBSERVER: OnceCell<Webserver> = OnceCell::const_new();
@@ -28,14 +30,6 @@ pub struct Webserver {
     /// Its `DAGSTER_HOME`.
     home: PathBuf,
     _process: Child,
-}
-
-/// The Python that has dagster and dagster-webserver.
-fn python() -> PathBuf {
-    let mut tell = |line: &str| eprintln!("{line}");
-    dagster_taskiq_tui::environment::managed::ensure(&mut tell)
-        .expect("the managed Python environment")
-        .python
 }
 
 /// The webserver, started on first use.
@@ -69,12 +63,9 @@ pub async fn delete_runs(run_ids: &[String]) {
 async fn run_python(script: String) {
     let home = webserver().await.home.clone();
     let output = tokio::task::spawn_blocking(move || {
-        let mut command = Command::new(python());
+        let mut command = support::python_command();
         let command = command.args(["-c", &script]).env("DAGSTER_HOME", home);
-        command
-            .env_remove("PYTHONDONTWRITEBYTECODE")
-            .output()
-            .unwrap()
+        command.output().unwrap()
     });
     let output = output.await.unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -82,7 +73,6 @@ async fn run_python(script: String) {
 }
 
 async fn start() -> Webserver {
-    let python = python();
     let home = tempfile::Builder::new()
         .prefix("dtq-dagster-")
         .tempdir()
@@ -93,12 +83,11 @@ async fn start() -> Webserver {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dagster");
-    let mut process = Command::new(python)
+    let mut process = support::python_command()
         .arg(files.join("serve.py"))
         .arg(files.join("definitions.py"))
         .arg(port.to_string())
         .arg(&home)
-        .env_remove("PYTHONDONTWRITEBYTECODE")
         .stdin(Stdio::piped())
         .stdout(File::create(&log).unwrap())
         .stderr(File::options().append(true).open(&log).unwrap())

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,16 +20,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-/// How long anything may take on a loaded machine before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(90);
-
-/// The interpreter that has dagster.
-pub fn python() -> PathBuf {
-    let mut tell = |line: &str| eprintln!("{line}");
-    dagster_taskiq_tui::environment::managed::ensure(&mut tell)
-        .expect("the managed Python environment")
-        .python
-}
+use crate::support::{self, PATIENCE};
 
 /// The one runtime of this test binary: the shared hosts live on it.
 pub fn runtime() -> &'static Runtime {
@@ -59,12 +50,8 @@ pub struct Side {
 
 impl Side {
     fn start() -> Self {
-        let mut child = Command::new(python())
+        let mut child = support::python_command()
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fork_server/dagster_side.py"))
-            .env(
-                "PYTHONPATH",
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("src/python"),
-            )
             .env("DAGSTER_HOME", home())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -219,7 +206,7 @@ fn execution(kind: TaskKind, kwargs: Value, attempt: u32) -> Execution {
 /// Settings for a worker of this name.
 pub fn settings(worker: &str) -> ForkServerSettings {
     ForkServerSettings {
-        python: python(),
+        python: support::python().to_owned(),
         dagster_home: Some(home().to_owned()),
         trust_message_instance: false,
         allow_locations: Vec::new(),
@@ -298,18 +285,6 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain for: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// Whether a process exists and is not a zombie.
-pub fn alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .trim_start()
-            .starts_with('Z')
-    })
 }
 
 /// Sends SIGKILL to one process.
