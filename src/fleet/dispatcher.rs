@@ -23,7 +23,7 @@ pub(super) struct Dispatcher {
     poller: Option<WebserverHandle>,
     /// Receiver of the webserver's updates.
     updates: mpsc::Sender<webserver::WebserverUpdate>,
-    /// Fallback for commands about queues that no linked worker can carry out.
+    /// Fallback for commands about queues that no connected worker can carry out.
     direct_queues: Option<mpsc::Sender<Request>>,
     /// Starter of workers.
     starter: Option<mpsc::Sender<Request>>,
@@ -205,7 +205,7 @@ fn addressees(
             return Err(NoAddressee::Named(reason));
         }
         if linked.is_empty() {
-            return Err(NoAddressee::Named(format!("worker {id} is not linked")));
+            return Err(NoAddressee::Named(format!("worker {id} is not connected")));
         }
     }
     let route = command.route();
@@ -219,17 +219,17 @@ fn addressees(
         });
         let Some(first) = subscribed else {
             return Err(NoAddressee::ForDirectQueues(format!(
-                "no linked worker is subscribed to queue {queue}; {BY_HAND}"
+                "no connected worker is subscribed to queue {queue}; {BY_HAND}"
             )));
         };
         linked = vec![linked.swap_remove(first)];
     }
     if linked.is_empty() {
-        let start_one = || "no worker is linked; start one".to_owned();
+        let start_one = || "no worker is connected; start one".to_owned();
         return Err(match route {
             Route::Storage => NoAddressee::ForDirectQueues(start_one()),
             Route::Queues(_) => {
-                NoAddressee::ForDirectQueues(format!("no worker is linked; {BY_HAND}"))
+                NoAddressee::ForDirectQueues(format!("no worker is connected; {BY_HAND}"))
             }
             Route::Worker | Route::Alarms | Route::Dagster | Route::Console => {
                 NoAddressee::Named(start_one())

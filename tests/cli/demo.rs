@@ -139,7 +139,7 @@ fn its_console_takes_the_consoles_flags_works_on_queues_without_its_worker_and_s
     let pid = worker.split([' ', '/']).find_map(|part| part.parse().ok());
     let pid = pid.unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-    console.wait_for("No worker is linked");
+    console.wait_for("No worker is connected");
     wait_until("the bell", DEMO, || rang(&console).then_some(()));
 
     console.keys("2");

@@ -245,11 +245,11 @@ fn output_that_nobody_has_is_told_and_looked_for_in_both_places_again() {
     answer(&mut harness, output, missing());
     let (request, _) = asked(&harness.effects)[0].clone();
     harness.effects.clear();
-    let reply = Reply::Failed(String::from("worker etl-2 is not linked"));
+    let reply = Reply::Failed(String::from("worker etl-2 is not connected"));
     harness.tell(Message::Reply { request, reply });
     assert_eq!(asked(&harness.effects), []);
     let screen = harness.screen();
-    assert!(screen.contains("worker etl-2 is not linked"), "{screen}");
+    assert!(screen.contains("worker etl-2 is not connected"), "{screen}");
     harness.now += SignedDuration::from_secs(2);
     harness.tell(Message::Tick);
     let questions = asked(&harness.effects);

@@ -173,7 +173,7 @@ async fn two_workers_answer_as_one_and_one_can_be_named() {
     let unknown = ask(&handle, Some("three"), Command::Pause).await;
     assert_eq!(
         unknown,
-        Reply::Failed("worker pause was not sent: worker three is not linked".to_owned())
+        Reply::Failed("worker pause was not sent: worker three is not connected".to_owned())
     );
     drop((one, two));
 }
@@ -198,7 +198,7 @@ async fn a_queue_is_drained_by_one_worker_that_is_subscribed_to_it() {
         panic!("nobody has that queue");
     };
     assert!(
-        reason.contains("no linked worker is subscribed to queue other"),
+        reason.contains("no connected worker is subscribed to queue other"),
         "{reason}"
     );
 }
@@ -418,7 +418,7 @@ async fn commands_that_nobody_carries_out_get_a_sentence() {
     };
     assert_eq!(
         reason,
-        "worker pause was not sent: no worker is linked; start one"
+        "worker pause was not sent: no worker is connected; start one"
     );
     let Reply::Failed(reason) = ask(&handle, None, launch()).await else {
         panic!("there is no webserver");

@@ -57,7 +57,7 @@ fn host<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Source> {
     sources.find(|source| source.kind == SourceKind::Host && source.address == name)
 }
 
-/// Why a host is not linked.
+/// Why a host is not connected.
 fn reason<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a str> {
     match &host(snapshot, name)?.health {
         SourceHealth::Down { reason } => Some(reason),
@@ -256,7 +256,7 @@ async fn a_lost_connection_is_a_badge_with_what_was_known_and_comes_back_by_itse
     let why = reason(&snapshot, "etl-a").unwrap_or_default();
     assert!(why.contains("127.0.0.1"), "ssh's own words: {why}");
     let reply = ask(&handle, "first", Command::Pause).await;
-    let refused = "worker pause was not sent: worker first is not linked";
+    let refused = "worker pause was not sent: worker first is not connected";
     assert_eq!(reply, Reply::Failed(refused.to_owned()));
 
     worker.receive("meanwhile");

@@ -9,8 +9,8 @@ use crate::domain::{
     SourceKind, WorkerState, WorkerView, seconds_between,
 };
 
-/// Beginning of the alarm text if no worker is linked.
-pub const NO_WORKER: &str = "No worker is linked";
+/// Beginning of the alarm text if no worker is connected.
+pub const NO_WORKER: &str = "No worker is connected";
 
 /// Subject of the alarm that concerns every queue.
 const ALL: &str = "all queues";

@@ -110,7 +110,7 @@ impl App {
                 worker.id(),
                 worker.hostname()
             ),
-            None => String::from("No worker is linked: S starts one"),
+            None => String::from("No worker is connected: S starts one"),
         }
     }
 

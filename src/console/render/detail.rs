@@ -253,7 +253,7 @@ impl Page<'_> {
         self.time("last report", Some(worker.heartbeat_at));
         self.heading(String::from("from Dagster's storage"));
         let how = format!(
-            "This console is not linked to it: dagster-taskiq-tui attach --host {}",
+            "This console is not connected to it: dagster-taskiq-tui attach --host {}",
             worker.hostname
         );
         for part in text::wrap(&how, self.width.max(8)) {

@@ -139,7 +139,7 @@ impl Table for Workers {
     }
 
     fn empty(_ctx: Ctx) -> &'static str {
-        "No worker is linked: nothing takes messages from the queues. S starts one."
+        "No worker is connected: nothing takes messages from the queues. S starts one."
     }
 
     fn tab_count(ctx: Ctx) -> Option<Span<'static>> {
@@ -268,7 +268,7 @@ fn heartbeat(ctx: Ctx, worker: WorkerRow) -> Line<'static> {
     Line::from(span("now", ctx.roles.dim))
 }
 
-/// Data of a worker that this console is not linked to.
+/// Data of a worker that this console is not connected to.
 fn elsewhere(ctx: Ctx, buf: &mut Buffer, area: Rect, worker: &FleetWorker, framed: bool) {
     if area.is_empty() {
         return;

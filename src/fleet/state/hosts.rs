@@ -79,7 +79,7 @@ impl FleetState {
             HostEvent::Up(hello) => {
                 self.doubt(name, Presence::Here, Presence::Unsure);
                 tracing::info!(
-                    "linked {name}: {} with dagster-taskiq-tui {}",
+                    "connected to {name}: {} with dagster-taskiq-tui {}",
                     hello.host,
                     hello.version
                 );

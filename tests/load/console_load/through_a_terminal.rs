@@ -95,7 +95,7 @@ pub fn key_to_screen(ssh: bool) -> Result<(), Failure> {
     wait_for("Overview")?;
     let mut taken = Vec::new();
     for number in 0..KEYS {
-        let (key, text) = [("4", "STATUS"), ("5", "No worker is linked: nothing")][number % 2];
+        let (key, text) = [("4", "STATUS"), ("5", "No worker is connected: nothing")][number % 2];
         // Not in step with the frames.
         thread::sleep(Duration::from_millis(u64::try_from(90 + number * 37 % 60)?));
         let pressed = Instant::now();

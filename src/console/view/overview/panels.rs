@@ -73,7 +73,7 @@ pub(super) fn workers(ctx: Ctx, area: Rect, framed: bool, buf: &mut Buffer) {
     ];
     let inner = panel(ctx, buf, area, "Workers", &Line::default(), framed);
     if ctx.snapshot.workers.is_empty() {
-        return empty(ctx, inner, "No worker is linked.", buf);
+        return empty(ctx, inner, "No worker is connected.", buf);
     }
     let rows = ctx.snapshot.workers.iter().map(|worker| {
         vec![
