@@ -78,9 +78,12 @@ impl Context<'_> {
     }
 
     /// The queue a URL names: the last part of its path, in the account before it. The host is
-    /// ignored.
+    /// ignored. Without a URL there is no such queue (recorded).
     fn queue_in(&self, url: Option<String>) -> Result<String, SqsError> {
-        let url = required(url, "QueueUrl")?;
+        let url = url.unwrap_or_default();
+        if url.is_empty() {
+            return Err(SqsError::no_such_queue());
+        }
         let path = url
             .split(['?', '#'])
             .next()

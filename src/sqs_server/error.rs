@@ -16,6 +16,8 @@ pub enum ErrorKind {
     InvalidParameterValue,
     /// A required member is absent.
     MissingParameter,
+    /// A member of a batch's entry is empty.
+    EmptyValue,
     /// An attribute name that SQS does not know.
     InvalidAttributeName,
     /// An attribute's value is not allowed.
@@ -52,8 +54,10 @@ pub enum ErrorKind {
     Serialization,
     /// The request is not allowed to do this, with any signature.
     AccessDenied,
-    /// The request's signature is absent.
+    /// The request's signature is absent (query protocol).
     MissingAuthenticationToken,
+    /// The request's signature lacks a part.
+    IncompleteSignature,
     /// The request is signed with a key this server does not know.
     InvalidClientTokenId,
     /// The request's signature is wrong.
@@ -88,13 +92,15 @@ impl ErrorKind {
             Self::MissingParameter => {
                 ("MissingRequiredParameterException", "MissingParameter", 400)
             }
+            Self::EmptyValue => ("EmptyValue", "EmptyValue", 400),
             Self::InvalidAttributeName => ("InvalidAttributeName", "InvalidAttributeName", 400),
             Self::InvalidAttributeValue => ("InvalidAttributeValue", "InvalidAttributeValue", 400),
             Self::InvalidMessageContents => {
                 ("InvalidMessageContents", "InvalidMessageContents", 400)
             }
             Self::ReceiptHandleIsInvalid => {
-                ("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid", 400)
+                // The status of AWS's answers, and of its SDK for JavaScript.
+                ("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid", 404)
             }
             Self::MessageNotInflight => (
                 "MessageNotInflight",
@@ -151,6 +157,9 @@ impl ErrorKind {
                 "MissingAuthenticationToken",
                 403,
             ),
+            Self::IncompleteSignature => {
+                ("IncompleteSignatureException", "IncompleteSignature", 400)
+            }
             Self::InvalidClientTokenId => {
                 ("UnrecognizedClientException", "InvalidClientTokenId", 403)
             }
@@ -159,6 +168,26 @@ impl ErrorKind {
             }
             Self::ServiceUnavailable => ("ServiceUnavailableException", "ServiceUnavailable", 503),
             Self::InternalFailure => ("InternalFailure", "InternalFailure", 500),
+        }
+    }
+
+    /// The namespace of its name in the JSON protocol (`__type`, before the `#`): errors that the
+    /// service's model does not have come from AWS's framework (recorded).
+    #[must_use]
+    pub fn namespace(self) -> &'static str {
+        match self {
+            Self::InvalidParameterValue
+            | Self::MissingParameter
+            | Self::InvalidAction
+            | Self::Serialization
+            | Self::AccessDenied
+            | Self::MissingAuthenticationToken
+            | Self::IncompleteSignature
+            | Self::InvalidClientTokenId
+            | Self::SignatureDoesNotMatch
+            | Self::ServiceUnavailable
+            | Self::InternalFailure => "com.amazon.coral.service",
+            _ => "com.amazonaws.sqs",
         }
     }
 
@@ -194,7 +223,7 @@ pub struct SqsError {
 }
 
 /// The kinds by which an injected error can be named.
-const NAMED: [ErrorKind; 27] = [
+const NAMED: [ErrorKind; 28] = [
     ErrorKind::QueueDoesNotExist,
     ErrorKind::QueueNameExists,
     ErrorKind::QueueDeletedRecently,
@@ -218,6 +247,7 @@ const NAMED: [ErrorKind; 27] = [
     ErrorKind::InvalidAction,
     ErrorKind::AccessDenied,
     ErrorKind::MissingAuthenticationToken,
+    ErrorKind::IncompleteSignature,
     ErrorKind::InvalidClientTokenId,
     ErrorKind::SignatureDoesNotMatch,
     ErrorKind::ServiceUnavailable,

@@ -229,7 +229,7 @@ test("errors are the client's own classes, with the codes of both protocols", as
   const batch = (Entries) => client.sendMessageBatch({ QueueUrl, Entries });
   await refused(client.sendMessage({ QueueUrl: none, MessageBody: "x" }), sqs.QueueDoesNotExist, old("NonExistentQueue"));
   await refused(client.createQueue({ QueueName, Attributes: { DelaySeconds: "9" } }), sqs.QueueNameExists, "QueueAlreadyExists");
-  await refused(client.deleteMessage({ QueueUrl, ReceiptHandle: "x" }), sqs.ReceiptHandleIsInvalid, "ReceiptHandleIsInvalid");
+  await refused(client.deleteMessage({ QueueUrl, ReceiptHandle: "x" }), sqs.ReceiptHandleIsInvalid, "ReceiptHandleIsInvalid", 404);
   await refused(batch([]), sqs.EmptyBatchRequest, old("EmptyBatchRequest"));
   await refused(batch(eleven), sqs.TooManyEntriesInBatchRequest, old("TooManyEntriesInBatchRequest"));
   await refused(batch([entry, entry]), sqs.BatchEntryIdsNotDistinct, old("BatchEntryIdsNotDistinct"));

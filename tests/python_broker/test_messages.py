@@ -233,7 +233,7 @@ def test_a_batch_fails_in_part(sqs: Any) -> None:
     assert all(one["SenderFault"] is True and one["Message"] for one in answer["Failed"])
     assert {one["Id"]: one["Code"] for one in answer["Failed"]} == {
         "characters": "InvalidMessageContents",
-        "empty": "MissingParameter",
+        "empty": "EmptyValue",
         "delay": "InvalidParameterValue",
     }
     assert bodies(receive(sqs, url)) == ["1", "2"]

@@ -1,4 +1,4 @@
-"""URLs that carry their signature, against a broker with keys. Run with the last boto3 that spoke
+"""Signatures, in URLs above all, against a broker with keys. Run with the last boto3 that spoke
 the query protocol: it puts a whole request into such a URL."""
 
 from __future__ import annotations
@@ -106,3 +106,19 @@ def test_a_presigned_url_has_a_life(keyed_sqs: Any) -> None:
         assert code_of(url) == expected
     for life in (0, 604_801):
         assert code_of(url_for(keyed_sqs, "list_queues", life=life))[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("signature", "status", "code"),
+    [
+        ({}, 403, "AccessDenied;Sender"),
+        ({"Authorization": "Basic YTpi"}, 403, "AccessDenied;Sender"),
+        ({"Authorization": "AWS4-HMAC-SHA256 Credential=x"}, 400, "IncompleteSignature;Sender"),
+    ],
+)
+def test_over_json_no_signature_and_half_of_one_are_refused_as_recorded(
+    endpoint: str, signature: dict[str, str], status: int, code: str
+) -> None:
+    named = {"Content_Type": "application/x-amz-json-1.0", "X_Amz_Target": "AmazonSQS.ListQueues"}
+    found, headers, _ = post(endpoint, b"{}", **named, **signature)
+    assert (found, headers["x-amzn-query-error"]) == (status, code)

@@ -38,7 +38,8 @@ NO_QUEUE = "http://sqs.eu-central-1.amazonaws.com/000000000000/no-such-queue"
             PREFIX + "NonExistentQueue",
         ),
         ("GetQueueUrl", {"QueueName": "nope"}, "QueueDoesNotExist", PREFIX + "NonExistentQueue"),
-        ("GetQueueUrl", {}, "MissingRequiredParameterException", "MissingParameter"),
+        ("DeleteMessage", {"QueueUrl": NO_QUEUE}, "QueueDoesNotExist", PREFIX + "NonExistentQueue"),
+        ("GetQueueUrl", {}, "InvalidParameterValueException", "InvalidParameterValue"),
         (
             "CreateQueue",
             {"QueueName": "a b"},
@@ -66,7 +67,9 @@ def test_an_error_has_its_type_and_the_query_code_in_a_header(
     status, headers, body = call(endpoint, action, members)
     assert status == 400
     assert headers["x-amzn-query-error"] == f"{code};Sender"
-    assert body["__type"] == f"com.amazonaws.sqs#{shape}"
+    # Errors that the service's model does not have come from AWS's framework.
+    space = "com.amazon.coral.service" if shape.endswith("Exception") else "com.amazonaws.sqs"
+    assert body["__type"] == f"{space}#{shape}"
     assert body["message"]
     assert headers["content-type"] == "application/x-amz-json-1.0"
 
@@ -78,7 +81,7 @@ def test_an_error_has_its_type_and_the_query_code_in_a_header(
 def test_malformed_json_is_the_clients_fault(endpoint: str, body: bytes) -> None:
     status, headers, answer = call(endpoint, "SendMessage", body)
     assert status == 400
-    assert answer["__type"].startswith("com.amazonaws.sqs#")
+    assert answer["__type"].startswith("com.amazon.coral.service#")
     assert headers["x-amzn-query-error"].endswith(";Sender")
 
 
@@ -193,7 +196,7 @@ def test_a_request_that_is_far_too_large_is_refused(endpoint: str) -> None:
 @pytest.mark.parametrize("kind", [queue, fifo])
 def test_missing_members_are_named(sqs: Any, kind: Any) -> None:
     url = kind(sqs)
-    with refused("MissingParameter", "QueueUrl"):
+    with refused("AWS.SimpleQueueService.NonExistentQueue"):
         sqs.receive_message()
     with refused("MissingParameter", "MessageBody"):
         sqs.send_message(QueueUrl=url)

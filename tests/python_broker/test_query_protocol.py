@@ -182,7 +182,7 @@ def test_batches_fail_in_part(sqs: Any) -> None:
     result = "SendMessageBatchResult/"
     assert status == 200
     assert text(answer, result + "SendMessageBatchResultEntry/Id") == "a"
-    assert text(answer, result + "BatchResultErrorEntry/Code") == "MissingParameter"
+    assert text(answer, result + "BatchResultErrorEntry/Code") == "EmptyValue"
     assert text(answer, result + "BatchResultErrorEntry/SenderFault") == "true"
     (message,) = receive(sqs, url)
     for action in ("ChangeMessageVisibilityBatch", "DeleteMessageBatch"):
@@ -300,3 +300,21 @@ def test_an_unsigned_get_reads_and_changes_nothing(sqs: Any, endpoint: str) -> N
         urllib.request.urlopen(f"{endpoint}/?{urllib.parse.urlencode(asked)}")
     assert refused.value.code == 403
     assert counts(sqs, url)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"Value_StringValue": "v"}, "must contain non-empty message attribute name"),
+        ({"Name": "k"}, "must contain non-empty message attribute type"),
+    ],
+)
+def test_an_attribute_without_a_name_or_a_value_is_refused_not_left_out(
+    sqs: Any, given: dict[str, str], reason: str
+) -> None:
+    url = queue(sqs)
+    attribute = {f"MessageAttribute_1_{name}": value for name, value in given.items()}
+    status, root = ask(url, Action="SendMessage", MessageBody="x", **attribute)
+    assert (status, text(root, "Error/Code")) == (400, "InvalidParameterValue")
+    assert reason in str(text(root, "Error/Message"))
+    assert counts(sqs, url) == (0, 0, 0)

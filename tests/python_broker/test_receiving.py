@@ -262,9 +262,9 @@ def test_a_late_change_of_visibility_has_no_effect_on_a_standard_queue(sqs: Any)
 @pytest.mark.parametrize("handle", ["garbage", "AQEB", "AAAA" * 20, "ä"])
 def test_a_handle_that_never_was_is_invalid(sqs: Any, handle: str) -> None:
     url = queue(sqs)
-    with refused("ReceiptHandleIsInvalid"):
+    with refused("ReceiptHandleIsInvalid", status=404):
         sqs.delete_message(QueueUrl=url, ReceiptHandle=handle)
-    with refused("ReceiptHandleIsInvalid"):
+    with refused("ReceiptHandleIsInvalid", status=404):
         sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=1)
 
 
@@ -272,7 +272,7 @@ def test_a_handle_of_another_queue_is_invalid(sqs: Any) -> None:
     url, other = queue(sqs), queue(sqs)
     put(sqs, url, "x")
     (message,) = receive(sqs, url)
-    with refused("ReceiptHandleIsInvalid"):
+    with refused("ReceiptHandleIsInvalid", status=404):
         delete(sqs, other, message)
     assert counts(sqs, url) == (0, 1, 0)
 

@@ -77,6 +77,7 @@ fn answers_are_as_recorded_from_aws() {
         "test_recorded.py",
         "test_recorded_queues.py",
         "test_recorded_fifo.py",
+        "test_recorded_raw.py",
     ];
     run_against(python(), &Server::start(folder.path()), &files);
 }

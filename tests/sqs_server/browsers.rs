@@ -62,7 +62,7 @@ async fn a_refusal_has_the_form_of_the_protocol_that_was_spoken() {
     let json = send_raw(server.address(), "POST /", &json, "{}");
     assert!(
         json.body
-            .contains("com.amazonaws.sqs#AccessDeniedException"),
+            .contains("com.amazon.coral.service#AccessDeniedException"),
         "{}",
         json.body
     );

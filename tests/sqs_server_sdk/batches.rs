@@ -75,7 +75,7 @@ async fn a_batch_of_sends_fails_in_part() {
         failures(answer.failed()),
         [
             ("characters", "InvalidMessageContents"),
-            ("empty", "MissingParameter"),
+            ("empty", "EmptyValue"),
             ("delay", "InvalidParameterValue"),
             ("attributes", "InvalidParameterValue"),
         ]

@@ -264,7 +264,7 @@ pub fn refused<T: Debug, E: ProvideErrorMetadata + Debug>(
     let text = error.message().unwrap();
     assert!(text.contains(words), "{text}");
     let status = match code.rsplit('.').next().unwrap() {
-        "ResourceNotFoundException" => 404,
+        "ReceiptHandleIsInvalid" | "ResourceNotFoundException" => 404,
         "OverLimit" | "PurgeQueueInProgress" => 403,
         _ => 400,
     };

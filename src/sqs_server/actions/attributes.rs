@@ -12,6 +12,8 @@ use crate::sqs_server::state::settings::is_known;
 
 /// Maximum number of actions that a statement of a policy may name.
 const MAX_ACTIONS: usize = 7;
+/// Maximum length of a statement's label.
+const MAX_LABEL: usize = 80;
 /// The actions that other accounts can be allowed to perform.
 const SHARED: [&str; 9] = [
     "*",
@@ -131,6 +133,18 @@ pub async fn add_permission(ctx: &Context<'_>, input: AddPermission) -> Result<E
         .aws_account_ids
         .filter(|accounts| !accounts.is_empty())
         .ok_or_else(|| SqsError::missing("AWSAccountIds"))?;
+    let is_in_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if label.len() > MAX_LABEL || !label.bytes().all(is_in_label) {
+        let reason = "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 \
+                      in length.";
+        return Err(SqsError::invalid("Label", label, reason));
+    }
+    let is_account =
+        |id: &str| id == "*" || (id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()));
+    if !accounts.iter().all(|id| is_account(id)) {
+        let given = format!("[{}]", accounts.join(", "));
+        return Err(SqsError::invalid("PrincipalId", given, "Unable to verify."));
+    }
     let actions = input
         .actions
         .filter(|actions| !actions.is_empty())
@@ -173,10 +187,7 @@ pub async fn add_permission(ctx: &Context<'_>, input: AddPermission) -> Result<E
                 "Statement": [],
             });
         }
-        let statements = policy["Statement"].as_array_mut();
-        let Some(statements) = statements else {
-            return Err(SqsError::invalid_attribute("Policy"));
-        };
+        let mut statements = take_statements(policy);
         if statements
             .iter()
             .any(|statement| statement["Sid"] == label.as_str())
@@ -184,6 +195,7 @@ pub async fn add_permission(ctx: &Context<'_>, input: AddPermission) -> Result<E
             return Err(SqsError::invalid("Label", &label, "Already exists."));
         }
         statements.push(statement);
+        policy["Statement"] = Value::from(statements);
         Ok(())
     })
     .await
@@ -204,7 +216,7 @@ pub async fn remove_permission(
     let label = required(input.label, "Label")?;
     change_policy(ctx, queue, move |policy| {
         let missing = || SqsError::invalid("Label", &label, "can't find label.");
-        let statements = policy["Statement"].as_array_mut().ok_or_else(missing)?;
+        let mut statements = take_statements(policy);
         let before = statements.len();
         statements.retain(|statement| statement["Sid"] != label.as_str());
         if statements.len() == before {
@@ -212,6 +224,8 @@ pub async fn remove_permission(
         }
         if statements.is_empty() {
             *policy = Value::Null;
+        } else {
+            policy["Statement"] = Value::from(statements);
         }
         Ok(())
     })
@@ -229,6 +243,7 @@ async fn change_policy(
             let text = broker.queue(&queue)?.settings.raw().get("Policy");
             let mut policy = text
                 .and_then(|text| serde_json::from_str(text).ok())
+                .filter(Value::is_object)
                 .unwrap_or(Value::Null);
             change(&mut policy)?;
             let text = if policy.is_null() {
@@ -241,6 +256,16 @@ async fn change_policy(
         })
         .await?;
     Ok(Empty {})
+}
+
+/// Takes the statements out of a policy. They may have been written as one without a list, or left
+/// out.
+fn take_statements(policy: &mut Value) -> Vec<Value> {
+    match policy.get_mut("Statement").map(Value::take) {
+        Some(Value::Array(statements)) => statements,
+        None | Some(Value::Null) => Vec::new(),
+        Some(statement) => vec![statement],
+    }
 }
 
 fn one_or_all(mut values: Vec<String>) -> Value {

@@ -78,6 +78,12 @@ fn is_allowed(c: char) -> bool {
 
 fn check_one(name: &str, value: &AttributeValue) -> Result<usize, SqsError> {
     check_name(name)?;
+    if value.string_list_values || value.binary_list_values {
+        return Err(SqsError::new(
+            ErrorKind::UnsupportedOperation,
+            "Message attribute list values in SendMessage operation are not supported.",
+        ));
+    }
     let data_type = value.data_type.as_deref().unwrap_or_default();
     if data_type.is_empty() {
         return Err(refuse(format!(
@@ -134,8 +140,8 @@ fn check_one(name: &str, value: &AttributeValue) -> Result<usize, SqsError> {
         }
         _ => {
             return Err(refuse(format!(
-                "The message attribute '{name}' has an invalid message attribute type, the set \
-                 of supported type prefixes is Binary, Number, and String."
+                "The type of message (user) attribute '{name}' is invalid. You must use only the \
+                 following supported type prefixes: Binary, Number, String."
             )));
         }
     };
@@ -143,17 +149,27 @@ fn check_one(name: &str, value: &AttributeValue) -> Result<usize, SqsError> {
 }
 
 fn check_name(name: &str) -> Result<(), SqsError> {
+    if name.is_empty() {
+        return Err(refuse(
+            "The request must contain non-empty message attribute name.".to_owned(),
+        ));
+    }
     // Letters of any script are allowed (recorded).
     let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
     let lower = name.to_ascii_lowercase();
-    let problem = if name.is_empty() || name.len() > MAX_NAME {
+    let problem = if name.len() > MAX_NAME {
         "must be 1 to 256 characters long"
     } else if !name.chars().all(is_plain) {
         "can contain alphanumeric characters, hyphens, underscores and periods only"
     } else if name.starts_with('.') || name.ends_with('.') || name.contains("..") {
         "cannot start or end with a period or have two in a row"
     } else if lower.starts_with("aws.") || lower.starts_with("amazon.") {
-        "cannot start with AWS. or Amazon."
+        return Err(refuse(
+            "You can't use message attribute names beginning with 'AWS.' or 'Amazon.'. These \
+             strings are reserved for internal use. Additionally, they cannot start or end with \
+             '.'."
+                .to_owned(),
+        ));
     } else {
         return Ok(());
     };

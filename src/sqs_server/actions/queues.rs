@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, Empty, in_range, required};
 use crate::sqs_server::account;
-use crate::sqs_server::error::SqsError;
+use crate::sqs_server::error::{ErrorKind, SqsError};
 
 /// Maximum number of names in one page of a listing.
 const PAGE: i64 = 1_000;
@@ -48,7 +48,12 @@ pub struct GetQueueUrl {
 }
 
 pub async fn get_url(ctx: &Context<'_>, input: GetQueueUrl) -> Result<QueueUrl, SqsError> {
-    let name = required(input.queue_name, "QueueName")?;
+    // Recorded: not MissingParameter, as for other members.
+    let name = input.queue_name.unwrap_or_default();
+    if name.is_empty() {
+        let text = "Value for parameter QueueName is invalid. Reason: Must specify a queue name.";
+        return Err(SqsError::new(ErrorKind::InvalidParameterValue, text));
+    }
     let owner = input.owner.unwrap_or_default();
     let name = ctx.engine.accounts().locate(ctx.account, &owner, &name);
     let queue_url = ctx.url(&name);

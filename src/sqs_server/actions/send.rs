@@ -11,7 +11,7 @@ use crate::sqs_server::digest;
 use crate::sqs_server::error::{ErrorKind, SqsError};
 use crate::sqs_server::state::message::{AttributeValue, NewMessage, Sent, Seq};
 use crate::sqs_server::state::queue::Queue;
-use crate::sqs_server::state::sending::fifo_ids;
+use crate::sqs_server::state::sending::{WRONG_TYPE, fifo_ids, foreign};
 use crate::sqs_server::state::settings::MAX_MESSAGE_BYTES;
 
 /// The input of `SendMessage`, and an entry of its batch. One type for both: sharing a part by
@@ -102,7 +102,17 @@ pub async fn send_batch(
     ctx: &Context<'_>,
     input: Batch<SendMessage>,
 ) -> Result<BatchResult<SendResult>, SqsError> {
-    let checked = batch::check(ctx, "SendMessageBatch", input, |entry| check(ctx, entry))?;
+    let mut number = 0;
+    let checked = batch::check(ctx, "SendMessageBatch", input, |entry| {
+        number += 1;
+        if entry.message_body.as_deref() == Some("") {
+            // Recorded: in a batch this is not MissingParameter.
+            let text =
+                format!("No Value Found for SendMessageBatchRequestEntry.{number}.MessageBody.");
+            return Err(SqsError::new(ErrorKind::EmptyValue, text));
+        }
+        check(ctx, entry)
+    })?;
     let size: usize = checked.good().map(|(new, _)| new.size).sum();
     if size > MAX_MESSAGE_BYTES {
         return Err(SqsError::new(
@@ -124,7 +134,11 @@ pub async fn send_batch(
     let queue = checked.queue().to_owned();
     let result = checked
         .run_if(ctx, needs_ids, |broker, now, queue, id, (new, sums)| {
-            let limit = broker.queue(queue)?.settings.max_message_bytes;
+            let found = broker.queue(queue)?;
+            if foreign(found, &new).is_some() {
+                return Err(SqsError::new(ErrorKind::InvalidParameterValue, WRONG_TYPE));
+            }
+            let limit = found.settings.max_message_bytes;
             if new.size > limit {
                 return Err(SqsError::new(
                     ErrorKind::InvalidParameterValue,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Empty};
-use crate::sqs_server::error::SqsError;
+use crate::sqs_server::error::{ErrorKind, SqsError};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -16,7 +16,8 @@ pub struct TagQueue {
 
 pub async fn tag(ctx: &Context<'_>, input: TagQueue) -> Result<Empty, SqsError> {
     let queue = ctx.queue_in(input.queue_url)?;
-    let tags = input.tags.ok_or_else(|| SqsError::missing("Tags"))?;
+    let tags = input.tags.filter(|tags| !tags.is_empty());
+    let tags = tags.ok_or_else(|| SqsError::missing("Tags"))?;
     ctx.engine
         .run(move |broker, _| broker.tag(&queue, tags))
         .await?;
@@ -33,6 +34,10 @@ pub struct UntagQueue {
 pub async fn untag(ctx: &Context<'_>, input: UntagQueue) -> Result<Empty, SqsError> {
     let queue = ctx.queue_in(input.queue_url)?;
     let keys = input.tag_keys.ok_or_else(|| SqsError::missing("TagKeys"))?;
+    if keys.is_empty() {
+        let text = "Tag keys must be between 1 and 128 characters in length.";
+        return Err(SqsError::new(ErrorKind::InvalidParameterValue, text));
+    }
     ctx.engine
         .run(move |broker, _| broker.untag(&queue, &keys))
         .await?;

@@ -22,8 +22,8 @@ pub async fn change(ctx: &Context<'_>, input: ChangeMessageVisibility) -> Result
     ctx.engine
         .run(move |broker, now| {
             broker.queue(&queue)?;
-            let Held { receipt, handle } = receipt?;
-            let outcome = broker.change_visibility(now, &queue, receipt, seconds?);
+            let (seconds, Held { receipt, handle }) = (seconds?, receipt?);
+            let outcome = broker.change_visibility(now, &queue, receipt, seconds);
             outcome.map_err(|error| error.of(&handle))
         })
         .await?;

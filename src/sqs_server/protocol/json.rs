@@ -30,7 +30,7 @@ pub fn answer(body: Bytes) -> Response<Body> {
 #[must_use]
 pub fn failure(error: &SqsError) -> Response<Body> {
     let body = json!({
-        "__type": format!("com.amazonaws.sqs#{}", error.shape()),
+        "__type": format!("{}#{}", error.kind.namespace(), error.shape()),
         "message": error.message,
     });
     let mut response = answer(Bytes::from(body.to_string()));

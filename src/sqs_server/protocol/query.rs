@@ -7,7 +7,7 @@ mod xml;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::sqs_server::error::{ErrorKind, SqsError};
 
@@ -240,8 +240,14 @@ impl Node {
         for (parameter, member, key) in MAPS {
             if let Some(entries) = self.take_entries(parameter, member) {
                 let entries = entries.into_iter().filter_map(|mut entry| {
-                    let key = entry.take(key)?.value?;
-                    Some((key, entry.take("Value")?.into_value("")))
+                    let (name, value) = (entry.take(key), entry.take("Value"));
+                    if parameter == "MessageAttribute" {
+                        // What is missing is refused, never left out of what is sent.
+                        let name = name.and_then(|node| node.value).unwrap_or_default();
+                        let value = value.map_or_else(|| json!({}), |node| node.into_value(""));
+                        return Some((name, value));
+                    }
+                    Some((name?.value?, value?.into_value("")))
                 });
                 object.insert(member.to_owned(), Value::Object(entries.collect()));
             }

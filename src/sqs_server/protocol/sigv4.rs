@@ -58,12 +58,7 @@ impl KeyPair {
     /// # Errors
     /// The signature is missing or wrong, its key is unknown, or its date is too far off.
     pub fn check(&self, parts: &Parts, body: &[u8]) -> Result<Signed, SqsError> {
-        let claim = read_claim(parts).ok_or_else(|| {
-            SqsError::new(
-                ErrorKind::MissingAuthenticationToken,
-                "Request is missing Authentication Token",
-            )
-        })?;
+        let claim = read_claim(parts).ok_or_else(|| refuse_unsigned(&parts.headers))?;
         if claim.access_key != self.access_key {
             return Err(SqsError::new(
                 ErrorKind::InvalidClientTokenId,
@@ -147,6 +142,23 @@ fn field_of<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     fields
         .split(',')
         .find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The error of a request without a complete signature; over JSON it is another one (recorded).
+fn refuse_unsigned(headers: &HeaderMap) -> SqsError {
+    if text_of(headers, "authorization").starts_with(ALGORITHM) {
+        return SqsError::new(
+            ErrorKind::IncompleteSignature,
+            "The Authorization header is not a Signature Version 4: Credential, SignedHeaders, \
+             Signature and the header X-Amz-Date are needed.",
+        );
+    }
+    let kind = if headers.contains_key("x-amz-target") {
+        ErrorKind::AccessDenied
+    } else {
+        ErrorKind::MissingAuthenticationToken
+    };
+    SqsError::new(kind, "Request is missing Authentication Token")
 }
 
 fn read_claim(parts: &Parts) -> Option<Claim> {

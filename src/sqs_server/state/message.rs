@@ -94,6 +94,29 @@ pub struct AttributeValue {
     /// The value of a binary, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binary_value: Option<String>,
+    /// Whether a sender gave a list of texts, which SQS does not support. Never stored.
+    #[serde(
+        default,
+        skip_serializing,
+        alias = "StringListValue",
+        deserialize_with = "is_filled"
+    )]
+    pub string_list_values: bool,
+    /// The same of a list of binaries.
+    #[serde(
+        default,
+        skip_serializing,
+        alias = "BinaryListValue",
+        deserialize_with = "is_filled"
+    )]
+    pub binary_list_values: bool,
+}
+
+/// Whether a list, of either protocol, has entries.
+fn is_filled<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let entries = value.as_array().map(Vec::len);
+    Ok(entries.or(value.as_object().map(serde_json::Map::len)) > Some(0))
 }
 
 /// A message to be sent, checked for everything that does not depend on the queue.

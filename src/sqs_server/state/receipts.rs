@@ -17,6 +17,9 @@ pub enum HoldError {
     /// The visibility timeout of this receive of a FIFO queue ended.
     #[error("The receipt handle has expired.")]
     Expired,
+    /// The receipt is of another queue.
+    #[error("The receipt handle is of another queue.")]
+    Foreign,
     /// Anything else.
     #[error(transparent)]
     Sqs(#[from] SqsError),
@@ -28,6 +31,10 @@ impl HoldError {
     pub fn of(self, handle: &str) -> SqsError {
         match self {
             Self::Sqs(error) => error,
+            Self::Foreign => SqsError::new(
+                ErrorKind::ReceiptHandleIsInvalid,
+                format!("The receipt handle \"{handle}\" is not valid for this queue."),
+            ),
             reason => SqsError::invalid("ReceiptHandle", handle, &reason.to_string()),
         }
     }
@@ -124,7 +131,7 @@ impl Broker {
 
     /// Checks that a handle belongs to this queue. A handle from before a purge still belongs to
     /// it; it only refers to no message any more.
-    fn check_receipt(&self, name: &str, receipt: Receipt) -> Result<(), SqsError> {
+    fn check_receipt(&self, name: &str, receipt: Receipt) -> Result<(), HoldError> {
         let queue = self.queue(name)?;
         let foreign = receipt.store != queue.store
             && self
@@ -132,10 +139,7 @@ impl Broker {
                 .values()
                 .any(|other| other.store == receipt.store);
         if foreign {
-            return Err(SqsError::new(
-                ErrorKind::ReceiptHandleIsInvalid,
-                "The input receipt handle is invalid: it is of another queue.",
-            ));
+            return Err(HoldError::Foreign);
         }
         Ok(())
     }

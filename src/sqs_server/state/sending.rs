@@ -11,7 +11,7 @@ use super::{Broker, dedup};
 use crate::sqs_server::error::{ErrorKind, SqsError};
 
 /// Error message for a parameter of the other kind of queue.
-const WRONG_TYPE: &str = "The request include parameter that is not valid for this queue type.";
+pub const WRONG_TYPE: &str = "The request include parameter that is not valid for this queue type.";
 
 impl Broker {
     /// Puts a message into a queue. On a FIFO queue a message whose deduplication id was used
@@ -118,16 +118,22 @@ fn check(queue: &Queue, new: &NewMessage) -> Result<(), SqsError> {
             ),
         ));
     }
-    if !settings.fifo {
-        return match &new.dedup {
-            Some(id) => Err(SqsError::invalid("MessageDeduplicationId", id, WRONG_TYPE)),
-            None => Ok(()),
-        };
+    match foreign(queue, new) {
+        Some((parameter, value)) => Err(SqsError::invalid(parameter, value, WRONG_TYPE)),
+        None => fifo_ids(queue, new),
     }
-    if let Some(delay) = new.delay.filter(|delay| *delay > 0) {
-        return Err(SqsError::invalid("DelaySeconds", delay, WRONG_TYPE));
+}
+
+/// A parameter that belongs to the other kind of queue, with its value.
+#[must_use]
+pub fn foreign(queue: &Queue, new: &NewMessage) -> Option<(&'static str, String)> {
+    if queue.settings.fifo {
+        let delay = new.delay.filter(|delay| *delay > 0);
+        delay.map(|delay| ("DelaySeconds", delay.to_string()))
+    } else {
+        let id = new.dedup.clone();
+        id.map(|id| ("MessageDeduplicationId", id))
     }
-    fifo_ids(queue, new)
 }
 
 /// Checks that a message has the ids its queue needs: a FIFO queue needs a group, and a
