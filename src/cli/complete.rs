@@ -32,7 +32,21 @@ pub(super) fn completions(args: &CompletionsArgs) -> io::Result<ExitCode> {
     let mut command = super::command();
     let name = command.get_name().to_owned();
     clap_complete::generate(args.shell, &mut command, name, &mut text);
+    if args.shell == Shell::Bash {
+        text = whole_name(&text);
+    }
     print(&text)
+}
+
+/// clap_complete 4.6 writes the program's name in two ways if it has hyphens, so that the script
+/// does not find its own subcommands (seen: nothing was completed after `worker`).
+fn whole_name(script: &[u8]) -> Vec<u8> {
+    let name = env!("CARGO_PKG_NAME");
+    let torn = name.replace('-', "__subcmd__");
+    let whole = name.replace('-', "__");
+    String::from_utf8_lossy(script)
+        .replace(&torn, &whole)
+        .into_bytes()
 }
 
 /// Prints the manual page of the program, or writes all pages.

@@ -132,10 +132,10 @@ pub struct ConsoleArgs {
     /// Dagster's webserver, for runs and launching [env: `DAGSTER_TASKIQ_WEBSERVER_URL`]
     #[arg(long, value_name = "URL")]
     webserver_url: Option<String>,
-    /// Print one snapshot and exit: no terminal needed, nothing is started
-    #[arg(long, requires = "json")]
+    /// Print one snapshot as JSON and exit: no terminal needed, nothing is started
+    #[arg(long)]
     once: bool,
-    /// With --once: as JSON
+    /// The form of --once, which has no other yet
     #[arg(long, requires = "once")]
     json: bool,
 }

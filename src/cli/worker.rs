@@ -12,7 +12,9 @@ mod wait;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
@@ -63,6 +65,14 @@ pub enum WorkerVerb {
     Reload(OrderArgs),
 }
 
+/// A value that is written as one of these words, so that shells complete it.
+fn one_of<T, const N: usize>(words: [&'static str; N]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse())
+}
+
 /// Flags of `worker cancel`.
 #[derive(Debug, Args)]
 pub struct CancelArgs {
@@ -96,7 +106,12 @@ pub struct StartArgs {
     #[arg(long, value_name = "DIR")]
     pub dagster_home: Option<PathBuf>,
     /// Process a step gets: auto, fork, reuse or fresh [default: auto] [env: `DAGSTER_TASKIQ_ISOLATION`]
-    #[arg(long, value_name = "MODE")]
+    #[arg(
+        long,
+        value_name = "MODE",
+        hide_possible_values = true,
+        value_parser = one_of::<Isolation, _>(Isolation::ALL.map(Isolation::word))
+    )]
     pub isolation: Option<Isolation>,
     /// Unique name of this worker [default: host name and pid]
     #[arg(long, value_name = "NAME")]
@@ -111,7 +126,12 @@ pub struct StartArgs {
     #[arg(long, value_name = "ADDR")]
     pub metrics_listen: Option<Listen>,
     /// Form of the log, on standard error and in its files: text or json [default: text]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        value_parser = one_of::<LogFormat, _>(LogFormat::ALL.map(LogFormat::word))
+    )]
     pub log_format: Option<LogFormat>,
 }
 

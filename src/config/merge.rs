@@ -213,14 +213,31 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Applies each row's own check to its value; returns the problems.
+    /// Applies each row's own check to its value, and those over several settings; returns the
+    /// problems.
     #[must_use]
     pub fn problems(&self) -> Vec<ConfigError> {
         let checked = self.shown().filter_map(|(row, value, origin)| {
             let problem = row.check?(&value).err()?;
             Some(bad(row, origin, problem))
         });
-        checked.collect()
+        checked.chain(self.unknown_queue()).collect()
+    }
+
+    /// The first name in `subscribe` that no queue has. A worker that serves no queue would look as
+    /// one that has nothing to do.
+    fn unknown_queue(&self) -> Option<ConfigError> {
+        let base = self.queue_url.value.rsplit('/').next().unwrap_or_default();
+        let mut known = vec![base, &self.default_queue.value];
+        known.extend(self.queues.value.keys().map(String::as_str));
+        let mut asked = self.subscribe.value.iter();
+        let unknown = asked.find(|name| !known.contains(&name.as_str()))?;
+        let known = known.join(", ");
+        Some(ConfigError::BadValue {
+            name: "subscribe",
+            origin: self.subscribe.origin.to_string(),
+            problem: format!("no queue is named {unknown}; there are {known}"),
+        })
     }
 }
 
@@ -401,6 +418,24 @@ mod tests {
         );
         let error = check("[{name: high, min: 8}, {name: low}]").unwrap_err();
         assert!(error.to_string().contains("named normal"), "{error}");
+    }
+
+    #[test]
+    fn a_queue_that_is_not_there_cannot_be_subscribed_to() {
+        let check = |names: &str| {
+            let yaml = format!(
+                "{{queue_url: 'http://q/1/t', queues: {{gpu: 'http://q/1/g'}}, subscribe: {names}}}"
+            );
+            Settings::merge(&[flags(&yaml)], false).map(|settings| settings.subscribe.value)
+        };
+        for names in ["[]", "[t]", "[dagster, gpu]"] {
+            assert!(check(names).is_ok(), "{names}");
+        }
+        let error = check("[t, gup]").unwrap_err().to_string();
+        assert!(
+            error.contains("no queue is named gup; there are t, dagster, gpu"),
+            "{error}"
+        );
     }
 
     #[test]

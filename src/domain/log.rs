@@ -64,6 +64,9 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
     /// The word in settings and flags.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -84,8 +87,9 @@ impl FromStr for LogFormat {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut all = [Self::Text, Self::Json].into_iter();
-        all.find(|format| format.word() == text)
+        Self::ALL
+            .into_iter()
+            .find(|format| format.word() == text)
             .ok_or_else(|| String::from("give text or json"))
     }
 }

@@ -40,6 +40,8 @@ struct Signs {
     state: WorkerState,
     /// Whether it takes nothing for a while because nothing could be started.
     rests: bool,
+    /// Whether it has no slot at all, so that it takes nothing.
+    is_without_slots: bool,
     pool: Option<Instant>,
     /// Time at which a receive last ended, or none was open.
     receives: Option<Instant>,
@@ -55,6 +57,7 @@ impl Default for Vitals {
         let signs = Mutex::new(Signs {
             state: WorkerState::Starting,
             rests: false,
+            is_without_slots: false,
             pool: None,
             receives: None,
             heartbeat: None,
@@ -77,6 +80,11 @@ impl Vitals {
         if !receives_are_open || signs.receives.is_none() {
             signs.receives = Some(now);
         }
+    }
+
+    /// Records the number of slots, for steps and runs together.
+    pub fn slots(&self, number: u32) {
+        self.signs().is_without_slots = number == 0;
     }
 
     /// Records the end of a receive from a queue, successful or not.
@@ -159,6 +167,11 @@ impl Vitals {
         if signs.rests {
             return Err(String::from(
                 "tasks could not be started: it takes no more for a while",
+            ));
+        }
+        if signs.is_without_slots {
+            return Err(String::from(
+                "it has no slots, neither for steps nor for runs",
             ));
         }
         if let Some(location) = signs.broken_locations.first() {
@@ -244,5 +257,14 @@ mod tests {
                 .readiness(now())
                 .is_err_and(|why| why.contains("could not be started"))
         );
+        vitals.turned(WorkerState::Running, false, false);
+        vitals.slots(0);
+        assert!(
+            vitals
+                .readiness(now())
+                .is_err_and(|why| why.contains("no slots"))
+        );
+        vitals.slots(1);
+        assert_eq!(vitals.readiness(now()), Ok(()));
     }
 }

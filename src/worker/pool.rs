@@ -437,6 +437,7 @@ impl Pool {
 
     fn send_slots(&self) {
         let (steps, runs) = (self.step_slots(), self.scheduler.runs);
+        vitals().slots(steps.target + runs.target);
         self.context.events.send(Event::Slots {
             steps: steps.target,
             runs: runs.target,

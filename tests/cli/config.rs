@@ -391,6 +391,24 @@ fn bash_loads_the_completions_and_the_manual_page_is_one() {
         text.contains("-F _dagster") && text.contains("dagster-taskiq-tui"),
         "{text}{errors}"
     );
+    for (typed, offered) in [
+        ("worker sta", "start"),
+        ("queue redr", "redrive"),
+        ("worker start --isolation re", "reuse"),
+        ("worker start --log-format j", "json"),
+    ] {
+        let script = "source <(\"$0\" completions bash)
+            COMP_WORDS=(dagster-taskiq-tui $1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _dagster__taskiq__tui \"${COMP_WORDS[0]}\" \"${COMP_WORDS[-1]}\" \"${COMP_WORDS[-2]}\"
+            echo \"${COMPREPLY[@]}\"";
+        let mut bash = Command::new("bash");
+        let bash = bash.args(["-c", script]).arg(support::binary()).arg(typed);
+        let (text, errors) = texts(&bash.output().unwrap());
+        assert!(
+            text.split_whitespace().any(|word| word == offered),
+            "{typed}: {text}{errors}"
+        );
+    }
     for shell in ["zsh", "fish"] {
         let output = program(&["completions", shell]).output().unwrap();
         assert!(texts(&output).0.contains("config"));

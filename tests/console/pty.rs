@@ -522,7 +522,7 @@ fn the_first_screen_does_not_wait_for_the_worker_and_tells_why_it_did_not_start(
 fn once_prints_a_snapshot_as_json_without_a_terminal() {
     let home = tempfile::tempdir().unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_dagster-taskiq-tui"))
-        .args(["--once", "--json", "--runtime-dir"])
+        .args(["--once", "--runtime-dir"])
         .arg(home.path())
         .env("HOME", home.path())
         .env_remove("XDG_STATE_HOME")

@@ -286,6 +286,10 @@ def test_a_begun_step_that_no_live_worker_lists_is_sent_again(
         ({"endpoint_url": "http://127.0.0.1:9"}, "nothing answered at"),
         ({"queue_url": "no-such-queue"}, "the queue no-such-queue does not exist"),
         ({"max_concurrent": 0}, "max_concurrent is 0"),
+        (
+            {"tag_concurrency_limits": [{"key": "database", "limit": 0}]},
+            "tag_concurrency_limits has the limit 0 for database",
+        ),
     ],
 )
 def test_what_keeps_steps_from_being_sent_ends_the_run_with_a_sentence(

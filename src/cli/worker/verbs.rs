@@ -136,14 +136,21 @@ pub(super) async fn cancel(args: &CancelArgs) -> Result<ExitCode, WorkerError> {
         known.task_id == task || (known.run_id.starts_with(task) && known.step_key == *step)
     };
     let mut meant = snapshot.tasks.iter().filter(is_meant);
-    let (Some(found), None) = (meant.next(), meant.next()) else {
-        let step = step.as_deref().unwrap_or("(its own process)");
-        return Err(WorkerError::Refused {
-            worker: socket.worker,
-            reason: format!(
-                "not one task of run {task}, step {step}, is in its hands: `worker status --json` tells them"
-            ),
-        });
+    let found = match (meant.next(), meant.next()) {
+        (Some(found), None) => found,
+        (first, _) => {
+            let what = step.as_ref().map_or_else(
+                || format!("the process of run {task}"),
+                |step| format!("step {step} of run {task}"),
+            );
+            let reason = if first.is_none() {
+                format!("it does not have {what}; `worker status` lists what it has")
+            } else {
+                format!("{what} is several of its tasks; give more of the run's id")
+            };
+            let worker = socket.worker;
+            return Err(WorkerError::Refused { worker, reason });
+        }
     };
     let task_id = found.task_id.clone();
     send(&args.order, Command::CancelTask { task_id }).await
@@ -183,6 +190,7 @@ fn print_status(snapshot: &WorkerSnapshot) {
     for TaskView {
         job,
         run_id,
+        step_key,
         queue,
         priority,
         attempt,
@@ -190,6 +198,10 @@ fn print_status(snapshot: &WorkerSnapshot) {
     } in snapshot.tasks.iter().filter(|task| task.is_running())
     {
         let job = job.as_deref().unwrap_or("?");
-        out!("  {job} {run_id} from {queue}, priority {priority}, attempt {attempt}");
+        let what = step_key.as_ref().map_or_else(
+            || format!("run {run_id} of {job}"),
+            |step| format!("step {step} of run {run_id} of {job}"),
+        );
+        out!("  {what}, from {queue}, priority {priority}, attempt {attempt}");
     }
 }

@@ -66,6 +66,12 @@ class TaskiqExecutor(Executor):
                 f"max_concurrent is {self.max_concurrent}; give a number above 0, or leave it out"
                 " for no limit."
             )
+        for limit in self.tag_concurrency_limits:
+            if limit["limit"] < 1:
+                raise ConfigurationError(
+                    f"tag_concurrency_limits has the limit {limit['limit']} for {limit['key']}, with"
+                    " which no step of that tag could ever start; give a number above 0."
+                )
         yield from RunLoop(self, plan_context, execution_plan).events()
 
 
