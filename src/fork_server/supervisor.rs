@@ -28,7 +28,7 @@ use super::{descriptors, resolve, stack};
 use crate::domain::{Explanation, FleetWorker, ForkServerPhase, StackReport, TaskKind, UsualTime};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::proc;
-use loading::{LoadFailure, Loaded};
+use loading::{LoadFailure, Loaded, Received};
 
 /// Number of tries for a task that finds its host dead or outdated before it is started; each takes
 /// a fresh host.
@@ -181,6 +181,8 @@ impl Supervisor {
     ) -> Result<Outcome, ForkServerError> {
         let kind = execution.kind;
         let id = execution.task_id.clone();
+        let limit = max_deliveries(self.settings.max_deliveries, execution.max_receives);
+        let received = Received::new(&execution, limit);
         let job = self.job(execution, subject, key);
         let mut last = format!(
             "the host of {} ended {TRIES} times before the task began",
@@ -191,7 +193,9 @@ impl Supervisor {
         for _ in 0..TRIES {
             let loaded = match self.runner(code, key).await? {
                 Ok(loaded) => loaded,
-                Err(NotLoaded::Broken(reason)) => return Ok(self.broken(key, reason)),
+                Err(NotLoaded::Broken(reason)) => {
+                    return Ok(self.broken(key, &received, reason).await);
+                }
                 // Perhaps it was killed, or the machine was out of memory for a moment.
                 Err(NotLoaded::Died(reason)) => {
                     last = reason;
@@ -199,7 +203,7 @@ impl Supervisor {
                 }
             };
             if let Some(reason) = lacking.take_if(|_| loaded.outdated) {
-                return Ok(self.broken(key, reason));
+                return Ok(self.broken(key, &received, reason).await);
             }
             let Loaded { runner, outdated } = loaded;
             let canceled = self.assign(&id, &runner);

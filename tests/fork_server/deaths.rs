@@ -506,6 +506,48 @@ fn code_that_is_broken_in_place_is_served_by_its_old_host_and_else_given_back_fo
 }
 
 #[test]
+fn a_task_whose_code_only_this_worker_lacks_is_left_to_the_others_until_it_came_too_often() {
+    runtime().block_on(async {
+        let mut settings = settings("lacks-the-code");
+        settings.load_grace = Duration::from_millis(1);
+        let worker = Worker::start(settings).await;
+        let code = home().join("lacking.py");
+        fs::write(&code, "raise ImportError('no module named orders_etl')").unwrap();
+        let run =
+            Run::of(&json!({"job": "steps", "status": "STARTED", "file": code, "load": false}));
+        let receive = async |receive_count: u32| {
+            let mut step = run.step("good", 1);
+            step.queue = "shared-by-two".to_owned();
+            step.receive_count = receive_count;
+            execute(&worker.hosts, step).await.0
+        };
+        // The first failure begins the grace.
+        receive(1).await;
+        let alone = receive(2).await;
+        assert!(matches!(alone, Outcome::Unrunnable { .. }), "{alone:?}");
+
+        let peer = Worker::start(self::settings("has-the-code")).await;
+        let report = json!({"state": "running", "queues": ["shared-by-two"]});
+        peer.hosts.heartbeat(report).await.unwrap();
+        // Of who is alive a digest of some seconds is kept.
+        let deadline = Instant::now() + PATIENCE;
+        while !matches!(receive(3).await, Outcome::NotStarted { by_code: true, .. }) {
+            assert!(
+                Instant::now() < deadline,
+                "it is not left to the other worker"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let Outcome::Unrunnable { reason } = receive(10).await else {
+            panic!("it is given back for ever");
+        };
+        assert!(reason.contains("orders_etl"), "{reason}");
+        peer.hosts.shutdown(Duration::ZERO).await;
+        worker.hosts.shutdown(Duration::ZERO).await;
+    });
+}
+
+#[test]
 fn a_reload_gives_new_work_to_a_new_host_while_the_old_one_finishes() {
     runtime().block_on(async {
         let worker = Worker::start(settings("reloading")).await;

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
-use crate::domain::ForkServerPhase;
-use crate::fork_server::api::{ForkServerNotice, ForkServerState, Outcome};
+use crate::domain::{ForkServerPhase, WorkerState};
+use crate::fork_server::api::{Execution, ForkServerNotice, ForkServerState, Outcome};
 use crate::fork_server::descriptors;
 use crate::fork_server::error::ForkServerError;
 use crate::fork_server::location::LocationKey;
@@ -23,6 +23,27 @@ const REMEMBER_FAILURE: Duration = Duration::from_secs(5);
 
 /// Interval after which two failures of a location count as unrelated.
 const FORGET_FAILURE: Duration = Duration::from_mins(5);
+
+/// Number of receives up to which a task whose code does not load is left to other workers, if
+/// neither settings nor queue limit them.
+const RECEIVES: u32 = 10;
+
+/// How a task was received.
+pub(super) struct Received {
+    pub queue: String,
+    /// Whether it may be given back once more without its queue putting it away.
+    pub may_come_again: bool,
+}
+
+impl Received {
+    pub fn new(execution: &Execution, limit: u32) -> Self {
+        let limit = if limit == 0 { RECEIVES } else { limit };
+        Self {
+            queue: execution.queue.clone(),
+            may_come_again: execution.receive_count < limit,
+        }
+    }
+}
 
 /// Failure to load a code location, until it loads again.
 pub(super) struct LoadFailure {
@@ -45,16 +66,42 @@ pub(super) struct Loaded {
 
 impl Supervisor {
     /// The outcome of a task whose code does not load. Code that is being copied is broken for some
-    /// seconds, so its steps are not failed at once.
-    pub(super) fn broken(&self, key: &LocationKey, reason: String) -> Outcome {
-        let failures = lock(&self.failures);
-        let failing = failures.get(key).map(|failure| failure.since.elapsed());
-        if failing.is_some_and(|time| time < self.settings.load_grace) {
+    /// seconds, so its steps are not failed at once. On a host that lacks the code they are left to
+    /// the other workers: this one is idle, and would take and fail the whole queue.
+    pub(super) async fn broken(
+        &self,
+        key: &LocationKey,
+        origin: &Received,
+        reason: String,
+    ) -> Outcome {
+        let failing = lock(&self.failures)
+            .get(key)
+            .map(|failure| failure.since.elapsed());
+        let grace = self.settings.load_grace;
+        let is_in_grace = failing.is_some_and(|time| time < grace);
+        if is_in_grace
+            || (!grace.is_zero() && origin.may_come_again && self.has_peer_on(&origin.queue).await)
+        {
             let by_code = true;
             Outcome::NotStarted { reason, by_code }
         } else {
             Outcome::Unrunnable { reason }
         }
+    }
+
+    /// Whether another live worker receives from a queue. A storage that does not answer proves
+    /// nothing, so that the task waits.
+    async fn has_peer_on(&self, queue: &str) -> bool {
+        let Ok(workers) = self.fleet(false).await else {
+            return true;
+        };
+        let (own, now) = (&self.settings.worker.id, jiff::Timestamp::now());
+        workers.iter().any(|worker| {
+            worker.id != *own
+                && worker.state == Some(WorkerState::Running)
+                && !worker.is_silent(now)
+                && worker.queues.iter().any(|name| name == queue)
+        })
     }
 
     /// The host of a code location, started and loaded if necessary. The inner error contains the
