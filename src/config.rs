@@ -14,6 +14,7 @@ mod merge;
 mod region;
 mod rows;
 mod table;
+mod urls;
 mod values;
 pub mod yaml;
 

@@ -16,7 +16,10 @@ use super::reason::ReasonArgs;
 use super::worker::sockets_in;
 use crate::alarms::history;
 use crate::config::ConfigError;
-use crate::domain::{Alarm, AlarmEntry, Command, Timestamp, coarse_age, plain, seconds_between};
+use crate::domain::{
+    Alarm, AlarmEntry, Command, Timestamp, coarse_age, parse_duration, parse_moment, plain,
+    seconds_between,
+};
 use crate::fleet::{WorkerSocket, client};
 use crate::protocol::frames::own_name;
 use crate::protocol::{ControlError, socket_folder};
@@ -54,10 +57,10 @@ pub struct AckArgs {
     /// Id of the alarm, as `alarm list` prints it
     id: String,
     /// For how long: `30m`, `8h`, `2d` [default: 1h]
-    #[arg(long = "for", value_name = "DURATION", conflicts_with_all = ["until", "withdraw"])]
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["until", "withdraw"])]
     within: Option<SignedDuration>,
     /// Until when: `2026-03-14T08:00Z`
-    #[arg(long, value_name = "TIME", conflicts_with = "withdraw")]
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "withdraw")]
     until: Option<Timestamp>,
     /// Take an acknowledgement back
     #[arg(long)]

@@ -14,6 +14,7 @@ use super::worker::StartArgs;
 use crate::config::{
     ConfigError, Layer, Origin, Partial, Settings, flow, read_file, sample, schema,
 };
+use crate::console::theme::{Depth, Theme};
 use crate::domain::secrets::redact_value;
 
 /// Verbs of `config`.
@@ -167,18 +168,34 @@ fn check(path: Option<&Path>) -> Result<ExitCode, ConfigCommandError> {
         Ok(Some(file)) => {
             wrong.extend(file.unusable.iter().map(|it| format!("{shown}, {it}")));
             ignored.extend(file.ignored.iter().map(|it| format!("{shown}, {it}")));
+            layers.push(file.layer);
         }
         Err(ConfigError::Invalid { problems, .. }) => {
             wrong.extend(problems.iter().map(|it| format!("{shown}, {it}")));
         }
         Err(other) => return Err(other.into()),
     }
-    match Layer::environment() {
-        Ok(layer) => layers.push(layer),
+    let (environment, problems) = Layer::environment_and_problems();
+    wrong.extend(problems.iter().map(ToString::to_string));
+    layers.push(environment);
+    match Settings::merge_unchecked(&layers, true) {
+        Ok(settings) => {
+            // Those of the file, and of the contexts in it, are there with their lines already.
+            let is_new = |problem: &ConfigError| match problem {
+                ConfigError::BadValue { origin, .. } => {
+                    !matches!(origin, Origin::File(..) | Origin::Context(_))
+                }
+                _ => true,
+            };
+            let problems = settings.problems(&layers).into_iter().filter(is_new);
+            wrong.extend(problems.map(|problem| problem.to_string()));
+            if let Err(problem) = Theme::load(&settings.theme.value, Depth::True) {
+                let origin = &settings.theme.origin;
+                wrong.push(format!("theme from {origin} cannot be used: {problem}"));
+            }
+        }
         Err(problem) => wrong.push(problem.to_string()),
     }
-    let environment = Settings::merge_unchecked(&layers, true)?;
-    wrong.extend(environment.problems().iter().map(ToString::to_string));
     for line in wrong.iter().chain(&ignored) {
         out!("{line}");
     }

@@ -26,7 +26,7 @@ use super::child::ChildError;
 use super::connection::ConnectionArgs;
 use super::reason::ReasonArgs;
 use crate::config::{ConfigError, Listen, Partial, Settings};
-use crate::domain::{Command, Isolation, LogFormat, SlotChange, SlotRange};
+use crate::domain::{Command, Isolation, LogFormat, SlotChange, SlotRange, parse_seconds};
 use crate::environment::packages::UnpackError;
 use crate::fork_server::ForkServerError;
 use crate::protocol::ControlError;
@@ -246,8 +246,8 @@ pub struct OrderArgs {
 /// `worker drain`.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
-    /// Stop (see `stop`) after this many seconds
-    #[arg(long, value_name = "SECONDS")]
+    /// Stop (see `stop`) after this time: seconds, or `30m`, `8h`, `2d`
+    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
     pub within: Option<u64>,
     #[command(flatten)]
     pub end: EndArgs,
@@ -259,8 +259,8 @@ pub struct RestartArgs {
     /// All workers of this host, one after the other; the next only when the former is back
     #[arg(long, conflicts_with = "worker")]
     pub all: bool,
-    /// Stop what runs (see `stop`) after this many seconds
-    #[arg(long, value_name = "SECONDS")]
+    /// Stop what runs (see `stop`) after this time: seconds, or `30m`, `8h`, `2d`
+    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
     pub within: Option<u64>,
     #[command(flatten)]
     pub order: OrderArgs,

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::values::SettingValue;
+use super::rows::Flaw;
+use super::urls::http_url;
+use super::values::{SettingValue, named};
 use crate::domain::secrets::REDACTED;
 use crate::domain::{AlarmKind, QueueRole, Severity};
 
@@ -225,6 +228,57 @@ impl fmt::Debug for AlarmHook {
 }
 
 impl AlarmHook {
+    /// The headers of its request.
+    ///
+    /// # Errors
+    /// The name of one that cannot be sent.
+    pub fn header_map(&self) -> Result<HeaderMap, String> {
+        let header = |(name, value): (&String, &String)| {
+            let header = HeaderName::from_bytes(name.as_bytes()).ok();
+            let value = HeaderValue::from_str(value).ok();
+            header.zip(value).ok_or_else(|| name.clone())
+        };
+        self.headers.iter().map(header).collect()
+    }
+
+    /// What keeps it from sending anything.
+    fn flaw(&self) -> Option<Flaw> {
+        let name = &self.name;
+        let pagerduty = self.template == HookTemplate::Pagerduty;
+        match (&self.url, self.command.first()) {
+            (Some(_), Some(_)) => {
+                let text = format!("the hook {name} has a `command` or a `url`, not both");
+                return Some(Flaw::new("", text));
+            }
+            (None, None) if !pagerduty => {
+                let text = format!("the hook {name} needs a `command` or a `url`");
+                return Some(Flaw::new("", text));
+            }
+            (Some(url), _) => {
+                if let Err(problem) = http_url(url) {
+                    return Some(Flaw::new("url", format!("the hook {name}: {problem}")));
+                }
+            }
+            (None, Some(program)) if program.is_empty() || pagerduty => {
+                let text =
+                    format!("the `command` of the hook {name} is a program and its arguments");
+                return Some(Flaw::new("command", text));
+            }
+            _ => {}
+        }
+        if pagerduty && self.routing_key.is_none() {
+            let text =
+                format!("the hook {name} has the template `pagerduty` and needs a `routing_key`");
+            return Some(Flaw::new("", text));
+        }
+        let header = self.header_map().err()?;
+        let text = format!(
+            "the hook {name} cannot send it: the name of a header has no spaces, and its value no \
+             line ends and only letters of ASCII"
+        );
+        Some(Flaw::new(header, text).within("headers"))
+    }
+
     /// Whether an alarm is sent by it.
     #[must_use]
     pub fn takes(&self, kind: AlarmKind, severity: Severity) -> bool {
@@ -233,6 +287,18 @@ impl AlarmHook {
 }
 
 impl SettingValue for AlarmHook {
+    fn unhidden(&self) -> Value {
+        let mut shown = self.to_json();
+        shown["headers"] = json!(self.headers);
+        // Absent ones stay absent: null is no text.
+        for (key, secret) in [("url", &self.url), ("routing_key", &self.routing_key)] {
+            if let Some(secret) = secret {
+                shown[key] = secret.as_str().into();
+            }
+        }
+        shown
+    }
+
     fn schema() -> Value {
         json!({
             "type": "object",
@@ -255,31 +321,21 @@ impl SettingValue for AlarmHook {
 }
 
 /// The check that a schema cannot express.
-pub(super) fn check_hooks(value: &Value) -> Result<(), &'static str> {
-    let hooks: Vec<AlarmHook> =
-        serde_json::from_value(value.clone()).map_err(|_| "a value has the wrong type")?;
-    let mut names: Vec<&str> = hooks.iter().map(|hook| hook.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.len() < hooks.len() || names.contains(&"") {
-        return Err("each hook needs a `name` of its own");
+pub(super) fn check_hooks(value: &Value) -> Vec<Flaw> {
+    // It fits the schema.
+    let hooks: Vec<AlarmHook> = serde_json::from_value(value.clone()).unwrap_or_default();
+    let mut flaws = Vec::new();
+    for (index, hook) in hooks.iter().enumerate() {
+        let is_again = hooks[..index].iter().any(|other| other.name == hook.name);
+        let flaw = match named(&hook.name) {
+            Err(problem) => Some(Flaw::new(
+                "name",
+                format!("{problem}; each hook needs a `name` of its own"),
+            )),
+            Ok(()) if is_again => Some(Flaw::new("name", "each hook needs a `name` of its own")),
+            Ok(()) => hook.flaw(),
+        };
+        flaws.extend(flaw.map(|flaw| flaw.within(&format!("[{index}]"))));
     }
-    for hook in &hooks {
-        let pagerduty = hook.template == HookTemplate::Pagerduty;
-        match (&hook.url, hook.command.first()) {
-            (Some(_), Some(_)) => return Err("a hook has a `command` or a `url`, not both"),
-            (None, None) if !pagerduty => return Err("a hook needs a `command` or a `url`"),
-            (Some(url), _) if !url.starts_with("http://") && !url.starts_with("https://") => {
-                return Err("the `url` of a hook begins with http:// or https://");
-            }
-            (None, Some(program)) if program.is_empty() || pagerduty => {
-                return Err("the `command` of a hook is a program and its arguments");
-            }
-            _ => {}
-        }
-        if pagerduty && hook.routing_key.is_none() {
-            return Err("a hook with the template `pagerduty` needs a `routing_key`");
-        }
-    }
-    Ok(())
+    flaws
 }

@@ -1,13 +1,19 @@
 //! Validates values against JSON schemas, and reports all problems. It supports the keywords that
 //! [`super::values`] uses.
 
+use std::env::VarError;
+
 use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::error::Problem;
-use super::rows::Row;
+use super::file::without_values;
+use super::rows::{Row, joined};
 use super::yaml::{Data, Node};
 use crate::domain::nearest;
+
+/// Number from which on a whole number is read as a fraction: about that of 64 bits.
+const TOO_LARGE: f64 = 9e18;
 
 /// Collector of problems.
 #[derive(Debug, Default)]
@@ -25,6 +31,11 @@ impl Checker {
     /// Adds a key that is not known, with the nearest one that is.
     pub fn unknown<'k>(&mut self, line: usize, path: &str, known: impl Iterator<Item = &'k str>) {
         let key = path.rsplit('.').next().unwrap_or(path);
+        if key == "<<" {
+            let text = "is YAML's merge key, which settings do not know: write the keys out, or give \
+                        a whole value by its alias (`*name`)";
+            return self.add(line, path, text);
+        }
         let near = nearest(key, known);
         let near = near.map(|near| format!("; the nearest known key is `{near}`"));
         let text = format!("is not a known key{}", near.unwrap_or_default());
@@ -55,13 +66,26 @@ impl Checker {
             node(text)
         };
         let mut checker = Self::default();
-        let value = checker.value(&node, &schema, row.key);
+        let value = checker.setting(row, &node, row.key);
         match (value, checker.problems.into_iter().next()) {
             (Some(value), None) => Ok(value),
             (_, problem) => Err(format!(
                 "it {}",
                 problem.map(|p| p.text).unwrap_or_default()
             )),
+        }
+    }
+
+    /// The value of a node that is one of this setting.
+    pub fn setting(&mut self, row: &Row, node: &Node, path: &str) -> Option<Value> {
+        let value = self.value(node, &row.schema(), path)?;
+        match (row.make)(value.clone()) {
+            Ok(()) => Some(value),
+            Err(problem) => {
+                let problem = without_values(&problem);
+                self.add(node.line, path, format!("cannot be used: {problem}"));
+                None
+            }
         }
     }
 
@@ -113,7 +137,7 @@ impl Checker {
                 self.add(key.line, path, "has a key that is no text");
                 continue;
             };
-            let inner = join(path, &name);
+            let inner = joined(path, &name);
             if let Some(first) = seen.insert(name.clone(), key.line.into()) {
                 self.add(
                     key.line,
@@ -151,12 +175,14 @@ impl Checker {
     /// Dagster's `{env: NAME}`.
     fn variable(&mut self, line: usize, map: &Map<String, Value>, path: &str) -> Option<Value> {
         let name = map.get("env")?.as_str()?;
-        let value = std::env::var(name).ok();
-        if value.is_none() {
-            let text = format!("is the environment variable {name}, which is not set");
-            self.add(line, path, text);
-        }
-        value.map(Value::String)
+        let problem = match std::env::var(name) {
+            Ok(value) => return Some(Value::String(value)),
+            Err(VarError::NotPresent) => "is not set",
+            Err(VarError::NotUnicode(_)) => "is not UTF-8",
+        };
+        let text = format!("is the environment variable {name}, which {problem}");
+        self.add(line, path, text);
+        None
     }
 
     fn scalar(&mut self, line: usize, value: &Value, schema: &Value, path: &str) {
@@ -169,7 +195,7 @@ impl Checker {
         if let (Some(text), Some(pattern)) = (value.as_str(), schema["pattern"].as_str())
             && !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
         {
-            self.add(line, path, format!("{}, not a text", expected(schema)));
+            self.add(line, path, expected(schema));
         }
         let least = schema["minimum"].as_i64().unwrap_or(i64::MIN);
         let most = schema["maximum"].as_i64().unwrap_or(i64::MAX);
@@ -185,14 +211,6 @@ impl Checker {
             };
             self.add(line, path, format!("must be {range}"));
         }
-    }
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
     }
 }
 
@@ -242,6 +260,9 @@ fn given(data: &Data) -> &'static str {
             Value::Null => "nothing",
             Value::Bool(_) => "true or false",
             Value::String(_) => "a text",
+            Value::Number(number) if number.as_f64().is_some_and(|n| n.abs() >= TOO_LARGE) => {
+                "so large a number"
+            }
             Value::Number(number) if number.is_f64() => "a fraction",
             _ => "a number",
         },

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::error::ConfigError;
 use super::merge::{Layer, topmost};
+use super::rows::{Check, Flaw};
 use super::table::{Partial, Settings};
+use super::urls::{check_endpoint, check_http_url, check_queue_url};
 use super::values::{SettingValue, one_of};
 
 /// A deployment.
@@ -95,14 +97,25 @@ impl Settings {
     }
 }
 
-pub(super) fn check_names(value: &Value) -> Result<(), &'static str> {
+pub(super) fn check_contexts(value: &Value) -> Vec<Flaw> {
+    let checks: [(&str, Check); 3] = [
+        ("queue_url", check_queue_url),
+        ("endpoint_url", check_endpoint),
+        ("webserver_url", check_http_url),
+    ];
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let mut names = value.as_object().into_iter().flat_map(|map| map.keys());
-    if names.all(|name| !name.is_empty() && name.chars().all(is_plain)) {
-        Ok(())
-    } else {
-        Err("the names of contexts have letters, digits, `-`, `_` and `.` only")
+    let mut flaws = Vec::new();
+    for (name, context) in value.as_object().into_iter().flatten() {
+        if name.is_empty() || !name.chars().all(is_plain) {
+            let text = "the names of contexts have letters, digits, `-`, `_` and `.` only";
+            flaws.push(Flaw::new(name.as_str(), text));
+        }
+        for (key, check) in checks {
+            let found = check(&context[key]).into_iter();
+            flaws.extend(found.map(|flaw| flaw.within(key).within(name)));
+        }
     }
+    flaws
 }
 
 /// The layers with the chosen context between the environment and the flags. Where a queue or a
@@ -118,6 +131,7 @@ pub(super) fn applied(layers: &[Layer]) -> Result<Cow<'_, [Layer]>, ConfigError>
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
         return Err(ConfigError::UnknownContext {
             name,
+            origin: chosen.origin,
             known: if names.is_empty() {
                 String::from("the settings name none; give their file with -y")
             } else {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::merge::Origin;
+
 /// A problem in a file, or an ignored part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -38,6 +40,12 @@ pub enum ConfigError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The file is too large.
+    #[error("the configuration file {path} is larger than 1 MiB; check the path given with -y")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is invalid.
     #[error("the configuration file {path} cannot be used: {}", first(.problems, .path))]
     Invalid {
@@ -50,17 +58,19 @@ pub enum ConfigError {
     #[error("{name} from {origin} cannot be used: {problem}")]
     BadValue {
         /// The setting.
-        name: &'static str,
+        name: String,
         /// Its origin.
-        origin: String,
+        origin: Origin,
         /// The problem and its remedy.
         problem: String,
     },
     /// No deployment has this name.
-    #[error("there is no context {name}: {known}")]
+    #[error("there is no context {name} (from {origin}): {known}")]
     UnknownContext {
         /// The name.
         name: String,
+        /// Its origin.
+        origin: Origin,
         /// The known ones, or what to do.
         known: String,
     },

@@ -1,6 +1,7 @@
 //! The YAML file (`-y`, `--config-yaml`).
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use super::check::Checker;
 use super::error::{ConfigError, Problem};
 use super::merge::Layer;
+use super::rows::joined;
 use super::table::{Partial, ROWS};
 use super::yaml::{self, Data, Node};
 use crate::domain::secrets::redact_text;
@@ -25,6 +27,9 @@ pub struct File {
     /// Values that are refused unless a variable or a flag replaces them.
     pub unusable: Vec<Problem>,
 }
+
+/// Largest file that is read, in bytes: a device has no end.
+const LARGEST: u64 = 1 << 20;
 
 /// Keys of the same block that are not a worker's: the executor's own, and dagster-celery's.
 pub(super) const FOREIGN: [(&str, &str); 6] = [
@@ -49,10 +54,17 @@ pub(super) const RUN_CONFIG: [&str; 6] =
 /// # Errors
 /// [`ConfigError`], which names each problem with its line.
 pub fn read_file(path: &Path) -> Result<File, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
+    let mut bytes = Vec::new();
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    let size = read.map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
+    if size as u64 > LARGEST {
+        let path = path.to_owned();
+        return Err(ConfigError::TooLarge { path });
+    }
     let text = decode(&bytes).map_err(|problem| invalid(path, vec![problem]))?;
     parse(path, text)
 }
@@ -90,7 +102,13 @@ pub fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
     let root = Node::parse(text).map_err(|mistake| {
         let last = text.lines().count().max(1);
         let line = mistake.line.unwrap_or(last).clamp(1, last);
-        invalid(path, vec![not_yaml(text, line, &mistake.text)])
+        let problem = if mistake.is_yaml {
+            let (key, text) = (String::new(), mistake.text);
+            Problem { line, key, text }
+        } else {
+            not_yaml(text, line, &mistake.text)
+        };
+        invalid(path, vec![problem])
     })?;
     let mut reader = Reader::default();
     reader.root(&root);
@@ -124,7 +142,7 @@ fn not_yaml(text: &str, line: usize, words: &str) -> Problem {
 struct Reader {
     checker: Checker,
     values: Map<String, Value>,
-    lines: BTreeMap<&'static str, usize>,
+    lines: BTreeMap<String, usize>,
     ignored: Vec<Problem>,
     unusable: Vec<Problem>,
 }
@@ -212,15 +230,20 @@ impl Reader {
                 self.ignore(key.line, shown.as_str(), reason);
             }
             if node.data != Data::Scalar(Value::Null)
-                && let Some(value) = self.checker.value(node, &row.schema(), &shown)
+                && let Some(value) = self.checker.setting(row, node, &shown)
             {
-                if let Some(Err(text)) = row.check.map(|check| check(&value)) {
-                    let text = format!("cannot be used: {text}");
-                    let (line, key) = (key.line, shown);
+                for flaw in row.check.map(|check| check(&value)).unwrap_or_default() {
+                    let line = match flaw.at.as_str() {
+                        "" => key.line,
+                        part => node.line_of(part),
+                    };
+                    let text = format!("cannot be used: {}", flaw.text);
+                    self.lines.insert(joined(row.key, &flaw.at), line);
+                    let key = joined(&shown, &flaw.at);
                     self.unusable.push(Problem { line, key, text });
                 }
                 self.values.insert(row.key.to_owned(), value);
-                self.lines.insert(row.key, key.line);
+                self.lines.insert(row.key.to_owned(), key.line);
             }
         }
     }
@@ -232,7 +255,7 @@ impl Reader {
 }
 
 /// Removes the value that a parser complains about from its message: it may be a secret.
-fn without_values(problem: &str) -> String {
+pub(super) fn without_values(problem: &str) -> String {
     static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(r#"(?s)(invalid (?:type|value): \w[\w -]*?|unknown variant) (?:"(?:[^"\\]|\\.)*"|`.*?`)"#).ok()
     });
@@ -294,7 +317,7 @@ run_slots: 1.5
             wrong(text),
             [
                 "line 1: `region_nme` is not a known key; the nearest known key is `region_name`",
-                "line 2: `slots` must be a whole number, or the smallest and the largest one (2..16), not a text",
+                "line 2: `slots` must be a whole number, or the smallest and the largest one (2..16)",
                 "line 3: `visibility_timeout` must be from 10 to 43200",
                 "line 5: `priority_bands[0].mni` is not a known key; the nearest known key is `min`",
                 "line 6: `priority_bands[1].min` must be a whole number, not a text",
@@ -323,7 +346,19 @@ run_slots: 1.5
                 "line 1: settings are written as lines of `key: value`",
             ),
             ("# x\njust words\n", "line 2: settings are written as"),
-            ("slots: 1\n---\nslots: 2\n", "more than one document"),
+            (
+                "slots: 1\n---\nslots: 2\n",
+                "line 2: a second document begins here",
+            ),
+            ("slots: 99999999999999999999\n", "not so large a number"),
+            ("slots: 2..\n", "(2..16)"),
+            ("run_slots: .inf\n", "line 1: this number is not finite"),
+            (
+                "queues: &a {}\n<<: *a\n",
+                "line 2: `<<` is YAML's merge key",
+            ),
+            ("x: 1\n", "line 1: `x` is not a known key"),
+            ("ops: 1\n", "line 1: `ops` is not a known key"),
         ] {
             let wrong = wrong(text);
             assert!(wrong.len() == 1 && wrong[0].contains(expected), "{wrong:?}");

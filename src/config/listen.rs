@@ -6,7 +6,6 @@ use std::str::FromStr;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
 
 /// Description of a valid address.
 const EXPECTED: &str = "give an IP address and a port (0.0.0.0:9400), a port for loopback, or off";
@@ -22,14 +21,6 @@ impl fmt::Display for Listen {
             None => f.write_str("off"),
         }
     }
-}
-
-/// Checks a value that fits the schema for the forms of an address.
-pub(super) fn check_listen(value: &Value) -> Result<(), &'static str> {
-    let text = value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned);
-    text.parse::<Listen>().map(drop)
 }
 
 impl Serialize for Listen {

@@ -5,8 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value, json};
-use url::Url;
+use serde_json::{Map, json};
 
 use super::check::Checker;
 use super::contexts::applied;
@@ -26,6 +25,8 @@ pub enum Origin {
     File(PathBuf, usize),
     /// A variable of the environment.
     Environment(&'static str),
+    /// The environment, of a value that is named as its variable.
+    Process,
     /// The chosen context.
     Context(String),
     /// A flag, with its name if the setting has one.
@@ -40,6 +41,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("the defaults"),
             Self::File(path, line) => write!(f, "{}, line {line}", path.display()),
             Self::Environment(name) => write!(f, "{name} in the environment"),
+            Self::Process => f.write_str("the environment"),
             Self::Context(name) => write!(f, "the context {name}"),
             Self::Flag(Some(flag)) => write!(f, "{flag} on the command line"),
             Self::Flag(None) => f.write_str("the command line"),
@@ -57,6 +59,7 @@ impl Serialize for Origin {
                 json!({"kind": "file", "file": path.to_string_lossy(), "line": line})
             }
             Self::Environment(name) => json!({"kind": "environment", "variable": name}),
+            Self::Process => json!({"kind": "environment"}),
             Self::Context(name) => json!({"kind": "context", "context": name}),
             Self::Flag(flag) => json!({"kind": "flag", "flag": flag}),
             Self::Derived => json!({"kind": "derived"}),
@@ -90,7 +93,7 @@ pub struct Layer {
 
 #[derive(Clone, Debug, Default)]
 enum Place {
-    File(PathBuf, BTreeMap<&'static str, usize>),
+    File(PathBuf, BTreeMap<String, usize>),
     Environment,
     Context(String),
     #[default]
@@ -98,12 +101,8 @@ enum Place {
 }
 
 impl Layer {
-    /// The layer of a file, with the lines of its keys.
-    pub(super) fn file(
-        path: PathBuf,
-        values: Partial,
-        lines: BTreeMap<&'static str, usize>,
-    ) -> Self {
+    /// The layer of a file, with the lines of its keys and of the flaws in their values.
+    pub(super) fn file(path: PathBuf, values: Partial, lines: BTreeMap<String, usize>) -> Self {
         let place = Place::File(path, lines);
         Self { values, place }
     }
@@ -131,18 +130,51 @@ impl Layer {
     /// # Errors
     /// [`ConfigError::BadValue`]
     pub fn environment() -> Result<Self, ConfigError> {
-        let mut values = Map::new();
+        let (layer, problems) = Self::environment_and_problems();
+        match problems.into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Ok(layer),
+        }
+    }
+
+    /// The layer of the environment without what cannot be used, and what is wrong with that.
+    #[must_use]
+    pub fn environment_and_problems() -> (Self, Vec<ConfigError>) {
+        let (mut values, mut problems) = (Map::new(), Vec::new());
         for row in ROWS {
             let Some((name, text)) = row.env.and_then(|name| Some((name, variable(name)?))) else {
                 continue;
             };
-            let value = Checker::text(row, &text);
-            let value = value.map_err(|problem| bad(row, &Origin::Environment(name), &problem))?;
-            values.insert(row.key.to_owned(), value);
+            match text.and_then(|text| Checker::text(row, &text)) {
+                Ok(value) => {
+                    values.insert(row.key.to_owned(), value);
+                }
+                Err(problem) => problems.push(bad(row.key, &Origin::Environment(name), &problem)),
+            }
         }
-        let values = Partial::from_json(values).map_err(ConfigError::Unexpected)?;
+        for name in OF_PYTHON {
+            let is_time = |text: String| match text.trim().parse::<f64>() {
+                Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(()),
+                _ => Err(String::from("it must be a number of seconds")),
+            };
+            if let Some(Err(problem)) = variable(name).map(|text| text.and_then(is_time)) {
+                problems.push(bad(name, &Origin::Process, &problem));
+            }
+        }
+        let values = Partial::from_json(values).unwrap_or_else(|problem| {
+            problems.push(ConfigError::Unexpected(problem));
+            Partial::default()
+        });
         let place = Place::Environment;
-        Ok(Self { values, place })
+        (Self { values, place }, problems)
+    }
+
+    /// The line of a key of its file, or of a part of its value that has a flaw.
+    fn line_of(&self, key: &str) -> Option<usize> {
+        match &self.place {
+            Place::File(_, lines) => lines.get(key).copied(),
+            _ => None,
+        }
     }
 
     /// The origin of a value of this layer.
@@ -181,7 +213,7 @@ impl Settings {
     /// [`ConfigError::NoQueue`] or [`ConfigError::BadValue`].
     pub fn merge(layers: &[Layer], local_broker: bool) -> Result<Self, ConfigError> {
         let settings = Self::merge_unchecked(layers, local_broker)?;
-        match settings.problems().into_iter().next() {
+        match settings.problems(layers).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(settings),
         }
@@ -213,15 +245,29 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Applies each row's own check to its value, and those over several settings; returns the
-    /// problems.
+    /// Applies each row's own check to its value, which came from these layers, and those over
+    /// several settings; returns the problems.
+    /// What was not given is not checked: it is right, or made of a setting that is wrong itself.
     #[must_use]
-    pub fn problems(&self) -> Vec<ConfigError> {
-        let checked = self.shown().filter_map(|(row, value, origin)| {
-            let problem = row.check?(&value).err()?;
-            Some(bad(row, origin, problem))
-        });
-        checked.chain(self.unknown_queue()).collect()
+    pub fn problems(&self, layers: &[Layer]) -> Vec<ConfigError> {
+        let given = self
+            .unhidden()
+            .filter(|(_, _, origin)| **origin != Origin::Default);
+        let mut problems = Vec::new();
+        for (row, value, origin) in given {
+            for flaw in row.check.map(|check| check(&value)).unwrap_or_default() {
+                let flaw = flaw.within(row.key);
+                let mut origin = origin.clone();
+                if let Origin::File(_, line) = &mut origin
+                    && let Some(own) = layers.iter().find_map(|layer| layer.line_of(&flaw.at))
+                {
+                    *line = own;
+                }
+                problems.push(bad(flaw.at, &origin, &flaw.text));
+            }
+        }
+        problems.extend(self.unknown_queue());
+        problems
     }
 
     /// The first name in `subscribe` that no queue has. A worker that serves no queue would look as
@@ -241,10 +287,10 @@ impl Settings {
     }
 }
 
-fn bad(row: &Row, origin: &Origin, problem: &str) -> ConfigError {
+fn bad(name: impl Into<String>, origin: &Origin, problem: &str) -> ConfigError {
     ConfigError::BadValue {
-        name: row.key,
-        origin: origin.to_string(),
+        name: name.into(),
+        origin: origin.clone(),
         problem: problem.to_owned(),
     }
 }
@@ -259,7 +305,8 @@ fn region(queue_url: &str, default: Setting<String>) -> Setting<String> {
         };
     }
     let of = |name| {
-        variable(name).map(|value| Setting {
+        let value = variable(name)?.ok()?;
+        Some(Setting {
             value,
             origin: Origin::Environment(name),
         })
@@ -270,48 +317,21 @@ fn region(queue_url: &str, default: Setting<String>) -> Setting<String> {
         .unwrap_or(default)
 }
 
-pub(super) fn check_queue_url(value: &Value) -> Result<(), &'static str> {
-    match value.as_str() {
-        Some(url) if !Url::parse(url).is_ok_and(|url| url.has_host()) => {
-            Err("it is not a URL; give the queue's full URL, as `aws sqs get-queue-url` prints it")
-        }
-        _ => Ok(()),
-    }
-}
+/// Variables that the Python side reads, and that have no setting: numbers of seconds.
+const OF_PYTHON: [&str; 2] = [
+    "DAGSTER_TASKIQ_STORAGE_PATIENCE",
+    "DAGSTER_TASKIQ_RESEND_AFTER",
+];
 
-pub(super) fn check_bands(value: &Value) -> Result<(), &'static str> {
-    let bands: Vec<(&str, Option<i64>)> = value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|band| {
-            (
-                band["name"].as_str().unwrap_or_default(),
-                band["min"].as_i64(),
-            )
-        })
-        .collect();
-    let Some(((_, last), upper)) = bands.split_last() else {
-        return Ok(());
-    };
-    if last.is_some() {
-        return Err("the last band takes all the rest: leave out its min");
-    }
-    if upper.iter().any(|(_, min)| min.is_none()) {
-        return Err("every band but the last needs a min");
-    }
-    if upper.windows(2).any(|pair| pair[0].1 <= pair[1].1) {
-        return Err("list the bands from the highest min to the lowest");
-    }
-    if !bands.iter().any(|(name, _)| *name == "normal") {
-        return Err("one band must be named normal: it is the base queue");
-    }
-    Ok(())
-}
-
-/// An environment variable; an empty one counts as absent, as for AWS's own tools.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+/// An environment variable, or the reason why its text cannot be had; an empty one counts as absent,
+/// as for AWS's own tools.
+fn variable(name: &str) -> Option<Result<String, String>> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+    Some(
+        value
+            .into_string()
+            .map_err(|_| String::from("it is not UTF-8")),
+    )
 }
 
 #[cfg(test)]

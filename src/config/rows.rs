@@ -3,8 +3,47 @@
 
 use serde_json::Value;
 
-/// Returns the problem of a value.
-pub(super) type Check = fn(&Value) -> Result<(), &'static str>;
+/// Returns the problems of a value.
+pub(super) type Check = fn(&Value) -> Vec<Flaw>;
+
+/// A problem of a value that fits its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    /// The part of the value, as in `[1].url`; empty for all of it.
+    pub at: String,
+    /// The problem and its remedy. No value is quoted: it may be a secret.
+    pub text: String,
+}
+
+impl Flaw {
+    pub fn new(at: impl Into<String>, text: impl Into<String>) -> Self {
+        let (at, text) = (at.into(), text.into());
+        Self { at, text }
+    }
+
+    /// The result of a check of a value as a whole.
+    pub fn whole(checked: Result<(), impl Into<String>>) -> Vec<Self> {
+        let problem = checked.err();
+        problem
+            .map(|text| Self::new("", text))
+            .into_iter()
+            .collect()
+    }
+
+    /// The same in a value that has it under this key.
+    pub fn within(self, key: &str) -> Self {
+        Self::new(joined(key, &self.at), self.text)
+    }
+}
+
+/// The path of a part: `key.part`, or `key[1]`.
+pub(super) fn joined(path: &str, part: &str) -> String {
+    if path.is_empty() || part.is_empty() || part.starts_with('[') {
+        format!("{path}{part}")
+    } else {
+        format!("{path}.{part}")
+    }
+}
 
 /// Properties of a setting besides its type.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +67,8 @@ pub struct Row {
     pub(super) example: Option<&'static str>,
     /// Smallest and largest number.
     pub(super) range: Option<(u32, u32)>,
+    /// Makes the value: what fits the schema may still not be one.
+    pub(super) make: fn(Value) -> Result<(), String>,
     /// A check that a schema cannot express.
     pub(super) check: Option<Check>,
     /// Why nothing here uses it.
@@ -47,6 +88,7 @@ impl Row {
         computed: None,
         example: None,
         range: None,
+        make: |_| Ok(()),
         check: None,
         unused: None,
     };
@@ -137,6 +179,12 @@ macro_rules! settings {
                 }
             }
 
+            /// Every setting with its value as it was given, secrets and all.
+            pub(super) fn unhidden(&self) -> impl Iterator<Item = (&'static Row, Value, &Origin)> {
+                let values = [$((settings!(@unhidden self.$key.value $(, $default)?), &self.$key.origin)),+];
+                ROWS.iter().zip(values).map(|(row, (value, origin))| (row, value, origin))
+            }
+
             /// Every setting with its value in the form of a file (null if there is none), in the
             /// table's order.
             pub fn shown(&self) -> impl Iterator<Item = (&'static Row, Value, &Origin)> {
@@ -151,6 +199,7 @@ macro_rules! settings {
             doc: concat!($($doc),+),
             schema: <$type as SettingValue>::schema,
             default: || settings!(@default $type $(, $default)?),
+            make: |value| <$type as SettingValue>::from_json(value).map(drop),
             $($meta: Some($value),)*
             ..Row::NONE
         }),+];
@@ -168,6 +217,8 @@ macro_rules! settings {
     };
     (@shown $value:expr) => { $value.as_ref().map_or(Value::Null, SettingValue::to_json) };
     (@shown $value:expr, $default:expr) => { SettingValue::to_json(&$value) };
+    (@unhidden $value:expr) => { $value.as_ref().map_or(Value::Null, SettingValue::unhidden) };
+    (@unhidden $value:expr, $default:expr) => { SettingValue::unhidden(&$value) };
     (@default $type:ty) => { None };
     (@default $type:ty, $default:expr) => {{
         let value: $type = $default;

@@ -11,11 +11,12 @@ use serde_json::{Map, Value};
 
 use super::STARVATION_GUARD;
 use super::alarms::{AlarmHook, AlarmSettings, check_hooks};
-use super::contexts::{Context, check_names};
-use super::listen::{Listen, check_listen};
-use super::merge::{Layer, Origin, Setting, check_bands, check_queue_url, topmost};
+use super::contexts::{Context, check_contexts};
+use super::listen::Listen;
+use super::merge::{Layer, Origin, Setting, topmost};
 use super::rows::{Row, settings};
-use super::values::{Band, SettingValue, WorkerLost, check_slots};
+use super::urls::{check_endpoint, check_http_url, check_queue_url, check_queues};
+use super::values::{Band, SettingValue, WorkerLost, check_bands, check_name, check_slots};
 use crate::domain::{AlarmKind, Isolation, LOG_FILES, LogFormat, Ring, SlotRange};
 
 /// One for each core of this host.
@@ -33,6 +34,7 @@ settings! {
     /// SQS endpoint other than AWS's own.
     endpoint_url: String,
         flag: "--endpoint-url", env: "DAGSTER_TASKIQ_SQS_ENDPOINT_URL", computed: "AWS",
+        check: check_endpoint,
         example: "http://127.0.0.1:9324";
     /// AWS region.
     region_name: String = String::from("us-east-1"),
@@ -43,6 +45,7 @@ settings! {
     default_queue: String = String::from("dagster");
     /// Queues that steps can ask for by tag: name to URL.
     queues: BTreeMap<String, String> = BTreeMap::new(),
+        check: check_queues,
         example: "{slow: https://sqs.eu-west-1.amazonaws.com/123456789012/dagster-slow}";
     /// Names of the queues (from `queues`, or the base queue's) that this worker serves.
     subscribe: Vec<String> = Vec::new(),
@@ -63,7 +66,8 @@ settings! {
     s3_bucket_name: String, env: "DAGSTER_TASKIQ_S3_BUCKET_NAME", example: "dagster-results";
     /// S3 endpoint other than AWS's own.
     s3_endpoint_url: String,
-        env: "DAGSTER_TASKIQ_S3_ENDPOINT_URL", computed: "AWS", example: "http://127.0.0.1:9000";
+        env: "DAGSTER_TASKIQ_S3_ENDPOINT_URL", computed: "AWS", check: check_endpoint,
+        example: "http://127.0.0.1:9000";
 
     /// Steps that may run at once: a number, or the smallest and the largest one, between which it
     /// follows the load (`2..16`).
@@ -82,7 +86,7 @@ settings! {
     /// another worker is idle.
     prefetch: u32 = 0;
     /// Unique name of this worker.
-    name: String, flag: "--name", computed: "host name and pid", example: "worker-1";
+    name: String, flag: "--name", computed: "host name and pid", check: check_name, example: "worker-1";
     /// Python that runs the steps; it must have dagster.
     python: PathBuf,
         flag: "--python", computed: "`$VIRTUAL_ENV`, then `PATH`",
@@ -126,7 +130,7 @@ settings! {
     /// Address that serves metrics and health over HTTP: an address and port, a port of loopback, or
     /// `off`.
     metrics_listen: Listen = Listen::default(),
-        flag: "--metrics-listen", check: check_listen, example: "127.0.0.1:9400";
+        flag: "--metrics-listen", example: "127.0.0.1:9400";
 
     /// What raises an alarm; docs/guide/alarms.md explains each key.
     alarms: AlarmSettings = AlarmSettings::default(),
@@ -140,7 +144,7 @@ settings! {
     /// URL of Dagster's webserver.
     webserver_url: String,
         section: "Console", flag: "--webserver-url", env: "DAGSTER_TASKIQ_WEBSERVER_URL",
-        example: "http://127.0.0.1:3000";
+        check: check_http_url, example: "http://127.0.0.1:3000";
     /// Theme: the name of a built-in one, or a file.
     theme: String = String::from("default"), flag: "--theme";
     /// File of the operator's own commands; docs/guide/console.md has examples.
@@ -158,7 +162,7 @@ settings! {
     /// `endpoint_url`, `region_name`, `webserver_url` and `dagster_home`; `hosts` and `runtime_dir`
     /// of its workers; the `colour` of its name.
     contexts: BTreeMap<String, Context> = BTreeMap::new(),
-        section: "Contexts", check: check_names,
+        section: "Contexts", check: check_contexts,
         example: "{production: {queue_url: https://sqs.eu-west-1.amazonaws.com/123456789012/dagster-tasks, hosts: [ann@etl-1], colour: red}}";
     /// Name of the context to use.
     context: String, flag: "--context", env: "DAGSTER_TASKIQ_CONTEXT", example: "production";

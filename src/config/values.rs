@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::listen::Listen;
+use super::rows::Flaw;
+use super::urls::is_part_of_queue_name;
 use crate::domain::{AlarmKind, Isolation, LogFormat, Ring, SlotRange};
 
 /// A priority band: steps of at least `min` travel on a queue of their own.
@@ -51,6 +53,11 @@ pub(super) trait SettingValue: Serialize + DeserializeOwned {
     fn to_json(&self) -> Value {
         // Plain data: it always serializes.
         serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// As [`SettingValue::to_json`], with the secrets in it: for checks.
+    fn unhidden(&self) -> Value {
+        self.to_json()
     }
 
     /// Adds it to a command line; the items of a list each by itself.
@@ -115,8 +122,65 @@ fn slots(value: &Value) -> Option<SlotRange> {
 }
 
 /// Checks the numbers of slots.
-pub(super) fn check_slots(value: &Value) -> Result<(), &'static str> {
-    slots(value).map_or(Ok(()), SlotRange::check)
+pub(super) fn check_slots(value: &Value) -> Vec<Flaw> {
+    Flaw::whole(slots(value).map_or(Ok(()), SlotRange::check))
+}
+
+/// Checks the name of a worker. It stands in files, in logs and in Dagster's storage.
+pub(super) fn check_name(value: &Value) -> Vec<Flaw> {
+    Flaw::whole(value.as_str().map_or(Ok(()), named))
+}
+
+/// Checks a name.
+pub(super) fn named(name: &str) -> Result<(), &'static str> {
+    if name.trim().is_empty() {
+        Err("a name has at least one letter")
+    } else if name.contains(char::is_control) {
+        Err("a name has no line ends and no other control characters")
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks the priority bands.
+pub(super) fn check_bands(value: &Value) -> Vec<Flaw> {
+    // It fits the schema.
+    let bands: Vec<Band> = serde_json::from_value(value.clone()).unwrap_or_default();
+    let mut flaws = Vec::new();
+    let mut lowest: Option<i64> = None;
+    for (index, band) in bands.iter().enumerate() {
+        let mut add = |part: &str, text: String| {
+            flaws.push(Flaw::new(format!("[{index}]{part}"), text));
+        };
+        let name = &band.name;
+        if !is_part_of_queue_name(name) {
+            let text =
+                "the name of a band is a part of a queue's name: letters, digits, `-` and `_`";
+            add(".name", text.to_owned());
+        } else if bands[..index].iter().any(|other| other.name == *name) {
+            add(".name", format!("another band is named {name}, too"));
+        }
+        match (band.min, lowest) {
+            (None, _) if index + 1 < bands.len() => {
+                add("", String::from("every band but the last needs a min"));
+            }
+            (Some(_), _) if index + 1 == bands.len() => {
+                let text = "the last band takes all the rest: leave out its min";
+                add(".min", text.to_owned());
+            }
+            (Some(min), Some(lowest)) if min >= lowest => {
+                let text = "list the bands from the highest min to the lowest";
+                add(".min", text.to_owned());
+            }
+            _ => {}
+        }
+        lowest = band.min.or(lowest);
+    }
+    if flaws.is_empty() && !bands.is_empty() && !bands.iter().any(|band| band.name == "normal") {
+        let text = "one band must be named normal: it is the base queue";
+        flaws.push(Flaw::new("", text));
+    }
+    flaws
 }
 
 /// Whole seconds.
@@ -159,6 +223,10 @@ impl SettingValue for PathBuf {
 impl<T: SettingValue> SettingValue for Vec<T> {
     fn schema() -> Value {
         json!({"type": "array", "items": T::schema()})
+    }
+
+    fn unhidden(&self) -> Value {
+        self.iter().map(T::unhidden).collect()
     }
 }
 
@@ -210,7 +278,13 @@ impl SettingValue for LogFormat {
 
 impl SettingValue for Listen {
     fn schema() -> Value {
-        json!({"type": ["string", "integer"]})
+        json!({
+            "type": ["string", "integer"],
+            "minimum": 0,
+            "maximum": u16::MAX,
+            "patternErrorMessage":
+                "must be an IP address and a port (0.0.0.0:9400), a port for loopback, or off",
+        })
     }
 }
 

@@ -14,8 +14,10 @@ use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
 pub struct Mistake {
     /// The line, from 1; `None` if the parser does not report it.
     pub line: Option<usize>,
-    /// The parser's words.
+    /// The parser's words; of what is YAML, and yet not read, a sentence.
     pub text: String,
+    /// Whether it is YAML, of a kind that is not read.
+    pub is_yaml: bool,
 }
 
 /// A value with its line.
@@ -46,18 +48,79 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }
 
+/// Number of brackets that may be open at once. The parser's time grows with its square, and what
+/// is nested half as deeply is refused.
+const OPEN: usize = 200;
+
+/// Sentence for what the parsers' limits refuse.
+const DEEP: &str = "this is nested too deeply, or grows too large by its aliases";
+
+/// Finds the line in which too many brackets are open, without parsing.
+fn too_deep(text: &str) -> Option<Mistake> {
+    let mut open = 0_usize;
+    let line = text.lines().position(|line| {
+        line.bytes().any(|byte| {
+            match byte {
+                b'[' | b'{' => open += 1,
+                b']' | b'}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            open > OPEN
+        })
+    })?;
+    Some(Mistake {
+        line: Some(line + 1),
+        text: DEEP.to_owned(),
+        is_yaml: true,
+    })
+}
+
 /// Finds the place where a text is not YAML. A key that is given twice is a mistake, too.
 #[must_use]
 pub fn mistake(text: &str) -> Option<Mistake> {
+    if let Some(mistake) = too_deep(text) {
+        return Some(mistake);
+    }
     let error = serde_yaml::from_str::<serde_yaml::Value>(text).err()?;
-    Some(Mistake::new(&error))
+    Some(Mistake::new(&error, text))
 }
 
 impl Mistake {
-    fn new(error: &serde_yaml::Error) -> Self {
+    fn new(error: &serde_yaml::Error, text: &str) -> Self {
+        let line = error.location().map(|at| at.line());
+        let words = error.to_string();
+        // The crate's errors have no kinds.
+        if words.contains("more than one document") {
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines.iter().rposition(|line| line.starts_with("---"));
+            return Self {
+                line: last.map(|at| at + 1),
+                text: String::from("a second document begins here; only one is read"),
+                is_yaml: true,
+            };
+        }
+        let is_yaml = words.contains("recursion limit") || words.contains("repetition limit");
+        let text = if is_yaml { DEEP.to_owned() } else { words };
         Self {
-            line: error.location().map(|at| at.line()),
-            text: error.to_string(),
+            line,
+            text,
+            is_yaml,
+        }
+    }
+
+    /// What only the other parser refuses.
+    fn of_spans(error: &serde_saphyr::Error) -> Self {
+        let sentence = match error.without_snippet() {
+            serde_saphyr::Error::Budget { .. } => Some(DEEP),
+            serde_saphyr::Error::NonFiniteFloat { .. } => {
+                Some("this number is not finite; if it is a text, put it in quotes")
+            }
+            _ => None,
+        };
+        Self {
+            line: error.location().and_then(|at| at.line().try_into().ok()),
+            text: sentence.map_or_else(|| error.to_string(), str::to_owned),
+            is_yaml: sentence.is_some(),
         }
     }
 }
@@ -69,7 +132,10 @@ impl Node {
     /// # Errors
     /// [`Mistake`]
     pub fn parse(text: &str) -> Result<Self, Mistake> {
-        serde_yaml::from_str::<IgnoredAny>(text).map_err(|error| Mistake::new(&error))?;
+        if let Some(mistake) = too_deep(text) {
+            return Err(mistake);
+        }
+        serde_yaml::from_str::<IgnoredAny>(text).map_err(|error| Mistake::new(&error, text))?;
         let options = serde_saphyr::options! {
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
             merge_keys: MergeKeyPolicy::AsOrdinary,
@@ -77,10 +143,8 @@ impl Node {
             leading_zero_numbers_as_strings: true,
             with_snippet: false,
         };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| Mistake {
-            line: error.location().and_then(|at| at.line().try_into().ok()),
-            text: error.to_string(),
-        })
+        serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| Mistake::of_spans(&error))
     }
 
     /// The text of a key; none for one that is no scalar.

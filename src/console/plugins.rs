@@ -239,8 +239,9 @@ fn view(name: &str) -> Result<View, Problem> {
     });
     let mut named = views.clone().filter(|(row, _)| row.is_named(name));
     named.next().map(|(_, view)| view).ok_or_else(|| {
-        let near = nearest(name, views.map(|(row, _)| row.name)).unwrap_or_default();
-        let text = format!("there is no view `{name}`; the nearest is `{near}`");
+        let near = nearest(name, views.map(|(row, _)| row.name));
+        let near = near.map(|near| format!("; the nearest is `{near}`"));
+        let text = format!("there is no view `{name}`{}", near.unwrap_or_default());
         Problem::new("views", text)
     })
 }

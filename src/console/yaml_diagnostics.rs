@@ -40,7 +40,11 @@ pub fn mistake(text: &str) -> Option<Mark> {
         line: mistake
             .line
             .map_or(last, |line| line.saturating_sub(1).min(last)),
-        text: format!("This is no YAML: {}", mistake.text),
+        text: if mistake.is_yaml {
+            format!("This is not read: {}", mistake.text)
+        } else {
+            format!("This is no YAML: {}", mistake.text)
+        },
     })
 }
 

@@ -230,7 +230,8 @@ fn no_such_partition(job: &JobRef, partition: &str, keys: &[String]) -> DagsterE
     let name = &job.job;
     let reason = match nearest(partition, keys.iter().map(String::as_str)) {
         Some(near) => format!("{name} has no partition {partition}; the nearest is {near}"),
-        None => format!("{name} has no partitions"),
+        None if keys.is_empty() => format!("{name} has no partitions"),
+        None => format!("{name} has no partition {partition}"),
     };
     DagsterError::Refused {
         kind: "PartitionNotFound".to_owned(),

@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::PeekedMessage;
+use super::{PeekedMessage, parse_duration};
 
 /// Maximum number of failed runs that are counted; the newest.
 pub const MAX_FAILED_RUNS: usize = 1_000;
@@ -306,19 +306,11 @@ pub fn parse_window(text: &str) -> Result<SignedDuration, String> {
     // A year, in seconds: more than any Dagster storage is searched for.
     const MOST: i64 = 366 * 86_400;
     let bad = || format!("`{text}` is not a span of time: give one such as 30m, 24h or 7d");
-    let unit = text.chars().last().ok_or_else(bad)?;
-    let seconds: i64 = match unit {
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(bad()),
-    };
-    let number: i64 = text[..text.len() - unit.len_utf8()]
-        .parse()
-        .map_err(|_| bad())?;
-    match number.checked_mul(seconds) {
-        Some(all) if (60..=MOST).contains(&all) => Ok(SignedDuration::from_secs(all)),
-        _ => Err(bad()),
+    let span = parse_duration(text).map_err(|_| bad())?;
+    if (60..=MOST).contains(&span.as_secs()) {
+        Ok(span)
+    } else {
+        Err(bad())
     }
 }
 

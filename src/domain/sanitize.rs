@@ -51,9 +51,19 @@ pub fn last_lines(output: &str, count: usize) -> String {
     }
 }
 
-/// The name that is most similar to the typed one.
+/// Similarity from which on names are near, by Jaro and Winkler: most letters are the same.
+const NEAR: f64 = 0.8;
+
+/// The name that is most similar to the typed one, if one is near.
 pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    names.max_by(|one, other| {
+    // One slip in a short name makes it less similar than it looks; and a part may be typed for all.
+    let is_near = |name: &&str| {
+        let letters = typed.chars().count();
+        strsim::jaro_winkler(typed, name) >= NEAR
+            || (letters > 2 && strsim::osa_distance(typed, name) <= 1.max(letters / 4))
+            || (letters > 2 && name.contains(typed))
+    };
+    names.filter(is_near).max_by(|one, other| {
         let like = |name| strsim::jaro_winkler(typed, name);
         like(one).total_cmp(&like(other))
     })
@@ -74,6 +84,23 @@ mod tests {
             "bell back c131m del"
         );
         assert_eq!(plain("çé\x1b[0m漢"), "çé漢");
+    }
+
+    #[test]
+    fn only_a_name_that_is_near_is_suggested() {
+        let names = ["slots_cpu_limit", "max_deliveries", "min", "prefetch"];
+        let near = |typed| nearest(typed, names.into_iter());
+        for (typed, name) in [
+            ("mni", "min"),
+            ("slot_cpu_limit", "slots_cpu_limit"),
+            ("deliveries", "max_deliveries"),
+            ("prefech", "prefetch"),
+        ] {
+            assert_eq!(near(typed), Some(name));
+        }
+        for typed in ["", "x", "ops", "<<", "broker"] {
+            assert_eq!(near(typed), None, "{typed}");
+        }
     }
 
     #[test]

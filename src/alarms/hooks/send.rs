@@ -4,7 +4,7 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::header::CONTENT_TYPE;
 use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -83,16 +83,10 @@ async fn post(hook: &AlarmHook, sender: &Sender, job: &Job) -> Result<(), HookEr
     let policy = reqwest::redirect::Policy::none();
     let client = reqwest::Client::builder().redirect(policy).build();
     let url = hook.url.as_deref().unwrap_or(PAGERDUTY);
-    let mut request = client.map_err(failed)?.post(url);
-    for (name, value) in &hook.headers {
-        let header = HeaderName::from_bytes(name.as_bytes()).ok();
-        let value = HeaderValue::from_str(value).ok();
-        let (header, value) = header
-            .zip(value)
-            .ok_or_else(|| HookError::Header(name.clone()))?;
-        request = request.header(header, value);
-    }
+    let request = client.map_err(failed)?.post(url);
+    let headers = hook.header_map().map_err(HookError::Header)?;
     let request = request
+        .headers(headers)
         .header(CONTENT_TYPE, "application/json")
         .body(body::body(hook, sender, job).to_string());
     let mut answer = request.send().await.map_err(failed)?;

@@ -38,7 +38,8 @@ pub(super) async fn examine(
     } else {
         "SQS"
     };
-    let mut served = Vec::new();
+    // Those that are not there yet, too: a worker makes them, or fails.
+    let served = set.all().map(|queue| queue.name.clone()).collect();
     let mut answered = false;
     for queue in set.all() {
         match broker.describe(queue).await {
@@ -47,7 +48,6 @@ pub(super) async fn examine(
                     report.ok("broker", format!("{kind} answers at {}", broker.endpoint()));
                     answered = true;
                 }
-                served.push(queue.name.clone());
                 let required = settings.max_deliveries.value.saturating_add(SPARE_RECEIVES);
                 dead_letters(report, broker, queue, &detail, required).await;
                 permissions(report, broker, queue).await;

@@ -104,7 +104,7 @@ fn add_sender(report: &mut Report, sender: &SenderView, served: &[String]) {
     };
     match &sender.queue {
         Err(problem) => report.failed(check, format!("{name} cannot be made: {problem}")),
-        Ok(queue) if served.is_empty() || served.contains(queue) => {
+        Ok(queue) if served.contains(queue) => {
             report.ok(check, format!("{name}: {sends} {queue}"));
         }
         Ok(queue) => report.warning(

@@ -11,7 +11,7 @@ use crate::console::labels::plural;
 use crate::console::overlay::{Action, Confirm, Input, Overlay, Reason};
 use crate::console::toast::Tone;
 use crate::console::{rows, text};
-use crate::domain::{Command, TaskView, WorkerView};
+use crate::domain::{Command, TaskView, WorkerView, parse_seconds};
 
 /// Maximum columns of a name that must be typed whole; of a longer one the beginning suffices.
 const TYPED_WHOLE: u16 = 48;
@@ -79,14 +79,16 @@ impl App {
         self.confirm(String::from("Start a worker?"), body, None, requests);
     }
 
-    /// Opens the confirmation of a drain. `argument` is the time in seconds after which running
+    /// Opens the confirmation of a drain. `argument` is the time after which running
     /// tasks are interrupted.
     pub(in crate::console) fn confirm_drain_worker(&mut self, argument: &str, now: Timestamp) {
-        let within: Option<u64> = argument.parse().ok();
-        if within.is_none() && !argument.is_empty() {
-            let text = format!("`{argument}` is no number of seconds");
-            return self.toast(Tone::Failed, text, now);
-        }
+        let within = match argument {
+            "" => None,
+            span => match parse_seconds(span) {
+                Ok(seconds) => Some(seconds),
+                Err(problem) => return self.toast(Tone::Failed, problem, now),
+            },
+        };
         let targets = self.targets_or_toast(now);
         if targets.is_empty() {
             return;

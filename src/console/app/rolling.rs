@@ -13,7 +13,7 @@ use super::{App, Effect};
 use crate::console::labels::plural;
 use crate::console::overlay::Action;
 use crate::console::toast::Tone;
-use crate::domain::{Command, Reply, WorkerState, WorkerView};
+use crate::domain::{Command, Reply, WorkerState, WorkerView, parse_seconds};
 
 /// Time for a worker to be back once its process has ended.
 const BACK: SignedDuration = SignedDuration::from_mins(3);
@@ -92,13 +92,15 @@ impl App {
     }
 
     /// Opens the confirmation of a restart of the workers a command applies to. `argument` is the
-    /// time in seconds after which their running tasks are interrupted.
+    /// time after which their running tasks are interrupted.
     pub(in crate::console) fn confirm_restart(&mut self, argument: &str, now: Timestamp) {
-        let within: Option<u64> = argument.parse().ok();
-        if within.is_none() && !argument.is_empty() {
-            let text = format!("`{argument}` is no number of seconds");
-            return self.toast(Tone::Failed, text, now);
-        }
+        let within = match argument {
+            "" => None,
+            span => match parse_seconds(span) {
+                Ok(seconds) => Some(seconds),
+                Err(problem) => return self.toast(Tone::Failed, problem, now),
+            },
+        };
         if let Some(rolling) = &self.rolling {
             let text = format!("{} is under way: x stops it", rolling.note());
             return self.toast(Tone::Failed, text, now);

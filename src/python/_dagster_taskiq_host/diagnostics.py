@@ -8,10 +8,16 @@ from importlib.util import find_spec
 from typing import Any
 
 from dagster import DagsterInstance
+from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.execution.retries import RetryMode
+from dagster._core.launcher.base import RunLauncher
 
 from . import claims, instances, tested
 from .redaction import redact
+
+
+_LONGEST = 300
+"""Maximum number of characters of an error's text."""
 
 
 def installed_library() -> str | None:
@@ -20,6 +26,25 @@ def installed_library() -> str | None:
         with contextlib.suppress(metadata.PackageNotFoundError):
             return metadata.version("dagster-taskiq-tui")
     return None
+
+
+def run_launcher(instance: DagsterInstance) -> tuple[str, RunLauncher | None, str | None]:
+    """Make the run launcher of dagster.yaml: the name of its class, and it or the problem."""
+    try:
+        launcher = instance.run_launcher
+    # It may be anybody's class, in a module that anybody wrote.
+    except Exception as error:
+        data = instance.get_ref().run_launcher_data
+        name = "the run launcher" if data is None else data.class_name
+        if isinstance(error, DagsterInvalidConfigError):
+            # Its text begins with the whole schema.
+            errors = enumerate(error.errors, 1)
+            text = " ".join(f"Error {number}: {one.message}" for number, one in errors)
+        else:
+            text = f"{type(error).__name__}: {error}"
+        text = redact(" ".join(text.split()))[:_LONGEST]
+        return name, None, f"dagster.yaml, run_launcher: {text}"
+    return type(launcher).__name__, launcher, None
 
 
 def senders(instance: DagsterInstance) -> list[dict[str, Any]]:
@@ -33,9 +58,12 @@ def senders(instance: DagsterInstance) -> list[dict[str, Any]]:
     from dagster_taskiq.executor import TaskiqExecutor
 
     configs = {"taskiq_executor": TaskiqExecutor({}, RetryMode.ENABLED).config}
-    if isinstance(instance.run_launcher, TaskiqRunLauncher):
-        configs["TaskiqRunLauncher"] = instance.run_launcher.config
     found = []
+    name, launcher, problem = run_launcher(instance)
+    if problem is not None:
+        found.append({"name": name, "queue": {"Err": problem}})
+    elif isinstance(launcher, TaskiqRunLauncher):
+        configs[name] = launcher.config
     for name, config in configs.items():
         try:
             queue = {"Ok": queue_name(resolve(config).queue_url or DEFAULT_QUEUE_NAME)}
@@ -56,7 +84,7 @@ def describe(instance: DagsterInstance) -> dict[str, Any]:
         "dagster_warning": tested.installed_warning(),
         "dagster_taskiq": installed_library(),
         "storage": instances.storage_kind(instance),
-        "run_launcher": type(instance.run_launcher).__name__,
+        "run_launcher": run_launcher(instance)[0],
         "claims": taken,
         "senders": senders(instance),
     }
