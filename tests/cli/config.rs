@@ -3,9 +3,12 @@
 
 use crate::support;
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{Broker, command, python};
@@ -180,12 +183,14 @@ fn config_check_says_all_that_is_wrong_at_once() {
         lines[0]
             .starts_with("line 1: `slotz` is not a known key; the nearest known key is `slots`")
     );
-    assert!(lines[1].starts_with("line 2: `queue_url` cannot be used: it is not a URL"));
+    assert!(lines[1].starts_with("line 2: `queue_url` cannot be used: it does not begin"));
     assert_eq!(
         lines[2],
         "line 3: `run_slots` must be a whole number, not a text"
     );
-    assert!(lines[3].contains("line 4: `priority_bands` cannot be used: every band but the last"));
+    assert!(
+        lines[3].contains("line 4: `priority_bands[0]` cannot be used: every band but the last")
+    );
     assert_eq!(lines.len(), 4);
     for (text, says) in [
         (
@@ -227,6 +232,214 @@ fn config_check_says_all_that_is_wrong_at_once() {
         texts(&output).0,
         "isolation from DAGSTER_TASKIQ_ISOLATION in the environment cannot be used: it must be one \
          of auto, fork, reuse, fresh\n"
+    );
+}
+
+#[test]
+fn config_check_refuses_what_no_worker_could_use_and_names_its_line() {
+    let folder = TempDir::new().unwrap();
+    let check = |text: &str| {
+        let file = written(&folder, text);
+        let output = program(&["config", "check"]).arg(&file).output().unwrap();
+        let (text, errors) = texts(&output);
+        (output.status.code(), format!("{text}{errors}"))
+    };
+    let hook = |rest: &str| format!("alarm_hooks:\n  - name: first\n    {rest}\n");
+    let hooks = hook("command: ['true']") + "  - name: second\n";
+    for (text, says) in [
+        (
+            "slots: 2\nmetrics_listen: nonsense",
+            "line 2: `metrics_listen` cannot be used: give an IP",
+        ),
+        (
+            "metrics_listen: ''\nslotz: 2",
+            "line 2: `slotz` is not a known key",
+        ),
+        (
+            "metrics_listen: 99999",
+            "line 1: `metrics_listen` must be from 0 to 65535",
+        ),
+        (
+            &hook("url: 'http://[::1/x'"),
+            "line 3: `alarm_hooks[0].url` cannot be used: the hook first: it is not a URL",
+        ),
+        (&hook("url: 'http://'"), "line 3: `alarm_hooks[0].url`"),
+        (
+            &hook("url: 'http://h:99999/'"),
+            "line 3: `alarm_hooks[0].url`",
+        ),
+        (&hook("url: 'ftp://h/'"), "does not begin with http://"),
+        (
+            &hook("url: http://h/\n    headers:\n      X A: b"),
+            "line 5: `alarm_hooks[0].headers.X A`",
+        ),
+        (
+            &hook("url: http://h/\n    headers: {X-A: \"a\\nb\"}"),
+            "line 4: `alarm_hooks[0].headers.X-A`",
+        ),
+        (
+            &hook("url: http://h/\n  - {name: \"a\\tb\", url: http://h/}"),
+            "line 4: `alarm_hooks[1].name`",
+        ),
+        (
+            &hooks,
+            "line 4: `alarm_hooks[1]` cannot be used: the hook second needs a `command` or a `url`",
+        ),
+        (
+            "priority_bands:\n  - {name: a, min: 1}\n  - {name: b, min: 3}\n  - {name: normal}",
+            "line 3: `priority_bands[1].min` cannot be used: list the bands",
+        ),
+        (
+            "priority_bands:\n  - {name: hi gh, min: 1}\n  - {name: normal}",
+            "line 2: `priority_bands[0].name`",
+        ),
+        ("slots: 2\ncontext: nope", "there is no context nope (from "),
+        (
+            "contexts:\n  a.b:\n    queue_url: nope",
+            "line 3: `contexts.a.b.queue_url` cannot be used",
+        ),
+        (
+            "queues:\n  a: http://h/1/a\n  b: notaurl",
+            "line 3: `queues.b` cannot be used",
+        ),
+        (
+            "queue_url: http://h:9324",
+            "line 1: `queue_url` cannot be used",
+        ),
+        ("theme: nope", "there is no such theme"),
+        ("webserver_url: x", "line 1: `webserver_url` cannot be used"),
+        ("name: ''", "line 1: `name` cannot be used"),
+        ("name: \"a\\nb\"", "line 1: `name` cannot be used"),
+        (
+            "endpoint_url: localhost:9324",
+            "line 1: `endpoint_url` cannot be used",
+        ),
+        (
+            "s3_endpoint_url: http://h?x",
+            "line 1: `s3_endpoint_url` cannot be used",
+        ),
+    ] {
+        let (code, found) = check(text);
+        assert!(code == Some(1) && found.contains(says), "{text}: {found}");
+    }
+    // What `alarm test` delivers is not refused.
+    let (code, found) = check(&hook("url: HTTP://127.0.0.1/"));
+    assert_eq!(code, Some(0), "{found}");
+
+    // A worker has the same words, and the same line.
+    let file = written(&folder, &hook("url: 'http://[::1/x'"));
+    let output = program(&["worker", "start", "--local-broker", "-y"])
+        .arg(&file)
+        .output();
+    let (_, errors) = texts(&output.unwrap());
+    let says = format!(
+        "alarm_hooks[0].url from {}, line 3 cannot be used",
+        file.display()
+    );
+    assert!(errors.contains(&says), "{errors}");
+}
+
+#[test]
+fn a_wrong_variable_or_flag_is_named_itself() {
+    let sentence = |words: &[&str], variables: &[(&str, &[u8])]| {
+        let mut command = program(words);
+        for (name, value) in variables {
+            command.env(name, OsStr::from_bytes(value));
+        }
+        let output = command.output().unwrap();
+        let (text, errors) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}{errors}");
+        format!("{text}{errors}")
+    };
+    let endpoint = "DAGSTER_TASKIQ_SQS_ENDPOINT_URL";
+    let both: [(&str, &[u8]); 2] = [
+        ("DAGSTER_TASKIQ_STORAGE_PATIENCE", b"foo"),
+        ("DAGSTER_TASKIQ_RESEND_AFTER", b"inf"),
+    ];
+    let found = sentence(&["config", "check"], &both);
+    for (name, _) in both {
+        assert!(
+            found.contains(&format!("{name} from the environment")),
+            "{found}"
+        );
+    }
+    for (words, variables, says) in [
+        (
+            &["config", "check"][..],
+            &[(endpoint, &b"foo"[..])][..],
+            "endpoint_url from DAGSTER_TASKIQ_SQS_ENDPOINT_URL",
+        ),
+        (
+            &["config", "check"],
+            &[("DAGSTER_TASKIQ_SLOTS", b"\xff")],
+            "it is not UTF-8",
+        ),
+        (
+            &["config", "show", "--endpoint-url", "x"],
+            &[],
+            "endpoint_url from --endpoint-url",
+        ),
+        (&["config", "show", "--name", ""], &[], "name from --name"),
+        (
+            &["config", "show", "--name", "a\nb"],
+            &[],
+            "name from --name",
+        ),
+        (
+            &["doctor", "--queue-url", "http://127.0.0.1:9/1/a?x=1"],
+            &[],
+            "queue_url from --queue-url",
+        ),
+    ] {
+        let found = sentence(words, variables);
+        assert!(found.contains(says), "{words:?}: {found}");
+    }
+    let mut empty = program(&["config", "check"]);
+    for name in ["DAGSTER_TASKIQ_STORAGE_PATIENCE", endpoint] {
+        empty.env(name, "");
+    }
+    assert!(empty.output().unwrap().status.success());
+}
+
+#[test]
+fn a_file_that_would_take_for_ever_is_refused_at_once() {
+    let folder = TempDir::new().unwrap();
+    let deep = written(&folder, "slots: ".to_owned() + &"[".repeat(100_000));
+    for (path, says) in [
+        (deep.as_path(), "line 1: this is nested too deeply"),
+        (
+            Path::new("/dev/zero"),
+            "the configuration file /dev/zero is larger than 1 MiB",
+        ),
+    ] {
+        let begun = Instant::now();
+        let output = program(&["config", "check"]).arg(path).output().unwrap();
+        let (text, errors) = texts(&output);
+        assert!(format!("{text}{errors}").contains(says), "{text}{errors}");
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn spans_and_moments_are_typed_alike_and_refused_in_our_words() {
+    let sentence = |words: &[&str]| texts(&program(words).output().unwrap()).1;
+    for words in [
+        &["worker", "drain", "--within", "1x"][..],
+        &["worker", "restart", "--within", "-"],
+        &["alarm", "ack", "x", "--for", "1x"],
+    ] {
+        let errors = sentence(words);
+        assert!(
+            errors.contains("is not a span of time: give seconds"),
+            "{errors}"
+        );
+    }
+    let errors = sentence(&["alarm", "ack", "x", "--until", "yesterday"]);
+    assert!(errors.contains("`yesterday` is not a time"), "{errors}");
+    let errors = sentence(&["worker", "drain", "nobody", "--within", "1h"]);
+    assert!(
+        errors.contains("no worker nobody runs on this host"),
+        "{errors}"
     );
 }
 
@@ -294,7 +507,8 @@ fn slots_are_a_number_or_bounds_from_the_file_a_variable_or_the_flag() {
     let form = "must be a whole number, or the smallest and the largest one (2..16)";
     for (value, problem) in [
         ("[2, 16]", format!("line 1: `slots` {form}, not a list")),
-        ("2-16", format!("line 1: `slots` {form}, not a text")),
+        ("2-16", format!("line 1: `slots` {form}\n")),
+        ("2..", format!("line 1: `slots` {form}\n")),
         ("1.5", format!("line 1: `slots` {form}, not a fraction")),
         (
             "16..2",
@@ -341,7 +555,7 @@ fn the_schema_takes_what_the_program_takes_and_describes_every_setting() {
     let files = [
         "",
         "slots: 3\nworkers_: 2\n",
-        "workers: 3\nqueues: {a: 'http://h/1/a', b: {env: HOME}}\n",
+        "workers: 3\nqueues: {a: 'http://h/1/a'}\nsubscribe: [{env: HOME}]\n",
         "visibility_timeout: 9\n",
         "ring_for: [backlog, dead-letters]\nring: [bell]\n",
         "ring: [gong]\n",
@@ -451,6 +665,7 @@ fn contexts_are_listed_and_one_that_does_not_exist_is_refused() {
     let refused = list(&["--context", "prod"]);
     let (_, errors) = texts(&refused);
     assert!(!refused.status.success());
-    let words = "there is no context prod: the settings name production, staging";
+    let words = "there is no context prod (from --context on the command line): the settings name \
+                 production, staging";
     assert!(errors.contains(words), "{errors}");
 }

@@ -152,8 +152,32 @@ fn a_doctor_makes_executor_and_launcher_and_says_where_they_send() {
         executor.starts_with("\"warning\"") && executor.contains("queue dagster-tasks, which");
     assert!(warns, "{executor}");
 
+    // A queue that is not there yet is one all the same.
+    let nope = url.replace("sent-to", "nope");
+    let (checks, _) = doctor(&home, &["--queue-url", &nope, "--endpoint-url", endpoint]);
+    for check in ["executor", "run launcher"] {
+        let warning = said(&checks, check);
+        assert!(
+            warning.contains("which this worker does not serve"),
+            "{warning}"
+        );
+    }
+
     let file = home.join("dagster.yaml");
     let text = fs::read_to_string(&file).unwrap();
+    let broken = text.replace("queue_url:", "queue_ulr:");
+    assert_ne!(broken, text);
+    fs::write(&file, broken).unwrap();
+    let (checks, code) = doctor(&home, &args);
+    assert_eq!(code, 1);
+    let launcher = said(&checks, "run launcher");
+    let says = "TaskiqRunLauncher cannot be made: dagster.yaml, run_launcher: Error 1: Received \
+                unexpected config entry";
+    assert!(
+        launcher.contains(says) && launcher.contains("queue_ulr"),
+        "{launcher}"
+    );
+    assert!(!said(&checks, "storage").contains("failed"));
     let broken = text.replace("endpoint_url: 'http://", "endpoint_url: '");
     fs::write(&file, broken).unwrap();
     let (checks, code) = doctor(&home, &args);
