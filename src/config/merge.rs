@@ -246,8 +246,7 @@ impl Settings {
     }
 
     /// Applies each row's own check to its value, which came from these layers, and those over
-    /// several settings; returns the problems.
-    /// What was not given is not checked: it is right, or made of a setting that is wrong itself.
+    /// several settings; returns the problems. What was not given is not checked: it is right, or made of a setting that is wrong itself.
     #[must_use]
     pub fn problems(&self, layers: &[Layer]) -> Vec<ConfigError> {
         let given = self
@@ -280,8 +279,8 @@ impl Settings {
         let unknown = asked.find(|name| !known.contains(&name.as_str()))?;
         let known = known.join(", ");
         Some(ConfigError::BadValue {
-            name: "subscribe",
-            origin: self.subscribe.origin.to_string(),
+            name: "subscribe".to_owned(),
+            origin: self.subscribe.origin.clone(),
             problem: format!("no queue is named {unknown}; there are {known}"),
         })
     }
