@@ -1,9 +1,15 @@
-"""A new ``DAGSTER_HOME`` on SQLite, which all processes of a worker open at once."""
+"""A new ``DAGSTER_HOME`` on SQLite, which all processes of a worker open at once, and one that does
+not open.
+"""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from _dagster_taskiq_host.instances import InstanceUnusable, open_instance
 
 OPEN = """
 import sys
@@ -39,3 +45,14 @@ def test_processes_that_open_a_new_home_together_leave_it_usable(tmp_path: Path)
     said = [process.communicate(timeout=60)[1] for process in processes]
     ends = [process.returncode for process in processes]
     assert ends == [0] * len(ends), said
+
+
+def test_a_home_that_does_not_open_says_the_reason_beneath_dagsters_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster's is "Couldn't import module", and "too many retries" where a password is wrong."""
+    storage = "{module: dagster_of_years_ago, class: Storage}"
+    (tmp_path / "dagster.yaml").write_text(f"run_storage: {storage}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(InstanceUnusable, match=r"\(ModuleNotFoundError: No module named 'dagster_"):
+        open_instance(None)

@@ -15,7 +15,6 @@ from dagster._core.launcher.base import RunLauncher
 from . import claims, instances, tested
 from .redaction import redact
 
-
 _LONGEST = 300
 """Maximum number of characters of an error's text."""
 

@@ -19,6 +19,9 @@ from dagster._serdes import unpack_value
 from . import connections, storage_away
 from .redaction import redact
 
+_LONGEST_REASON = 300
+"""Maximum number of characters of the reason beneath an error."""
+
 
 class InstanceUnusable(Exception):
     """No DagsterInstance can be opened; the text contains the reason and the remedy."""
@@ -61,6 +64,11 @@ def _open(packed_ref: str | None) -> DagsterInstance:
             return DagsterInstance.get()
     except Exception as error:
         text = redact(" ".join(str(error).split()))
+        *_, root = storage_away.chain(error)
+        if root is not error:
+            # Dagster's own says "too many retries", and not that a password is wrong.
+            reason = redact(" ".join(str(root).split()))[:_LONGEST_REASON]
+            text += f" ({type(root).__name__}: {reason})"
         if "more than one head" in text:
             text += (
                 " Two processes created these SQLite databases at the same time. If the home is"

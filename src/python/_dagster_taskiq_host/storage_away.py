@@ -174,7 +174,7 @@ def is_away(error: BaseException) -> bool:
     The first error of a database in its chain of causes decides. Refused statements (a violated
     constraint, a missing table) do not count.
     """
-    for link in _chain(error):
+    for link in chain(error):
         if isinstance(link, StorageGaveUp):
             return False
         verdict = _verdict(link)
@@ -183,7 +183,7 @@ def is_away(error: BaseException) -> bool:
     return False
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -69,8 +69,8 @@ class TaskiqExecutor(Executor):
         for limit in self.tag_concurrency_limits:
             if limit["limit"] < 1:
                 raise ConfigurationError(
-                    f"tag_concurrency_limits has the limit {limit['limit']} for {limit['key']}, with"
-                    " which no step of that tag could ever start; give a number above 0."
+                    f"tag_concurrency_limits has the limit {limit['limit']} for {limit['key']},"
+                    " with which no step of that tag could ever start; give a number above 0."
                 )
         yield from RunLoop(self, plan_context, execution_plan).events()
 
