@@ -1,6 +1,9 @@
 //! Notifications to systemd of a worker that is its service (`Type=notify`, `WatchdogSec`): ready,
 //! stopping, and that all of its loops are alive. Does nothing unless systemd requests it.
 
+use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -12,6 +15,9 @@ use crate::telemetry::vitals::vitals;
 
 /// Watchdog of a worker that starts again, in microseconds: loading the code may take its time.
 const RESTART: u32 = 300_000_000;
+
+/// Longest wait for the last note to be sent.
+const LAST: Duration = Duration::from_secs(1);
 
 /// The service manager's side of a pool.
 pub(super) struct Service {
@@ -31,27 +37,16 @@ impl Service {
     }
 
     /// Reports a change of the pool's state. The service of a worker that restarts does not stop: its
-    /// process goes on as another program, which has as long as at its start.
+    /// process goes on as another program, which has as long as at its start. Of the last state it is
+    /// waited for a moment that it is sent: the process ends, or becomes another one.
     pub fn report(state: WorkerState, restarts: bool) {
-        let word = format!("worker is {}", state.word());
-        let status = NotifyState::Status(&word);
-        match state {
-            WorkerState::Starting | WorkerState::Lost => {}
-            WorkerState::Running | WorkerState::Paused => {
-                let limit = sd_notify::watchdog_enabled();
-                let limit = limit.and_then(|limit| u32::try_from(limit.as_micros()).ok());
-                notify(&[NotifyState::Ready, status]);
-                if let Some(limit) = limit {
-                    notify(&[NotifyState::WatchdogUsec(limit)]);
-                }
-            }
-            WorkerState::Stopped if restarts => {
-                notify(&[status, NotifyState::WatchdogUsec(RESTART)]);
-            }
-            WorkerState::Draining | WorkerState::Stopping if restarts => notify(&[status]),
-            WorkerState::Draining | WorkerState::Stopping | WorkerState::Stopped => {
-                notify(&[NotifyState::Stopping, status]);
-            }
+        let Some(outbox) = &*OUTBOX else {
+            return;
+        };
+        let (sent, is_sent) = sync_channel(1);
+        let _ = outbox.try_send(Note::State(state, restarts, sent));
+        if state == WorkerState::Stopped {
+            let _ = is_sent.recv_timeout(LAST);
         }
     }
 
@@ -63,7 +58,11 @@ impl Service {
         };
         watchdog.tick().await;
         match vitals().health(Instant::now()) {
-            Ok(()) => notify(&[NotifyState::Watchdog]),
+            Ok(()) => {
+                if let Some(outbox) = &*OUTBOX {
+                    let _ = outbox.try_send(Note::Alive);
+                }
+            }
             Err(problem) => error!("systemd's watchdog is not fed: {problem}"),
         }
     }
@@ -72,6 +71,63 @@ impl Service {
     pub async fn keep_watched(&mut self) {
         loop {
             self.watched().await;
+        }
+    }
+}
+
+/// Something to tell the service manager.
+enum Note {
+    Alive,
+    /// A state, whether the worker restarts, and whom to tell that it was sent.
+    State(WorkerState, bool, SyncSender<()>),
+}
+
+/// What is to be sent. The manager's socket takes ten notes that it has not read; the next one waits,
+/// which must not hold up the pool. What does not fit here is left out.
+static OUTBOX: LazyLock<Option<SyncSender<Note>>> = LazyLock::new(|| {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let (outbox, notes) = sync_channel(16);
+    let sender = thread::Builder::new().name("sd-notify".to_owned());
+    match sender.spawn(move || send_all(&notes)) {
+        Ok(_) => Some(outbox),
+        Err(problem) => {
+            warn!("cannot notify systemd: {problem}");
+            None
+        }
+    }
+});
+
+fn send_all(notes: &Receiver<Note>) {
+    while let Ok(note) = notes.recv() {
+        match note {
+            Note::Alive => notify(&[NotifyState::Watchdog]),
+            Note::State(state, restarts, sent) => {
+                notify_of(state, restarts);
+                let _ = sent.try_send(());
+            }
+        }
+    }
+}
+
+fn notify_of(state: WorkerState, restarts: bool) {
+    let word = format!("worker is {}", state.word());
+    let status = NotifyState::Status(&word);
+    match state {
+        WorkerState::Starting | WorkerState::Lost => {}
+        WorkerState::Running | WorkerState::Paused => {
+            let limit = sd_notify::watchdog_enabled();
+            let limit = limit.and_then(|limit| u32::try_from(limit.as_micros()).ok());
+            notify(&[NotifyState::Ready, status]);
+            if let Some(limit) = limit {
+                notify(&[NotifyState::WatchdogUsec(limit)]);
+            }
+        }
+        WorkerState::Stopped if restarts => {
+            notify(&[status, NotifyState::WatchdogUsec(RESTART)]);
+        }
+        WorkerState::Draining | WorkerState::Stopping if restarts => notify(&[status]),
+        WorkerState::Draining | WorkerState::Stopping | WorkerState::Stopped => {
+            notify(&[NotifyState::Stopping, status]);
         }
     }
 }

@@ -56,3 +56,23 @@ fn systemd_learns_that_the_worker_is_ready_lives_and_ends() {
     assert_eq!(worker.finish(), 0, "{}", worker.process.output());
     manager.wait_for("STOPPING=1");
 }
+
+#[test]
+fn a_manager_that_reads_nothing_holds_nothing_up() {
+    let scene = Scene::new("service-deaf");
+    let path = scene.project.folder().join("notify");
+    let manager = Manager::listen(&path);
+    let variables = [
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        // More notes than the socket takes, before the worker is ready.
+        ("WATCHDOG_USEC", "2000"),
+    ];
+    let settings = ["-y", &scene.settings];
+    let mut worker = Worker::start_with(&scene.project, 1, &settings, &variables);
+    for _ in 0..100 {
+        let reply = worker.call(dagster_taskiq_tui::domain::Command::Pause);
+        assert!(reply.problem().is_none(), "{reply:?}");
+    }
+    assert_eq!(worker.finish(), 0, "{}", worker.process.output());
+    drop(manager);
+}
