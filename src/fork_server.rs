@@ -292,7 +292,13 @@ impl ForkServers {
     }
 
     /// Stops accepting tasks, waits up to `grace` for running ones, then ends them: a step counts
-    /// as lost with its worker, a run is to be given back. Ends every host and the instance agent.
+    /// as lost with its worker, a run is to be given back. Ends every host; Dagster's storage can
+    /// still be used.
+    pub async fn end_hosts(self, grace: Duration) {
+        self.supervisor.end_hosts(grace).await;
+    }
+
+    /// Like [`ForkServers::end_hosts`]; also ends the instance agent.
     pub async fn shutdown(self, grace: Duration) {
         self.supervisor.shutdown(grace).await;
     }

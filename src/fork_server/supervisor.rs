@@ -528,7 +528,9 @@ impl Supervisor {
         }
     }
 
-    pub async fn shutdown(&self, grace: Duration) {
+    /// Ends every task and host, but no instance agent: what became of the tasks, and of the worker,
+    /// is still to be written.
+    pub async fn end_hosts(&self, grace: Duration) {
         self.stopping.store(true, Ordering::SeqCst);
         // Tasks that wait for these have not begun, and are given back.
         let runners = lock(&self.runners).clone();
@@ -553,6 +555,10 @@ impl Supervisor {
                 runner.kill();
             }
         }
+    }
+
+    pub async fn shutdown(&self, grace: Duration) {
+        self.end_hosts(grace).await;
         for (_, instance_agent) in self.other_instance_agents.lock().await.drain() {
             instance_agent.stop().await;
         }

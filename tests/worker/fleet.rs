@@ -121,3 +121,29 @@ fn a_list_of_workers_has_those_of_the_whole_deployment_with_what_they_do_and_whe
     assert_eq!(rows.len(), 1, "{rows:#?}");
     assert_eq!(row(&rows, &remote.name).unwrap()["silent"], true);
 }
+
+#[test]
+fn a_worker_that_is_stopped_leaves_the_list_as_one_that_drains_does() {
+    let scene = Scene::new("left");
+    let sockets = scene.project.folder().join("sockets");
+    let home = scene.project.home();
+    let flags = ["--runtime-dir", sockets.to_str().unwrap()];
+    let [mut stopped, mut signalled, mut drained] = [(); 3].map(|()| scene.worker(1, &flags));
+    let all = wait_until("all of them report", PATIENCE, || {
+        let rows = list(Path::new("/nonexistent"), Some(&home));
+        (rows.len() == 3).then_some(rows)
+    });
+    assert!(all.iter().all(|row| row["state"] == "running"), "{all:#?}");
+    stopped.call(Command::Stop);
+    signalled.process.signal("TERM");
+    signalled.process.signal("INT");
+    assert_eq!(drained.finish(), 0);
+    for worker in [&mut stopped, &mut signalled] {
+        let code = worker.process.wait(PATIENCE);
+        let output = worker.process.output();
+        assert_eq!(code, 0, "{output}");
+        assert!(!output.contains("WARN"), "{output}");
+    }
+    let left = list(&sockets, Some(&home));
+    assert!(left.is_empty(), "{left:#?}");
+}

@@ -171,7 +171,8 @@ impl Pool {
         let reply = self.change(WorkerState::Stopping, Some(grace), done);
         if self.state == WorkerState::Stopping && was != self.state {
             let hosts = self.context.hosts.clone();
-            self.chores.spawn(hosts.shutdown(grace));
+            // The end of this worker is written after the chores.
+            self.chores.spawn(hosts.end_hosts(grace));
         }
         reply
     }
