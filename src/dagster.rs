@@ -22,8 +22,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::domain::is_loopback;
 use crate::domain::secrets::redact_text;
+use crate::domain::{innermost, is_loopback};
 
 pub use error::DagsterError;
 pub use job_detail::PartitionDetail;
@@ -189,11 +189,7 @@ impl Client {
             return DagsterError::Timeout { url, after: limit };
         }
         // The innermost cause is the one an operator can act on ("Connection refused").
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        let reason = redact_text(&cause.to_string()).into_owned();
+        let reason = redact_text(&innermost(error)).into_owned();
         DagsterError::Unreachable { url, reason }
     }
 

@@ -29,6 +29,7 @@ mod source;
 mod span;
 mod task;
 mod trend;
+mod wording;
 mod worker;
 
 pub use address::{is_loopback, percent_encoded};
@@ -70,6 +71,7 @@ pub use source::{Source, SourceHealth, SourceKind};
 pub use span::{parse_duration, parse_moment, parse_seconds};
 pub use task::{Phase, TaskKind, TaskOutcome, TaskView, Usage};
 pub use trend::{Growth, Trend};
+pub use wording::{innermost, they_wait};
 pub use worker::{ForkServerPhase, ForkServerView, Slots, WorkerState, WorkerView};
 
 pub use jiff::Timestamp;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::refusal::is_final;
+use crate::domain::innermost;
 use crate::domain::secrets::redact_text;
 use crate::telemetry::metrics::metrics;
 
@@ -237,15 +238,6 @@ impl BrokerError {
 /// Removes secrets from a text.
 pub(super) fn shown(text: &str) -> String {
     redact_text(text).into_owned()
-}
-
-/// The cause at the bottom: "Connection refused", not five wrappers around it.
-fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut cause: &dyn StdError = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Job, Sender, body};
 use crate::config::AlarmHook;
-use crate::domain::reason;
+use crate::domain::{innermost, reason};
 
 /// Endpoint of `PagerDuty`'s Events API v2.
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
@@ -55,7 +55,7 @@ pub enum HookError {
     Failed {
         /// Exit code or signal.
         status: String,
-        /// The beginning of its error output.
+        /// The beginning of its error output, or else the end of its other output.
         text: String,
     },
     /// The time limit.
@@ -75,11 +75,7 @@ pub(super) async fn send(hook: &AlarmHook, sender: &Sender, job: &Job) -> Result
 
 async fn post(hook: &AlarmHook, sender: &Sender, job: &Job) -> Result<(), HookError> {
     // The URL is left out: an error of reqwest quotes it otherwise.
-    let failed = |error: reqwest::Error| {
-        let error = error.without_url();
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        HookError::Unreachable(cause.unwrap_or_else(|| error.to_string()))
-    };
+    let failed = |error: reqwest::Error| HookError::Unreachable(innermost(&error.without_url()));
     let policy = reqwest::redirect::Policy::none();
     let client = reqwest::Client::builder().redirect(policy).build();
     let url = hook.url.as_deref().unwrap_or(PAGERDUTY);
@@ -124,7 +120,7 @@ async fn execute(
         .env("DAGSTER_TASKIQ_ALARM_TEXT", reason(&alarm.text))
         .env("DAGSTER_TASKIQ_ALARM_WORKER", &sender.worker)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
@@ -135,7 +131,7 @@ async fn execute(
     let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     let mut text = body::generic(sender, job).to_string();
     text.push('\n');
-    let (input, errors) = (child.stdin.take(), child.stderr.take());
+    let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let work = async {
         let write = async {
             if let Some(mut input) = input {
@@ -144,13 +140,15 @@ async fn execute(
             }
         };
         let errors = errors.map(|errors| AbortOnDropHandle::new(tokio::spawn(beginning(errors))));
+        let output = output.map(|output| AbortOnDropHandle::new(tokio::spawn(end(output))));
         let ((), status) = tokio::join!(write, child.wait());
-        // A process that the command left behind may keep the stream open.
-        let text = match errors {
-            Some(errors) => timeout(LEFT_BEHIND, errors).await.ok(),
-            None => None,
+        let (errors, output) = tokio::join!(quoted(errors), quoted(output));
+        let quoted = if errors.trim_ascii().is_empty() {
+            output
+        } else {
+            errors
         };
-        (text.and_then(Result::ok).unwrap_or_default(), status)
+        (reason(&String::from_utf8_lossy(&quoted)), status)
     };
     match timeout(limit, work).await {
         Ok((_, Ok(status))) if status.success() => Ok(()),
@@ -168,10 +166,31 @@ async fn execute(
     }
 }
 
+/// What was kept of a stream. A process that the command left behind may hold it open.
+async fn quoted(kept: Option<AbortOnDropHandle<Vec<u8>>>) -> Vec<u8> {
+    let read = match kept {
+        Some(kept) => timeout(LEFT_BEHIND, kept).await.ok(),
+        None => None,
+    };
+    read.and_then(Result::ok).unwrap_or_default()
+}
+
 /// The beginning of a stream, which is read to its end.
-async fn beginning(mut stream: impl AsyncRead + Unpin) -> String {
+async fn beginning(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = (&mut stream).take(QUOTED).read_to_end(&mut bytes).await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    reason(&String::from_utf8_lossy(&bytes))
+    bytes
+}
+
+/// The end of a stream: of what a program prints, the last lines say why it failed.
+async fn end(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
+    let kept = usize::try_from(QUOTED).unwrap_or(0);
+    let mut bytes = Vec::new();
+    let mut part = [0; 4096];
+    while let Ok(read @ 1..) = stream.read(&mut part).await {
+        bytes.extend_from_slice(&part[..read]);
+        bytes.drain(..bytes.len().saturating_sub(kept));
+    }
+    bytes
 }

@@ -3,9 +3,10 @@
 use axum::http::Request;
 use clap::Args;
 
-use super::running::{RunningBroker, innermost};
+use super::running::RunningBroker;
 use super::{BrokerError, keys};
 use crate::cli::output::out;
+use crate::domain::innermost;
 use crate::sqs_server::admin::{Gone, RESET, Refusal, Reset};
 
 /// Which broker, and what goes.

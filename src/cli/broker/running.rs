@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::BrokerError;
 use crate::cli::output::out;
 use crate::cli::table::{self, Align};
+use crate::domain::innermost;
 use crate::sqs_server::admin::{Refusal, SERVER_NAME, Status};
 
 /// Time limit of a broker's end: it answers the pending requests, flushes its log and ends.
@@ -123,14 +124,4 @@ fn print(status: &Status) {
         [Align::Left, Align::Right, Align::Right, Align::Right],
         &rows,
     );
-}
-
-/// The root cause of a chain of errors: "connection refused" is more informative than "error
-/// sending request".
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

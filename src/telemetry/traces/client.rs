@@ -1,7 +1,6 @@
 //! Requests to the collector, with the HTTP client that the rest of the program uses. They run in
 //! the worker's runtime, and the thread that sends spans waits for them.
 
-use std::error::Error;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use super::environment::Configured;
+use crate::domain::innermost;
 
 /// Interval of the warnings about a collector that is down.
 const WARN_EVERY: Duration = Duration::from_mins(10);
@@ -57,7 +57,7 @@ impl CollectorClient {
                 return;
             }
             Ok(answer) => format!("the collector answers {}", answer.status()),
-            Err(error) => cause(&**error),
+            Err(error) => innermost(&**error),
         };
         if warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             *warned_at = Some(Instant::now());
@@ -104,13 +104,4 @@ async fn send(
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)
-}
-
-/// The innermost cause, which names the problem (`connection refused`).
-fn cause(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
