@@ -169,8 +169,11 @@ impl Runner {
     pub fn judge(&self, found: &mut Found) {
         let status = lock(&self.status);
         if let Some(reason) = &status.failing {
-            let (name, waiting) = (&self.hook.name, status.open.len());
-            let text = format!("Alarm hook {name} fails, {waiting} deliveries wait: {reason}");
+            let name = &self.hook.name;
+            let text = match status.open.len() {
+                1 => format!("Alarm hook {name} fails, 1 delivery waits: {reason}"),
+                waiting => format!("Alarm hook {name} fails, {waiting} deliveries wait: {reason}"),
+            };
             found.warning(AlarmKind::Hook, name, text);
         }
     }

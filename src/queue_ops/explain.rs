@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::{Ending, OperationError, Operator};
-use crate::domain::{Explanation, MessageStage, QueueRole, Reason};
+use crate::domain::{Explanation, MessageStage, QueueRole, Reason, they_wait};
 use crate::fork_server::ForkServers;
 use crate::sqs::{BrokerError, Delivery, Queue, REASON};
 use crate::wire::TaskMessage;
@@ -102,8 +102,9 @@ impl Operator {
             }
             Place::NotShown => {
                 let text = format!(
-                    "About {} messages wait in the queue {name}, and about {} are in flight.",
-                    counts.visible, counts.in_flight
+                    "About {} in the queue {name}, and about {} are in flight.",
+                    they_wait(counts.visible, "message"),
+                    counts.in_flight
                 );
                 found.reasons.push(Reason::new("queue_counts", text));
                 let mut unknown = String::from("where its message is among them");
@@ -184,9 +185,11 @@ impl Operator {
                 && counts.visible > 0
             {
                 let text = format!(
-                    "About {} messages wait in the higher band {}, of which {} are received for {} of \
-                     this one.",
-                    counts.visible, band.name, band.weight, own.weight
+                    "About {} in the higher band {}, of which {} are received for {} of this one.",
+                    they_wait(counts.visible, "message"),
+                    band.name,
+                    band.weight,
+                    own.weight
                 );
                 found.reasons.push(Reason::new("higher_band", text));
             }

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::domain::SlotRange;
+use crate::domain::{SlotRange, they_wait};
 
 /// When slots grow and shrink.
 #[derive(Clone, Copy, Debug)]
@@ -99,13 +99,13 @@ impl Autoscaler {
         }
         self.pressed_since = None;
         self.settles_at = now + self.options.grow_after;
-        let (waiting, age) = (load.waiting, lasts.as_secs());
+        let (waiting, age) = (they_wait(load.waiting, "message"), lasts.as_secs());
         let cpu = load
             .cpu
             .map_or_else(String::new, |cpu| format!(", CPU {cpu} %"));
         Some(Resize {
             target: target + self.growth(target, load),
-            reason: format!("all are in use and ~{waiting} messages wait, for {age} s{cpu}"),
+            reason: format!("all are in use and ~{waiting}, for {age} s{cpu}"),
         })
     }
 

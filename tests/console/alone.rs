@@ -205,7 +205,7 @@ fn a_console_that_only_looks_starts_no_worker() {
     fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
     let mut console = open(&scene, &run, &["--read-only"]);
     // While one is being started that is told instead.
-    console.wait_for("No worker is connected; ~1 messages wait");
+    console.wait_for("No worker is connected; ~1 message waits");
     console.keys("S");
     console.wait_for("Read-only: `worker start` is refused");
     assert_eq!(workers_of(&scene), 0);

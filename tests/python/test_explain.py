@@ -331,7 +331,7 @@ def test_a_sent_step_tells_where_its_message_is_and_how_the_workers_do(
     client.send_message(QueueUrl=high.url, MessageBody="more urgent")
     found = explained(fleet, run.run_id[:12], "waits")
     assert kinds(found) == ["no_worker", "queue_place", "higher_band"]
-    assert f"About 1 messages wait in the higher band {high.name}" in text_of(found, "higher_band")
+    assert f"About 1 message waits in the higher band {high.name}" in text_of(found, "higher_band")
     assert "no worker reports to this storage" in text_of(found, "no_worker")
     assert "1 message waits in the queue" in text_of(found, "queue_place")
 

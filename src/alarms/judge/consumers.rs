@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{Found, HEARTBEAT_LATE, Hints};
 use crate::domain::{
     AlarmKind, FleetWorker, QueueRole, QueueView, Slots, Snapshot, Source, SourceHealth,
-    SourceKind, WorkerState, WorkerView, seconds_between,
+    SourceKind, WorkerState, WorkerView, seconds_between, they_wait,
 };
 
 /// Beginning of the alarm text if no worker is connected.
@@ -14,6 +14,9 @@ pub const NO_WORKER: &str = "No worker is connected";
 
 /// Subject of the alarm that concerns every queue.
 const ALL: &str = "all queues";
+
+/// What waits.
+const MESSAGE: &str = "message";
 
 /// A worker that receives and has sent a recent report.
 struct Live<'a> {
@@ -54,10 +57,13 @@ pub(super) fn alarms(snapshot: &Snapshot, hints: Hints, now: Timestamp, found: &
         let text = String::from("Connecting to the worker");
         found.warning(AlarmKind::Start, "worker", text);
     } else if workers.is_empty() {
-        let text = format!("{NO_WORKER}; ~{total} messages wait: S starts one");
+        let text = format!("{NO_WORKER}; ~{}: S starts one", they_wait(total, MESSAGE));
         found.critical(AlarmKind::NoConsumer, ALL, text);
     } else if live.is_empty() && workers.iter().all(|worker| worker.state.is_over()) {
-        let text = format!("No worker runs any more; ~{total} messages wait: S starts one");
+        let text = format!(
+            "No worker runs any more; ~{}: S starts one",
+            they_wait(total, MESSAGE)
+        );
         found.critical(AlarmKind::NoConsumer, ALL, text);
     } else if live.is_empty() && total > 0 {
         let silent = seconds_between(workers[0].heartbeat_at, now) >= HEARTBEAT_LATE;
@@ -76,7 +82,7 @@ pub(super) fn alarms(snapshot: &Snapshot, hints: Hints, now: Timestamp, found: &
             (WorkerState::Paused, Hints::Commands) => ": `worker resume` resumes it",
             _ => "",
         };
-        let text = format!("~{total} messages wait and {what}{todo}");
+        let text = format!("~{} and {what}{todo}", they_wait(total, MESSAGE));
         found.critical(AlarmKind::NoConsumer, ALL, text);
     } else if !live.is_empty() && live.iter().all(|worker| worker.steps.target == 0) {
         let todo = match hints {
@@ -118,11 +124,7 @@ fn live(snapshot: &Snapshot, now: Timestamp) -> Vec<Live<'_>> {
 /// unknown list of queues may receive from this one.
 fn unserved(queue: &QueueView, live: &[Live]) -> Option<String> {
     let count = waiting(queue);
-    let messages = if count == 1 {
-        "message waits"
-    } else {
-        "messages wait"
-    };
+    let messages = they_wait(count, MESSAGE);
     let name = &queue.name;
     let mut serving = live
         .iter()
@@ -134,11 +136,9 @@ fn unserved(queue: &QueueView, live: &[Live]) -> Option<String> {
             _ => String::new(),
         };
         return Some(format!(
-            "~{count} {messages} in {name}, from which no live worker receives{todo}"
+            "~{messages} in {name}, from which no live worker receives{todo}"
         ));
     }
     let no_slot = queue.role == QueueRole::Runs && serving.all(|worker| worker.runs.target == 0);
-    no_slot.then(|| {
-        format!("~{count} {messages} in {name} and no live worker has run slots: --run-slots")
-    })
+    no_slot.then(|| format!("~{messages} in {name} and no live worker has run slots: --run-slots"))
 }
