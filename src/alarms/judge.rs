@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::config::AlarmSettings;
 use crate::domain::{
     Alarm, AlarmKind, FleetWorker, ForkServerPhase, Growth, Phase, QueueRole, QueueView, Severity,
-    Snapshot, SourceHealth, WorkerState, coarse_age, seconds_between,
+    Snapshot, SourceHealth, SourceKind, WorkerState, coarse_age, seconds_between,
 };
 
 pub use consumers::NO_WORKER;
@@ -62,8 +62,9 @@ pub fn worker(snapshot: &Snapshot, settings: &AlarmSettings, now: Timestamp, fou
 /// Conditions of queues, steps and code locations.
 pub fn state(snapshot: &Snapshot, settings: &AlarmSettings, now: Timestamp, found: &mut Found) {
     code_locations(snapshot, found);
+    let broker_is_away = broker_is_away(snapshot);
     for queue in snapshot.queues.iter() {
-        self::queue(queue, now, found);
+        self::queue(queue, broker_is_away, now, found);
     }
     steps::old_messages(snapshot, settings, now, found);
     steps::failures(snapshot, settings, now, found);
@@ -139,9 +140,19 @@ fn code_locations(snapshot: &Snapshot, found: &mut Found) {
     }
 }
 
-fn queue(queue: &QueueView, now: Timestamp, found: &mut Found) {
+/// Whether the broker has an alarm of its own.
+fn broker_is_away(snapshot: &Snapshot) -> bool {
+    snapshot
+        .sources
+        .iter()
+        .any(|source| source.kind == SourceKind::Broker && source.health.problem().is_some())
+}
+
+/// A queue of which is only known that the broker does not answer is left to the broker's alarm.
+fn queue(queue: &QueueView, broker_is_away: bool, now: Timestamp, found: &mut Found) {
     let name = &queue.name;
-    if let Some(error) = &queue.error {
+    let is_own = !(queue.unreachable && broker_is_away);
+    if let Some(error) = queue.error.as_ref().filter(|_| is_own) {
         found.critical(AlarmKind::Queue, name, format!("Queue {name}: {error}"));
     }
     let dead = queue.counts.map_or(0, |counts| counts.visible);
@@ -171,5 +182,63 @@ fn held(snapshot: &Snapshot, settings: &AlarmSettings, now: Timestamp, found: &m
             let text = format!("{} is held for {age} without a slot", task.name());
             found.warning(AlarmKind::Held, &task.task_id, text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::{Source, Trend};
+
+    fn queue(name: &str, error: &str, unreachable: bool) -> QueueView {
+        QueueView {
+            name: name.to_owned(),
+            url: String::new(),
+            role: QueueRole::Base,
+            counts: None,
+            counted_at: None,
+            oldest: None,
+            error: Some(error.to_owned()),
+            unreachable,
+            trend: Trend::default(),
+        }
+    }
+
+    #[test]
+    fn an_outage_of_the_broker_is_one_alarm_whatever_number_of_queues_it_has() {
+        let ids = |health: SourceHealth| {
+            let queues = vec![
+                queue("tasks", "SQS does not answer", true),
+                queue("tasks-runs", "SQS does not answer", true),
+                queue("gone", "SQS has no such queue", false),
+            ];
+            let source = Source {
+                kind: SourceKind::Broker,
+                address: String::from("http://127.0.0.1:9324"),
+                health,
+                seen_at: None,
+                retry_at: None,
+            };
+            let snapshot = Snapshot {
+                sources: vec![source],
+                queues: Arc::new(queues),
+                ..Snapshot::default()
+            };
+            let (mut found, now) = (Found::default(), Timestamp::UNIX_EPOCH);
+            sources(&snapshot, now, &mut found);
+            state(&snapshot, &AlarmSettings::default(), now, &mut found);
+            found.0.iter().map(Alarm::id).collect::<Vec<_>>()
+        };
+        let down = ids(SourceHealth::Down {
+            reason: String::from("SQS does not answer"),
+        });
+        assert_eq!(
+            down,
+            ["unreachable/broker http://127.0.0.1:9324", "queue/gone"]
+        );
+        let up = ids(SourceHealth::Up);
+        assert_eq!(up, ["queue/tasks", "queue/tasks-runs", "queue/gone"]);
     }
 }

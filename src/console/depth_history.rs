@@ -100,6 +100,7 @@ mod tests {
             counted_at: None,
             oldest: None,
             error: None,
+            unreachable: false,
             trend: Trend::default(),
         };
         Snapshot {

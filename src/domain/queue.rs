@@ -55,6 +55,9 @@ pub struct QueueView {
     pub oldest: Option<Timestamp>,
     /// Reason of the last failed reading, in one sentence.
     pub error: Option<String>,
+    /// Whether that reason is that the broker does not answer, which says nothing about the queue.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreachable: bool,
     /// Waiting messages over the last hour, from a worker's store.
     #[serde(default, skip_serializing_if = "Trend::is_empty")]
     pub trend: Trend,

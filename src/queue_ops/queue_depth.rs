@@ -161,6 +161,7 @@ impl DepthPoller {
 
     /// Publishes the result of a count; returns the error, if any.
     async fn report_count(&mut self, queue: &Queue, counted: CountResult) -> Option<String> {
+        let unreachable = matches!(counted, Err(BrokerError::Unreachable { .. }));
         let (counts, error) = match counted {
             Ok((counts, dead)) => {
                 self.pair(queue, dead).await;
@@ -182,6 +183,7 @@ impl DepthPoller {
             counted_at,
             oldest: waiting.as_ref().and_then(|waiting| waiting.oldest),
             error: error.clone(),
+            unreachable,
             trend: Trend::default(),
         };
         self.events.send(Event::Queue { queue: view });

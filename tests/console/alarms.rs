@@ -27,6 +27,7 @@ fn shared(gpu_waiting: u64) -> Snapshot {
         counted_at: Some(fixture::now()),
         oldest: None,
         error: None,
+        unreachable: false,
         trend: Trend::default(),
     });
     let names = queues.iter().map(|queue| queue.name.clone());

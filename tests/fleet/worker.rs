@@ -201,6 +201,7 @@ pub fn queue(name: &str) -> Event {
             counted_at: None,
             oldest: None,
             error: None,
+            unreachable: false,
             trend: Trend::default(),
         },
     }

@@ -148,6 +148,7 @@ fn snapshot(rows: usize) -> Result<Snapshot, Failure> {
         counted_at: Some(Timestamp::from_second(1_800_000_000)?),
         oldest: None,
         error: None,
+        unreachable: false,
         trend: Trend::default(),
     };
     Ok(Snapshot {

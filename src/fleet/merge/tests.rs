@@ -88,6 +88,7 @@ fn a_queue_that_two_workers_see_is_shown_once_with_its_freshest_counts() {
         counted_at: Some(at(second)),
         oldest: None,
         error: None,
+        unreachable: false,
         trend: Trend::default(),
     };
     let (mut one, mut two) = (snapshot("a"), snapshot("b"));
@@ -117,6 +118,7 @@ fn a_queues_past_is_put_together_from_all_workers_and_from_what_was_known() {
             counted_at: Some(at(minute * 60)),
             oldest: None,
             error: None,
+            unreachable: false,
             trend: Trend::default(),
         };
         for (minute, count) in trend {

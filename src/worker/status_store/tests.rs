@@ -202,6 +202,7 @@ fn each_queue_has_its_own_past_so_that_a_console_just_opened_sees_which_one_grow
             counted_at: Some(NOW + SignedDuration::from_mins(minute)),
             oldest: None,
             error: None,
+            unreachable: false,
             trend: Trend::default(),
         },
     };
@@ -240,6 +241,7 @@ fn queues_and_sources_are_updated_in_place() {
             counted_at: Some(NOW),
             oldest: None,
             error: None,
+            unreachable: false,
             trend: Trend::default(),
         },
     };
