@@ -58,13 +58,37 @@ STOP = 4.0
 """Seconds for open requests when the worker requests the stop."""
 
 
+class _Failures:
+    """The kinds of requests whose last answer was an error, with its innermost cause.
+
+    Requests are repeated, some every few seconds, and fail as often while something is broken: only
+    the first traceback says anything.
+    """
+
+    def __init__(self) -> None:
+        self._causes: dict[str, type[BaseException]] = {}
+
+    def is_new(self, kind: str, error: Exception) -> bool:
+        """Records an error; returns whether no kind of request was failing with its cause."""
+        cause = type(storage_away.innermost(error))
+        is_new = cause not in self._causes.copy().values()
+        self._causes[kind] = cause
+        return is_new
+
+    def ended(self, kind: str) -> None:
+        self._causes.pop(kind, None)
+
+
 class _Lane:
     """Answers its requests one after the other, in its own thread."""
 
-    def __init__(self, name: str, instance: DagsterInstance, answers: "_Answers") -> None:
+    def __init__(
+        self, name: str, instance: DagsterInstance, answers: "_Answers", failures: _Failures
+    ) -> None:
         self._requests: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._instance = instance
         self._answers = answers
+        self._failures = failures
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -78,7 +102,7 @@ class _Lane:
 
     def _run(self) -> None:
         while (frame := self._requests.get()) is not None:
-            self._answers.put(_answer(self._instance, frame))
+            self._answers.put(_answer(self._instance, frame, self._failures))
 
 
 class _Answers:
@@ -108,8 +132,8 @@ class _Answers:
 
 def serve(channel: Channel, instance: DagsterInstance, waiting: list[Frame]) -> None:
     """Answers requests until the worker requests the stop or closes the socket."""
-    answers = _Answers()
-    lanes = [_Lane(name, instance, answers) for name in ("pulse", "look-ups")]
+    answers, failures = _Answers(), _Failures()
+    lanes = [_Lane(name, instance, answers, failures) for name in ("pulse", "look-ups")]
     with contextlib.suppress(Closed):
         if not _take(waiting, lanes):
             _loop(channel, lanes, answers)
@@ -151,16 +175,17 @@ def _take(frames: list[Frame], lanes: list[_Lane]) -> bool:
     return False
 
 
-def _answer(instance: DagsterInstance, frame: Frame) -> Frame:
+def _answer(instance: DagsterInstance, frame: Frame, failures: _Failures) -> Frame:
     try:
         value = _perform(instance, frame)
     except Exception as error:
         # The worker reports a storage that is away with each answer. The place in Dagster where it
         # was noticed is of no use.
-        if not storage_away.is_away(error):
+        if not storage_away.is_away(error) and failures.is_new(frame["kind"], error):
             print_exc()
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return {"kind": "answer", "id": frame["id"], "error": redact(text)[:500]}
+    failures.ended(frame["kind"])
     return {"kind": "answer", "id": frame["id"], "value": value}
 
 

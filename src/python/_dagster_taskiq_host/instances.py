@@ -64,7 +64,7 @@ def _open(packed_ref: str | None) -> DagsterInstance:
             return DagsterInstance.get()
     except Exception as error:
         text = redact(" ".join(str(error).split()))
-        *_, root = storage_away.chain(error)
+        root = storage_away.innermost(error)
         if root is not error:
             # Dagster's own says "too many retries", and not that a password is wrong.
             reason = redact(" ".join(str(root).split()))[:_LONGEST_REASON]

@@ -174,7 +174,7 @@ def is_away(error: BaseException) -> bool:
     The first error of a database in its chain of causes decides. Refused statements (a violated
     constraint, a missing table) do not count.
     """
-    for link in chain(error):
+    for link in _chain(error):
         if isinstance(link, StorageGaveUp):
             return False
         verdict = _verdict(link)
@@ -183,7 +183,13 @@ def is_away(error: BaseException) -> bool:
     return False
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def innermost(error: BaseException) -> BaseException:
+    """Returns the exception at the end of the chain of causes."""
+    *_, last = _chain(error)
+    return last
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
