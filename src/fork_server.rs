@@ -21,6 +21,7 @@ mod resolve;
 mod server;
 mod spawner;
 mod stack;
+mod storage_health;
 mod supervisor;
 mod sync;
 
@@ -35,6 +36,7 @@ pub use api::{
     Reported, SenderView, StepStatus, Stream, Usage, WorkerIdentity,
 };
 pub use error::ForkServerError;
+pub use storage_health::{Exchange, StorageHealth, StorageOutage, StorageState};
 
 use crate::domain::{Explanation, FleetWorker, PausedQueues, StackReport, TaskKind, UsualTime};
 use supervisor::Supervisor;
@@ -151,6 +153,12 @@ impl ForkServers {
     #[must_use]
     pub fn paused_queues(&self) -> watch::Receiver<Option<PausedQueues>> {
         self.supervisor.own_instance_agent().paused.watch()
+    }
+
+    /// Whether Dagster's storage answers, as the worker's heartbeats have found it.
+    #[must_use]
+    pub fn storage(&self) -> &StorageHealth {
+        &self.supervisor.own_instance_agent().storage
     }
 
     /// The deployment's workers on all machines that have reported within a day, by id. Without

@@ -22,6 +22,10 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Seconds by which the heartbeats of one process differ at most: each daemon sends one every 30 s.
 const HEARTBEATS_APART: u64 = 45;
 
+/// Time after an outage of Dagster's storage for which what was known of the daemons stays: they write
+/// every 30 s, and another worker may have looked before they did.
+const DAEMONS_RETURN: Duration = Duration::from_secs(90);
+
 /// Subject of the alarm that all daemons are silent.
 const ALL_DAEMONS: &str = "dagster-daemon";
 
@@ -88,7 +92,15 @@ pub(super) fn start(
             let wanted = [AlarmKind::Daemon, AlarmKind::FailedRun];
             if wanted.into_iter().any(|kind| settings.judges(kind)) {
                 match dagster(&hosts, settings.failed_run).await {
-                    Ok(dagster) => publish.send_modify(|facts| facts.dagster = dagster),
+                    Ok(mut dagster) => {
+                        let back_at = hosts.storage().state().back_at;
+                        publish.send_modify(|facts| {
+                            if back_at.is_some_and(|at| at.elapsed() < DAEMONS_RETURN) {
+                                dagster.daemons = std::mem::take(&mut facts.dagster.daemons);
+                            }
+                            facts.dagster = dagster;
+                        });
+                    }
                     // A storage that is away is reported with every heartbeat.
                     Err(problem) => debug!("{problem}"),
                 }

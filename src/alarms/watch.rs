@@ -29,7 +29,8 @@ use super::silence::Silence;
 use crate::config::{AlarmHook, AlarmSettings};
 use crate::domain::secrets::redact_in_place;
 use crate::domain::{
-    Acknowledgement, Alarm, Event, EventSink, Snapshot, Timestamp, WorkerSnapshot, WorkerState,
+    Acknowledgement, Alarm, AlarmKind, Event, EventSink, Snapshot, Timestamp, WorkerSnapshot,
+    WorkerState, coarse_age,
 };
 use crate::fork_server::ForkServers;
 use crate::protocol::Request;
@@ -41,6 +42,9 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// Maximum number of alarms that one worker reports; the worst ones.
 const MAX_ALARMS: usize = 200;
+
+/// Subject of the alarm that Dagster's storage does not answer.
+const STORAGE: &str = "storage";
 
 /// Maximum number of requests that wait.
 const REQUESTS: usize = 16;
@@ -204,8 +208,15 @@ impl Watcher {
         let settings = &self.options.settings;
         let mut found = Found::default();
         let mut snapshot = snapshot(state);
-        snapshot.fleet = Arc::new(self.silence.seen(&state.fleet, now, wall));
+        let storage = self.options.hosts.storage().state();
+        snapshot.fleet = Arc::new(self.silence.seen(&state.fleet, &storage, now, wall));
         judge::worker(&snapshot, settings, wall, &mut found);
+        if let Some(outage) = &storage.outage {
+            let age = coarse_age((now - outage.since).as_secs());
+            let reason = &outage.reason;
+            let text = format!("Dagster's storage does not answer for {age}: {reason}");
+            found.critical(AlarmKind::Unreachable, STORAGE, text);
+        }
         let host = &self.options.sender.host;
         self.facts.borrow().judge(settings, host, wall, &mut found);
         for runner in &self.runners {

@@ -25,13 +25,17 @@ pub fn alarms(snapshot: &Snapshot, now: Timestamp) -> Vec<Alarm> {
     }
     sources(snapshot, now, &mut found);
     match &snapshot.alarms {
-        // Workers judge with their own settings. Whether any of them is left, only the console sees.
+        // Workers judge with their own settings, and know when the storage was last read. Whether any
+        // of them is left, only the console sees.
         Some(_)
             if snapshot
                 .workers
                 .iter()
                 .any(|worker| !worker.state.is_over()) => {}
-        _ => judge::consumers(snapshot, Hints::Keys, now, &mut found),
+        _ => {
+            judge::consumers(snapshot, Hints::Keys, now, &mut found);
+            judge::silent_elsewhere(snapshot, now, &mut found);
+        }
     }
     workers(snapshot, now, &mut found);
     code_locations(snapshot, &mut found);
@@ -114,7 +118,6 @@ fn code_locations(snapshot: &Snapshot, found: &mut Found) {
 }
 
 fn fleet(snapshot: &Snapshot, now: Timestamp, found: &mut Found) {
-    judge::silent_elsewhere(snapshot, now, found);
     let live = |worker: &WorkerRow| {
         !worker.state().is_some_and(WorkerState::is_over)
             && seconds_between(worker.heartbeat_at(), now) < SILENCE_REPORTED

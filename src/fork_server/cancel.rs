@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tracing::{Instrument, Span, info};
+use tracing::{Instrument, Span, debug, info};
 
 use super::api::ForkServerNotice;
 use super::supervisor::Supervisor;
@@ -23,17 +23,23 @@ async fn poll(supervisor: Weak<Supervisor>) {
     // A run's own process writes FAILURE shortly before it ends. Only a process that still exists
     // at the next look is interrupted.
     let mut failed_before = HashSet::new();
+    let mut failing = HashSet::new();
     loop {
         tokio::time::sleep(PERIOD).await;
         let Some(supervisor) = supervisor.upgrade() else {
             return;
         };
-        failed_before = look(&supervisor, &failed_before).await;
+        failed_before = look(&supervisor, &failed_before, &mut failing).await;
     }
 }
 
-/// Interrupts the tasks of ending runs; returns the runs that were seen to have failed.
-async fn look(supervisor: &Arc<Supervisor>, failed_before: &HashSet<String>) -> HashSet<String> {
+/// Interrupts the tasks of ending runs; returns the runs that were seen to have failed. `failing` has
+/// the instances that could not be asked the last time.
+async fn look(
+    supervisor: &Arc<Supervisor>,
+    failed_before: &HashSet<String>,
+    failing: &mut HashSet<Option<String>>,
+) -> HashSet<String> {
     let mut failed = HashSet::new();
     for (instance, tasks) in in_flight(supervisor) {
         let run_ids: HashSet<String> = tasks.iter().map(|(_, run_id)| run_id.clone()).collect();
@@ -46,7 +52,15 @@ async fn look(supervisor: &Arc<Supervisor>, failed_before: &HashSet<String>) -> 
             Err(error) => Err(error),
         };
         let ending = match ending {
-            Ok(ending) => ending,
+            Ok(ending) => {
+                failing.remove(&instance);
+                ending
+            }
+            // Runs are looked at so often that the log would have nothing else.
+            Err(error) if !failing.insert(instance.clone()) => {
+                debug!("{error}");
+                continue;
+            }
             Err(error) => {
                 let notice = ForkServerNotice::InstanceAgentError {
                     reason: error.to_string(),

@@ -24,6 +24,7 @@ use super::protocol::{
     Explained, Freed, FromProcess, Manner, PROTOCOL, Policy, ReportBody, RunCode, ToProcess, Worker,
 };
 use super::spawner::{Mode, Spawner};
+use super::storage_health::StorageHealth;
 use super::sync::lock;
 use crate::domain::{BackOff, Explanation, FleetWorker, UsualTime};
 use crate::telemetry::metrics::metrics;
@@ -78,6 +79,8 @@ pub(super) struct InstanceAgent {
     look_ups: Lane,
     /// The paused queues in the last answer that had them.
     pub(super) paused: KnownPauses,
+    /// What the worker's heartbeats have found.
+    pub(super) storage: StorageHealth,
 }
 
 /// State needed for a restart.
@@ -119,6 +122,7 @@ impl InstanceAgent {
             pulse: Lane::new(PULSE),
             look_ups: Lane::new(ANSWER_TIMEOUT),
             paused: KnownPauses::default(),
+            storage: StorageHealth::default(),
         })
     }
 

@@ -7,12 +7,11 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::warn;
 
 use super::execution::ExecutionContext;
 use super::ready_queue::Task;
 use crate::domain::{Event, ForkServerView, Slots, Viewers, WorkerState};
-use crate::fork_server::ForkServerState;
+use crate::fork_server::{Exchange, ForkServerState};
 use crate::queue_ops::queue_depth::{COUNTS, DepthPoller, FOREIGN_QUEUE_EVERY, UNSEEN};
 use crate::sqs::QueueSet;
 use crate::telemetry::metrics::metrics;
@@ -149,9 +148,10 @@ async fn read_fleet(context: &ExecutionContext) {
     let mut viewers = context.events.audience().watch();
     loop {
         let is_watched = viewers.borrow().stay();
-        match context.hosts.fleet(is_watched).await {
-            Ok(workers) => context.events.send(Event::Fleet { workers }),
-            Err(problem) => warn!("{problem}"),
+        let read = context.hosts.fleet(is_watched).await;
+        context.hosts.storage().record(Exchange::Read, &read);
+        if let Ok(workers) = read {
+            context.events.send(Event::Fleet { workers });
         }
         if is_watched {
             sleep(FLEET).await;
@@ -183,7 +183,5 @@ pub(super) async fn heartbeat(context: &ExecutionContext, queues: &QueueSet, sta
     metrics().heartbeat(written.is_ok());
     vitals().heartbeat(written.is_ok());
     context.breaker.heartbeat(written.is_ok());
-    if let Err(problem) = written {
-        warn!("{problem}");
-    }
+    context.hosts.storage().record(Exchange::Write, &written);
 }

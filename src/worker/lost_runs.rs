@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::execution::ExecutionContext;
 use super::heartbeat::PoolStatus;
@@ -48,6 +48,8 @@ async fn look(context: &ExecutionContext, queues: &QueueSet, every: Duration) {
     };
     let lost = match context.hosts.lost_runs(every).await {
         Ok(lost) => lost,
+        // The outage itself is in the log.
+        Err(problem) if context.hosts.storage().is_away() => return debug!("{problem}"),
         Err(problem) => return warn!("{problem}"),
     };
     for run in lost {

@@ -264,3 +264,99 @@ fn two_workers_deliver_an_alarm_once_when_the_endpoint_is_back_and_its_end_once(
         assert!(!output.contains("s3cret-path"), "{output}");
     }
 }
+
+#[test]
+fn a_hook_that_cannot_be_used_gives_the_reason_of_the_system_or_of_its_program() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("settings.yaml");
+    let settings = format!(
+        "alarm_hooks:\n\
+         - {{name: closed, url: 'http://127.0.0.1:{port}/s3cret-path'}}\n\
+         - {{name: nowhere, url: 'http://nowhere.invalid/s3cret-path'}}\n\
+         - {{name: said, command: [sh, -c, 'seq 1000; echo no such mailbox; exit 3']}}\n\
+         - {{name: silent, command: [sh, -c, 'exit 3']}}\n"
+    );
+    std::fs::write(&file, settings).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dagster-taskiq-tui"));
+    let output = command.args(["alarm", "test", "-y"]).arg(&file).output();
+    let output = output.unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    for (hook, reason) in [
+        ("closed", "Connection refused (os error 111)"),
+        ("nowhere", "failed to lookup address information"),
+        ("said", "999 1000 no such mailbox"),
+        ("silent", "no reason was given"),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(hook));
+        assert!(line.is_some_and(|line| line.contains(reason)), "{text}");
+    }
+    assert!(!text.contains("s3cret"), "{text}");
+    assert!(!text.contains("500"), "only the end is kept: {text}");
+}
+
+fn alarms(worker: &Worker) -> Vec<String> {
+    let alarms = worker.status().alarms.clone().unwrap_or_default();
+    alarms.iter().map(Alarm::id).collect()
+}
+
+#[test]
+fn an_outage_of_the_storage_is_one_alarm_and_a_few_lines_and_makes_no_worker_silent() {
+    const ID: &str = "unreachable/storage";
+    let endpoint = Endpoint::start();
+    let settings = format!(
+        "alarms: {{hold: 1}}\n\
+         alarm_hooks:\n\
+         - {{name: web, url: \"{}\", kinds: [unreachable, silent-worker]}}\n",
+        endpoint.url
+    );
+    let scene = Scene::with("outage", &settings);
+    let mut workers = [scene.worker(1, &[]), scene.worker(1, &[])];
+    wait_until("each has heard of the other", PATIENCE, || {
+        let knows = |worker: &Worker| worker.status().fleet.len() == 2;
+        workers.iter().all(knows).then_some(())
+    });
+
+    let (history, away) = (
+        scene.project.home().join("history"),
+        scene.project.folder().join("away"),
+    );
+    std::fs::rename(&history, &away).unwrap();
+    std::fs::write(&history, "").unwrap();
+    // Longer than a worker may be silent.
+    wait_until("the outage lasts for a minute", PATIENCE, || {
+        for worker in &workers {
+            let ids = alarms(worker);
+            assert!(!ids.iter().any(|id| id.contains("silent")), "{ids:?}");
+        }
+        let all = workers[0].status().alarms.clone().unwrap_or_default();
+        let outage = all.into_iter().find(|alarm| alarm.id() == ID)?;
+        assert!(outage.text.contains("unable to open"), "{outage:?}");
+        outage.text.contains("for 1m").then_some(())
+    });
+    std::fs::remove_file(&history).unwrap();
+    std::fs::rename(&away, &history).unwrap();
+    wait_until("its end is sent", PATIENCE, || {
+        for worker in &workers {
+            let ids = alarms(worker);
+            assert!(!ids.iter().any(|id| id.contains("silent")), "{ids:?}");
+        }
+        let events = endpoint.events("unreachable");
+        (events.last()? == "ended").then_some(())
+    });
+    assert_eq!(endpoint.events("silent-worker"), [""; 0]);
+
+    for worker in &mut workers {
+        worker.process.signal("TERM");
+        assert_eq!(worker.process.wait(PATIENCE), 0);
+        let output = worker.process.output();
+        let count = |words: &str| output.lines().filter(|line| line.contains(words)).count();
+        assert_eq!(count("WARN"), 1, "{output}");
+        assert_eq!(count("Dagster's storage does not answer: "), 1, "{output}");
+        assert_eq!(count("Dagster's storage answers again"), 1, "{output}");
+        let traceback = "instance agent: sqlalchemy.exc.OperationalError";
+        assert_eq!(count(traceback), 1, "{output}");
+    }
+}

@@ -139,7 +139,7 @@ impl Watcher {
         } = match agreed {
             Ok(agreed) => agreed,
             Err(problem) => {
-                if self.failing.is_none() {
+                if self.failing.is_none() && !self.options.hosts.storage().is_away() {
                     warn!("{problem}; alarms cannot be agreed on with other workers");
                 }
                 self.failing.get_or_insert_with(Instant::now);
