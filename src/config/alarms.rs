@@ -276,7 +276,7 @@ impl AlarmHook {
             "the hook {name} cannot send it: the name of a header has no spaces, and its value no \
              line ends and only letters of ASCII"
         );
-        Some(Flaw::new(header, text).within("headers"))
+        Some(Flaw::new(header.escape_debug().to_string(), text).within("headers"))
     }
 
     /// Whether an alarm is sent by it.

@@ -327,7 +327,7 @@ fn config_check_refuses_what_no_worker_could_use_and_names_its_line() {
     assert_eq!(code, Some(0), "{found}");
 
     // A worker has the same words, and the same line.
-    let file = written(&folder, &hook("url: 'http://[::1/x'"));
+    let file = written(&folder, hook("url: 'http://[::1/x'"));
     let output = program(&["worker", "start", "--local-broker", "-y"])
         .arg(&file)
         .output();
