@@ -52,6 +52,7 @@ pub struct DepthPoller {
     /// Whether there was a viewer when the current round began. A scrape may be gone before it
     /// ends.
     is_watched: bool,
+    is_down: bool,
     seen_at: Option<Timestamp>,
 }
 
@@ -77,6 +78,7 @@ impl DepthPoller {
             others: BTreeSet::new(),
             others_every,
             others_at: None,
+            is_down: false,
             is_watched: false,
             seen_at: None,
         }
@@ -119,8 +121,15 @@ impl DepthPoller {
         self.report_broker(health);
     }
 
-    fn report_broker(&self, health: SourceHealth) {
+    /// Whether the broker did not answer the last count.
+    #[must_use]
+    pub fn is_broker_down(&self) -> bool {
+        self.is_down
+    }
+
+    fn report_broker(&mut self, health: SourceHealth) {
         let down = health != SourceHealth::Up;
+        self.is_down = down;
         self.events.send(Event::Source {
             source: Source {
                 kind: SourceKind::Broker,

@@ -72,6 +72,9 @@ pub(super) fn start(
     ]
 }
 
+/// Time after which a broker that did not answer is asked again if nobody looks.
+const DOWN: Duration = Duration::from_secs(5);
+
 async fn report_queues(context: ExecutionContext, queues: watch::Receiver<QueueSet>) {
     let mut depths = DepthPoller::new(
         context.broker.clone(),
@@ -86,8 +89,13 @@ async fn report_queues(context: ExecutionContext, queues: watch::Receiver<QueueS
             hosts: context.hosts.states().into_iter().map(host_view).collect(),
         });
         sleep(COUNTS).await;
-        // A new viewer is not shown counts of minutes ago.
-        let _ = timeout(UNSEEN, viewers.wait_for(Viewers::are_present)).await;
+        // A new viewer is not shown counts of minutes ago, and an outage that has passed is no alarm.
+        let unseen = if depths.is_broker_down() {
+            DOWN
+        } else {
+            UNSEEN
+        };
+        let _ = timeout(unseen, viewers.wait_for(Viewers::are_present)).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The broker's side: it is reachable, queues exist, permissions are granted, dead letters are
 //! kept, clocks agree, the bucket is readable.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Report;
@@ -40,7 +41,7 @@ pub(super) async fn examine(
     };
     // Those that are not there yet, too: a worker makes them, or fails.
     let served = set.all().map(|queue| queue.name.clone()).collect();
-    let mut answered = false;
+    let (mut answered, mut probed) = (false, HashSet::new());
     for queue in set.all() {
         match broker.describe(queue).await {
             Ok(detail) => {
@@ -49,7 +50,7 @@ pub(super) async fn examine(
                     answered = true;
                 }
                 let required = settings.max_deliveries.value.saturating_add(SPARE_RECEIVES);
-                dead_letters(report, broker, queue, &detail, required).await;
+                dead_letters(report, broker, queue, &detail, required, &mut probed).await;
                 permissions(report, broker, queue).await;
             }
             Err(problem) if problem.is_no_such_queue() => missing(report, broker, queue, &problem),
@@ -101,6 +102,7 @@ async fn dead_letters(
     queue: &Arc<Queue>,
     detail: &QueueDetail,
     required: u32,
+    probed: &mut HashSet<String>,
 ) {
     let check = subject(queue);
     let Some(policy) = &detail.redrive else {
@@ -138,6 +140,10 @@ async fn dead_letters(
         }
         Err(problem) => return report.failed(&check, problem.to_string()),
     };
+    // Several queues may have one.
+    if !probed.insert(target.url.clone()) {
+        return;
+    }
     // A FIFO queue needs a group; without one, SQS refuses for another reason.
     match broker.probe(&target, Permission::Send).await {
         Ok(()) => report.ok(&subject(&target), "takes dead letters"),
