@@ -38,7 +38,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> io::Result<ExitCode> {
     print(&text)
 }
 
-/// clap_complete 4.6 writes the program's name in two ways if it has hyphens, so that the script
+/// `clap_complete` 4.6 writes the program's name in two ways if it has hyphens, so that the script
 /// does not find its own subcommands (seen: nothing was completed after `worker`).
 fn whole_name(script: &[u8]) -> Vec<u8> {
     let name = env!("CARGO_PKG_NAME");
