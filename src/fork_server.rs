@@ -26,6 +26,7 @@ mod supervisor;
 mod sync;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -153,6 +154,12 @@ impl ForkServers {
     #[must_use]
     pub fn paused_queues(&self) -> watch::Receiver<Option<PausedQueues>> {
         self.supervisor.own_instance_agent().paused.watch()
+    }
+
+    /// Whether its end has begun, after which the instance agent is not started again.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.supervisor.stopping.load(Ordering::SeqCst)
     }
 
     /// Whether Dagster's storage answers, as the worker's heartbeats have found it.

@@ -100,7 +100,7 @@ settings! {
     /// Whether a message's own instance reference is obeyed.
     trust_message_instance: bool = false;
     /// How long tasks of code that fails to load are given back before they fail: it may be in the
-    /// middle of a deployment.
+    /// middle of a deployment. While another live worker serves the queue, they are left to it.
     load_grace: Duration = Duration::from_secs(30);
 
     /// Process a step gets: `auto`, `fork`, `reuse` or `fresh`.

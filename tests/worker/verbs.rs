@@ -136,7 +136,8 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
     let mut interrupted = Process::start(&mut shell.project.module(job), "interrupted", folder);
     wait_until("the step runs", PATIENCE, || started.exists().then_some(()));
     let nowhere = shell.fails(&["cancel", "nowhere"]);
-    assert!(nowhere.contains("not one task of run nowhere"), "{nowhere}");
+    let reason = "it does not have the process of run nowhere";
+    assert!(nowhere.contains(reason), "{nowhere}");
     let status: Value = serde_json::from_str(&shell.says(&["status", "--json"])).unwrap();
     let run_id = status["tasks"][0]["run_id"].as_str().unwrap();
     let told = shell.says(&["cancel", &run_id[..8], "--step", "endless", "one"]);

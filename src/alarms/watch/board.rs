@@ -139,7 +139,8 @@ impl Watcher {
         } = match agreed {
             Ok(agreed) => agreed,
             Err(problem) => {
-                if self.failing.is_none() && !self.options.hosts.storage().is_away() {
+                let hosts = &self.options.hosts;
+                if self.failing.is_none() && !hosts.storage().is_away() && !hosts.is_ending() {
                     warn!("{problem}; alarms cannot be agreed on with other workers");
                 }
                 self.failing.get_or_insert_with(Instant::now);
