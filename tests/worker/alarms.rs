@@ -333,8 +333,8 @@ fn an_outage_of_the_storage_is_one_alarm_and_a_few_lines_and_makes_no_worker_sil
         }
         let all = workers[0].status().alarms.clone().unwrap_or_default();
         let outage = all.into_iter().find(|alarm| alarm.id() == ID)?;
-        let text = &outage.text;
-        (text.contains("unable to open") && text.contains("for 1m")).then_some(())
+        assert!(outage.text.contains("unable to open"), "{outage:?}");
+        outage.text.contains("for 1m").then_some(())
     });
     std::fs::remove_file(&history).unwrap();
     std::fs::rename(&away, &history).unwrap();
@@ -353,11 +353,10 @@ fn an_outage_of_the_storage_is_one_alarm_and_a_few_lines_and_makes_no_worker_sil
         assert_eq!(worker.process.wait(PATIENCE), 0);
         let output = worker.process.output();
         let count = |words: &str| output.lines().filter(|line| line.contains(words)).count();
-        // Each of dozens of requests failed.
-        assert!((1..=3).contains(&count("WARN")), "{output}");
+        assert_eq!(count("WARN"), 1, "{output}");
         assert_eq!(count("Dagster's storage does not answer: "), 1, "{output}");
         assert_eq!(count("Dagster's storage answers again"), 1, "{output}");
         let traceback = "instance agent: sqlalchemy.exc.OperationalError";
-        assert!((1..=3).contains(&count(traceback)), "{output}");
+        assert_eq!(count(traceback), 1, "{output}");
     }
 }
