@@ -241,7 +241,7 @@ impl AlarmHook {
         self.headers.iter().map(header).collect()
     }
 
-    /// What keeps it from sending anything.
+    /// The first reason why it could not send anything.
     fn flaw(&self) -> Option<Flaw> {
         let name = &self.name;
         let pagerduty = self.template == HookTemplate::Pagerduty;

@@ -13,7 +13,7 @@ use super::sync::lock;
 /// Interval at which the log repeats that an outage lasts.
 const REPEATED: Duration = Duration::from_mins(10);
 
-/// What a worker exchanges with the storage at intervals.
+/// Requests that a worker makes of the storage at intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
     /// It writes its own heartbeat.

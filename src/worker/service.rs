@@ -40,11 +40,8 @@ impl Service {
     /// process goes on as another program, which has as long as at its start. Of the last state it is
     /// waited for a moment that it is sent: the process ends, or becomes another one.
     pub fn report(state: WorkerState, restarts: bool) {
-        let Some(outbox) = &*OUTBOX else {
-            return;
-        };
         let (sent, is_sent) = sync_channel(1);
-        let _ = outbox.try_send(Note::State(state, restarts, sent));
+        post(Note::State(state, restarts, sent));
         if state == WorkerState::Stopped {
             let _ = is_sent.recv_timeout(LAST);
         }
@@ -58,11 +55,7 @@ impl Service {
         };
         watchdog.tick().await;
         match vitals().health(Instant::now()) {
-            Ok(()) => {
-                if let Some(outbox) = &*OUTBOX {
-                    let _ = outbox.try_send(Note::Alive);
-                }
-            }
+            Ok(()) => post(Note::Alive),
             Err(problem) => error!("systemd's watchdog is not fed: {problem}"),
         }
     }
@@ -75,15 +68,15 @@ impl Service {
     }
 }
 
-/// Something to tell the service manager.
+/// A notification for the service manager.
 enum Note {
     Alive,
-    /// A state, whether the worker restarts, and whom to tell that it was sent.
+    /// A state, whether the worker restarts, and the receiver of "it was sent".
     State(WorkerState, bool, SyncSender<()>),
 }
 
-/// What is to be sent. The manager's socket takes ten notes that it has not read; the next one waits,
-/// which must not hold up the pool. What does not fit here is left out.
+/// Notifications to be sent. The manager's socket takes ten that it has not read; the next one blocks,
+/// which must not hold up the pool. Those beyond sixteen are dropped.
 static OUTBOX: LazyLock<Option<SyncSender<Note>>> = LazyLock::new(|| {
     std::env::var_os("NOTIFY_SOCKET")?;
     let (outbox, notes) = sync_channel(16);
@@ -96,6 +89,14 @@ static OUTBOX: LazyLock<Option<SyncSender<Note>>> = LazyLock::new(|| {
         }
     }
 });
+
+/// Leaves a notification to be sent; without a service manager it is dropped, and so is the sender in
+/// it.
+fn post(note: Note) {
+    if let Some(outbox) = &*OUTBOX {
+        let _ = outbox.try_send(note);
+    }
+}
 
 fn send_all(notes: &Receiver<Note>) {
     while let Ok(note) = notes.recv() {

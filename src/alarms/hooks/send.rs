@@ -166,7 +166,7 @@ async fn execute(
     }
 }
 
-/// What was kept of a stream. A process that the command left behind may hold it open.
+/// The kept part of a stream. A process that the command left behind may hold it open.
 async fn quoted(kept: Option<AbortOnDropHandle<Vec<u8>>>) -> Vec<u8> {
     let read = match kept {
         Some(kept) => timeout(LEFT_BEHIND, kept).await.ok(),

@@ -15,7 +15,7 @@ pub const NO_WORKER: &str = "No worker is connected";
 /// Subject of the alarm that concerns every queue.
 const ALL: &str = "all queues";
 
-/// What waits.
+/// The noun for `they_wait`.
 const MESSAGE: &str = "message";
 
 /// A worker that receives and has sent a recent report.

@@ -90,7 +90,8 @@ impl Supervisor {
     }
 
     /// Whether another live worker receives from a queue. A storage that does not answer proves
-    /// nothing, so that the task waits.
+    /// nothing, so that the task waits. In a fleet of more than 64 the list has only some workers of
+    /// each queue, and it may be this one alone: then the task fails after its grace.
     async fn has_peer_on(&self, queue: &str) -> bool {
         let Ok(workers) = self.fleet(false).await else {
             return true;
