@@ -45,7 +45,7 @@ fn every_layer_imports_only_what_is_below_it() {
         let path = file.strip_prefix(&source).unwrap();
         let layer = path.with_extension("");
         let layer = layer.iter().next().unwrap().to_str().unwrap().to_owned();
-        if matches!(layer.as_str(), "lib" | "main" | "build") {
+        if matches!(layer.as_str(), "lib" | "main" | "bin" | "build") {
             continue;
         }
         let Some(allowed) = allowed(&layer) else {

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use super::Report;
 
 const OWN: &str = env!("CARGO_PKG_NAME");
-/// Comes with the wheel, not with `cargo install`.
 const FORMER: &str = "dagster-taskiq";
 
 pub(super) fn examine(report: &mut Report) {
     let this = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(OWN));
     let former = on_path(FORMER).map_or_else(
-        || format!("{FORMER} is not on PATH; it comes with the wheel"),
+        || format!("{FORMER} is not on PATH"),
         |found| format!("{FORMER} is {}", found.display()),
     );
     let this_is = format!("this is {}", this.display());
