@@ -89,8 +89,8 @@ impl Checker {
         }
     }
 
-    /// The value of a node that fits a schema; `None` if it does not fit. Keys of mappings without
-    /// a value are left out.
+    /// The value of a node that fits a schema; `None` if it does not fit. Optional keys without a
+    /// value are left out.
     pub fn value(&mut self, node: &Node, schema: &Value, path: &str) -> Option<Value> {
         let found = self.problems.len();
         let value = match &node.data {
@@ -130,6 +130,8 @@ impl Checker {
     ) -> Map<String, Value> {
         let known = schema["properties"].as_object();
         let others = &schema["additionalProperties"];
+        let required = schema["required"].as_array();
+        let is_required = |name: &str| required.is_some_and(|names| names.contains(&name.into()));
         let mut seen = Map::new();
         let mut found = Map::new();
         for (key, value) in entries {
@@ -147,6 +149,9 @@ impl Checker {
                 continue;
             }
             let schema = match known.and_then(|known| known.get(&name)) {
+                Some(_) if value.data == Data::Scalar(Value::Null) && !is_required(&name) => {
+                    continue;
+                }
                 Some(schema) => schema,
                 None if others == false => {
                     let known = known.into_iter().flatten().map(|(name, _)| name.as_str());
@@ -157,13 +162,11 @@ impl Checker {
             };
             if schema.is_null() {
                 found.insert(name, value.to_json());
-            } else if value.data != Data::Scalar(Value::Null)
-                && let Some(value) = self.value(value, schema, &inner)
-            {
+            } else if let Some(value) = self.value(value, schema, &inner) {
                 found.insert(name, value);
             }
         }
-        for name in schema["required"].as_array().into_iter().flatten() {
+        for name in required.into_iter().flatten() {
             let name = name.as_str().unwrap_or_default();
             if !seen.contains_key(name) {
                 self.add(line, path, format!("needs `{name}`"));

@@ -157,6 +157,37 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
+/// A schema that takes null also, itself and in its optional properties: a key without a value.
+fn or_nothing(mut schema: Value) -> Value {
+    if let Some(Value::Array(words)) = schema.get_mut("enum") {
+        words.push(Value::Null);
+    }
+    match schema.get_mut("type") {
+        Some(Value::Array(types)) => types.push("null".into()),
+        Some(word) => *word = json!([word, "null"]),
+        None => {}
+    }
+    optional_or_nothing(schema)
+}
+
+fn optional_or_nothing(mut schema: Value) -> Value {
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        *property = if required.contains(&name.as_str().into()) {
+            optional_or_nothing(property.take())
+        } else {
+            or_nothing(property.take())
+        };
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = schema.get_mut(inner) {
+            *inner = optional_or_nothing(inner.take());
+        }
+    }
+    schema
+}
+
 /// The JSON schema of a settings file.
 #[must_use]
 pub fn schema() -> Value {
@@ -168,7 +199,7 @@ pub fn schema() -> Value {
         if let Some(default) = row.default_value() {
             schema["default"] = default;
         }
-        definitions.insert(row.key.to_owned(), schema);
+        definitions.insert(row.key.to_owned(), or_nothing(schema));
         let refers = json!({"$ref": format!("#/definitions/{}", row.key)});
         if let Some(alias) = row.alias {
             let message = format!("Older name of {}.", row.key);

@@ -552,6 +552,8 @@ fn the_schema_takes_what_the_program_takes_and_describes_every_setting() {
             "{key}"
         );
     }
+    let empty = defaults.as_object().unwrap().keys();
+    let empty: Vec<String> = empty.map(|key| format!("{key}:\n")).collect();
     let files = [
         "",
         "slots: 3\nworkers_: 2\n",
@@ -569,13 +571,29 @@ fn the_schema_takes_what_the_program_takes_and_describes_every_setting() {
         "config_source: {a: [1, {b: c}]}\nread_only: true\n",
         "name: {env: HOME, or: x}\n",
         "- slots\n",
+        "queue_url: {env: }\n",
+        "allow_locations: [{env: }]\n",
+        "allow_locations: [~]\n",
+        "queues: {gpu: }\n",
+        "priority_bands: [{name: }]\n",
+        "alarms: {clock: , disabled: , old_message_by_queue: }\n",
+        "alarms: {old_message_by_queue: {tasks: }}\n",
+        "alarm_hooks: [{name: a, url: , command: [x], template: }]\n",
+        "contexts: {staging: {hosts: , colour: }}\n",
+        "contexts: {staging: }\n",
     ];
+    let files = files
+        .iter()
+        .copied()
+        .chain(empty.iter().map(String::as_str));
+    let files: Vec<&str> = files.collect();
     let folder = TempDir::new().unwrap();
-    let verdicts = files.map(|text| {
+    let verdicts = files.iter().map(|text| {
         let file = written(&folder, text);
         let check = program(&["config", "check"]).arg(file).output().unwrap();
         check.status.success()
     });
+    let verdicts: Vec<bool> = verdicts.collect();
     assert!(verdicts.contains(&true) && verdicts.contains(&false));
     let mut python = Command::new(python());
     let python = python
@@ -583,7 +601,7 @@ fn the_schema_takes_what_the_program_takes_and_describes_every_setting() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut python = python.spawn().unwrap();
-    serde_json::to_writer(python.stdin.take().unwrap(), &(schema, files)).unwrap();
+    serde_json::to_writer(python.stdin.take().unwrap(), &(schema, &files)).unwrap();
     let output = python.wait_with_output().unwrap();
     let theirs: Vec<bool> = serde_json::from_slice(&output.stdout).unwrap();
     for ((file, ours), theirs) in files.iter().zip(verdicts).zip(theirs) {
