@@ -26,6 +26,7 @@ use crate::domain::secrets::redact_text;
 use crate::domain::{innermost, is_loopback};
 
 pub use error::DagsterError;
+pub use failures::{LogDigest, Place};
 pub use job_detail::PartitionDetail;
 pub use jobs::{Job, Location};
 pub use launch::{Launched, Reexecution, Termination, TerminationPolicy};

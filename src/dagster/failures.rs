@@ -36,6 +36,24 @@ const WILL_RETRY: &str = "dagster/will_retry";
 const WORKER: &str = "dagster-taskiq/worker";
 const HOST: &str = "host";
 
+/// Facts of one run's log.
+#[derive(Debug)]
+pub struct LogDigest {
+    /// By step key: the place of its last attempt. Steps that no worker announced are absent.
+    pub places: HashMap<String, Place>,
+    /// The failures; of a run that has not failed, one that says so.
+    pub failures: RunFailures,
+}
+
+/// The place of an attempt, as its worker announced it.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Id of the worker.
+    pub worker: Option<String>,
+    /// Name of its host.
+    pub host: Option<String>,
+}
+
 impl Client {
     /// A page of the runs that failed since `since`, newest first, before the run `before`.
     ///
@@ -121,11 +139,17 @@ impl Client {
     /// # Errors
     /// See [`DagsterError`].
     pub async fn failures_of(&self, run_ids: &[String]) -> Result<Vec<RunFailures>, DagsterError> {
-        let read = try_join_all(run_ids.iter().map(|run_id| self.failures(run_id))).await?;
-        Ok(read.into_iter().flatten().collect())
+        let read = try_join_all(run_ids.iter().map(|run_id| self.digest(run_id))).await?;
+        let read = read.into_iter().flatten();
+        Ok(read.map(|digest| digest.failures).collect())
     }
 
-    async fn failures(&self, run_id: &str) -> Result<Option<RunFailures>, DagsterError> {
+    /// The failures in a run's log, and the places of its steps; `None` if Dagster does not know
+    /// the run.
+    ///
+    /// # Errors
+    /// See [`DagsterError`].
+    pub async fn digest(&self, run_id: &str) -> Result<Option<LogDigest>, DagsterError> {
         let document = include_str!("queries/failures.graphql");
         let (mut log, mut after, mut has_more) = (Log::default(), None, true);
         let mut reads = 0;
@@ -142,10 +166,15 @@ impl Client {
             reads += 1;
         }
         let is_cut = has_more || log.failures.len() > FAILURES;
-        Ok(Some(RunFailures {
-            run_id: run_id.to_owned(),
-            failures: log.into_failures(is_cut),
-            is_cut,
+        let places = std::mem::take(&mut log.places).into_iter();
+        let places = places.filter_map(|(step, place)| Some((step?, place)));
+        Ok(Some(LogDigest {
+            places: places.collect(),
+            failures: RunFailures {
+                run_id: run_id.to_owned(),
+                failures: log.into_failures(is_cut),
+                is_cut,
+            },
         }))
     }
 }
@@ -241,8 +270,8 @@ fn own_error(mut error: PythonError) -> (String, String) {
 /// The failures of a log while it is read.
 #[derive(Default)]
 struct Log {
-    /// Worker and host of each step's last announcement; `None` is the run itself.
-    places: HashMap<Option<String>, (Option<String>, Option<String>)>,
+    /// Of each step's last announcement; `None` is the run itself.
+    places: HashMap<Option<String>, Place>,
     failures: Vec<StepFailure>,
     /// The last error of the run outside of its steps, such as that of its launch.
     engine: Option<StepFailure>,
@@ -254,15 +283,15 @@ impl Log {
     fn take(&mut self, mut event: Event) {
         match event.kind.as_str() {
             "EngineEvent" => {
-                let mut place = (None, None);
+                let mut place = Place::default();
                 for entry in std::mem::take(&mut event.metadata_entries) {
                     match entry.label.as_str() {
-                        WORKER => place.0 = entry.text,
-                        HOST => place.1 = entry.text,
+                        WORKER => place.worker = entry.text,
+                        HOST => place.host = entry.text,
                         _ => {}
                     }
                 }
-                if place.0.is_some() {
+                if place.worker.is_some() {
                     self.places.insert(event.step_key, place);
                 } else if event.step_key.is_none() && event.error.is_some() {
                     self.engine = Some(self.failure(event, "engine error"));
@@ -287,11 +316,8 @@ impl Log {
             None => (otherwise.to_owned(), event.message),
         };
         let milliseconds = event.timestamp.and_then(|at| at.parse().ok());
-        let (worker, host) = self
-            .places
-            .get(&event.step_key)
-            .cloned()
-            .unwrap_or_default();
+        let place = self.places.get(&event.step_key).cloned();
+        let Place { worker, host } = place.unwrap_or_default();
         StepFailure {
             step_key: event.step_key,
             at: milliseconds.and_then(|at| Timestamp::from_millisecond(at).ok()),

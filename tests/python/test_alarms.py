@@ -31,10 +31,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def sync(instance: DagsterInstance, worker: str, *, sees: bool, **more: Any) -> list[str]:
     """Reports whether a worker sees the alarm; returns the deliveries that it is to make."""
-    report = {"id": "disk/here", "since": f"{worker}-began", "alarm": ALARM, "due": ["ops"]}
+    alarm = {**ALARM, "since": f"{worker}-began"}
+    report = {"id": "disk/here", "since": alarm["since"], "alarm": alarm, "due": ["ops"]}
     request = {"worker": worker, "open": [report] if sees else [], "hooks": ["ops"]}
     request.update({"done": [], "working": [], **more})
     answer = alarm_board.sync(instance, request)
+    for grant in answer["grants"]:
+        assert grant["alarm"]["since"] == grant["since"], "its begin is that of the first report"
     return [f"{grant['key']} {grant['since']}" for grant in answer["grants"]]
 
 

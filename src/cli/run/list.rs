@@ -9,7 +9,7 @@ use super::launch::tag;
 use super::{CommonArgs, RunError, status};
 use crate::cli::output::note;
 use crate::cli::table::Align;
-use crate::dagster::{RunFilter, StepStats};
+use crate::dagster::{Place, RunFilter, StepStats};
 use crate::domain::{RunStatus, RunView, StepFailure, Timestamp};
 
 /// Dagster's tag for a run's partition.
@@ -155,13 +155,17 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), RunError> {
     let context = args.common.context()?;
     let run_id = context.run_id(&args.run).await?;
     let run = context.client.run(&run_id).await?;
-    let failures = if run.status == RunStatus::Failure {
-        context.client.failures_of(&[run_id]).await?
-    } else {
-        Vec::new()
+    let digest = context.client.digest(&run_id).await?;
+    let (places, failures) = match digest {
+        Some(digest) if run.status == RunStatus::Failure => {
+            (digest.places, digest.failures.failures)
+        }
+        Some(digest) => (digest.places, Vec::new()),
+        None => (HashMap::new(), Vec::new()),
     };
-    let failures: Vec<_> = failures.into_iter().flat_map(|of| of.failures).collect();
-    let steps: Vec<_> = run.steps.iter().map(step_json).collect();
+    let place = |step: &StepStats| places.get(&step.key).cloned().unwrap_or_default();
+    let steps = run.steps.iter().map(|step| step_json(step, place(step)));
+    let steps: Vec<_> = steps.collect();
     let value = json!({"run_id": run.run_id, "job": run.job, "status": run.status,
         "can_terminate": run.can_terminate, "steps": steps,
         "plan": run.plan.iter().map(|step| &step.key).collect::<Vec<_>>(), "config": run.config,
@@ -173,7 +177,7 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), RunError> {
         run.job
     );
     for step in &run.steps {
-        words.push_str(&step_line(step));
+        words.push_str(&step_line(step, &place(step)));
     }
     let begun = |key: &String| run.steps.iter().any(|step| step.key == *key);
     for step in run.plan.iter().filter(|step| !begun(&step.key)) {
@@ -197,8 +201,7 @@ pub(super) async fn show(args: ShowArgs) -> Result<(), RunError> {
 /// The step (or `run`) that failed, where it ran, and its exception.
 fn failure_lines(failure: &StepFailure) -> String {
     let what = failure.step_key.as_deref().unwrap_or("run");
-    let on = failure.worker.as_deref();
-    let on = on.map_or_else(String::new, |worker| format!(" on {worker}"));
+    let on = on(failure.worker.as_deref(), failure.host.as_deref());
     let text = failure.text.replace('\n', "\n    ");
     // Dagster's texts mostly begin with the class, some with its module before it.
     let (first, _) = text.split_once(':').unwrap_or_default();
@@ -210,12 +213,21 @@ fn failure_lines(failure: &StepFailure) -> String {
     format!("  {what} failed{on}:\n    {class}{text}\n")
 }
 
-fn step_json(step: &StepStats) -> serde_json::Value {
-    json!({"key": step.key, "status": step.status, "started_at": step.started_at,
-        "ended_at": step.ended_at, "attempts": step.attempts.len()})
+/// The worker at the end of a sentence, with its host unless its id has it.
+fn on(worker: Option<&str>, host: Option<&str>) -> String {
+    match (worker, host) {
+        (None, _) => String::new(),
+        (Some(worker), Some(host)) if !worker.contains(host) => format!(" on {worker} ({host})"),
+        (Some(worker), _) => format!(" on {worker}"),
+    }
 }
 
-fn step_line(step: &StepStats) -> String {
+fn step_json(step: &StepStats, Place { worker, host }: Place) -> serde_json::Value {
+    json!({"key": step.key, "status": step.status, "started_at": step.started_at,
+        "ended_at": step.ended_at, "attempts": step.attempts.len(), "worker": worker, "host": host})
+}
+
+fn step_line(step: &StepStats, place: &Place) -> String {
     let status = step.status.as_deref().unwrap_or("?").to_lowercase();
     let took = match (step.started_at, step.ended_at) {
         (Some(from), Some(to)) => format!("{:.1} s", to.duration_since(from).as_secs_f64()),
@@ -225,5 +237,6 @@ fn step_line(step: &StepStats) -> String {
         0 | 1 => String::new(),
         attempts => format!(", {attempts} attempts"),
     };
-    format!("  {status:<12} {} {took}{again}\n", step.key)
+    let on = on(place.worker.as_deref(), place.host.as_deref());
+    format!("  {status:<12} {} {took}{again}{on}\n", step.key)
 }

@@ -139,8 +139,8 @@ def _witness(alarms: Board, report: dict[str, Any], worker: str, now: float) -> 
     entry: dict[str, Any] | None = alarms.get(report["id"])
     if entry is None or entry["ended"]:
         entry = {"since": report["since"], "ended": None, "seen": {}, "sent": {}, "at": now}
-        entry["alarm"] = report["alarm"]
         alarms[report["id"]] = entry
+        _update(entry, report)
     seen = entry["seen"]
     if worker in seen:
         is_due = now - seen[worker] >= REFRESH
@@ -148,10 +148,15 @@ def _witness(alarms: Board, report: dict[str, Any], worker: str, now: float) -> 
         is_due = sum(now - at < SEEN for at in seen.values()) < WITNESSES
     if is_due:
         seen[worker] = now
-        entry["alarm"] = report["alarm"]
+        _update(entry, report)
         if len(seen) >= WITNESSES:
             # From here on there may be workers that see it and do not write so.
             entry["is_crowded"] = True
+
+
+def _update(entry: dict[str, Any], report: dict[str, Any]) -> None:
+    """Takes over an alarm as it is seen now. It began when its first witness saw it."""
+    entry["alarm"] = {**report["alarm"], "since": entry["since"]}
 
 
 def _note_delivery(sent: dict[str, Any], key: str, worker: str, ended: bool, now: float) -> None:

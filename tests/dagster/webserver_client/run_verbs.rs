@@ -7,6 +7,7 @@ use dagster_taskiq_tui::domain::RunStatus;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::webserver::announce;
 use super::{client, until, webserver};
 
 /// A shell with a home of its own.
@@ -119,6 +120,19 @@ async fn a_script_lists_jobs_launches_one_with_its_configuration_and_waits() {
         .await
         .swap_remove(0);
     assert_eq!(shown["steps"][0]["key"], "greet");
+    assert_eq!(shown["steps"][0]["worker"], Value::Null);
+    announce(&run_id, "greet", "wanda", "host-a").await;
+    let line = format!("show {run_id}");
+    let announced = shell.json(&line).await.swap_remove(0);
+    assert_eq!(announced["steps"][0]["worker"], "wanda");
+    assert_eq!(announced["steps"][0]["host"], "host-a");
+    let words = shell.run(&line).await.stdout;
+    let words = String::from_utf8(words).unwrap();
+    let step = words.lines().find(|line| line.contains("greet")).unwrap();
+    assert!(
+        step.contains("success") && step.ends_with(" on wanda (host-a)"),
+        "{words}"
+    );
     assert!(text(&shown["config"]).contains("operator"), "{shown}");
     // Where nothing else is known the webserver tells what it knows.
     let empty = shell.home.path().display();
