@@ -51,14 +51,14 @@ pub async fn add_runs(job: &str, count: usize) {
 }
 
 /// Announces a step in a run's log, as a worker does.
-pub async fn announce(run_id: &str, step: &str, worker: &str, host: &str) {
+pub async fn announce(run_id: &str, step: &str, worker: &str) {
     let script = format!(
         "from types import SimpleNamespace\n\
          from dagster import DagsterInstance\n\
          from _dagster_taskiq_host.engine_events import announce\n\
          instance = DagsterInstance.get()\n\
          run = instance.get_run_by_id({run_id:?})\n\
-         worker = {{'id': {worker:?}, 'hostname': {host:?}, 'pid': 1}}\n\
+         worker = {{'id': {worker:?}, 'hostname': 'h', 'pid': '1'}}\n\
          announce(instance, run, SimpleNamespace(worker=worker, is_step=True, step_key={step:?}, \
          queue='tasks', message_id='m', attempt=1, receive_count=1, \
          job_origin=run.job_code_origin, instance_ref=None))\n"
