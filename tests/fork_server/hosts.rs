@@ -14,7 +14,7 @@ use dagster_taskiq_tui::domain::{Isolation, TaskKind};
 use dagster_taskiq_tui::environment::packages;
 use dagster_taskiq_tui::fork_server::{
     Execution, ForkServerNotice, ForkServerSettings, ForkServers, IsolationSettings, LostPolicy,
-    Outcome, Progress, WorkerIdentity,
+    Outcome, Progress, StepStatus, WorkerIdentity,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -291,4 +291,29 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 pub fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+pub fn assert_success(outcome: &Outcome) {
+    let Outcome::Finished { status, .. } = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(*status, StepStatus::Success);
+}
+
+/// Runs the task in the background.
+pub fn start(hosts: &ForkServers, execution: Execution) -> tokio::task::JoinHandle<Outcome> {
+    let hosts = hosts.clone();
+    tokio::spawn(async move { execute(&hosts, execution).await.0 })
+}
+
+pub fn host_pid(hosts: &ForkServers) -> u32 {
+    host_pids(hosts)[0]
+}
+
+pub fn host_pids(hosts: &ForkServers) -> Vec<u32> {
+    let states = hosts.states().into_iter();
+    states
+        .filter(|state| state.location != "instance agent")
+        .map(|state| state.pid)
+        .collect()
 }

@@ -8,6 +8,7 @@
 
 mod deaths;
 mod hosts;
+mod loading;
 mod stacks;
 #[path = "../support/mod.rs"]
 mod support;

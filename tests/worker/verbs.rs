@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::{Broker, PATIENCE, Process, Project, processes_of, wait_until};
 
@@ -80,6 +81,26 @@ impl Shell {
             python,
         ];
         self.says(&[&words[..], more].concat())
+    }
+}
+
+impl Drop for Shell {
+    /// Kills the workers in the background that a failed test leaves: their pid files are there.
+    fn drop(&mut self) {
+        let files = fs::read_dir(self.state().join("dagster-taskiq-tui"));
+        let paths = files
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|file| file.path());
+        for path in paths.filter(|path| path.extension().is_some_and(|ending| ending == "pid")) {
+            let pid = fs::read_to_string(&path).unwrap_or_default();
+            let runs = fs::read_link(format!("/proc/{}/exe", pid.trim()));
+            let is_ours = runs.is_ok_and(|program| program == support::binary());
+            if let Some(pid) = pid.trim().parse().ok().filter(|_| is_ours) {
+                let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+            }
+        }
     }
 }
 
