@@ -1,12 +1,23 @@
 # ECS: as many workers as the backlog asks for. The target is messages, waiting and in flight, that one worker
-# is to have: twice its slots. Not applied by this repository's tests: `terraform fmt` parses it.
+# is to have: twice its slots. Container Insights must be on for the cluster: it counts the tasks. Not applied by this
+# repository's tests: `terraform fmt` parses it.
+#
+# ECS stops a task within its `stopTimeout`, on Fargate 120 s at most. Steps that are interrupted by that are tried again
+# elsewhere, and fail once that happened `max_worker_lost_retries` times. Where steps take longer, use EC2 with a longer
+# timeout, or let each worker turn on ECS's task scale-in protection while it has steps.
 
 variable "cluster" {
   description = "The ECS cluster's name"
 }
 
 variable "service" {
-  description = "The ECS service whose tasks are workers; its stop timeout is what steps need"
+  description = "The ECS service whose tasks are workers"
+}
+
+variable "queues" {
+  description = "Names of the queues that the workers receive from: base, runs, bands; four at most (CloudWatch takes ten metrics)"
+  type        = list(string)
+  default     = ["dagster-tasks", "dagster-tasks-runs"]
 }
 
 variable "messages_per_worker" {
@@ -36,35 +47,41 @@ resource "aws_appautoscaling_policy" "backlog" {
       metrics {
         id          = "backlog"
         label       = "Messages for each worker"
-        expression  = "(waiting + flying) / FILL(workers, 1)"
+        expression  = "SUM([${join(", ", [for index, name in var.queues : "waiting${index}, flying${index}"])}]) / FILL(workers, 1)"
         return_data = true
       }
-      metrics {
-        id          = "waiting"
-        return_data = false
-        metric_stat {
-          stat = "Average"
-          metric {
-            namespace   = "AWS/SQS"
-            metric_name = "ApproximateNumberOfMessagesVisible"
-            dimensions {
-              name  = "QueueName"
-              value = var.name
+      dynamic "metrics" {
+        for_each = var.queues
+        content {
+          id          = "waiting${metrics.key}"
+          return_data = false
+          metric_stat {
+            stat = "Average"
+            metric {
+              namespace   = "AWS/SQS"
+              metric_name = "ApproximateNumberOfMessagesVisible"
+              dimensions {
+                name  = "QueueName"
+                value = metrics.value
+              }
             }
           }
         }
       }
-      metrics {
-        id          = "flying"
-        return_data = false
-        metric_stat {
-          stat = "Average"
-          metric {
-            namespace   = "AWS/SQS"
-            metric_name = "ApproximateNumberOfMessagesNotVisible"
-            dimensions {
-              name  = "QueueName"
-              value = var.name
+      dynamic "metrics" {
+        for_each = var.queues
+        content {
+          id          = "flying${metrics.key}"
+          return_data = false
+          metric_stat {
+            stat = "Average"
+            metric {
+              namespace   = "AWS/SQS"
+              metric_name = "ApproximateNumberOfMessagesNotVisible"
+              dimensions {
+                name  = "QueueName"
+                value = metrics.value
+              }
             }
           }
         }

@@ -31,6 +31,9 @@ pub fn metrics() -> &'static Metrics {
 struct Running {
     labels: TaskLabels,
     started: Instant,
+    /// Time that its message waited.
+    wait: Option<Duration>,
+    /// Whether its process has reported an event.
     begun: bool,
     cancelled: bool,
 }
@@ -93,13 +96,22 @@ impl Default for Metrics {
             host_load_failures: Counters::new(&names::HOST_LOAD_FAILURES),
             host_tasks: Counters::new(&names::HOST_TASKS),
         };
-        // A counter that appears with its first event has no increase at it.
+        // A counter that appears with its first event has no increase at it; `queue_served` and
+        // `task_received` do the same for others.
         metrics.heartbeats.add(&[], 0);
         metrics.heartbeat_failures.add(&[], 0);
         for reason in ["refused", "no_answer"] {
             metrics.storage_errors.add(&[reason], 0);
         }
-        for reason in ["unreachable", "credentials", "denied", "refused", "store"] {
+        for reason in [
+            "unreachable",
+            "no_such_queue",
+            "credentials",
+            "denied",
+            "refused",
+            "store",
+            "other",
+        ] {
             metrics.broker_errors.add(&[reason], 0);
         }
         metrics
@@ -119,8 +131,31 @@ impl Metrics {
         self.seen.task(queue, job, priority, kind)
     }
 
+    /// Adds a queue that the worker receives from, at 0.
+    pub fn queue_served(&self, queue: &str) {
+        self.leases_extended.add(&[queue], 0);
+        self.leases_lost.add(&[queue], 0);
+        // Sums over jobs and priorities begin before the first task.
+        self.expect(&labels::unknown(queue));
+    }
+
+    /// Adds what may become of a task with these labels, at 0.
+    fn expect(&self, labels: &TaskLabels) {
+        let [queue, job, priority, kind] = labels.values();
+        for counters in [&self.redelivered, &self.started, &self.cancelled] {
+            counters.add(&labels.values(), 0);
+        }
+        for outcome in ["success", "failure", "retry", "canceled"] {
+            self.ended.add(&[queue, job, priority, kind, outcome], 0);
+        }
+        for cause in ["worker", "process"] {
+            self.lost.add(&[queue, job, priority, kind, cause], 0);
+        }
+    }
+
     /// Counts a received task; `again`: SQS had delivered it before.
     pub fn task_received(&self, labels: &TaskLabels, again: bool) {
+        self.expect(labels);
         self.received.add(&labels.values(), 1);
         if again {
             self.redelivered.add(&labels.values(), 1);
@@ -130,12 +165,10 @@ impl Metrics {
     /// Counts a task that was given to a host; `wait` is the time since its message was sent.
     pub fn task_started(&self, task_id: &str, labels: &TaskLabels, wait: Option<Duration>) {
         self.started.add(&labels.values(), 1);
-        if let Some(wait) = wait {
-            self.wait.observe(&[&labels.queue, &labels.priority], wait);
-        }
         let running = Running {
             labels: labels.clone(),
             started: Instant::now(),
+            wait,
             begun: false,
             cancelled: false,
         };
@@ -150,6 +183,11 @@ impl Metrics {
             return;
         };
         task.begun = true;
+        // Not at its start: most redeliveries turn out to need no process.
+        if let Some(wait) = task.wait {
+            let labels = [task.labels.queue.as_str(), task.labels.priority.as_str()];
+            self.wait.observe(&labels, wait);
+        }
         let labels = [task.labels.queue.as_str(), task.labels.kind];
         self.startup.observe(&labels, since_receipt());
     }
@@ -180,6 +218,20 @@ impl Metrics {
         running.get(task_id).map(|task| task.started.elapsed())
     }
 
+    /// Returns the outcome as metrics and traces have it: a step that fails because it is
+    /// interrupted counts as cancelled.
+    #[must_use]
+    pub fn counted(&self, task_id: &str, outcome: &TaskOutcome) -> TaskOutcome {
+        let is_cancelled = self
+            .running()
+            .get(task_id)
+            .is_some_and(|task| task.cancelled);
+        match outcome {
+            TaskOutcome::Failure { .. } if is_cancelled => TaskOutcome::Canceled,
+            other => other.clone(),
+        }
+    }
+
     /// Counts a task that ended for this worker, after the run time `run` (see
     /// [`Metrics::run_time`]).
     pub fn task_ended(
@@ -189,20 +241,21 @@ impl Metrics {
         outcome: &TaskOutcome,
         run: Option<Duration>,
     ) {
-        let was_cancelled = run
-            .and_then(|_| self.running().remove(task_id))
-            .is_some_and(|task| task.cancelled);
-        if *outcome == TaskOutcome::Canceled && !was_cancelled {
+        let outcome = self.counted(task_id, outcome);
+        let running = run.and_then(|_| self.running().remove(task_id));
+        let was_cancelled = running.as_ref().is_some_and(|task| task.cancelled);
+        if outcome == TaskOutcome::Canceled && !was_cancelled {
             self.cancelled.add(&labels.values(), 1);
         }
-        self.count_end(labels, outcome);
-        let ran = matches!(
-            outcome,
-            TaskOutcome::Success
-                | TaskOutcome::Failure { .. }
-                | TaskOutcome::UpForRetry { .. }
-                | TaskOutcome::Canceled
-        );
+        self.count_end(labels, &outcome);
+        let ran = running.is_some_and(|task| task.begun)
+            && matches!(
+                outcome,
+                TaskOutcome::Success
+                    | TaskOutcome::Failure { .. }
+                    | TaskOutcome::UpForRetry { .. }
+                    | TaskOutcome::Canceled
+            );
         if let Some(run) = run.filter(|_| ran) {
             self.run.observe(&[&labels.job, labels.kind], run);
         }
@@ -210,7 +263,7 @@ impl Metrics {
 
     /// Counts an unreadable message that was dead-lettered or given back.
     pub fn unreadable_ended(&self, queue: &str, outcome: &TaskOutcome) {
-        self.count_end(&labels::unreadable(queue), outcome);
+        self.count_end(&labels::unknown(queue), outcome);
     }
 
     fn count_end(&self, labels: &TaskLabels, outcome: &TaskOutcome) {
@@ -265,10 +318,14 @@ impl Metrics {
         self.host_tasks.add(&[&self.location(location)], 1);
     }
 
-    /// A code location's label.
+    /// A code location's label; its counters begin at 0 with it.
     #[must_use]
     pub fn location(&self, location: &str) -> String {
-        self.seen.location(location)
+        let label = self.seen.location(location);
+        for counters in [&self.host_loads, &self.host_load_failures, &self.host_tasks] {
+            counters.add(&[&label], 0);
+        }
+        label
     }
 
     /// Registers all metrics, to be rendered.

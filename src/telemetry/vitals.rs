@@ -21,6 +21,9 @@ const RECEIVES: Duration = Duration::from_mins(4);
 /// up to twice, for less than a minute each time.
 const HEARTBEAT: Duration = Duration::from_mins(3);
 
+/// Age of the last heartbeat that was written from which other workers may call this one silent.
+const STALE: Duration = Duration::from_secs(20);
+
 static VITALS: LazyLock<Vitals> = LazyLock::new(Vitals::default);
 
 /// The vital signs of this process's worker.
@@ -48,6 +51,8 @@ struct Signs {
     heartbeat: Option<Instant>,
     /// Whether the last heartbeat was written.
     stored: bool,
+    /// When a heartbeat was last written.
+    written: Option<Instant>,
     silent_queues: BTreeSet<String>,
     broken_locations: BTreeSet<String>,
 }
@@ -62,6 +67,7 @@ impl Default for Vitals {
             receives: None,
             heartbeat: None,
             stored: false,
+            written: None,
             silent_queues: BTreeSet::new(),
             broken_locations: BTreeSet::new(),
         });
@@ -100,9 +106,13 @@ impl Vitals {
 
     /// Records whether a heartbeat was written.
     pub fn heartbeat(&self, written: bool) {
+        let now = Instant::now();
         let mut signs = self.signs();
-        signs.heartbeat = Some(Instant::now());
+        signs.heartbeat = Some(now);
         signs.stored = written;
+        if written {
+            signs.written = Some(now);
+        }
     }
 
     /// Records whether a code location was loaded.
@@ -163,6 +173,12 @@ impl Vitals {
                 "no heartbeat was written yet"
             };
             return Err(heartbeat.to_owned());
+        }
+        // A storage that hangs fails no heartbeat for a while.
+        let age = signs.written.map(|at| now.saturating_duration_since(at));
+        if let Some(age) = age.filter(|age| *age > STALE) {
+            let age = age.as_secs();
+            return Err(format!("the last heartbeat was written {age} s ago"));
         }
         if signs.rests {
             return Err(String::from(
@@ -245,6 +261,8 @@ mod tests {
                 .is_err_and(|why| why.contains("storage"))
         );
         vitals.heartbeat(true);
+        let problem = vitals.readiness(now() + STALE + Duration::from_secs(1));
+        assert!(problem.is_err_and(|why| why.contains("was written 21 s ago")));
         for state in [WorkerState::Paused, WorkerState::Draining] {
             vitals.turned(state, false, false);
             let problem = format!("the worker is {}", state.word());

@@ -68,6 +68,7 @@ impl ExecutionContext {
         let is_end = spans::is_end(&result);
         let (outcome, settlement) = self.judge(&task, result);
         if is_end {
+            let outcome = metrics().counted(&task.message.task_id, &outcome);
             spans::record(&task, &outcome, times);
         }
         self.finish(&task, outcome, settlement).await;

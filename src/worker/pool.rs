@@ -106,6 +106,9 @@ impl Pool {
         events: EventSink,
     ) -> Self {
         let leases = Leases::start(broker.clone());
+        for queue in queues.all() {
+            metrics().queue_served(&queue.name);
+        }
         let receiver = Receiver::new(broker.clone(), &queues, options.starvation_guard);
         let scaling = Scaling::within(options.steps, options.autoscaler);
         let scheduler = Scheduler::new(options.steps.min, options.runs, options.prefetch);

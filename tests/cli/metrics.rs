@@ -130,17 +130,34 @@ fn the_alerts_ask_for_metrics_that_exist() {
     );
 }
 
-#[test]
-fn prometheus_takes_the_alerts() {
-    let Ok(output) = Command::new("promtool")
-        .args(["check", "rules"])
-        .arg(docs("alerts.yaml"))
-        .output()
-    else {
-        say_not_run("promtool is not installed: docs/alerts.yaml was not checked by Prometheus");
+/// Runs promtool on a file; says so if it is not installed.
+fn promtool(words: &[&str], file: &Path) {
+    let Ok(output) = Command::new("promtool").args(words).arg(file).output() else {
+        say_not_run(&format!(
+            "promtool is not installed: {words:?} of docs/alerts.yaml was not made"
+        ));
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{errors}");
+}
+
+#[test]
+fn prometheus_takes_the_alerts() {
+    promtool(&["check", "rules"], &docs("alerts.yaml"));
+}
+
+#[test]
+fn the_alerts_fire_when_they_should_and_only_then() {
+    let text = fs::read_to_string(docs("alerts.yaml")).unwrap();
+    let mut rules: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+    for rule in rules["groups"][0]["rules"].as_array_mut().unwrap() {
+        rule.as_object_mut().unwrap().remove("annotations").unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("alerts.yaml", &rules.to_string());
+    write("test.yaml", include_str!("alerts_test.yaml"));
+    promtool(&["test", "rules"], &folder.path().join("test.yaml"));
 }

@@ -44,7 +44,7 @@ const LOCATION: &[&str] = &["location"];
 
 /// Buckets from a tenth of a second, the delay of an idle worker, to the hours of a backlog.
 const WAIT: Kind = Kind::Histogram(&[
-    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 900.0, 3600.0,
 ]);
 const RUN: Kind = Kind::Histogram(&[
     0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0,
@@ -95,7 +95,8 @@ families! {
     TASKS_ENDED = "tasks_ended_total", Kind::Counter,
         &["queue", "job_name", "priority", "kind", "outcome"],
         "Tasks that are over for this worker: `success`, `failure`, `retry` (Dagster sends the next \
-         attempt), `skipped` (it had ended before), `canceled`, `given_back`, `dead_letter`";
+         attempt), `skipped` (it had ended before), `canceled` (also a step that failed because it was \
+         interrupted), `given_back`, `dead_letter`";
     TASKS_CANCELLED = "tasks_cancelled_total", Kind::Counter, TASK,
         "Tasks that were interrupted, by an operator or because their run is over or being cancelled";
     TASKS_LOST = "tasks_lost_total", Kind::Counter,
@@ -103,7 +104,7 @@ families! {
         "Attempts that were found without an end: their worker or step host was lost (`worker`), or their \
          own process died (`process`)";
     TASK_WAIT = "task_wait_seconds", WAIT, &["queue", "priority"],
-        "From the time a message was sent to the start of its task";
+        "From the time a message was sent to the start of its task, of those that ran";
     TASK_STARTUP = "task_startup_seconds", STARTUP, &["queue", "kind"],
         "From the receipt of a task to the first event of its process";
     TASK_RUN = "task_run_seconds", RUN, &["job_name", "kind"],

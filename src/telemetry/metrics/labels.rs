@@ -120,8 +120,8 @@ impl Seen {
     }
 }
 
-/// Labels of a message without data, because it could not be read.
-pub(super) fn unreadable(queue: &str) -> TaskLabels {
+/// Labels of a queue's tasks on which there are no data: of messages that could not be read.
+pub(super) fn unknown(queue: &str) -> TaskLabels {
     TaskLabels {
         queue: queue.to_owned(),
         job: UNKNOWN.to_owned(),
