@@ -3,6 +3,7 @@
 //! [`LogLine`](crate::domain::LogLine) events for display.
 
 pub mod exposition;
+mod json;
 mod lines;
 pub mod metrics;
 pub mod proc;
@@ -166,8 +167,7 @@ pub fn subscriber(
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Writes lines without their secrets. In JSON the fields of the spans around an event (the run, step
-/// and attempt of a task) stand beside its own.
+/// Writes lines without their secrets.
 fn layer<W>(format: LogFormat, ansi: bool, writer: W) -> BoxedLayer
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -175,13 +175,7 @@ where
     let writer = Redacting(writer);
     match format {
         LogFormat::Text => fmt::layer().with_ansi(ansi).with_writer(writer).boxed(),
-        LogFormat::Json => json_subscriber::fmt::layer()
-            .flatten_event(true)
-            .flatten_span_list_on_top_level(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .with_writer(writer)
-            .boxed(),
+        LogFormat::Json => json::JsonLayer::new(writer).boxed(),
     }
 }
 

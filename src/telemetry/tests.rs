@@ -172,6 +172,71 @@ fn a_json_line_has_the_fields_of_its_task_beside_its_own_and_stays_json_without_
     );
 }
 
+/// The text of the file to which `events` are logged.
+fn logged(format: LogFormat, events: impl FnOnce()) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        folder: Some(folder.path().to_owned()),
+        format,
+        ..Options::default()
+    };
+    let (subscriber, guard) = super::subscriber(options).unwrap();
+    with_default(subscriber, events);
+    drop(guard);
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap();
+    std::fs::read_to_string(file.path()).unwrap()
+}
+
+#[test]
+fn no_key_of_a_json_line_occurs_twice_whatever_the_fields_of_its_event_and_spans() {
+    let text = logged(LogFormat::Json, || {
+        let outer = tracing::info_span!("outer", run_id = "r1", attempt = 1, level = "l");
+        let _outer = outer.entered();
+        let inner = tracing::info_span!("task", run_id = "r2", timestamp = "t");
+        let _inner = inner.entered();
+        tracing::warn!(run_id = "r3", target = "t", worker = "w", r#type = 2, "said");
+        tracing::warn!("said");
+    });
+    let keys = regex::Regex::new(r#""([^"]+)":"#).unwrap();
+    for line in text.lines() {
+        let mut found: Vec<&str> = keys
+            .captures_iter(line)
+            .map(|found| found.extract::<1>().1[0])
+            .collect();
+        found.sort_unstable();
+        let all = found.len();
+        found.dedup();
+        assert_eq!(found.len(), all, "{line}");
+        assert!(!found.contains(&"name"), "{line}");
+    }
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&lines[0]["run_id"], &lines[1]["run_id"]),
+        (&"r3".into(), &"r2".into()),
+        "the innermost is meant"
+    );
+    let first = &lines[0];
+    assert_eq!((&first["level"], &first["field_level"]), (&"WARN".into(), &"l".into()));
+    assert_eq!((&first["attempt"], &first["type"]), (&1.into(), &2.into()));
+}
+
+#[test]
+fn a_line_of_text_is_one_line_whatever_is_in_its_message_and_fields() {
+    let text = logged(LogFormat::Text, || {
+        let task = tracing::info_span!("task", step = %"a\nb");
+        let _entered = task.entered();
+        tracing::error!(field = %"c\r\nd", "first\nsecond\u{b}\u{2028}\tthird\n");
+    });
+    assert_eq!(text.lines().count(), 1, "{text:?}");
+    assert!(text.ends_with('\n'), "{text:?}");
+    for part in ["a\\nb", "c\\r\\nd", "first\\nsecond\\u{b}\\u{2028}\tthird"] {
+        assert!(text.contains(part), "{part}: {text:?}");
+    }
+}
+
 #[test]
 fn no_more_files_are_kept_than_requested() {
     let folder = tempfile::tempdir().unwrap();
