@@ -8,6 +8,7 @@ mod lines;
 pub mod metrics;
 pub mod proc;
 mod redacting;
+mod text;
 pub mod traces;
 pub mod vitals;
 
@@ -27,6 +28,7 @@ use tracing_subscriber::{Registry, fmt};
 
 use crate::domain::{EventSink, LOG_FILES, LogFormat};
 use redacting::Redacting;
+use text::OneLine;
 
 /// The default filter: libraries log only warnings and errors.
 const FILTER: &str = "warn,dagster_taskiq_tui=info";
@@ -167,15 +169,17 @@ pub fn subscriber(
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Writes lines without their secrets.
+/// Writes one line for each event, without its secrets.
 fn layer<W>(format: LogFormat, ansi: bool, writer: W) -> BoxedLayer
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let writer = Redacting(writer);
     match format {
-        LogFormat::Text => fmt::layer().with_ansi(ansi).with_writer(writer).boxed(),
-        LogFormat::Json => json::JsonLayer::new(writer).boxed(),
+        LogFormat::Text => fmt::layer()
+            .with_ansi(ansi)
+            .with_writer(Redacting(OneLine { writer, ansi }))
+            .boxed(),
+        LogFormat::Json => json::JsonLayer::new(Redacting(writer)).boxed(),
     }
 }
 
