@@ -28,7 +28,7 @@ use tracing_subscriber::{Registry, fmt};
 
 use crate::domain::{EventSink, LOG_FILES, LogFormat};
 use redacting::Redacting;
-use text::OneLine;
+use text::{Beginning, OneLine};
 
 /// The default filter: libraries log only warnings and errors.
 const FILTER: &str = "warn,dagster_taskiq_tui=info";
@@ -54,6 +54,8 @@ pub struct Options {
     pub stderr: bool,
     /// Receiver of the lines for display.
     pub sink: Option<EventSink>,
+    /// Name of the worker, in every line: the workers of a host may write to one file.
+    pub worker: Option<String>,
 }
 
 impl Default for Options {
@@ -65,6 +67,7 @@ impl Default for Options {
             format: LogFormat::Text,
             stderr: false,
             sink: None,
+            worker: None,
         }
     }
 }
@@ -146,20 +149,21 @@ pub fn subscriber(
         format,
         stderr,
         sink,
+        worker,
     } = options;
     let filter = parse(filter.as_deref().unwrap_or(FILTER))?;
     let file = folder.as_deref().map(|folder| open(folder, files));
     let file = file.transpose()?;
     let mut layers: Vec<BoxedLayer> = Vec::new();
     let mut guard = Guard { file: None };
-    if let Some((writer, worker)) = file {
-        guard.file = Some((worker, writer.error_counter()));
-        layers.push(layer(format, false, writer));
+    if let Some((writer, thread)) = file {
+        guard.file = Some((thread, writer.error_counter()));
+        layers.push(layer(format, worker.clone(), false, writer));
     }
     if stderr {
         let ansi = io::IsTerminal::is_terminal(&io::stderr())
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        layers.push(layer(format, ansi, io::stderr));
+        layers.push(layer(format, worker, ansi, io::stderr));
     }
     if let Some(sink) = sink {
         layers.push(lines::LineLayer::new(sink).boxed());
@@ -170,16 +174,17 @@ pub fn subscriber(
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Writes one line for each event, without its secrets.
-fn layer<W>(format: LogFormat, ansi: bool, writer: W) -> BoxedLayer
+fn layer<W>(format: LogFormat, worker: Option<String>, ansi: bool, writer: W) -> BoxedLayer
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     match format {
         LogFormat::Text => fmt::layer()
             .with_ansi(ansi)
+            .with_timer(Beginning(worker))
             .with_writer(Redacting(OneLine { writer, ansi }))
             .boxed(),
-        LogFormat::Json => json::JsonLayer::new(Redacting(writer)).boxed(),
+        LogFormat::Json => json::JsonLayer::new(worker, Redacting(writer)).boxed(),
     }
 }
 

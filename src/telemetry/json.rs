@@ -26,12 +26,14 @@ const LOG_TARGET: &str = "log.target";
 /// line's own is written as `field_NAME`.
 #[derive(Debug)]
 pub(super) struct JsonLayer<W> {
+    /// Name of the worker, if each line is to have it.
+    worker: Option<String>,
     writer: W,
 }
 
 impl<W> JsonLayer<W> {
-    pub fn new(writer: W) -> Self {
-        Self { writer }
+    pub fn new(worker: Option<String>, writer: W) -> Self {
+        Self { worker, writer }
     }
 }
 
@@ -83,6 +85,8 @@ impl Visit for Fields {
 struct Line<'line> {
     timestamp: String,
     level: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<&'line str>,
     target: &'line str,
     #[serde(flatten)]
     fields: Fields,
@@ -126,6 +130,7 @@ where
         let line = Line {
             timestamp: format!("{:.6}", Timestamp::now()),
             level: metadata.level().as_str(),
+            worker: self.worker.as_deref(),
             target: target
                 .as_ref()
                 .and_then(Value::as_str)

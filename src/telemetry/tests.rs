@@ -172,12 +172,13 @@ fn a_json_line_has_the_fields_of_its_task_beside_its_own_and_stays_json_without_
     );
 }
 
-/// The text of the file to which `events` are logged.
+/// The text of the file to which a worker logs `events`.
 fn logged(format: LogFormat, events: impl FnOnce()) -> String {
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
         folder: Some(folder.path().to_owned()),
         format,
+        worker: Some("etl-1".to_owned()),
         ..Options::default()
     };
     let (subscriber, guard) = super::subscriber(options).unwrap();
@@ -235,6 +236,16 @@ fn a_line_of_text_is_one_line_whatever_is_in_its_message_and_fields() {
     for part in ["a\\nb", "c\\r\\nd", "first\\nsecond\\u{b}\\u{2028}\tthird"] {
         assert!(text.contains(part), "{part}: {text:?}");
     }
+}
+
+#[test]
+fn every_line_names_the_worker_beside_its_time() {
+    let text = logged(LogFormat::Text, || tracing::info!("said"));
+    let line = regex::Regex::new(r"^\S+Z etl-1  INFO dagster_taskiq_tui::\S+: said\n$").unwrap();
+    assert!(line.is_match(&text), "{text:?}");
+    let text = logged(LogFormat::Json, || tracing::info!("said"));
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&line["worker"], &line["message"]), (&"etl-1".into(), &"said".into()));
 }
 
 #[test]

@@ -1,10 +1,27 @@
 //! The log as text: one line for each event, whatever is in it.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Write};
 
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+/// The beginning of a line: the time, and the name of the worker if each line is to have it.
+#[derive(Clone, Debug)]
+pub(super) struct Beginning(pub Option<String>);
+
+impl FormatTime for Beginning {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        SystemTime.format_time(writer)?;
+        match &self.0 {
+            Some(worker) => write!(writer, " {worker}"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Escapes the line breaks and other control characters within each line before the writers of
 /// `writer` get it. The layers of tracing write a whole line at once.

@@ -43,15 +43,16 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     let settings = args.settings()?;
     let mut signals = Signals::install()?;
     let (events, received) = EventSink::channel();
+    let own = identity(&settings);
     let log = telemetry::init(telemetry::Options {
         folder: args.log_dir.clone().or_else(telemetry::default_folder),
         files: settings.log_files.value,
         format: settings.log_format.value,
         stderr: true,
         sink: Some(events.clone()),
+        worker: Some(own.id.clone()),
         ..telemetry::Options::default()
     })?;
-    let own = identity(&settings);
     traces::start(TracedWorker {
         id: own.id.clone(),
         hostname: own.hostname,
