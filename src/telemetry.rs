@@ -17,11 +17,12 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use tracing::Subscriber;
+use tracing::{Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
@@ -38,6 +39,10 @@ const FILTER: &str = "warn,dagster_taskiq_tui=info";
 const BUFFERED_LINES: usize = 16_384;
 
 const PROGRAM: &str = "dagster-taskiq-tui";
+
+/// Target of the event that has the reason of the process's end. Standard error gets it in JSON alone:
+/// in text the same sentence stands there already, from the command line.
+pub const END: &str = "dagster_taskiq_tui::end";
 
 /// Options of logging.
 #[derive(Clone, Debug)]
@@ -163,7 +168,10 @@ pub fn subscriber(
     if stderr {
         let ansi = io::IsTerminal::is_terminal(&io::stderr())
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        layers.push(layer(format, worker, ansi, io::stderr));
+        let is_told = format == LogFormat::Json;
+        let writer = io::stderr
+            .with_filter(move |metadata: &Metadata<'_>| is_told || metadata.target() != END);
+        layers.push(layer(format, worker, ansi, writer));
     }
     if let Some(sink) = sink {
         layers.push(lines::LineLayer::new(sink).boxed());

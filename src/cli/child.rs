@@ -136,9 +136,15 @@ pub(super) fn last_lines(log: &Path, count: usize) -> String {
     domain::last_lines(&String::from_utf8_lossy(&text), count)
 }
 
-/// The last line of a log, which contains the reason for the program's end.
+/// The last line of a log, which contains the reason for the program's end; of a log in JSON its
+/// message.
 pub(super) fn last_line(log: &Path) -> String {
     let line = last_lines(log, 1);
+    if let Ok(record) = serde_json::from_str::<serde_json::Value>(&line)
+        && let Some(message) = record["message"].as_str()
+    {
+        return message.to_owned();
+    }
     line.trim_start_matches("dagster-taskiq-tui: ").to_owned()
 }
 

@@ -195,7 +195,13 @@ fn no_key_of_a_json_line_occurs_twice_whatever_the_fields_of_its_event_and_spans
         let _outer = outer.entered();
         let inner = tracing::info_span!("task", run_id = "r2", timestamp = "t");
         let _inner = inner.entered();
-        tracing::warn!(run_id = "r3", target = "t", worker = "w", r#type = 2, "said");
+        tracing::warn!(
+            run_id = "r3",
+            target = "t",
+            worker = "w",
+            r#type = 2,
+            "said"
+        );
         tracing::warn!("said");
     });
     let keys = regex::Regex::new(r#""([^"]+)":"#).unwrap();
@@ -220,7 +226,10 @@ fn no_key_of_a_json_line_occurs_twice_whatever_the_fields_of_its_event_and_spans
         "the innermost is meant"
     );
     let first = &lines[0];
-    assert_eq!((&first["level"], &first["field_level"]), (&"WARN".into(), &"l".into()));
+    assert_eq!(
+        (&first["level"], &first["field_level"]),
+        (&"WARN".into(), &"l".into())
+    );
     assert_eq!((&first["attempt"], &first["type"]), (&1.into(), &2.into()));
 }
 
@@ -245,7 +254,10 @@ fn every_line_names_the_worker_beside_its_time() {
     assert!(line.is_match(&text), "{text:?}");
     let text = logged(LogFormat::Json, || tracing::info!("said"));
     let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((&line["worker"], &line["message"]), (&"etl-1".into(), &"said".into()));
+    assert_eq!(
+        (&line["worker"], &line["message"]),
+        (&"etl-1".into(), &"said".into())
+    );
 }
 
 #[test]

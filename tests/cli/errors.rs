@@ -165,6 +165,68 @@ fn a_dagster_yaml_that_does_not_load_is_named() {
     contains(&text, &["dagster.yaml", "run_launchr"]);
 }
 
+/// The lines of the only log file of a worker.
+fn log_file(folder: &tempfile::TempDir) -> Vec<String> {
+    let files = std::fs::read_dir(folder.path().join("log")).unwrap();
+    let [file] = &files.map(|file| file.unwrap().path()).collect::<Vec<_>>()[..] else {
+        panic!("not one log file")
+    };
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_log_file_of_a_worker_that_fails_at_its_start_ends_with_the_reason() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let queue = "http://127.0.0.1:1/000000000000/tasks";
+    let arguments = ["--queue-url", queue, "--metrics-listen", &address];
+    let named = ["--name", "etl-1"];
+
+    let folder = tempfile::tempdir().unwrap();
+    let output = worker(&folder)
+        .args([&arguments[..], &named].concat())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(errors.matches(&address).count(), 1, "said once: {errors}");
+    let told = errors.lines().last().unwrap();
+    let sentence = told.strip_prefix("dagster-taskiq-tui: ").unwrap();
+    let last = log_file(&folder).pop().unwrap();
+    contains(&last, &["Z etl-1 ERROR ", sentence]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let output = worker(&folder)
+        .args([&arguments[..], &named, &["--log-format", "json"]].concat())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let file = log_file(&folder);
+    assert_eq!(
+        errors.lines().count(),
+        file.len(),
+        "the same lines: {errors}"
+    );
+    for line in [errors.lines().last().unwrap(), file.last().unwrap()] {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&line["level"], &line["worker"]),
+            (&"ERROR".into(), &"etl-1".into())
+        );
+        assert_eq!(line["message"], sentence);
+    }
+
+    let mut background = worker(&folder);
+    background
+        .args([&arguments[..], &["--log-format", "json", "--background"]].concat())
+        .env("XDG_STATE_HOME", folder.path());
+    contains(
+        &self::sentence(&mut background),
+        &["ended at its start: ", sentence],
+    );
+}
+
 #[test]
 fn a_busy_port_and_a_data_folder_in_use_are_named() {
     let broker = Broker::start();

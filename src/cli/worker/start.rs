@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::info;
+use tracing::{error, info};
 
 use super::restart;
 use super::signals::Signals;
 use super::{RunArgs, StartArgs, WorkerError};
 use crate::alarms::{self, Watch};
 use crate::config::{Settings, WorkerLost, state_folder};
-use crate::domain::{EventSink, ForkServerView, Route, Slots, Timestamp, WorkerState, WorkerView};
+use crate::domain::{
+    EventSink, ForkServerView, LogFormat, Route, Slots, Timestamp, WorkerState, WorkerView,
+};
 use crate::environment::packages;
 use crate::fork_server::{
     ForkServerNotice, ForkServerSettings, ForkServers, IsolationSettings, LostPolicy,
@@ -35,39 +37,65 @@ const ORDERS: usize = 64;
 const NOTICES: usize = 256;
 
 pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
-    let RunArgs {
-        start: args,
-        pid_file,
-        ..
-    } = args;
-    let settings = args.settings()?;
-    let mut signals = Signals::install()?;
+    let settings = args.start.settings()?;
+    let signals = Signals::install()?;
     let (events, received) = EventSink::channel();
     let own = identity(&settings);
+    let format = settings.log_format.value;
+    let log_dir = args.start.log_dir.clone();
     let log = telemetry::init(telemetry::Options {
-        folder: args.log_dir.clone().or_else(telemetry::default_folder),
+        folder: log_dir.or_else(telemetry::default_folder),
         files: settings.log_files.value,
-        format: settings.log_format.value,
+        format,
         stderr: true,
         sink: Some(events.clone()),
         worker: Some(own.id.clone()),
         ..telemetry::Options::default()
     })?;
+    let ended = run(&args, &settings, own, (events, received), signals).await;
+    match ended {
+        Ok(false) => Ok(ExitCode::SUCCESS),
+        Ok(true) => {
+            info!("starting again");
+            // The log is written out first.
+            drop(log);
+            Err(restart::in_place())
+        }
+        Err(problem) => {
+            error!(target: telemetry::END, "{problem}");
+            match format {
+                LogFormat::Text => Err(problem),
+                // Standard error has it as a line of the log, and no line that is no JSON.
+                LogFormat::Json => Ok(ExitCode::FAILURE),
+            }
+        }
+    }
+}
+
+/// Runs until the worker ends; returns whether the process is to be started again.
+async fn run(
+    args: &RunArgs,
+    settings: &Settings,
+    own: WorkerIdentity,
+    (events, received): (EventSink, mpsc::Receiver<crate::domain::Event>),
+    mut signals: Signals,
+) -> Result<bool, WorkerError> {
     traces::start(TracedWorker {
         id: own.id.clone(),
-        hostname: own.hostname,
-        version: own.version,
+        hostname: own.hostname.clone(),
+        version: own.version.clone(),
     });
+    let id = own.id.clone();
     let worker = tokio::select! {
-        worker = assemble(&args, &settings, events, received) => worker?,
+        worker = assemble(&args.start, settings, own, events, received) => worker?,
         // Nothing was received yet, so there is nothing to finish.
-        () = signals.next() => return Ok(ExitCode::SUCCESS),
+        () = signals.next() => return Ok(false),
     };
-    let pid_file = pid_file.map(|path| {
+    let pid_file = args.pid_file.as_ref().map(|path| {
         if path.is_dir() {
-            socket_folder::socket_path(&path, &own.id).with_extension("pid")
+            socket_folder::socket_path(path, &id).with_extension("pid")
         } else {
-            path
+            path.clone()
         }
     });
     if let Some(path) = &pid_file {
@@ -77,17 +105,11 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     if let Some(traces) = traces::traces() {
         traces.shutdown().await;
     }
-    if restarts {
-        info!("starting again");
-        // The log is written out first.
-        drop(log);
-        return Err(restart::in_place());
-    }
-    if let Some(path) = pid_file {
+    if let Some(path) = pid_file.filter(|_| !restarts) {
         // A file that is already gone is not an error.
         let _ = std::fs::remove_file(path);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(restarts)
 }
 
 /// A worker whose parts all started.
@@ -145,10 +167,10 @@ impl Worker {
 async fn assemble(
     args: &StartArgs,
     settings: &Settings,
+    identity: WorkerIdentity,
     events: EventSink,
     received: mpsc::Receiver<crate::domain::Event>,
 ) -> Result<Worker, WorkerError> {
-    let identity = identity(settings);
     let (published, store) = status_store::spawn(
         StatusStore::new(view(&identity, settings)),
         received,
@@ -342,7 +364,7 @@ pub(in crate::cli) fn view(identity: &WorkerIdentity, settings: &Settings) -> Wo
 
 async fn log_notices(mut notices: mpsc::Receiver<ForkServerNotice>) {
     use ForkServerNotice as Notice;
-    use tracing::{error, warn};
+    use tracing::warn;
     // Each instance agent of the process says it, also one that was started again.
     let mut is_known_untested = false;
     while let Some(notice) = notices.recv().await {
