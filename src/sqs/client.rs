@@ -301,10 +301,11 @@ impl Broker {
             }
         }
         let (count, name) = (handles.len(), &queue.name);
+        let ending = if count == 1 { "" } else { "s" };
         let attempt = if time.is_zero() {
-            format!("give back {count} messages to {name}")
+            format!("give back {count} message{ending} to {name}")
         } else {
-            format!("renew {count} leases on {name}")
+            format!("renew {count} lease{ending} on {name}")
         };
         let answer = request.send().await.map_err(|e| self.error(&attempt, &e))?;
         let refused = answer.failed.into_iter().filter_map(|failed| {

@@ -8,6 +8,8 @@
 //! A release is awaited before the message is deleted or given back, so a pending renewal cannot
 //! hide it again afterwards.
 
+mod outage;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,13 +17,14 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{Span, error, warn};
+use tracing::{Span, warn};
 
 use super::client::{Broker, Refused};
 use super::delivery::Delivery;
 use super::error::BrokerError;
 use super::queue_set::Queue;
 use crate::telemetry::metrics::metrics;
+use outage::Outages;
 
 /// Number of leases that SQS renews in one call.
 const BATCH: usize = 10;
@@ -41,7 +44,7 @@ struct Shared {
     broker: Broker,
     held: Mutex<HashMap<String, Lease>>,
     /// Held while renewals are in progress.
-    renewing: AsyncMutex<()>,
+    renewing: AsyncMutex<Outages>,
     registered: Notify,
 }
 
@@ -61,7 +64,7 @@ impl Leases {
         let shared = Arc::new(Shared {
             broker,
             held: Mutex::new(HashMap::new()),
-            renewing: AsyncMutex::new(()),
+            renewing: AsyncMutex::default(),
             registered: Notify::new(),
         });
         let keeper = tokio::spawn(keep(Arc::clone(&shared)));
@@ -150,10 +153,10 @@ impl Shared {
 
     /// Renews all leases that are due.
     async fn renew(&self) {
-        let _on_its_way = self.renewing.lock().await;
+        let mut outages = self.renewing.lock().await;
         for (queue, handles) in self.due() {
             for batch in handles.chunks(BATCH) {
-                self.renew_batch(&queue, batch).await;
+                self.renew_batch(&queue, batch, &mut outages).await;
             }
         }
     }
@@ -162,25 +165,17 @@ impl Shared {
     fn judged(&self, answer: Result<Vec<Refused>, BrokerError>) -> (Duration, Vec<Refused>) {
         match answer {
             Ok(refused) => (self.period(), refused),
-            Err(problem @ BrokerError::Denied { .. }) => {
-                error!(
-                    "{problem}: steps longer than {} s will be delivered again",
-                    self.broker.visibility().as_secs()
-                );
-                (self.period(), Vec::new())
-            }
-            Err(problem) => {
-                warn!("{problem}; trying again");
-                // Retry soon, but not in a hot loop.
-                (self.period() / 4, Vec::new())
-            }
+            Err(BrokerError::Denied { .. }) => (self.period(), Vec::new()),
+            // Retry soon, but not in a hot loop.
+            Err(_) => (self.period() / 4, Vec::new()),
         }
     }
 
-    async fn renew_batch(&self, queue: &Queue, handles: &[String]) {
+    async fn renew_batch(&self, queue: &Queue, handles: &[String], outages: &mut Outages) {
         let requested_at = Instant::now();
         let time = self.broker.visibility();
         let answer = self.broker.extend(queue, handles, time).await;
+        outages.record(&queue.name, &answer, time);
         if let Ok(refused) = &answer {
             metrics().leases_extended(&queue.name, handles.len() - refused.len());
         }

@@ -304,7 +304,7 @@ fn a_worker_that_may_not_delete_or_renew_says_so_and_runs_nothing_twice() {
     for (action, words) in [
         // One permission each for a call and its batch.
         ("DeleteMessage", "cannot delete message"),
-        ("ChangeMessageVisibility", "cannot renew 1 leases"),
+        ("ChangeMessageVisibility", "cannot renew 1 lease on"),
     ] {
         let mut scene = Scene::new("denied");
         scene.broker.fault(&json!({
@@ -338,4 +338,30 @@ fn a_worker_that_may_not_delete_or_renew_says_so_and_runs_nothing_twice() {
             ["STEP_START", "STEP_SUCCESS"]
         );
     }
+}
+
+#[test]
+fn an_outage_in_which_no_lease_is_renewed_is_two_lines_of_the_log_however_long_it_lasts() {
+    let mut scene = Scene::new("away");
+    let mut worker = scene.worker(1, &[]);
+    let run = scene.side.make_run("single");
+    let message = scene.side.step(&run, "gated", 5);
+    scene.side.send(&[message]);
+    scene.side.wait_traced(&run, "gated");
+    // The SDK makes three requests of each renewal.
+    scene.broker.fault(&json!({
+        "kind": "error",
+        "code": "InternalError",
+        "message": "away",
+        "action": "ChangeMessageVisibilityBatch",
+        "count": 8,
+    }));
+    worker
+        .process
+        .wait_for_line("leases on away are renewed again");
+    let output = worker.process.output();
+    assert_eq!(output.matches("cannot renew").count(), 1, "{output}");
+    scene.side.open_gate(&run, None);
+    scene.side.wait_empty();
+    assert_eq!(worker.finish(), 0);
 }
