@@ -163,6 +163,14 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
     let run_id = status["tasks"][0]["run_id"].as_str().unwrap();
     let told = shell.says(&["cancel", &run_id[..8], "--step", "endless", "one"]);
     assert!(told.starts_with("one: interrupted"), "{told}");
+    let log = fs::read_to_string(files.join("one.err")).unwrap();
+    let mut lines = log.lines();
+    let line = lines.find(|line| line.contains("an operator cancels it"));
+    let line = line.unwrap_or_else(|| panic!("not logged: {log}"));
+    let task_id = status["tasks"][0]["task_id"].as_str().unwrap();
+    for part in [run_id, "step_key=\"endless\"", "attempt=1", task_id] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
     assert_ne!(interrupted.wait(PATIENCE), 0, "{}", interrupted.output());
     fs::remove_file(&started).unwrap();
 

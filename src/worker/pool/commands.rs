@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span, info, warn};
 
 use super::Pool;
 use crate::domain::{Answer, Command, Query, Reply, Route, SlotRange, WorkerState};
@@ -12,6 +12,7 @@ use crate::protocol::Request;
 use crate::queue_ops::Operator;
 use crate::telemetry::vitals::vitals;
 use crate::wire::redact::redact;
+use crate::worker::ready_queue::Task;
 use crate::worker::{output, usage};
 
 /// Maximum number of body bytes returned for display; longer bodies are truncated.
@@ -191,14 +192,20 @@ impl Pool {
             let _ = reply.send(Reply::Failed(format!("no task {task_id} is in hand here")));
             return;
         }
+        let span = self.in_hand(task_id).map_or_else(Span::none, Task::span);
         let (hosts, task_id) = (self.context.hosts.clone(), task_id.to_owned());
-        self.chores.spawn(async move {
+        let cancel = async move {
+            info!("it is interrupted: an operator cancels it");
             let done = "interrupted; it is killed if it does not end in its grace period";
             let _ = reply.send(match hosts.cancel(&task_id).await {
                 Ok(()) => Reply::Done(done.to_owned()),
-                Err(problem) => Reply::Failed(format!("not cancelled: {problem}")),
+                Err(problem) => {
+                    warn!("it is not cancelled: {problem}");
+                    Reply::Failed(format!("not cancelled: {problem}"))
+                }
             });
-        });
+        };
+        self.chores.spawn(cancel.instrument(span));
     }
 
     /// Starts an operation on a queue, which runs concurrently with the pool's own decisions.
