@@ -68,6 +68,9 @@ pub fn start(worker: TracedWorker) {
             return;
         }
     };
+    for sentence in &configured.ignored {
+        warn!("{sentence}");
+    }
     match Traces::new(worker, &configured) {
         Ok(traces) => {
             if TRACES.set(traces).is_ok() {
@@ -120,12 +123,18 @@ fn resource(worker: &TracedWorker) -> Resource {
         ("service.version", &worker.version),
         ("host.name", &worker.hostname),
     ];
-    let given = Resource::builder().build();
+    let encoded = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let decoded = environment::attributes(&encoded);
+    let decoded = decoded.map(|(key, value)| KeyValue::new(key, value));
+    let given = Resource::builder().with_attributes(decoded).build();
     let name = given.get(&"service.name".into());
     let is_given = name.is_some_and(|name| !name.as_str().starts_with("unknown_service"));
     let own = own.map(|(key, value)| KeyValue::new(key, value.clone()));
     let own = own.into_iter().filter(|own| given.get(&own.key).is_none());
-    let builder = Resource::builder().with_attributes(own);
+    let all = given
+        .iter()
+        .map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+    let builder = Resource::builder_empty().with_attributes(all.chain(own));
     if is_given {
         builder.build()
     } else {

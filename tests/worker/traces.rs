@@ -40,9 +40,10 @@ fn each_attempt_of_a_step_is_one_span_in_the_trace_of_its_run_whatever_the_worke
     let variables = [
         ("OTEL_SERVICE_NAME", "etl"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=an%20example"),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
         (
             "OTEL_RESOURCE_ATTRIBUTES",
-            "deployment.environment.name=test",
+            "deployment.environment.name=test,team=data%2C%20etl",
         ),
     ];
     let mut workers = [0, 1].map(|_| traced(&scene, &collector.endpoint(), &variables));
@@ -53,6 +54,8 @@ fn each_attempt_of_a_step_is_one_span_in_the_trace_of_its_run_whatever_the_worke
     // What was not sent yet is sent at the end.
     for worker in &mut workers {
         assert_eq!(worker.finish(), 0);
+        let output = worker.process.output();
+        assert_eq!(output.matches("OTEL_TRACES_SAMPLER").count(), 1, "{output}");
     }
 
     let spans = collector.spans_of(&crashing);
@@ -83,6 +86,7 @@ fn each_attempt_of_a_step_is_one_span_in_the_trace_of_its_run_whatever_the_worke
         assert_eq!(one.get("messaging.destination.name"), "traced");
         assert_eq!(one.resource["service.name"], "etl");
         assert_eq!(one.resource["deployment.environment.name"], "test");
+        assert_eq!(one.resource["team"], "data, etl");
         let worker = one.get("dagster_taskiq.worker");
         assert_eq!(one.resource["service.instance.id"], worker);
         assert!(workers.iter().any(|known| known.name == worker), "{worker}");

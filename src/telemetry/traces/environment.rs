@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::domain::is_loopback;
@@ -21,7 +22,25 @@ pub(super) struct Configured {
     pub is_loopback: bool,
     /// Time for a request.
     pub timeout: Duration,
+    /// A sentence for each variable that has no effect.
+    pub ignored: Vec<String>,
 }
+
+/// Variables for TLS, and what is done without them.
+const TLS: [(&str, &str); 3] = [
+    (
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        "the collector's certificate must be of an authority that this host trusts",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        "the collector gets no certificate of this worker",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        "the collector gets no certificate of this worker",
+    ),
+];
 
 /// Reads the variables; `None` if traces are off.
 ///
@@ -53,6 +72,28 @@ pub(super) fn configured(
             ));
         }
     }
+    let mut ignored = Vec::new();
+    match given("OTEL_TRACES_SAMPLER").as_deref().map(str::trim) {
+        None | Some("always_on" | "parentbased_always_on") => {}
+        // A worker's spans have no parent that could be sampled.
+        Some("always_off" | "parentbased_always_off") => return Ok(None),
+        Some(other) => ignored.push(format!(
+            "OTEL_TRACES_SAMPLER is {other}, which is not supported: all spans are sent; leave \
+             samples to the collector"
+        )),
+    }
+    if let Some((variable, compression)) = either("OTEL_EXPORTER_OTLP_COMPRESSION")
+        && !compression.trim().eq_ignore_ascii_case("none")
+    {
+        ignored.push(format!(
+            "{variable} is {compression}, which is not supported: spans are sent uncompressed"
+        ));
+    }
+    for (name, effect) in TLS {
+        if let Some((variable, _)) = either(name) {
+            ignored.push(format!("{variable} is not supported: {effect}"));
+        }
+    }
     if let Some((variable, protocol)) = either("OTEL_EXPORTER_OTLP_PROTOCOL")
         && protocol != PROTOCOL
     {
@@ -78,11 +119,24 @@ pub(super) fn configured(
         endpoint: url.origin().ascii_serialization(),
         is_loopback: is_loopback(url.as_str()),
         timeout,
+        ignored,
     }))
+}
+
+/// The attributes of `OTEL_RESOURCE_ATTRIBUTES` (`key=value,...`). Their values are percent-encoded,
+/// which the SDK does not undo.
+pub(super) fn attributes(text: &str) -> impl Iterator<Item = (String, String)> {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| {
+        let value = percent_decode_str(value.trim()).decode_utf8_lossy();
+        (key.trim().to_owned(), value.into_owned())
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn of(variables: &[(&str, &str)]) -> Result<Option<Configured>, String> {
@@ -105,6 +159,7 @@ mod tests {
             ],
             &[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")],
             &[ENDPOINT, ("OTEL_SDK_DISABLED", "True")],
+            &[ENDPOINT, ("OTEL_TRACES_SAMPLER", "always_off")],
         ] {
             assert_eq!(of(variables), Ok(None), "{variables:?}");
         }
@@ -127,6 +182,7 @@ mod tests {
             endpoint: "https://t:1".to_owned(),
             is_loopback: false,
             timeout: Duration::from_millis(2500),
+            ignored: Vec::new(),
         };
         assert_eq!(of(&own), Ok(Some(expected)));
     }
@@ -155,5 +211,56 @@ mod tests {
             let found = found.map(|found| found.map(|found| found.is_loopback));
             assert_eq!(found, Ok(Some(is_loopback)), "{url}");
         }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_named_with_what_happens_instead() {
+        for (variable, value, effect) in [
+            ("OTEL_TRACES_SAMPLER", "traceidratio", "all spans are sent"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "uncompressed"),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+                "gzip",
+                "uncompressed",
+            ),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem", "trusts"),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+                "/own.pem",
+                "no certificate",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+                "/own.key",
+                "no certificate",
+            ),
+        ] {
+            let found = of(&[ENDPOINT, (variable, value)]).unwrap().unwrap();
+            let [sentence] = &found.ignored[..] else {
+                panic!("{variable}: {found:?}")
+            };
+            assert!(
+                sentence.starts_with(variable) && sentence.contains(effect),
+                "{sentence}"
+            );
+        }
+        for (variable, value) in [
+            ("OTEL_TRACES_SAMPLER", "parentbased_always_on"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "none"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", ""),
+        ] {
+            let found = of(&[ENDPOINT, (variable, value)]).unwrap().unwrap();
+            assert_eq!(found.ignored, Vec::<String>::new(), "{variable}");
+        }
+    }
+
+    #[test]
+    fn the_values_of_attributes_are_percent_encoded() {
+        let found: Vec<_> = attributes("team=data%2C%20etl, zone = a=b ,none,share=50%").collect();
+        let expected = [("team", "data, etl"), ("zone", "a=b"), ("share", "50%")];
+        assert_eq!(
+            found,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
     }
 }
