@@ -76,6 +76,12 @@ data "aws_iam_policy_document" "worker" {
     actions   = ["s3:GetObject", "s3:PutObject"]
     resources = ["${aws_s3_bucket.large.arn}/*"]
   }
+  # Without it S3 answers 403, not 404, for an object that does not exist, and a message whose object is
+  # gone is tried again for ever.
+  statement {
+    actions   = ["s3:ListBucket"]
+    resources = [aws_s3_bucket.large.arn]
+  }
 }
 
 data "aws_iam_policy_document" "sender" {

@@ -119,7 +119,7 @@ impl Objects {
         let name = format!("s3://{}/{}", pointer.s3_bucket, pointer.s3_key);
         let failed = |error: object_store::Error| match error {
             object_store::Error::NotFound { .. } => gone(format!("{name} does not exist")),
-            error => self.error(format!("fetch {name}"), &error),
+            error => self.error_with(format!("fetch {name}"), &error, hint(&error)),
         };
         let found = self
             .bucket(&pointer.s3_bucket)?
@@ -151,11 +151,13 @@ impl Objects {
             .map_err(|error| self.error(attempt, &error))
     }
 
-    /// Requests a missing object: S3 reports it as missing only if the bucket may be read.
-    pub async fn probe(&self, bucket: &str) -> Result<(), BrokerError> {
+    /// Requests a missing object. True if S3 reports it as missing; false if it denies the request.
+    /// AWS does that if the credentials lack `s3:ListBucket`, and also if they may read nothing.
+    pub async fn probe(&self, bucket: &str) -> Result<bool, BrokerError> {
         let path = Path::from("dagster-taskiq-tui/doctor");
         match self.bucket(bucket)?.head(&path).await {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(true),
+            Err(object_store::Error::PermissionDenied { .. }) => Ok(false),
             Err(error) => Err(self.error(format!("read the bucket {bucket}"), &error)),
         }
     }
@@ -205,13 +207,27 @@ impl Objects {
     }
 
     fn error(&self, attempt: String, error: &object_store::Error) -> BrokerError {
+        self.error_with(attempt, error, "")
+    }
+
+    fn error_with(&self, attempt: String, error: &object_store::Error, hint: &str) -> BrokerError {
         let aws = || format!("s3.{}.amazonaws.com", self.shared.region);
         metrics().broker_failed("store");
         BrokerError::Store {
             attempt,
             endpoint: self.shared.endpoint.as_deref().map_or_else(aws, shown),
-            reason: one_line(&shown(&error.to_string())),
+            reason: one_line(&shown(&error.to_string())) + hint,
         }
+    }
+}
+
+/// What a denied request may mean besides.
+fn hint(error: &object_store::Error) -> &'static str {
+    match error {
+        object_store::Error::PermissionDenied { .. } => {
+            "; without s3:ListBucket on the bucket S3 denies an object that does not exist, too"
+        }
+        _ => "",
     }
 }
 
@@ -254,7 +270,71 @@ impl CredentialProvider for SdkCredentials {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
+    use aws_credential_types::Credentials;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::super::queue_set::Queue;
     use super::*;
+    use crate::domain::QueueRole;
+
+    /// Serves S3 that answers every request with this status; a client of it.
+    async fn answering(status: &'static str) -> Objects {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let answer =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let mut settings = Settings::merge(&[], true).unwrap();
+        settings.s3_endpoint_url.value = Some(endpoint);
+        let credentials = Credentials::new("test", "test", None, None, "test");
+        Objects::new(&settings, Some(SharedCredentialsProvider::new(credentials)))
+    }
+
+    #[tokio::test]
+    async fn s3_that_denies_a_missing_object_has_not_said_that_it_is_missing() {
+        assert!(
+            answering("404 Not Found")
+                .await
+                .probe("large")
+                .await
+                .unwrap()
+        );
+        assert!(
+            !answering("403 Forbidden")
+                .await
+                .probe("large")
+                .await
+                .unwrap()
+        );
+        let failed = answering("400 Bad Request").await.probe("large").await;
+        assert!(
+            matches!(failed, Err(BrokerError::Store { .. })),
+            "{failed:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_body_that_s3_denies_is_tried_again_and_the_missing_permission_is_named() {
+        let queue = Queue::new("http://h/1/tasks".to_owned(), QueueRole::Base, 1);
+        let message = aws_sdk_sqs::types::Message::builder()
+            .body(r#"{"s3_bucket": "large", "s3_key": "body.json"}"#)
+            .build();
+        let delivery = Delivery::new(&Arc::new(queue), message);
+        let denied = answering("403 Forbidden").await.fetch(&delivery).await;
+        let denied = denied.unwrap_err();
+        assert!(denied.is_passing(), "{denied}");
+        assert!(denied.to_string().contains("s3:ListBucket"), "{denied}");
+        let gone = answering("404 Not Found").await.fetch(&delivery).await;
+        let gone = gone.unwrap_err();
+        assert!(!gone.is_passing(), "{gone}");
+        assert!(gone.to_string().contains("does not exist"), "{gone}");
+    }
 
     fn read(bucket: &str, key: &str, only: Option<&str>) -> Result<Pointer, String> {
         let body = serde_json::json!({"s3_bucket": bucket, "s3_key": key}).to_string();

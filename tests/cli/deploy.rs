@@ -160,9 +160,10 @@ fn the_cloud_examples_are_well_formed_and_grant_what_the_guide_grants() {
     assert_is_read_by("terraform", &["fmt", "-check", "."]);
     let guide = std::fs::read_to_string(root().join("docs/guide/aws.md")).unwrap();
     let actions = |text: &str| -> BTreeSet<String> {
-        let policy = text.split("\"sqs:").skip(1);
-        policy
-            .filter_map(|part| Some(part.split('"').next()?.to_owned()))
+        let words = text.split('"');
+        words
+            .filter(|word| word.starts_with("sqs:") || word.starts_with("s3:"))
+            .map(str::to_owned)
             .collect()
     };
     let policy = guide
@@ -181,6 +182,18 @@ fn the_cloud_examples_are_well_formed_and_grant_what_the_guide_grants() {
         .next()
         .unwrap();
     assert_eq!(actions(policy), actions(worker));
+    // Only with this does S3 say of an object that it is missing; it is about the bucket itself.
+    let listing = worker
+        .split("statement {")
+        .find(|it| it.contains("s3:ListBucket"));
+    assert!(listing.unwrap().contains("[aws_s3_bucket.large.arn]"));
+    let policy: Value = serde_yaml::from_str(policy).unwrap();
+    let statements = policy["Statement"].as_sequence().unwrap();
+    let listing = statements
+        .iter()
+        .find(|it| words(&it["Action"]).contains(&"s3:ListBucket".to_owned()));
+    let resource = listing.unwrap()["Resource"].as_str().unwrap();
+    assert!(!resource.contains('/'), "{resource}");
     for file in ["main.tf", "autoscaling.tf"] {
         let text = read(file);
         let count = |sign: char| text.matches(sign).count();

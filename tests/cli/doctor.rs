@@ -4,6 +4,8 @@
 use crate::support;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -133,6 +135,56 @@ sqs.set_queue_attributes(QueueUrl='{url}', Attributes={{
     assert!(said(&checks, "broker").contains("does not answer"));
     assert!(said(&checks, "webserver").starts_with("\"failed\""));
     assert!(said(&checks, "claims").starts_with("\"ok\""));
+}
+
+/// Serves S3 that answers every request with this status; its endpoint.
+fn s3_that_answers(status: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let head =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes());
+        }
+    });
+    endpoint
+}
+
+// As S3 on AWS: without s3:ListBucket an object that does not exist is denied, not missing.
+#[test]
+fn a_doctor_cannot_tell_whether_a_bucket_that_may_not_be_listed_can_be_read() {
+    let scene = Scene::new("denied");
+    let (url, endpoint) = (scene.project.queue_url(), &scene.broker.endpoint);
+    let bucket = |status| {
+        let s3 = s3_that_answers(status);
+        let settings = format!("s3_bucket_name: large\ns3_endpoint_url: '{s3}'\n");
+        let settings = scene.project.yaml(&settings);
+        let home = scene.project.home();
+        let args = [
+            "-y",
+            &settings,
+            "--queue-url",
+            url,
+            "--endpoint-url",
+            endpoint,
+        ];
+        let (checks, code) = doctor(&home, &args);
+        (said(&checks, "bucket"), code)
+    };
+    let (text, code) = bucket("403 Forbidden");
+    assert!(
+        text.starts_with("\"warning\"") && text.contains("s3:ListBucket"),
+        "{text}"
+    );
+    assert_eq!(code, 0);
+    let (text, code) = bucket("404 Not Found");
+    assert_eq!((&*text, code), ("\"ok\" \"s3://large can be read\"", 0));
+    let (text, code) = bucket("400 Bad Request");
+    assert!(text.starts_with("\"failed\""), "{text}");
+    assert_eq!(code, 1);
 }
 
 #[test]

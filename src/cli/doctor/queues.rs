@@ -65,8 +65,16 @@ pub(super) async fn examine(
     clock(report, broker).await;
     match broker.probe_bucket().await {
         None => {}
-        Some(Ok(bucket)) => report.ok("bucket", format!("s3://{bucket} can be read")),
-        Some(Err(problem)) => report.failed("bucket", problem.to_string()),
+        Some((bucket, Ok(true))) => report.ok("bucket", format!("s3://{bucket} can be read")),
+        Some((bucket, Ok(false))) => report.warning(
+            "bucket",
+            format!(
+                "it cannot be told whether s3://{bucket} can be read: S3 denied a request for an \
+                 object that does not exist, as it does without s3:ListBucket; grant that, or a \
+                 message whose object is gone is tried again for ever"
+            ),
+        ),
+        Some((_, Err(problem))) => report.failed("bucket", problem.to_string()),
     }
     served
 }

@@ -92,9 +92,10 @@ impl Broker {
         Some(Timestamp::now().as_second() - theirs.as_second())
     }
 
-    /// Whether the bucket for results can be read; `None` if none is configured.
-    pub async fn probe_bucket(&self) -> Option<Result<String, BrokerError>> {
+    /// The bucket for results, and whether S3 says of a missing object in it that it is missing;
+    /// `None` if none is configured. Without `s3:ListBucket` it denies the request instead.
+    pub async fn probe_bucket(&self) -> Option<(String, Result<bool, BrokerError>)> {
         let bucket = self.objects.results()?;
-        Some(self.objects.probe(bucket).await.map(|()| bucket.to_owned()))
+        Some((bucket.to_owned(), self.objects.probe(bucket).await))
     }
 }
