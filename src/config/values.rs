@@ -142,6 +142,10 @@ pub(super) fn named(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Suffixes of the queues that the program itself puts beside the base queue: that of dead letters
+/// and that of runs.
+const NOT_BANDS: [&str; 2] = ["dead", "runs"];
+
 /// Checks the priority bands.
 pub(super) fn check_bands(value: &Value) -> Vec<Flaw> {
     // It fits the schema.
@@ -157,6 +161,12 @@ pub(super) fn check_bands(value: &Value) -> Vec<Flaw> {
             let text =
                 "the name of a band is a part of a queue's name: letters, digits, `-` and `_`";
             add(".name", text.to_owned());
+        } else if NOT_BANDS.contains(&name.as_str()) {
+            let text = format!(
+                "no band can be named {name}: the queue <base>-{name} is the program's own; take \
+                 another name"
+            );
+            add(".name", text);
         } else if bands[..index].iter().any(|other| other.name == *name) {
             add(".name", format!("another band is named {name}, too"));
         }

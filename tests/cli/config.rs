@@ -180,15 +180,36 @@ fn config_check_says_all_that_is_wrong_at_once() {
     );
 }
 
+/// Exit code of `config check` for a file, and all that it prints.
+fn checked(folder: &TempDir, text: &str) -> (Option<i32>, String) {
+    let file = written(folder, text);
+    let output = program(&["config", "check"]).arg(&file).output().unwrap();
+    let (text, errors) = texts(&output);
+    (output.status.code(), format!("{text}{errors}"))
+}
+
+#[test]
+fn config_check_refuses_a_band_named_as_a_queue_of_the_programs_own() {
+    let folder = TempDir::new().unwrap();
+    for (text, says) in [
+        (
+            "priority_bands:\n  - {name: dead, min: 1}\n  - {name: normal}",
+            "line 2: `priority_bands[0].name` cannot be used: no band can be named dead",
+        ),
+        (
+            "priority_bands:\n  - {name: normal, min: 1}\n  - {name: runs}",
+            "line 3: `priority_bands[1].name` cannot be used: no band can be named runs",
+        ),
+    ] {
+        let (code, found) = checked(&folder, text);
+        assert!(code == Some(1) && found.contains(says), "{text}: {found}");
+    }
+}
+
 #[test]
 fn config_check_refuses_what_no_worker_could_use_and_names_its_line() {
     let folder = TempDir::new().unwrap();
-    let check = |text: &str| {
-        let file = written(&folder, text);
-        let output = program(&["config", "check"]).arg(&file).output().unwrap();
-        let (text, errors) = texts(&output);
-        (output.status.code(), format!("{text}{errors}"))
-    };
+    let check = |text: &str| checked(&folder, text);
     let hook = |rest: &str| format!("alarm_hooks:\n  - name: first\n    {rest}\n");
     let hooks = hook("command: ['true']") + "  - name: second\n";
     for (text, says) in [

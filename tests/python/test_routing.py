@@ -95,6 +95,8 @@ def test_steps_of_a_run_go_by_our_tag_and_without_it_by_dagsters_own() -> None:
         [{"name": "a", "min": 1}, {"name": "b", "min": 1}],
         [{"name": "a"}, {"name": "b"}],
         [{"name": "a b"}],
+        [{"name": "dead", "min": 1}, {"name": "normal"}],
+        [{"name": "normal", "min": 1}, {"name": "runs"}],
     ],
 )
 def test_bands_that_make_no_sense_are_refused(bands: list[dict[str, object]]) -> None:

@@ -25,6 +25,9 @@ ENV_ENDPOINT_URL = "DAGSTER_TASKIQ_SQS_ENDPOINT_URL"
 ENV_S3_BUCKET = "DAGSTER_TASKIQ_S3_BUCKET_NAME"
 ENV_S3_ENDPOINT = "DAGSTER_TASKIQ_S3_ENDPOINT_URL"
 
+#: Names that no band can have: of the queues of dead letters and of runs beside the base queue.
+NOT_BANDS = ("dead", "runs")
+
 #: Additional keys of ``config_source``.
 CONFIG_SOURCE_KEYS = frozenset(
     {
@@ -190,6 +193,11 @@ def parse_bands(raw: Sequence[Mapping[str, Any]]) -> tuple[Band, ...]:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise ConfigurationError(
                 f"priority_bands names a band {name!r}; use letters, digits, - and _ only."
+            )
+        if name in NOT_BANDS:
+            raise ConfigurationError(
+                f"priority_bands names a band {name!r}, and the queue <base>-{name} is"
+                " dagster-taskiq's own; take another name."
             )
     return tuple(sorted(bands, key=lambda band: (band.minimum is None, -(band.minimum or 0))))
 
