@@ -187,8 +187,11 @@ fn check(path: Option<&Path>) -> Result<ExitCode, ConfigCommandError> {
                 }
                 _ => true,
             };
-            let problems = settings.problems(&layers).into_iter().filter(is_new);
-            wrong.extend(problems.map(|problem| problem.to_string()));
+            let problems = settings.value_problems(&layers).into_iter().filter(is_new);
+            // Without a queue URL the base queue has no name yet, and may be the one that is meant.
+            let has_base = settings.queue_url.origin != Origin::Default;
+            let unknown = settings.unknown_queue().filter(|_| has_base);
+            wrong.extend(problems.chain(unknown).map(|problem| problem.to_string()));
             if let Err(problem) = Theme::load(&settings.theme.value, Depth::True) {
                 let origin = &settings.theme.origin;
                 wrong.push(format!("theme from {origin} cannot be used: {problem}"));

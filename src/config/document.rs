@@ -125,11 +125,17 @@ pub fn sample() -> String {
         }
         let value = row.default_value().filter(|value| !is_empty(value));
         let value = value.map(|value| flow(&value));
-        if value.is_none() {
-            let _ = writeln!(text, "# Default: {}. For example:", default(row));
-        }
-        let example = row.example.unwrap_or("{}").to_owned();
-        let _ = writeln!(text, "#{}: {}", row.key, value.unwrap_or(example));
+        let _ = match (value, row.example) {
+            (Some(value), _) => writeln!(text, "#{}: {value}", row.key),
+            (None, Some(example)) => writeln!(
+                text,
+                "# Default: {}. For example:\n#{}: {example}",
+                default(row),
+                row.key
+            ),
+            // No value can be used without another setting.
+            (None, None) => writeln!(text, "# Default: {}.\n#{}:", default(row), row.key),
+        };
     }
     text
 }

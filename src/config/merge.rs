@@ -245,10 +245,18 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Applies each row's own check to its value, which came from these layers, and those over
-    /// several settings; returns the problems. What was not given is not checked: it is right, or made of a setting that is wrong itself.
+    /// All problems: those of single values, and those over several settings.
+    fn problems(&self, layers: &[Layer]) -> Vec<ConfigError> {
+        let mut problems = self.value_problems(layers);
+        problems.extend(self.unknown_queue());
+        problems
+    }
+
+    /// Applies each row's own check to its value, which came from these layers; returns the
+    /// problems. What was not given is not checked: it is right, or made of a setting that is wrong
+    /// itself.
     #[must_use]
-    pub fn problems(&self, layers: &[Layer]) -> Vec<ConfigError> {
+    pub fn value_problems(&self, layers: &[Layer]) -> Vec<ConfigError> {
         let given = self
             .unhidden()
             .filter(|(_, _, origin)| **origin != Origin::Default);
@@ -265,13 +273,13 @@ impl Settings {
                 problems.push(bad(flaw.at, &origin, &flaw.text));
             }
         }
-        problems.extend(self.unknown_queue());
         problems
     }
 
     /// The first name in `subscribe` that no queue has. A worker that serves no queue would look as
     /// one that has nothing to do.
-    fn unknown_queue(&self) -> Option<ConfigError> {
+    #[must_use]
+    pub fn unknown_queue(&self) -> Option<ConfigError> {
         let base = self.queue_url.value.rsplit('/').next().unwrap_or_default();
         let mut known = vec![base, &self.default_queue.value];
         known.extend(self.queues.value.keys().map(String::as_str));

@@ -49,7 +49,7 @@ settings! {
         example: "{slow: https://sqs.eu-west-1.amazonaws.com/123456789012/dagster-slow}";
     /// Names of the queues (from `queues`, or the base queue's) that this worker serves.
     subscribe: Vec<String> = Vec::new(),
-        flag: "--queue", computed: "every queue", example: "[dagster, slow]";
+        flag: "--queue", computed: "every queue", example: "[dagster]";
     /// Priority bands, highest first. A band's queue is `<base>-<name>`, that of `normal` the base
     /// queue; all but the last have a `min`, the lowest priority that travels on it.
     priority_bands: Vec<Band> = Vec::new(),
@@ -165,11 +165,11 @@ settings! {
         section: "Contexts", check: check_contexts,
         example: "{production: {queue_url: https://sqs.eu-west-1.amazonaws.com/123456789012/dagster-tasks, hosts: [ann@etl-1], colour: red}}";
     /// Name of the context to use.
-    context: String, flag: "--context", env: "DAGSTER_TASKIQ_CONTEXT", example: "production";
+    context: String, flag: "--context", env: "DAGSTER_TASKIQ_CONTEXT";
 
     /// Settings of the executor's and the launcher's SQS client.
     config_source: Map<String, Value>,
-        section: "Executor", unused: "only executor and launcher use it";
+        section: "Executor", unused: "only executor and launcher use it", example: "{}";
 }
 
 impl fmt::Debug for Partial {

@@ -189,7 +189,7 @@ fn checked(folder: &TempDir, text: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn config_check_refuses_a_band_named_as_a_queue_of_the_programs_own() {
+fn config_check_refuses_a_queue_that_there_is_not_and_a_band_of_the_programs_own() {
     let folder = TempDir::new().unwrap();
     for (text, says) in [
         (
@@ -200,10 +200,17 @@ fn config_check_refuses_a_band_named_as_a_queue_of_the_programs_own() {
             "priority_bands:\n  - {name: normal, min: 1}\n  - {name: runs}",
             "line 3: `priority_bands[1].name` cannot be used: no band can be named runs",
         ),
+        (
+            "queue_url: http://h/1/tasks\nsubscribe: [slow]",
+            "line 2 cannot be used: no queue is named slow; there are tasks, dagster",
+        ),
     ] {
         let (code, found) = checked(&folder, text);
         assert!(code == Some(1) && found.contains(says), "{text}: {found}");
     }
+    // The base queue may have that name: its URL may be a flag's.
+    let (code, found) = checked(&folder, "subscribe: [slow]");
+    assert_eq!(code, Some(0), "{found}");
 }
 
 #[test]

@@ -45,9 +45,7 @@ fn config_init_writes_the_defaults_and_never_over_a_file_unless_forced() {
     };
     assert_eq!(with(&text), defaults);
     let is_setting = |line: &str| {
-        let key = line
-            .strip_prefix('#')
-            .and_then(|line| line.split_once(": "));
+        let key = line.strip_prefix('#').and_then(|line| line.split_once(':'));
         key.is_some_and(|(key, _)| defaults.get(key).is_some())
     };
     let (mut of_defaults, mut all) = (vec![], vec![]);
@@ -64,6 +62,10 @@ fn config_init_writes_the_defaults_and_never_over_a_file_unless_forced() {
     assert_eq!(all.len(), defaults.as_object().unwrap().len());
     assert_eq!(with(&of_defaults.join("\n")), defaults);
     assert_ne!(with(&all.join("\n")), defaults);
+    // Each can be the only one that is taken into use.
+    for line in &all {
+        with(line);
+    }
 }
 
 /// Verdicts of Python's jsonschema, as an editor's.
