@@ -14,7 +14,7 @@ mod queue_set;
 mod refusal;
 
 pub use attribute::{Attribute, Attributes, REASON, RECEIVES, SOURCE_QUEUE};
-pub use client::{Broker, LONG_POLL, Looked, Outgoing, Permission, Receives};
+pub use client::{Broker, LONG_POLL, Looked, Moved, Outgoing, Permission, Receives};
 pub use delivery::{Delivery, OFFLOADED, Receipt};
 pub use embedded::Waiting;
 pub use error::BrokerError;

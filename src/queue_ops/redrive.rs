@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{OperationError, Operator, messages, stay};
 use crate::domain::OperationResult;
 use crate::sqs::{
-    BrokerError, Delivery, OFFLOADED, Outgoing, Queue, REASON, RECEIVES, SOURCE_QUEUE,
+    BrokerError, Delivery, Moved, OFFLOADED, Outgoing, Queue, REASON, RECEIVES, SOURCE_QUEUE,
 };
 use crate::wire::TaskMessage;
 use crate::wire::redact::restore_secrets;
@@ -21,7 +21,7 @@ use crate::wire::redact::restore_secrets;
 struct RedriveTarget {
     /// The single queue that receives all of them.
     to: Option<Arc<Queue>>,
-    /// Names of the queues this is the dead-letter queue of.
+    /// Names of the queues this is the dead-letter queue of; empty where `to` is given.
     sources: Vec<String>,
     /// The only source queue, if there is exactly one.
     only_source: Option<Arc<Queue>>,
@@ -117,11 +117,11 @@ impl Operator {
     ) -> Result<String, OperationError> {
         let original = self.broker.text(delivery).await?;
         let body = restore_secrets(body, &original)?;
-        let sources = self.broker.dead_letter_sources(queue).await?;
-        let target = if to.is_none() && sources.is_empty() && delivery.source.is_none() {
+        let destination = self.destination(queue, to).await?;
+        let is_no_dead_letter = destination.sources.is_empty() && delivery.source.is_none();
+        let target = if to.is_none() && is_no_dead_letter {
             Arc::clone(queue)
         } else {
-            let destination = self.destination(queue, to).await?;
             self.target(delivery, &destination)
                 .await
                 .map_err(OperationError::Refused)?
@@ -151,6 +151,15 @@ impl Operator {
             Some(name) => Some(self.queue(name).await?),
             None => None,
         };
+        if to.is_some() {
+            // The sources do not matter, and listing them takes a permission of its own.
+            return Ok(RedriveTarget {
+                to,
+                sources: Vec::new(),
+                only_source: None,
+                from: queue.name.clone(),
+            });
+        }
         let sources = self.broker.dead_letter_sources(queue).await?;
         let only_source = match sources.as_slice() {
             [only] => Some(self.queue(only).await?),
@@ -171,7 +180,15 @@ impl Operator {
         target: &Queue,
     ) -> Result<Option<OperationResult>, OperationError> {
         match self.broker.move_all(queue, target).await {
-            Ok(moved) => Ok(Some(OperationResult {
+            Ok(Moved::Begun(problem)) => Ok(Some(OperationResult {
+                text: format!(
+                    "SQS has begun to move all messages of {} to {}, and goes on by itself; how \
+                     many cannot be told: {problem}",
+                    queue.name, target.name
+                ),
+                ..OperationResult::default()
+            })),
+            Ok(Moved::All(moved)) => Ok(Some(OperationResult {
                 messages: usize::try_from(moved).unwrap_or(usize::MAX),
                 text: format!(
                     "~{moved} messages of {} went to {}",

@@ -32,7 +32,7 @@ use crate::config::Settings;
 use crate::domain::secrets::redact_text;
 use crate::domain::{self, is_loopback};
 pub use inspect::Looked;
-pub use moves::{Outgoing, Receives};
+pub use moves::{Moved, Outgoing, Receives};
 pub use probe::Permission;
 
 /// Maximum wait of one receive, the limit of SQS: an idle worker costs three requests a minute.

@@ -6,6 +6,7 @@ use dagster_taskiq_tui::domain::Command;
 use serde_json::{Value, json};
 
 use super::queue_operations::{Shell, counts, done, ids};
+use super::support::proxy::Proxy;
 use super::support::scene::Scene;
 use super::support::{PATIENCE, wait_until};
 
@@ -113,6 +114,66 @@ fn dead_letters_are_shown_with_their_reason_redriven_and_sent_again_as_edited() 
         "{audit:#?}"
     );
     assert_eq!(scene.side.counts(), (3, 0));
+}
+
+// On AWS each of these actions needs a permission of its own, which a worker's policy lacks.
+#[test]
+fn a_redrive_needs_no_list_of_sources_beside_a_target_and_says_that_sqs_goes_on_unseen() {
+    let mut scene = Scene::new("ops");
+    let mut shell = Shell::new(&scene);
+    let denied = ["ListDeadLetterSourceQueues", "ListMessageMoveTasks"];
+    let proxy = Proxy::start(&scene.broker.endpoint, &denied);
+    let url = scene.project.queue_url().to_owned();
+    shell.more = vec![
+        (
+            "DAGSTER_TASKIQ_SQS_QUEUE_URL".to_owned(),
+            url.replace(&scene.broker.endpoint, &proxy.endpoint),
+        ),
+        (
+            "DAGSTER_TASKIQ_SQS_ENDPOINT_URL".to_owned(),
+            proxy.endpoint.clone(),
+        ),
+    ];
+    let dead = scene.broker.queue_url("ops-dead");
+    let bodies = ["hello", "world", "again"].map(str::to_owned);
+    scene.side.send_to(&dead, &bodies);
+
+    let text = shell.refused(&scene, &["redrive", "ops-dead"]);
+    assert!(
+        text.contains("list the queues whose dead letters"),
+        "{text}"
+    );
+    let peek = ["peek", "ops-dead", "--receive"];
+    let letter = &ids(&shell.json(&scene, &peek))[0];
+    let body = scene.project.folder().join("body.txt");
+    fs::write(&body, "edited").unwrap();
+    let body = body.to_str().unwrap();
+    let resend = [
+        "resend",
+        "ops-dead",
+        letter,
+        "--to",
+        "ops",
+        "--body-file",
+        body,
+    ];
+    assert_eq!(shell.json(&scene, &resend)[0]["messages"], 1);
+    assert_eq!(scene.side.counts(), (1, 0));
+
+    let received = proxy.asked("ReceiveMessage");
+    let done = shell.json(&scene, &["redrive", "ops-dead", "--to", "ops"]);
+    assert_eq!(proxy.asked("ReceiveMessage"), received, "SQS alone moves");
+    let text = done[0]["text"].as_str().unwrap();
+    assert!(
+        text.contains("has begun to move all messages of ops-dead to ops")
+            && text.contains("cannot be told")
+            && text.contains("sqs:ListMessageMoveTasks"),
+        "{text}"
+    );
+    wait_until("SQS has moved them", PATIENCE, || {
+        (scene.side.counts() == (3, 0)).then_some(())
+    });
+    assert_eq!(counts(&mut scene, &dead), (0, 0));
 }
 
 // A reason is what the console groups by: without what follows a colon.

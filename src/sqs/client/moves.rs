@@ -42,6 +42,16 @@ pub enum Receives {
     Forgotten,
 }
 
+/// Result of a move that SQS accepted.
+#[derive(Debug)]
+pub enum Moved {
+    /// It is complete, with about this many messages.
+    All(u64),
+    /// SQS goes on with it. The error is why its progress cannot be queried: the permission is
+    /// missing, or the server lacks the action.
+    Begun(BrokerError),
+}
+
 /// Interval at which the progress of a move task is queried.
 const POLL_MOVE_EVERY: Duration = Duration::from_millis(500);
 
@@ -132,12 +142,12 @@ impl Broker {
         Ok(())
     }
 
-    /// Lets SQS move all messages of a dead-letter queue to another queue, and waits for the end;
-    /// returns the number moved. SQS continues if this process dies meanwhile.
+    /// Lets SQS move all messages of a dead-letter queue to another queue, and waits for the end if
+    /// its progress can be queried. SQS continues if this process dies meanwhile.
     ///
     /// # Errors
-    /// [`BrokerError`]
-    pub async fn move_all(&self, from: &Queue, to: &Queue) -> Result<u64, BrokerError> {
+    /// [`BrokerError`]; it is denied or unsupported only if the move was not begun.
+    pub async fn move_all(&self, from: &Queue, to: &Queue) -> Result<Moved, BrokerError> {
         let (source, destination) = (self.arn(from).await?, self.arn(to).await?);
         let attempt = format!("move the messages of {} to {}", from.name, to.name);
         self.client
@@ -147,6 +157,11 @@ impl Broker {
             .send()
             .await
             .map_err(|e| self.error(&attempt, &e))?;
+        let follow = format!(
+            "follow with sqs:ListMessageMoveTasks how SQS moves the messages of {} to {}, which it \
+             has begun",
+            from.name, to.name
+        );
         loop {
             let answer = self
                 .client
@@ -155,14 +170,23 @@ impl Broker {
                 .max_results(1)
                 .send()
                 .await
-                .map_err(|e| self.error(&attempt, &e))?;
+                .map_err(|e| self.error(&follow, &e));
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(problem) if problem.is_denied() || problem.is_unsupported() => {
+                    return Ok(Moved::Begun(problem));
+                }
+                Err(problem) => return Err(problem),
+            };
             // The newest task comes first. It is ours, since SQS allows one at a time.
             let task = answer.results.unwrap_or_default().into_iter().next();
-            let Some(task) = task else { return Ok(0) };
+            let Some(task) = task else {
+                return Ok(Moved::All(0));
+            };
             let moved = u64::try_from(task.approximate_number_of_messages_moved).unwrap_or(0);
             match task.status.as_deref() {
                 Some("RUNNING" | "CANCELLING") => tokio::time::sleep(POLL_MOVE_EVERY).await,
-                Some("COMPLETED") => return Ok(moved),
+                Some("COMPLETED") => return Ok(Moved::All(moved)),
                 other => {
                     let reason = task.failure_reason.unwrap_or_default();
                     return Err(BrokerError::Refused {
