@@ -64,7 +64,7 @@ pub use queue::{
     DEFAULT_PRIORITY, PausedQueues, PriorityCount, QueueCounts, QueuePause, QueueRole, QueueView,
 };
 pub use run::{JobRef, RunStatus, RunView};
-pub use sanitize::{last_lines, nearest, plain, reason};
+pub use sanitize::{last_lines, nearest, plain, reason, visible};
 pub use slot_range::{SlotChange, SlotRange};
 pub use snapshot::{MAX_RECENT_TASKS, Snapshot, WorkerSnapshot};
 pub use source::{Source, SourceHealth, SourceKind};

@@ -255,7 +255,7 @@ fn expected(schema: &Value) -> String {
 }
 
 /// Names the kind of a node.
-fn given(data: &Data) -> &'static str {
+pub(super) fn given(data: &Data) -> &'static str {
     match data {
         Data::List(_) => "a list",
         Data::Map(_) => "a mapping",

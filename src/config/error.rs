@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::merge::Origin;
+use crate::domain::visible;
 
 /// A problem in a file, or an ignored part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +23,9 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: ", self.line)?;
         if self.key.is_empty() {
-            return f.write_str(&self.text);
+            return f.write_str(&visible(&self.text));
         }
-        write!(f, "`{}` {}", self.key, self.text)
+        write!(f, "`{}` {}", visible(&self.key), visible(&self.text))
     }
 }
 
@@ -55,7 +56,7 @@ pub enum ConfigError {
         problems: Vec<Problem>,
     },
     /// A value, wherever it came from, is not usable.
-    #[error("{name} from {origin} cannot be used: {problem}")]
+    #[error("{} from {origin} cannot be used: {}", visible(.name), visible(.problem))]
     BadValue {
         /// The setting.
         name: String,
@@ -65,7 +66,7 @@ pub enum ConfigError {
         problem: String,
     },
     /// No deployment has this name.
-    #[error("there is no context {name} (from {origin}): {known}")]
+    #[error("there is no context {} (from {origin}): {}", visible(.name), visible(.known))]
     UnknownContext {
         /// The name.
         name: String,

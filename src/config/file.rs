@@ -9,7 +9,7 @@ use regex::Regex;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::check::Checker;
+use super::check::{Checker, given};
 use super::error::{ConfigError, Problem};
 use super::merge::Layer;
 use super::rows::joined;
@@ -157,7 +157,10 @@ impl Reader {
             return self.settings(entries, "");
         };
         for (key, _) in entries {
-            match key.as_key().unwrap_or_default() {
+            let Some(name) = self.name(key) else {
+                continue;
+            };
+            match name {
                 name if name == "execution" => {}
                 name if RUN_CONFIG.contains(&name.as_str()) => {
                     self.ignore(key.line, name, "only a run uses it");
@@ -173,18 +176,29 @@ impl Reader {
             }
         }
         for (key, config) in self.entries(execution, "execution").unwrap_or_default() {
-            match key.as_key() {
-                Some(name) if name == "config" => {
-                    let entries = self.entries(config, "execution.config");
-                    self.settings(entries.unwrap_or_default(), "execution.config.");
-                }
-                name => {
-                    let path = format!("execution.{}", name.unwrap_or_default());
-                    let known = std::iter::once("config");
-                    self.checker.unknown(key.line, &path, known);
-                }
+            let Some(name) = self.name(key) else {
+                continue;
+            };
+            if name == "config" {
+                let entries = self.entries(config, "execution.config");
+                self.settings(entries.unwrap_or_default(), "execution.config.");
+            } else {
+                let path = format!("execution.{name}");
+                let known = std::iter::once("config");
+                self.checker.unknown(key.line, &path, known);
             }
         }
+    }
+
+    /// The name that a key is; `None` for a key that is no name.
+    fn name(&mut self, key: &Node) -> Option<String> {
+        let text = match key.as_key() {
+            Some(name) if name.is_empty() => String::from("a key is empty; write its name"),
+            Some(name) => return Some(name),
+            None => format!("a key must be a text, not {}", given(&key.data)),
+        };
+        self.checker.add(key.line, "", text);
+        None
     }
 
     /// The entries of a mapping; `None` if there is nothing, or something else.
@@ -203,7 +217,9 @@ impl Reader {
     fn settings(&mut self, entries: &[(Node, Node)], path: &str) {
         let mut seen: BTreeMap<&str, (usize, String)> = BTreeMap::new();
         for (key, node) in entries {
-            let name = key.as_key().unwrap_or_default();
+            let Some(name) = self.name(key) else {
+                continue;
+            };
             let shown = format!("{path}{name}");
             let Some(row) = ROWS.iter().find(|row| row.is_named(&name)) else {
                 match FOREIGN.iter().find(|(foreign, _)| *foreign == name) {

@@ -110,7 +110,13 @@ impl Mistake {
 
     /// What only the other parser refuses.
     fn of_spans(error: &serde_saphyr::Error) -> Self {
-        let sentence = match error.without_snippet() {
+        let mut cause = error;
+        while let serde_saphyr::Error::AliasError { error, .. }
+        | serde_saphyr::Error::WithSnippet { error, .. } = cause
+        {
+            cause = error;
+        }
+        let sentence = match cause {
             serde_saphyr::Error::Budget { .. } => Some(DEEP),
             serde_saphyr::Error::NonFiniteFloat { .. } => {
                 Some("this number is not finite; if it is a text, put it in quotes")

@@ -17,6 +17,23 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(kept)
 }
 
+/// The text in one line, with its control characters as escapes: it is still to be recognised.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    Cow::Owned(line)
+}
+
 /// Maximum size of a [`reason`], in bytes.
 const REASON: usize = 1024;
 
@@ -72,6 +89,15 @@ pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_visible_text_is_one_line_and_says_what_was_in_it() {
+        assert_eq!(visible("größe"), "größe");
+        assert_eq!(
+            visible("a\x1b[31mred\nb\t\u{9b}"),
+            r"a\u{1b}[31mred\nb\t\u{9b}"
+        );
+    }
 
     #[test]
     fn nothing_that_a_terminal_obeys_is_left() {

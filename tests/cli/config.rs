@@ -214,6 +214,43 @@ fn config_check_refuses_a_queue_that_there_is_not_and_a_band_of_the_programs_own
 }
 
 #[test]
+fn config_check_prints_foreign_text_in_one_line_and_a_sentence_for_a_key_without_a_name() {
+    let folder = TempDir::new().unwrap();
+    let level = |outer: u32| {
+        let items = match outer {
+            0 => vec![String::from("x"); 10],
+            _ => vec![format!("*a{}", outer - 1); 10],
+        };
+        format!("a{outer}: &a{outer} [{}]\n", items.join(", "))
+    };
+    let bomb: Vec<String> = (0..6).map(level).collect();
+    let bomb = bomb.concat();
+    for (text, says) in [
+        (
+            "\"a\\e[31mred\\nb\": 1",
+            "line 1: `a\\u{1b}[31mred\\nb` is not a known key\n",
+        ),
+        ("[a]: 2", "line 1: a key must be a text, not a list"),
+        ("slots: 2\n'': 2", "line 2: a key is empty"),
+        (
+            "execution:\n  {a: b}: 2",
+            "line 2: a key must be a text, not a mapping",
+        ),
+        (
+            "execution: {config: {}}\n[a]: 2",
+            "line 2: a key must be a text, not a list",
+        ),
+        (
+            &bomb,
+            "line 6: this is nested too deeply, or grows too large by its aliases\n",
+        ),
+    ] {
+        let (code, found) = checked(&folder, text);
+        assert!(code == Some(1) && found.contains(says), "{text}: {found}");
+    }
+}
+
+#[test]
 fn config_check_refuses_what_no_worker_could_use_and_names_its_line() {
     let folder = TempDir::new().unwrap();
     let check = |text: &str| checked(&folder, text);
