@@ -51,12 +51,14 @@ resource "aws_s3_bucket" "large" {
 
 resource "aws_s3_bucket_lifecycle_configuration" "large" {
   bucket = aws_s3_bucket.large.id
+  # A message is kept for 14 days, and as a dead letter, which is sent anew, for 14 more. Its object is not sent
+  # anew, and is still needed when the dead letter is redriven on its last day.
   rule {
-    id     = "older than any message"
+    id     = "older than any message and its dead letter"
     status = "Enabled"
     filter {}
     expiration {
-      days = 15
+      days = 30
     }
   }
 }
