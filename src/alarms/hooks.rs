@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
+use url::Url;
 
 use super::judge::Found;
-use crate::config::AlarmHook;
+use crate::config::{AlarmHook, region_of_queue_url};
 use crate::domain::secrets::redact_text;
 use crate::domain::{Alarm, AlarmKind, BackOff, Timestamp};
 
@@ -72,6 +73,27 @@ pub struct Sender {
     pub worker: String,
     /// Its host.
     pub host: String,
+    /// What all workers of the deployment share: the base queue's region, account and name. The
+    /// rest of its URL may differ between hosts.
+    pub deployment: String,
+}
+
+impl Sender {
+    /// A worker of the deployment that has this base queue.
+    #[must_use]
+    pub fn new(worker: String, host: String, base_queue: &str) -> Self {
+        let path = Url::parse(base_queue).map(|url| url.path().trim_matches('/').to_owned());
+        let path = path.unwrap_or_default();
+        let deployment = match region_of_queue_url(base_queue) {
+            Some(region) => format!("{region}/{path}"),
+            None => path,
+        };
+        Self {
+            worker,
+            host,
+            deployment,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -252,3 +274,6 @@ async fn run(
 fn lock(status: &Mutex<Status>) -> MutexGuard<'_, Status> {
     status.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The message: an alarm as JSON, in the form of the hook's template.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{Job, Sender};
 use crate::config::{AlarmHook, HookTemplate};
@@ -8,6 +9,9 @@ use crate::domain::{AlarmChange, Severity};
 
 /// Maximum number of characters of `PagerDuty`'s summary.
 const SUMMARY: usize = 1024;
+
+/// Maximum length of `PagerDuty`'s `dedup_key`; it says characters, and these are bytes.
+const DEDUP_KEY: usize = 255;
 
 pub(super) fn change(job: &Job) -> AlarmChange {
     match job.ended {
@@ -58,6 +62,18 @@ fn slack(job: &Job) -> Value {
     json!({"text": format!("{sign} {text}\n`{id}`")})
 }
 
+/// Names an incident: the same at an alarm's begin and end, whichever worker sends it, and another
+/// one for each deployment, since several may share a routing key.
+fn dedup_key(sender: &Sender, job: &Job) -> String {
+    let mut key = format!("{}/{}", sender.deployment, job.id);
+    if key.len() > DEDUP_KEY {
+        let digest = format!("-{}", hex::encode(Sha256::digest(key.as_bytes())));
+        key.truncate(key.floor_char_boundary(DEDUP_KEY - digest.len()));
+        key.push_str(&digest);
+    }
+    key
+}
+
 fn pagerduty(hook: &AlarmHook, sender: &Sender, job: &Job) -> Value {
     let alarm = &job.alarm;
     let action = match job.ended {
@@ -68,7 +84,7 @@ fn pagerduty(hook: &AlarmHook, sender: &Sender, job: &Job) -> Value {
     json!({
         "routing_key": hook.routing_key,
         "event_action": action,
-        "dedup_key": job.id,
+        "dedup_key": dedup_key(sender, job),
         "client": "dagster-taskiq-tui",
         "payload": {
             "summary": summary,

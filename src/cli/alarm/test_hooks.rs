@@ -36,10 +36,7 @@ pub(super) async fn test(args: TestArgs) -> Result<ExitCode, AlarmError> {
     // Hooks need no queue.
     let settings = connection.settings(Partial::default(), true)?;
     let hooks = chosen(&settings.alarm_hooks.value, args.hook.as_deref())?;
-    let sender = Sender {
-        worker: own_name(),
-        host: own_host(),
-    };
+    let sender = Sender::new(own_name(), own_host(), &settings.queue_url.value);
     let mut exit = ExitCode::SUCCESS;
     for hook in hooks {
         let problem = alarms::test_hook(hook, &sender).await.err();

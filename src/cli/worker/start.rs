@@ -195,10 +195,11 @@ async fn assemble(
         webserver_url: settings.webserver_url.value.clone(),
     };
     let alarms = Watch::start(alarms::Options {
-        sender: alarms::Sender {
-            worker: identity.id.clone(),
-            host: identity.hostname.clone(),
-        },
+        sender: alarms::Sender::new(
+            identity.id.clone(),
+            identity.hostname.clone(),
+            &settings.queue_url.value,
+        ),
         settings: settings.alarms.value.clone(),
         hooks: settings.alarm_hooks.value.clone(),
         folders: folders(settings),
