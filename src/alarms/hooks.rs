@@ -1,6 +1,6 @@
 //! Sends alarms to hooks: commands and URLs. One task a hook sends one delivery after the other, and
-//! tries again until it arrives. Everything is bounded: the deliveries that wait, their rate, each
-//! try's time, and the output of a command.
+//! tries again until it arrives, unless the answer says that it never will. Everything is bounded:
+//! the deliveries that wait, the rate of begins, each try's time, and the output of a command.
 
 mod body;
 mod send;
@@ -33,10 +33,14 @@ const BACK_OFF: BackOff = BackOff {
     longest: Duration::from_mins(1),
 };
 
-/// Time after which a delivery is given up.
+/// Time after which a delivery is given up, and for which a refused one is shown.
 const GIVE_UP: Duration = Duration::from_hours(1);
 
-/// Maximum number of deliveries of one hook within [`RATE_WINDOW`].
+/// Number of begins that did not arrive which a hook remembers, to leave out their ends.
+const UNHEARD: usize = 512;
+
+/// Maximum number of begins of one hook within [`RATE_WINDOW`]. Ends are not counted: there is at
+/// most one for each begin that arrived, and one that is missing leaves an incident open.
 const RATE: usize = 60;
 const RATE_WINDOW: Duration = Duration::from_hours(1);
 
@@ -96,16 +100,56 @@ impl Sender {
     }
 }
 
+/// Names of deliveries that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    /// Those that arrived.
+    pub arrived: Vec<Value>,
+    /// Those that were given up or dropped.
+    pub lost: Vec<Value>,
+}
+
+/// A delivery that the hook does not want.
+#[derive(Debug)]
+struct Refused {
+    id: String,
+    reason: String,
+    at: Instant,
+}
+
 #[derive(Debug, Default)]
 struct Status {
     /// Deliveries that were taken and have not ended.
     open: Vec<Job>,
-    /// Names of those that have ended since the last report.
-    ended: Vec<Value>,
+    /// Those that have ended since the last report.
+    outcomes: Outcomes,
+    /// Ids and periods of the last alarms whose begin did not arrive.
+    unheard: VecDeque<(String, String)>,
     /// The reason of the last failure, until a delivery arrives.
     failing: Option<String>,
-    /// Times of the last deliveries.
+    /// The last delivery that was refused.
+    refused: Option<Refused>,
+    /// Times of the last begins.
     sent: VecDeque<Instant>,
+}
+
+impl Status {
+    /// Notes that a delivery will not be made.
+    fn lose(&mut self, job: &Job) {
+        self.outcomes.lost.push(job.name());
+        if job.ended.is_none() {
+            self.unheard.push_back((job.id.clone(), job.since.clone()));
+            if self.unheard.len() > UNHEARD {
+                self.unheard.pop_front();
+            }
+        }
+    }
+
+    /// Whether a delivery is the end of an alarm whose begin did not arrive.
+    fn is_unheard(&self, job: &Job) -> bool {
+        let mut unheard = self.unheard.iter();
+        job.ended.is_some() && unheard.any(|(id, since)| *id == job.id && *since == job.since)
+    }
 }
 
 /// A hook with its task.
@@ -141,7 +185,8 @@ impl Runner {
         !own && self.hook.takes(alarm.kind, alarm.severity)
     }
 
-    /// Takes a delivery. One that does not fit, or comes too often, is dropped and logged.
+    /// Takes a delivery. A begin that does not fit, or comes too often, is dropped and logged. An end
+    /// that does not fit is left to the board, which gives it out again.
     pub fn deliver(&self, job: Job) {
         let mut status = lock(&self.status);
         if status.open.contains(&job) {
@@ -149,55 +194,74 @@ impl Runner {
         }
         let name = &self.hook.name;
         let now = Instant::now();
+        let is_begin = job.ended.is_none();
         status.sent.retain(|at| now - *at < RATE_WINDOW);
-        if status.sent.len() >= RATE {
+        if is_begin && status.sent.len() >= RATE {
             warn!(
                 "alarm hook {name}: {} was not sent, after {RATE} within an hour",
                 job.id
             );
-            status.ended.push(job.name());
-            return;
-        }
-        if self.jobs.try_send(job.clone()).is_ok() {
-            status.sent.push_back(now);
+            status.lose(&job);
+        } else if self.jobs.try_send(job.clone()).is_ok() {
+            if is_begin {
+                status.sent.push_back(now);
+            }
             status.open.push(job);
         } else {
+            let then = if is_begin {
+                ""
+            } else {
+                ", its end has to wait"
+            };
             warn!(
-                "alarm hook {name}: {} was not sent, {WAITING} deliveries wait",
+                "alarm hook {name}: {} was not sent, {WAITING} deliveries wait{then}",
                 job.id
             );
-            status.ended.push(job.name());
+            if is_begin {
+                status.lose(&job);
+            }
         }
     }
 
     /// The deliveries that have ended since the last call, and those that have not.
-    pub fn progress(&self) -> (Vec<Value>, Vec<Value>) {
+    pub fn progress(&self) -> (Outcomes, Vec<Value>) {
         let mut status = lock(&self.status);
         let open = status.open.iter().map(Job::name).collect();
-        (std::mem::take(&mut status.ended), open)
+        (std::mem::take(&mut status.outcomes), open)
     }
 
     /// Takes back what [`Runner::progress`] returned and could not be reported.
-    pub fn regress(&self, ended: Vec<Value>) {
-        lock(&self.status).ended.extend(ended);
+    pub fn regress(&self, outcomes: Outcomes) {
+        let mut status = lock(&self.status);
+        status.outcomes.arrived.extend(outcomes.arrived);
+        status.outcomes.lost.extend(outcomes.lost);
     }
 
     /// Whether something has ended that was not reported yet.
     pub fn has_news(&self) -> bool {
-        !lock(&self.status).ended.is_empty()
+        let outcomes = &lock(&self.status).outcomes;
+        !outcomes.arrived.is_empty() || !outcomes.lost.is_empty()
     }
 
-    /// Adds the alarm of a hook that fails.
+    /// Adds the alarm of a hook that fails, or that refused a delivery within the last hour.
     pub fn judge(&self, found: &mut Found) {
         let status = lock(&self.status);
-        if let Some(reason) = &status.failing {
-            let name = &self.hook.name;
-            let text = match status.open.len() {
+        let name = &self.hook.name;
+        let text = if let Some(reason) = &status.failing {
+            match status.open.len() {
+                0 => format!("Alarm hook {name} fails: {reason}"),
                 1 => format!("Alarm hook {name} fails, 1 delivery waits: {reason}"),
                 waiting => format!("Alarm hook {name} fails, {waiting} deliveries wait: {reason}"),
-            };
-            found.warning(AlarmKind::Hook, name, text);
-        }
+            }
+        } else if let Some(refused) = &status.refused
+            && refused.at.elapsed() < GIVE_UP
+        {
+            let Refused { id, reason, .. } = refused;
+            format!("Alarm hook {name} does not take {id}, which was not sent: {reason}")
+        } else {
+            return;
+        };
+        found.warning(AlarmKind::Hook, name, text);
     }
 }
 
@@ -240,35 +304,53 @@ async fn run(
     mut jobs: mpsc::Receiver<Job>,
     status: Arc<Mutex<Status>>,
 ) {
-    let name = &hook.name;
     while let Some(job) = jobs.recv().await {
-        let begun = Instant::now();
-        for failures in 0.. {
-            let problem = match send::send(&hook, &sender, &job).await {
-                Ok(()) => {
-                    info!("alarm hook {name}: sent {}", job.id);
-                    lock(&status).failing = None;
-                    break;
-                }
-                Err(problem) => redact_text(&problem.to_string()).into_owned(),
-            };
-            lock(&status).failing = Some(problem.clone());
-            if begun.elapsed() >= GIVE_UP {
-                warn!("alarm hook {name}: {} is given up: {problem}", job.id);
-                break;
-            }
-            let pause = BACK_OFF.after(failures);
-            let seconds = pause.as_secs();
-            warn!(
-                "alarm hook {name}: {} is sent again in {seconds} s: {problem}",
-                job.id
-            );
-            sleep(pause).await;
-        }
+        let is_unheard = lock(&status).is_unheard(&job);
+        let has_arrived = !is_unheard && attempt(&hook, &sender, &job, &status).await;
         let mut status = lock(&status);
         status.open.retain(|open| *open != job);
-        status.ended.push(job.name());
+        if has_arrived {
+            status.outcomes.arrived.push(job.name());
+        } else {
+            status.lose(&job);
+        }
     }
+}
+
+/// Tries until a delivery arrives, is refused, or its time is over; whether it arrived.
+async fn attempt(hook: &AlarmHook, sender: &Sender, job: &Job, status: &Mutex<Status>) -> bool {
+    let (name, id) = (&hook.name, &job.id);
+    let begun = Instant::now();
+    for failures in 0.. {
+        let problem = match send::send(hook, sender, job).await {
+            Ok(()) => {
+                info!("alarm hook {name}: sent {id}");
+                lock(status).failing = None;
+                return true;
+            }
+            Err(problem) => problem,
+        };
+        let reason = redact_text(&problem.to_string()).into_owned();
+        lock(status).failing = Some(reason.clone());
+        if problem.is_final() {
+            warn!("alarm hook {name}: {id} is not sent again: {reason}");
+            lock(status).refused = Some(Refused {
+                id: id.clone(),
+                reason,
+                at: Instant::now(),
+            });
+            return false;
+        }
+        if begun.elapsed() >= GIVE_UP {
+            warn!("alarm hook {name}: {id} is given up: {reason}");
+            return false;
+        }
+        let pause = BACK_OFF.after(failures);
+        let seconds = pause.as_secs();
+        warn!("alarm hook {name}: {id} is sent again in {seconds} s: {reason}");
+        sleep(pause).await;
+    }
+    false
 }
 
 fn lock(status: &Mutex<Status>) -> MutexGuard<'_, Status> {

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -23,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
 use super::facts::{self, Facts};
-use super::hooks::{Runner, Sender};
+use super::hooks::{Outcomes, Runner, Sender};
 use super::judge::{self, Found};
 use super::silence::Silence;
 use crate::config::{AlarmHook, AlarmSettings};
@@ -108,7 +107,7 @@ struct Standing {
 /// Outcome of a task of the watcher.
 enum Done {
     /// With the ended deliveries that were reported, by their hook's position.
-    Synced(Box<Result<Agreed, String>>, Vec<(usize, Vec<Value>)>),
+    Synced(Box<Result<Agreed, String>>, Vec<(usize, Outcomes)>),
     Acknowledged(BTreeMap<String, Acknowledgement>),
     Answered,
 }

@@ -34,7 +34,7 @@ def sync(instance: DagsterInstance, worker: str, *, sees: bool, **more: Any) -> 
     alarm = {**ALARM, "since": f"{worker}-began"}
     report = {"id": "disk/here", "since": alarm["since"], "alarm": alarm, "due": ["ops"]}
     request = {"worker": worker, "open": [report] if sees else [], "hooks": ["ops"]}
-    request.update({"done": [], "working": [], **more})
+    request.update({"done": [], "lost": [], "working": [], **more})
     answer = alarm_board.sync(instance, request)
     for grant in answer["grants"]:
         assert grant["alarm"]["since"] == grant["since"], "its begin is that of the first report"
@@ -85,6 +85,21 @@ def test_the_end_of_an_alarm_whose_begin_was_never_delivered_is_not_either(
 ) -> None:
     assert sync(instance, "one", sees=True) == ["ops/started one-began"]
     assert sync(instance, "one", sees=False) == []
+
+
+def test_a_begin_that_was_given_up_is_not_made_by_another_worker_and_has_no_end(
+    instance: DagsterInstance, clock: Clock
+) -> None:
+    assert sync(instance, "one", sees=True) == ["ops/started one-began"]
+    name = ["disk/here", "one-began", "ops/started"]
+    assert sync(instance, "one", sees=True, lost=[name]) == []
+    assert sync(instance, "one", sees=True, done=[name]) == [], "it stays given up"
+    clock.now += alarm_board.GRANT + 1
+    assert sync(instance, "two", sees=True) == []
+    sync(instance, "one", sees=False)
+    assert sync(instance, "two", sees=False) == []
+    clock.now += 1
+    assert sync(instance, "two", sees=True) == ["ops/started two-began"], "it began anew"
 
 
 def test_the_writes_of_a_steady_state_do_not_grow_with_the_number_of_workers(
@@ -150,7 +165,7 @@ def test_a_worker_reads_on_the_board_what_began_and_ended(
     def listed(worker: str, *, sees: bool) -> list[tuple[str, bool]]:
         report = {"id": "disk/here", "since": f"{worker}-began", "alarm": ALARM, "due": []}
         request = {"worker": worker, "open": [report] if sees else [], "hooks": []}
-        answer = alarm_board.sync(instance, {**request, "done": [], "working": []})
+        answer = alarm_board.sync(instance, {**request, "done": [], "lost": [], "working": []})
         return [(alarm["since"], bool(alarm["ended"])) for alarm in answer["alarms"]]
 
     assert listed("one", sees=True) == [("one-began", False)]
@@ -207,7 +222,7 @@ def test_the_board_forgets_alarms_and_is_bounded(instance: DagsterInstance, cloc
     reports = [
         {"id": f"queue/{number}", "since": "t", "alarm": ALARM, "due": []} for number in range(600)
     ]
-    request = {"worker": "one", "open": reports, "hooks": [], "done": [], "working": []}
+    request = {"worker": "one", "open": reports, "hooks": [], "done": [], "lost": [], "working": []}
     alarm_board.sync(instance, request)
     clock.now += 1
     alarm_board.sync(instance, {**request, "open": []})

@@ -63,6 +63,26 @@ pub enum HookError {
     Late(u64),
 }
 
+impl HookError {
+    /// Whether the same message would get the same answer: the receiver blames the request, and
+    /// neither its time (408, 425) nor its rate (429).
+    pub(super) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Status {
+                status: 400..500,
+                ..
+            }
+        ) && !matches!(
+            self,
+            Self::Status {
+                status: 408 | 425 | 429,
+                ..
+            }
+        )
+    }
+}
+
 pub(super) async fn send(hook: &AlarmHook, sender: &Sender, job: &Job) -> Result<(), HookError> {
     let limit = Duration::from_secs(hook.timeout);
     if hook.command.is_empty() {

@@ -1,12 +1,55 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use super::*;
 use crate::domain::Severity;
 
+/// Answers every request with the status that its body names after `status `, or else 204.
+async fn endpoint() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream));
+        }
+    });
+    url
+}
+
+async fn answer(mut stream: TcpStream) {
+    let mut request = String::new();
+    let mut part = [0; 4096];
+    while !request.ends_with('}') {
+        let read = stream.read(&mut part).await.unwrap();
+        request.push_str(std::str::from_utf8(&part[..read]).unwrap());
+    }
+    let status = request
+        .split_once("status ")
+        .map_or("204", |(_, rest)| &rest[..3]);
+    let answer = format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    // The hook may have ended with its test.
+    let _ = stream.write_all(answer.as_bytes()).await;
+}
+
 fn hook(settings: Value) -> AlarmHook {
     serde_json::from_value(settings).unwrap()
+}
+
+async fn runner() -> Runner {
+    let hook = hook(json!({"name": "web", "url": endpoint().await}));
+    Runner::start(hook, sender("http://127.0.0.1:9324/000000000000/tasks"))
+}
+
+/// A hook that takes everything, and needs no TLS as a client of HTTP does in each try.
+fn willing() -> Runner {
+    let hook = hook(json!({"name": "mail", "command": ["true"]}));
+    Runner::start(hook, sender("http://127.0.0.1:9324/000000000000/tasks"))
 }
 
 fn sender(queue: &str) -> Sender {
@@ -24,6 +67,107 @@ fn job(runner_key: &str, about: &str, ended: Option<Timestamp>) -> Job {
         alarm,
         ended,
     }
+}
+
+/// Waits until nothing is open; the ids of the deliveries that arrived, and of those that were lost.
+async fn outcomes(runner: &Runner) -> (Vec<String>, Vec<String>) {
+    let over = async {
+        while !lock(&runner.status).open.is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_mins(1), over).await.unwrap();
+    let (outcomes, _) = runner.progress();
+    let names = |names: Vec<Value>| {
+        let name = |name: &Value| format!("{} {}", name[0], name[2]).replace('"', "");
+        names.iter().map(name).collect()
+    };
+    (names(outcomes.arrived), names(outcomes.lost))
+}
+
+#[tokio::test]
+async fn a_refused_alarm_holds_up_no_other_and_the_hooks_own_alarm_says_why() {
+    let runner = runner().await;
+    let key = runner.key.clone();
+    for about in ["status 400", "status 404", "fine"] {
+        runner.deliver(job(&key, about, None));
+    }
+    let begun = Instant::now();
+    let (arrived, lost) = outcomes(&runner).await;
+    assert!(begun.elapsed() < BACK_OFF.first, "nothing was tried again");
+    assert_eq!(arrived, [format!("disk/fine {key}/started")]);
+    let refused = ["400", "404"].map(|status| format!("disk/status {status} {key}/started"));
+    assert_eq!(lost, refused);
+    let mut found = Found::default();
+    runner.judge(&mut found);
+    assert_eq!(
+        found.0[0].text,
+        "Alarm hook web does not take disk/status 404, which was not sent: its URL answered 404: \
+         no reason was given"
+    );
+
+    runner.deliver(job(&key, "status 403", None));
+    outcomes(&runner).await;
+    let mut found = Found::default();
+    runner.judge(&mut found);
+    let text = &found.0[0].text;
+    assert!(
+        text.starts_with("Alarm hook web fails: its URL answered 403"),
+        "{text}"
+    );
+}
+
+#[test]
+fn answers_that_blame_time_or_rate_and_those_of_a_broken_server_are_not_final() {
+    let all = 300..600;
+    let r#final: BTreeSet<u16> = all
+        .filter(|status| {
+            let (status, text) = (*status, String::new());
+            HookError::Status { status, text }.is_final()
+        })
+        .collect();
+    let expected = (400..500).filter(|status| ![408, 425, 429].contains(status));
+    assert_eq!(r#final, expected.collect());
+    assert!(!HookError::Late(10).is_final());
+}
+
+#[tokio::test]
+async fn a_storm_drops_begins_and_sends_the_ends_of_those_that_arrived() {
+    let runner = willing();
+    let key = runner.key.clone();
+    for number in 0..=RATE {
+        runner.deliver(job(&key, &number.to_string(), None));
+    }
+    let (arrived, lost) = outcomes(&runner).await;
+    assert_eq!(arrived.len(), RATE);
+    assert_eq!(lost, [format!("disk/{RATE} {key}/started")]);
+    let now = Some(Timestamp::now());
+    for number in 0..=RATE {
+        runner.deliver(job(&key, &number.to_string(), now));
+    }
+    let (arrived, lost) = outcomes(&runner).await;
+    assert_eq!(arrived.len(), RATE);
+    assert_eq!(
+        lost,
+        [format!("disk/{RATE} {key}/ended")],
+        "nobody knows of it"
+    );
+}
+
+#[tokio::test]
+async fn an_end_that_does_not_fit_is_neither_sent_nor_lost() {
+    let runner = willing();
+    let key = runner.key.clone();
+    let now = Some(Timestamp::now());
+    // The hook's task has not run yet: all of them wait.
+    for number in 0..=WAITING {
+        runner.deliver(job(&key, &number.to_string(), now));
+    }
+    let (arrived, lost) = outcomes(&runner).await;
+    assert_eq!((arrived.len(), lost.len()), (WAITING, 0));
+    runner.deliver(job(&key, &WAITING.to_string(), now));
+    let (arrived, _) = outcomes(&runner).await;
+    assert_eq!(arrived, [format!("disk/{WAITING} {key}/ended")]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{Done, Standing, Watcher};
-use crate::alarms::hooks::{Job, Runner};
+use crate::alarms::hooks::{Job, Outcomes, Runner};
 use crate::domain::{Acknowledgement, Alarm, Timestamp};
 
 /// Interval of the agreement with the other workers while there are alarms, and without any: then
@@ -94,18 +94,21 @@ impl Watcher {
     }
 
     /// The request to the board, and the ended deliveries in it by their runner's position.
-    fn request(&self) -> (Value, Vec<(usize, Vec<Value>)>) {
+    fn request(&self) -> (Value, Vec<(usize, Outcomes)>) {
         let mut ended = Vec::new();
-        let (mut done, mut working): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+        let (mut done, mut lost, mut working) = (Vec::<Value>::new(), Vec::new(), Vec::new());
         for (position, runner) in self.runners.iter().enumerate() {
             let (over, open) = runner.progress();
-            done.extend(over.iter().cloned());
+            done.extend(over.arrived.iter().cloned());
+            lost.extend(over.lost.iter().cloned());
             working.extend(open);
             ended.push((position, over));
         }
         for (id, known) in self.open() {
             let alone = known.alone.iter();
-            done.extend(alone.map(|key| job(id, key.clone(), &known.alarm, None).name()));
+            let names = alone.map(|key| job(id, key.clone(), &known.alarm, None).name());
+            // Once one is reported as lost, the board keeps that.
+            done.extend(names.filter(|name| !lost.contains(name) && !working.contains(name)));
         }
         let open: Vec<Value> = self
             .open()
@@ -119,16 +122,13 @@ impl Watcher {
         let hooks: Vec<&String> = self.runners.iter().map(|runner| &runner.key).collect();
         let worker = &self.options.sender.worker;
         let request = json!({
-            "worker": worker, "open": open, "hooks": hooks, "done": done, "working": working,
+            "worker": worker, "open": open, "hooks": hooks, "done": done, "lost": lost,
+            "working": working,
         });
         (request, ended)
     }
 
-    pub(super) fn agreed(
-        &mut self,
-        agreed: Result<Agreed, String>,
-        ended: Vec<(usize, Vec<Value>)>,
-    ) {
+    pub(super) fn agreed(&mut self, agreed: Result<Agreed, String>, ended: Vec<(usize, Outcomes)>) {
         self.is_syncing = false;
         self.synced = Some(Instant::now());
         let Agreed {
@@ -144,8 +144,8 @@ impl Watcher {
                     warn!("{problem}; alarms cannot be agreed on with other workers");
                 }
                 self.failing.get_or_insert_with(Instant::now);
-                for (position, names) in ended {
-                    self.runners[position].regress(names);
+                for (position, outcomes) in ended {
+                    self.runners[position].regress(outcomes);
                 }
                 return;
             }

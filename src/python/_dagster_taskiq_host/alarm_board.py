@@ -73,8 +73,9 @@ def sync(instance: DagsterInstance, request: dict[str, Any]) -> dict[str, Any]:
     """Reports what a worker sees and has delivered; returns what it is to deliver.
 
     ``open``: alarms it sees, each with its ``id``, the ``alarm`` itself and the keys of the hooks
-    that are ``due`` for its begin. ``hooks``: keys of all hooks of the worker. ``done``,
-    ``working``: deliveries that it has ended, or is still trying, as ``[id, since, hook/phase]``.
+    that are ``due`` for its begin. ``hooks``: keys of all hooks of the worker. ``done``, ``lost``,
+    ``working``: deliveries that have arrived, that it has given up or dropped, or that it is still
+    trying, as ``[id, since, hook/phase]``. The end of an alarm whose begin was lost is not granted.
 
     The result has also ``alarms``, those that the worker sees and those that have ended, as they
     are on the board; and ``is_ending``, whether one ends soon if no worker reports it.
@@ -97,11 +98,11 @@ def _agree(board: Board, request: dict[str, Any]) -> dict[str, Any]:
     }
     for report in reports.values():
         _witness(alarms, report, worker, now)
-    for deliveries, ended in ((request["done"], True), (request["working"], False)):
-        for alarm_id, since, key in deliveries:
+    for outcome in ("done", "lost", "working"):
+        for alarm_id, since, key in request[outcome]:
             entry = alarms.get(alarm_id)
             if entry is not None and entry["since"] == since:
-                _note_delivery(entry["sent"], key, worker, ended, now)
+                _note_delivery(entry["sent"], key, worker, outcome, now)
     acknowledged = _acknowledged(board, now)
     grants = []
     for alarm_id, report in reports.items():
@@ -118,7 +119,7 @@ def _agree(board: Board, request: dict[str, Any]) -> dict[str, Any]:
             due = [
                 f"{hook}/ended"
                 for hook in request["hooks"]
-                if entry["sent"].get(f"{hook}/started", {}).get("done")
+                if _has_arrived(entry["sent"].get(f"{hook}/started", {}))
             ]
             grants += _grant(alarm_id, entry, due, worker, now)
     _forget(alarms, now)
@@ -159,13 +160,19 @@ def _update(entry: dict[str, Any], report: dict[str, Any]) -> None:
     entry["alarm"] = {**report["alarm"], "since": entry["since"]}
 
 
-def _note_delivery(sent: dict[str, Any], key: str, worker: str, ended: bool, now: float) -> None:
-    known = sent.get(key)
+def _has_arrived(delivery: dict[str, Any]) -> bool:
+    return bool(delivery.get("done")) and not delivery.get("lost")
+
+
+def _note_delivery(sent: dict[str, Any], key: str, worker: str, outcome: str, now: float) -> None:
+    known, ended = sent.get(key), outcome != "working"
     if known is not None and known["done"]:
         return
     is_fresh = known is not None and known["by"] == worker and now - known["at"] < REFRESH
     if ended or not is_fresh:
         sent[key] = {"by": worker, "at": now, "done": ended}
+        if outcome == "lost":
+            sent[key]["lost"] = True
 
 
 def _end(entry: dict[str, Any], now: float) -> None:
