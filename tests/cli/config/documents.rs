@@ -5,6 +5,7 @@ use super::{program, shown, texts, written};
 use crate::support::{self, python};
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -149,52 +150,67 @@ fn the_schema_takes_what_the_program_takes_and_describes_every_setting() {
 
 #[test]
 fn bash_loads_the_completions_and_the_manual_page_is_one() {
-    let script = "source <(\"$0\" completions bash) && complete -p dagster-taskiq-tui";
-    let mut bash = Command::new("bash");
-    let output = bash
-        .args(["-c", script])
-        .arg(support::binary())
-        .output()
-        .unwrap();
-    let (text, errors) = texts(&output);
-    assert!(
-        text.contains("-F _dagster") && text.contains("dagster-taskiq-tui"),
-        "{text}{errors}"
-    );
-    for (typed, offered) in [
-        ("worker sta", "start"),
-        ("queue redr", "redrive"),
-        ("worker start --isolation re", "reuse"),
-        ("worker start --log-format j", "json"),
+    for (name, function) in [
+        ("dagster-taskiq-tui", "_dagster__taskiq__tui"),
+        ("dagster-taskiq", "_dagster__taskiq"),
     ] {
-        let script = "source <(\"$0\" completions bash)
-            COMP_WORDS=(dagster-taskiq-tui $1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-            _dagster__taskiq__tui \"${COMP_WORDS[0]}\" \"${COMP_WORDS[-1]}\" \"${COMP_WORDS[-2]}\"
-            echo \"${COMPREPLY[@]}\"";
+        let program = support::binary().with_file_name(name);
+        let script = format!("source <(\"$0\" completions bash) && complete -p {name}");
         let mut bash = Command::new("bash");
-        let bash = bash.args(["-c", script]).arg(support::binary()).arg(typed);
-        let (text, errors) = texts(&bash.output().unwrap());
+        let output = bash.args(["-c", &script]).arg(&program).output().unwrap();
+        let (text, errors) = texts(&output);
         assert!(
-            text.split_whitespace().any(|word| word == offered),
-            "{typed}: {text}{errors}"
+            text.contains(&format!("-F {function} ")) && text.contains(name),
+            "{text}{errors}"
         );
-    }
-    for shell in ["zsh", "fish"] {
-        let output = program(&["completions", shell]).output().unwrap();
-        assert!(texts(&output).0.contains("config"));
+        for (typed, offered) in [
+            ("worker sta", "start"),
+            ("queue redr", "redrive"),
+            ("worker start --isolation re", "reuse"),
+            ("worker start --log-format j", "json"),
+        ] {
+            let script = format!(
+                "source <(\"$0\" completions bash)
+                COMP_WORDS=({name} $1); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+                {function} \"${{COMP_WORDS[0]}}\" \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"
+                echo \"${{COMPREPLY[@]}}\""
+            );
+            let mut bash = Command::new("bash");
+            let bash = bash.args(["-c", &script]).arg(&program).arg(typed);
+            let (text, errors) = texts(&bash.output().unwrap());
+            assert!(
+                text.split_whitespace().any(|word| word == offered),
+                "{name} {typed}: {text}{errors}"
+            );
+        }
+        let calls = [
+            ("zsh", format!("#compdef {name}\n")),
+            ("fish", format!("complete -c {name} ")),
+        ];
+        for (shell, registered) in calls {
+            let output = Command::new(&program).args(["completions", shell]).output();
+            let (text, errors) = texts(&output.unwrap());
+            assert!(text.contains(&registered), "{name}: {text}{errors}");
+            let other = if name == "dagster-taskiq" {
+                "-c dagster-taskiq-tui"
+            } else {
+                "-c dagster-taskiq "
+            };
+            assert!(!text.contains(other), "{name}: {text}");
+        }
     }
     let (page, _) = texts(&program(&["man"]).output().unwrap());
     assert!(page.contains(".TH dagster-taskiq-tui 1"), "{page}");
     let folder = TempDir::new().unwrap();
-    let output = program(&["man", "--dir"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success());
-    assert!(
-        folder
-            .path()
-            .join("dagster-taskiq-tui-worker-start.1")
-            .is_file()
-    );
+    let pages = folder.path().join("share/man1");
+    let written = |pages: &Path| {
+        let output = program(&["man", "--dir"]).arg(pages).output().unwrap();
+        (output.status.success(), texts(&output).1)
+    };
+    assert_eq!(written(&pages), (true, String::new()), "the folder is made");
+    let page = pages.join("dagster-taskiq-tui-worker-start.1");
+    assert!(page.is_file());
+    let (is_written, errors) = written(&page);
+    let says = format!("cannot write manual pages into {}: ", page.display());
+    assert!(!is_written && errors.contains(&says), "{errors}");
 }
