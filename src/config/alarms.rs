@@ -271,12 +271,31 @@ impl AlarmHook {
                 format!("the hook {name} has the template `pagerduty` and needs a `routing_key`");
             return Some(Flaw::new("", text));
         }
+        if let Some((key, reason)) = self.unused() {
+            return Some(Flaw::new(key, format!("the hook {name} {reason}")));
+        }
         let header = self.header_map().err()?;
         let text = format!(
             "the hook {name} cannot send it: the name of a header has no spaces, and its value no \
              line ends and only letters of ASCII"
         );
         Some(Flaw::new(header.escape_debug().to_string(), text).within("headers"))
+    }
+
+    /// A key that has no effect beside the others, and why.
+    fn unused(&self) -> Option<(&'static str, &'static str)> {
+        let of_url = "has a `command`, and this is for a `url`: leave it out";
+        let is_command = !self.command.is_empty();
+        if is_command && self.template != HookTemplate::Generic {
+            Some(("template", of_url))
+        } else if is_command && !self.headers.is_empty() {
+            Some(("headers", of_url))
+        } else if self.routing_key.is_some() && self.template != HookTemplate::Pagerduty {
+            let of_template = "needs the `template: pagerduty` for it: set that, or leave it out";
+            Some(("routing_key", of_template))
+        } else {
+            None
+        }
     }
 
     /// Whether an alarm is sent by it.

@@ -350,6 +350,35 @@ fn config_check_refuses_what_no_worker_could_use_and_names_its_line() {
 }
 
 #[test]
+fn a_key_without_effect_in_an_alarm_hook_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let hook = |rest: &str| format!("alarm_hooks:\n  - name: first\n    {rest}\n");
+    for (text, says) in [
+        (
+            &hook("command: ['true']\n    template: slack"),
+            "line 4: `alarm_hooks[0].template` cannot be used: the hook first has a `command`, and",
+        ),
+        (
+            &hook("command: ['true']\n    headers: {A: b}"),
+            "line 4: `alarm_hooks[0].headers` cannot be used: the hook first has a `command`, and",
+        ),
+        (
+            &hook("url: http://h/\n    routing_key: k"),
+            "line 4: `alarm_hooks[0].routing_key` cannot be used: the hook first needs the \
+             `template: pagerduty`",
+        ),
+    ] {
+        let file = written(&folder, text);
+        let output = program(&["config", "check"]).arg(&file).output().unwrap();
+        let found = texts(&output).0;
+        assert!(
+            !output.status.success() && found.contains(says),
+            "{text}: {found}"
+        );
+    }
+}
+
+#[test]
 fn a_wrong_variable_or_flag_is_named_itself() {
     let sentence = |words: &[&str], variables: &[(&str, &[u8])]| {
         let mut command = program(words);
