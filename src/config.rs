@@ -29,6 +29,7 @@ pub use merge::{Layer, Origin, Setting};
 pub use region::region_of_queue_url;
 pub use rows::Row;
 pub use table::{Partial, ROWS, Settings};
+pub(crate) use values::flag_with;
 pub use values::{Band, WorkerLost};
 
 /// Default endpoint of the embedded broker.

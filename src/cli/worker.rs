@@ -25,7 +25,7 @@ use super::block_on;
 use super::child::ChildError;
 use super::connection::ConnectionArgs;
 use super::reason::ReasonArgs;
-use crate::config::{ConfigError, Listen, Partial, Settings};
+use crate::config::{ConfigError, Listen, Partial, Settings, flag_with};
 use crate::domain::{Command, Isolation, LogFormat, SlotChange, SlotRange, parse_seconds};
 use crate::environment::packages::UnpackError;
 use crate::fork_server::ForkServerError;
@@ -208,7 +208,7 @@ impl StartArgs {
         let mut words = flags.to_words();
         let mut add = |flag: &str, path: &Option<PathBuf>| {
             if let Some(path) = path {
-                words.extend([flag.into(), path.into()]);
+                words.push(flag_with(flag, path));
             }
         };
         add("--config-yaml", &connection.config_yaml);
@@ -337,6 +337,17 @@ pub enum WorkerError {
         worker: String,
         /// The time it had.
         seconds: u64,
+    },
+    /// The file of `--pid-file`.
+    #[error(
+        "cannot write the pid file {path}: {source}; name a file in an existing folder that this user \
+         can write, or such a folder, with --pid-file"
+    )]
+    PidFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
     },
     /// Signals or the runtime.
     #[error("cannot set up this process: {0}; check its limits (ulimit -a)")]

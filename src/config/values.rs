@@ -1,7 +1,7 @@
 //! Types of settings, and the JSON schema of each.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ pub(super) trait SettingValue: Serialize + DeserializeOwned {
             let text = value
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
-            words.extend([flag.into(), text.into()]);
+            words.push(flag_with(flag, text));
         };
         match self.to_json() {
             Value::Bool(false) => {}
@@ -75,6 +75,14 @@ pub(super) trait SettingValue: Serialize + DeserializeOwned {
             value => add(&value),
         }
     }
+}
+
+/// `--flag=value`: a value of its own that begins with a hyphen would be taken for a flag.
+pub(crate) fn flag_with(flag: &str, value: impl AsRef<OsStr>) -> OsString {
+    let mut word = OsString::from(flag);
+    word.push("=");
+    word.push(value);
+    word
 }
 
 impl SettingValue for bool {
@@ -226,7 +234,7 @@ impl SettingValue for PathBuf {
     }
 
     fn add_to(&self, flag: &str, words: &mut Vec<OsString>) {
-        words.extend([flag.into(), self.into()]);
+        words.push(flag_with(flag, self));
     }
 }
 

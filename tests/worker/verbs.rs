@@ -225,3 +225,20 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
             .then_some(())
     });
 }
+
+#[test]
+fn a_worker_whose_name_is_like_a_flag_starts_in_the_background_and_a_wrong_pid_file_is_named() {
+    let broker = Broker::start();
+    let project = Project::new(&broker, "flags", JOBS);
+    let shell = Shell { project };
+    let python = support::python().to_str().unwrap();
+    let pid_file = "/nowhere/x.pid";
+    let unwritable = shell.fails(&["start", "--python", python, "--pid-file", pid_file]);
+    let says = "dagster-taskiq-tui: cannot write the pid file /nowhere/x.pid: No such file";
+    assert!(unwritable.contains(says), "{unwritable}");
+
+    let told = shell.start(&["--name=-x"]);
+    assert!(told.contains("worker -x runs"), "{told}");
+    assert!(shell.says(&["status"]).contains("-x"));
+    shell.says(&["drain", "--wait"]);
+}

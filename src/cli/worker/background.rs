@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{RunArgs, WorkerError};
 use crate::cli::child::{self, ChildError, READY};
 use crate::cli::output::out;
-use crate::config::state_folder;
+use crate::config::{flag_with, state_folder};
 use crate::fleet::wait_for_socket;
 use crate::protocol::ControlError;
 use crate::protocol::frames::own_host;
@@ -40,7 +40,7 @@ pub(super) async fn start(args: RunArgs) -> Result<ExitCode, WorkerError> {
     }
     let mut words = vec!["worker".into(), "start".into()];
     words.extend(args.to_words(name.as_deref(), false));
-    words.extend(["--pid-file".into(), folder.clone().into()]);
+    words.push(flag_with("--pid-file", &folder));
     // Without a name the worker makes one from its pid, which is not known yet.
     let starting = || format!("starting-{}", std::process::id());
     let first = Files::of(&folder, &name.clone().unwrap_or_else(starting)).log;

@@ -99,7 +99,11 @@ async fn run(
         }
     });
     if let Some(path) = &pid_file {
-        std::fs::write(path, format!("{}\n", std::process::id()))?;
+        let written = std::fs::write(path, format!("{}\n", std::process::id()));
+        written.map_err(|source| WorkerError::PidFile {
+            path: path.clone(),
+            source,
+        })?;
     }
     let restarts = worker.run(signals).await;
     if let Some(traces) = traces::traces() {
