@@ -168,9 +168,9 @@ pub fn subscriber(
     if stderr {
         let ansi = io::IsTerminal::is_terminal(&io::stderr())
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let is_told = format == LogFormat::Json;
+        let is_json = format == LogFormat::Json;
         let writer = io::stderr
-            .with_filter(move |metadata: &Metadata<'_>| is_told || metadata.target() != END);
+            .with_filter(move |metadata: &Metadata<'_>| is_json || metadata.target() != END);
         layers.push(layer(format, worker, ansi, writer));
     }
     if let Some(sink) = sink {

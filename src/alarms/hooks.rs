@@ -37,7 +37,7 @@ const BACK_OFF: BackOff = BackOff {
 const GIVE_UP: Duration = Duration::from_hours(1);
 
 /// Number of begins that did not arrive which a hook remembers, to leave out their ends.
-const UNHEARD: usize = 512;
+const UNDELIVERED: usize = 512;
 
 /// Maximum number of begins of one hook within [`RATE_WINDOW`]. Ends are not counted: there is at
 /// most one for each begin that arrived, and one that is missing leaves an incident open.
@@ -124,7 +124,7 @@ struct Status {
     /// Those that have ended since the last report.
     outcomes: Outcomes,
     /// Ids and periods of the last alarms whose begin did not arrive.
-    unheard: VecDeque<(String, String)>,
+    undelivered: VecDeque<(String, String)>,
     /// The reason of the last failure, until a delivery arrives.
     failing: Option<String>,
     /// The last delivery that was refused.
@@ -138,17 +138,18 @@ impl Status {
     fn lose(&mut self, job: &Job) {
         self.outcomes.lost.push(job.name());
         if job.ended.is_none() {
-            self.unheard.push_back((job.id.clone(), job.since.clone()));
-            if self.unheard.len() > UNHEARD {
-                self.unheard.pop_front();
+            self.undelivered
+                .push_back((job.id.clone(), job.since.clone()));
+            if self.undelivered.len() > UNDELIVERED {
+                self.undelivered.pop_front();
             }
         }
     }
 
     /// Whether a delivery is the end of an alarm whose begin did not arrive.
-    fn is_unheard(&self, job: &Job) -> bool {
-        let mut unheard = self.unheard.iter();
-        job.ended.is_some() && unheard.any(|(id, since)| *id == job.id && *since == job.since)
+    fn is_undelivered(&self, job: &Job) -> bool {
+        let mut undelivered = self.undelivered.iter();
+        job.ended.is_some() && undelivered.any(|(id, since)| *id == job.id && *since == job.since)
     }
 }
 
@@ -305,8 +306,8 @@ async fn run(
     status: Arc<Mutex<Status>>,
 ) {
     while let Some(job) = jobs.recv().await {
-        let is_unheard = lock(&status).is_unheard(&job);
-        let has_arrived = !is_unheard && attempt(&hook, &sender, &job, &status).await;
+        let is_undelivered = lock(&status).is_undelivered(&job);
+        let has_arrived = !is_undelivered && attempt(&hook, &sender, &job, &status).await;
         let mut status = lock(&status);
         status.open.retain(|open| *open != job);
         if has_arrived {

@@ -4,7 +4,7 @@
 use crate::support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -104,6 +104,22 @@ impl Drop for Shell {
     }
 }
 
+/// Cancels the one running step of the worker `one`, whose log has the attempt then.
+fn cancel(shell: &Shell, log: &Path) {
+    let status: Value = serde_json::from_str(&shell.says(&["status", "--json"])).unwrap();
+    let run_id = status["tasks"][0]["run_id"].as_str().unwrap();
+    let told = shell.says(&["cancel", &run_id[..8], "--step", "endless", "one"]);
+    assert!(told.starts_with("one: interrupted"), "{told}");
+    let log = fs::read_to_string(log).unwrap();
+    let mut lines = log.lines();
+    let line = lines.find(|line| line.contains("an operator cancels it"));
+    let line = line.unwrap_or_else(|| panic!("not logged: {log}"));
+    let task_id = status["tasks"][0]["task_id"].as_str().unwrap();
+    for part in [run_id, "step_key=\"endless\"", "attempt=1", task_id] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
+
 #[test]
 fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
     let broker = Broker::start();
@@ -159,18 +175,7 @@ fn a_worker_in_the_background_is_steered_drained_and_killed_from_the_shell() {
     let nowhere = shell.fails(&["cancel", "nowhere"]);
     let reason = "it does not have the process of run nowhere";
     assert!(nowhere.contains(reason), "{nowhere}");
-    let status: Value = serde_json::from_str(&shell.says(&["status", "--json"])).unwrap();
-    let run_id = status["tasks"][0]["run_id"].as_str().unwrap();
-    let told = shell.says(&["cancel", &run_id[..8], "--step", "endless", "one"]);
-    assert!(told.starts_with("one: interrupted"), "{told}");
-    let log = fs::read_to_string(files.join("one.err")).unwrap();
-    let mut lines = log.lines();
-    let line = lines.find(|line| line.contains("an operator cancels it"));
-    let line = line.unwrap_or_else(|| panic!("not logged: {log}"));
-    let task_id = status["tasks"][0]["task_id"].as_str().unwrap();
-    for part in [run_id, "step_key=\"endless\"", "attempt=1", task_id] {
-        assert!(line.contains(part), "{part}: {line}");
-    }
+    cancel(&shell, &files.join("one.err"));
     assert_ne!(interrupted.wait(PATIENCE), 0, "{}", interrupted.output());
     fs::remove_file(&started).unwrap();
 
