@@ -103,7 +103,7 @@ def report(instance: DagsterInstance, postmaster: int, workers: int, calls: int)
     instance.run_storage.add_run(run)
     alarm = {"severity": "warning", "kind": "dead-letters", "about": "q", "text": "~1 waits"}
     seen = {"id": "dead-letters/q", "since": "t", "alarm": alarm, "due": ["ops"]}
-    request = {"open": [seen], "hooks": ["ops"], "done": [], "working": []}
+    request = {"open": [seen], "hooks": ["ops"], "done": [], "lost": [], "working": []}
 
     def beat(number: int) -> None:
         heartbeats.beat(instance, f"host-{number % workers}", body)

@@ -99,7 +99,7 @@ class Simulated:
         """All workers see an alarm, as they did before."""
         alarm = {"severity": "warning", "kind": "dead-letters", "about": "q", "text": "~1 waits"}
         report = {"id": "dead-letters/q", "since": "t", "alarm": alarm, "due": ["ops"]}
-        request = {"open": [report], "hooks": ["ops"], "done": [], "working": []}
+        request = {"open": [report], "hooks": ["ops"], "done": [], "lost": [], "working": []}
         for name in self.names:
             alarm_board.sync(self.instance, {**request, "worker": name})
 
