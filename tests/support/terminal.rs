@@ -20,6 +20,22 @@ const SIZE: PtySize = PtySize {
     pixel_height: 0,
 };
 
+/// A command with its arguments, variables and folder, to be run in a terminal.
+pub fn in_terminal(command: &std::process::Command) -> CommandBuilder {
+    let mut builder = CommandBuilder::new(command.get_program());
+    builder.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => builder.env(name, value),
+            None => builder.env_remove(name),
+        }
+    }
+    if let Some(folder) = command.get_current_dir() {
+        builder.cwd(folder);
+    }
+    builder
+}
+
 /// A terminal and what runs in it; that ends when this is dropped.
 pub struct Terminal {
     child: Box<dyn Child + Send + Sync>,
@@ -31,17 +47,7 @@ pub struct Terminal {
 impl Terminal {
     /// Runs a command with its arguments, variables and folder; the terminal is the size of old.
     pub fn run(command: &std::process::Command) -> Self {
-        let mut builder = CommandBuilder::new(command.get_program());
-        builder.args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => builder.env(name, value),
-                None => builder.env_remove(name),
-            }
-        }
-        if let Some(folder) = command.get_current_dir() {
-            builder.cwd(folder);
-        }
+        let mut builder = in_terminal(command);
         builder.env("TERM", "xterm-256color");
         builder.env("LC_ALL", "C.UTF-8");
         for name in ["NO_COLOR", "SSH_CONNECTION", "TMUX", "RUST_BACKTRACE"] {

@@ -7,8 +7,9 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Command;
 use std::time::Duration;
 
-use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use portable_pty::{PtySize, native_pty_system};
 use support::scene::Scene;
+use support::terminal::in_terminal;
 use support::{PATIENCE, Process, wait_until};
 
 /// The only step of the run that runs by now.
@@ -102,14 +103,7 @@ fn worker_command(scene: &Scene, program: &[&str]) -> Command {
 fn a_worker_whose_terminal_is_closed_finishes_its_step_although_it_can_print_nothing() {
     let mut scene = Scene::new("closed-terminal");
     let command = worker_command(&scene, &[]);
-    let mut builder = CommandBuilder::new(command.get_program());
-    builder.args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => builder.env(name, value),
-            None => builder.env_remove(name),
-        }
-    }
+    let mut builder = in_terminal(&command);
     builder.cwd(scene.project.folder());
     let pair = native_pty_system().openpty(PtySize::default()).unwrap();
     let mut worker = pair.slave.spawn_command(builder).unwrap();
