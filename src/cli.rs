@@ -34,6 +34,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use worker::StartArgs;
 
+/// The program's name in the older Python system; `src/bin/dagster-taskiq.rs` is that command.
+const FORMER_NAME: &str = "dagster-taskiq";
+
 /// The console, the worker pool and the SQS broker for Dagster steps sent over Taskiq messages.
 ///
 /// Without a subcommand it opens the console; with --no-ui it is the headless worker

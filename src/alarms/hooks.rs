@@ -77,8 +77,8 @@ pub struct Sender {
     pub worker: String,
     /// Its host.
     pub host: String,
-    /// What all workers of the deployment share: the base queue's region, account and name. The
-    /// rest of its URL may differ between hosts.
+    /// Region, account and name of the base queue, which all workers of a deployment share. The rest
+    /// of its URL may differ between hosts.
     pub deployment: String,
 }
 

@@ -24,7 +24,7 @@ pub struct ManualArgs {
 }
 
 /// Names of the program; shells complete each by itself.
-const NAMES: [&str; 2] = [env!("CARGO_PKG_NAME"), "dagster-taskiq"];
+const NAMES: [&str; 2] = [env!("CARGO_PKG_NAME"), super::FORMER_NAME];
 
 /// The name that the program was called by, or the first one.
 fn called_by() -> &'static str {

@@ -67,19 +67,14 @@ impl HookError {
     /// Whether the same message would get the same answer: the receiver blames the request, and
     /// neither its time (408, 425) nor its rate (429).
     pub(super) fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::Status {
-                status: 400..500,
-                ..
-            }
-        ) && !matches!(
-            self,
+        match self {
             Self::Status {
                 status: 408 | 425 | 429,
                 ..
-            }
-        )
+            } => false,
+            Self::Status { status, .. } => (400..500).contains(status),
+            _ => false,
+        }
     }
 }
 

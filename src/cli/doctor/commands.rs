@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::Report;
+use crate::cli::FORMER_NAME;
 
 const OWN: &str = env!("CARGO_PKG_NAME");
-const FORMER: &str = "dagster-taskiq";
 
 pub(super) fn examine(report: &mut Report) {
     let this = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(OWN));
-    let former = on_path(FORMER).map_or_else(
-        || format!("{FORMER} is not on PATH"),
-        |found| format!("{FORMER} is {}", found.display()),
+    let former = on_path(FORMER_NAME).map_or_else(
+        || format!("{FORMER_NAME} is not on PATH"),
+        |found| format!("{FORMER_NAME} is {}", found.display()),
     );
     let this_is = format!("this is {}", this.display());
     match on_path(OWN) {
