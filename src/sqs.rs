@@ -19,4 +19,5 @@ pub use delivery::{Delivery, OFFLOADED, Receipt};
 pub use embedded::Waiting;
 pub use error::BrokerError;
 pub use lease::Leases;
+pub use objects::BucketAccess;
 pub use queue_set::{Queue, QueueSet, sibling_url};

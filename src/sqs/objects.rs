@@ -151,13 +151,12 @@ impl Objects {
             .map_err(|error| self.error(attempt, &error))
     }
 
-    /// Requests a missing object. True if S3 reports it as missing; false if it denies the request.
-    /// AWS does that if the credentials lack `s3:ListBucket`, and also if they may read nothing.
-    pub async fn probe(&self, bucket: &str) -> Result<bool, BrokerError> {
+    /// Requests a missing object.
+    pub async fn probe(&self, bucket: &str) -> Result<BucketAccess, BrokerError> {
         let path = Path::from("dagster-taskiq-tui/doctor");
         match self.bucket(bucket)?.head(&path).await {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(true),
-            Err(object_store::Error::PermissionDenied { .. }) => Ok(false),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(BucketAccess::Readable),
+            Err(object_store::Error::PermissionDenied { .. }) => Ok(BucketAccess::Unclear),
             Err(error) => Err(self.error(format!("read the bucket {bucket}"), &error)),
         }
     }
@@ -221,7 +220,17 @@ impl Objects {
     }
 }
 
-/// What a denied request may mean besides.
+/// Answer of S3 to a request for a missing object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BucketAccess {
+    /// It says that the object is missing: the bucket can be read.
+    Readable,
+    /// It denies the request. AWS does that if the credentials lack `s3:ListBucket`, and also if they
+    /// may read nothing.
+    Unclear,
+}
+
+/// Another possible meaning of a denied request.
 fn hint(error: &object_store::Error) -> &'static str {
     match error {
         object_store::Error::PermissionDenied { .. } => {
@@ -298,20 +307,10 @@ mod tests {
 
     #[tokio::test]
     async fn s3_that_denies_a_missing_object_has_not_said_that_it_is_missing() {
-        assert!(
-            answering("404 Not Found")
-                .await
-                .probe("large")
-                .await
-                .unwrap()
-        );
-        assert!(
-            !answering("403 Forbidden")
-                .await
-                .probe("large")
-                .await
-                .unwrap()
-        );
+        let missing = answering("404 Not Found").await.probe("large").await;
+        assert_eq!(missing.unwrap(), BucketAccess::Readable);
+        let denied = answering("403 Forbidden").await.probe("large").await;
+        assert_eq!(denied.unwrap(), BucketAccess::Unclear);
         let failed = answering("400 Bad Request").await.probe("large").await;
         assert!(
             matches!(failed, Err(BrokerError::Store { .. })),

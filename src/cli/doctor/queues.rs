@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Report;
 use crate::config::Settings;
 use crate::domain::{QueueDetail, QueueRole};
-use crate::sqs::{Broker, BrokerError, Permission, Queue, QueueSet};
+use crate::sqs::{Broker, BrokerError, BucketAccess, Permission, Queue, QueueSet};
 
 /// Receives beyond `max_deliveries` that restarts, lost workers and full workers may use up, for
 /// which the message is not to blame.
@@ -65,8 +65,10 @@ pub(super) async fn examine(
     clock(report, broker).await;
     match broker.probe_bucket().await {
         None => {}
-        Some((bucket, Ok(true))) => report.ok("bucket", format!("s3://{bucket} can be read")),
-        Some((bucket, Ok(false))) => report.warning(
+        Some((bucket, Ok(BucketAccess::Readable))) => {
+            report.ok("bucket", format!("s3://{bucket} can be read"));
+        }
+        Some((bucket, Ok(BucketAccess::Unclear))) => report.warning(
             "bucket",
             format!(
                 "it cannot be told whether s3://{bucket} can be read: S3 denied a request for an \

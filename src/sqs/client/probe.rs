@@ -7,6 +7,7 @@ use jiff::fmt::rfc2822;
 
 use super::Broker;
 use crate::sqs::error::BrokerError;
+use crate::sqs::objects::BucketAccess;
 use crate::sqs::queue_set::Queue;
 
 /// Permission that a worker needs on a queue.
@@ -92,9 +93,8 @@ impl Broker {
         Some(Timestamp::now().as_second() - theirs.as_second())
     }
 
-    /// The bucket for results, and whether S3 says of a missing object in it that it is missing;
-    /// `None` if none is configured. Without `s3:ListBucket` it denies the request instead.
-    pub async fn probe_bucket(&self) -> Option<(String, Result<bool, BrokerError>)> {
+    /// The bucket for results, and whether it can be read; `None` if none is configured.
+    pub async fn probe_bucket(&self) -> Option<(String, Result<BucketAccess, BrokerError>)> {
         let bucket = self.objects.results()?;
         Some((bucket.to_owned(), self.objects.probe(bucket).await))
     }
